@@ -1,0 +1,8 @@
+//! kuth builds virtual-machine images: reproducibly, without privileges, and never twice.
+//!
+//! Data goes one way: TOML -> [`pipeline`] -> plan -> [`engine`] -> [`stage`] -> artifact.
+//! DESIGN.md has the floor plan.
+
+pub mod digest;
+pub mod error;
+pub mod units;
