@@ -57,8 +57,13 @@ pub trait Hint<T> {
 
 impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
     fn hint(self, hint: impl Into<String>) -> Result<T> {
-        self.map_err(|error| Error::new(Hinted { hint: hint.into(), source: error.into() }))
+        self.map_err(|error| with_hint(error.into(), hint))
     }
+}
+
+/// `error` with one more hint.
+pub fn with_hint(error: Error, hint: impl Into<String>) -> Error {
+    Error::new(Hinted { hint: hint.into(), source: error })
 }
 
 /// The hints anywhere in the chain, outermost first.

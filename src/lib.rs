@@ -3,6 +3,10 @@
 //! Data goes one way: TOML -> [`pipeline`] -> plan -> [`engine`] -> [`stage`] -> artifact.
 //! DESIGN.md has the floor plan.
 
+pub mod artifact;
+pub mod cache;
 pub mod digest;
 pub mod error;
+pub mod process;
+pub mod recipe;
 pub mod units;

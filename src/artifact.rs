@@ -1,0 +1,100 @@
+//! Words for results: what a stage makes, and the one digest that names it. Knows neither how it
+//! was made nor where it is kept.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{self, Digest};
+use crate::error::{Context, Result};
+
+/// What a stage makes, so what a reference to it may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Product {
+    /// One file.
+    File,
+    /// A folder, kept as a canonical tar.
+    Folder,
+    /// A root file system, kept as a canonical tar.
+    Tree,
+    /// A disk, kept as a sparse raw image.
+    Disk,
+    /// What a boot showed, kept as JSON.
+    Report,
+    /// An exported image file.
+    Export,
+    /// A machine registered with a hypervisor, kept as a record of its identity.
+    Machine,
+    /// A snapshot of a machine, likewise.
+    Snapshot,
+    /// Clones of a snapshot, one record each.
+    Machines,
+}
+
+/// How the bytes of an object are hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hashing {
+    /// The SHA-256 of the file.
+    Plain,
+    /// The tree hash of a sparse file (`cache::sparse`), in which holes cost nothing.
+    Sparse,
+}
+
+/// A result: one object with one digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Artifact {
+    /// What it is.
+    pub product: Product,
+    /// How `digest` was taken.
+    pub hashing: Hashing,
+    /// Names the object in the cache.
+    pub digest: Digest,
+    /// The apparent length in bytes.
+    pub size: u64,
+    /// Small facts for stages that eat it (a file name, a UUID) that its bytes imply.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
+}
+
+/// What a run made, before the cache took it.
+#[derive(Debug)]
+pub struct Made {
+    /// What it is, as it will be recorded.
+    pub artifact: Artifact,
+    /// The file that holds it, in the stage's work folder; moved into the cache by rename.
+    pub file: PathBuf,
+}
+
+impl Made {
+    /// A finished file, hashed here as it is.
+    pub fn file(product: Product, file: impl Into<PathBuf>) -> Result<Made> {
+        let file = file.into();
+        let (digest, size) = std::fs::File::open(&file)
+            .and_then(digest::of_reader)
+            .with_context(|| format!("hashing {}", file.display()))?;
+        Ok(Made::hashed(product, file, digest, size))
+    }
+
+    /// A finished file whose SHA-256 was taken while it was written.
+    pub fn hashed(product: Product, file: impl Into<PathBuf>, digest: Digest, size: u64) -> Made {
+        let hashing = Hashing::Plain;
+        let facts = BTreeMap::new();
+        Made { artifact: Artifact { product, hashing, digest, size, facts }, file: file.into() }
+    }
+
+    /// A small text written to `work/name`.
+    pub fn text(product: Product, work: &Path, name: &str, text: &str) -> Result<Made> {
+        let file = work.join(name);
+        std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        Ok(Made::hashed(product, file, Digest::of(text), text.len() as u64))
+    }
+
+    /// Adds a fact.
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Made {
+        self.artifact.facts.insert(name.to_string(), value.into());
+        self
+    }
+}

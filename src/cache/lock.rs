@@ -1,0 +1,189 @@
+//! Locks between kuth processes, and scratch folders that a killed process cannot leave behind
+//! for good. A lock is an advisory lock on a file, so the kernel drops it with the process.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Context, Result};
+use crate::process::Cancel;
+
+/// A held lock; dropped with the value.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits for the lock that nobody else may hold.
+    pub fn exclusive(path: &Path, cancel: &Cancel) -> Result<Lock> {
+        wait(path, cancel, File::try_lock)
+    }
+
+    /// Waits for the lock that others may hold too.
+    pub fn shared(path: &Path, cancel: &Cancel) -> Result<Lock> {
+        wait(path, cancel, File::try_lock_shared)
+    }
+
+    /// The exclusive lock if nobody holds it now.
+    pub fn try_exclusive(path: &Path) -> Result<Option<Lock>> {
+        let file = open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Lock { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("locking {}", path.display()))
+            }
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .with_context(|| format!("opening the lock {}", path.display()))
+}
+
+/// Polls, because a blocking lock could not be cancelled.
+fn wait(
+    path: &Path,
+    cancel: &Cancel,
+    attempt: fn(&File) -> std::result::Result<(), TryLockError>,
+) -> Result<Lock> {
+    let file = open(path)?;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        match attempt(&file) {
+            Ok(()) => return Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                cancel.check()?;
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(Duration::from_millis(100));
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("locking {}", path.display()));
+            }
+        }
+    }
+}
+
+/// A scratch folder, removed when dropped. It is locked while it lives, so that a later process
+/// can tell what a killed one left.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: PathBuf,
+    lock: PathBuf,
+    _lock: Lock,
+}
+
+impl Scratch {
+    /// A new folder in `parent`; also removes folders there that no living process owns.
+    pub fn new(parent: &Path) -> Result<Scratch> {
+        let what = || format!("making a scratch folder in {}", parent.display());
+        let folder =
+            tempfile::Builder::new().prefix("run-").tempdir_in(parent).with_context(what)?.keep();
+        let lock = folder.with_extension("lock");
+        let held = Lock::exclusive(&lock, &Cancel::default())?;
+        Ok(Scratch { folder, lock, _lock: held })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next `sweep`.
+        if remove_tree(&self.folder).is_ok() {
+            let _ = std::fs::remove_file(&self.lock);
+        }
+    }
+}
+
+/// Removes what killed processes left in the folder of scratch folders. Gives how many.
+pub fn sweep(parent: &Path) -> Result<usize> {
+    let mut swept = 0;
+    let entries =
+        std::fs::read_dir(parent).with_context(|| format!("reading {}", parent.display()))?;
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let is_lock = path.extension().is_some_and(|extension| extension == "lock");
+        if !is_lock {
+            continue;
+        }
+        if let Ok(Some(_held)) = Lock::try_exclusive(&path)
+            && remove_tree(&path.with_extension("")).is_ok()
+        {
+            let _ = std::fs::remove_file(&path);
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
+/// Removes a folder whose own folders may lack write permission.
+pub fn remove_tree(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            open_up(folder)?;
+            std::fs::remove_dir_all(folder)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn open_up(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exclusive_lock_excludes_and_a_shared_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let held = Lock::shared(&path, &Cancel::default()).unwrap();
+        let _also = Lock::shared(&path, &Cancel::default()).unwrap();
+        assert!(Lock::try_exclusive(&path).unwrap().is_none());
+        drop((held, _also));
+        assert!(Lock::try_exclusive(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn waiting_for_a_lock_can_be_cancelled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let _held = Lock::exclusive(&path, &Cancel::default()).unwrap();
+        let cancel = Cancel::default();
+        cancel.cancel();
+        assert!(Lock::exclusive(&path, &cancel).is_err());
+    }
+
+    #[test]
+    fn only_scratch_folders_without_an_owner_are_swept() {
+        let parent = tempfile::tempdir().unwrap();
+        let alive = Scratch::new(parent.path()).unwrap();
+        let dead = parent.path().join("run-dead");
+        std::fs::create_dir(&dead).unwrap();
+        std::fs::write(dead.with_extension("lock"), "").unwrap();
+        assert_eq!(sweep(parent.path()).unwrap(), 1);
+        assert!(!dead.exists() && alive.path().exists());
+    }
+}

@@ -1,0 +1,314 @@
+//! The store of results: records (key -> what came out) and objects (digest -> bytes), shared by
+//! any number of kuth processes. Writes go aside, are synced and renamed, so a killed or full
+//! build leaves nothing half done. It knows no stage and asks no network.
+//!
+//! ```text
+//! cache/version            the format of this folder
+//! cache/records/ab/KEY     one record, JSON
+//! cache/objects/ab/DIGEST  one file, read-only (disks: sparse, named by their tree hash)
+//! cache/packages/ab/SHA256 Debian packages, each verified when it came
+//! cache/latest/PIPELINE/S  the key that stage S had last: what `explain` compares with
+//! cache/locks  cache/work  cache/logs  cache/journal
+//! ```
+
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{Artifact, Hashing, Made};
+use crate::digest::Digest;
+use crate::error::{Context, Hint, Result, anyhow, bail};
+use crate::process::Cancel;
+use crate::recipe::{Key, Recipe};
+
+pub mod lock;
+pub mod space;
+pub mod sparse;
+pub mod upkeep;
+
+pub use lock::{Lock, Scratch};
+
+/// The format of the folder; a newer one is refused.
+const VERSION: u32 = 1;
+
+/// The tag that backup programs look for (<https://bford.info/cachedir/>).
+const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This folder is a cache made by kuth.\n";
+
+/// One finished action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The text whose SHA-256 is the key.
+    pub recipe: String,
+    /// What came out.
+    pub output: Artifact,
+    /// How long it took.
+    pub seconds: f32,
+    /// When it was made, in seconds since 1970; for people and for eviction.
+    pub made: u64,
+}
+
+/// An open cache folder. While it is open, nothing in it is cleaned away by another process.
+#[derive(Debug)]
+pub struct Cache {
+    folder: PathBuf,
+    _in_use: Lock,
+}
+
+impl Cache {
+    /// Opens `folder`, making it where it does not exist.
+    pub fn open(folder: &Path) -> Result<Cache> {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("making the cache folder {}", folder.display()))?;
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("resolving the cache folder {}", folder.display()))?;
+        for name in ["records", "objects", "packages", "latest", "locks", "work", "logs", "journal"]
+        {
+            let path = folder.join(name);
+            if !path.is_dir() {
+                std::fs::create_dir_all(&path)
+                    .with_context(|| format!("making {}", path.display()))?;
+            }
+        }
+        let in_use = Lock::shared(&folder.join("locks/cache"), &Cancel::default())?;
+        let cache = Cache { folder, _in_use: in_use };
+        cache.check_version()?;
+        Ok(cache)
+    }
+
+    fn check_version(&self) -> Result<()> {
+        let path = self.folder.join("version");
+        match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim() == VERSION.to_string() => Ok(()),
+            Ok(text) => Err(anyhow!(
+                "{} has format {}, this kuth knows {VERSION}",
+                self.folder.display(),
+                text.trim()
+            ))
+            .hint("use a newer kuth, or another folder with `--cache DIR`"),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                self.write_aside(&self.folder.join("CACHEDIR.TAG"), CACHEDIR_TAG.as_bytes())?;
+                self.write_aside(&path, format!("{VERSION}\n").as_bytes())
+            }
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    /// Where it lies, without symbolic links.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The file of an artifact's object; it may not exist.
+    pub fn object(&self, artifact: &Artifact) -> PathBuf {
+        self.sharded("objects", &artifact.digest.to_string())
+    }
+
+    /// The file of the Debian package with this SHA-256; it may not exist.
+    pub fn package(&self, sha256: &Digest) -> PathBuf {
+        self.sharded("packages", &sha256.to_string())
+    }
+
+    fn record(&self, key: &Key) -> PathBuf {
+        self.sharded("records", &key.to_string())
+    }
+
+    fn sharded(&self, kind: &str, name: &str) -> PathBuf {
+        self.folder.join(kind).join(&name[..2]).join(name)
+    }
+
+    /// The log of a stage.
+    pub fn log(&self, pipeline: &str, stage: &str) -> PathBuf {
+        self.folder.join("logs").join(pipeline).join(format!("{stage}.log"))
+    }
+
+    /// The journal of effects outside the cache.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("journal")
+    }
+
+    /// What is recorded under `key`, provided that its object is still there at its full length.
+    pub fn find(&self, key: &Key) -> Result<Option<Record>> {
+        let Some(record) = self.recorded(key)? else { return Ok(None) };
+        match self.object(&record.output).metadata() {
+            Ok(found) if found.len() == record.output.size => Ok(Some(record)),
+            _ => Ok(None),
+        }
+    }
+
+    /// What is recorded under `key`, whether or not its object is still there. A record that
+    /// cannot be read is no record.
+    pub fn recorded(&self, key: &Key) -> Result<Option<Record>> {
+        let path = self.record(key);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("reading {}", path.display()));
+            }
+        };
+        let record: Option<Record> = serde_json::from_slice(&text).ok();
+        Ok(record.filter(|record| Recipe::from_text(&record.recipe).key() == *key))
+    }
+
+    /// Takes a result in: the object by rename, then the record.
+    pub fn commit(&self, recipe: &Recipe, made: Made, took: Duration) -> Result<Artifact> {
+        let Made { artifact, file } = made;
+        let object = self.object(&artifact);
+        let whole = |path: &Path| path.metadata().is_ok_and(|found| found.len() == artifact.size);
+        if whole(&object) {
+            std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+        } else {
+            if !whole(&file) {
+                bail!("{} is not {} bytes long", file.display(), artifact.size);
+            }
+            self.adopt(&file, &object)?;
+        }
+        let record = Record {
+            recipe: recipe.text(),
+            output: artifact,
+            seconds: took.as_secs_f32(),
+            made: now(),
+        };
+        let text = serde_json::to_vec_pretty(&record).context("writing a record")?;
+        self.write_aside(&self.record(&recipe.key()), &text)?;
+        Ok(record.output)
+    }
+
+    /// Moves a finished file of the same file system to its place in the store, read-only.
+    pub fn adopt(&self, file: &Path, place: &Path) -> Result<()> {
+        let what = || format!("storing {}", place.display());
+        let handle = File::open(file).with_context(what)?;
+        handle.set_permissions(Permissions::from_mode(0o444)).with_context(what)?;
+        handle.sync_all().with_context(what)?;
+        rename_into(file, place)
+    }
+
+    /// Writes a small file so that a reader sees the old bytes or the new ones, never a part.
+    pub fn write_aside(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let what = || format!("writing {}", path.display());
+        let mut file =
+            tempfile::NamedTempFile::new_in(self.folder.join("work")).with_context(what)?;
+        file.write_all(bytes).with_context(what)?;
+        file.as_file().set_permissions(Permissions::from_mode(0o644)).with_context(what)?;
+        file.as_file().sync_all().with_context(what)?;
+        let (_, temporary) = file.keep().with_context(what)?;
+        rename_into(&temporary, path)
+    }
+
+    /// Forgets what is recorded under `key` (`--rebuild`); the object stays.
+    pub fn forget(&self, key: &Key) -> Result<()> {
+        match std::fs::remove_file(self.record(key)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("forgetting {key}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The key that `stage` of `pipeline` had when it was last built.
+    pub fn latest(&self, pipeline: &str, stage: &str) -> Option<Key> {
+        let text = std::fs::read_to_string(self.latest_path(pipeline, stage)).ok()?;
+        text.trim().parse().ok().map(Key)
+    }
+
+    /// Notes the key of a stage that is now built; only ever used to explain.
+    pub fn note_latest(&self, pipeline: &str, stage: &str, key: &Key) -> Result<()> {
+        if self.latest(pipeline, stage) == Some(*key) {
+            return Ok(());
+        }
+        self.write_aside(&self.latest_path(pipeline, stage), format!("{key}\n").as_bytes())
+    }
+
+    fn latest_path(&self, pipeline: &str, stage: &str) -> PathBuf {
+        self.folder.join("latest").join(pipeline).join(format!("{stage}.key"))
+    }
+
+    /// Waits until no other process works on `key`.
+    pub fn lock_key(&self, key: &Key, cancel: &Cancel) -> Result<Lock> {
+        Lock::exclusive(&self.folder.join("locks").join(key.to_string()), cancel)
+    }
+
+    /// A folder to work in, removed with everything in it when dropped.
+    pub fn scratch(&self) -> Result<Scratch> {
+        Scratch::new(&self.folder.join("work"))
+    }
+}
+
+/// Renames within the store and syncs the folder, so that the name survives a crash too.
+fn rename_into(file: &Path, place: &Path) -> Result<()> {
+    let what = || format!("storing {}", place.display());
+    let folder = place.parent().ok_or_else(|| anyhow!("{} has no folder", place.display()))?;
+    std::fs::create_dir_all(folder).with_context(what)?;
+    std::fs::rename(file, place).with_context(what)?;
+    File::open(folder).and_then(|folder| folder.sync_all()).with_context(what)
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The digest of an object's bytes as its artifact says they are hashed.
+pub fn hash_object(path: &Path, hashing: Hashing) -> Result<Digest> {
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    match hashing {
+        Hashing::Plain => crate::digest::of_reader(file).map(|(digest, _)| digest),
+        Hashing::Sparse => sparse::tree_hash(&file),
+    }
+    .with_context(|| format!("hashing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Product;
+
+    fn made(cache: &Cache, text: &str) -> (Scratch, Made) {
+        let scratch = cache.scratch().unwrap();
+        let made = Made::text(Product::File, scratch.path(), "x", text).unwrap();
+        (scratch, made)
+    }
+
+    #[test]
+    fn what_is_committed_is_found_until_it_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let recipe = Recipe::new("x", 1);
+        assert_eq!(cache.find(&recipe.key()).unwrap(), None);
+        let (_scratch, made) = made(&cache, "abc");
+        let artifact = cache.commit(&recipe, made, Duration::ZERO).unwrap();
+        assert_eq!(std::fs::read(cache.object(&artifact)).unwrap(), b"abc");
+        assert_eq!(cache.find(&recipe.key()).unwrap().unwrap().output, artifact);
+        cache.forget(&recipe.key()).unwrap();
+        assert_eq!(cache.find(&recipe.key()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_torn_record_or_a_short_object_is_a_miss() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let recipe = Recipe::new("x", 1);
+        let (_scratch, made) = made(&cache, "abc");
+        let artifact = cache.commit(&recipe, made, Duration::ZERO).unwrap();
+        std::fs::remove_file(cache.object(&artifact)).unwrap();
+        std::fs::write(cache.object(&artifact), "ab").unwrap();
+        assert_eq!(cache.find(&recipe.key()).unwrap(), None);
+        std::fs::write(cache.record(&recipe.key()), "{").unwrap();
+        assert_eq!(cache.recorded(&recipe.key()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Cache::open(folder.path()).unwrap());
+        std::fs::write(folder.path().join("version"), "99\n").unwrap();
+        let error = Cache::open(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("has format 99"), "{error}");
+    }
+}

@@ -1,0 +1,91 @@
+//! Disk space: asking before a stage starts, and saying it in one clear sentence when it ends.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Error, Result, with_hint};
+use crate::units::{Bytes, Human};
+
+/// There is too little room in a folder.
+#[derive(Debug)]
+pub struct NoSpace {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Bytes needed, where known.
+    pub need: Option<Bytes>,
+    /// Bytes free.
+    pub free: Bytes,
+}
+
+impl fmt::Display for NoSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no space left in {}: ", self.folder.display())?;
+        if let Some(need) = self.need {
+            write!(f, "this stage needs about {}, ", Human(need))?;
+        }
+        write!(f, "{} are free", Human(self.free))
+    }
+}
+
+impl std::error::Error for NoSpace {}
+
+/// Bytes an ordinary user may still write in the file system of `folder`.
+pub fn free(folder: &Path) -> Result<Bytes> {
+    let stat = rustix::fs::statvfs(folder)
+        .with_context(|| format!("asking for the free space of {}", folder.display()))?;
+    Ok(Bytes(stat.f_bavail * stat.f_frsize))
+}
+
+/// Refuses when `folder` has less than `need` free.
+pub fn require(folder: &Path, need: Bytes) -> Result<()> {
+    let free = free(folder)?;
+    if free >= need {
+        return Ok(());
+    }
+    let error = NoSpace { folder: folder.to_path_buf(), need: Some(need), free };
+    Err(with_hint(Error::new(error), HINT))
+}
+
+const HINT: &str = "free some with `kuth cache clean`, or use another folder with `--cache DIR`; \
+    finished stages are kept";
+
+/// Turns an error that comes from a full file system into one that names the folder, the need
+/// and what is free. Commands report a full disk in words alone, so their last lines count too.
+pub fn explain(error: Error, folder: &Path, need: Bytes) -> Error {
+    let by_code = error.chain().any(|link| {
+        link.downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
+    });
+    let by_words =
+        crate::error::caused_by::<crate::process::CommandFailed>(&error).is_some_and(|failed| {
+            failed.tail.iter().any(|line| line.contains("No space left on device"))
+        });
+    if !by_code && !by_words {
+        return error;
+    }
+    let free = free(folder).unwrap_or_default();
+    let need = (need > Bytes(0)).then_some(need);
+    let full = NoSpace { folder: folder.to_path_buf(), need, free };
+    with_hint(error.context(full), HINT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_little_room_names_folder_need_and_free() {
+        let error = require(Path::new("/"), Bytes(u64::MAX)).unwrap_err();
+        assert!(error.to_string().starts_with("no space left in /: this stage needs about"));
+        assert!(require(Path::new("/"), Bytes(1)).is_ok());
+    }
+
+    #[test]
+    fn only_a_full_disk_is_explained() {
+        let full = Error::new(std::io::Error::from(std::io::ErrorKind::StorageFull)).context("x");
+        let explained = explain(full, Path::new("/"), Bytes(5));
+        assert!(explained.to_string().starts_with("no space left in /"));
+        let other = explain(crate::error::anyhow!("x"), Path::new("/"), Bytes(5));
+        assert_eq!(other.to_string(), "x");
+    }
+}

@@ -1,0 +1,415 @@
+//! The only door through which kuth starts commands. A command has a clean environment, its
+//! output goes to a log, it dies when kuth dies, and a failure shows what a person needs to
+//! repeat it. Knows nothing of what the commands do.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::error::{Context, Error, Interrupted, Result};
+
+/// How long a process group may take to end after SIGTERM before it gets SIGKILL.
+const GRACE: Duration = Duration::from_millis(700);
+
+/// Set once when the user wants to stop; shared by everything that waits.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks everybody to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// An `Interrupted` error once somebody asked to stop.
+    pub fn check(&self) -> Result<()> {
+        if self.is_set() { Err(Error::new(Interrupted)) } else { Ok(()) }
+    }
+
+    /// The flag itself, for a signal handler.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+}
+
+/// A command to run: `program` and arguments, with only the environment given here.
+#[derive(Clone, Debug)]
+pub struct Command {
+    program: OsString,
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    cwd: Option<PathBuf>,
+    input: Vec<u8>,
+    limit: Option<Duration>,
+}
+
+impl Command {
+    /// A command found by `PATH` (the usual system folders, whatever kuth's own `PATH` is) or path.
+    pub fn new(program: impl AsRef<OsStr>) -> Command {
+        Command {
+            program: program.as_ref().to_owned(),
+            args: Vec::new(),
+            env: vec![
+                ("PATH".into(), search_path()),
+                ("LC_ALL".into(), "C.UTF-8".into()),
+                ("TZ".into(), "UTC".into()),
+            ],
+            cwd: None,
+            input: Vec::new(),
+            limit: None,
+        }
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Command {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Command {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable; `PATH`, `LC_ALL=C.UTF-8` and `TZ=UTC` are set already, no other is.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Command {
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Runs in `folder`.
+    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Command {
+        self.cwd = Some(folder.into());
+        self
+    }
+
+    /// Feeds `bytes` (less than a pipe's 64 KiB) to its standard input, empty otherwise.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Command {
+        self.input = bytes.into();
+        self
+    }
+
+    /// Ends it after `limit`.
+    pub fn time_limit(mut self, limit: Duration) -> Command {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Runs it to its end with standard error in `log`; gives its standard output. Fails unless
+    /// the exit status is 0.
+    pub fn run(&self, log: &Path, cancel: &Cancel) -> Result<Vec<u8>> {
+        let mut output = Vec::new();
+        self.watch(log, cancel, |bytes| output.extend_from_slice(bytes))?;
+        Ok(output)
+    }
+
+    /// Like [`Command::run`], handing out standard output as it comes.
+    pub fn watch(
+        &self,
+        log: &Path,
+        cancel: &Cancel,
+        mut output: impl FnMut(&[u8]) + Send,
+    ) -> Result<()> {
+        let mut running = self.start(log)?;
+        let start = running.log_start;
+        let mut stdout = running.child.stdout.take().context("taking standard output")?;
+        let status = std::thread::scope(|scope| {
+            let reader = scope.spawn(move || {
+                let mut buffer = [0; 1 << 16];
+                while let Ok(n) = stdout.read(&mut buffer)
+                    && n > 0
+                {
+                    output(&buffer[..n]);
+                }
+            });
+            let status = running.wait(cancel, self.limit);
+            // What was killed may have left a grandchild that holds the pipe; ours are all in one
+            // group, so the reader ends with it.
+            let _ = reader.join();
+            status
+        })?;
+        match status {
+            Ended::Status(status) if status.success() => Ok(()),
+            Ended::Status(status) => Err(self.failure(status.into(), log, start)),
+            Ended::TimedOut(limit) => {
+                let how = format!("still running after {} s, so ended", limit.as_secs());
+                Err(self.failure(Status::Text(how), log, start))
+            }
+        }
+    }
+
+    /// Starts it with standard output piped and standard error in `log`.
+    fn start(&self, log: &Path) -> Result<Running> {
+        let mut file = open_log(log)?;
+        writeln!(file, "$ {self}").with_context(|| format!("writing {}", log.display()))?;
+        let log_start = file.stream_position().context("seeking in the log")?;
+        // Without kuth there is nobody to wait for it: the kernel ends it with kuth's thread.
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.args);
+        command.env_clear().envs(self.env.iter().cloned());
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        command.stdout(Stdio::piped()).stderr(file).process_group(0);
+        let mut child = command.spawn().with_context(|| format!("starting {self}"))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that ends without reading its input fails by its status, not by this.
+            let _ = stdin.write_all(&self.input);
+        }
+        Ok(Running { child, log_start })
+    }
+
+    fn failure(&self, status: Status, log: &Path, start: u64) -> Error {
+        let tail = read_tail(log, start, 20);
+        Error::new(CommandFailed {
+            command: self.to_string(),
+            status: status.to_string(),
+            tail,
+            log: log.to_path_buf(),
+        })
+    }
+}
+
+/// The command as a shell would take it.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quote(&self.program.to_string_lossy()))?;
+        self.args.iter().try_for_each(|arg| write!(f, " {}", quote(&arg.to_string_lossy())))
+    }
+}
+
+/// A command that was started.
+struct Running {
+    child: Child,
+    log_start: u64,
+}
+
+enum Ended {
+    Status(ExitStatus),
+    TimedOut(Duration),
+}
+
+impl Running {
+    fn wait(&mut self, cancel: &Cancel, limit: Option<Duration>) -> Result<Ended> {
+        let start = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            if let Some(status) = self.child.try_wait().context("waiting for a command")? {
+                return Ok(Ended::Status(status));
+            }
+            if cancel.is_set() {
+                self.end();
+                return Err(Error::new(Interrupted));
+            }
+            if let Some(limit) = limit
+                && start.elapsed() > limit
+            {
+                self.end();
+                return Ok(Ended::TimedOut(limit));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends the whole process group: politely, then not.
+    fn end(&mut self) {
+        let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else {
+            return;
+        };
+        let _ = kill_process_group(group, Signal::TERM);
+        let start = Instant::now();
+        while start.elapsed() < GRACE {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = kill_process_group(group, Signal::KILL);
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.end();
+        }
+    }
+}
+
+/// A command that ended badly, with what a person needs to see and to repeat it.
+#[derive(Debug)]
+pub struct CommandFailed {
+    /// Copy-pasteable.
+    pub command: String,
+    /// `exit status 2`, `killed by signal 9`, or why kuth ended it.
+    pub status: String,
+    /// The last lines of its standard error.
+    pub tail: Vec<String>,
+    /// The whole of it.
+    pub log: PathBuf,
+}
+
+impl fmt::Display for CommandFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "a command failed: {}", self.status)?;
+        writeln!(f, "  command: {}", self.command)?;
+        for line in &self.tail {
+            writeln!(f, "  | {line}")?;
+        }
+        write!(f, "  full log: {}", self.log.display())
+    }
+}
+
+impl std::error::Error for CommandFailed {}
+
+enum Status {
+    Text(String),
+}
+
+impl From<ExitStatus> for Status {
+    fn from(status: ExitStatus) -> Status {
+        use std::os::unix::process::ExitStatusExt;
+        Status::Text(match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => "ended".to_string(),
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Status::Text(text) = self;
+        f.write_str(text)
+    }
+}
+
+/// Opens a log for appending, making its folder.
+pub fn open_log(log: &Path) -> Result<File> {
+    if let Some(folder) = log.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("opening the log {}", log.display()))
+}
+
+/// The last `count` lines of `log` after byte `start`; empty when it cannot be read.
+fn read_tail(log: &Path, start: u64, count: usize) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let end = file.metadata()?.len();
+        file.seek(SeekFrom::Start(start.max(end.saturating_sub(1 << 16))))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].iter().map(|line| line.to_string()).collect()
+}
+
+/// kuth's `PATH` with the system folders behind it, which an ordinary user's may lack.
+fn search_path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    path
+}
+
+/// Whether `program` is found the way [`Command::new`] finds it, and where.
+pub fn find_program(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&search_path())
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .map(|folder| folder.join(program))
+        .find(|path| path.is_file())
+}
+
+/// One word for a POSIX shell.
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::caused_by;
+
+    fn log() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("deep/x.log");
+        (folder, log)
+    }
+
+    #[test]
+    fn output_is_given_and_the_environment_is_clean() {
+        let (_folder, log) = log();
+        let script = "echo oops >&2; cat; env | sort | cut -d= -f1 | tr '\\n' ' '";
+        let command = Command::new("sh").args(["-c", script]).input("in ").env("X", "1");
+        let output = command.run(&log, &Cancel::default()).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        assert_eq!(output.trim_end(), "in LC_ALL PATH PWD TZ X");
+        assert!(std::fs::read_to_string(&log).unwrap().ends_with("oops\n"));
+    }
+
+    #[test]
+    fn a_failure_shows_command_status_tail_and_log() {
+        let (_folder, log) = log();
+        let command =
+            Command::new("sh").args(["-c", "for i in $(seq 30); do echo l$i >&2; done; exit 3"]);
+        let error = command.run(&log, &Cancel::default()).unwrap_err();
+        let failed = caused_by::<CommandFailed>(&error).unwrap();
+        assert_eq!(failed.status, "exit status 3");
+        assert_eq!((failed.tail.len(), failed.tail[0].as_str()), (20, "l11"));
+        assert!(failed.command.starts_with("sh -c 'for i"));
+    }
+
+    #[test]
+    fn cancelling_ends_the_whole_group_soon() {
+        let (_folder, log) = log();
+        let cancel = Cancel::default();
+        let start = Instant::now();
+        let error = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(100));
+                cancel.cancel();
+            });
+            let command =
+                Command::new("sh").args(["-c", "trap '' TERM; sleep 77 & sleep 77; sleep 77"]);
+            command.run(&log, &cancel).unwrap_err()
+        });
+        assert!(caused_by::<Interrupted>(&error).is_some());
+        assert!(start.elapsed() < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn a_time_limit_ends_it() {
+        let (_folder, log) = log();
+        let command = Command::new("sleep").arg("77").time_limit(Duration::from_millis(50));
+        let error = command.run(&log, &Cancel::default()).unwrap_err();
+        assert!(error.to_string().contains("still running after 0 s"), "{error}");
+    }
+}

@@ -1,0 +1,223 @@
+//! The recipe of a result: a short readable text that lists everything the result depends on.
+//! Its SHA-256 is the key. The same text is stored beside the result, so the reason `plan` and
+//! `explain` print is a comparison of two recipes and cannot disagree with the key.
+//!
+//! Left out on purpose: stage names, comments and the order of keys in the TOML, paths of the
+//! checkout, mirror addresses, jobs, verbosity, and where drivers lie.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// Moves every key. Raise it when the form of the text below changes.
+const FORMAT: u32 = 1;
+
+/// The SHA-256 of a recipe's text: the address of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Key(pub Digest);
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Lines of `name = value`, in the order in which the stage's code writes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    lines: Vec<String>,
+}
+
+impl Recipe {
+    /// Begins the recipe of an action of `kind`, whose code is at `revision`.
+    pub fn new(kind: &str, revision: u32) -> Recipe {
+        let mut recipe = Recipe { lines: Vec::new() };
+        recipe.value("recipe", FORMAT);
+        recipe.value("kind", kind);
+        recipe.value("revision", revision);
+        recipe
+    }
+
+    /// The recipe that a record keeps.
+    pub fn from_text(text: &str) -> Recipe {
+        Recipe { lines: text.lines().map(str::to_string).collect() }
+    }
+
+    /// Adds `name = value`. A value of several lines is quoted, so that no value can look like
+    /// another line.
+    pub fn value(&mut self, name: &str, value: impl fmt::Display) {
+        let value = value.to_string();
+        let plain = !value.is_empty()
+            && !value.starts_with(['"', ' '])
+            && !value.ends_with(' ')
+            && !value.contains(|c: char| c.is_control());
+        self.lines.push(match plain {
+            true => format!("{name} = {value}"),
+            false => format!("{name} = {value:?}"),
+        });
+    }
+
+    /// Adds the value if there is one; an absent value adds nothing.
+    pub fn optional(&mut self, name: &str, value: Option<impl fmt::Display>) {
+        if let Some(value) = value {
+            self.value(name, value);
+        }
+    }
+
+    /// Adds one line an item, in the order given.
+    pub fn list(&mut self, name: &str, items: impl IntoIterator<Item = impl fmt::Display>) {
+        items.into_iter().for_each(|item| self.value(name, item));
+    }
+
+    /// Adds one line an item, sorted and without repeats: for lists whose order means nothing.
+    pub fn set(&mut self, name: &str, items: impl IntoIterator<Item = impl fmt::Display>) {
+        let mut items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+        items.sort();
+        items.dedup();
+        self.list(name, items);
+    }
+
+    /// The text that is hashed and stored.
+    pub fn text(&self) -> String {
+        let mut text = self.lines.join("\n");
+        text.push('\n');
+        text
+    }
+
+    /// The SHA-256 of [`Recipe::text`].
+    pub fn key(&self) -> Key {
+        Key(Digest::of(self.text()))
+    }
+
+    /// The lines, without line ends.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
+    }
+
+    /// How this recipe differs from an `earlier` one, as `-`/`+` lines in the order they appear
+    /// (lines only of the earlier one first at each place).
+    pub fn differences(&self, earlier: &Recipe) -> Vec<Difference> {
+        let mut found = Vec::new();
+        let (mut old, mut new) = (earlier.lines.as_slice(), self.lines.as_slice());
+        loop {
+            match (old.split_first(), new.split_first()) {
+                (Some((a, old_rest)), Some((b, new_rest))) if a == b => {
+                    (old, new) = (old_rest, new_rest);
+                }
+                (None, None) => return found,
+                _ => {
+                    // The nearest pair of equal lines ends the difference.
+                    let (gone, came) = nearest_match(old, new);
+                    found.extend(old[..gone].iter().cloned().map(Difference::Gone));
+                    found.extend(new[..came].iter().cloned().map(Difference::Came));
+                    (old, new) = (&old[gone..], &new[came..]);
+                }
+            }
+        }
+    }
+}
+
+/// How many lines to drop from each side until both continue with the same line.
+fn nearest_match(old: &[String], new: &[String]) -> (usize, usize) {
+    for total in 1..old.len() + new.len() {
+        for gone in total.saturating_sub(new.len())..=total.min(old.len()) {
+            let came = total - gone;
+            if let (Some(a), Some(b)) = (old.get(gone), new.get(came))
+                && a == b
+            {
+                return (gone, came);
+            }
+        }
+    }
+    (old.len(), new.len())
+}
+
+/// One line of the difference between two recipes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// Stood in the earlier recipe only.
+    Gone(String),
+    /// Stands in the present recipe only.
+    Came(String),
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Difference::Gone(line) => write!(f, "- {line}"),
+            Difference::Came(line) => write!(f, "+ {line}"),
+        }
+    }
+}
+
+/// The first difference as one phrase for `reason`: `package = htop (new)`,
+/// `suite = trixie (was bookworm)`, `package = htop (gone)`.
+pub fn first_difference(differences: &[Difference]) -> Option<String> {
+    let name = |line: &str| line.split_once(" = ").map(|(name, _)| name.to_string());
+    match differences.first()? {
+        Difference::Came(line) => Some(format!("{line} (new)")),
+        Difference::Gone(gone) => {
+            let replaced = differences.iter().find_map(|difference| match difference {
+                Difference::Came(came) if name(came) == name(gone) => Some(came),
+                _ => None,
+            });
+            Some(match (replaced, gone.split_once(" = ")) {
+                (Some(came), Some((_, was))) => format!("{came} (was {was})"),
+                _ => format!("{gone} (gone)"),
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(packages: &[&str]) -> Recipe {
+        let mut recipe = Recipe::new("customise", 1);
+        recipe.set("package", packages);
+        recipe.value("seal", true);
+        recipe
+    }
+
+    #[test]
+    fn the_text_and_the_key_are_pinned() {
+        let recipe = recipe(&["b", "a", "b"]);
+        assert_eq!(
+            recipe.text(),
+            "recipe = 1\nkind = customise\nrevision = 1\npackage = a\npackage = b\nseal = true\n"
+        );
+        assert_eq!(recipe.key().0, Digest::of(recipe.text()));
+        assert_eq!(Recipe::from_text(&recipe.text()), recipe);
+    }
+
+    #[test]
+    fn no_value_can_look_like_another_line() {
+        let mut recipe = Recipe::new("x", 1);
+        recipe.value("a", "1\nb = 2");
+        assert_eq!(recipe.lines().last(), Some(r#"a = "1\nb = 2""#));
+        assert_eq!(Recipe::from_text(&recipe.text()), recipe);
+    }
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let why =
+            |now: &[&str], was: &[&str]| first_difference(&recipe(now).differences(&recipe(was)));
+        assert_eq!(why(&["a"], &["a"]), None);
+        assert_eq!(why(&["a", "b"], &["a"]), Some("package = b (new)".into()));
+        assert_eq!(why(&["a"], &["a", "b"]), Some("package = b (gone)".into()));
+        assert_eq!(why(&["c"], &["a"]), Some("package = c (was a)".into()));
+    }
+
+    #[test]
+    fn a_difference_in_the_middle_leaves_the_rest_aligned() {
+        let differences = recipe(&["a", "x", "c"]).differences(&recipe(&["a", "b", "c"]));
+        assert_eq!(
+            differences,
+            [Difference::Gone("package = b".into()), Difference::Came("package = x".into())]
+        );
+    }
+}

@@ -1,0 +1,124 @@
+//! What a stage is, and the table of its kinds. A kind is one file here and one row in
+//! [`KINDS`]; it knows what it eats and makes, never the graph, the cache's layout or the screen.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::artifact::{Artifact, Made, Product};
+use crate::digest::Digest;
+use crate::error::{Result, anyhow};
+use crate::pipeline::check::Input;
+use crate::pipeline::fields::Fields;
+use crate::recipe::Recipe;
+
+pub mod site;
+
+pub use site::Site;
+
+/// One row of the table of kinds.
+pub struct Kind {
+    /// The word after `kind =`.
+    pub name: &'static str,
+    /// What a reference to a stage of this kind names.
+    pub product: Product,
+    /// Reads the stage's table. `None` when it is too faulty to stand for anything; the faults
+    /// are in `fields`.
+    pub read: fn(fields: &mut Fields<'_>) -> Option<Parsed>,
+}
+
+/// A stage as its table describes it.
+pub struct Parsed {
+    /// The stages it refers to, all shared by its instances.
+    pub inputs: Vec<Input>,
+    /// One stage without a name, or one for each instance (`clone`).
+    pub instances: Vec<(Option<String>, Box<dyn Stage>)>,
+}
+
+impl Parsed {
+    /// A stage of one instance.
+    pub fn one(inputs: Vec<Input>, stage: impl Stage + 'static) -> Parsed {
+        Parsed { inputs, instances: vec![(None, Box::new(stage))] }
+    }
+}
+
+/// What the engine asks of a stage.
+pub trait Stage: Send + Sync {
+    /// Raised whenever the code makes other bytes of the same recipe.
+    fn revision(&self) -> u32;
+
+    /// Writes every configuration value, and the digest of every local file, that shapes the
+    /// result. Never a mirror, a path of the checkout or anything about speed.
+    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()>;
+
+    /// The resource it needs most; see [`Pool`].
+    fn pool(&self) -> Pool {
+        Pool::Cpu
+    }
+
+    /// Resolves what lies outside (packages of a mirror), so that it can enter the key: from the
+    /// lock where that still answers the question, else from the network.
+    fn pin(&self, _site: &Site, _inputs: &Inputs) -> Result<Option<Pin>> {
+        Ok(None)
+    }
+
+    /// Bytes of disk space a run may need, to refuse early rather than fail late.
+    fn need(&self, _site: &Site, _inputs: &Inputs) -> u64 {
+        0
+    }
+
+    /// Does the work in `site.work`.
+    fn run(&self, site: &Site, inputs: &Inputs, pin: Option<&Pin>) -> Result<Made>;
+
+    /// Asked after every hit and every run: where the result lies for the user, and whether it
+    /// still does. An export puts a missing file back here; a machine looks at the hypervisor.
+    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        Ok(Placed::Here(site.cache.object(artifact)))
+    }
+}
+
+/// Where the result of a stage is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// There.
+    Here(PathBuf),
+    /// No longer there, and the reason: the stage runs again.
+    Gone(String),
+    /// Left as it is on purpose, and the reason: it holds what kuth must not replace.
+    Kept(PathBuf, String),
+}
+
+/// Stages of one pool share its depth; see `engine::worker`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pool {
+    /// Bound by processors: as many at once as `--jobs` says.
+    Cpu,
+    /// Bound by the network.
+    Network,
+    /// A running virtual machine.
+    Machine,
+    /// Quick changes of a hypervisor, one at a time.
+    Hypervisor,
+}
+
+/// Outside state in the form the key sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// What the stage resolved, as the lock keeps it.
+    pub locked: toml::Table,
+    /// The digest of what of it shapes the bytes.
+    pub digest: Digest,
+}
+
+/// The results that a stage eats, by the key they are written under (`from`).
+#[derive(Clone, Debug, Default)]
+pub struct Inputs(pub BTreeMap<&'static str, Artifact>);
+
+impl Inputs {
+    /// The input under `key`; the checker saw to it that it exists.
+    pub fn get(&self, key: &str) -> Result<&Artifact> {
+        self.0.get(key).ok_or_else(|| anyhow!("no input under `{key}`"))
+    }
+}
+
+/// Every kind of stage. A new kind is one row.
+pub const KINDS: &[Kind] = &[];

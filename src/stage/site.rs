@@ -1,0 +1,106 @@
+//! Where a stage works: the cache, a scratch folder, the settings of this build, a log, and the
+//! way to notice that the user wants to stop. It knows no stage and no graph.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::artifact::{Artifact, Made};
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::process::Cancel;
+use crate::recipe::Recipe;
+
+/// What the command line and the environment say about a build; none of it enters a key but
+/// `architecture` and `epoch`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Debian's word for the machine the image is for: `amd64`, `arm64`.
+    pub architecture: String,
+    /// Seconds since 1970 that every time in a result is clamped to.
+    pub epoch: u64,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The folder that relative paths of the pipeline start from.
+    pub root: PathBuf,
+    /// `--mirror` or `KUTH_DEBIAN_MIRROR`.
+    pub mirror: Option<String>,
+    /// Take indexes past their Valid-Until date (`--allow-expired`).
+    pub allow_expired: bool,
+    /// `--offline`: no network at all.
+    pub offline: bool,
+    /// The folder of exports, `out/<pipeline>`.
+    pub output: PathBuf,
+    /// Where the embedded driver keeps machines.
+    pub machines: PathBuf,
+    /// `--driver`, when given.
+    pub driver: Option<String>,
+    /// `--replace`: replace machines that hold state.
+    pub replace: bool,
+    /// How many processors to use at once.
+    pub jobs: usize,
+}
+
+/// Told of the progress inside a stage: done, of how many (0: not known), of what unit or thing.
+pub type Progress = Arc<dyn Fn(u64, u64, &str) + Send + Sync>;
+
+/// The place in which one stage does its work.
+#[derive(Clone)]
+pub struct Site {
+    /// The store of results.
+    pub cache: Arc<Cache>,
+    /// This build's settings.
+    pub settings: Arc<Settings>,
+    /// The stage's name, for messages and the lock alone.
+    pub stage: String,
+    /// An empty folder of its own, in the cache's file system, removed afterwards.
+    pub work: PathBuf,
+    /// The file that the output of commands goes to.
+    pub log: PathBuf,
+    /// Set when the user wants to stop.
+    pub cancel: Cancel,
+    /// Tells the screen how far it is.
+    pub progress: Progress,
+    /// What the lock says of this stage, if anything.
+    pub locked: Option<toml::Table>,
+}
+
+impl Site {
+    /// An action inside a stage that is worth keeping on its own (a filesystem, a package index):
+    /// looked up by its recipe, else done in a scratch folder of its own and committed.
+    pub fn cached(
+        &self,
+        recipe: &Recipe,
+        make: impl FnOnce(&Site) -> Result<Made>,
+    ) -> Result<(Artifact, Outcome)> {
+        let _lock = self.cache.lock_key(&recipe.key(), &self.cancel)?;
+        if let Some(record) = self.cache.find(&recipe.key())? {
+            return Ok((record.output, Outcome::Cached));
+        }
+        let scratch = self.cache.scratch()?;
+        let mut site = self.clone();
+        site.work = scratch.path().to_path_buf();
+        let start = std::time::Instant::now();
+        let made = make(&site)?;
+        let artifact = self.cache.commit(recipe, made, start.elapsed())?;
+        Ok((artifact, Outcome::Done))
+    }
+
+    /// The object of an artifact as a file.
+    pub fn object(&self, artifact: &Artifact) -> PathBuf {
+        self.cache.object(artifact)
+    }
+
+    /// A path in the scratch folder.
+    pub fn scratch(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.work.join(name)
+    }
+}
+
+/// Whether an action ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Taken from the cache.
+    Cached,
+    /// Done now.
+    Done,
+}
