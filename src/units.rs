@@ -72,13 +72,8 @@ impl Sub for Bytes {
 }
 
 /// The binary units a size may carry, largest first.
-const UNITS: [(&str, u64); 5] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const UNITS: [(&str, u64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Exact in the largest unit that divides the size: `512 MiB`, `10 GiB`, `1 B`.
 impl fmt::Display for Bytes {
@@ -154,7 +149,8 @@ mod tests {
 
     #[test]
     fn sizes_read_and_print() {
-        for (text, bytes) in [("512 MiB", 512 << 20), ("10GiB", 10 << 30), ("1 B", 1), ("0 MiB", 0)] {
+        for (text, bytes) in [("512 MiB", 512 << 20), ("10GiB", 10 << 30), ("1 B", 1), ("0 MiB", 0)]
+        {
             assert_eq!(text.parse::<Bytes>(), Ok(Bytes(bytes)), "{text}");
         }
         assert_eq!(Bytes::mib(512).to_string(), "512 MiB");
