@@ -7,9 +7,11 @@ mod document;
 mod fault;
 mod fields;
 mod getters;
+mod references;
 mod substitute;
 pub mod suggest;
 mod syntax;
+mod template;
 mod value;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +20,8 @@ pub use check::{Input, Product};
 pub use document::{Document, is_legal_name, project_root};
 pub use fault::{Color, Fault, Faults, FaultyPipeline};
 pub use fields::{Element, Fields, Scope};
-pub use getters::{LocalPath, Size};
+pub use getters::Size;
+pub use references::LocalPath;
 pub use substitute::{Environment, Override};
 pub use value::{Completeness, Data, Entry, Span, Spanned, Table, Text, Value};
 
