@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod cache;
 pub mod debian;
 pub mod digest;
+pub mod engine;
 pub mod error;
 pub mod http;
 pub mod pipeline;

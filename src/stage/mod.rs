@@ -12,7 +12,7 @@ use crate::recipe::Recipe;
 
 pub mod site;
 
-pub use site::Site;
+pub use site::{Settings, Site};
 
 /// One row of the table of kinds.
 pub struct Kind {
@@ -71,9 +71,32 @@ pub trait Stage: Send + Sync {
     /// Asked after every hit and every run: where the result lies for the user, and whether it
     /// still does. An export puts a missing file back here; a machine looks at the hypervisor.
     fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        self.look(site, artifact)
+    }
+
+    /// Like [`Stage::place`], but changes nothing; for `plan` and `path`.
+    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
         Ok(Placed::Here(site.cache.object(artifact)))
     }
 }
+
+/// What [`Stage::run`] fails with when what stands where its result would go holds state that must
+/// not be replaced. The engine takes it for "left as it is", not for a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAsItIs {
+    /// What was left.
+    pub path: PathBuf,
+    /// Why, and how to replace it all the same.
+    pub reason: String,
+}
+
+impl std::fmt::Display for KeptAsItIs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} was left as it is: {}", self.path.display(), self.reason)
+    }
+}
+
+impl std::error::Error for KeptAsItIs {}
 
 /// Where the result of a stage is.
 #[derive(Clone, Debug, PartialEq, Eq)]
