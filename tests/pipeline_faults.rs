@@ -225,8 +225,6 @@ fn sound(source: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     #[test]
     fn any_text_is_refused_politely(source in any::<String>()) {
         sound(&source);

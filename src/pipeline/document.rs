@@ -119,6 +119,10 @@ impl Document {
             check_name(&name.text, &name.span, "pipeline", |fault| fields.fault(fault));
         }
         let summary = fields.open_text("summary");
+        if let Some(value) = fields.raw("default").filter(|it| it.data == Data::Array(vec![])) {
+            let fault = Fault::new(value.span.clone(), "`default` names no stage");
+            fields.fault(fault.hint("leave it out to mean all stages"));
+        }
         let default = fields.has("default").then(|| {
             let texts = fields.unique_texts("default");
             let open = texts.into_iter().filter_map(|text| fields.as_open("default", text));
@@ -239,6 +243,7 @@ mod tests {
             ("stage = 1\n[pipeline]\nname = \"a\"\n", "`stage` is not a table"),
             ("stage.x = 1\n[pipeline]\nname = \"a\"\n", "the stage `x` is not a table"),
             ("[pipeline]\nname = \"a\"\n[stage.A]\n", "illegal stage name `A`"),
+            ("[pipeline]\nname = \"a\"\ndefault = []\n", "`default` names no stage"),
             ("[pipeline]\nname = \"a\"\ndefault = [\"x\", \"x\"]\n", "`x` is in `default` twice"),
         ] {
             assert_eq!(said(source), [expected], "{source}");
