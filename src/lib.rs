@@ -5,4 +5,5 @@
 
 pub mod digest;
 pub mod error;
+pub mod format;
 pub mod units;
