@@ -29,14 +29,17 @@ pub fn verdict(name: &str, args: &[&str]) -> Option<(bool, String, String)> {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             Some((run.status.success(), text(&run.stdout), text(&run.stderr)))
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-            assert!(!required, "{name} is not installed");
-            println!("SKIPPED: {name} is not installed");
-            None
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => skip(name),
         Err(error) => panic!("running {name}: {error}"),
     }
+}
+
+/// Says that a test is skipped; a panic where KUTH_REQUIRE_TOOLS=1.
+pub fn skip<T>(name: &str) -> Option<T> {
+    let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    assert!(!required, "{name} is not installed");
+    println!("SKIPPED: {name} is not installed");
+    None
 }
 
 /// A sparse file of `size` that holds `pieces`.
