@@ -9,6 +9,7 @@ pub mod debian;
 pub mod digest;
 pub mod engine;
 pub mod error;
+pub mod format;
 pub mod http;
 pub mod pipeline;
 pub mod process;
