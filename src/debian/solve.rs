@@ -34,24 +34,30 @@ fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>
         .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(apt.lists()))
         .with_context(|| format!("unpacking {}", lists.display()))?;
     (site.progress)(0, 0, "solving");
-    let mut wanted = request.packages.clone();
+    let ask = |wanted: &[String]| -> Result<Vec<String>> {
+        let options = ["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"];
+        let command = apt.get().args(options).arg("install").args(wanted);
+        let output =
+            command.run(&site.log, &site.cancel).map_err(|error| explain(error, request))?;
+        uris(&String::from_utf8(output).context("reading apt's answer")?)
+    };
     match &request.base {
-        Base::Empty => wanted.extend(["?essential".into(), "apt".into()]),
-        Base::Unpacked => {}
+        Base::Unpacked => describe(&apt.lists(), &ask(&request.packages)?, &[]),
         Base::Tree(tree) => {
             let status = read_from_tar(&site.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
+            describe(&apt.lists(), &ask(&request.packages)?, &[])
+        }
+        Base::Empty => {
+            let minimum = ["?essential".to_string(), "apt".to_string()];
+            let essential = ask(&minimum)?;
+            let all = match request.packages.is_empty() {
+                true => essential.clone(),
+                false => ask(&[&minimum[..], &request.packages].concat())?,
+            };
+            describe(&apt.lists(), &all, &essential)
         }
     }
-    let command = apt
-        .get()
-        .args(["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"])
-        .arg("install")
-        .args(&wanted);
-    let output = command.run(&site.log, &site.cancel).map_err(|error| explain(error, request))?;
-    let output = String::from_utf8(output).context("reading apt's answer")?;
-    let paths = uris(&output)?;
-    describe(&apt.lists(), &paths)
 }
 
 /// The lines `'URI' file size hash` of `--print-uris`, as paths below the archive.
@@ -89,7 +95,7 @@ fn unescape(text: &str) -> String {
 }
 
 /// Looks `paths` up in the package lists, which the signed `InRelease` vouches for.
-fn describe(lists: &Path, paths: &[String]) -> Result<Vec<Package>> {
+fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<Package>> {
     let wanted: HashMap<&str, usize> =
         paths.iter().enumerate().map(|(at, path)| (path.as_str(), at)).collect();
     let mut found: Vec<Option<Package>> = vec![None; paths.len()];
@@ -112,6 +118,7 @@ fn describe(lists: &Path, paths: &[String]) -> Result<Vec<Package>> {
         package.ok_or_else(|| anyhow!("the index does not describe {path}"))
     });
     let mut packages = described.collect::<Result<Vec<Package>>>()?;
+    packages.iter_mut().for_each(|package| package.essential = essential.contains(&package.path));
     packages.sort();
     Ok(packages)
 }
@@ -153,6 +160,7 @@ fn package(stanza: &HashMap<&'static str, String>) -> Option<Package> {
         sha256: field("SHA256")?.parse().ok()?,
         size: field("Size")?.parse().ok()?,
         path: field("Filename")?,
+        essential: false,
     })
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::artifact::{Artifact, Made};
 use crate::cache::Cache;
 use crate::error::{Result, anyhow, with_hint};
+use crate::pipeline::Text;
 use crate::process::Cancel;
 use crate::recipe::Recipe;
 
@@ -38,6 +39,8 @@ pub struct Settings {
     pub driver: Option<String>,
     /// `--replace`: replace machines that hold state.
     pub replace: bool,
+    /// `--on-error keep`: leave the folder of a stage that failed.
+    pub keep_failed: bool,
     /// How many processors to use at once.
     pub jobs: usize,
 }
@@ -98,6 +101,20 @@ impl Site {
         let made = make(&site)?;
         let artifact = self.cache.commit(recipe, made, start.elapsed())?;
         Ok((artifact, Outcome::Done))
+    }
+
+    /// Writes a text of the pipeline into a recipe: as it is, or a secret as a keyed hash.
+    pub fn describe_text(&self, recipe: &mut Recipe, name: &str, text: &Text) -> Result<()> {
+        match text.secret {
+            false => recipe.value(name, &text.text),
+            true => recipe.value(name, format!("secret {}", self.cache.keyed_hash(&text.text)?)),
+        }
+        Ok(())
+    }
+
+    /// Whether the scratch folder outlives the stage because it failed and the user wants to look.
+    pub fn keeps_work<T>(&self, outcome: &Result<T>) -> bool {
+        self.settings.keep_failed && outcome.is_err() && !self.cancel.is_set()
     }
 
     /// The object of an artifact as a file.
