@@ -180,6 +180,7 @@ impl Build<'_> {
             cancel: self.cancel.clone(),
             progress: Arc::new(progress),
             locked: self.lock.stage(&node.name),
+            locked_elsewhere: self.lock.all(),
         }
     }
 

@@ -80,6 +80,8 @@ pub struct Site {
     pub progress: Progress,
     /// What the lock says of this stage, an entry for each suite it was built for.
     pub locked: Vec<toml::Table>,
+    /// What the lock says of all stages: what they were resolved from serves this one too.
+    pub locked_elsewhere: Vec<toml::Table>,
 }
 
 impl Site {
