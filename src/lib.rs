@@ -8,6 +8,7 @@ pub mod cache;
 pub mod digest;
 pub mod error;
 pub mod format;
+pub mod pipeline;
 pub mod process;
 pub mod recipe;
 pub mod units;

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use crate::artifact::{Artifact, Made, Product};
 use crate::digest::Digest;
 use crate::error::{Result, anyhow};
-use crate::pipeline::check::Input;
-use crate::pipeline::fields::Fields;
+use crate::pipeline::{Fields, Input};
 use crate::recipe::Recipe;
 
+pub mod disk;
 pub mod site;
 
 pub use site::Site;
