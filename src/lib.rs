@@ -6,9 +6,12 @@
 pub mod artifact;
 pub mod cache;
 pub mod digest;
+pub mod disk;
 pub mod error;
 pub mod format;
 pub mod pipeline;
 pub mod process;
 pub mod recipe;
+pub mod stage;
+pub mod tools;
 pub mod units;

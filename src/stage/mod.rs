@@ -101,7 +101,7 @@ pub enum Pool {
 }
 
 /// Outside state in the form the key sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pin {
     /// What the stage resolved, as the lock keeps it.
     pub locked: toml::Table,
