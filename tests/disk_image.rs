@@ -39,6 +39,9 @@ const BOOT: u64 = 64 << 20;
 const ROOT: u64 = BOOT + (128 << 20) + (1 << 20);
 const USR: u64 = ROOT + (256 << 20);
 
+/// The size of the EFI system partition, at 2 MiB.
+const ESP_SIZE: u64 = 62 << 20;
+
 /// Standard output of a command that must succeed; `None` where the host lacks it.
 fn judged(program: &str, args: &[&str]) -> Option<String> {
     let found = kuth::process::find_program(program)?;
@@ -73,6 +76,11 @@ fn a_disk_is_sound_and_comes_out_the_same() {
     for offset in [BOOT, ROOT, USR] {
         judged("e2fsck", &["-fn", &at(&disk.image, offset)]);
     }
+    let esp = disk.image.with_extension("esp");
+    let count = format!("count={}", ESP_SIZE >> 20);
+    let (from, to) = (format!("if={}", disk.image.display()), format!("of={}", esp.display()));
+    judged("dd", &[&from, &to, "bs=1M", "skip=2", &count]);
+    judged("fsck.vfat", &["-nv", esp.to_str().unwrap()]);
     if let Some(text) = judged("sgdisk", &["-v", disk.image.to_str().unwrap()]) {
         assert!(text.contains("No problems found"), "{text}");
     }
@@ -111,6 +119,8 @@ fn nothing_of_a_file_is_lost() {
     let bench = Bench::new(&debs);
     let mut tree = Tree::bootable();
     let long = format!("usr/{}/F\u{151}tan\u{fa}s\u{ed}tv\u{e1}ny.crt", "long-name".repeat(20));
+    let folder = long.rsplit_once('/').unwrap().0;
+    tree.entry(&format!("{folder}/"), tar::EntryType::Directory, 0o750, b"", "");
     tree.file_with(&long, "user.note", b"a\nb\0=c");
     tree.file_with("usr/sp ace \"q", "trusted.x", b"y");
     let capability = [1, 0, 0, 2, 0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];

@@ -44,7 +44,7 @@ pub enum Format {
     Ext4,
     /// XFS.
     Xfs,
-    /// FAT of the type its size asks for.
+    /// FAT32.
     Vfat,
     /// A swap area.
     Swap,
@@ -101,7 +101,8 @@ impl Format {
         match self {
             Format::Ext4 => Bytes::mib(8),
             Format::Xfs => Bytes::mib(300),
-            Format::Vfat | Format::Swap => Bytes::MIB,
+            Format::Vfat => Bytes::mib(34),
+            Format::Swap => Bytes::MIB,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! lazy_journal_init mke2fs would write zeros over every journal.
 
 use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
@@ -81,7 +82,10 @@ fn make(
 ) -> Result<Artifact> {
     let start = Instant::now();
     let recipe = recipe(filesystem, part, tools, site);
-    let (artifact, outcome) = site
+    // Several are made at once: each has a log of its own beside the stage's.
+    let mut alone = site.clone();
+    alone.log = site.log.with_extension(format!("{}.log", filesystem.name));
+    let (artifact, outcome) = alone
         .cached(&recipe, |site| made(filesystem, part, tools, site))
         .with_context(|| format!("making the filesystem {}", filesystem.name))?;
     let kind = if filesystem.group.is_some() { "volume" } else { "partition" };
@@ -93,8 +97,9 @@ fn make(
             Human(Bytes(part.map_or(0, |part| part.files)))
         ),
     };
-    use std::io::Write;
-    writeln!(open_log(&site.log)?, "{kind} {}: {how}", filesystem.name)
+    let line = format!("{kind} {}: {how}\n", filesystem.name);
+    open_log(&site.log)?
+        .write_all(line.as_bytes())
         .with_context(|| format!("writing {}", site.log.display()))?;
     Ok(artifact)
 }
@@ -146,7 +151,7 @@ fn made(
         }
         (Format::Ext4, Some(part)) => ext4(&image, filesystem, part, tools, site)?,
         (Format::Xfs, Some(part)) => xfs::make(&image, filesystem, part, tools, site)?,
-        (Format::Vfat, Some(part)) => vfat::make(&image, filesystem, part, site.settings.epoch)?,
+        (Format::Vfat, Some(part)) => vfat::make(&image, filesystem, part)?,
     }
     let size = file.metadata().with_context(what)?.len();
     if size != filesystem.size.0 {
@@ -184,7 +189,7 @@ fn ext4(
         command = command.args(["-M", mount]);
     }
     let extended = format!(
-        "hash_seed={uuid},nodiscard,lazy_itable_init=1,lazy_journal_init=1,root_owner=0:0"
+        "hash_seed={uuid},nodiscard,lazy_itable_init=1,lazy_journal_init=1"
     );
     command = command.args(["-E", &extended, "-d"]).arg(&part.path).arg(image);
     command

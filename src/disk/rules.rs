@@ -1,13 +1,9 @@
 //! What must hold between the rows of a disk, whatever their sizes.
 
 use crate::pipeline::{Fault, Size, Span, Spanned};
-use crate::units::Bytes;
 
 use super::config::{Config, Content, FilesystemRow, Format};
-use super::place::{ESP_MOUNT, has_automatic_esp, is_esp};
-
-/// FAT32 has at least 65525 clusters of 512 bytes.
-const LEAST_ESP: Bytes = Bytes::mib(34);
+use super::place::{ESP_MOUNT, has_automatic_esp};
 
 /// Every rule that is broken.
 pub fn faults(config: &Config) -> Vec<Fault> {
@@ -21,8 +17,7 @@ pub fn faults(config: &Config) -> Vec<Fault> {
     faults.extend(one_group(config));
     faults.extend(mounts(config));
     for (size, row) in sized(config) {
-        let least = if is_esp(config, row) { LEAST_ESP } else { row.format.least() };
-        let what = if is_esp(config, row) { "an EFI system partition" } else { row.format.word() };
+        let (least, what) = (row.format.least(), row.format.word());
         if let Size::Exactly(bytes) = size.value
             && bytes < least
         {

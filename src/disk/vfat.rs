@@ -1,135 +1,192 @@
-//! FAT filesystems, written by the `fatfs` crate. FAT keeps neither owners nor modes nor links:
-//! a tree that has such things there is refused, except that owners and modes go unnoticed, as
-//! they do when a system mounts FAT.
+//! FAT32 from a tar, in two passes: one learns names and sizes and gives every file its clusters,
+//! one behind the other; the other copies. FAT keeps neither owners nor modes: they go unnoticed,
+//! as they do when a system mounts FAT. Links, devices and extended attributes are refused.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, Read, Write};
+use std::io::{BufReader, Read};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use fatfs::{Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time};
-use fatfs::TimeProvider;
 use tar::EntryType;
 
-use crate::error::{Context, Result, anyhow, with_hint};
+use crate::error::{Context, Result, anyhow, ensure, with_hint};
 
+use super::fat::{ENTRY, END, Geometry, Item, Name, ROOT, Stamp, attribute, padded};
 use super::layout::Filesystem;
 use super::part::Part;
 use super::source::entries;
 
-/// A clock that stands still.
-#[derive(Debug)]
-struct Stopped(DateTime);
-
-impl TimeProvider for Stopped {
-    fn get_current_date(&self) -> Date {
-        self.0.date
-    }
-
-    fn get_current_date_time(&self) -> DateTime {
-        self.0
-    }
+/// A file or folder.
+struct Node {
+    name: Name,
+    item: Item,
+    /// Folders by index, in the order of the tar.
+    children: Vec<usize>,
+    parent: usize,
 }
 
-/// Writes `part` as a FAT into the empty sparse file `image`, all its times `epoch`.
-pub fn make(image: &Path, filesystem: &Filesystem, part: &Part, epoch: u64) -> Result<()> {
-    let what = || format!("writing the FAT of {}", filesystem.name);
-    let open = || File::options().read(true).write(true).open(image);
-    let mut options = FormatVolumeOptions::new().volume_id(filesystem.volume_id());
-    if filesystem.is_esp {
-        options = options.fat_type(FatType::Fat32);
-    }
-    if !filesystem.label.is_empty() {
-        let mut label = [b' '; 11];
-        label.iter_mut().zip(filesystem.label.bytes()).for_each(|(to, from)| *to = from);
-        options = options.volume_label(label);
-    }
-    fatfs::format_volume(open().with_context(what)?, options).with_context(what)?;
-    // fatfs wants its clock to live for ever: a few bytes for each FAT made.
-    let clock: &'static Stopped = Box::leak(Box::new(Stopped(date_time(epoch))));
-    let options = FsOptions::new().time_provider(clock);
-    let fat = FileSystem::new(open().with_context(what)?, options).with_context(what)?;
-    let tar = File::open(&part.path).with_context(|| format!("opening {}", part.path.display()))?;
-    entries(BufReader::with_capacity(1 << 18, tar), |path, meta, content| {
-        let shown = String::from_utf8_lossy(path).into_owned();
-        let written = match meta.kind {
-            EntryType::Directory if path.is_empty() => Ok(()),
-            EntryType::Directory => name(path).and_then(|path| Ok(fat.root_dir().create_dir(path).map(drop)?)),
-            EntryType::Regular => name(path).and_then(|path| {
-                let mut file = fat.root_dir().create_file(path)?;
-                copy(content, &mut file)
-            }),
-            kind => Err(with_hint(
-                anyhow!("FAT cannot hold a {kind:?}"),
-                format!("use ext4 for `{}`, or keep such files away from it", filesystem.name),
-            )),
-        };
-        written.with_context(|| format!("writing `{shown}` to the FAT of {}", filesystem.name))
-    })?;
-    fat.unmount().with_context(what)
-}
+/// Writes `part` into the sparse file `image`, which is as long as the filesystem and empty.
+pub fn make(image: &Path, filesystem: &Filesystem, part: &Part) -> Result<()> {
+    let geometry = Geometry::of(filesystem.size)?;
+    let mut nodes = read(part, filesystem)?;
+    let used = allocate(&mut nodes, &geometry, filesystem)?;
 
-fn name(path: &[u8]) -> Result<&str> {
-    std::str::from_utf8(path).context("FAT needs names in UTF-8")
-}
-
-/// Copies in pieces that are large beside a cluster.
-fn copy(from: &mut dyn Read, to: &mut impl Write) -> Result<()> {
+    let what = || format!("writing {}", image.display());
+    let file = File::options().write(true).open(image).with_context(what)?;
+    let label = filesystem.label.as_str();
+    for (at, bytes) in geometry.head(filesystem.volume_id(), label, used) {
+        file.write_all_at(&bytes, at).with_context(what)?;
+    }
+    let mut fat: Vec<u8> = [0x0fff_fff8u32, END].into_iter().flat_map(u32::to_le_bytes).collect();
+    for (cluster, length) in chains(&nodes, &geometry) {
+        let next = (1..length).map(|step| cluster + step).chain([END]);
+        fat.extend(next.flat_map(u32::to_le_bytes));
+    }
+    for at in geometry.fats() {
+        file.write_all_at(&fat, at).with_context(what)?;
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        if node.item.attribute == attribute::FOLDER {
+            let bytes = folder(&nodes, index, label);
+            file.write_all_at(&bytes, geometry.at(node.item.cluster)).with_context(what)?;
+        }
+    }
     let mut buffer = vec![0; 1 << 17];
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(()),
-            n => to.write_all(&buffer[..n])?,
+    let mut index = 0;
+    each(part, |path, _, content| {
+        index += usize::from(!path.is_empty());
+        let item = &nodes[index].item;
+        if path.is_empty() || item.attribute != attribute::FILE {
+            return Ok(());
         }
-    }
+        let mut at = if item.cluster == 0 { 0 } else { geometry.at(item.cluster) };
+        loop {
+            match content.read(&mut buffer).context("reading a tar")? {
+                0 => return Ok(()),
+                n => {
+                    file.write_all_at(&buffer[..n], at).with_context(what)?;
+                    at += n as u64;
+                }
+            }
+        }
+    })
 }
 
-/// Seconds since 1970 as FAT counts: in UTC, from 1980 on.
-fn date_time(epoch: u64) -> DateTime {
-    let (days, seconds) = (epoch / 86_400, epoch % 86_400);
-    let (mut year, mut left) = (1970, days);
-    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    while left >= 365 + u64::from(leap(year)) {
-        left -= 365 + u64::from(leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(leap(year));
-    let mut month = 1;
-    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30] {
-        if left < length {
-            break;
-        }
-        left -= length;
-        month += 1;
-    }
-    let time = Time {
-        hour: (seconds / 3600) as u16,
-        min: (seconds / 60 % 60) as u16,
-        sec: (seconds % 60) as u16,
-        millis: 0,
-    };
-    match year {
-        1980..=2107 => DateTime { date: Date { year: year as u16, month, day: left as u16 + 1 }, time },
-        _ => DateTime {
-            date: Date { year: 1980, month: 1, day: 1 },
-            time: Time { hour: 0, min: 0, sec: 0, millis: 0 },
-        },
-    }
+fn each(
+    part: &Part,
+    each: impl FnMut(&[u8], super::part::Meta, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let tar = File::open(&part.path).with_context(|| format!("opening {}", part.path.display()))?;
+    entries(BufReader::with_capacity(1 << 18, tar), each)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Every file of the tar, the root first, else in its order.
+fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
+    if let Some(attribute) = part.attributes.first() {
+        let path = String::from_utf8_lossy(&attribute.path);
+        let error = anyhow!("`{path}`: FAT has no extended attributes (`{}`)", attribute.name);
+        return Err(with_hint(error, format!("use ext4 for `{}`", filesystem.name)));
+    }
+    let item = |attribute, size, mtime| Item { attribute, cluster: 0, size, stamp: Stamp::of(mtime) };
+    let mut nodes = vec![Node {
+        // Nobody writes the root's own name.
+        name: Name::of("ROOT", &mut BTreeSet::new())?,
+        item: item(attribute::FOLDER, 0, 0),
+        children: Vec::new(),
+        parent: 0,
+    }];
+    let mut folders: BTreeMap<Vec<u8>, usize> = BTreeMap::from([(Vec::new(), 0)]);
+    let mut taken: BTreeMap<usize, (BTreeSet<[u8; 11]>, BTreeSet<String>)> = BTreeMap::new();
+    each(part, |path, meta, _| {
+        if path.is_empty() {
+            return Ok(());
+        }
+        let shown = String::from_utf8_lossy(path).into_owned();
+        let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&path[..0], path),
+        };
+        let parent = *folders.get(above).with_context(|| format!("`{shown}` has no folder"))?;
+        let name = std::str::from_utf8(name)
+            .with_context(|| format!("writing `{shown}`: FAT needs names in UTF-8"))?;
+        let (shorts, longs) = taken.entry(parent).or_default();
+        ensure!(longs.insert(name.to_uppercase()), "`{shown}`: FAT has that name in another case");
+        let size = u32::try_from(meta.size);
+        let size = size.with_context(|| format!("writing `{shown}`: FAT ends at 4 GiB"))?;
+        let item = match meta.kind {
+            EntryType::Directory => item(attribute::FOLDER, 0, meta.mtime),
+            EntryType::Regular => item(attribute::FILE, size, meta.mtime),
+            kind => {
+                let error = anyhow!("`{shown}`: FAT cannot hold a {kind:?}");
+                return Err(with_hint(error, format!("use ext4 for `{}`", filesystem.name)));
+            }
+        };
+        let index = nodes.len();
+        if item.attribute == attribute::FOLDER {
+            folders.insert(path.to_vec(), index);
+        }
+        nodes.push(Node { name: Name::of(name, shorts)?, item, children: Vec::new(), parent });
+        nodes[parent].children.push(index);
+        Ok(())
+    })?;
+    Ok(nodes)
+}
 
-    #[test]
-    fn times_are_calendar_times() {
-        for (epoch, year, month, day, hour) in [
-            (1_767_225_600, 2026, 1, 1, 0),
-            (1_709_208_000, 2024, 2, 29, 12),
-            (1_735_689_599, 2024, 12, 31, 23),
-            (0, 1980, 1, 1, 0),
-        ] {
-            let DateTime { date, time } = date_time(epoch);
-            assert_eq!((date.year, date.month, date.day, time.hour), (year, month, day, hour));
+/// Gives every node its clusters; how many are used.
+fn allocate(nodes: &mut [Node], geometry: &Geometry, filesystem: &Filesystem) -> Result<u32> {
+    let sizes: Vec<u64> = (0..nodes.len()).map(|index| size(nodes, index)).collect();
+    let mut next = u64::from(ROOT);
+    for (node, size) in nodes.iter_mut().zip(sizes) {
+        if size > 0 {
+            node.item.cluster = u32::try_from(next)?;
+            next += size.div_ceil(geometry.cluster());
         }
     }
+    let used = u32::try_from(next - u64::from(ROOT))?;
+    if used > geometry.clusters {
+        let error = anyhow!("the files do not fit in {}", filesystem.size);
+        return Err(with_hint(error, format!("make `{}` larger", filesystem.name)));
+    }
+    Ok(used)
+}
+
+/// Bytes on the disk.
+fn size(nodes: &[Node], index: usize) -> u64 {
+    let node = &nodes[index];
+    if node.item.attribute == attribute::FILE {
+        return u64::from(node.item.size);
+    }
+    // `.` and `..`, or the label; an empty folder takes a cluster too.
+    let entries: usize = node.children.iter().map(|child| nodes[*child].name.entries()).sum();
+    ((entries + 2) * ENTRY) as u64
+}
+
+/// First cluster and length of everything that has clusters, in order.
+fn chains(nodes: &[Node], geometry: &Geometry) -> Vec<(u32, u32)> {
+    let lengths = nodes.iter().enumerate().map(|(index, node)| {
+        (node.item.cluster, size(nodes, index).div_ceil(geometry.cluster()) as u32)
+    });
+    lengths.filter(|(_, length)| *length > 0).collect()
+}
+
+/// The entries of a folder.
+fn folder(nodes: &[Node], index: usize, label: &str) -> Vec<u8> {
+    let node = &nodes[index];
+    let mut bytes = Vec::new();
+    if index == 0 {
+        if !label.is_empty() {
+            let item = Item { attribute: attribute::LABEL, cluster: 0, ..node.item.clone() };
+            bytes.extend(item.entry(&padded(label)));
+        }
+    } else {
+        bytes.extend(node.item.entry(&padded(".")));
+        // The root is called 0 here.
+        let cluster = if node.parent == 0 { 0 } else { nodes[node.parent].item.cluster };
+        bytes.extend(Item { cluster, ..node.item.clone() }.entry(&padded("..")));
+    }
+    for child in &node.children {
+        bytes.extend(nodes[*child].name.write(&nodes[*child].item));
+    }
+    bytes
 }
