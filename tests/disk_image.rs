@@ -100,8 +100,7 @@ fn a_change_under_etc_makes_the_root_volume_alone() {
     let Some(debs) = tools_debs() else { return };
     let stage = disk_of(KEYS).unwrap();
     let bench = Bench::new(&debs);
-    let (first, log) =
-        bench.run(stage.as_ref(), &bench.tree(&Tree::bootable().finish())).unwrap();
+    let (first, log) = bench.run(stage.as_ref(), &bench.tree(&Tree::bootable().finish())).unwrap();
     assert!(log.contains("volume usr: made in"), "{log}");
     let mut tree = Tree::bootable();
     tree.file("etc/motd", b"changed\n");

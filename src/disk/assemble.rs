@@ -54,8 +54,8 @@ fn table(layout: &Layout, code: Option<&[u8; 440]>) -> Result<Vec<(u64, Vec<u8>)
     let identity = layout.identity().0;
     match layout.table {
         Table::Gpt => {
-            let partitions = layout.partitions.iter().enumerate().map(|(index, partition)| {
-                gpt::Partition {
+            let partitions =
+                layout.partitions.iter().enumerate().map(|(index, partition)| gpt::Partition {
                     name: partition.name.clone(),
                     type_guid: match partition.role {
                         Role::BiosBoot => gpt::BIOS_BOOT,
@@ -68,8 +68,7 @@ fn table(layout: &Layout, code: Option<&[u8; 440]>) -> Result<Vec<(u64, Vec<u8>)
                     first: partition.offset.sectors(),
                     length: partition.size.sectors(),
                     attributes: 0,
-                }
-            });
+                });
             let table = gpt::Table {
                 disk_guid: Guid::derived(identity, "disk"),
                 disk: layout.size,

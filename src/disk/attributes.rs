@@ -14,21 +14,11 @@ use super::part::Attribute;
 /// What mke2fs keeps by itself.
 const KEPT: &str = "security.capability";
 /// The parts of the name space that ext4 stores. debugfs turns ACLs into ext4's own form.
-const STORED: [&str; 5] = [
-    "user.",
-    "trusted.",
-    "security.",
-    "system.posix_acl_access",
-    "system.posix_acl_default",
-];
+const STORED: [&str; 5] =
+    ["user.", "trusted.", "security.", "system.posix_acl_access", "system.posix_acl_default"];
 
 /// Sets on the ext4 in `image` what mke2fs left out. Uses files in `site.work`.
-pub fn set(
-    image: &Path,
-    attributes: &[Attribute],
-    tools: &ToolsTree,
-    site: &Site,
-) -> Result<()> {
+pub fn set(image: &Path, attributes: &[Attribute], tools: &ToolsTree, site: &Site) -> Result<()> {
     let left: Vec<&Attribute> = attributes.iter().filter(|one| one.name != KEPT).collect();
     if left.is_empty() {
         return Ok(());
@@ -48,10 +38,13 @@ pub fn set(
         let file = site.scratch(format!("attribute-{index}"));
         std::fs::write(&file, value).with_context(|| format!("writing {}", file.display()))?;
         // A double quote inside quotes is doubled.
-        let path: Vec<u8> = path.iter().flat_map(|byte| match byte {
-            b'"' => vec![b'"', b'"'],
-            byte => vec![*byte],
-        }).collect();
+        let path: Vec<u8> = path
+            .iter()
+            .flat_map(|byte| match byte {
+                b'"' => vec![b'"', b'"'],
+                byte => vec![*byte],
+            })
+            .collect();
         let (file, back) = (file.display(), site.scratch(format!("attribute-{index}.back")));
         write!(sets, "ea_set -f \"{file}\" \"/")?;
         write!(gets, "ea_get -f \"{}\" \"/", back.display())?;

@@ -17,9 +17,27 @@ const TIMEOUT: u32 = 1;
 /// What core.img can do before it reads anything else: it holds every module grub.cfg uses, so no
 /// folder of modules lies in /boot.
 const MODULES: [&str; 21] = [
-    "biosdisk", "part_gpt", "part_msdos", "ext2", "xfs", "fat", "lvm", "search", "search_fs_uuid",
-    "normal", "configfile", "linux", "echo", "serial", "terminal", "test", "minicmd", "ls", "cat",
-    "reboot", "halt",
+    "biosdisk",
+    "part_gpt",
+    "part_msdos",
+    "ext2",
+    "xfs",
+    "fat",
+    "lvm",
+    "search",
+    "search_fs_uuid",
+    "normal",
+    "configfile",
+    "linux",
+    "echo",
+    "serial",
+    "terminal",
+    "test",
+    "minicmd",
+    "ls",
+    "cat",
+    "reboot",
+    "halt",
 ];
 
 /// GRUB as one EFI file in the tools tree, and the name under which firmware looks for it, by the

@@ -52,12 +52,8 @@ pub enum Format {
 
 const TABLES: [(&str, Table); 2] = [("gpt", Table::Gpt), ("mbr", Table::Mbr)];
 const FIRMWARE: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
-const FORMATS: [(&str, Format); 4] = [
-    ("ext4", Format::Ext4),
-    ("xfs", Format::Xfs),
-    ("vfat", Format::Vfat),
-    ("swap", Format::Swap),
-];
+const FORMATS: [(&str, Format); 4] =
+    [("ext4", Format::Ext4), ("xfs", Format::Xfs), ("vfat", Format::Vfat), ("swap", Format::Swap)];
 
 /// The kernel arguments of a disk that gives none: the screen and the first serial line.
 const CMDLINE: &str = "console=tty0 console=ttyS0,115200";

@@ -135,7 +135,9 @@ impl Stamp {
     pub fn of(epoch: u64) -> Stamp {
         let (mut left, seconds) = (epoch / 86_400, epoch % 86_400);
         let leap = |year: u64| {
-            u64::from(year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)))
+            u64::from(
+                year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)),
+            )
         };
         let mut year = 1970;
         while left >= 365 + leap(year) && year < 2108 {
@@ -215,7 +217,11 @@ impl Name {
     pub fn of(text: &str, taken: &mut BTreeSet<[u8; 11]>) -> Result<Name> {
         let long: Vec<u16> = text.encode_utf16().collect();
         let forbidden = |c: char| c.is_control() || "\"*/:<>?\\|".contains(c);
-        if long.len() > 255 || text.is_empty() || text.contains(forbidden) || text.ends_with(['.', ' ']) {
+        if long.len() > 255
+            || text.is_empty()
+            || text.contains(forbidden)
+            || text.ends_with(['.', ' '])
+        {
             bail!("FAT cannot write the name `{}`", text.escape_debug());
         }
         let upper = text.to_uppercase();

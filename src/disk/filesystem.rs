@@ -104,12 +104,7 @@ fn make(
     Ok(artifact)
 }
 
-fn recipe(
-    filesystem: &Filesystem,
-    part: Option<&Part>,
-    tools: &ToolsTree,
-    site: &Site,
-) -> Recipe {
+fn recipe(filesystem: &Filesystem, part: Option<&Part>, tools: &ToolsTree, site: &Site) -> Recipe {
     let mut recipe = Recipe::new("filesystem", REVISION);
     recipe.value("format", filesystem.format.word());
     recipe.value("size", filesystem.size);
@@ -157,17 +152,14 @@ fn made(
     if size != filesystem.size.0 {
         bail!("the tool made it {}, not {}", Bytes(size), filesystem.size);
     }
-    let digest = sparse::tree_hash(&file).with_context(|| format!("hashing {}", image.display()))?;
+    let digest =
+        sparse::tree_hash(&file).with_context(|| format!("hashing {}", image.display()))?;
     let (product, hashing, facts) = (Product::File, Hashing::Sparse, Default::default());
     Ok(Made { artifact: Artifact { product, hashing, digest, size, facts }, file: image })
 }
 
 fn too_full(filesystem: &Filesystem, part: &Part) -> crate::error::Error {
-    let error = anyhow!(
-        "its files take {}, it has {}",
-        Human(Bytes(part.files)),
-        filesystem.size
-    );
+    let error = anyhow!("its files take {}, it has {}", Human(Bytes(part.files)), filesystem.size);
     let hint = format!("make `{}` larger", filesystem.name);
     crate::error::with_hint(error, hint)
 }
@@ -188,17 +180,14 @@ fn ext4(
     if let Some(mount) = &filesystem.mount {
         command = command.args(["-M", mount]);
     }
-    let extended = format!(
-        "hash_seed={uuid},nodiscard,lazy_itable_init=1,lazy_journal_init=1"
-    );
+    let extended = format!("hash_seed={uuid},nodiscard,lazy_itable_init=1,lazy_journal_init=1");
     command = command.args(["-E", &extended, "-d"]).arg(&part.path).arg(image);
-    command
-        .arg(format!("{}k", filesystem.size.0 / 1024))
-        .run(&site.log, &site.cancel)
-        .hint(format!(
+    command.arg(format!("{}k", filesystem.size.0 / 1024)).run(&site.log, &site.cancel).hint(
+        format!(
             "if it ran out of space, make `{}` larger: its files take {}",
             filesystem.name,
             Human(Bytes(part.files))
-        ))?;
+        ),
+    )?;
     attributes::set(image, &part.attributes, tools, site)
 }

@@ -2,8 +2,8 @@
 //! not fit is refused with how much is wanted, how much there is, and the difference.
 
 use crate::digest::Digest;
-use crate::format::lvm2::{self, Extents, Id, Origin};
 use crate::format::Guid;
+use crate::format::lvm2::{self, Extents, Id, Origin};
 use crate::pipeline::Fault;
 use crate::units::Bytes;
 
@@ -194,9 +194,8 @@ impl Layout {
 
     /// The filesystem that holds the absolute path: the one with the longest mount point above it.
     pub fn holding(&self, path: &str) -> Option<&Filesystem> {
-        let inside = |mount: &str| {
-            mount == "/" || path == mount || path.starts_with(&format!("{mount}/"))
-        };
+        let inside =
+            |mount: &str| mount == "/" || path == mount || path.starts_with(&format!("{mount}/"));
         self.filesystems
             .iter()
             .filter(|fs| fs.mount.as_deref().is_some_and(inside))

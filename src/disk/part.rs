@@ -131,7 +131,8 @@ impl PartWriter {
     }
 
     fn add_entry(&mut self, path: &[u8], meta: &Meta, content: impl Read) -> Result<()> {
-        let keys: Vec<_> = meta.attributes.iter().map(|(name, _)| format!("{XATTR}{name}")).collect();
+        let keys: Vec<_> =
+            meta.attributes.iter().map(|(name, _)| format!("{XATTR}{name}")).collect();
         let values = meta.attributes.iter().map(|(_, value)| value.as_slice());
         if !keys.is_empty() {
             let records = keys.iter().map(String::as_str).zip(values);
@@ -180,7 +181,8 @@ impl PartWriter {
         let what = || format!("finishing {}", self.path.display());
         let mut buffered = self.builder.into_inner().with_context(what)?;
         buffered.flush().with_context(what)?;
-        let hashing = buffered.into_inner().map_err(|error| error.into_error()).with_context(what)?;
+        let hashing =
+            buffered.into_inner().map_err(|error| error.into_error()).with_context(what)?;
         let (_, digest, _) = hashing.finish();
         Ok(Part { path: self.path, digest, files: self.files, attributes: self.attributes })
     }

@@ -150,7 +150,9 @@ impl Misfit {
         let label = format!("they want {wanted}, it has {room} for them");
         let missing = Bytes(wanted.0.saturating_sub(room.0));
         match missing {
-            Bytes(0) => fault.label(label).hint(format!("nothing is left for the {what} of \"rest\"")),
+            Bytes(0) => {
+                fault.label(label).hint(format!("nothing is left for the {what} of \"rest\""))
+            }
             missing => {
                 let hint = format!("{missing} too little ({})", Human(missing));
                 fault.label(label).hint(format!("make it larger, or them smaller: {hint}"))
@@ -160,10 +162,7 @@ impl Misfit {
 }
 
 /// What the sizes leave of `room` for the one that takes the rest.
-fn share<'a>(
-    sizes: impl Iterator<Item = &'a Spanned<Size>>,
-    room: Bytes,
-) -> Result<Bytes, Misfit> {
+fn share<'a>(sizes: impl Iterator<Item = &'a Spanned<Size>>, room: Bytes) -> Result<Bytes, Misfit> {
     let (mut sum, mut takes_rest) = (Some(0u64), false);
     for size in sizes {
         match size.value {

@@ -15,8 +15,17 @@ use super::part::{Meta, XATTR};
 const LONGEST_EXTENSION: u64 = 1 << 20;
 
 /// Records that only repeat what the header says, or say what no filesystem keeps.
-const IGNORED: [&str; 9] =
-    ["atime", "ctime", "mtime", "uname", "gname", "comment", "hdrcharset", "SCHILY.dev", "SCHILY.ino"];
+const IGNORED: [&str; 9] = [
+    "atime",
+    "ctime",
+    "mtime",
+    "uname",
+    "gname",
+    "comment",
+    "hdrcharset",
+    "SCHILY.dev",
+    "SCHILY.ino",
+];
 
 /// What stands in front of an entry.
 #[derive(Default)]
@@ -40,7 +49,11 @@ pub fn entries(
         let mut entry = entry.context("reading the tree")?;
         let kind = entry.header().entry_type();
         if matches!(kind, EntryType::XHeader | EntryType::GNULongName | EntryType::GNULongLink) {
-            ensure!(entry.size() <= LONGEST_EXTENSION, "reading the tree: a header of {} bytes", entry.size());
+            ensure!(
+                entry.size() <= LONGEST_EXTENSION,
+                "reading the tree: a header of {} bytes",
+                entry.size()
+            );
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).context("reading the tree")?;
             let text = |mut bytes: Vec<u8>| {
@@ -94,7 +107,11 @@ pub fn entries(
                     | EntryType::Char
                     | EntryType::Fifo
             );
-        ensure!(known, "reading the tree: `{shown}` is of the unknown type {:?}", kind.as_byte() as char);
+        ensure!(
+            known,
+            "reading the tree: `{shown}` is of the unknown type {:?}",
+            kind.as_byte() as char
+        );
         each(&path, meta, &mut entry)?;
     }
     Ok(())
@@ -145,10 +162,8 @@ fn record(bytes: &[u8]) -> Result<(&str, &[u8], &[u8])> {
 
 /// A path inside the tree without what means nothing; `..` is refused.
 pub fn normal(path: &[u8]) -> Result<Vec<u8>> {
-    let parts: Vec<&[u8]> = path
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
-        .collect();
+    let parts: Vec<&[u8]> =
+        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
     let shown = || String::from_utf8_lossy(path).into_owned();
     ensure!(!parts.contains(&&b".."[..]), "reading the tree: the path `{}` leaves it", shown());
     Ok(parts.join(&b'/'))

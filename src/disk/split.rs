@@ -54,7 +54,8 @@ impl Splitter {
                 mounts.insert(normal(mount.as_bytes())?, index);
             }
         }
-        let replaced: Result<_> = replaced.into_iter().map(|path| normal(path.as_bytes())).collect();
+        let replaced: Result<_> =
+            replaced.into_iter().map(|path| normal(path.as_bytes())).collect();
         let (folders, survey) = (BTreeSet::new(), Survey::default());
         Ok(Splitter { writers, mounts, folders, replaced: replaced?, survey, epoch })
     }
@@ -81,8 +82,15 @@ impl Splitter {
             let target = normal(&meta.link)?;
             let (other, inner) = self.place(&target)?;
             if other != index {
-                let error = anyhow!("the hard link `{}` to `{}` leaves its filesystem", show(path), show(&target));
-                return Err(with_hint(error, "put both on one filesystem, or make it a symbolic link"));
+                let error = anyhow!(
+                    "the hard link `{}` to `{}` leaves its filesystem",
+                    show(path),
+                    show(&target)
+                );
+                return Err(with_hint(
+                    error,
+                    "put both on one filesystem, or make it a symbolic link",
+                ));
             }
             meta.link = inner;
         }
@@ -90,7 +98,10 @@ impl Splitter {
             self.folders.insert(path.to_vec());
         } else if self.mounts.contains_key(path) {
             let error = anyhow!("the mount point `/{}` is no folder in the tree", show(path));
-            return Err(with_hint(error, "mount the filesystem where the link leads, or remove it"));
+            return Err(with_hint(
+                error,
+                "mount the filesystem where the link leads, or remove it",
+            ));
         }
         let link = (meta.kind == EntryType::Symlink).then_some(meta.link.as_slice());
         self.survey.see(path, link);
@@ -192,4 +203,164 @@ impl Splitter {
 
 fn show(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{Firmware, Table};
+    use super::super::layout::Filesystem;
+    use super::*;
+    use crate::error::hints;
+    use crate::format::Guid;
+    use crate::units::Bytes;
+    use tar::{Builder, Header};
+
+    fn layout(mounts: &[&str]) -> Layout {
+        let filesystem = |mount: &&str| Filesystem {
+            name: mount.to_string(),
+            group: None,
+            format: Format::Ext4,
+            offset: Bytes(0),
+            size: Bytes::MIB,
+            mount: Some(mount.to_string()),
+            label: String::new(),
+            uuid: Guid::derived(mount, "test"),
+            is_esp: false,
+        };
+        Layout {
+            size: Bytes::GIB,
+            table: Table::Gpt,
+            firmware: vec![Firmware::Bios],
+            partitions: Vec::new(),
+            group: None,
+            filesystems: mounts.iter().map(filesystem).collect(),
+            cmdline: String::new(),
+        }
+    }
+
+    /// A tar from rows of path, type and link or content.
+    fn tar(rows: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        for (path, kind, text) in rows {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o751);
+            (header.set_uid(3_000_000), header.set_gid(7), header.set_mtime(9));
+            if kind.is_character_special() {
+                header.set_device_major(5).unwrap();
+                header.set_device_minor(1).unwrap();
+            }
+            if matches!(kind, EntryType::Link | EntryType::Symlink) {
+                header.set_size(0);
+                builder.append_link(&mut header, path, text).unwrap();
+            } else {
+                header.set_size(text.len() as u64);
+                builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+            }
+        }
+        builder.into_inner().unwrap()
+    }
+
+    /// What each part holds, one line an entry.
+    fn split(mounts: &[&str], tar: &[u8]) -> Result<Vec<Vec<String>>> {
+        let folder = tempfile::tempdir()?;
+        let replaced = ["/etc/fstab".to_string()];
+        let mut splitter = Splitter::new(&layout(mounts), folder.path(), 5, replaced)?;
+        splitter.stream(tar, &Cancel::default())?;
+        splitter.add_file("/etc/fstab", b"new")?;
+        let parts = splitter.finish()?;
+        let listed = parts.into_iter().flatten().map(|part| {
+            let bytes = std::fs::read(&part.path)?;
+            assert_eq!(crate::digest::Digest::of(&bytes), part.digest);
+            let mut lines = Vec::new();
+            entries(&bytes[..], |path, meta, content| {
+                let mut text = String::new();
+                content.read_to_string(&mut text)?;
+                let link = String::from_utf8_lossy(&meta.link).into_owned();
+                let kind = meta.kind.as_byte() as char;
+                lines.push(format!("{} {kind} {:o} {text}{link}", show(path), meta.mode));
+                Ok(())
+            })?;
+            Ok(lines)
+        });
+        listed.collect()
+    }
+
+    const DIR: EntryType = EntryType::Directory;
+    const FILE: EntryType = EntryType::Regular;
+
+    #[test]
+    fn files_go_to_the_longest_mount_point() {
+        let tree = tar(&[
+            ("./", DIR, ""),
+            ("a", FILE, "1"),
+            ("etc", DIR, ""),
+            ("etc/fstab", FILE, "old"),
+            ("var", DIR, ""),
+            ("var/lib", DIR, ""),
+            ("var/lib/x", FILE, "2"),
+            ("var/log", DIR, ""),
+            ("various", FILE, "3"),
+        ]);
+        let parts = split(&["/", "/var", "/var/lib"], &tree).unwrap();
+        let root = [" 5 751 ", "a 0 751 1", "etc 5 751 ", "var 5 751 ", "various 0 751 3"];
+        assert_eq!(parts[0], [&root[..], &["etc/fstab 0 644 new"]].concat());
+        assert_eq!(parts[1], [" 5 751 ", "lib 5 751 ", "log 5 751 "]);
+        assert_eq!(parts[2], [" 5 751 ", "x 0 751 2"]);
+    }
+
+    #[test]
+    fn missing_mount_points_are_made_with_their_folders() {
+        let parts = split(&["/", "/srv/data"], &tar(&[("./", DIR, "")])).unwrap();
+        let root =
+            [" 5 751 ", "etc 5 755 ", "etc/fstab 0 644 new", "srv 5 755 ", "srv/data 5 755 "];
+        assert_eq!(parts[0], root);
+        assert_eq!(parts[1], [" 5 755 "]);
+    }
+
+    #[test]
+    fn long_names_links_and_devices_survive() {
+        let long = format!("usr/{}", "n".repeat(150));
+        let target = format!("t/{}", "l".repeat(160));
+        let tree = tar(&[
+            ("./", DIR, ""),
+            ("usr", DIR, ""),
+            (&long, FILE, "1"),
+            ("usr/hard", EntryType::Link, &long),
+            ("usr/soft", EntryType::Symlink, &target),
+            ("usr/tty", EntryType::Char, ""),
+            ("usr/pipe", EntryType::Fifo, ""),
+        ]);
+        let parts = split(&["/", "/usr"], &tree).unwrap();
+        let inner = &long[4..];
+        assert_eq!(
+            parts[1],
+            [
+                " 5 751 ".to_string(),
+                format!("{inner} 0 751 1"),
+                format!("hard 1 751 {inner}"),
+                format!("soft 2 751 {target}"),
+                "tty 3 751 ".to_string(),
+                "pipe 6 751 ".to_string(),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_refused() {
+        let across = tar(&[
+            ("./", DIR, ""),
+            ("a", FILE, ""),
+            ("usr", DIR, ""),
+            ("usr/b", EntryType::Link, "a"),
+        ]);
+        let error = split(&["/", "/usr"], &across).unwrap_err();
+        assert_eq!(error.to_string(), "the hard link `usr/b` to `a` leaves its filesystem");
+        assert_eq!(hints(&error).len(), 1);
+        let link = tar(&[("./", DIR, ""), ("usr", EntryType::Symlink, "x")]);
+        let error = split(&["/", "/usr"], &link).unwrap_err();
+        assert_eq!(error.to_string(), "the mount point `/usr` is no folder in the tree");
+        let error = split(&["/"], &tar(&[("./", DIR, "")])[..700]).unwrap_err();
+        assert!(error.to_string().contains("reading the tree"), "{error:#}");
+    }
 }

@@ -12,7 +12,7 @@ use tar::EntryType;
 
 use crate::error::{Context, Result, anyhow, ensure, with_hint};
 
-use super::fat::{ENTRY, END, Geometry, Item, Name, ROOT, Stamp, attribute, padded};
+use super::fat::{END, ENTRY, Geometry, Item, Name, ROOT, Stamp, attribute, padded};
 use super::layout::Filesystem;
 use super::part::Part;
 use super::source::entries;
@@ -88,7 +88,8 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
         let error = anyhow!("`{path}`: FAT has no extended attributes (`{}`)", attribute.name);
         return Err(with_hint(error, format!("use ext4 for `{}`", filesystem.name)));
     }
-    let item = |attribute, size, mtime| Item { attribute, cluster: 0, size, stamp: Stamp::of(mtime) };
+    let item =
+        |attribute, size, mtime| Item { attribute, cluster: 0, size, stamp: Stamp::of(mtime) };
     let mut nodes = vec![Node {
         // Nobody writes the root's own name.
         name: Name::of("ROOT", &mut BTreeSet::new())?,

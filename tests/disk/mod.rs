@@ -1,6 +1,8 @@
 //! A bench for the disk stage: a cache in a folder of its own, tools from the packages in
 //! `KUTH_TEST_TOOLS_DEBS`, and trees made on the spot.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use kuth::artifact::{Artifact, Made, Product};
 use kuth::cache::Cache;
 use kuth::digest::{Digest, of_reader};
+use kuth::disk::config::Config;
+use kuth::disk::layout::Layout;
 use kuth::pipeline::{Environment, Fields, Input, Kinds, load};
 use kuth::recipe::Recipe;
 use kuth::stage::site::Settings;
@@ -29,11 +33,11 @@ pub fn tools_debs() -> Option<PathBuf> {
     None
 }
 
-/// Only the disk kind, and one that stands for any tree.
-struct DiskKinds;
+/// Only the disk kind, read by a function, and one that stands for any tree.
+struct DiskKinds<T>(fn(&mut Fields<'_>) -> Option<(T, Vec<Input>)>);
 
-impl Kinds for DiskKinds {
-    type Stage = Option<Box<dyn Stage>>;
+impl<T> Kinds for DiskKinds<T> {
+    type Stage = Option<T>;
 
     fn names(&self) -> Vec<&'static str> {
         vec!["tree", "disk"]
@@ -53,29 +57,46 @@ impl Kinds for DiskKinds {
         _name: &str,
         mut fields: Fields<'_>,
     ) -> Option<(Self::Stage, Vec<Input>)> {
-        let parsed = match kind {
-            "disk" => (kuth::stage::disk::KIND.read)(&mut fields),
-            _ => {
-                fields.finish();
-                return Some((None, Vec::new()));
-            }
+        let read = match kind {
+            "disk" => (self.0)(&mut fields).map(|(read, inputs)| (Some(read), inputs)),
+            _ => Some((None, Vec::new())),
         };
         fields.finish();
-        let mut parsed = parsed?;
-        Some((parsed.instances.pop().map(|(_, stage)| stage), parsed.inputs))
+        read
     }
+}
+
+fn read<T>(keys: &str, read: fn(&mut Fields<'_>) -> Option<(T, Vec<Input>)>) -> Result<T, String> {
+    let head = "[pipeline]\nname = \"p\"\n[stage.base]\nkind = \"tree\"\n";
+    let source = format!("{head}[stage.disk]\nkind = \"disk\"\nfrom = \"base\"\n{keys}");
+    let environment: Environment<'_> = &|_| None;
+    let pipeline = load(Path::new("pipelines/p.toml"), &source, &[], environment, &DiskKinds(read))
+        .map_err(|faulty| faulty.to_string())?;
+    let stage = pipeline.stages.into_iter().find(|stage| stage.name == "disk");
+    stage.and_then(|stage| stage.stage).ok_or_else(|| "no stage".to_string())
 }
 
 /// The stage that these keys of `[stage.disk]` describe, or the faults as text.
 pub fn disk_of(keys: &str) -> Result<Box<dyn Stage>, String> {
-    let source = format!(
-        "[pipeline]\nname = \"p\"\n[stage.base]\nkind = \"tree\"\n[stage.disk]\nkind = \"disk\"\nfrom = \"base\"\n{keys}"
-    );
-    let environment: Environment<'_> = &|_| None;
-    let pipeline = load(Path::new("pipelines/p.toml"), &source, &[], environment, &DiskKinds)
-        .map_err(|faulty| faulty.to_string())?;
-    let stage = pipeline.stages.into_iter().find(|stage| stage.name == "disk");
-    stage.and_then(|stage| stage.stage).ok_or_else(|| "no stage".to_string())
+    read(keys, |fields| {
+        let mut parsed = (kuth::stage::disk::KIND.read)(fields)?;
+        Some((parsed.instances.pop()?.1, parsed.inputs))
+    })
+}
+
+/// The layout that these keys describe, or the faults as text.
+pub fn layout_of(keys: &str) -> Result<Layout, String> {
+    read(keys, |fields| {
+        fields.has("from");
+        let config = Config::read(fields)?;
+        match Layout::of(&config) {
+            Ok(layout) => Some((layout, Vec::new())),
+            Err(faults) => {
+                faults.into_iter().for_each(|fault| fields.fault(fault));
+                None
+            }
+        }
+    })
 }
 
 /// A place to build in.
