@@ -89,8 +89,8 @@ impl Customise {
             Some(additions) if additions.is_of_suite() => {
                 let packages = vec![additions::PACKAGE.to_string()];
                 let mut request =
-                    self.question("guest-additions", packages, Base::Unpacked, tree)?;
-                // The package needs nothing of the others, whose lists are long.
+                    self.question("guest-additions", packages, Base::Exactly, tree)?;
+                // Nothing else is asked for, and the lists of `main` are long.
                 request.components = vec![additions::COMPONENT.to_string()];
                 Ok(Some(request))
             }
