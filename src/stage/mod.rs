@@ -10,6 +10,7 @@ use crate::error::{Result, anyhow};
 use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
 
+pub mod export;
 pub mod site;
 
 pub use site::{Settings, Site};
@@ -143,7 +144,7 @@ impl Inputs {
 }
 
 /// Every kind of stage. A new kind is one row.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[export::KIND];
 
 /// The table of kinds as the pipeline sees it.
 pub struct Table;
