@@ -12,6 +12,7 @@ pub mod engine;
 pub mod error;
 pub mod format;
 pub mod http;
+pub mod image;
 pub mod pipeline;
 pub mod process;
 pub mod recipe;

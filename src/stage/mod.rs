@@ -13,6 +13,7 @@ use crate::recipe::Recipe;
 pub mod bootstrap;
 pub mod customise;
 pub mod disk;
+pub mod export;
 pub mod site;
 
 pub use site::{Settings, Site};
@@ -147,7 +148,7 @@ impl Inputs {
 }
 
 /// Every kind of stage. A new kind is one row.
-pub const KINDS: &[Kind] = &[bootstrap::KIND, customise::KIND, disk::KIND];
+pub const KINDS: &[Kind] = &[bootstrap::KIND, customise::KIND, disk::KIND, export::KIND];
 
 /// The table of kinds as the pipeline sees it.
 pub struct Table;
