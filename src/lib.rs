@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod cache;
 pub mod digest;
 pub mod error;
+pub mod format;
 pub mod process;
 pub mod recipe;
 pub mod units;

@@ -1,0 +1,317 @@
+//! The GUID partition table: protective MBR, header and entries, and their copy at the end of
+//! the disk. It knows neither what lies in a partition nor how the sizes came about.
+//!
+//! Source: UEFI specification 2.10, chapter 5; 512-byte sectors, 128 entries of 128 bytes.
+
+use super::fields::{Fields, put};
+use super::{Fault, Guid, Pieces};
+use crate::units::{Bytes, SECTOR, Sectors};
+
+const FORMAT: &str = "gpt";
+const SIGNATURE: &[u8; 8] = b"EFI PART";
+const REVISION: u32 = 0x0001_0000;
+const HEADER_SIZE: usize = 92;
+const ENTRIES: usize = 128;
+const ENTRY_SIZE: usize = 128;
+/// Sectors of one copy of the entries.
+const ENTRIES_SECTORS: u64 = (ENTRIES * ENTRY_SIZE) as u64 / SECTOR;
+
+/// Holds GRUB's core.img on a disk that boots by BIOS.
+pub const BIOS_BOOT: Guid = Guid::from_u128(0x21686148_6449_6e6f_744e_656564454649);
+/// The EFI system partition.
+pub const ESP: Guid = Guid::from_u128(0xc12a7328_f81f_11d2_ba4b_00a0c93ec93b);
+/// Any Linux filesystem.
+pub const LINUX: Guid = Guid::from_u128(0x0fc63daf_8483_4772_8e79_3d69d8477de4);
+/// An LVM physical volume.
+pub const LVM: Guid = Guid::from_u128(0xe6d6d379_f507_44c2_a23c_238f2a3df928);
+/// Linux swap.
+pub const SWAP: Guid = Guid::from_u128(0x0657fd6d_a4ab_43c4_84e5_0933c84b4f4f);
+
+/// One entry of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// At most 36 UTF-16 units; what `PARTLABEL=` names.
+    pub name: String,
+    /// What it is for, such as [`ESP`].
+    pub type_guid: Guid,
+    /// What `PARTUUID=` names.
+    pub guid: Guid,
+    /// The first sector, counted from the start of the disk.
+    pub first: Sectors,
+    /// How many sectors it has.
+    pub length: Sectors,
+    /// Bit 0 required, bit 2 legacy BIOS bootable, 48 and up by type.
+    pub attributes: u64,
+}
+
+/// A whole table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// The id of the disk.
+    pub disk_guid: Guid,
+    /// The size of the disk, a multiple of 512.
+    pub disk: Bytes,
+    /// In the order of their numbers, 1 first; at most 128.
+    pub partitions: Vec<Partition>,
+}
+
+/// The first sector a partition may use.
+pub const FIRST_USABLE: Sectors = Sectors(2 + ENTRIES_SECTORS);
+
+/// The last sector a partition may use on a disk of this size; `None` where no table fits.
+pub fn last_usable(disk: Bytes) -> Option<Sectors> {
+    let last = disk.sectors().0.checked_sub(ENTRIES_SECTORS + 2)?;
+    (last >= FIRST_USABLE.0).then_some(Sectors(last))
+}
+
+impl Table {
+    /// The protective MBR with `boot_code`, both headers and both copies of the entries. Refuses
+    /// partitions that overlap, leave the usable sectors, or share an id.
+    pub fn write(&self, boot_code: Option<&[u8; 440]>) -> Result<Pieces, Fault> {
+        self.check()?;
+        let last = self.disk.sectors().0 - 1;
+        let entries = self.entries();
+        let header = |at, other, entries_at| self.header(at, other, entries_at, &entries);
+        let mut head = protective_mbr(last, boot_code);
+        head.extend(header(1, last, 2));
+        head.extend(&entries);
+        let mut tail = entries.clone();
+        tail.extend(header(last, 1, last - ENTRIES_SECTORS));
+        Ok(vec![(Bytes(0), head), (Sectors(last - ENTRIES_SECTORS).bytes(), tail)])
+    }
+
+    /// Whether every partition fits.
+    fn check(&self) -> Result<(), Fault> {
+        let refuse = |why: String| Err(Fault::new(FORMAT, why));
+        let disk = self.disk;
+        if !disk.0.is_multiple_of(SECTOR) {
+            return refuse(format!("a disk of {disk} is not whole sectors"));
+        }
+        let Some(last) = last_usable(disk) else {
+            return refuse(format!("a disk of {disk} has no room for a table"));
+        };
+        if self.partitions.len() > ENTRIES {
+            return refuse(format!("{} partitions, the most is 128", self.partitions.len()));
+        }
+        let mut taken: Vec<(u64, u64, &str)> = Vec::new();
+        for (i, partition) in self.partitions.iter().enumerate() {
+            let name = &partition.name;
+            let (first, length) = (partition.first.0, partition.length.0);
+            let end = first.checked_add(length).filter(|end| *end <= last.0 + 1);
+            let Some(end) = end.filter(|_| first >= FIRST_USABLE.0 && length > 0) else {
+                return refuse(format!(
+                    "partition `{name}`, {length} sectors from {first}, is not within {}..={}",
+                    FIRST_USABLE.0, last.0
+                ));
+            };
+            if let Some((_, _, other)) = taken.iter().find(|(a, b, _)| first < *b && *a < end) {
+                return refuse(format!("partitions `{other}` and `{name}` overlap"));
+            }
+            if name.encode_utf16().count() > 36 || name.contains('\0') {
+                return refuse(format!("the name `{}` is too long", name.escape_default()));
+            }
+            let twin = self.partitions[..i].iter().any(|other| other.guid == partition.guid);
+            if partition.type_guid == Guid::NIL || partition.guid == Guid::NIL || twin {
+                return refuse(format!("partition `{name}` has no type or no id of its own"));
+            }
+            taken.push((first, end, name));
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Vec<u8> {
+        let mut entries = vec![0; ENTRIES * ENTRY_SIZE];
+        for (entry, partition) in entries.chunks_mut(ENTRY_SIZE).zip(&self.partitions) {
+            put(entry, 0, &partition.type_guid.mixed_endian());
+            put(entry, 16, &partition.guid.mixed_endian());
+            put(entry, 32, &partition.first.0.to_le_bytes());
+            put(entry, 40, &(partition.first.0 + partition.length.0 - 1).to_le_bytes());
+            put(entry, 48, &partition.attributes.to_le_bytes());
+            let name: Vec<u8> = partition.name.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            put(entry, 56, &name);
+        }
+        entries
+    }
+
+    fn header(&self, at: u64, other: u64, entries_at: u64, entries: &[u8]) -> Vec<u8> {
+        let mut header = vec![0; SECTOR as usize];
+        put(&mut header, 0, SIGNATURE);
+        put(&mut header, 8, &REVISION.to_le_bytes());
+        put(&mut header, 12, &(HEADER_SIZE as u32).to_le_bytes());
+        put(&mut header, 24, &at.to_le_bytes());
+        put(&mut header, 32, &other.to_le_bytes());
+        put(&mut header, 40, &FIRST_USABLE.0.to_le_bytes());
+        put(&mut header, 48, &(at.max(other) - ENTRIES_SECTORS - 1).to_le_bytes());
+        put(&mut header, 56, &self.disk_guid.mixed_endian());
+        put(&mut header, 72, &entries_at.to_le_bytes());
+        put(&mut header, 80, &(ENTRIES as u32).to_le_bytes());
+        put(&mut header, 84, &(ENTRY_SIZE as u32).to_le_bytes());
+        put(&mut header, 88, &crc32fast::hash(entries).to_le_bytes());
+        let crc = crc32fast::hash(&header[..HEADER_SIZE]);
+        put(&mut header, 16, &crc.to_le_bytes());
+        header
+    }
+
+    /// Reads the primary table out of the start of a disk; 17 KiB are enough for the usual 128
+    /// entries. Both CRCs must be right. The disk's size is taken from where the backup lies.
+    pub fn read(head: &[u8]) -> Result<Table, Fault> {
+        let refuse = |why: &str| Fault::new(FORMAT, why);
+        let disk = Fields::of(FORMAT, head);
+        let header = disk.slice(SECTOR as usize, SECTOR as usize)?;
+        let fields = Fields::of(FORMAT, header);
+        Fault::unless(header.starts_with(SIGNATURE), FORMAT, || "no EFI PART header".into())?;
+        let size = fields.le32(12)? as usize;
+        Fault::unless((HEADER_SIZE..=SECTOR as usize).contains(&size), FORMAT, || {
+            format!("a header of {size} bytes")
+        })?;
+        let mut summed = header[..size].to_vec();
+        put(&mut summed, 16, &[0; 4]);
+        Fault::unless(crc32fast::hash(&summed) == fields.le32(16)?, FORMAT, || {
+            "the header's CRC is wrong".into()
+        })?;
+        let (count, entry_size) = (fields.le32(80)? as usize, fields.le32(84)? as usize);
+        Fault::unless((ENTRY_SIZE..=4096).contains(&entry_size) && count <= 4096, FORMAT, || {
+            format!("{count} entries of {entry_size} bytes")
+        })?;
+        let at = fields.le64(72)?.checked_mul(SECTOR).and_then(|at| usize::try_from(at).ok());
+        let at = at.ok_or_else(|| refuse("the entries lie beyond the disk"))?;
+        let entries = disk.slice(at, count * entry_size)?;
+        Fault::unless(crc32fast::hash(entries) == fields.le32(88)?, FORMAT, || {
+            "the CRC of the entries is wrong".into()
+        })?;
+        let disk = fields.le64(32)?.checked_add(1).and_then(|sectors| sectors.checked_mul(SECTOR));
+        let mut partitions = Vec::new();
+        for entry in entries.chunks(entry_size) {
+            partitions.extend(read_entry(entry)?);
+        }
+        Ok(Table {
+            disk_guid: Guid::from_mixed_endian(fields.array(56)?),
+            disk: disk.map(Bytes).ok_or_else(|| refuse("the backup lies beyond 2^64 bytes"))?,
+            partitions,
+        })
+    }
+}
+
+/// One entry, `None` where it is not used.
+fn read_entry(entry: &[u8]) -> Result<Option<Partition>, Fault> {
+    let fields = Fields::of(FORMAT, entry);
+    let type_guid = Guid::from_mixed_endian(fields.array(0)?);
+    if type_guid == Guid::NIL {
+        return Ok(None);
+    }
+    let (first, last) = (fields.le64(32)?, fields.le64(40)?);
+    let length = last.checked_sub(first).and_then(|length| length.checked_add(1));
+    let units = fields.slice(56, 72)?.chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let name: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    Ok(Some(Partition {
+        name: String::from_utf16_lossy(&name),
+        type_guid,
+        guid: Guid::from_mixed_endian(fields.array(16)?),
+        first: Sectors(first),
+        length: length.map(Sectors).ok_or_else(|| {
+            Fault::new(FORMAT, format!("a partition from sector {first} to {last}"))
+        })?,
+        attributes: fields.le64(48)?,
+    }))
+}
+
+/// One 0xEE partition over the whole disk, so that older tools see no free space.
+fn protective_mbr(last: u64, boot_code: Option<&[u8; 440]>) -> Vec<u8> {
+    let mut mbr = vec![0; SECTOR as usize];
+    put(&mut mbr, 0, boot_code.unwrap_or(&[0; 440]));
+    put(&mut mbr, 446, &[0, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+    put(&mut mbr, 458, &u32::try_from(last).unwrap_or(u32::MAX).to_le_bytes());
+    put(&mut mbr, 510, &[0x55, 0xaa]);
+    mbr
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use proptest::prelude::*;
+
+    fn table() -> Table {
+        let part = |name: &str, type_guid, first, length| Partition {
+            name: name.into(),
+            type_guid,
+            guid: Guid::derived("test", name),
+            first: Bytes::mib(first).sectors(),
+            length: Bytes::mib(length).sectors(),
+            attributes: 0,
+        };
+        Table {
+            disk_guid: Guid::derived("test", "disk"),
+            disk: Bytes::mib(64),
+            partitions: vec![part("bios", BIOS_BOOT, 1, 1), part("root", LINUX, 2, 61)],
+        }
+    }
+
+    #[test]
+    fn bytes_are_pinned() {
+        let pieces = table().write(Some(&[0x90; 440])).unwrap();
+        let shape: Vec<_> = pieces.iter().map(|(at, bytes)| (at.0, bytes.len())).collect();
+        assert_eq!(shape, [(0, 34 * 512), ((64 << 20) - 33 * 512, 33 * 512)]);
+        let all: Vec<u8> = pieces.into_iter().flat_map(|(_, bytes)| bytes).collect();
+        assert_eq!(Digest::of(all).short(), "33fed33e59a9");
+    }
+
+    #[test]
+    fn misfits_are_named() {
+        let fault = |change: fn(&mut Table)| {
+            let mut table = table();
+            change(&mut table);
+            table.write(None).unwrap_err().to_string()
+        };
+        assert_eq!(
+            fault(|t| t.partitions[1].first = Sectors(4095)),
+            "gpt: partitions `bios` and `root` overlap"
+        );
+        assert!(fault(|t| t.partitions[0].first = Sectors(33)).contains("not within 34..="));
+        assert!(fault(|t| t.partitions[1].length = Sectors(u64::MAX)).contains("not within"));
+        assert!(fault(|t| t.partitions[1].name = "x".repeat(37)).contains("too long"));
+        assert!(fault(|t| t.partitions[1].guid = t.partitions[0].guid).contains("id of its own"));
+        assert!(fault(|t| t.disk = Bytes(512)).contains("no room"));
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let head = table().write(None).unwrap().remove(0).1;
+        for (at, why) in
+            [(512 + 60, "header's CRC"), (1024 + 40, "CRC of the entries"), (512, "EFI PART")]
+        {
+            let mut damaged = head.clone();
+            damaged[at] ^= 1;
+            assert!(Table::read(&damaged).unwrap_err().to_string().contains(why), "{at}");
+        }
+        assert!(Table::read(&head[..2048]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn tables_round_trip(
+            names in prop::collection::vec("[a-zA-Zä€ ]{0,36}", 0..20),
+            attributes: u64,
+            type_guid in 1u128..,
+        ) {
+            let partitions = names.iter().enumerate().map(|(i, name)| Partition {
+                name: name.clone(),
+                type_guid: Guid::from_u128(type_guid),
+                guid: Guid::derived(name, &i.to_string()),
+                first: Sectors(2048 * (i as u64 + 1)),
+                length: Sectors(1 + i as u64 * 100),
+                attributes,
+            });
+            let table = Table { partitions: partitions.collect(), ..table() };
+            prop_assert_eq!(Table::read(&table.write(None).unwrap()[0].1), Ok(table));
+        }
+
+        #[test]
+        fn reading_anything_ends(mut bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            if let Some(start) = bytes.get_mut(512..520) {
+                start.copy_from_slice(SIGNATURE);
+            }
+            prop_assert!(Table::read(&bytes).is_err());
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The formats room: bytes in, values out, and back. It knows no files, clock, randomness,
+//! environment or commands: UUIDs, serials and times are arguments, so that the same values
+//! give the same bytes on every machine. Each file names the source of its format.
+
+pub mod blocks;
+pub mod fault;
+pub mod fields;
+pub mod gpt;
+pub mod grub;
+pub mod guid;
+pub mod iso9660;
+pub mod lvm2;
+pub mod mbr;
+pub mod qcow2;
+pub mod swap;
+
+pub use fault::Fault;
+pub use guid::Guid;
+
+use crate::units::Bytes;
+
+/// Bytes to write at offsets, ascending and not overlapping; what lies between is zero.
+pub type Pieces = Vec<(Bytes, Vec<u8>)>;
