@@ -1,0 +1,281 @@
+//! The stages among each other: every reference names a stage that makes the right thing, and
+//! none of them goes in a circle. It knows stages by name, product and inputs alone.
+
+use std::fmt;
+
+use super::fault::{Fault, Faults};
+use super::suggest;
+use super::value::Spanned;
+
+/// What a stage makes; what a reference may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Product {
+    /// One file.
+    File,
+    /// A folder of files.
+    Folder,
+    /// The root tree of a system.
+    Tree,
+    /// A disk.
+    Disk,
+    /// What a check found.
+    Report,
+    /// Files for the user.
+    Export,
+    /// A registered machine.
+    Machine,
+    /// A snapshot of a machine.
+    Snapshot,
+    /// Several machines.
+    Machines,
+}
+
+/// With its article: `a tree`.
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Product::File => "a file",
+            Product::Folder => "a folder",
+            Product::Tree => "a tree",
+            Product::Disk => "a disk",
+            Product::Report => "a report",
+            Product::Export => "an export",
+            Product::Machine => "a machine",
+            Product::Snapshot => "a snapshot",
+            Product::Machines => "machines",
+        })
+    }
+}
+
+/// One input of a stage: the key it was written under, the name, its place, what it may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// The key it was written under.
+    pub key: &'static str,
+    /// The stage it names, and where.
+    pub stage: Spanned<String>,
+    /// What that stage may make.
+    pub accepts: &'static [Product],
+}
+
+/// A stage as the check sees it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name, and where it is defined.
+    pub name: Spanned<String>,
+    /// Its kind, and where that is written; `None` if that is faulty.
+    pub kind: Option<Spanned<String>>,
+    /// What it makes; `None` if the kind is unknown.
+    pub product: Option<Product>,
+    /// What it eats.
+    pub inputs: Vec<Input>,
+}
+
+/// Checks all references of `nodes` and the names in `default`. Returns the indices of the
+/// nodes so that each comes after all it eats; in the order of the slice where that is free.
+pub fn check(nodes: &[Node], default: &[Spanned<String>], faults: &mut Faults) -> Vec<usize> {
+    let find = |name: &str| nodes.iter().position(|node| node.name.value == name);
+    let mut eats: Vec<Vec<(usize, &Input)>> = vec![Vec::new(); nodes.len()];
+    for (at, node) in nodes.iter().enumerate() {
+        for input in &node.inputs {
+            match find(&input.stage) {
+                None => faults.add(unknown(&input.stage, nodes, Some(at))),
+                Some(other) if other == at => {
+                    let message = format!("the stage `{}` eats itself", node.name.value);
+                    let fault = Fault::new(input.stage.span.clone(), message);
+                    let hint = fitting(input, nodes, at);
+                    faults.add(fault.label("refers to its own stage").maybe_hint(hint));
+                }
+                Some(other) => {
+                    eats[at].push((other, input));
+                    faults_of_product(input, nodes, at, other, faults);
+                }
+            }
+        }
+    }
+    for name in default.iter().filter(|name| find(name).is_none()) {
+        faults.add(unknown(name, nodes, None));
+    }
+    let order = order(&eats);
+    if order.len() < nodes.len() {
+        circles(nodes, &eats, &order, faults);
+    }
+    order
+}
+
+fn unknown(name: &Spanned<String>, nodes: &[Node], except: Option<usize>) -> Fault {
+    let others = nodes.iter().enumerate().filter(|(at, _)| Some(*at) != except);
+    let names: Vec<&str> = others.map(|(_, node)| node.name.as_str()).collect();
+    Fault::new(name.span.clone(), format!("there is no stage `{}`", name.value))
+        .maybe_hint(suggest::hint(name, &names, "the stages are"))
+        .of_absence()
+}
+
+fn faults_of_product(input: &Input, nodes: &[Node], at: usize, other: usize, faults: &mut Faults) {
+    let node = &nodes[other];
+    let Some(product) = node.product.filter(|product| !input.accepts.contains(product)) else {
+        return;
+    };
+    let accepted: Vec<_> = input.accepts.iter().map(Product::to_string).collect();
+    let kind = node.kind.as_ref().map_or("", |kind| kind.as_str());
+    let message = format!(
+        "`{}` takes {}, but `{}` (kind `{kind}`) makes {product}",
+        input.key,
+        suggest::join(&accepted, "or"),
+        node.name.value,
+    );
+    let place = node.kind.as_ref().map_or(&node.name.span, |kind| &kind.span);
+    let fault = Fault::new(input.stage.span.clone(), message).label("the wrong thing");
+    faults.add(
+        fault.also(place.clone(), format!("makes {product}")).maybe_hint(fitting(input, nodes, at)),
+    );
+}
+
+/// Names the stages that would do for `input` of the stage `at`.
+fn fitting(input: &Input, nodes: &[Node], at: usize) -> Option<String> {
+    let fits = |node: &Node| node.product.is_some_and(|product| input.accepts.contains(&product));
+    let others = nodes.iter().enumerate().filter(|(other, node)| *other != at && fits(node));
+    let names: Vec<&str> = others.map(|(_, node)| node.name.as_str()).collect();
+    (!names.is_empty() && names.len() <= 8).then(|| format!("what fits: {}", suggest::list(&names)))
+}
+
+/// The stages that can be ordered: each time the first one whose inputs are all there.
+fn order(eats: &[Vec<(usize, &Input)>]) -> Vec<usize> {
+    let mut order = Vec::new();
+    let mut placed = vec![false; eats.len()];
+    let ready = |at: &usize, placed: &[bool]| {
+        !placed[*at] && eats[*at].iter().all(|(other, _)| placed[*other])
+    };
+    while let Some(next) = (0..eats.len()).find(|at| ready(at, &placed)) {
+        placed[next] = true;
+        order.push(next);
+    }
+    order
+}
+
+/// One fault for each circle among the stages that `order` could not place.
+fn circles(nodes: &[Node], eats: &[Vec<(usize, &Input)>], order: &[usize], faults: &mut Faults) {
+    let mut told = vec![false; nodes.len()];
+    for start in (0..nodes.len()).filter(|at| !order.contains(at)) {
+        if told[start] {
+            continue;
+        }
+        let Some(ring) = ring(start, eats) else { continue };
+        if ring.iter().any(|(at, _)| told[*at]) {
+            continue;
+        }
+        ring.iter().for_each(|(at, _)| told[*at] = true);
+        let names = ring.iter().map(|(at, _)| *at).chain([start]);
+        let names: Vec<_> = names.map(|at| nodes[at].name.as_str()).collect();
+        let message = format!("the stages go in a circle: {}", names.join(" -> "));
+        let mut places = ring.iter().map(|(_, input)| input.stage.span.clone());
+        let mut fault = Fault::new(places.next().unwrap_or_default(), message)
+            .label("this reference closes the circle");
+        for place in places {
+            fault = fault.also(place, "then this one");
+        }
+        faults.add(fault);
+    }
+}
+
+/// The shortest way from `start` back to it, as the stages on it and the input each follows.
+fn ring<'a>(start: usize, eats: &[Vec<(usize, &'a Input)>]) -> Option<Vec<(usize, &'a Input)>> {
+    let mut came: Vec<Option<(usize, &Input)>> = vec![None; eats.len()];
+    let mut queue = std::collections::VecDeque::from([start]);
+    while let Some(at) = queue.pop_front() {
+        for (other, input) in &eats[at] {
+            if came[*other].is_none() {
+                came[*other] = Some((at, input));
+                queue.push_back(*other);
+            }
+        }
+    }
+    let mut ring = Vec::new();
+    let mut at = start;
+    loop {
+        let step = came[at]?;
+        ring.push(step);
+        at = step.0;
+        if at == start {
+            ring.reverse();
+            return Some(ring);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nodes from rows of name, product and inputs; every place is the row's number.
+    fn nodes(rows: &[(&str, Product, &[&str])]) -> Vec<Node> {
+        let node = |(at, (name, product, inputs)): (usize, &(&str, Product, &[&str]))| {
+            let spanned = |text: &str| Spanned::new(at..at + 1, text.to_string());
+            let inputs = inputs.iter().map(|stage| Input {
+                key: "from",
+                stage: spanned(stage),
+                accepts: &[Product::Tree, Product::Disk],
+            });
+            Node {
+                name: spanned(name),
+                kind: Some(spanned("k")),
+                product: Some(*product),
+                inputs: inputs.collect(),
+            }
+        };
+        rows.iter().enumerate().map(node).collect()
+    }
+
+    fn checked(rows: &[(&str, Product, &[&str])]) -> (Vec<usize>, Vec<String>) {
+        let mut faults = Faults::default();
+        let order = check(&nodes(rows), &[], &mut faults);
+        (order, faults.sorted().iter().map(|fault| fault.message.clone()).collect())
+    }
+
+    use Product::{File, Tree};
+
+    #[test]
+    fn order_follows_the_inputs_and_else_the_file() {
+        let rows: &[(&str, Product, &[&str])] =
+            &[("d", Tree, &["b"]), ("a", Tree, &[]), ("b", Tree, &[]), ("c", Tree, &["a"])];
+        assert_eq!(checked(rows), (vec![1, 2, 0, 3], vec![]));
+    }
+
+    #[test]
+    fn each_circle_is_named_once_and_whole() {
+        let rows: &[(&str, Product, &[&str])] = &[
+            ("tail", Tree, &["a"]),
+            ("a", Tree, &["b"]),
+            ("b", Tree, &["c"]),
+            ("c", Tree, &["a"]),
+            ("x", Tree, &["y"]),
+            ("y", Tree, &["x"]),
+        ];
+        let expected = [
+            "the stages go in a circle: a -> b -> c -> a",
+            "the stages go in a circle: x -> y -> x",
+        ];
+        assert_eq!(checked(rows).1, expected);
+    }
+
+    #[test]
+    fn wrong_products_and_selves_are_told() {
+        let rows: &[(&str, Product, &[&str])] =
+            &[("f", File, &[]), ("a", Tree, &["f"]), ("b", Tree, &["b"]), ("c", Tree, &["aa"])];
+        let expected = [
+            "`from` takes a tree or a disk, but `f` (kind `k`) makes a file",
+            "the stage `b` eats itself",
+            "there is no stage `aa`",
+        ];
+        assert_eq!(checked(rows).1, expected);
+    }
+
+    #[test]
+    fn a_stage_of_unknown_kind_fits_everywhere() {
+        let mut nodes = nodes(&[("f", File, &[]), ("a", Tree, &["f"])]);
+        nodes[0].product = None;
+        let mut faults = Faults::default();
+        assert_eq!(check(&nodes, &[], &mut faults), [0, 1]);
+        assert!(faults.is_empty());
+    }
+}

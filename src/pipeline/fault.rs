@@ -1,0 +1,273 @@
+//! What is wrong with a pipeline file, and how it is shown: the place, the line, carets, a
+//! cause and a hint. It knows nothing of what the file means.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+use super::value::Span;
+
+/// One fault and its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// What the carets stand under.
+    pub span: Span,
+    /// The title: what is wrong, in one line.
+    pub message: String,
+    /// The words beside the carets; may be empty.
+    pub label: String,
+    /// What to try.
+    pub hint: Option<String>,
+    /// Other places that have to do with it.
+    pub more: Vec<(Span, String)>,
+    /// What the fault was concluded from.
+    evidence: Evidence,
+}
+
+/// What a fault was concluded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evidence {
+    /// Something that stands in the file.
+    Presence,
+    /// Something that does not stand there; void if the parser lost a part of the file.
+    Absence,
+}
+
+impl Fault {
+    /// A fault at `span`; `message` says in one line what is wrong.
+    pub fn new(span: Span, message: impl Into<String>) -> Fault {
+        Fault {
+            span,
+            message: message.into(),
+            label: String::new(),
+            hint: None,
+            more: Vec::new(),
+            evidence: Evidence::Presence,
+        }
+    }
+
+    /// The words beside the carets.
+    pub fn label(mut self, label: impl Into<String>) -> Fault {
+        self.label = label.into();
+        self
+    }
+
+    /// One sentence that says what to try.
+    pub fn hint(mut self, hint: impl Into<String>) -> Fault {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The hint, where there is one.
+    pub fn maybe_hint(mut self, hint: Option<String>) -> Fault {
+        self.hint = hint;
+        self
+    }
+
+    /// Another place that has to do with it.
+    pub fn also(mut self, span: Span, label: impl Into<String>) -> Fault {
+        self.more.push((span, label.into()));
+        self
+    }
+
+    /// Marks the fault as concluded from something the file lacks, so that it is left out
+    /// where a syntax error may have swallowed it.
+    pub fn of_absence(mut self) -> Fault {
+        self.evidence = Evidence::Absence;
+        self
+    }
+
+    fn render(&self, path: &str, source: &str, renderer: &Renderer) -> String {
+        let label = Some(self.label.as_str()).filter(|label| !label.is_empty());
+        let primary = AnnotationKind::Primary.span(clip(source, &self.span)).label(label);
+        let more = self.more.iter().map(|(span, label)| {
+            AnnotationKind::Context.span(clip(source, span)).label(label.as_str())
+        });
+        let snippet = Snippet::source(source).path(path).annotation(primary).annotations(more);
+        let mut group = Level::ERROR.primary_title(self.message.as_str()).element(snippet);
+        if let Some(hint) = &self.hint {
+            group = group.element(Level::HELP.message(hint.as_str()));
+        }
+        renderer.render(&[group])
+    }
+}
+
+/// The part of `span` on its first line, inside the source and on character boundaries:
+/// carets under a whole page say less than carets under its first line.
+fn clip(source: &str, span: &Span) -> Span {
+    let floor = |at: usize| {
+        let at = at.min(source.len());
+        (0..=at).rev().find(|at| source.is_char_boundary(*at)).unwrap_or(0)
+    };
+    let start = floor(span.start);
+    let end = floor(span.end).max(start);
+    let line = source[start..end].find(['\n', '\r']).map_or(end, |at| start + at);
+    start..line
+}
+
+/// Whether a rendering may carry terminal colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Color {
+    /// Plain text.
+    Never,
+    /// ANSI escapes.
+    Always,
+}
+
+/// The faults of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    all: Vec<Fault>,
+}
+
+impl Faults {
+    /// Takes one more in.
+    pub fn add(&mut self, fault: Fault) {
+        self.all.push(fault);
+    }
+
+    /// Takes all of `others` in.
+    pub fn extend(&mut self, others: Faults) {
+        self.all.extend(others.all);
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// How many, repetitions included.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// In order of place, each once.
+    pub fn sorted(&self) -> Vec<&Fault> {
+        let mut faults: Vec<&Fault> = self.all.iter().collect();
+        faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
+        let mut kept: Vec<&Fault> = Vec::new();
+        for fault in faults {
+            let said = |other: &&&Fault| other.span == fault.span && other.message == fault.message;
+            if kept.iter().rev().find(said).is_none() {
+                kept.push(fault);
+            }
+        }
+        kept
+    }
+
+    /// Leaves out what was concluded from absence, and what stands where a fault of `syntax`
+    /// may have given things another meaning: on its line, and below a broken header.
+    pub(super) fn doubt(&mut self, source: &str, syntax: &Faults) {
+        let zone = |fault: &Fault| {
+            let at = clip(source, &fault.span).start;
+            let start = source[..at].rfind('\n').map_or(0, |newline| newline + 1);
+            let ends = if source[start..].starts_with('[') { "\n[" } else { "\n" };
+            start..source[at..].find(ends).map_or(source.len() + 1, |end| at + end + 1)
+        };
+        let zones: Vec<Span> = syntax.all.iter().map(zone).collect();
+        self.all.retain(|fault| {
+            fault.evidence == Evidence::Presence
+                && !zones.iter().any(|zone| zone.contains(&fault.span.start))
+        });
+    }
+
+    /// All faults as text, in order of place, an empty line between two.
+    pub fn render(&self, path: &Path, source: &str, color: Color) -> String {
+        let renderer = match color {
+            Color::Never => Renderer::plain(),
+            Color::Always => Renderer::styled(),
+        };
+        let path = path.display().to_string();
+        let faults = self.sorted();
+        let texts: Vec<_> =
+            faults.iter().map(|fault| fault.render(&path, source, &renderer)).collect();
+        texts.join("\n\n")
+    }
+}
+
+/// A pipeline file that was refused: exit status 2.
+#[derive(Clone, Debug)]
+pub struct FaultyPipeline {
+    /// The file.
+    pub path: PathBuf,
+    /// What stands in it.
+    pub source: String,
+    /// What is wrong with it.
+    pub faults: Faults,
+}
+
+impl FaultyPipeline {
+    /// All its faults as text.
+    pub fn render(&self, color: Color) -> String {
+        self.faults.render(&self.path, &self.source, color)
+    }
+}
+
+impl fmt::Display for FaultyPipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Color::Never))
+    }
+}
+
+impl std::error::Error for FaultyPipeline {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(source: &str, fault: Fault) -> String {
+        let mut faults = Faults::default();
+        faults.add(fault);
+        faults.render(Path::new("p.toml"), source, Color::Never)
+    }
+
+    #[test]
+    fn a_fault_shows_place_line_carets_and_hint() {
+        let fault = Fault::new(6..13, "unknown key `pakages`").hint("did you mean `packages`?");
+        let expected = "\
+error: unknown key `pakages`
+ --> p.toml:2:1
+  |
+2 | pakages = 1
+  | ^^^^^^^
+  |
+  = help: did you mean `packages`?";
+        assert_eq!(plain("a = 1\npakages = 1\n", fault), expected);
+    }
+
+    #[test]
+    fn columns_count_characters_and_carets_count_cells() {
+        let source = "é = \"日本\" # x\n";
+        let at = source.find('x').unwrap();
+        let text = plain(source, Fault::new(at..at + 1, "here"));
+        assert!(text.contains("p.toml:1:12"), "{text}");
+        assert!(text.contains("  |              ^"), "{text}");
+    }
+
+    #[test]
+    fn faults_come_in_order_of_place_and_once() {
+        let mut faults = Faults::default();
+        for (span, message) in [(4..5, "c"), (0..1, "a"), (4..5, "c"), (4..5, "b")] {
+            faults.add(Fault::new(span, message));
+        }
+        let messages: Vec<_> = faults.sorted().iter().map(|f| f.message.clone()).collect();
+        assert_eq!(messages, ["a", "c", "b"]);
+    }
+
+    #[test]
+    fn a_span_is_clipped_to_its_line_and_to_the_source() {
+        assert_eq!(clip("ab\ncd", &(1..5)), 1..2);
+        assert_eq!(clip("ab\r\ncd", &(1..5)), 1..2);
+        assert_eq!(clip("é", &(1..9)), 0..2);
+        assert_eq!(clip("", &(3..9)), 0..0);
+    }
+
+    #[test]
+    fn colours_only_when_asked() {
+        let mut faults = Faults::default();
+        faults.add(Fault::new(0..1, "a"));
+        assert!(faults.render(Path::new("p"), "a", Color::Always).contains('\u{1b}'));
+        assert!(!faults.render(Path::new("p"), "a", Color::Never).contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,196 @@
+//! From the text of a pipeline file to checked values, with every fault of the file at once.
+//! It knows no kind of stage: whoever has the kinds implements [`Kinds`] and reads each
+//! stage's keys through [`Fields`].
+
+mod check;
+mod document;
+mod fault;
+mod fields;
+mod getters;
+mod references;
+mod substitute;
+pub mod suggest;
+mod syntax;
+mod template;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+pub use check::{Input, Product};
+pub use document::{Document, is_legal_name, project_root};
+pub use fault::{Color, Fault, Faults, FaultyPipeline};
+pub use fields::{Element, Fields, Scope};
+pub use getters::Size;
+pub use references::LocalPath;
+pub use substitute::{Environment, Override};
+pub use value::{Completeness, Data, Entry, Span, Spanned, Table, Text, Value};
+
+use check::{Node, check};
+
+/// The table of stage kinds, as the pipeline sees it.
+pub trait Kinds {
+    /// What a stage's table becomes.
+    type Stage;
+
+    /// The names of all kinds, in the order a message lists them.
+    fn names(&self) -> Vec<&'static str>;
+
+    /// What stages of `kind` make; `None` if there is no such kind.
+    fn product(&self, kind: &str) -> Option<Product>;
+
+    /// Reads the table of the stage `name`. Faults go to the collector in `fields`, which has
+    /// read `kind` already and wants to be finished. `None` when too faulty; inputs that were
+    /// asked for through [`Fields::input`] are checked even then.
+    fn read(&self, kind: &str, name: &str, fields: Fields<'_>)
+    -> Option<(Self::Stage, Vec<Input>)>;
+}
+
+/// A pipeline in which nothing is wrong.
+#[derive(Clone, Debug)]
+pub struct Pipeline<S> {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub summary: Option<String>,
+    /// The stages a bare `kuth build` makes; all of them, if the file does not say.
+    pub default: Vec<String>,
+    /// What relative paths start from.
+    pub root: PathBuf,
+    /// The file.
+    pub path: PathBuf,
+    /// The stages, each after all it eats, else in the order of the file.
+    pub stages: Vec<StageEntry<S>>,
+    /// The variables after substitution, in the order of the file.
+    pub vars: Vec<(String, Text)>,
+}
+
+/// One stage of a pipeline.
+#[derive(Clone, Debug)]
+pub struct StageEntry<S> {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// What it makes.
+    pub product: Product,
+    /// What it eats.
+    pub inputs: Vec<Input>,
+    /// Where its table stands.
+    pub span: Span,
+    /// What the kind read.
+    pub stage: S,
+}
+
+impl<S> Pipeline<S> {
+    /// The stage of this name.
+    pub fn stage(&self, name: &str) -> Option<&StageEntry<S>> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+}
+
+/// Reads `source`, the text of the file at `path`, with `overrides` for its variables.
+pub fn load<K: Kinds + ?Sized>(
+    path: &Path,
+    source: &str,
+    overrides: &[Override],
+    environment: Environment<'_>,
+    kinds: &K,
+) -> Result<Pipeline<K::Stage>, FaultyPipeline> {
+    let (mut document, mut faults) = Document::parse(path, source);
+    let syntax = faults.clone();
+    let mut found = Faults::default();
+    let variables = document.substitute(overrides, environment, source, &mut found);
+
+    let scope = Scope::new(source, &document.root);
+    let header = document.header(&scope);
+    let (nodes, stages): (Vec<Node>, Vec<_>) =
+        document.stages.iter().map(|stage| read(stage, &scope, kinds)).unzip();
+    if nodes.is_empty() {
+        let fault = Fault::new(0..0, "the pipeline has no stages");
+        scope.faults.borrow_mut().add(fault.hint("add a table `[stage.NAME]`").of_absence());
+    }
+    found.extend(scope.take_faults());
+    let default = header.default.as_deref().unwrap_or_default();
+    let order = check(&nodes, default, &mut found);
+
+    if document.completeness == Completeness::Broken {
+        found.doubt(source, &syntax);
+    }
+    faults.extend(found);
+    let refused =
+        |faults| FaultyPipeline { path: path.to_path_buf(), source: source.to_string(), faults };
+    let (Some(name), true) = (header.name, faults.is_empty()) else { return Err(refused(faults)) };
+
+    let default = match header.default {
+        Some(names) => names.into_iter().map(|name| name.value).collect(),
+        None => nodes.iter().map(|node| node.name.value.clone()).collect(),
+    };
+    let mut pool: Vec<Option<(Node, K::Stage)>> =
+        nodes.into_iter().zip(stages).map(|(node, stage)| Some((node, stage?))).collect();
+    let mut entries = Vec::new();
+    for at in order {
+        let span = document.stages[at].span.clone();
+        match pool[at].take() {
+            Some((Node { name, kind: Some(kind), product: Some(product), inputs }, stage)) => {
+                let (name, kind) = (name.value, kind.value);
+                entries.push(StageEntry { name, kind, product, inputs, span, stage });
+            }
+            // A kind gave no stage and no fault either; say at least where.
+            _ => faults.add(Fault::new(span, "this stage could not be read")),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(refused(faults));
+    }
+    Ok(Pipeline {
+        name: name.text,
+        summary: header.summary.map(|summary| summary.text),
+        default,
+        root: document.root,
+        path: document.path,
+        stages: entries,
+        vars: variables.into_values(),
+    })
+}
+
+/// Reads one stage: as the check sees it, and as its kind does.
+fn read<K: Kinds + ?Sized>(
+    stage: &document::Stage,
+    scope: &Scope<'_>,
+    kinds: &K,
+) -> (Node, Option<K::Stage>) {
+    let name = stage.name.clone();
+    let mut node = Node { name, kind: None, product: None, inputs: Vec::new() };
+    if stage.faulty {
+        return (node, None);
+    }
+    let path = format!("stage.{}", stage.name.value);
+    let mut fields = Fields::new(scope, &stage.table, stage.span.clone(), path);
+    let Some(kind) = fields.required_text("kind") else { return (node, None) };
+    node.product = kinds.product(&kind.text);
+    if node.product.is_none() {
+        let hint = suggest::hint(&kind.text, &kinds.names(), "the kinds are");
+        let fault = Fault::new(
+            kind.span,
+            format!(
+                "unknown kind {}",
+                if kind.secret { "of stage".to_string() } else { format!("`{}`", kind.text) }
+            ),
+        );
+        fields.fault(fault.maybe_hint(hint));
+        return (node, None);
+    }
+    let read = kinds.read(&kind.text, &stage.name, fields);
+    let asked = scope.inputs.take();
+    node.kind = Some(Spanned::new(kind.span, kind.text));
+    match read {
+        Some((stage, inputs)) => {
+            node.inputs = inputs;
+            (node, Some(stage))
+        }
+        None => {
+            node.inputs = asked;
+            (node, None)
+        }
+    }
+}
