@@ -2,6 +2,7 @@
 //! was made nor where it is kept.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,23 @@ pub enum Product {
     Snapshot,
     /// Clones of a snapshot, one record each.
     Machines,
+}
+
+/// With its article: `a tree`.
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Product::File => "a file",
+            Product::Folder => "a folder",
+            Product::Tree => "a tree",
+            Product::Disk => "a disk",
+            Product::Report => "a report",
+            Product::Export => "an export",
+            Product::Machine => "a machine",
+            Product::Snapshot => "a snapshot",
+            Product::Machines => "machines",
+        })
+    }
 }
 
 /// How the bytes of an object are hashed.

@@ -5,12 +5,15 @@
 
 pub mod artifact;
 pub mod cache;
+pub mod debian;
 pub mod digest;
 pub mod error;
 pub mod format;
+pub mod http;
 pub mod machine;
 pub mod pipeline;
 pub mod process;
 pub mod recipe;
+pub mod sandbox;
 pub mod stage;
 pub mod units;

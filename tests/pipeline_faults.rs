@@ -1,4 +1,5 @@
 use std::path::Path;
+use kuth::artifact::Product;
 use kuth::pipeline::*;
 struct Fake;
 impl Kinds for Fake {

@@ -1,51 +1,10 @@
 //! The stages among each other: every reference names a stage that makes the right thing, and
 //! none of them goes in a circle. It knows stages by name, product and inputs alone.
 
-use std::fmt;
-
 use super::fault::{Fault, Faults};
 use super::suggest;
 use super::value::Spanned;
-
-/// What a stage makes; what a reference may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Product {
-    /// One file.
-    File,
-    /// A folder of files.
-    Folder,
-    /// The root tree of a system.
-    Tree,
-    /// A disk.
-    Disk,
-    /// What a check found.
-    Report,
-    /// Files for the user.
-    Export,
-    /// A registered machine.
-    Machine,
-    /// A snapshot of a machine.
-    Snapshot,
-    /// Several machines.
-    Machines,
-}
-
-/// With its article: `a tree`.
-impl fmt::Display for Product {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Product::File => "a file",
-            Product::Folder => "a folder",
-            Product::Tree => "a tree",
-            Product::Disk => "a disk",
-            Product::Report => "a report",
-            Product::Export => "an export",
-            Product::Machine => "a machine",
-            Product::Snapshot => "a snapshot",
-            Product::Machines => "machines",
-        })
-    }
-}
+use crate::artifact::Product;
 
 /// One input of a stage: the key it was written under, the name, its place, what it may be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-pub use check::{Input, Product};
+pub use check::Input;
 pub use document::{Document, is_legal_name, project_root};
 pub use fault::{Color, Fault, Faults, FaultyPipeline};
 pub use fields::{Element, Fields, Scope};
@@ -25,6 +25,7 @@ pub use references::LocalPath;
 pub use substitute::{Environment, Override};
 pub use value::{Completeness, Data, Entry, Span, Spanned, Table, Text, Value};
 
+use crate::artifact::Product;
 use check::{Node, check};
 
 /// The table of stage kinds, as the pipeline sees it.

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check::{Input, Product};
+use super::check::Input;
+use crate::artifact::Product;
 use super::fault::Fault;
 use super::fields::Fields;
 use super::suggest;

@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use crate::artifact::{Artifact, Made, Product};
 use crate::digest::Digest;
 use crate::error::{Result, anyhow};
-use crate::pipeline::check::Input;
-use crate::pipeline::fields::Fields;
+use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
 
 pub mod site;
@@ -101,7 +100,7 @@ pub enum Pool {
 }
 
 /// Outside state in the form the key sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pin {
     /// What the stage resolved, as the lock keeps it.
     pub locked: toml::Table,
@@ -122,3 +121,30 @@ impl Inputs {
 
 /// Every kind of stage. A new kind is one row.
 pub const KINDS: &[Kind] = &[];
+
+/// The table of kinds as the pipeline sees it.
+pub struct Table;
+
+impl Kinds for Table {
+    type Stage = Vec<(Option<String>, Box<dyn Stage>)>;
+
+    fn names(&self) -> Vec<&'static str> {
+        KINDS.iter().map(|kind| kind.name).collect()
+    }
+
+    fn product(&self, kind: &str) -> Option<Product> {
+        KINDS.iter().find(|row| row.name == kind).map(|row| row.product)
+    }
+
+    fn read(
+        &self,
+        kind: &str,
+        _name: &str,
+        mut fields: Fields<'_>,
+    ) -> Option<(Self::Stage, Vec<Input>)> {
+        let row = KINDS.iter().find(|row| row.name == kind)?;
+        let parsed = (row.read)(&mut fields);
+        fields.finish();
+        parsed.map(|parsed| (parsed.instances, parsed.inputs))
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::artifact::{Artifact, Made};
 use crate::cache::Cache;
-use crate::error::Result;
+use crate::error::{Result, anyhow, with_hint};
 use crate::process::Cancel;
 use crate::recipe::Recipe;
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub allow_expired: bool,
     /// `--offline`: no network at all.
     pub offline: bool,
+    /// `--locked`: the lock must not change.
+    pub locked: bool,
     /// The folder of exports, `out/<pipeline>`.
     pub output: PathBuf,
     /// Where the embedded driver keeps machines.
@@ -38,6 +40,19 @@ pub struct Settings {
     pub replace: bool,
     /// How many processors to use at once.
     pub jobs: usize,
+}
+
+impl Settings {
+    /// An error when the lock would have to change and must not.
+    pub fn refuse_if_locked(&self, stage: &str) -> Result<()> {
+        match self.locked {
+            false => Ok(()),
+            true => Err(with_hint(
+                anyhow!("the lock does not say which packages `{stage}` means"),
+                "build once without `--locked` to write them into the lock",
+            )),
+        }
+    }
 }
 
 /// Told of the progress inside a stage: done, of how many (0: not known), of what unit or thing.
@@ -60,8 +75,8 @@ pub struct Site {
     pub cancel: Cancel,
     /// Tells the screen how far it is.
     pub progress: Progress,
-    /// What the lock says of this stage, if anything.
-    pub locked: Option<toml::Table>,
+    /// What the lock says of this stage, an entry for each suite it was built for.
+    pub locked: Vec<toml::Table>,
 }
 
 impl Site {

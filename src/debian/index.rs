@@ -1,0 +1,220 @@
+//! The signed index of a suite, fetched and verified by apt in folders of its own, and kept in
+//! the cache under the digest of its `InRelease`, so that a lock can name it and a changed
+//! request is answered as of the same day, without asking the network.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::{Request, mirror};
+use crate::artifact::{Artifact, Made, Product};
+use crate::digest::Digest;
+use crate::error::{Context, Result, anyhow, caused_by, with_hint};
+use crate::process::{Command, CommandFailed, find_program};
+use crate::recipe::Recipe;
+use crate::stage::Site;
+
+/// The address under which a kept index knows its archive: any mirror gives the same bytes.
+pub const ARCHIVE: &str = "http://archive.invalid/debian";
+const ARCHIVE_AS_FILE: &str = "archive.invalid_debian";
+
+/// An index in the cache.
+#[derive(Clone, Debug)]
+pub struct Index {
+    /// The SHA-256 of its `InRelease`.
+    pub release: Digest,
+    /// A tar of apt's `lists` folder.
+    pub lists: Artifact,
+}
+
+/// The index to answer `request` from; see [`super::pin`].
+pub fn current(site: &Site, request: &Request) -> Result<Index> {
+    let named = site.locked.iter().find_map(|table| {
+        let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
+        let same = text("suite") == Some(&request.suite)
+            && text("architecture") == Some(&site.settings.architecture);
+        text("release").filter(|_| same)?.parse().ok()
+    });
+    if let Some(release) = named
+        && let Some(record) = site.cache.find(&recipe(site, request, &release).key())?
+    {
+        return Ok(Index { release, lists: record.output });
+    }
+    fetch(site, request)
+}
+
+fn recipe(site: &Site, request: &Request, release: &Digest) -> Recipe {
+    let mut recipe = Recipe::new("index", 1);
+    recipe.value("architecture", &site.settings.architecture);
+    recipe.value("suite", &request.suite);
+    recipe.set("component", &request.components);
+    recipe.value("release", release);
+    recipe
+}
+
+/// A folder with a configuration that keeps apt away from everything of the host.
+pub struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    /// Prepares `folder` for the archive at `url`.
+    pub fn prepare(folder: &Path, site: &Site, request: &Request, url: &str) -> Result<Apt> {
+        if find_program("apt-get").is_none() {
+            return Err(with_hint(
+                anyhow!("`apt-get` is not installed; kuth uses it to verify and solve"),
+                "install the package apt (Debian, Ubuntu and Fedora have it)",
+            ));
+        }
+        let keyring = request.keyring.clone().unwrap_or(mirror::KEYRING.into());
+        if !keyring.is_file() {
+            return Err(with_hint(
+                anyhow!("the keyring {} does not exist", keyring.display()),
+                "install it with `apt-get install debian-archive-keyring`, or name one with \
+                 `keyring = \"PATH\"`",
+            ));
+        }
+        for name in ["lists/partial", "cache/archives/partial", "state", "etc"] {
+            let path = folder.join(name);
+            std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        }
+        let apt = Apt { folder: folder.to_path_buf() };
+        let components = request.components.join(" ");
+        let source = format!(
+            "deb [signed-by={}] {url} {} {components}\n",
+            keyring.display(),
+            request.suite
+        );
+        apt.write("etc/sources.list", &source)?;
+        apt.write("status", "")?;
+        apt.write("etc/apt.conf", &apt.configuration(&site.settings.architecture))?;
+        Ok(apt)
+    }
+
+    fn configuration(&self, architecture: &str) -> String {
+        let at = |name: &str| self.folder.join(name).display().to_string();
+        format!(
+            "Dir \"/\";\nDir::State \"{state}\";\nDir::State::lists \"{lists}\";\n\
+             Dir::State::status \"{status}\";\nDir::Cache \"{cache}\";\nDir::Log \"{state}\";\n\
+             Dir::Etc::main \"/dev/null\";\nDir::Etc::parts \"/dev/null\";\n\
+             Dir::Etc::sourcelist \"{sources}\";\nDir::Etc::sourceparts \"/dev/null\";\n\
+             Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
+             Dir::Etc::trusted \"/dev/null\";\nDir::Etc::trustedparts \"/dev/null\";\n\
+             APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
+             APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\n\
+             Acquire::Languages \"none\";\nAcquire::Retries \"3\";\n\
+             Debug::NoLocking \"true\";\n",
+            state = at("state"),
+            lists = at("lists"),
+            status = at("status"),
+            cache = at("cache"),
+            sources = at("etc/sources.list"),
+        )
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        let path = self.folder.join(name);
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// The folder of package lists.
+    pub fn lists(&self) -> PathBuf {
+        self.folder.join("lists")
+    }
+
+    /// The dpkg database that the solver takes for installed.
+    pub fn status(&self) -> PathBuf {
+        self.folder.join("status")
+    }
+
+    /// `apt-get` with this configuration alone.
+    pub fn get(&self) -> Command {
+        Command::new("apt-get").env("APT_CONFIG", self.folder.join("etc/apt.conf"))
+    }
+}
+
+/// Asks the mirror for its index of today.
+fn fetch(site: &Site, request: &Request) -> Result<Index> {
+    let url = mirror::find(site.settings.mirror.as_deref(), request.mirror.as_deref());
+    if site.settings.offline {
+        return Err(with_hint(
+            anyhow!("the packages of `{}` are not locked yet, and kuth is offline", request.suite),
+            "build once without `--offline`; that writes the lock",
+        ));
+    }
+    let scratch = site.cache.scratch()?;
+    let apt = Apt::prepare(scratch.path(), site, request, &url)?;
+    (site.progress)(0, 0, "index");
+    let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
+    if site.settings.allow_expired {
+        // The signature is still checked; only the date up to which it was meant is not.
+        command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
+    }
+    if let Some(proxy) = std::env::var_os("http_proxy") {
+        command = command.env("http_proxy", proxy);
+    }
+    command
+        .run(&site.log, &site.cancel)
+        .map_err(explain)
+        .with_context(|| format!("fetching the index of {} from {url}", request.suite))?;
+    let release = rename_lists(&apt.lists())?;
+    let recipe = recipe(site, request, &release);
+    let (lists, _) = site.cached(&recipe, |site| {
+        let file = site.scratch("lists.tar");
+        crate::sandbox::pack::pack(&apt.lists(), &file, site.settings.epoch)?;
+        Made::file(Product::File, file)
+    })?;
+    Ok(Index { release, lists })
+}
+
+fn explain(error: crate::error::Error) -> crate::error::Error {
+    let said = |text: &str| {
+        caused_by::<CommandFailed>(&error)
+            .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))
+    };
+    if said("is expired") || said("is not valid anymore") {
+        return with_hint(
+            error.context("the mirror's index is past its Valid-Until date"),
+            "if this mirror is a snapshot on purpose, say so with `--allow-expired`: signatures \
+             are still checked",
+        );
+    }
+    if said("NO_PUBKEY") || said("is not signed") || said("signature") {
+        return with_hint(
+            error.context("the mirror's index is not signed by a key of the keyring"),
+            "install a newer debian-archive-keyring, or name a keyring with `keyring = \"PATH\"`",
+        );
+    }
+    if said("404") {
+        return with_hint(error, "the mirror does not have this suite or component");
+    }
+    if said("resolving") || said("Connection") || said("connect") {
+        return with_hint(error, "name a mirror that this machine reaches with `--mirror URL`");
+    }
+    error
+}
+
+/// Gives the files the archive's neutral name; the digest of `InRelease`.
+fn rename_lists(lists: &Path) -> Result<Digest> {
+    let mut release = None;
+    let what = || format!("reading {}", lists.display());
+    for entry in std::fs::read_dir(lists).with_context(what)? {
+        let entry = entry.with_context(what)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(at) = name.find("_dists_") else {
+            // apt's lock and working folders.
+            if entry.path().is_dir() {
+                std::fs::remove_dir_all(entry.path()).with_context(what)?;
+            } else {
+                std::fs::remove_file(entry.path()).with_context(what)?;
+            }
+            continue;
+        };
+        let path = lists.join(format!("{ARCHIVE_AS_FILE}{}", &name[at..]));
+        std::fs::rename(entry.path(), &path).with_context(what)?;
+        if name.ends_with("_InRelease") {
+            let file = File::open(&path).with_context(what)?;
+            release = Some(crate::digest::of_reader(file).with_context(what)?.0);
+        }
+    }
+    release.ok_or_else(|| anyhow!("apt kept no InRelease"))
+}

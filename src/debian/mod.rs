@@ -1,0 +1,133 @@
+//! Debian's archive: which packages a request means (`solve`), as of which signed index
+//! (`index`), and their files (`pool`). apt does the verifying and the solving, in folders of its
+//! own; kuth downloads, in parallel, by SHA-256, into the cache. It knows no stage.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+use crate::recipe::Recipe;
+use crate::stage::{Pin, Site};
+
+pub mod index;
+pub mod mirror;
+pub mod pool;
+pub mod solve;
+
+/// One exact package.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version, epoch and all.
+    pub version: String,
+    /// `amd64`, `all`, ...
+    pub architecture: String,
+    /// Of the `.deb`.
+    pub sha256: Digest,
+    /// Of the `.deb`, in bytes.
+    pub size: u64,
+    /// Below the mirror's root: `pool/main/h/htop/htop_3.4.1-5_amd64.deb`.
+    pub path: String,
+}
+
+impl Package {
+    /// `htop_3.4.1-5_amd64.deb`: unique within a request, and what apt expects of a file name.
+    pub fn file_name(&self) -> String {
+        let version = self.version.replace(':', "%3a");
+        format!("{}_{version}_{}.deb", self.name, self.architecture)
+    }
+}
+
+/// `htop 3.4.1-5 amd64`
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.name, self.version, self.architecture)
+    }
+}
+
+/// What is installed already where the packages of a request are to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// Nothing: the essential packages and apt come along.
+    Empty,
+    /// Nothing, and nothing but the packages and what they depend on is wanted (only unpacked).
+    Unpacked,
+    /// The packages of a tree: its object, and the digest of their list.
+    Tree(crate::artifact::Artifact),
+}
+
+/// A question to the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `trixie`
+    pub suite: String,
+    /// `main`, ...
+    pub components: Vec<String>,
+    /// Names, as `apt-get install` takes them.
+    pub packages: Vec<String>,
+    /// What they go on top of.
+    pub base: Base,
+    /// The mirror the pipeline names, if it does.
+    pub mirror: Option<String>,
+    /// The keyring the pipeline names, if it does.
+    pub keyring: Option<std::path::PathBuf>,
+}
+
+impl Request {
+    /// The request as a recipe: what the answer depends on besides the index.
+    fn recipe(&self, site: &Site) -> Recipe {
+        let mut recipe = Recipe::new("solve", 1);
+        recipe.value("architecture", &site.settings.architecture);
+        recipe.value("suite", &self.suite);
+        recipe.set("component", &self.components);
+        recipe.set("package", &self.packages);
+        match &self.base {
+            Base::Empty => recipe.value("base", "empty"),
+            Base::Unpacked => recipe.value("base", "unpacked"),
+            Base::Tree(tree) => {
+                let installed = tree.facts.get("packages").cloned();
+                recipe.value("base", installed.unwrap_or_else(|| tree.digest.to_string()));
+            }
+        }
+        recipe
+    }
+}
+
+/// Finds out what `request` means exactly: from the lock if that answers it, else from the index
+/// that the lock names, if the cache has it, else from the mirror of today.
+pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
+    let question = request.recipe(site).key().to_string();
+    let answers = |table: &&toml::Table| {
+        table.get("request").and_then(toml::Value::as_str) == Some(question.as_str())
+    };
+    if let Some(table) = site.locked.iter().find(answers) {
+        return of_table(table.clone());
+    }
+    site.settings.refuse_if_locked(&site.stage)?;
+    let index = index::current(site, request)?;
+    let packages = solve::solve(site, request, &index)?;
+    let mut table = toml::Table::new();
+    table.insert("request".into(), question.into());
+    table.insert("suite".into(), request.suite.clone().into());
+    table.insert("architecture".into(), site.settings.architecture.clone().into());
+    table.insert("release".into(), index.release.to_string().into());
+    let packages = toml::Value::try_from(&packages).context("writing the lock")?;
+    table.insert("package".into(), packages);
+    of_table(table)
+}
+
+fn of_table(table: toml::Table) -> Result<Pin> {
+    let mut recipe = Recipe::new("packages", 1);
+    let locked = Pin { locked: table, digest: Digest([0; 32]) };
+    recipe.set("package", packages(&locked)?.iter().map(|p| format!("{p} {}", p.sha256)));
+    Ok(Pin { digest: recipe.key().0, ..locked })
+}
+
+/// The packages of a pin made by [`pin`].
+pub fn packages(pin: &Pin) -> Result<Vec<Package>> {
+    let list = pin.locked.get("package").cloned().unwrap_or(toml::Value::Array(Vec::new()));
+    list.try_into().context("reading the packages of the lock")
+}

@@ -1,0 +1,213 @@
+//! Which exact packages a request means as of an index. The answer depends on nothing else, so it
+//! is kept in the cache under its question.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+use super::index::{ARCHIVE, Apt, Index};
+use super::{Base, Package, Request};
+use crate::artifact::{Made, Product};
+use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
+use crate::process::CommandFailed;
+use crate::stage::Site;
+
+/// Solves `request`, or finds that it was solved before.
+pub fn solve(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>> {
+    let mut recipe = request.recipe(site);
+    recipe.value("index", index.lists.digest);
+    let (answer, _) = site.cached(&recipe, |site| {
+        let packages = ask_apt(site, request, index)?;
+        let text = serde_json::to_string_pretty(&packages).context("writing the answer")?;
+        Made::text(Product::File, &site.work, "packages.json", &text)
+    })?;
+    let path = site.object(&answer);
+    let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
+}
+
+fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>> {
+    let apt = Apt::prepare(&site.work, site, request, ARCHIVE)?;
+    let lists = site.object(&index.lists);
+    File::open(&lists)
+        .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(apt.lists()))
+        .with_context(|| format!("unpacking {}", lists.display()))?;
+    (site.progress)(0, 0, "solving");
+    let mut wanted = request.packages.clone();
+    match &request.base {
+        Base::Empty => wanted.extend(["?essential".into(), "apt".into()]),
+        Base::Unpacked => {}
+        Base::Tree(tree) => {
+            let status = read_from_tar(&site.object(tree), "var/lib/dpkg/status")?;
+            std::fs::write(apt.status(), status).context("writing the installed packages")?;
+        }
+    }
+    let command = apt
+        .get()
+        .args(["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"])
+        .arg("install")
+        .args(&wanted);
+    let output = command.run(&site.log, &site.cancel).map_err(|error| explain(error, request))?;
+    let output = String::from_utf8(output).context("reading apt's answer")?;
+    let paths = uris(&output)?;
+    describe(&apt.lists(), &paths)
+}
+
+/// The lines `'URI' file size hash` of `--print-uris`, as paths below the archive.
+fn uris(output: &str) -> Result<Vec<String>> {
+    let lines = output.lines().filter_map(|line| line.strip_prefix('\''));
+    lines
+        .map(|line| {
+            let uri = line.split('\'').next().unwrap_or_default();
+            match uri.strip_prefix(ARCHIVE).and_then(|path| path.strip_prefix('/')) {
+                Some(path) => Ok(unescape(path)),
+                None => bail!("apt wants {uri}, which is not of this archive"),
+            }
+        })
+        .collect()
+}
+
+/// Undoes `%2b`.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (first, hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Looks `paths` up in the package lists, which the signed `InRelease` vouches for.
+fn describe(lists: &Path, paths: &[String]) -> Result<Vec<Package>> {
+    let wanted: HashMap<&str, usize> =
+        paths.iter().enumerate().map(|(at, path)| (path.as_str(), at)).collect();
+    let mut found: Vec<Option<Package>> = vec![None; paths.len()];
+    let entries =
+        std::fs::read_dir(lists).with_context(|| format!("reading {}", lists.display()))?;
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().ends_with("_Packages") {
+            continue;
+        }
+        let what = || format!("reading {}", entry.path().display());
+        let file = File::open(entry.path()).with_context(what)?;
+        stanzas(BufReader::with_capacity(1 << 18, file), |stanza| {
+            if let Some(at) = stanza.get("Filename").and_then(|path| wanted.get(path.as_str())) {
+                found[*at] = package(stanza);
+            }
+        })
+        .with_context(what)?;
+    }
+    let described = found.into_iter().zip(paths).map(|(package, path)| {
+        package.ok_or_else(|| anyhow!("the index does not describe {path}"))
+    });
+    let mut packages = described.collect::<Result<Vec<Package>>>()?;
+    packages.sort();
+    Ok(packages)
+}
+
+/// Calls `each` with the fields of every stanza that a package needs.
+fn stanzas(
+    mut reader: impl BufRead,
+    mut each: impl FnMut(&HashMap<&'static str, String>),
+) -> std::io::Result<()> {
+    const FIELDS: [&str; 6] = ["Package", "Version", "Architecture", "SHA256", "Size", "Filename"];
+    let mut stanza = HashMap::new();
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let end = reader.read_line(&mut line)? == 0;
+        let text = line.trim_end_matches('\n');
+        if text.is_empty() {
+            if !stanza.is_empty() {
+                each(&stanza);
+                stanza.clear();
+            }
+            if end {
+                return Ok(());
+            }
+        } else if let Some((name, value)) = text.split_once(": ")
+            && let Some(field) = FIELDS.iter().find(|field| **field == name)
+        {
+            stanza.insert(*field, value.to_string());
+        }
+    }
+}
+
+fn package(stanza: &HashMap<&'static str, String>) -> Option<Package> {
+    let field = |name: &str| stanza.get(name).cloned();
+    Some(Package {
+        name: field("Package")?,
+        version: field("Version")?,
+        architecture: field("Architecture")?,
+        sha256: field("SHA256")?.parse().ok()?,
+        size: field("Size")?.parse().ok()?,
+        path: field("Filename")?,
+    })
+}
+
+/// One file of a tar, without reading the rest of it.
+fn read_from_tar(archive: &Path, name: &str) -> Result<Vec<u8>> {
+    let what = || format!("reading {name} in {}", archive.display());
+    let file = File::open(archive).with_context(what)?;
+    let mut archive = tar::Archive::new(file);
+    for entry in archive.entries_with_seek().with_context(what)? {
+        let mut entry = entry.with_context(what)?;
+        if entry.path_bytes().strip_prefix(b"./").unwrap_or(&entry.path_bytes()) == name.as_bytes() {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).with_context(what)?;
+            return Ok(bytes);
+        }
+    }
+    Err(with_hint(
+        anyhow!("the tree has no {name}"),
+        "packages can be added to trees of Debian and its kin alone",
+    ))
+}
+
+/// apt's words for a package that does not exist, with a hint.
+fn explain(error: Error, request: &Request) -> Error {
+    let Some(failed) = caused_by::<CommandFailed>(&error) else { return error };
+    let line = failed.tail.iter().find(|line| line.starts_with("E: "));
+    let Some(line) = line.map(|line| line.trim_start_matches("E: ").to_string()) else {
+        return error;
+    };
+    let where_from = format!("{} ({})", request.suite, request.components.join(", "));
+    let hint = match line.contains("Unable to locate") || line.contains("no installation candidate") {
+        true => format!("it is not in {where_from}: check its name and `components`"),
+        false => format!("these packages do not go together in {where_from}"),
+    };
+    with_hint(error.context(line), hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uris_become_paths() {
+        let output = format!(
+            "Reading package lists...\n'{ARCHIVE}/pool/main/g/g%2b%2b/x_1%2b2_all.deb' x_1+2_all.deb 5 MD5Sum:0\n"
+        );
+        assert_eq!(uris(&output).unwrap(), ["pool/main/g/g++/x_1+2_all.deb"]);
+        assert!(uris("'http://elsewhere/x' x 1 y").is_err());
+    }
+
+    #[test]
+    fn stanzas_are_read_to_the_last() {
+        let text = "Package: a\nVersion: 1\nDescription: x\n more: y\n\nPackage: b\nVersion: 2\n";
+        let mut names = Vec::new();
+        stanzas(text.as_bytes(), |stanza| names.push(stanza["Package"].clone())).unwrap();
+        assert_eq!(names, ["a", "b"]);
+    }
+}

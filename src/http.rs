@@ -1,0 +1,135 @@
+//! The only door to the network over HTTP. A download goes aside into the folder it will live in,
+//! is hashed while it streams, and takes its place only when length and digest are right.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::blocking::{Client, Response};
+
+use crate::digest::{Digest, HashingWriter};
+use crate::error::{Context, Result, anyhow, bail, with_hint};
+use crate::process::Cancel;
+
+/// How often a file is tried before the error is the user's to see.
+const ATTEMPTS: u32 = 4;
+
+/// What a file must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Its SHA-256.
+    pub sha256: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// A client that shares its connections among threads.
+#[derive(Clone, Debug)]
+pub struct Http {
+    client: Client,
+}
+
+impl Http {
+    /// A client with kuth's time limits: 30 s to connect, 60 s without a byte.
+    pub fn new() -> Result<Http> {
+        let client = Client::builder()
+            .connect_timeout(Duration::from_secs(30))
+            .timeout(Duration::from_secs(60))
+            .user_agent(concat!("kuth/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .context("preparing the HTTP client")?;
+        Ok(Http { client })
+    }
+
+    /// Downloads `url` to `place`, which does not exist or is replaced. `progress` gets the bytes
+    /// of each piece.
+    pub fn download(
+        &self,
+        url: &str,
+        place: &Path,
+        expected: Expected,
+        cancel: &Cancel,
+        progress: &dyn Fn(u64),
+    ) -> Result<()> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(url, place, expected, cancel, progress) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            cancel.check()?;
+            let lasting = crate::error::caused_by::<Refused>(&error).is_some();
+            if lasting || attempt == ATTEMPTS {
+                return Err(error).with_context(|| format!("downloading {url}"));
+            }
+            std::thread::sleep(Duration::from_millis(200 << attempt));
+            attempt += 1;
+        }
+    }
+
+    fn attempt(
+        &self,
+        url: &str,
+        place: &Path,
+        expected: Expected,
+        cancel: &Cancel,
+        progress: &dyn Fn(u64),
+    ) -> Result<()> {
+        let mut response = self.get(url)?;
+        let folder = place.parent().context("a download needs a folder")?;
+        std::fs::create_dir_all(folder)?;
+        let file = tempfile::NamedTempFile::new_in(folder)?;
+        let mut writer = HashingWriter::new(file);
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            cancel.check()?;
+            let n = response.read(&mut buffer).context("reading the answer")?;
+            if n == 0 {
+                break;
+            }
+            writer.write_all(&buffer[..n])?;
+            progress(n as u64);
+        }
+        let (file, digest, size) = writer.finish();
+        if size != expected.size {
+            bail!("got {size} bytes where {} were promised", expected.size);
+        }
+        if digest != expected.sha256 {
+            return Err(with_hint(
+                anyhow!("the SHA-256 is {digest}, not {}", expected.sha256),
+                "the mirror or a proxy gave another file; try another with `--mirror URL`",
+            ));
+        }
+        keep(file, place)
+    }
+
+    fn get(&self, url: &str) -> Result<Response> {
+        let response = self.client.get(url).send()?;
+        let status = response.status();
+        if status.is_client_error() {
+            return Err(crate::error::Error::new(Refused(status.to_string())));
+        }
+        Ok(response.error_for_status()?)
+    }
+}
+
+fn keep(file: tempfile::NamedTempFile, place: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let handle: &File = file.as_file();
+    handle.set_permissions(std::fs::Permissions::from_mode(0o444))?;
+    file.persist(place).with_context(|| format!("storing {}", place.display()))?;
+    Ok(())
+}
+
+/// The server says no, and will say it again.
+#[derive(Debug)]
+struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the server answered {}", self.0)
+    }
+}
+
+impl std::error::Error for Refused {}

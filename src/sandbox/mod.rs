@@ -1,0 +1,309 @@
+//! A root file system to work in without being root: `unshare` gives namespaces (with a user
+//! namespace and the ranges of /etc/subuid for an ordinary user), kuth starts itself again inside
+//! them, pivots into the tree and carries out a list of steps there. This file is the outside;
+//! [`inside`] is what runs within. It knows no stage.
+//!
+//! Whatever happens to kuth, nothing stays behind: `setpriv` and `unshare` hand its death down to
+//! the first process of the namespace, and the kernel ends the rest with that one.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Context, Result, anyhow, bail, with_hint};
+use crate::process::{Cancel, Command, find_program};
+
+pub mod inside;
+pub mod mounts;
+pub mod pack;
+pub mod syncless;
+pub mod unpack;
+
+/// The hidden subcommand that [`inside::main`] answers to.
+pub const SUBCOMMAND: &str = "__sandbox";
+
+/// The folder inside the tree at which the exchange folder is mounted while steps run.
+pub const EXCHANGE: &str = "/.kuth";
+
+/// Whether commands inside see the network of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// An empty network namespace.
+    None,
+    /// The host's.
+    Host,
+}
+
+/// One step inside the tree. Paths are absolute and mean the tree; files that come from outside
+/// lie in the exchange folder and are named relative to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Makes `/bin`, `/sbin`, `/lib` (and `/lib64`) links into `/usr`, before anything is there.
+    MergeUsr {
+        /// Whether the architecture has a `/lib64`.
+        lib64: bool,
+    },
+    /// Unpacks tar files of the exchange folder over what is there.
+    Unpack {
+        /// In this order.
+        files: Vec<String>,
+    },
+    /// Writes a file; its folder is made if missing.
+    Write {
+        /// Where.
+        path: String,
+        /// What.
+        content: String,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Copies a file or a folder of the exchange folder into the tree.
+    Copy {
+        /// What.
+        from: String,
+        /// Where.
+        to: String,
+        /// Permission bits of files; a folder's files keep their own without it.
+        mode: Option<u32>,
+        /// `user:group`, by name or number; root's without it.
+        owner: Option<String>,
+    },
+    /// Runs a command and fails unless its exit status is 0.
+    Run {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Variables besides the fixed ones.
+        env: Vec<(String, String)>,
+        /// Bytes for its standard input.
+        input: String,
+    },
+    /// Removes a file or a folder if it is there.
+    Remove {
+        /// What.
+        path: String,
+    },
+    /// Removes everything in a folder, if it is there.
+    Empty {
+        /// Which.
+        path: String,
+    },
+    /// Truncates a file to nothing, if it is there.
+    Truncate {
+        /// Which.
+        path: String,
+    },
+    /// Removes what makes an image a copy of the machine it was made on; see [`inside`].
+    Seal,
+    /// Writes the tree as a canonical tar into the exchange folder.
+    Pack {
+        /// Its name there.
+        file: String,
+    },
+    /// Removes the whole tree; an ordinary user cannot do that from outside.
+    Clear,
+}
+
+/// What [`inside::main`] reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Job {
+    pub root: PathBuf,
+    pub exchange: PathBuf,
+    pub epoch: u64,
+    pub hostname: String,
+    pub resolver: bool,
+    pub steps: Vec<Step>,
+}
+
+/// What [`inside::main`] tells on standard output, a JSON object a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Report {
+    /// Step `at` of the job begins.
+    Step { at: usize },
+    /// A tree was packed.
+    Packed { digest: Digest, size: u64 },
+    /// A step failed; the chain of its error.
+    Failed { causes: Vec<String>, command: Option<FailedCommand> },
+}
+
+/// A command that failed inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FailedCommand {
+    pub command: String,
+    pub status: String,
+    pub tail: Vec<String>,
+}
+
+/// A tree being worked on: the folder `root` and the folder `exchange` beside it.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    folder: PathBuf,
+    epoch: u64,
+    hostname: String,
+}
+
+/// A packed tree in the exchange folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// The SHA-256 of the tar.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+impl Sandbox {
+    /// An empty tree in `folder`, which exists. `hostname` is what commands inside see.
+    pub fn new(folder: &Path, epoch: u64, hostname: &str) -> Result<Sandbox> {
+        let sandbox =
+            Sandbox { folder: folder.to_path_buf(), epoch, hostname: hostname.to_string() };
+        for path in [sandbox.root(), sandbox.exchange()] {
+            std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+        }
+        Ok(sandbox)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
+    /// The folder whose files the steps can name.
+    pub fn exchange(&self) -> PathBuf {
+        self.folder.join("exchange")
+    }
+
+    /// Puts a hard link to `file` (or a copy, on another file system) into the exchange folder.
+    pub fn offer(&self, file: &Path, name: &str) -> Result<()> {
+        let to = self.exchange().join(name);
+        if std::fs::hard_link(file, &to).is_err() {
+            std::fs::copy(file, &to).with_context(|| format!("copying {}", file.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Carries out `steps`; `progress` gets the index of each step as it begins. The tree that a
+    /// step packed, if one did.
+    pub fn run(
+        &self,
+        steps: Vec<Step>,
+        network: Network,
+        log: &Path,
+        cancel: &Cancel,
+        mut progress: impl FnMut(usize) + Send,
+    ) -> Result<Option<Packed>> {
+        let job = Job {
+            root: self.root(),
+            exchange: self.exchange(),
+            epoch: self.epoch,
+            hostname: self.hostname.clone(),
+            resolver: network == Network::Host,
+            steps,
+        };
+        let file = self.folder.join("job.json");
+        let text = serde_json::to_vec(&job).context("writing the job")?;
+        std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
+        let mut command = enter(network)?;
+        let kuth = std::env::current_exe().context("finding kuth's own program")?;
+        command = command.arg(kuth).arg(SUBCOMMAND).arg(&file);
+        let (mut line, mut packed, mut failed) = (Vec::new(), None, None);
+        let outcome = command.watch(log, cancel, |bytes| {
+            for byte in bytes {
+                if *byte != b'\n' {
+                    line.push(*byte);
+                    continue;
+                }
+                match serde_json::from_slice(&line) {
+                    Ok(Report::Step { at }) => progress(at),
+                    Ok(Report::Packed { digest, size }) => packed = Some(Packed { digest, size }),
+                    Ok(Report::Failed { causes, command }) => failed = Some((causes, command)),
+                    Err(_) => {}
+                }
+                line.clear();
+            }
+        });
+        // The names in the job may be secret.
+        let _ = std::fs::remove_file(&file);
+        match (outcome, failed) {
+            (Ok(()), None) => Ok(packed),
+            (Err(error), _) if crate::error::caused_by::<crate::error::Interrupted>(&error).is_some() => {
+                Err(error)
+            }
+            (_, Some((causes, command))) => Err(failure(causes, command, log)),
+            (Err(error), None) => Err(explain_namespace(error)),
+        }
+    }
+
+    /// Removes the tree, also where files in it belong to other users of the namespace.
+    pub fn clear(self, log: &Path) -> Result<()> {
+        // Not cancelled: what is being cancelled must be cleaned up too.
+        self.run(vec![Step::Clear], Network::None, log, &Cancel::default(), |_| ()).map(|_| ())
+    }
+}
+
+/// Removes a scratch folder that a killed build left, through a namespace where that is needed.
+pub fn remove_left(folder: &Path) -> std::io::Result<()> {
+    if folder.join("root").is_dir()
+        && let Ok(sandbox) = Sandbox::new(folder, 0, "localhost")
+    {
+        let log = folder.join("clear.log");
+        sandbox.clear(&log).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
+    }
+    std::fs::remove_dir_all(folder)
+}
+
+/// `unshare` with the namespaces that this user needs.
+fn enter(network: Network) -> Result<Command> {
+    if find_program("unshare").is_none() {
+        bail!("`unshare` is not installed; it is in the package util-linux");
+    }
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        if find_program("newuidmap").is_none() {
+            return Err(with_hint(
+                anyhow!("`newuidmap` is not installed, so an ordinary user cannot build a tree"),
+                "install it with `apt-get install uidmap`",
+            ));
+        }
+        command = command.args(["--user", "--map-auto", "--map-root-user", "--setuid=0", "--setgid=0"]);
+    }
+    if network == Network::None {
+        command = command.arg("--net");
+    }
+    Ok(command.args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--"]))
+}
+
+/// Says what usually stands behind an `unshare` that fails before kuth runs inside it.
+fn explain_namespace(error: crate::error::Error) -> crate::error::Error {
+    let Some(failed) = crate::error::caused_by::<crate::process::CommandFailed>(&error) else {
+        return error;
+    };
+    let tail = failed.tail.join("\n");
+    let hint = if tail.contains("newuidmap") || tail.contains("subuid") {
+        "give this user ranges of ids: `usermod --add-subuids 100000-165535 --add-subgids \
+         100000-165535 USER`"
+    } else if tail.contains("unrecognized option") {
+        "kuth needs util-linux 2.38 or newer for ordinary users (Debian 12, Ubuntu 22.10)"
+    } else if tail.contains("Operation not permitted") || tail.contains("Permission denied") {
+        "this container or kernel forbids namespaces: allow unprivileged user namespaces \
+         (`sysctl kernel.apparmor_restrict_unprivileged_userns=0` on Ubuntu, \
+         `--security-opt seccomp=unconfined` in a container)"
+    } else {
+        return error;
+    };
+    with_hint(error, hint)
+}
+
+fn failure(causes: Vec<String>, command: Option<FailedCommand>, log: &Path) -> crate::error::Error {
+    let mut error = match command {
+        Some(FailedCommand { command, status, tail }) => {
+            let log = log.to_path_buf();
+            crate::error::Error::new(crate::process::CommandFailed { command, status, tail, log })
+        }
+        None => anyhow!("{}", causes.last().map_or("unknown", String::as_str)),
+    };
+    for cause in causes.iter().rev().skip(1) {
+        error = error.context(cause.clone());
+    }
+    error
+}

@@ -1,0 +1,190 @@
+//! Unpacks a tar over the tree that is this process's root, as the namespace's root. Because the
+//! process has pivoted into the tree, no link and no `..` can lead out of it.
+//!
+//! A folder entry over a link to a folder keeps the link, so that packages which still ship
+//! `/bin/x` land in `/usr/bin`.
+
+use std::ffi::OsStr;
+use std::fs::{File, Permissions};
+use std::io::{BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
+use tar::{Archive, Entry, EntryType};
+
+use crate::error::{Context, Result, bail};
+
+/// Unpacks `file` over `/`.
+pub fn unpack(file: &Path) -> Result<()> {
+    unpack_into(file, Path::new("/"))
+}
+
+fn unpack_into(file: &Path, root: &Path) -> Result<()> {
+    let what = || format!("unpacking {}", file.display());
+    let handle = File::open(file).with_context(what)?;
+    let mut archive = Archive::new(BufReader::with_capacity(1 << 18, handle));
+    // The time of a folder changes with every file put into it, so folders come last.
+    let mut folders = Vec::new();
+    for entry in archive.entries().with_context(what)? {
+        let mut entry = entry.with_context(what)?;
+        let path = destination(root, &entry.path_bytes())?;
+        place(&mut entry, root, &path).with_context(|| format!("unpacking {}", path.display()))?;
+        if entry.header().entry_type().is_dir() {
+            folders.push((path, entry.header().mtime().with_context(what)?));
+        }
+    }
+    for (path, time) in folders.into_iter().rev() {
+        set_time(&path, time)?;
+    }
+    Ok(())
+}
+
+/// `name` below `root`; a name that climbs out is refused, although it could not lead anywhere.
+fn destination(root: &Path, name: &[u8]) -> Result<PathBuf> {
+    let mut path = root.to_path_buf();
+    for part in Path::new(OsStr::from_bytes(name)).components() {
+        match part {
+            Component::Normal(part) => path.push(part),
+            Component::CurDir | Component::RootDir => {}
+            _ => bail!("the name {} leaves the tree", String::from_utf8_lossy(name)),
+        }
+    }
+    Ok(path)
+}
+
+fn place(entry: &mut Entry<'_, impl Read>, root: &Path, path: &Path) -> Result<()> {
+    let header = entry.header();
+    let (uid, gid) = (u32::try_from(header.uid()?)?, u32::try_from(header.gid()?)?);
+    let (mode, time) = (header.mode()? & 0o7777, header.mtime()?);
+    let kind = header.entry_type();
+    let device = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
+    if kind.is_dir() {
+        make_folder(path)?;
+    } else {
+        if let Some(parent) = path.parent()
+            && !parent.is_dir()
+        {
+            std::fs::create_dir_all(parent)?;
+        }
+        if path.symlink_metadata().is_ok() {
+            std::fs::remove_file(path)?;
+        }
+        match kind {
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                let mut file = File::create_new(path)?;
+                std::io::copy(entry, &mut file)?;
+            }
+            EntryType::Symlink => {
+                let target = entry.link_name_bytes().context("a link without a target")?;
+                symlink(OsStr::from_bytes(&target), path)?;
+            }
+            EntryType::Link => {
+                let target = entry.link_name_bytes().context("a link without a target")?;
+                std::fs::hard_link(destination(root, &target)?, path)?;
+                // The file it names has everything else already.
+                return Ok(());
+            }
+            EntryType::Fifo | EntryType::Char | EntryType::Block => {
+                let (file_type, device) = match kind {
+                    EntryType::Fifo => (FileType::Fifo, 0),
+                    EntryType::Char => {
+                        (FileType::CharacterDevice, rustix::fs::makedev(device.0, device.1))
+                    }
+                    _ => (FileType::BlockDevice, rustix::fs::makedev(device.0, device.1)),
+                };
+                rustix::fs::mknodat(CWD, path, file_type, Mode::from_raw_mode(mode), device)?;
+            }
+            // Global pax headers, volume labels and the like name no file.
+            _ => return Ok(()),
+        }
+    }
+    lchown(path, Some(uid), Some(gid))?;
+    if kind == EntryType::Symlink {
+        return set_time(path, time);
+    }
+    // After the owner: changing that drops set-id bits and capabilities.
+    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    set_attributes(entry, path)?;
+    set_time(path, time)
+}
+
+fn make_folder(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if found.is_dir() || path.is_dir() => Ok(()),
+        Ok(_) => {
+            std::fs::remove_file(path)?;
+            Ok(std::fs::create_dir(path)?)
+        }
+        Err(_) => Ok(std::fs::create_dir_all(path)?),
+    }
+}
+
+fn set_attributes(entry: &mut Entry<'_, impl Read>, path: &Path) -> Result<()> {
+    let Some(extensions) = entry.pax_extensions()? else { return Ok(()) };
+    for extension in extensions {
+        let extension = extension?;
+        let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") else { continue };
+        rustix::fs::lsetxattr(
+            path,
+            OsStr::from_bytes(name),
+            extension.value_bytes(),
+            XattrFlags::empty(),
+        )
+        .with_context(|| format!("setting the attribute {}", String::from_utf8_lossy(name)))?;
+    }
+    Ok(())
+}
+
+fn set_time(path: &Path, seconds: u64) -> Result<()> {
+    let time = Timespec { tv_sec: i64::try_from(seconds)?, tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
+        .with_context(|| format!("setting the time of {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::pack::pack;
+
+    #[test]
+    fn a_tree_survives_packing_and_unpacking() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        std::fs::create_dir_all(one.join("a/deep")).unwrap();
+        std::fs::create_dir(&two).unwrap();
+        std::fs::write(one.join("a/deep/file"), "content").unwrap();
+        std::fs::write(one.join("a").join("n".repeat(150)), "long").unwrap();
+        std::fs::hard_link(one.join("a/deep/file"), one.join("hard")).unwrap();
+        symlink("/a/deep", one.join("soft")).unwrap();
+        rustix::fs::mknodat(CWD, one.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0)
+            .unwrap();
+        std::fs::set_permissions(one.join("hard"), Permissions::from_mode(0o4751)).unwrap();
+        let first = pack(&one, &folder.path().join("1.tar"), 5000).unwrap();
+        unpack_into(&folder.path().join("1.tar"), &two).unwrap();
+        let second = pack(&two, &folder.path().join("2.tar"), 5000).unwrap();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_folder_over_a_link_to_a_folder_keeps_the_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        std::fs::create_dir_all(one.join("bin")).unwrap();
+        std::fs::write(one.join("bin/tool"), "x").unwrap();
+        std::fs::create_dir_all(two.join("usr/bin")).unwrap();
+        symlink("usr/bin", two.join("bin")).unwrap();
+        pack(&one, &folder.path().join("1.tar"), 5000).unwrap();
+        unpack_into(&folder.path().join("1.tar"), &two).unwrap();
+        assert!(two.join("usr/bin/tool").is_file());
+        assert!(two.join("bin").symlink_metadata().unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_name_that_climbs_is_refused() {
+        assert!(destination(Path::new("/r"), b"a/../../x").is_err());
+        assert_eq!(destination(Path::new("/r"), b"./a//b").unwrap(), Path::new("/r/a/b"));
+    }
+}
