@@ -1,25 +1,43 @@
-use std::path::Path;
 use kuth::artifact::Product;
 use kuth::pipeline::*;
+use std::path::Path;
 struct Fake;
 impl Kinds for Fake {
     type Stage = String;
-    fn names(&self) -> Vec<&'static str> { vec!["fetch", "tree", "disk"] }
+    fn names(&self) -> Vec<&'static str> {
+        vec!["fetch", "tree", "disk"]
+    }
     fn product(&self, kind: &str) -> Option<Product> {
-        match kind { "fetch" => Some(Product::File), "tree" => Some(Product::Tree), "disk" => Some(Product::Disk), _ => None }
+        match kind {
+            "fetch" => Some(Product::File),
+            "tree" => Some(Product::Tree),
+            "disk" => Some(Product::Disk),
+            _ => None,
+        }
     }
     fn read(&self, kind: &str, name: &str, mut fields: Fields<'_>) -> Option<(String, Vec<Input>)> {
         let mut inputs = Vec::new();
         match kind {
-            "fetch" => { fields.required_text("url"); fields.existing_path("keyring"); }
+            "fetch" => {
+                fields.required_text("url");
+                fields.existing_path("keyring");
+            }
             "tree" => {
                 inputs.extend(fields.input("from", &[Product::File, Product::Tree]));
-                fields.unique_texts("packages"); fields.text("suite"); fields.boolean("clean", false);
+                fields.unique_texts("packages");
+                fields.text("suite");
+                fields.boolean("clean", false);
             }
             _ => {
                 inputs.extend(fields.required_input("from", &[Product::Tree]));
-                fields.size_or_rest("size"); fields.choice("format", &["raw", "qcow2"]); fields.integer("cpus", 1..=8);
-                for mut row in fields.array_of_tables("volume") { row.required_text("name"); row.size("size"); row.finish(); }
+                fields.size_or_rest("size");
+                fields.choice("format", &["raw", "qcow2"]);
+                fields.integer("cpus", 1..=8);
+                for mut row in fields.array_of_tables("volume") {
+                    row.required_text("name");
+                    row.size("size");
+                    row.finish();
+                }
             }
         }
         fields.finish();

@@ -79,11 +79,8 @@ impl Apt {
         }
         let apt = Apt { folder: folder.to_path_buf() };
         let components = request.components.join(" ");
-        let source = format!(
-            "deb [signed-by={}] {url} {} {components}\n",
-            keyring.display(),
-            request.suite
-        );
+        let source =
+            format!("deb [signed-by={}] {url} {} {components}\n", keyring.display(), request.suite);
         apt.write("etc/sources.list", &source)?;
         apt.write("status", "")?;
         apt.write("etc/apt.conf", &apt.configuration(&site.settings.architecture))?;

@@ -23,7 +23,11 @@ pub fn fetch(site: &Site, packages: &[Package], configured: Option<&str>) -> Res
     if !missing.is_empty() {
         if site.settings.offline {
             return Err(with_hint(
-                anyhow!("{} packages are not in the cache, the first is {}", missing.len(), missing[0]),
+                anyhow!(
+                    "{} packages are not in the cache, the first is {}",
+                    missing.len(),
+                    missing[0]
+                ),
                 "build once without `--offline`",
             ));
         }

@@ -163,7 +163,8 @@ fn read_from_tar(archive: &Path, name: &str) -> Result<Vec<u8>> {
     let mut archive = tar::Archive::new(file);
     for entry in archive.entries_with_seek().with_context(what)? {
         let mut entry = entry.with_context(what)?;
-        if entry.path_bytes().strip_prefix(b"./").unwrap_or(&entry.path_bytes()) == name.as_bytes() {
+        if entry.path_bytes().strip_prefix(b"./").unwrap_or(&entry.path_bytes()) == name.as_bytes()
+        {
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes).with_context(what)?;
             return Ok(bytes);
@@ -183,7 +184,8 @@ fn explain(error: Error, request: &Request) -> Error {
         return error;
     };
     let where_from = format!("{} ({})", request.suite, request.components.join(", "));
-    let hint = match line.contains("Unable to locate") || line.contains("no installation candidate") {
+    let hint = match line.contains("Unable to locate") || line.contains("no installation candidate")
+    {
         true => format!("it is not in {where_from}: check its name and `components`"),
         false => format!("these packages do not go together in {where_from}"),
     };

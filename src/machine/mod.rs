@@ -16,6 +16,7 @@ use crate::process::Cancel;
 use crate::stage::Site;
 use crate::units::Bytes;
 
+pub mod base64;
 pub mod boot;
 pub mod console;
 pub mod journal;

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use super::check::Input;
-use crate::artifact::Product;
 use super::fault::Fault;
 use super::fields::Fields;
 use super::suggest;
 use super::value::{Spanned, Text};
+use crate::artifact::Product;
 
 /// A path of the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]

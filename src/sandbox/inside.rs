@@ -27,7 +27,8 @@ pub fn main(file: &Path) -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             let causes = error.chain().map(|cause| cause.to_string()).collect();
-            let command = crate::error::caused_by::<StepFailed>(&error).map(|failed| failed.0.clone());
+            let command =
+                crate::error::caused_by::<StepFailed>(&error).map(|failed| failed.0.clone());
             report(&Report::Failed { causes, command });
             std::process::ExitCode::FAILURE
         }
@@ -75,7 +76,9 @@ fn carry_out(step: &Step, epoch: u64) -> Result<()> {
         Step::Copy { from, to, mode, owner } => {
             copy(&exchange(from), Path::new(to), *mode)?;
             match owner {
-                Some(owner) => run(&["chown".into(), "-R".into(), owner.clone(), to.clone()], &[], "", epoch),
+                Some(owner) => {
+                    run(&["chown".into(), "-R".into(), owner.clone(), to.clone()], &[], "", epoch)
+                }
                 None => Ok(()),
             }
         }
@@ -209,7 +212,8 @@ fn seal() -> Result<()> {
 fn clear_logs(folder: &Path) -> Result<()> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
     for entry in entries.flatten() {
-        let kind = entry.file_type().with_context(|| format!("reading {}", entry.path().display()))?;
+        let kind =
+            entry.file_type().with_context(|| format!("reading {}", entry.path().display()))?;
         if kind.is_dir() {
             clear_logs(&entry.path())?;
         } else {

@@ -226,7 +226,9 @@ impl Sandbox {
         let _ = std::fs::remove_file(&file);
         match (outcome, failed) {
             (Ok(()), None) => Ok(packed),
-            (Err(error), _) if crate::error::caused_by::<crate::error::Interrupted>(&error).is_some() => {
+            (Err(error), _)
+                if crate::error::caused_by::<crate::error::Interrupted>(&error).is_some() =>
+            {
                 Err(error)
             }
             (_, Some((causes, command))) => Err(failure(causes, command, log)),
@@ -265,7 +267,8 @@ fn enter(network: Network) -> Result<Command> {
                 "install it with `apt-get install uidmap`",
             ));
         }
-        command = command.args(["--user", "--map-auto", "--map-root-user", "--setuid=0", "--setgid=0"]);
+        command =
+            command.args(["--user", "--map-auto", "--map-root-user", "--setuid=0", "--setgid=0"]);
     }
     if network == Network::None {
         command = command.arg("--net");

@@ -48,7 +48,8 @@ pub fn enter(root: &Path, exchange: &Path, resolver: bool) -> Result<()> {
             .with_context(|| format!("binding /dev/{node}"))?;
     }
     for (name, target) in LINKS {
-        symlink(target, inside("dev").join(name)).with_context(|| format!("linking /dev/{name}"))?;
+        symlink(target, inside("dev").join(name))
+            .with_context(|| format!("linking /dev/{name}"))?;
     }
     for folder in ["dev/shm", "dev/pts"] {
         make_folder(&inside(folder))?;

@@ -165,7 +165,9 @@ mod tests {
     fn names(file: &Path) -> Vec<String> {
         let mut archive = tar::Archive::new(File::open(file).unwrap());
         let entries = archive.entries().unwrap();
-        entries.map(|entry| String::from_utf8(entry.unwrap().path_bytes().into()).unwrap()).collect()
+        entries
+            .map(|entry| String::from_utf8(entry.unwrap().path_bytes().into()).unwrap())
+            .collect()
     }
 
     #[test]

@@ -22,8 +22,7 @@ pub fn install() -> Result<()> {
     // Errno 0 makes the call return 0 without being made.
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(0), arch)
         .context("writing the filter that skips fsync")?;
-    let program: BpfProgram =
-        filter.try_into().context("compiling the filter that skips fsync")?;
+    let program: BpfProgram = filter.try_into().context("compiling the filter that skips fsync")?;
     seccompiler::apply_filter(&program).context("installing the filter that skips fsync")
 }
 
