@@ -10,7 +10,11 @@ use crate::error::{Result, anyhow};
 use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
 
+pub mod boot;
+pub mod clone;
+pub mod register;
 pub mod site;
+pub mod snapshot;
 
 pub use site::Site;
 
@@ -120,7 +124,7 @@ impl Inputs {
 }
 
 /// Every kind of stage. A new kind is one row.
-pub const KINDS: &[Kind] = &[];
+pub const KINDS: &[Kind] = &[boot::KIND, register::KIND, snapshot::KIND, clone::KIND];
 
 /// The table of kinds as the pipeline sees it.
 pub struct Table;
