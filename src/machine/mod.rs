@@ -36,7 +36,7 @@ pub trait Driver: Send + Sync {
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity>;
 
     /// Makes a machine from a snapshot.
-    fn clone(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity>;
+    fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity>;
 
     /// Whether what was made is still there as it was made.
     fn find(&self, host: &Host, identity: &Identity) -> Result<Found>;

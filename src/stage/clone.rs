@@ -253,7 +253,7 @@ impl Stage for Clone {
         let seed = self.seed()?.iso(site.settings.epoch)?;
         let cloning = Cloning { snapshot: &snapshot, copy: self.copy, seed: &seed };
         let host = Host::of(site, self.replace);
-        let identity = snapshot.row()?.driver.clone(&host, &wanted, &cloning)?;
+        let identity = snapshot.row()?.driver.clone_snapshot(&host, &wanted, &cloning)?;
         register::made(site, Product::Machines, &identity)
     }
 

@@ -94,7 +94,7 @@ impl Driver for Qemu {
         Ok(identity(&machine.machine, machine.origin, Some(name), disk))
     }
 
-    fn clone(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
+    fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
         let entry = entry(host, "clone", &wanted.name, wanted.origin);
         let journal = entry.open(host.journal.as_deref())?;
         let store = Store::open(host)?;
@@ -428,3 +428,6 @@ fn listed(place: PathBuf, record: Record) -> Result<Listed> {
         folder: place,
     })
 }
+
+#[cfg(test)]
+mod tests;
