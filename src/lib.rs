@@ -13,6 +13,7 @@ pub mod error;
 pub mod format;
 pub mod http;
 pub mod image;
+pub mod machine;
 pub mod pipeline;
 pub mod process;
 pub mod recipe;

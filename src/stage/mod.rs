@@ -10,11 +10,15 @@ use crate::error::{Result, anyhow};
 use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
 
+pub mod boot;
 pub mod bootstrap;
+pub mod clone;
 pub mod customise;
 pub mod disk;
 pub mod export;
+pub mod register;
 pub mod site;
+pub mod snapshot;
 
 pub use site::{Settings, Site};
 
@@ -148,7 +152,16 @@ impl Inputs {
 }
 
 /// Every kind of stage. A new kind is one row.
-pub const KINDS: &[Kind] = &[bootstrap::KIND, customise::KIND, disk::KIND, export::KIND];
+pub const KINDS: &[Kind] = &[
+    bootstrap::KIND,
+    customise::KIND,
+    disk::KIND,
+    boot::KIND,
+    export::KIND,
+    register::KIND,
+    snapshot::KIND,
+    clone::KIND,
+];
 
 /// The table of kinds as the pipeline sees it.
 pub struct Table;
