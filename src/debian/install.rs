@@ -6,8 +6,11 @@
 use super::Package;
 use crate::sandbox::{EXCHANGE, Step};
 
-/// Where the package files lie in the exchange folder.
-pub const FOLDER: &str = "packages";
+/// Where the files of essential packages lie in the exchange folder, ...
+pub const ESSENTIAL: &str = "essential";
+
+/// ... and those of all others.
+pub const PACKAGES: &str = "packages";
 
 /// What invoke-rc.d asks before it starts a service: never in a tree under construction.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
@@ -23,26 +26,29 @@ pub fn write(path: &str, content: impl Into<String>) -> Step {
     Step::Write { path: path.into(), content: content.into(), mode: 0o644 }
 }
 
-fn path(package: &Package) -> String {
-    format!("{EXCHANGE}/{FOLDER}/{}", package.file_name())
+/// A step that runs `command` with all package files of a folder behind it. The shell writes
+/// their names out, in the order of the C locale; in a log or an error hundreds would hide the rest.
+fn with_files(command: &str, folder: &str, env: Vec<(String, String)>) -> Step {
+    let script = format!("exec {command} {EXCHANGE}/{folder}/*.deb");
+    Step::Run {
+        argv: ["/bin/sh", "-c", &script].map(String::from).into(),
+        env,
+        input: String::new(),
+    }
 }
 
 /// Unpacks and configures the essential packages of an empty tree. `tars` are their contents, in
 /// the exchange folder.
-pub fn essential(packages: &[&Package], tars: Vec<String>, lib64: bool) -> Vec<Step> {
+pub fn essential(tars: Vec<String>, lib64: bool) -> Vec<Step> {
     // dpkg does not sort by Pre-Depends; the files being there already is what makes it work.
-    let mut dpkg: Vec<String> =
-        ["dpkg", "--force-depends", "--force-unsafe-io", "--force-confold", "--install"]
-            .map(String::from)
-            .into();
-    dpkg.extend(packages.iter().map(|package| path(package)));
+    let dpkg = "dpkg --force-depends --force-unsafe-io --force-confold --install";
     vec![
         Step::MergeUsr { lib64 },
         Step::Unpack { files: tars },
         write("/var/lib/dpkg/status", ""),
         write("/var/lib/dpkg/available", ""),
         no_services(),
-        run(dpkg),
+        with_files(dpkg, ESSENTIAL, Vec::new()),
     ]
 }
 
@@ -57,26 +63,11 @@ pub fn install(packages: &[&Package], wanted: &[String]) -> Vec<Step> {
     if packages.is_empty() {
         return Vec::new();
     }
-    let mut apt: Vec<String> = [
-        "apt-get",
-        "--yes",
-        "--no-download",
-        "-oAPT::Sandbox::User=root",
-        "-oAPT::Install-Recommends=false",
-        "-oDpkg::Use-Pty=false",
-        "-oDpkg::Options::=--force-confold",
-        "-oDpkg::Options::=--force-unsafe-io",
-        "install",
-    ]
-    .map(String::from)
-    .into();
-    apt.extend(packages.iter().map(|package| path(package)));
-    let install = Step::Run {
-        argv: apt,
-        // The initial RAM disk is made once, when everything that goes into it is there.
-        env: vec![("INITRD".into(), "No".into())],
-        input: String::new(),
-    };
+    let apt = "apt-get --yes -oAPT::Sandbox::User=root -oAPT::Install-Recommends=false \
+        -oDpkg::Use-Pty=false -oDpkg::Options::=--force-confold \
+        -oDpkg::Options::=--force-unsafe-io install";
+    // The initial RAM disk is made once, when everything that goes into it is there.
+    let install = with_files(apt, PACKAGES, vec![("INITRD".into(), "No".into())]);
     let automatic: Vec<String> = packages
         .iter()
         .filter(|package| !wanted.iter().any(|name| names(name, package)))
@@ -94,16 +85,11 @@ fn names(name: &str, package: &Package) -> bool {
     name.split(['=', ':', '/']).next() == Some(package.name.as_str())
 }
 
-/// Makes the initial RAM disks that [`install`] put off.
+/// Makes the initial RAM disks that [`install`] put off, and the links to them that the kernel
+/// packages would have made had there been any.
 pub fn initial_ram_disks() -> Step {
-    let script = "command -v update-initramfs >/dev/null || exit 0\n\
-        for kernel in /boot/vmlinuz-*; do\n\
-        \x20 version=${kernel#/boot/vmlinuz-}\n\
-        \x20 [ -e \"$kernel\" ] || continue\n\
-        \x20 if [ -e \"/boot/initrd.img-$version\" ]; then mode=-u; else mode=-c; fi\n\
-        \x20 update-initramfs \"$mode\" -k \"$version\" || exit 1\n\
-        done\n";
-    Step::Run { argv: vec!["/bin/sh".into()], env: Vec::new(), input: script.into() }
+    let script = include_str!("initial-ram-disks.sh").to_string();
+    Step::Run { argv: ["/bin/sh", "-s"].map(String::from).into(), env: Vec::new(), input: script }
 }
 
 /// Removes what installing leaves and no two runs leave alike: caches, logs, locks, backups of
@@ -162,7 +148,7 @@ mod tests {
         let Some(Step::Run { argv, .. }) = steps.last() else { panic!("{steps:?}") };
         assert_eq!(argv, &["apt-mark", "-qq", "auto", "libc"]);
         let Step::Run { argv, .. } = &steps[1] else { panic!("{steps:?}") };
-        assert_eq!(argv.last().unwrap(), "/.kuth/packages/libc_1%3a2_amd64.deb");
+        assert!(argv[2].ends_with("install /.kuth/packages/*.deb"), "{argv:?}");
         assert!(install(&[], &[]).is_empty());
     }
 }

@@ -57,8 +57,8 @@ impl fmt::Display for Package {
 pub enum Base {
     /// Nothing: the essential packages and apt come along.
     Empty,
-    /// Nothing, and nothing but the packages and what they depend on is wanted (only unpacked).
-    Unpacked,
+    /// Nothing, and nothing but the packages themselves is wanted: they will only be unpacked.
+    Exactly,
     /// The packages of a tree: its object, and the digest of their list.
     Tree(crate::artifact::Artifact),
 }
@@ -92,7 +92,7 @@ impl Request {
         recipe.set("package", &self.packages);
         match &self.base {
             Base::Empty => recipe.value("base", "empty"),
-            Base::Unpacked => recipe.value("base", "unpacked"),
+            Base::Exactly => recipe.value("base", "exactly"),
             Base::Tree(tree) => {
                 let installed = tree.facts.get("packages").cloned();
                 recipe.value("base", installed.unwrap_or_else(|| tree.digest.to_string()));

@@ -1,7 +1,7 @@
 //! Which exact packages a request means as of an index. The answer depends on nothing else, so it
 //! is kept in the cache under its question.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -42,7 +42,7 @@ fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>
         uris(&String::from_utf8(output).context("reading apt's answer")?)
     };
     match &request.base {
-        Base::Unpacked => describe(&apt.lists(), &ask(&request.packages)?, &[]),
+        Base::Exactly => by_name(&apt.lists(), request),
         Base::Tree(tree) => {
             let status = read_from_tar(&site.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
@@ -99,21 +99,11 @@ fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<
     let wanted: HashMap<&str, usize> =
         paths.iter().enumerate().map(|(at, path)| (path.as_str(), at)).collect();
     let mut found: Vec<Option<Package>> = vec![None; paths.len()];
-    let entries =
-        std::fs::read_dir(lists).with_context(|| format!("reading {}", lists.display()))?;
-    for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().ends_with("_Packages") {
-            continue;
+    for_each_package(lists, |stanza| {
+        if let Some(at) = stanza.get("Filename").and_then(|path| wanted.get(path.as_str())) {
+            found[*at] = package(stanza);
         }
-        let what = || format!("reading {}", entry.path().display());
-        let file = File::open(entry.path()).with_context(what)?;
-        stanzas(BufReader::with_capacity(1 << 18, file), |stanza| {
-            if let Some(at) = stanza.get("Filename").and_then(|path| wanted.get(path.as_str())) {
-                found[*at] = package(stanza);
-            }
-        })
-        .with_context(what)?;
-    }
+    })?;
     let described = found.into_iter().zip(paths).map(|(package, path)| {
         package.ok_or_else(|| anyhow!("the index does not describe {path}"))
     });
@@ -121,6 +111,43 @@ fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<
     packages.iter_mut().for_each(|package| package.essential = essential.contains(&package.path));
     packages.sort();
     Ok(packages)
+}
+
+/// The packages of a request by their names alone; the last one listed where there are several.
+fn by_name(lists: &Path, request: &Request) -> Result<Vec<Package>> {
+    let mut found = BTreeMap::new();
+    for_each_package(lists, |stanza| {
+        if let Some(name) = stanza.get("Package")
+            && request.packages.contains(name)
+            && let Some(package) = package(stanza)
+        {
+            found.insert(name.clone(), package);
+        }
+    })?;
+    if let Some(missing) = request.packages.iter().find(|name| !found.contains_key(*name)) {
+        return Err(with_hint(
+            anyhow!("there is no package {missing} in {}", request.suite),
+            format!("it was looked for in {}", request.components.join(", ")),
+        ));
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Calls `each` for every package of the lists.
+fn for_each_package(
+    lists: &Path,
+    mut each: impl FnMut(&HashMap<&'static str, String>),
+) -> Result<()> {
+    let entries =
+        std::fs::read_dir(lists).with_context(|| format!("reading {}", lists.display()))?;
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().ends_with("_Packages") {
+            let what = || format!("reading {}", entry.path().display());
+            let file = File::open(entry.path()).with_context(what)?;
+            stanzas(BufReader::with_capacity(1 << 18, file), &mut each).with_context(what)?;
+        }
+    }
+    Ok(())
 }
 
 /// Calls `each` with the fields of every stanza that a package needs.

@@ -171,15 +171,13 @@ impl Build<'_> {
         let progress = move |done, total, what: &str| {
             observer.tell(&Event::Progress { stage: &stage, done, total, what });
         };
+        let log = self.cache.log(&self.settings.pipeline, &node.name);
         Site {
-            cache: self.cache.clone(),
-            settings: self.settings.clone(),
-            stage: node.name.clone(),
-            work: std::path::PathBuf::new(),
-            log: self.cache.log(&self.settings.pipeline, &node.name),
             cancel: self.cancel.clone(),
             progress: Arc::new(progress),
             locked: self.lock.stage(&node.name),
+            locked_elsewhere: self.lock.all(),
+            ..Site::new(self.cache.clone(), self.settings.clone(), &node.name, log)
         }
     }
 

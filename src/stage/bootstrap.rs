@@ -94,7 +94,7 @@ impl Stage for Bootstrap {
             packages.iter().partition(|package| package.essential);
         let tars = contents(site, &sandbox, &first, &packages, &files)?;
         let lib64 = site.settings.architecture == "amd64";
-        let mut steps = install::essential(&first, tars, lib64);
+        let mut steps = install::essential(tars, lib64);
         steps.extend(install::install(&rest, &self.packages));
         steps.push(install::initial_ram_disks());
         steps.push(install::write(
@@ -121,10 +121,13 @@ impl Stage for Bootstrap {
 
 /// Puts package files where the steps look for them.
 pub(super) fn offer(sandbox: &Sandbox, packages: &[Package], files: &[PathBuf]) -> Result<()> {
-    let folder = sandbox.exchange().join(install::FOLDER);
-    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    for name in [install::ESSENTIAL, install::PACKAGES] {
+        let folder = sandbox.exchange().join(name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    }
     for (package, file) in packages.iter().zip(files) {
-        sandbox.offer(file, &format!("{}/{}", install::FOLDER, package.file_name()))?;
+        let folder = if package.essential { install::ESSENTIAL } else { install::PACKAGES };
+        sandbox.offer(file, &format!("{folder}/{}", package.file_name()))?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::recipe::Recipe;
 
 pub mod bootstrap;
 pub mod customise;
+pub mod disk;
 pub mod site;
 
 pub use site::{Settings, Site};
@@ -146,7 +147,7 @@ impl Inputs {
 }
 
 /// Every kind of stage. A new kind is one row.
-pub const KINDS: &[Kind] = &[bootstrap::KIND, customise::KIND];
+pub const KINDS: &[Kind] = &[bootstrap::KIND, customise::KIND, disk::KIND];
 
 /// The table of kinds as the pipeline sees it.
 pub struct Table;

@@ -45,6 +45,28 @@ pub struct Settings {
     pub jobs: usize,
 }
 
+/// A build of `amd64` with the epoch 0 and one job, everything else absent or off.
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            architecture: "amd64".to_string(),
+            epoch: 0,
+            pipeline: String::new(),
+            root: PathBuf::new(),
+            mirror: None,
+            allow_expired: false,
+            offline: false,
+            locked: false,
+            output: PathBuf::new(),
+            machines: PathBuf::new(),
+            driver: None,
+            replace: false,
+            keep_failed: false,
+            jobs: 1,
+        }
+    }
+}
+
 impl Settings {
     /// An error when the lock would have to change and must not.
     pub fn refuse_if_locked(&self, stage: &str) -> Result<()> {
@@ -80,9 +102,26 @@ pub struct Site {
     pub progress: Progress,
     /// What the lock says of this stage, an entry for each suite it was built for.
     pub locked: Vec<toml::Table>,
+    /// What the lock says of all stages: what they were resolved from serves this one too.
+    pub locked_elsewhere: Vec<toml::Table>,
 }
 
 impl Site {
+    /// A place for the stage called `stage`, unwatched, with nothing locked.
+    pub fn new(cache: Arc<Cache>, settings: Arc<Settings>, stage: &str, log: PathBuf) -> Site {
+        Site {
+            cache,
+            settings,
+            stage: stage.to_string(),
+            work: PathBuf::new(),
+            log,
+            cancel: Cancel::default(),
+            progress: Arc::new(|_, _, _| ()),
+            locked: Vec::new(),
+            locked_elsewhere: Vec::new(),
+        }
+    }
+
     /// An action inside a stage that is worth keeping on its own (a filesystem, a package index):
     /// looked up by its recipe, else done in a scratch folder of its own and committed.
     pub fn cached(

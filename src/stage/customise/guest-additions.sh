@@ -22,27 +22,29 @@ fi
 find "/lib/modules/$kernel" -name 'vboxguest.ko*' | grep -q . ||
     { echo "the kernel $kernel has no module vboxguest: use \`modules = \"build\"\`" >&2; exit 1; }
 
-# vboxadd would build modules anew at the first boot. The service needs nothing of it: the kernel
-# loads its modules by itself where there is the device.
-systemctl disable vboxadd.service 2>/dev/null || true
-systemctl enable vboxadd-service.service 2>/dev/null || true
-
-# On other hypervisors the service must be left out rather than fail; and where the guest has an
-# NTP daemon, two must not set the clock.
+# vboxadd would build modules anew at the first boot, and fail on any other hypervisor. The service
+# needs nothing of it: the kernel loads its modules by itself where the device is there. Where the
+# guest has an NTP daemon, two must not set the clock.
 timesync=
-for daemon in ntpd chronyd systemd-timesyncd; do
-    [ ! -e "/usr/sbin/$daemon" ] && [ ! -e "/usr/lib/systemd/$daemon" ] || timesync=--disable-timesync
+for daemon in /usr/sbin/ntpd /usr/sbin/chronyd /usr/lib/systemd/systemd-timesyncd; do
+    [ ! -e "$daemon" ] || timesync=--disable-timesync
 done
-mkdir -p /etc/systemd/system/vboxadd-service.service.d
-cat >/etc/systemd/system/vboxadd-service.service.d/kuth.conf <<UNIT
+systemctl disable vboxadd.service vboxadd-service.service
+rm -f /etc/init.d/vboxadd /etc/init.d/vboxadd-service /etc/rc?.d/[SK]??vboxadd*
+rm -f /usr/lib/systemd/system/vboxadd.service /usr/lib/systemd/system/vboxadd-service.service
+cat >/etc/systemd/system/vboxadd-service.service <<UNIT
 [Unit]
+Description=VirtualBox Guest Additions service
 ConditionVirtualization=oracle
+After=network.target
 
 [Service]
 Type=exec
-ExecStart=
 ExecStart=/usr/sbin/VBoxService --foreground $timesync
-ExecStop=
-RemainAfterExit=no
+Restart=on-failure
+
+[Install]
+WantedBy=multi-user.target
 UNIT
+systemctl enable vboxadd-service.service
 rm -f /var/log/vboxadd*.log

@@ -80,8 +80,7 @@ impl Customise {
         if self.packages.is_empty() {
             return Ok(None);
         }
-        self.question("packages", self.packages.clone(), &[], Base::Tree(tree.clone()), tree)
-            .map(Some)
+        self.question("packages", self.packages.clone(), Base::Tree(tree.clone()), tree).map(Some)
     }
 
     /// The question for the package that holds the guest additions, if that is where they are from.
@@ -89,8 +88,11 @@ impl Customise {
         match &self.additions {
             Some(additions) if additions.is_of_suite() => {
                 let packages = vec![additions::PACKAGE.to_string()];
-                let more = &[additions::COMPONENT];
-                self.question("guest-additions", packages, more, Base::Unpacked, tree).map(Some)
+                let mut request =
+                    self.question("guest-additions", packages, Base::Exactly, tree)?;
+                // Nothing else is asked for, and the lists of `main` are long.
+                request.components = vec![additions::COMPONENT.to_string()];
+                Ok(Some(request))
             }
             _ => Ok(None),
         }
@@ -100,7 +102,6 @@ impl Customise {
         &self,
         part: &'static str,
         packages: Vec<String>,
-        more_components: &[&str],
         base: Base,
         tree: &Artifact,
     ) -> Result<Request> {
@@ -111,16 +112,13 @@ impl Customise {
                 "name it with `suite = \"...\"` in this stage",
             )
         })?;
-        let mut components = match self.components.is_empty() {
+        let components = match self.components.is_empty() {
             false => self.components.clone(),
             true => match tree.facts.get("components") {
                 Some(components) => components.split(' ').map(String::from).collect(),
                 None => vec!["main".to_string()],
             },
         };
-        components.extend(more_components.iter().map(|component| component.to_string()));
-        components.sort();
-        components.dedup();
         let mirror = self.mirror.clone();
         Ok(Request { part, suite, components, packages, base, mirror, keyring: None })
     }

@@ -12,7 +12,7 @@ const KERNEL_LINKS: &str = "# The boot menu starts /boot/vmlinuz.\ndo_symlinks =
 
 /// The initial RAM disk cannot see the layout that a later stage will choose; these are what it
 /// may find on / and /usr.
-const FSCK: &str = "# Checkers that the initial RAM disk carries.\nFSTYPE=ext4,xfs\n";
+const FSCK: &str = "# Checkers that the initial RAM disk carries.\nFSTYPE=ext4\n";
 
 impl Customise {
     /// Everything that comes before the scripts. Puts what it needs into the exchange folder.
