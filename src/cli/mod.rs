@@ -7,8 +7,16 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::error::Result;
 
 mod build;
+mod cache;
+mod check;
+mod completions;
+mod doctor;
+mod explain;
+mod graph;
+mod init;
 mod interrupt;
 mod options;
+mod path;
 mod plan;
 pub mod progress;
 mod project;
@@ -32,6 +40,14 @@ pub struct Cli {
 enum Command {
     Build(build::Args),
     Plan(plan::Args),
+    Explain(explain::Args),
+    Path(path::Args),
+    Check(check::Args),
+    Graph(graph::Args),
+    Cache(cache::Args),
+    Init(init::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
 }
 
 /// How kuth ends.
@@ -78,6 +94,14 @@ impl Command {
         match self {
             Command::Build(args) => build::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Explain(args) => explain::run(&args),
+            Command::Path(args) => path::run(&args),
+            Command::Check(args) => check::run(&args),
+            Command::Graph(args) => graph::run(&args),
+            Command::Cache(args) => cache::run(&args),
+            Command::Init(args) => init::run(&args),
+            Command::Doctor(args) => doctor::run(&args),
+            Command::Completions(args) => completions::run(&args),
         }
     }
 }

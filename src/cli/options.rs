@@ -34,7 +34,9 @@ pub struct Source {
     pub driver: Option<Driver>,
 
     /// The command line of VirtualBox's VBoxManage
+    /// [default: VBoxManage]
     #[arg(long, value_name = "CMD", env = "KUTH_VBOXMANAGE", hide_env_values = true)]
+    #[arg(verbatim_doc_comment)]
     pub vboxmanage: Option<String>,
 }
 
@@ -68,17 +70,21 @@ pub struct Building {
     pub rebuild: Vec<String>,
 
     /// The Debian mirror to take packages from
+    /// [default: that of this machine's apt]
+    #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
     pub mirror: Option<String>,
 
     /// Take package indexes past their Valid-Until
+    /// date
+    #[arg(verbatim_doc_comment)]
     #[arg(long, env = "KUTH_ALLOW_EXPIRED", hide_env_values = true)]
     #[arg(value_parser = FalseyValueParser::new())]
     pub allow_expired: bool,
 
     /// The form of what is told: human, or json with
     /// one object a line on standard output
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = MessageFormat::Human)]
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = MessageFormat::Human)]
     #[arg(hide_possible_values = true, verbatim_doc_comment)]
     pub message_format: MessageFormat,
 

@@ -10,7 +10,6 @@ use crate::engine::lockfile::LockFile;
 use crate::engine::plan::{Node, Plan, Ready};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::pipeline::{self, Kinds, Override, suggest};
-use crate::process::Cancel;
 use crate::stage::{Settings, Site, Table};
 
 /// The time that every time in a result is clamped to, unless `SOURCE_DATE_EPOCH` says another:
@@ -83,15 +82,12 @@ impl Project {
 
     /// The place of a node that is only looked at.
     pub fn site(&self, cache: &Arc<Cache>, node: &Node<'_>) -> Site {
+        let settings = Arc::new(Settings { offline: true, ..self.settings.clone() });
+        let log = cache.log(&settings.pipeline, &node.name);
         Site {
-            cache: cache.clone(),
-            settings: Arc::new(Settings { offline: true, ..self.settings.clone() }),
-            stage: node.name.clone(),
-            work: PathBuf::new(),
-            log: cache.log(&self.settings.pipeline, &node.name),
-            cancel: Cancel::default(),
-            progress: Arc::new(|_, _, _| ()),
             locked: self.lock.stage(&node.name),
+            locked_elsewhere: self.lock.all(),
+            ..Site::new(cache.clone(), settings, &node.name, log)
         }
     }
 }
@@ -181,6 +177,17 @@ fn machines(root: &Path) -> Result<PathBuf> {
         .or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/share/kuth/machines")))
         .unwrap_or_else(|| root.join("machines"));
     absolute(&folder)
+}
+
+/// The cache of a command that reads no pipeline: `given`, else `cache` in the nearest folder from
+/// here upwards that holds `pipelines`, else here.
+pub fn cache_folder(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return absolute(given);
+    }
+    let here = absolute(Path::new("."))?;
+    let root = here.ancestors().find(|folder| folder.join("pipelines").is_dir());
+    Ok(root.unwrap_or(&here).join("cache"))
 }
 
 /// `path` from the root of the file system, whether or not it exists.
