@@ -151,6 +151,13 @@ impl Bench {
         self.cache.commit(&recipe, made, Duration::ZERO).unwrap()
     }
 
+    /// The filesystems in the cache.
+    pub fn filesystems(&self) -> Vec<PathBuf> {
+        let entries = self.cache.entries().unwrap();
+        let made = entries.iter().filter(|entry| entry.kind() == "filesystem");
+        made.map(|entry| self.cache.object(&entry.record.output)).collect()
+    }
+
     /// Runs the stage; gives the disk in the cache and what the log says since.
     pub fn run(&self, stage: &dyn Stage, tree: &Artifact) -> kuth::error::Result<(Disk, String)> {
         let scratch = self.cache.scratch().unwrap();
