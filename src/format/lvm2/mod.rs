@@ -138,9 +138,7 @@ impl VolumeGroup {
         let refuse = |why: String| Err(Fault::new(FORMAT, why));
         name::check_group(&self.name)?;
         let extent = self.extent_size.0;
-        if !(2..=1 << 32).contains(&extent)
-            || !(extent.is_power_of_two() || extent.is_multiple_of(256))
-        {
+        if !(2..=1 << 32).contains(&extent) || !(extent.is_power_of_two() || extent.is_multiple_of(256)) {
             return refuse(format!("extents of {extent} sectors"));
         }
         let mut ids = BTreeSet::from([&self.id]);
