@@ -170,11 +170,9 @@ impl Table {
             "the header's CRC is wrong".into()
         })?;
         let (count, entry_size) = (fields.le32(80)? as usize, fields.le32(84)? as usize);
-        Fault::unless(
-            entry_size >= ENTRY_SIZE && entry_size <= 4096 && count <= 4096,
-            FORMAT,
-            || format!("{count} entries of {entry_size} bytes"),
-        )?;
+        Fault::unless((ENTRY_SIZE..=4096).contains(&entry_size) && count <= 4096, FORMAT, || {
+            format!("{count} entries of {entry_size} bytes")
+        })?;
         let at = fields.le64(72)?.checked_mul(SECTOR).and_then(|at| usize::try_from(at).ok());
         let at = at.ok_or_else(|| refuse("the entries lie beyond the disk"))?;
         let entries = disk.slice(at, count * entry_size)?;

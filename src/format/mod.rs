@@ -2,15 +2,21 @@
 //! environment or commands: UUIDs, serials and times are arguments, so that the same values
 //! give the same bytes on every machine. Each file names the source of its format.
 
+pub mod blocks;
 pub mod fault;
 pub mod fields;
 pub mod gpt;
 pub mod grub;
 pub mod guid;
-//ISO
+pub mod iso9660;
 pub mod lvm2;
 pub mod mbr;
+pub mod probe;
+pub mod qcow2;
 pub mod swap;
+pub mod vdi;
+pub mod vhd;
+pub mod vmdk;
 
 pub use fault::Fault;
 pub use guid::Guid;

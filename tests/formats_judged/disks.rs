@@ -1,64 +1,10 @@
-//! What the formats room writes, judged by the tools that others wrote for the same formats.
-//! A tool that is not installed skips its test with a line, unless KUTH_REQUIRE_TOOLS=1.
-
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+//! What lies on a disk: partition tables, LVM2, swap and GRUB.
 
 use kuth::format::lvm2::{Extents, Id, Layout, Origin, Volume};
-use kuth::format::{Guid, Pieces, gpt, grub, mbr, swap};
+use kuth::format::{gpt, mbr, swap};
 use kuth::units::{Bytes, Sectors};
 
-/// Runs a tool: its stdout, after it must have succeeded. `None` where it is not installed.
-fn tool(name: &str, args: &[&str]) -> Option<String> {
-    let (success, out, err) = verdict(name, args)?;
-    assert!(success, "{name} {args:?}:\n{out}{err}");
-    Some(out)
-}
-
-/// Runs a tool: whether it succeeded, its stdout and its stderr.
-fn verdict(name: &str, args: &[&str]) -> Option<(bool, String, String)> {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let run = Command::new(name)
-        .args(args)
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .env("LVM_SUPPRESS_FD_WARNINGS", "1")
-        .output();
-    match run {
-        Ok(run) => {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            Some((run.status.success(), text(&run.stdout), text(&run.stderr)))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-            assert!(!required, "{name} is not installed");
-            println!("SKIPPED: {name} is not installed");
-            None
-        }
-        Err(error) => panic!("running {name}: {error}"),
-    }
-}
-
-/// A sparse file of `size` that holds `pieces`.
-fn lay(dir: &Path, name: &str, size: Bytes, pieces: &Pieces) -> PathBuf {
-    let path = dir.join(name);
-    let file = File::create(&path).unwrap();
-    file.set_len(size.0).unwrap();
-    for (at, bytes) in pieces {
-        file.write_all_at(bytes, at.0).unwrap();
-    }
-    path
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
-
-fn id(label: &str) -> Guid {
-    Guid::derived("judged", label)
-}
+use crate::tools::{id, lay, text, tool, verdict};
 
 #[test]
 fn gpt_passes_sgdisk_and_blkid() {
@@ -187,25 +133,4 @@ fn swap_passes_blkid_and_swaplabel() {
     if let Some(out) = tool("swaplabel", &[text(&disk)]) {
         assert!(out.contains("LABEL: pages") && out.contains(&area.uuid.to_string()), "{out}");
     }
-}
-
-#[test]
-fn grub_s_own_images_are_accepted() {
-    let folder = std::env::var("KUTH_GRUB_PC").unwrap_or("/usr/lib/grub/i386-pc".into());
-    let folder = Path::new(&folder);
-    if !folder.join("boot.img").exists() {
-        let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-        assert!(!required, "grub-pc-bin is not installed");
-        println!("SKIPPED: grub-pc-bin is not installed");
-        return;
-    }
-    let boot = fs::read(folder.join("boot.img")).unwrap();
-    // A core.img begins with diskboot.img.
-    let mut core = fs::read(folder.join("diskboot.img")).unwrap();
-    core.resize(100_000, 1);
-    let room = grub::Room { first: Sectors(2048), length: Sectors(2048) };
-    let made = grub::install(&boot, &core, room).unwrap();
-    let changed = boot.iter().zip(&made.code).filter(|(a, b)| a != b).count();
-    assert_eq!(changed, 4, "the sector's two low bytes and the jump");
-    assert_eq!(made.core[0x1f4..0x1fe], [1, 8, 0, 0, 0, 0, 0, 0, 195, 0]);
 }
