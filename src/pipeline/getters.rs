@@ -1,12 +1,9 @@
-//! The typed getters of [`Fields`]: strings, lists, numbers, sizes, choices, paths and
-//! references. A getter asks for one key and records one fault for each thing wrong with it.
+//! The typed getters of [`Fields`]: strings, lists, numbers, sizes, choices. A getter asks for one key and records one fault for each thing wrong with it.
 
 use std::fmt;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::check::{Input, Product};
 use super::fault::Fault;
 use super::fields::Fields;
 use super::suggest;
@@ -22,15 +19,6 @@ pub enum Size {
     Rest,
 }
 
-/// A path of the pipeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalPath {
-    /// As written.
-    pub written: Text,
-    /// Joined to the project root.
-    pub path: PathBuf,
-}
-
 const UNITS: &str = "a size is a whole number and one of `KiB`, `MiB`, `GiB`, `TiB` and `B`, \
                      as in \"512 MiB\"";
 
@@ -44,6 +32,12 @@ impl<'a> Fields<'a> {
     /// The string under `key`, which must be there.
     pub fn required_text(&mut self, key: &str) -> Option<Text> {
         self.require(key).text(key)
+    }
+
+    /// The string under `key`, which names something for all to see: a secret is a fault.
+    pub fn open_text(&mut self, key: &str) -> Option<Text> {
+        let text = self.text(key)?;
+        self.as_open(key, text)
     }
 
     /// The strings of the array under `key`; without the faulty ones.
@@ -124,7 +118,9 @@ impl<'a> Fields<'a> {
             Ok(value) => Some(Spanned::new(text.span, value)),
             Err(error) => {
                 let message = format!("{} is not {what}", text.shown());
-                self.fault(Fault::new(text.span, message).label(T::Err::to_string(&error)));
+                // The error may quote the text.
+                let label = if text.secret { String::new() } else { error.to_string() };
+                self.fault(Fault::new(text.span, message).label(label));
                 None
             }
         }
@@ -232,70 +228,12 @@ impl<'a> Fields<'a> {
         texts.into_iter().filter_map(|text| self.as_choice(key, text, words)).collect()
     }
 
-    /// The path under `key`, joined to the project root.
-    pub fn path(&mut self, key: &str) -> Option<LocalPath> {
-        let written = self.text(key)?;
-        self.as_path(key, written)
-    }
-
-    /// The path under `key`; a fault if nothing is there.
-    pub fn existing_path(&mut self, key: &str) -> Option<LocalPath> {
-        let local = self.path(key)?;
-        self.must_exist(local)
-    }
-
-    /// The path under `key`; a fault if the key or the file is missing.
-    pub fn required_existing_path(&mut self, key: &str) -> Option<LocalPath> {
-        self.require(key).existing_path(key)
-    }
-
-    /// The path, or the paths, under `key`; a fault for each that is not there.
-    pub fn existing_paths(&mut self, key: &str) -> Vec<LocalPath> {
-        let written = self.text_or_texts(key);
-        let locals = written.into_iter().filter_map(|text| self.as_path(key, text));
-        locals.filter_map(|local| self.must_exist(local)).collect()
-    }
-
-    /// The name of a stage under `key`. Prefer [`Fields::input`], which says what it may be.
-    pub fn reference(&mut self, key: &str) -> Option<Spanned<String>> {
-        let value = self.raw(key)?;
-        let text = self.as_text(key, value, "the name of a stage")?;
-        Some(Spanned::new(text.span, text.text))
-    }
-
-    /// The stage named under `key`, whose product must be one of `accepts`.
-    pub fn input(&mut self, key: &'static str, accepts: &'static [Product]) -> Option<Input> {
-        let stage = self.reference(key)?;
-        let input = Input { key, stage, accepts };
-        self.scope.inputs.borrow_mut().push(input.clone());
-        Some(input)
-    }
-
-    /// The stage named under `key`, which must be there.
-    pub fn required_input(
-        &mut self,
-        key: &'static str,
-        accepts: &'static [Product],
-    ) -> Option<Input> {
-        self.require(key).input(key, accepts)
-    }
-
-    /// The stage, or the stages, named under `key`.
-    pub fn inputs(&mut self, key: &'static str, accepts: &'static [Product]) -> Vec<Input> {
-        let named = self.text_or_texts(key).into_iter();
-        let inputs: Vec<Input> = named
-            .map(|text| Input { key, stage: Spanned::new(text.span, text.text), accepts })
-            .collect();
-        self.scope.inputs.borrow_mut().extend(inputs.iter().cloned());
-        inputs
-    }
-
     /// How the source spells a value.
     fn written(&self, value: &Value) -> Option<&'a str> {
         self.scope.source.get(value.span.clone())
     }
 
-    fn as_text(&self, key: &str, value: &Value, expected: &str) -> Option<Text> {
+    pub(super) fn as_text(&self, key: &str, value: &Value, expected: &str) -> Option<Text> {
         if let Data::String(text) = &value.data {
             return Some(text.clone());
         }
@@ -306,6 +244,17 @@ impl<'a> Fields<'a> {
             _ => None,
         };
         self.wrong_type(key, value, expected, hint);
+        None
+    }
+
+    /// A string that will be shown, and so may not be a secret.
+    pub(super) fn as_open(&self, key: &str, text: Text) -> Option<Text> {
+        if !text.secret {
+            return Some(text);
+        }
+        let message = format!("`{key}` cannot be a secret");
+        let hint = "what comes from the environment is a secret; use a variable and `--var`";
+        self.fault(Fault::new(text.span, message).label("from the environment").hint(hint));
         None
     }
 
@@ -350,32 +299,9 @@ impl<'a> Fields<'a> {
             return Some(Spanned::new(text.span, word));
         }
         let message = format!("{} is no `{key}`", text.shown());
-        let hint = suggest::hint(&text.text, words, "choose one of");
+        let near = if text.secret { "" } else { text.as_str() };
+        let hint = suggest::hint(near, words, "choose one of");
         self.fault(Fault::new(text.span, message).maybe_hint(hint));
-        None
-    }
-
-    fn as_path(&self, key: &str, written: Text) -> Option<LocalPath> {
-        if written.text.is_empty() || written.text.contains('\0') {
-            self.fault(Fault::new(written.span, format!("`{key}` is not a path")));
-            return None;
-        }
-        let path = self.root().join(&written.text);
-        Some(LocalPath { written, path })
-    }
-
-    fn must_exist(&self, local: LocalPath) -> Option<LocalPath> {
-        if local.path.exists() {
-            return Some(local);
-        }
-        let message = format!("there is no file {}", local.written.shown());
-        let hint = match local.written.secret {
-            true => None,
-            false => sibling(&local.path, &local.written.text)
-                .map(|near| format!("did you mean `{near}`?"))
-                .or_else(|| Some("paths start at the project root".to_string())),
-        };
-        self.fault(Fault::new(local.written.span, message).label("not found").maybe_hint(hint));
         None
     }
 }
@@ -390,15 +316,4 @@ fn meant_unit(unit: &str) -> Option<&'static str> {
         "b" | "byte" | "bytes" => Some("B"),
         _ => None,
     }
-}
-
-/// The file beside `path` whose name is most like it, spelt as `written` is.
-fn sibling(path: &Path, written: &str) -> Option<String> {
-    let name = path.file_name()?.to_str()?;
-    let entries = std::fs::read_dir(path.parent()?).ok()?;
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
-    names.sort();
-    let near = suggest::nearest(name, names.iter().map(String::as_str))?;
-    Some(format!("{}{near}", written.strip_suffix(name)?))
 }

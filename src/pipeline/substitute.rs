@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use super::fault::{Fault, Faults};
 use super::suggest;
+use super::template::{Piece, is_name, pieces, place};
 use super::value::{Data, Entry, Span, Spanned, Table, Text, Value};
 
 /// Looks a name up in the environment.
@@ -32,71 +33,6 @@ impl FromStr for Override {
             _ => Err("expected name=value".to_string()),
         }
     }
-}
-
-/// Whether `text` can stand in `${…}`.
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
-}
-
-/// A part of a string, with its range in it.
-#[derive(Debug, PartialEq, Eq)]
-enum Piece<'a> {
-    Literal(&'a str),
-    Variable(Span, &'a str),
-    Environment(Span, &'a str),
-    Malformed(Span),
-}
-
-/// Takes a string apart; what the pieces say joined is the string.
-fn pieces(text: &str) -> Vec<Piece<'_>> {
-    let mut pieces = Vec::new();
-    let mut done = 0;
-    while let Some(dollar) = text[done..].find("${").map(|at| done + at) {
-        if text[done..dollar].ends_with('$') {
-            // `$${`: all but one of the dollars, then a brace that opens nothing.
-            pieces.push(Piece::Literal(&text[done..dollar]));
-            pieces.push(Piece::Literal("{"));
-            done = dollar + 2;
-            continue;
-        }
-        pieces.push(Piece::Literal(&text[done..dollar]));
-        let Some(close) = text[dollar..].find('}').map(|at| dollar + at) else {
-            pieces.push(Piece::Malformed(dollar..text.len()));
-            return pieces;
-        };
-        let (span, name) = (dollar..close + 1, &text[dollar + 2..close]);
-        pieces.push(match name.strip_prefix("env:") {
-            Some(name) if is_name(name) => Piece::Environment(span, name),
-            None if is_name(name) => Piece::Variable(span, name),
-            _ => Piece::Malformed(span),
-        });
-        done = close + 1;
-    }
-    pieces.push(Piece::Literal(&text[done..]));
-    pieces
-}
-
-/// Where `range` of the string stands in the source: exactly, if the source spells the string
-/// without escapes; else the whole string.
-fn place(source: &str, text: &Text, range: &Span) -> Span {
-    let written = source.get(text.span.clone()).unwrap_or_default();
-    for quote in ["\"\"\"", "'''", "\"", "'"] {
-        let inner = written.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-        let Some(inner) = inner else { continue };
-        // A line break right after the opening quotes does not count.
-        let body = match quote.len() {
-            3 => inner.strip_prefix("\r\n").or(inner.strip_prefix('\n')).unwrap_or(inner),
-            _ => inner,
-        };
-        if body == text.text {
-            let start = text.span.start + quote.len() + (inner.len() - body.len());
-            return start + range.start..start + range.end;
-        }
-        break;
-    }
-    text.span.clone()
 }
 
 /// The variables of a pipeline, substituted themselves.
@@ -168,7 +104,11 @@ impl Variables {
                 format!("`--var {}=…` sets a variable the pipeline does not have", unknown.name);
             let hint = suggest::hint(&unknown.name, &names, "the variables are");
             let hint = hint.or(Some("variables are declared in `[vars]`".to_string()));
-            faults.add(Fault::new(place.clone(), message).maybe_hint(hint).of_absence());
+            faults.add(
+                Fault::new(place.clone(), message)
+                    .maybe_hint(hint)
+                    .of_absence([unknown.name.as_str()]),
+            );
         }
         let states = written.iter().map(|_| State::Untouched).collect();
         let filler = Filler { source, environment };
@@ -293,7 +233,7 @@ fn unset(span: Span, name: &str, names: &[&str]) -> Fault {
         Some(meant) => format!("did you mean `${{{meant}}}`?"),
         None => format!("declare it in `[vars]`; {literal}"),
     };
-    Fault::new(span, format!("the variable `{name}` is not set")).hint(hint).of_absence()
+    Fault::new(span, format!("the variable `{name}` is not set")).hint(hint).of_absence([name])
 }
 
 impl Resolver<'_> {
@@ -349,17 +289,6 @@ mod tests {
         let (values, faults) = resolved(source, overrides);
         assert_eq!(faults, Vec::<String>::new());
         values.into_iter().find(|(known, _)| known == name).unwrap().1
-    }
-
-    #[test]
-    fn strings_come_apart() {
-        use Piece::*;
-        assert_eq!(pieces("a${b}c"), [Literal("a"), Variable(1..5, "b"), Literal("c")]);
-        assert_eq!(pieces("${env:X}"), [Literal(""), Environment(0..8, "X"), Literal("")]);
-        assert_eq!(pieces("$${x}"), [Literal("$"), Literal("{"), Literal("x}")]);
-        assert_eq!(pieces("${x"), [Literal(""), Malformed(0..3)]);
-        assert_eq!(pieces("${}"), [Literal(""), Malformed(0..3), Literal("")]);
-        assert_eq!(pieces("$x {y} $"), [Literal("$x {y} $")]);
     }
 
     #[test]
