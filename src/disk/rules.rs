@@ -70,7 +70,7 @@ fn one_group(config: &Config) -> Vec<Fault> {
     let Some(first) = groups.next() else {
         return config.volumes.first().map_or(Vec::new(), |volume| {
             let fault = Fault::new(volume.name.span.clone(), "no partition holds the volumes");
-            vec![fault.hint("add a `[[partition]]` with `lvm = \"vg0\"`").of_absence()]
+            vec![fault.hint("add a `[[partition]]` with `lvm = \"vg0\"`").of_absence(["lvm"])]
         });
     };
     let again = groups.map(|name| {
@@ -112,7 +112,7 @@ fn mounts(config: &Config) -> Vec<Fault> {
         Some(_) => {}
         None => {
             let fault = Fault::new(config.size.span.clone(), "no filesystem is mounted at /");
-            faults.push(fault.hint("write `mount = \"/\"` at one").of_absence());
+            faults.push(fault.hint("write `mount = \"/\"` at one").of_absence(["mount"]));
         }
     }
     faults
