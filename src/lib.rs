@@ -5,16 +5,20 @@
 
 pub mod artifact;
 pub mod cache;
+pub mod cli;
 pub mod debian;
 pub mod digest;
+pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod format;
 pub mod http;
 pub mod image;
+pub mod machine;
 pub mod pipeline;
 pub mod process;
 pub mod recipe;
 pub mod sandbox;
 pub mod stage;
+pub mod tools;
 pub mod units;

@@ -22,17 +22,20 @@ const GRACE: Duration = Duration::from_millis(700);
 
 /// Set once when the user wants to stop; shared by everything that waits.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    flag: Arc<AtomicBool>,
+    above: Option<Arc<Cancel>>,
+}
 
 impl Cancel {
     /// Asks everybody to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.flag.store(true, Ordering::SeqCst);
     }
 
     /// Whether somebody asked to stop.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.flag.load(Ordering::SeqCst) || self.above.as_ref().is_some_and(|above| above.is_set())
     }
 
     /// An `Interrupted` error once somebody asked to stop.
@@ -42,7 +45,12 @@ impl Cancel {
 
     /// The flag itself, for a signal handler.
     pub fn flag(&self) -> Arc<AtomicBool> {
-        self.0.clone()
+        self.flag.clone()
+    }
+
+    /// One that is set with this one, and can be set without it: to end one command early.
+    pub fn below(&self) -> Cancel {
+        Cancel { flag: Arc::default(), above: Some(Arc::new(self.clone())) }
     }
 }
 

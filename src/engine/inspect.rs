@@ -96,13 +96,13 @@ fn explain_node(
     let pin = match waits_for {
         Some(_) => None,
         None => match node.stage.pin(&site, &inputs) {
-            Ok(pin) => Some(pin),
+            Ok(pins) => Some(pins),
             Err(_) => None,
         },
     };
     let complete = pin.is_some();
     let recipe = match &pin {
-        Some(pin) => key::recipe(node, &site, &inputs, pin.as_ref())?,
+        Some(pins) => key::recipe(node, &site, &inputs, pins)?,
         None => key::open_recipe(node, &site)?,
     };
     let differences = latest.as_ref().map(|latest| match complete {

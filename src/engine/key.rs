@@ -18,12 +18,12 @@ pub fn open_recipe(node: &Node<'_>, site: &Site) -> Result<Recipe> {
 }
 
 /// The whole recipe.
-pub fn recipe(node: &Node<'_>, site: &Site, inputs: &Inputs, pin: Option<&Pin>) -> Result<Recipe> {
+pub fn recipe(node: &Node<'_>, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Recipe> {
     let mut recipe = open_recipe(node, site)?;
     for (key, artifact) in &inputs.0 {
         recipe.value(&format!("input {key}"), artifact.digest);
     }
-    recipe.optional("pin", pin.map(|pin| pin.digest));
+    recipe.list("pin", pins.iter().map(|pin| pin.digest));
     Ok(recipe)
 }
 

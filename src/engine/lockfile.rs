@@ -45,6 +45,11 @@ impl LockFile {
         self.stages().get(stage).cloned().unwrap_or_default()
     }
 
+    /// What it says of all stages.
+    pub fn all(&self) -> Vec<toml::Table> {
+        self.stages().values().flatten().cloned().collect()
+    }
+
     fn stages(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<toml::Table>>> {
         self.stages.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }

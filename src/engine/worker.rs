@@ -16,26 +16,14 @@ use crate::cache::{Cache, space};
 use crate::error::{Context, Error, Interrupted, Result, caused_by};
 use crate::process::Cancel;
 use crate::recipe::{Key, Recipe, first_difference};
-use crate::stage::{Inputs, KeptAsItIs, Placed, Pool, Settings, Site};
+use crate::stage::{Inputs, KeptAsItIs, Pin, Placed, Pool, Settings, Site};
 use crate::units::Bytes;
-
-/// What happens to the folder of a stage that failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnError {
-    /// It is removed.
-    #[default]
-    Clean,
-    /// It stays, and the error says where.
-    Keep,
-}
 
 /// How to build, beyond what [`Settings`] says.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Stages to run although their result is there.
     pub rebuild: Vec<String>,
-    /// See [`OnError`].
-    pub on_error: OnError,
 }
 
 /// A build about to happen.
@@ -183,15 +171,13 @@ impl Build<'_> {
         let progress = move |done, total, what: &str| {
             observer.tell(&Event::Progress { stage: &stage, done, total, what });
         };
+        let log = self.cache.log(&self.settings.pipeline, &node.name);
         Site {
-            cache: self.cache.clone(),
-            settings: self.settings.clone(),
-            stage: node.name.clone(),
-            work: std::path::PathBuf::new(),
-            log: self.cache.log(&self.settings.pipeline, &node.name),
             cancel: self.cancel.clone(),
             progress: Arc::new(progress),
             locked: self.lock.stage(&node.name),
+            locked_elsewhere: self.lock.all(),
+            ..Site::new(self.cache.clone(), self.settings.clone(), &node.name, log)
         }
     }
 
@@ -220,12 +206,10 @@ impl Build<'_> {
     fn look_up_or_run(&self, node: &Node<'_>, inputs: &Inputs) -> Result<Ended> {
         let mut site = self.site(node);
         site.log = self.cache.log(&self.settings.pipeline, &format!("{}.resolve", node.name));
-        let pin = node.stage.pin(&site, inputs)?;
-        if let Some(pin) = &pin {
-            self.lock.note(&node.name, &pin.locked)?;
-        }
+        let pins = node.stage.pin(&site, inputs)?;
+        pins.iter().try_for_each(|pin| self.lock.note(&node.name, &pin.locked))?;
         site.log = self.cache.log(&self.settings.pipeline, &node.name);
-        let recipe = key::recipe(node, &site, inputs, pin.as_ref())?;
+        let recipe = key::recipe(node, &site, inputs, &pins)?;
         let key = recipe.key();
         let forced =
             self.options.rebuild.iter().any(|name| *name == node.name || *name == node.stage_name);
@@ -243,7 +227,7 @@ impl Build<'_> {
             None if forced => "asked for with --rebuild".to_string(),
             None => self.reason(node, &recipe)?,
         };
-        self.run_stage(node, site, inputs, pin.as_ref(), &recipe, &reason)
+        self.run_stage(node, site, inputs, &pins, &recipe, &reason)
     }
 
     fn look_up(
@@ -284,7 +268,7 @@ impl Build<'_> {
         node: &Node<'_>,
         mut site: Site,
         inputs: &Inputs,
-        pin: Option<&crate::stage::Pin>,
+        pins: &[Pin],
         recipe: &Recipe,
         reason: &str,
     ) -> Result<Ended> {
@@ -297,7 +281,7 @@ impl Build<'_> {
         let _ = std::fs::remove_file(&site.log);
         let scratch = self.cache.scratch()?;
         site.work = scratch.path().to_path_buf();
-        let made = match node.stage.run(&site, inputs, pin) {
+        let made = match node.stage.run(&site, inputs, pins) {
             Ok(made) => made,
             Err(error) => {
                 let error = space::explain(error, self.cache.folder(), need);
@@ -323,7 +307,7 @@ impl Build<'_> {
     }
 
     fn after_failure(&self, error: Error, scratch: crate::cache::Scratch) -> Error {
-        if self.options.on_error == OnError::Keep && caused_by::<Interrupted>(&error).is_none() {
+        if self.settings.keep_failed && caused_by::<Interrupted>(&error).is_none() {
             let kept = scratch.keep();
             return crate::error::with_hint(
                 error,

@@ -17,12 +17,21 @@ pub struct Scope<'a> {
     pub(super) faults: RefCell<Faults>,
     /// The inputs asked for since somebody took them.
     pub(super) inputs: RefCell<Vec<Input>>,
+    /// The variables of the pipeline, for files that are filled in as strings are.
+    variables: Vec<(String, Text)>,
 }
 
 impl<'a> Scope<'a> {
     /// For a file with this `source`, whose paths are relative to `root`.
     pub fn new(source: &'a str, root: &'a Path) -> Scope<'a> {
-        Scope { source, root, faults: RefCell::default(), inputs: RefCell::default() }
+        let (faults, inputs) = (RefCell::default(), RefCell::default());
+        Scope { source, root, faults, inputs, variables: Vec::new() }
+    }
+
+    /// The same with the variables that strings were filled in with.
+    pub fn with_variables(mut self, variables: Vec<(String, Text)>) -> Scope<'a> {
+        self.variables = variables;
+        self
     }
 
     /// The faults found so far, taken out.
@@ -73,6 +82,12 @@ impl<'a> Fields<'a> {
     /// The folder that relative paths start from.
     pub fn root(&self) -> &'a Path {
         self.scope.root
+    }
+
+    /// The pipeline's variables, in the order of the file. Strings have them filled in already;
+    /// this is for the contents of files.
+    pub fn variables(&self) -> &'a [(String, Text)] {
+        &self.scope.variables
     }
 
     /// Records a fault the caller has found, of a value or of several together.

@@ -102,7 +102,7 @@ pub fn load<K: Kinds + ?Sized>(
     let mut found = Faults::default();
     let variables = document.substitute(overrides, environment, source, &mut found);
 
-    let scope = Scope::new(source, &document.root);
+    let scope = Scope::new(source, &document.root).with_variables(variables.clone().into_values());
     let header = document.header(&scope);
     let (nodes, stages): (Vec<Node>, Vec<_>) =
         document.stages.iter().map(|stage| read(stage, &scope, kinds)).unzip();

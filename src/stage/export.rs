@@ -151,7 +151,7 @@ impl Stage for Export {
             * (copies + u64::from(share_a_file_system(&site.settings.output, site.cache.folder())))
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pin: Option<&Pin>) -> Result<Made> {
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         claim(site, &self.path(site))?;
         let disk = inputs.get("from")?;
         let file = site.scratch(format!("image.{}", self.word));

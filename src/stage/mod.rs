@@ -10,8 +10,15 @@ use crate::error::{Result, anyhow};
 use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
 
+pub mod boot;
+pub mod bootstrap;
+pub mod clone;
+pub mod customise;
+pub mod disk;
 pub mod export;
+pub mod register;
 pub mod site;
+pub mod snapshot;
 
 pub use site::{Settings, Site};
 
@@ -56,9 +63,10 @@ pub trait Stage: Send + Sync {
     }
 
     /// Resolves what lies outside (packages of a mirror), so that it can enter the key: from the
-    /// lock where that still answers the question, else from the network.
-    fn pin(&self, _site: &Site, _inputs: &Inputs) -> Result<Option<Pin>> {
-        Ok(None)
+    /// lock where that still answers the question, else from the network. `run` gets the same
+    /// pins in the same order.
+    fn pin(&self, _site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
+        Ok(Vec::new())
     }
 
     /// Bytes of disk space a run may need, to refuse early rather than fail late.
@@ -67,7 +75,7 @@ pub trait Stage: Send + Sync {
     }
 
     /// Does the work in `site.work`.
-    fn run(&self, site: &Site, inputs: &Inputs, pin: Option<&Pin>) -> Result<Made>;
+    fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made>;
 
     /// Asked after every hit and every run: where the result lies for the user, and whether it
     /// still does. An export puts a missing file back here; a machine looks at the hypervisor.
@@ -144,7 +152,16 @@ impl Inputs {
 }
 
 /// Every kind of stage. A new kind is one row.
-pub const KINDS: &[Kind] = &[export::KIND];
+pub const KINDS: &[Kind] = &[
+    bootstrap::KIND,
+    customise::KIND,
+    disk::KIND,
+    boot::KIND,
+    export::KIND,
+    register::KIND,
+    snapshot::KIND,
+    clone::KIND,
+];
 
 /// The table of kinds as the pipeline sees it.
 pub struct Table;

@@ -11,7 +11,6 @@ use kuth::cache::{Cache, sparse};
 use kuth::error::Result;
 use kuth::format::vmdk::Level;
 use kuth::image::Container;
-use kuth::process::Cancel;
 use kuth::recipe::Recipe;
 use kuth::stage::export::{Export, Format};
 use kuth::stage::{Inputs, Placed, Settings, Site, Stage};
@@ -40,30 +39,15 @@ impl Bench {
 
     pub fn site(&self, stage: &str, jobs: usize) -> Site {
         let settings = Settings {
-            architecture: "amd64".into(),
             epoch: 1_767_225_600,
             pipeline: "debian".into(),
-            root: self.folder.path().into(),
-            mirror: None,
-            allow_expired: false,
-            offline: true,
-            locked: false,
             output: self.folder.path().join("out/debian"),
-            machines: self.folder.path().join("machines"),
-            driver: None,
-            replace: false,
+            offline: true,
             jobs,
+            ..Settings::default()
         };
-        Site {
-            cache: self.cache.clone(),
-            settings: Arc::new(settings),
-            stage: stage.into(),
-            work: PathBuf::new(),
-            log: self.folder.path().join("log"),
-            cancel: Cancel::default(),
-            progress: Arc::new(|_, _, _| ()),
-            locked: Vec::new(),
-        }
+        let log = self.folder.path().join("log");
+        Site::new(self.cache.clone(), Arc::new(settings), stage, log)
     }
 
     /// A disk of 100 MiB and a sector with data in odd places, as the cache keeps it.
@@ -98,7 +82,7 @@ impl Bench {
         let scratch = self.cache.scratch()?;
         let site = Site { work: scratch.path().into(), ..site.clone() };
         let inputs = Inputs([("from", disk.clone())].into());
-        let made = export.run(&site, &inputs, None)?;
+        let made = export.run(&site, &inputs, &[])?;
         let mut recipe = Recipe::new("export", export.revision());
         export.describe(&site, &mut recipe)?;
         recipe.value("input from", disk.digest);

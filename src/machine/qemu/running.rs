@@ -1,0 +1,175 @@
+//! Machines that run: finding, starting and stopping their QEMU, and what a running one is
+//! reached by. The pid file alone proves nothing (a crash leaves it, and the number comes back),
+//! so the process has to be a QEMU with this machine's name.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::error::{Context, Hint, Result, anyhow};
+use crate::machine::{Host, Stopped};
+use crate::process::Command;
+
+use super::folder::{self, Record};
+use super::qmp::Qmp;
+use super::{host, script, store};
+
+/// A new overlay that is about to take the disk's place.
+pub const NEW_DISK: &str = ".disk-new.qcow2";
+
+/// How long a guest may take to power off: with QEMU's own translation a busy host needs a minute.
+const POWER_OFF: Duration = Duration::from_secs(120);
+
+/// How long QEMU may take to set a machine up before it goes to the background.
+const SET_UP: Duration = Duration::from_secs(60);
+
+/// The process that runs the machine `name` in `place`.
+pub fn pid(place: &Path, name: &str) -> Option<u32> {
+    let pid: u32 = std::fs::read_to_string(place.join("qemu.pid")).ok()?.trim().parse().ok()?;
+    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    is_machine(&cmdline, name).then_some(pid)
+}
+
+/// Whether a process's arguments, each ended by a zero byte, are QEMU's for this machine.
+fn is_machine(cmdline: &[u8], name: &str) -> bool {
+    let mut words = cmdline.split(|byte| *byte == 0);
+    let qemu =
+        words.next().is_some_and(|program| String::from_utf8_lossy(program).contains("qemu"));
+    let wanted = format!("kuth-{name}");
+    qemu && words.any(|word| word == wanted.as_bytes())
+}
+
+/// Starts a machine in the background.
+pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
+    host::require_program(&record.hardware.architecture)?;
+    let port = free_port(record.ssh_port)?;
+    store::write(&place.join("ssh-port"), format!("{port}\n").as_bytes(), 0o644)?;
+    let log = place.join("start.log");
+    store::remove_file(&log)?;
+    let command = Command::new("sh")
+        .arg("run")
+        .current_dir(place)
+        .env("KUTH_BACKGROUND", "1")
+        .env("KUTH_SSH_PORT", port.to_string())
+        .time_limit(SET_UP);
+    command
+        .run(&log, &host.cancel)
+        .with_context(|| format!("starting the machine `{}`", record.name))
+        .hint(format!("its own command line is {}", place.join("run").display()))?;
+    Ok(())
+}
+
+/// The preferred port if nobody listens there, else one the system picks.
+fn free_port(preferred: u16) -> Result<u16> {
+    let free = |port: u16| -> std::io::Result<u16> {
+        Ok(TcpListener::bind(("127.0.0.1", port))?.local_addr()?.port())
+    };
+    free(preferred).or_else(|_| free(0)).context("looking for a free port")
+}
+
+/// The port that leads to a running machine's SSH server.
+pub fn ssh_port(place: &Path, record: &Record) -> Option<u16> {
+    pid(place, &record.name).filter(|_| script::is_reached(&record.hardware))?;
+    let written = folder::read_text(&place.join("ssh-port")).ok().flatten();
+    Some(written.and_then(|text| text.trim().parse().ok()).unwrap_or(record.ssh_port))
+}
+
+/// The arguments for `ssh`. Host keys are kept beside the machine, as it makes new ones whenever
+/// it is made anew.
+pub fn ssh(place: &Path, record: &Record) -> Result<Vec<String>> {
+    let name = &record.name;
+    if !script::is_reached(&record.hardware) {
+        return Err(anyhow!("the machine `{name}` has no network card that this host reaches"))
+            .hint("reach it from a machine on the same network that has a `nat` card");
+    }
+    let port = ssh_port(place, record)
+        .ok_or_else(|| anyhow!("the machine `{name}` is not running"))
+        .hint(format!("start it: `kuth machine start {name}`"))?;
+    let user = record.user.as_deref().unwrap_or("root");
+    let known = place.join("known_hosts").display().to_string().replace('"', "");
+    Ok(vec![
+        "-p".into(),
+        port.to_string(),
+        "-o".into(),
+        format!("UserKnownHostsFile=\"{known}\""),
+        "-o".into(),
+        "StrictHostKeyChecking=accept-new".into(),
+        format!("{user}@127.0.0.1"),
+    ])
+}
+
+/// Asks the guest to power off; ends QEMU when it does not.
+pub fn stop(host: &Host, place: &Path, name: &str) -> Result<Stopped> {
+    let Some(process) = pid(place, name) else { return Ok(Stopped::Already) };
+    // A QEMU that does not answer can only be ended.
+    let asked = Qmp::connect(place).and_then(|mut qmp| qmp.execute("system_powerdown"));
+    if asked.is_ok() && gone(host, place, name, POWER_OFF)? {
+        return Ok(Stopped::PoweredOff);
+    }
+    let quit = Qmp::connect(place).and_then(|mut qmp| qmp.execute("quit"));
+    if quit.is_ok() && gone(host, place, name, Duration::from_secs(10))? {
+        return Ok(Stopped::Ended);
+    }
+    if let Some(process) = i32::try_from(process).ok().and_then(Pid::from_raw)
+        && pid(place, name).is_some()
+    {
+        let _ = kill_process(process, Signal::KILL);
+    }
+    match gone(host, place, name, Duration::from_secs(10))? {
+        true => Ok(Stopped::Ended),
+        false => Err(anyhow!("the machine `{name}` does not end (process {process})")),
+    }
+}
+
+/// Waits until the machine's process is gone; whether it is.
+fn gone(host: &Host, place: &Path, name: &str, limit: Duration) -> Result<bool> {
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        host.cancel.check()?;
+        if pid(place, name).is_none() {
+            return Ok(true);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(pid(place, name).is_none())
+}
+
+/// The file a machine's console is kept in.
+pub fn console(place: &Path) -> PathBuf {
+    place.join("console.log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_counts_only_with_the_machines_name() {
+        for (cmdline, is) in [
+            (&b"qemu-system-x86_64\0-name\0kuth-a\0"[..], true),
+            (b"/usr/bin/qemu-system-x86_64\0-name\0kuth-a\0", true),
+            (b"qemu-system-x86_64\0-name\0kuth-ab\0", false),
+            (b"sh\0kuth-a\0", false),
+            (b"", false),
+        ] {
+            assert_eq!(is_machine(cmdline, "a"), is, "{}", String::from_utf8_lossy(cmdline));
+        }
+    }
+
+    #[test]
+    fn a_taken_port_gives_way() {
+        let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert_ne!(free_port(port).unwrap(), port);
+    }
+
+    #[test]
+    fn a_stale_pid_file_is_no_machine() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(pid(folder.path(), "a"), None);
+        std::fs::write(folder.path().join("qemu.pid"), std::process::id().to_string()).unwrap();
+        assert_eq!(pid(folder.path(), "a"), None);
+    }
+}

@@ -1,0 +1,336 @@
+//! The folder of machines, locked: making machines aside and putting them in place in one step,
+//! judging what stands in a place already, and taking away only what is kuth's.
+//!
+//! What a kill leaves: before the last rename a `.making-…` folder, which the next one who holds
+//! the lock takes away; after it a whole machine. Where two folders cannot be swapped in one step
+//! the old one waits under `.old-…` and comes back if the new one never arrived.
+
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::cache::{Lock, sparse};
+use crate::digest::Digest;
+use crate::error::{Context, Hint, Result, anyhow, bail};
+use crate::machine::{Disk, Host, Replace};
+use crate::units::Bytes;
+
+use super::folder::{self, BASES, DISK, MAKING, MARKER, OLD, RECORD, Record, STARTED};
+use super::running;
+
+/// The name of a full clone's disk.
+pub const FULL_DISK: &str = "disk.raw";
+
+/// The folder of machines, to which nobody else has access meanwhile.
+pub struct Store<'a> {
+    /// Where and for whom.
+    pub host: &'a Host,
+    _lock: Lock,
+}
+
+/// What stands in a machine's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing.
+    Free,
+    /// The machine itself.
+    Same,
+    /// The machine itself, but not whole, and why.
+    Damaged(String),
+    /// An older one of the same pipeline, which may be replaced.
+    Stale,
+    /// One that holds state and must stay, and why.
+    Kept(String),
+}
+
+impl<'a> Store<'a> {
+    /// Waits for the lock, then takes away what killed runs left.
+    pub fn open(host: &'a Host) -> Result<Store<'a>> {
+        let bases = host.machines.join(BASES);
+        std::fs::create_dir_all(&bases).with_context(|| format!("making {}", bases.display()))?;
+        let lock = Lock::exclusive(&host.machines.join(".lock"), &host.cancel)?;
+        let store = Store { host, _lock: lock };
+        store.sweep()?;
+        Ok(store)
+    }
+
+    fn sweep(&self) -> Result<()> {
+        for path in folder::entries(&self.host.machines)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if let Some(machine) = name.strip_prefix(OLD) {
+                let place = self.host.machines.join(machine);
+                match place.symlink_metadata().is_err() {
+                    true => rename(&path, &place)?,
+                    false => remove_machine(&path)?,
+                }
+            } else if name.starts_with(MAKING) && is_ours(&path)? {
+                remove_machine(&path)?;
+            }
+        }
+        for path in folder::entries(&self.host.machines.join(BASES))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with(MAKING) {
+                remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a disk among the bases, as the same file where it can be one; gives its name there.
+    pub fn put_base(&self, disk: &Disk) -> Result<String> {
+        let name = base_name(&disk.digest);
+        let place = self.host.machines.join(&name);
+        if place.metadata().is_ok_and(|found| found.len() == disk.size.0) {
+            return Ok(name);
+        }
+        let aside = self.host.machines.join(BASES).join(format!("{MAKING}{}", disk.digest));
+        if std::fs::hard_link(&disk.file, &aside).is_err() {
+            sparse::copy_file(&disk.file, &aside)?;
+            let what = || format!("storing {}", aside.display());
+            let copy = File::open(&aside).with_context(what)?;
+            copy.set_permissions(Permissions::from_mode(0o444)).with_context(what)?;
+            copy.sync_all().with_context(what)?;
+        }
+        rename(&aside, &place)?;
+        Ok(name)
+    }
+
+    /// An empty folder for a machine that is being made.
+    pub fn begin(&self, name: &str, origin: &Digest) -> Result<PathBuf> {
+        let making = self.host.machines.join(format!("{MAKING}{name}-{}", origin.short()));
+        std::fs::create_dir(&making).with_context(|| format!("making {}", making.display()))?;
+        write(&making.join(MARKER), b"being made by kuth\n", 0o644)?;
+        Ok(making)
+    }
+
+    /// Puts a finished machine in its place, and takes the old one away.
+    pub fn finish(&self, making: &Path, name: &str) -> Result<PathBuf> {
+        remove_file(&making.join(MARKER))?;
+        folder::sync_folder(making)?;
+        let place = self.host.machines.join(name);
+        if place.symlink_metadata().is_err() {
+            rename(making, &place)?;
+        } else if renameat_with(CWD, making, CWD, &place, RenameFlags::EXCHANGE).is_ok() {
+            folder::sync_folder(&self.host.machines)?;
+            remove_machine(making)?;
+        } else {
+            let old = self.host.machines.join(format!("{OLD}{name}"));
+            rename(&place, &old)?;
+            rename(making, &place)?;
+            remove_machine(&old)?;
+        }
+        folder::sync_folder(&self.host.machines)?;
+        Ok(place)
+    }
+}
+
+/// The name of a base disk, relative to the folder of machines.
+pub fn base_name(digest: &Digest) -> String {
+    format!("{BASES}/{digest}.raw")
+}
+
+/// What stands in the place of the machine `name` that is to be of `origin`. An error when it is
+/// somebody else's.
+pub fn standing(host: &Host, name: &str, origin: &Digest) -> Result<Standing> {
+    let place = host.machines.join(name);
+    if place.symlink_metadata().is_err() {
+        return Ok(Standing::Free);
+    }
+    let record = Record::read(&place)?
+        .ok_or_else(|| anyhow!("{} is there already, and kuth did not make it", place.display()))
+        .hint("give the machine another name, or move that folder away")?;
+    if record.origin == *origin {
+        return Ok(match missing(&host.machines, &place, &record) {
+            None => Standing::Same,
+            Some(missing) => Standing::Damaged(format!("{missing} is gone")),
+        });
+    }
+    if record.pipeline != host.pipeline {
+        return Err(anyhow!(
+            "the machine `{name}` is there already, made by the pipeline `{}`",
+            record.pipeline
+        ))
+        .hint(format!("give it another name, or remove that one: `kuth machine remove {name}`"));
+    }
+    let Some(why) = state(&place, &record)? else { return Ok(Standing::Stale) };
+    match host.replace {
+        Replace::Never => Ok(Standing::Kept(format!(
+            "made from another recipe, but {why}, so it stays; `--replace` would replace it"
+        ))),
+        Replace::Always => {
+            let strangers = strangers(&place)?;
+            if !strangers.is_empty() {
+                bail!("{} has files kuth did not make: {}", place.display(), strangers.join(", "));
+            }
+            match running::pid(&place, name) {
+                None => Ok(Standing::Stale),
+                Some(_) => Err(anyhow!("the machine `{name}` is running, so it is not replaced"))
+                    .hint(format!("stop it first: `kuth machine stop {name}`")),
+            }
+        }
+    }
+}
+
+/// Why a machine holds state, if it does.
+pub fn state(place: &Path, record: &Record) -> Result<Option<String>> {
+    if place.join(STARTED).exists() {
+        return Ok(Some("it has been started".into()));
+    }
+    let disk = disk(place);
+    if disk.exists() && !record.fresh.is_unchanged(&disk)? {
+        return Ok(Some("its disk has been written to".into()));
+    }
+    let strangers = strangers(place)?;
+    Ok(match strangers.is_empty() {
+        true => None,
+        false => Some(format!("its folder has other files ({})", strangers.join(", "))),
+    })
+}
+
+/// The first file a machine cannot do without that is not there.
+fn missing(machines: &Path, place: &Path, record: &Record) -> Option<String> {
+    let own = [disk(place), place.join("run")];
+    let bases = record.bases.iter().map(|base| machines.join(base));
+    let mut files = own.into_iter().chain(bases);
+    files.find(|file| !file.is_file()).map(|file| file.display().to_string())
+}
+
+/// The disk of the machine in `place`.
+pub fn disk(place: &Path) -> PathBuf {
+    let full = place.join(FULL_DISK);
+    if full.exists() { full } else { place.join(DISK) }
+}
+
+/// Whether a file in a machine's folder is one that kuth, or QEMU on its behalf, writes.
+fn is_known(name: &str) -> bool {
+    let further = |name: &str| {
+        let number = name.strip_prefix("disk").and_then(|rest| rest.strip_suffix(".raw"));
+        number.is_some_and(|number| number.chars().all(|c| c.is_ascii_digit()))
+    };
+    further(name)
+        || [
+            DISK,
+            RECORD,
+            STARTED,
+            MARKER,
+            "seed.iso",
+            "run",
+            "snapshots",
+            "variables.fd",
+            "console.log",
+            "console.sock",
+            "qmp.sock",
+            "qemu.pid",
+            "start.log",
+            "ssh-port",
+            "known_hosts",
+            running::NEW_DISK,
+        ]
+        .contains(&name)
+}
+
+/// What lies in a machine's folder that kuth did not make.
+fn strangers(place: &Path) -> Result<Vec<String>> {
+    let names = folder::entries(place)?.into_iter().filter_map(|path| {
+        Some(path.file_name()?.to_string_lossy().into_owned()).filter(|name| !is_known(name))
+    });
+    Ok(names.collect())
+}
+
+/// Whether a folder that is no machine was kuth's work: marked, or a record, or still empty.
+fn is_ours(path: &Path) -> Result<bool> {
+    Ok(path.join(MARKER).exists()
+        || Record::read(path)?.is_some()
+        || folder::entries(path)?.is_empty())
+}
+
+/// Takes a machine's own files away, and its folder if nothing else is in it.
+pub fn remove_machine(place: &Path) -> Result<()> {
+    // The record goes last: as long as it is there the folder can be recognised.
+    for path in folder::entries(place)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match name.as_str() {
+            RECORD | MARKER => {}
+            "snapshots" => {
+                for snapshot in folder::snapshots(place)? {
+                    remove_file(&folder::snapshot_path(place, &snapshot.name))?;
+                }
+                remove_folder(&path)?;
+            }
+            name if is_known(name) => remove_file(&path)?,
+            _ => {}
+        }
+    }
+    let strangers = strangers(place)?;
+    if !strangers.is_empty() {
+        bail!(
+            "{} has files kuth did not make, so they stay: {}",
+            place.display(),
+            strangers.join(", ")
+        );
+    }
+    remove_file(&place.join(MARKER))?;
+    remove_file(&place.join(RECORD))?;
+    remove_folder(place)
+}
+
+fn remove_folder(path: &Path) -> Result<()> {
+    std::fs::remove_dir(path).with_context(|| format!("removing {}", path.display()))
+}
+
+/// Removes a file that may be gone already.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Renames `from`.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to)
+        .with_context(|| format!("renaming {} to {}", from.display(), to.display()))
+}
+
+/// Writes a new file, synced.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let what = || format!("writing {}", path.display());
+    let mut file = File::create(path).with_context(what)?;
+    file.write_all(bytes).with_context(what)?;
+    file.set_permissions(Permissions::from_mode(mode)).with_context(what)?;
+    file.sync_all().with_context(what)
+}
+
+/// Removes base disks that no record names; says which, and what that freed. Files whose names
+/// are not of kuth's making stay.
+pub fn clean(store: &Store<'_>) -> Result<Vec<(PathBuf, Bytes)>> {
+    let machines = &store.host.machines;
+    let mut named = Vec::new();
+    for (place, record) in folder::machines(machines)? {
+        named.extend(record.bases);
+        named.extend(folder::snapshots(&place)?.into_iter().flat_map(|snapshot| snapshot.bases));
+    }
+    let mut freed = Vec::new();
+    for path in folder::entries(&machines.join(BASES))? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let digest = name
+            .strip_suffix(".raw")
+            .or_else(|| name.strip_prefix("frozen-").and_then(|name| name.strip_suffix(".qcow2")));
+        let ours = digest.is_some_and(|digest| digest.parse::<Digest>().is_ok());
+        if !ours || named.contains(&format!("{BASES}/{name}")) {
+            continue;
+        }
+        let what = || format!("looking at {}", path.display());
+        let metadata = path.metadata().with_context(what)?;
+        // Another name of the same file (the cache's) keeps its blocks.
+        let bytes = if metadata.nlink() > 1 { 0 } else { metadata.blocks() * 512 };
+        remove_file(&path)?;
+        freed.push((path, Bytes(bytes)));
+    }
+    Ok(freed)
+}

@@ -1,0 +1,164 @@
+//! `boot`: starts a disk in QEMU and looks inside. The result is a report of what was expected
+//! and held; what did not hold is an error. The report has no times and no measured values, so
+//! the same disk and expectations give the same bytes.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::artifact::{Made, Product};
+use crate::error::Result;
+use crate::machine::Firmware;
+use crate::machine::boot::Check;
+use crate::machine::probe::Expectation;
+use crate::pipeline::{Data, Fault, Fields};
+use crate::recipe::Recipe;
+use crate::units::Bytes;
+
+use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
+
+/// The row of this kind.
+pub const KIND: Kind = Kind { name: "boot", product: Product::Report, read };
+
+/// With QEMU's own translation a boot takes one minute, on a busy host four.
+const LIMIT: Duration = Duration::from_secs(600);
+
+const BOTH: &[Firmware] = &[Firmware::Bios, Firmware::Uefi];
+const FIRMWARE: &[(&str, &[Firmware])] =
+    &[("bios", &[Firmware::Bios]), ("uefi", &[Firmware::Uefi]), ("both", BOTH)];
+
+struct Boot {
+    firmware: &'static [Firmware],
+    cpus: u32,
+    memory: Bytes,
+    limit: Duration,
+    expectations: Vec<Expectation>,
+}
+
+fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let from = fields.required_input("from", &[Product::Disk]);
+    let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
+    let cpus = fields.integer("cpus", 1..=64).map_or(2, |cpus| cpus.value as u32);
+    let memory = fields.size("memory").map_or(Bytes::mib(1024), |memory| memory.value);
+    let limit = read_limit(fields);
+    let mut expectations = Vec::new();
+    if let Some(mut expect) = fields.table("expect") {
+        read_expectations(&mut expect, &mut expectations);
+        expect.finish();
+    }
+    let firmware = firmware.unwrap_or(&[Firmware::Bios]);
+    Some(Parsed::one(vec![from?], Boot { firmware, cpus, memory, limit, expectations }))
+}
+
+/// `timeout`: a count of seconds, or a string with a unit.
+fn read_limit(fields: &mut Fields<'_>) -> Duration {
+    let Some(value) = fields.raw("timeout") else { return LIMIT };
+    let seconds = match &value.data {
+        Data::Integer(seconds) => u64::try_from(*seconds).ok(),
+        Data::String(text) => seconds(text.as_str()),
+        Data::Faulty => return LIMIT,
+        _ => None,
+    };
+    match seconds {
+        Some(seconds @ 1..=86_400) => Duration::from_secs(seconds),
+        _ => {
+            let fault = Fault::new(value.span.clone(), "`timeout` is not a time");
+            fields.fault(fault.hint("write seconds or minutes, as in \"300 s\" or \"5 min\""));
+            LIMIT
+        }
+    }
+}
+
+fn seconds(text: &str) -> Option<u64> {
+    let (number, factor) = match text.trim() {
+        text if text.ends_with("min") => (text.strip_suffix("min")?, 60),
+        text => (text.strip_suffix('s')?, 1),
+    };
+    number.trim().parse::<u64>().ok()?.checked_mul(factor)
+}
+
+fn read_expectations(expect: &mut Fields<'_>, into: &mut Vec<Expectation>) {
+    for (path, source) in expect.texts_by_name("mounts") {
+        if !path.value.starts_with('/') {
+            let message = format!("`{}` is no place of a mount", path.value);
+            expect.fault(Fault::new(path.span, message).hint("it begins with `/`"));
+            continue;
+        }
+        into.push(Expectation::Mount { path: path.value, source: source.text });
+    }
+    for (name, size) in expect.texts_by_name("volumes") {
+        match size.text.parse() {
+            Ok(size) => into.push(Expectation::Volume { name: name.value, size }),
+            Err(error) => {
+                let message = format!("{} is not a size", size.shown());
+                let label = crate::units::SizeError::to_string(&error);
+                expect.fault(Fault::new(size.span, message).label(label));
+            }
+        }
+    }
+    let services = expect.unique_texts("services").into_iter();
+    into.extend(services.map(|unit| Expectation::Service { unit: unit.text }));
+    if let Some(most) = expect.integer("failed-units", 0..=i64::MAX) {
+        into.push(Expectation::FailedUnits { most: most.value as u64 });
+    }
+    if expect.boolean("cloud-init", false) {
+        into.push(Expectation::CloudInit);
+    }
+    for mut command in expect.array_of_tables("command") {
+        let run = command.required_text("run");
+        let output = command.text("output").map(|output| output.text);
+        into.extend(run.map(|run| Expectation::Command { run: run.text, output }));
+        command.finish();
+    }
+}
+
+impl Stage for Boot {
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    // `timeout` is left out: it says how long one waits for the same result.
+    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        recipe.list("firmware", self.firmware.iter().map(|firmware| firmware.word()));
+        recipe.value("cpus", self.cpus);
+        recipe.value("memory", self.memory);
+        for expectation in &self.expectations {
+            let line = format!("{}: {}", expectation.subject(), expectation.expected());
+            recipe.value("expect", line);
+        }
+        Ok(())
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Machine
+    }
+
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+        let disk = inputs.get("from")?;
+        let file = site.object(disk);
+        let mut boots = Vec::new();
+        for (index, firmware) in self.firmware.iter().enumerate() {
+            let (done, all) = (index as u64, self.firmware.len() as u64);
+            (site.progress)(done, all, "boots");
+            let check = Check {
+                disk: &file,
+                size: Bytes(disk.size),
+                firmware: *firmware,
+                architecture: &site.settings.architecture,
+                cpus: self.cpus,
+                memory: self.memory.0 / Bytes::MIB.0,
+                expectations: &self.expectations,
+                limit: self.limit,
+                work: &site.work,
+                log: &site.log,
+                console: &site.log.with_extension(format!("{}.console", firmware.word())),
+                epoch: site.settings.epoch,
+            };
+            check.run(&site.cancel)?;
+            let held: Vec<_> = self.expectations.iter().map(Expectation::report).collect();
+            boots.push(json!({ "firmware": firmware.word(), "expectations": held }));
+        }
+        let report = serde_json::to_string_pretty(&json!({ "boots": boots }))? + "\n";
+        Made::text(Product::Report, &site.work, "report.json", &report)
+    }
+}

@@ -1,0 +1,263 @@
+//! `clone`: machines from a snapshot, by roles. Each instance is a stage of its own with a seed
+//! of its own, so that a change to one role's user-data runs that role's instances again and
+//! nothing else.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::artifact::{Artifact, Made, Product};
+use crate::error::Result;
+use crate::machine::seed::{Seed, SeedFault, Template, check, ssh_keys};
+use crate::machine::{
+    Cloning, Copying, Hardware, Host, Network, Nic, Replace, Wanted, is_legal_name,
+};
+use crate::pipeline::{Fault, Fields, LocalPath, Span, Spanned, Text};
+use crate::recipe::Recipe;
+use crate::units::Bytes;
+
+use super::register::{self, NAME_HINT, Shape};
+use super::{Inputs, Kind, Parsed, Pin, Placed, Pool, Site, Stage};
+
+/// The row of this kind.
+pub const KIND: Kind = Kind { name: "clone", product: Product::Machines, read };
+
+struct Clone {
+    name: String,
+    copy: Copying,
+    shape: Shape,
+    nics: Vec<Nic>,
+    disks: Vec<Bytes>,
+    user: String,
+    template: Template,
+    replace: Replace,
+}
+
+/// What all roles share.
+struct Common {
+    copy: Copying,
+    user: String,
+    keys: Vec<String>,
+    variables: BTreeMap<String, String>,
+}
+
+fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let from = fields.required_input("from", &[Product::Snapshot]);
+    let copy = if fields.boolean("linked", true) { Copying::Linked } else { Copying::Full };
+    let user = fields.text("user").map_or_else(|| "debian".to_string(), |user| user.text);
+    let keys = read_keys(fields);
+    let variables = fields.variables().iter();
+    let variables = variables.map(|(name, text)| (name.clone(), text.text.clone())).collect();
+    let common = Common { copy, user, keys, variables };
+    fields.require("role");
+    let mut clones: Vec<(Clone, Span)> = Vec::new();
+    for (_, mut role) in fields.tables("role") {
+        for (clone, span) in read_role(&mut role, &common) {
+            match clones.iter().find(|(other, _)| other.name == clone.name) {
+                None => clones.push((clone, span)),
+                Some((_, first)) => {
+                    let message = format!("two machines are called `{}`", clone.name);
+                    role.fault(Fault::new(span, message).also(first.clone(), "the first one"));
+                }
+            }
+        }
+        role.finish();
+    }
+    let instance = |(clone, _): (Clone, Span)| -> (Option<String>, Box<dyn Stage>) {
+        (Some(clone.name.clone()), Box::new(clone))
+    };
+    let instances = clones.into_iter().map(instance).collect();
+    Some(Parsed { inputs: vec![from?], instances })
+}
+
+/// The public keys under `ssh-key`: each a key itself, or a file of them; an empty string is none.
+fn read_keys(fields: &mut Fields<'_>) -> Vec<String> {
+    let mut keys = Vec::new();
+    for text in fields.text_or_texts("ssh-key") {
+        let written = text.as_str().trim();
+        if written.is_empty() {
+            continue;
+        }
+        let is_key = written.contains(' ');
+        let content = match is_key {
+            true => Ok(written.to_string()),
+            false => std::fs::read_to_string(fields.root().join(written))
+                .map_err(|error| format!("cannot read {}: {error}", text.shown())),
+        };
+        match content.and_then(|content| ssh_keys(&content)) {
+            Ok(found) => keys.extend(found),
+            Err(why) => {
+                let hint = "give a public key, or the path of a file of them";
+                fields.fault(Fault::new(text.span, why).hint(hint));
+            }
+        }
+    }
+    keys
+}
+
+/// The machines of one role, and where their names stand.
+fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
+    role.require("instances");
+    let names = role.unique_texts("instances");
+    let shape = Shape::read(role);
+    let networks = read_networks(role);
+    let disks = read_disks(role);
+    let words = [("never", Replace::Never), ("always", Replace::Always)];
+    let replace = role.choice_of("replace", &words).map_or(Replace::Never, |it| it.value);
+    let user_data = read_file(role, "user-data");
+    if let Some((path, text)) = &user_data {
+        for fault in check::user_data(text) {
+            tell(role, path, fault);
+        }
+    }
+    let meta_data = read_file(role, "meta-data");
+    let network_config = read_file(role, "network-config");
+    let mut clones = Vec::new();
+    for Text { text: name, span, secret } in names {
+        if !is_legal_name(&name) || secret {
+            let message = format!("`{name}` cannot be a machine's name");
+            let hint = match is_legal_name(&name.to_lowercase()) {
+                true => format!("write it in lower case: `{}`", name.to_lowercase()),
+                false => NAME_HINT.to_string(),
+            };
+            role.fault(Fault::new(span, message).hint(hint));
+            continue;
+        }
+        let nics = Nic::all(&name, &networks);
+        let text = |file: &Option<(LocalPath, String)>| file.as_ref().map(|(_, text)| text.clone());
+        let template = Template {
+            hostname: name.clone(),
+            nics: nics.clone(),
+            user: common.user.clone(),
+            ssh_keys: common.keys.clone(),
+            variables: common.variables.clone(),
+            user_data: text(&user_data),
+            meta_data: text(&meta_data),
+            network_config: text(&network_config),
+        };
+        if let Err(error) = template.render() {
+            role.fault(Fault::new(span.clone(), error.to_string()));
+        }
+        let clone = Clone {
+            name,
+            copy: common.copy,
+            shape: shape.clone(),
+            nics,
+            disks: disks.clone(),
+            user: common.user.clone(),
+            template,
+            replace,
+        };
+        clones.push((clone, span));
+    }
+    clones
+}
+
+fn read_networks(role: &mut Fields<'_>) -> Vec<Network> {
+    let mut networks = Vec::new();
+    for text in role.texts("nics") {
+        match text.text.parse() {
+            Ok(network) => networks.push(network),
+            Err(error) => {
+                let message = format!("{} is no network", text.shown());
+                let hint = crate::machine::nic::NotANetwork::to_string(&error);
+                role.fault(Fault::new(text.span, message).hint(hint));
+            }
+        }
+    }
+    networks
+}
+
+fn read_disks(role: &mut Fields<'_>) -> Vec<Bytes> {
+    let mut disks = Vec::new();
+    for text in role.texts("disks") {
+        match text.text.parse::<Bytes>() {
+            Ok(size) if size.0 >= Bytes::MIB.0 && size.0 % Bytes::MIB.0 == 0 => disks.push(size),
+            _ => {
+                let message = format!("{} is no size of a disk", text.shown());
+                let hint = "write whole MiB or GiB, as in \"500 GiB\"";
+                role.fault(Fault::new(text.span, message).hint(hint));
+            }
+        }
+    }
+    disks
+}
+
+/// The file under `key`, and its text.
+fn read_file(role: &mut Fields<'_>, key: &str) -> Option<(LocalPath, String)> {
+    let path = role.existing_path(key)?;
+    match std::fs::read_to_string(&path.path) {
+        Ok(text) => Some((path, text)),
+        Err(error) => {
+            let message = format!("cannot read {}", path.written.shown());
+            role.fault(Fault::new(path.written.span, message).label(error.to_string()));
+            None
+        }
+    }
+}
+
+/// A fault inside a file, told where the pipeline names the file.
+fn tell(role: &Fields<'_>, path: &LocalPath, fault: SeedFault) {
+    let name = Path::new(path.written.as_str()).display();
+    let message = match fault.line {
+        0 => format!("{name}: {}", fault.message),
+        line => format!("{name}:{line}: {}", fault.message),
+    };
+    let Spanned { span, value } = Spanned::new(path.written.span.clone(), message);
+    role.fault(Fault::new(span, value).maybe_hint(fault.hint));
+}
+
+impl Clone {
+    fn seed(&self) -> Result<Seed> {
+        self.template.render()
+    }
+
+    fn hardware(&self, site: &Site) -> Hardware {
+        Hardware {
+            disks: self.disks.iter().map(|size| size.0).collect(),
+            nics: self.nics.clone(),
+            ..self.shape.hardware(site)
+        }
+    }
+}
+
+impl Stage for Clone {
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    // `replace` is left out: it says what may be lost, not what is made.
+    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        recipe.value("name", &self.name);
+        recipe.value("linked", self.copy == Copying::Linked);
+        recipe.value("user", &self.user);
+        self.shape.describe(recipe);
+        recipe.list("nic", self.nics.iter().map(|nic| format!("{} {}", nic.network, nic.mac)));
+        recipe.list("disk", &self.disks);
+        recipe.value("seed", self.seed()?.digest());
+        Ok(())
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Hypervisor
+    }
+
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+        let input = inputs.get("from")?;
+        let snapshot = register::identity(site, input)?;
+        let wanted = Wanted {
+            name: self.name.clone(),
+            origin: register::origin(self, KIND.name, site, input)?,
+            hardware: self.hardware(site),
+            user: Some(self.user.clone()),
+        };
+        let seed = self.seed()?.iso(site.settings.epoch)?;
+        let cloning = Cloning { snapshot: &snapshot, copy: self.copy, seed: &seed };
+        let host = Host::of(site, self.replace);
+        let identity = snapshot.row()?.driver.clone_snapshot(&host, &wanted, &cloning)?;
+        register::made(site, Product::Machines, &identity)
+    }
+
+    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        register::place(site, artifact, self.replace)
+    }
+}

@@ -1,0 +1,178 @@
+//! `register`: a disk becomes a machine of the hypervisor. The result is a small record of the
+//! machine's identity; whether the machine is still there, `place` asks the driver.
+
+use crate::artifact::{Artifact, Made, Product};
+use crate::digest::Digest;
+use crate::error::{Context, Hint, Result, anyhow};
+use crate::machine::{
+    DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Wanted, choose,
+    is_legal_name,
+};
+use crate::pipeline::{Fault, Fields};
+use crate::recipe::Recipe;
+use crate::units::Bytes;
+
+use super::{Inputs, Kind, Parsed, Pin, Placed, Pool, Site, Stage};
+
+/// The row of this kind.
+pub const KIND: Kind = Kind { name: "register", product: Product::Machine, read };
+
+/// The words for a machine's firmware.
+pub(super) const FIRMWARE: &[(&str, Firmware)] =
+    &[("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
+
+struct Register {
+    driver: &'static str,
+    name: String,
+    shape: Shape,
+}
+
+/// What a pipeline says of a machine's hardware, apart from its cards and disks.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    pub cpus: u32,
+    pub memory: Bytes,
+    pub firmware: Firmware,
+}
+
+impl Shape {
+    /// Reads `cpus`, `memory` and `firmware`.
+    pub fn read(fields: &mut Fields<'_>) -> Shape {
+        let cpus = fields.integer("cpus", 1..=256).map_or(1, |cpus| cpus.value as u32);
+        let memory = fields.size("memory");
+        if let Some(memory) = &memory
+            && (memory.value < Bytes::mib(64) || memory.value.0 % Bytes::MIB.0 != 0)
+        {
+            let message = format!("{} is no size of memory", memory.value);
+            let hint = "at least 64 MiB, in whole MiB";
+            fields.fault(Fault::new(memory.span.clone(), message).hint(hint));
+        }
+        let memory = memory.map_or(Bytes::mib(1024), |memory| memory.value);
+        let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
+        Shape { cpus, memory, firmware: firmware.unwrap_or(Firmware::Bios) }
+    }
+
+    /// Writes them down.
+    pub fn describe(&self, recipe: &mut Recipe) {
+        recipe.value("cpus", self.cpus);
+        recipe.value("memory", self.memory);
+        recipe.value("firmware", self.firmware.word());
+    }
+
+    /// As a driver takes it, without cards and further disks.
+    pub fn hardware(&self, site: &Site) -> Hardware {
+        Hardware {
+            architecture: site.settings.architecture.clone(),
+            cpus: self.cpus,
+            memory: self.memory.0 / Bytes::MIB.0,
+            firmware: self.firmware,
+            disks: Vec::new(),
+            nics: Vec::new(),
+        }
+    }
+}
+
+fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let from = fields.required_input("from", &[Product::Disk, Product::Folder]);
+    let driver = fields.choice("driver", DRIVER_WORDS).map_or("auto", |driver| driver.value);
+    let name = machine_name(fields, "name");
+    let shape = Shape::read(fields);
+    Some(Parsed::one(vec![from?], Register { driver, name: name?, shape }))
+}
+
+/// The required name of a machine under `key`.
+fn machine_name(fields: &mut Fields<'_>, key: &str) -> Option<String> {
+    let name = fields.required_text(key)?;
+    if is_legal_name(&name.text) {
+        return Some(name.text);
+    }
+    let message = format!("{} cannot be a machine's name", name.shown());
+    fields.fault(Fault::new(name.span, message).hint(NAME_HINT));
+    None
+}
+
+/// What a machine's name is made of.
+pub(super) const NAME_HINT: &str =
+    "a name is a host name: lower-case letters, digits and `-`, at most 63";
+
+/// The digest of everything that shapes a machine: what its stage describes, and its input.
+pub(super) fn origin(
+    stage: &dyn Stage,
+    kind: &str,
+    site: &Site,
+    input: &Artifact,
+) -> Result<Digest> {
+    let mut recipe = Recipe::new(kind, stage.revision());
+    recipe.value("architecture", &site.settings.architecture);
+    recipe.value("epoch", site.settings.epoch);
+    stage.describe(site, &mut recipe)?;
+    recipe.value("from", input.digest);
+    Ok(recipe.key().0)
+}
+
+/// The identity that an artifact of this stage, or of `snapshot` and `clone`, keeps.
+pub(super) fn identity(site: &Site, artifact: &Artifact) -> Result<Identity> {
+    let path = site.object(artifact);
+    let what = || format!("reading the identity of a machine in {}", path.display());
+    let text = std::fs::read(&path).with_context(what)?;
+    serde_json::from_slice(&text).with_context(what)
+}
+
+/// The artifact of an identity.
+pub(super) fn made(site: &Site, product: Product, identity: &Identity) -> Result<Made> {
+    Ok(Made::text(product, &site.work, "identity.json", &identity.to_text()?)?
+        .with("machine", &identity.machine)
+        .with("driver", &identity.driver))
+}
+
+/// Asks the driver where what an artifact stands for is now.
+pub(super) fn place(site: &Site, artifact: &Artifact, replace: Replace) -> Result<Placed> {
+    let identity = identity(site, artifact)?;
+    let found = identity.row()?.driver.find(&Host::of(site, replace), &identity)?;
+    Ok(match found {
+        Found::Here(path) => Placed::Here(path),
+        Found::Gone(why) => Placed::Gone(why),
+        Found::Kept(path, why) => Placed::Kept(path, why),
+    })
+}
+
+impl Stage for Register {
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+        let word = site.settings.driver.as_deref().unwrap_or(self.driver);
+        recipe.value("driver", choose(word)?.name);
+        recipe.value("name", &self.name);
+        self.shape.describe(recipe);
+        Ok(())
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Hypervisor
+    }
+
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+        let input = inputs.get("from")?;
+        if input.product != Product::Disk {
+            return Err(anyhow!("this driver registers a disk, not {}", input.product))
+                .hint("turn it into a disk first with a stage of kind `import`");
+        }
+        let word = site.settings.driver.as_deref().unwrap_or(self.driver);
+        let wanted = Wanted {
+            name: self.name.clone(),
+            origin: origin(self, KIND.name, site, input)?,
+            hardware: self.shape.hardware(site),
+            user: None,
+        };
+        let disk = Disk { file: site.object(input), digest: input.digest, size: Bytes(input.size) };
+        let host = Host::of(site, Replace::Never);
+        let identity = choose(word)?.driver.register(&host, &wanted, &disk)?;
+        made(site, Product::Machine, &identity)
+    }
+
+    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        place(site, artifact, Replace::Never)
+    }
+}

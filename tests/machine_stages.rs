@@ -1,0 +1,295 @@
+//! The stages `register`, `snapshot` and `clone` as a pipeline uses them: what is refused, what
+//! moves which recipe, and a whole run with the embedded driver on a small disk.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kuth::artifact::{Artifact, Hashing, Made, Product};
+use kuth::cache::{Cache, sparse};
+use kuth::pipeline::{self, Fields, Input, Kinds, Pipeline};
+use kuth::process::Cancel;
+use kuth::recipe::Recipe;
+use kuth::stage::{Inputs, Placed, Site, Stage, Table, site::Settings};
+
+type Instances = Vec<(Option<String>, Box<dyn Stage>)>;
+
+/// The real kinds and one that stands for a disk.
+struct WithDisk;
+
+impl Kinds for WithDisk {
+    type Stage = Instances;
+
+    fn names(&self) -> Vec<&'static str> {
+        Table.names()
+    }
+
+    fn product(&self, kind: &str) -> Option<Product> {
+        if kind == "a-disk" { Some(Product::Disk) } else { Table.product(kind) }
+    }
+
+    fn read(&self, kind: &str, name: &str, fields: Fields<'_>) -> Option<(Instances, Vec<Input>)> {
+        if kind == "a-disk" {
+            fields.finish();
+            return Some((Vec::new(), Vec::new()));
+        }
+        Table.read(kind, name, fields)
+    }
+}
+
+const PIPELINE: &str = r#"
+[pipeline]
+name = "debian"
+
+[vars]
+domain = "kube.local"
+
+[stage.disk]
+kind = "a-disk"
+
+[stage.machine]
+kind = "register"
+from = "disk"
+name = "debian-base"
+driver = "qemu"
+
+[stage.golden]
+kind = "snapshot"
+from = "machine"
+name = "golden"
+
+[stage.nodes]
+kind = "clone"
+from = "golden"
+ssh-key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 a&b|c"
+
+[stage.nodes.role.gate]
+instances = ["gate-node01"]
+memory = "512 MiB"
+nics = ["nat", "internal:dmz"]
+user-data = "gate"
+
+[stage.nodes.role.hapx]
+instances = ["hapx-node01", "hapx-node02"]
+memory = "512 MiB"
+nics = ["internal:dmz"]
+user-data = "hapx"
+"#;
+
+struct World {
+    folder: tempfile::TempDir,
+    site: Site,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for role in ["gate", "hapx"] {
+            std::fs::write(root.join(role), format!("#cloud-config\nfqdn: {role}.${{domain}}\n"))
+                .unwrap();
+        }
+        std::fs::create_dir(root.join("work")).unwrap();
+        let settings = Settings {
+            epoch: 1_767_225_600,
+            pipeline: "debian".into(),
+            root: root.to_path_buf(),
+            machines: root.join("machines"),
+            offline: true,
+            ..Settings::default()
+        };
+        let cache = Arc::new(Cache::open(&root.join("cache")).unwrap());
+        let site = Site::new(cache, Arc::new(settings), "nodes", root.join("log"));
+        let site = Site { work: root.join("work"), ..site };
+        World { folder, site }
+    }
+
+    fn load(&self, text: &str) -> Result<Pipeline<Instances>, String> {
+        let path = self.folder.path().join("debian.toml");
+        pipeline::load(&path, text, &[], &|_| None, &WithDisk).map_err(|faulty| {
+            faulty.faults.sorted().into_iter().map(one).collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    fn recipes(&self, text: &str) -> BTreeMap<String, String> {
+        let pipeline = self.load(text).unwrap();
+        let nodes = &pipeline.stage("nodes").unwrap().stage;
+        let recipe = |(name, stage): &(Option<String>, Box<dyn Stage>)| {
+            let mut recipe = Recipe::new("clone", stage.revision());
+            stage.describe(&self.site, &mut recipe).unwrap();
+            (name.clone().unwrap(), recipe.text())
+        };
+        nodes.iter().map(recipe).collect()
+    }
+
+    /// Runs one instance and takes its result into the cache.
+    fn run(&self, stage: &dyn Stage, from: &Artifact) -> Artifact {
+        let made = stage.run(&self.site, &inputs(from), &[]).unwrap();
+        let mut recipe = Recipe::new("x", 1);
+        recipe.value("digest", made.artifact.digest);
+        self.site.cache.commit(&recipe, made, Duration::ZERO).unwrap()
+    }
+
+    fn disk(&self, content: &str) -> Artifact {
+        let file = self.site.scratch("disk.raw");
+        let image = File::options().read(true).write(true).create_new(true).open(&file).unwrap();
+        image.set_len(8 << 20).unwrap();
+        image.write_all_at(content.as_bytes(), 5000).unwrap();
+        let artifact = Artifact {
+            product: Product::Disk,
+            hashing: Hashing::Sparse,
+            digest: sparse::tree_hash(&image).unwrap(),
+            size: 8 << 20,
+            facts: BTreeMap::new(),
+        };
+        let mut recipe = Recipe::new("disk", 1);
+        recipe.value("content", content);
+        self.site.cache.commit(&recipe, Made { artifact, file }, Duration::ZERO).unwrap()
+    }
+}
+
+fn one(fault: &pipeline::Fault) -> String {
+    match &fault.hint {
+        Some(hint) => format!("{} ({hint})", fault.message),
+        None => fault.message.clone(),
+    }
+}
+
+fn inputs(from: &Artifact) -> Inputs {
+    Inputs([("from", from.clone())].into())
+}
+
+fn write(world: &World, name: &str, text: &str) {
+    std::fs::write(world.folder.path().join(name), text).unwrap();
+}
+
+#[test]
+fn one_roles_user_data_moves_its_instances_alone() {
+    let world = World::new();
+    let before = world.recipes(PIPELINE);
+    assert_eq!(before.keys().collect::<Vec<_>>(), ["gate-node01", "hapx-node01", "hapx-node02"]);
+    let moved = |after: BTreeMap<String, String>| {
+        let moved = after.into_iter().filter(|(name, recipe)| before[name] != *recipe);
+        moved.map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    let all = ["gate-node01", "hapx-node01", "hapx-node02"];
+    assert_eq!(moved(world.recipes(PIPELINE)), [] as [&str; 0]);
+    for (from, to, expected) in [
+        ("kube.local", "other.local", &all[..]),
+        ("AAAAC3NzaC1lZDI1NTE5", "AAAAC3NzaC1lZDI1NTE6", &all),
+        ("[\"nat\", \"internal:dmz\"]", "[\"nat\"]", &all[..1]),
+        ("memory = \"512 MiB\"\nnics = [\"internal:dmz\"]", "memory = \"1 GiB\"", &all[1..]),
+        ("user-data = \"hapx\"", "user-data = \"hapx\"\nreplace = \"always\"", &[]),
+        ("ssh-key =", "linked = false\nssh-key =", &all),
+        ("domain = \"kube.local\"", "domain = \"kube.local\"\nunused = \"x\"", &[]),
+    ] {
+        assert_eq!(moved(world.recipes(&PIPELINE.replacen(from, to, 1))), expected, "{to}");
+    }
+    write(&world, "hapx", "#cloud-config\nfqdn: x.${domain}\n");
+    assert_eq!(moved(world.recipes(PIPELINE)), &all[1..]);
+}
+
+#[test]
+fn faults_are_told_before_anything_runs() {
+    let world = World::new();
+    write(&world, "bad", "\n#cloud-config\n");
+    write(&world, "typo", "#cloud-config\nhostnam: x\nusers:\n\t- a\n");
+    for (from, to, expected) in [
+        ("\"hapx-node02\"", "\"gate-node01\"", "two machines are called `gate-node01`"),
+        (
+            "\"hapx-node02\"",
+            "\"Hapx\"",
+            "`Hapx` cannot be a machine's name (write it in lower case: `hapx`)",
+        ),
+        (
+            "\"nat\"",
+            "\"bridge\"",
+            "`bridge` is no network (a network is `nat`, `host-only` or `internal:NAME`)",
+        ),
+        (
+            "user-data = \"gate\"",
+            "user-data = \"bad\"",
+            "bad:1: the first line says not what this is, so cloud-init would skip it \
+             (`#cloud-config` must be the very first line, without a space before it)",
+        ),
+        (
+            "user-data = \"gate\"",
+            "user-data = \"typo\"",
+            "typo:2: cloud-init knows no key `hostnam` (did you mean `hostname`?)\n\
+             typo:4: a tab in the indentation, which YAML does not take (indent with spaces)",
+        ),
+        (
+            "ssh-key = \"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 a&b|c\"",
+            "ssh-key = \"gate\"",
+            "a public key is one line: its type, its data, a comment \
+             (give a public key, or the path of a file of them)",
+        ),
+        (
+            "memory = \"512 MiB\"",
+            "memory = \"1 MiB\"",
+            "1 MiB is no size of memory (at least 64 MiB, in whole MiB)",
+        ),
+        (
+            "driver = \"qemu\"",
+            "driver = \"vmware\"",
+            "`vmware` is no `driver` (choose one of `auto`, `virtualbox` and `qemu`)",
+        ),
+        (
+            "name = \"golden\"",
+            "name = \"a/b\"",
+            "`a/b` cannot be a snapshot's name (a name is made of lower-case letters, digits and `-`)",
+        ),
+    ] {
+        let found = world.load(&PIPELINE.replacen(from, to, 1)).err().unwrap_or_default();
+        assert_eq!(found, expected, "{to}");
+    }
+}
+
+#[test]
+fn a_pipeline_ends_with_machines_that_stay() {
+    let world = World::new();
+    let pipeline = world.load(PIPELINE).unwrap();
+    let stage = |name: &str, index: usize| &*pipeline.stage(name).unwrap().stage[index].1;
+    let machine = world.run(stage("machine", 0), &world.disk("one"));
+    let golden = world.run(stage("golden", 0), &machine);
+    let machines = world.folder.path().join("machines");
+    for (index, name) in ["gate-node01", "hapx-node01", "hapx-node02"].into_iter().enumerate() {
+        let clone = stage("nodes", index);
+        let artifact = world.run(clone, &golden);
+        assert_eq!(artifact.facts["machine"], name);
+        let place = clone.place(&world.site, &artifact).unwrap();
+        assert_eq!(place, Placed::Here(machines.join(name)));
+        assert_eq!(world.run(clone, &golden), artifact, "the same again");
+        let seed = std::fs::read(machines.join(name).join("seed.iso")).unwrap();
+        let has = |text: &[u8]| seed.windows(text.len()).any(|window| window == text);
+        assert!(has(b".kube.local\n") && has(format!("local-hostname: {name}\n").as_bytes()));
+    }
+    // A new disk: the used clone stays, the others are made anew.
+    std::fs::write(machines.join("gate-node01/started"), "").unwrap();
+    let machine = world.run(stage("machine", 0), &world.disk("two"));
+    let golden = world.run(stage("golden", 0), &machine);
+    let gate = world.run(stage("nodes", 0), &golden);
+    let Placed::Kept(place, why) = stage("nodes", 0).place(&world.site, &gate).unwrap() else {
+        panic!("replaced");
+    };
+    assert_eq!(place, machines.join("gate-node01"));
+    assert!(why.contains("it has been started"), "{why}");
+    let hapx = world.run(stage("nodes", 1), &golden);
+    assert!(matches!(stage("nodes", 1).place(&world.site, &hapx).unwrap(), Placed::Here(_)));
+    check_overlay(&machines.join("hapx-node01/disk.qcow2"));
+}
+
+/// Lets qemu-img judge an overlay, where there is one.
+fn check_overlay(disk: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    if kuth::process::find_program("qemu-img").is_none() {
+        return;
+    }
+    let info = kuth::process::Command::new("qemu-img").args(["info", "--backing-chain"]).arg(disk);
+    let info = info.run(&folder.path().join("log"), &Cancel::default()).unwrap();
+    let info = String::from_utf8(info).unwrap();
+    assert!(info.contains("backing file format: raw") && info.contains("../bases/"), "{info}");
+}
