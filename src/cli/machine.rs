@@ -101,6 +101,8 @@ pub fn run(args: &Args) -> Result<Exit> {
             Ok(format!("{name}: running{reach}"))
         })?,
         Action::Stop(Names { names }) => each(&host, names, |driver, name| {
+            // A guest may take minutes.
+            screen::talk(&format!("{name}: stopping"));
             Ok(match driver.stop(&host, name)? {
                 Stopped::Already => format!("{name}: did not run"),
                 Stopped::PoweredOff => format!("{name}: powered off"),
