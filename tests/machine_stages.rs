@@ -94,30 +94,15 @@ impl World {
         }
         std::fs::create_dir(root.join("work")).unwrap();
         let settings = Settings {
-            architecture: "amd64".into(),
             epoch: 1_767_225_600,
             pipeline: "debian".into(),
             root: root.to_path_buf(),
-            mirror: None,
-            allow_expired: false,
-            offline: true,
-            locked: false,
-            output: root.join("out"),
             machines: root.join("machines"),
-            driver: None,
-            replace: false,
-            jobs: 1,
+            ..Settings::default()
         };
-        let site = Site {
-            cache: Arc::new(Cache::open(&root.join("cache")).unwrap()),
-            settings: Arc::new(settings),
-            stage: "nodes".into(),
-            work: root.join("work"),
-            log: root.join("log"),
-            cancel: Cancel::default(),
-            progress: Arc::new(|_, _, _| ()),
-            locked: Vec::new(),
-        };
+        let cache = Arc::new(Cache::open(&root.join("cache")).unwrap());
+        let mut site = Site::new(cache, Arc::new(settings), "nodes", root.join("log"));
+        site.work = root.join("work");
         World { folder, site }
     }
 
@@ -141,7 +126,7 @@ impl World {
 
     /// Runs one instance and takes its result into the cache.
     fn run(&self, stage: &dyn Stage, from: &Artifact) -> Artifact {
-        let made = stage.run(&self.site, &inputs(from), None).unwrap();
+        let made = stage.run(&self.site, &inputs(from), &[]).unwrap();
         let mut recipe = Recipe::new("x", 1);
         recipe.value("digest", made.artifact.digest);
         self.site.cache.commit(&recipe, made, Duration::ZERO).unwrap()

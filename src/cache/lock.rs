@@ -95,6 +95,15 @@ impl Scratch {
     pub fn path(&self) -> &Path {
         &self.folder
     }
+
+    /// Leaves the folder where it is, for somebody to look at and remove.
+    pub fn keep(self) -> PathBuf {
+        let folder = self.folder.clone();
+        // The lock file goes, so that no sweep finds the folder.
+        let _ = std::fs::remove_file(&self.lock);
+        std::mem::forget(self);
+        folder
+    }
 }
 
 impl Drop for Scratch {
@@ -106,8 +115,9 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes what killed processes left in the folder of scratch folders. Gives how many.
-pub fn sweep(parent: &Path) -> Result<usize> {
+/// Removes what killed processes left in the folder of scratch folders, with `remove` for those
+/// that hold files of other users of a namespace. Gives how many.
+pub fn sweep(parent: &Path, remove: impl Fn(&Path) -> std::io::Result<()>) -> Result<usize> {
     let mut swept = 0;
     let entries =
         std::fs::read_dir(parent).with_context(|| format!("reading {}", parent.display()))?;
@@ -118,7 +128,7 @@ pub fn sweep(parent: &Path) -> Result<usize> {
             continue;
         }
         if let Ok(Some(_held)) = Lock::try_exclusive(&path)
-            && remove_tree(&path.with_extension("")).is_ok()
+            && remove(&path.with_extension("")).is_ok()
         {
             let _ = std::fs::remove_file(&path);
             swept += 1;
@@ -183,7 +193,7 @@ mod tests {
         let dead = parent.path().join("run-dead");
         std::fs::create_dir(&dead).unwrap();
         std::fs::write(dead.with_extension("lock"), "").unwrap();
-        assert_eq!(sweep(parent.path()).unwrap(), 1);
+        assert_eq!(sweep(parent.path(), remove_tree).unwrap(), 1);
         assert!(!dead.exists() && alive.path().exists());
     }
 }

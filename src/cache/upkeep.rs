@@ -161,9 +161,13 @@ pub struct Cleaned {
 }
 
 /// Makes room in the cache in `folder`: removes objects no record names, scratch that killed
-/// processes left, and what `limits` say; without limits, everything. Refuses while a build uses
-/// the cache.
-pub fn clean(folder: &Path, limits: Limits) -> Result<Cleaned> {
+/// processes left (with `remove`), and what `limits` say; without limits, everything. Refuses
+/// while a build uses the cache.
+pub fn clean(
+    folder: &Path,
+    limits: Limits,
+    remove: impl Fn(&Path) -> std::io::Result<()>,
+) -> Result<Cleaned> {
     let locks = folder.join("locks");
     if !locks.is_dir() {
         return Ok(Cleaned::default());
@@ -174,7 +178,7 @@ pub fn clean(folder: &Path, limits: Limits) -> Result<Cleaned> {
             "wait until that build has ended, then run `kuth cache clean` again",
         ));
     };
-    lock::sweep(&folder.join("work"))?;
+    lock::sweep(&folder.join("work"), remove)?;
     // The lock is this process's own; opening shares it through another handle after this drops.
     drop(alone);
     let cache = Cache::open(folder)?;
@@ -316,10 +320,10 @@ mod tests {
     fn cleaning_refuses_while_a_build_runs_then_takes_everything() {
         let folder = tempfile::tempdir().unwrap();
         let (cache, objects) = filled(folder.path());
-        let error = clean(folder.path(), Limits::default()).unwrap_err();
+        let error = clean(folder.path(), Limits::default(), lock::remove_tree).unwrap_err();
         assert!(error.to_string().contains("in use by another kuth"));
         drop(cache);
-        assert_eq!(clean(folder.path(), Limits::default()).unwrap().records, 2);
+        assert_eq!(clean(folder.path(), Limits::default(), lock::remove_tree).unwrap().records, 2);
         assert!(objects.iter().all(|object| !object.exists()));
     }
 
@@ -330,6 +334,6 @@ mod tests {
         assert_eq!(cache.entries().unwrap().len(), 2);
         let limits = Limits { max_size: Some(Bytes(0)), older_than: None };
         drop(cache);
-        assert_eq!(clean(folder.path(), limits).unwrap().records, 2);
+        assert_eq!(clean(folder.path(), limits, lock::remove_tree).unwrap().records, 2);
     }
 }

@@ -28,16 +28,15 @@ pub struct Index {
 
 /// The index to answer `request` from; see [`super::pin`].
 pub fn current(site: &Site, request: &Request) -> Result<Index> {
-    let named = site.locked.iter().find_map(|table| {
+    // The stage's own entry first, then those of others: one build asks of one day.
+    for table in site.locked.iter().chain(&site.locked_elsewhere) {
         let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
         let same = text("suite") == Some(&request.suite)
             && text("architecture") == Some(&site.settings.architecture);
-        text("release").filter(|_| same)?.parse().ok()
-    });
-    if let Some(release) = named
-        && let Some(record) = site.cache.find(&recipe(site, request, &release).key())?
-    {
-        return Ok(Index { release, lists: record.output });
+        let Some(Ok(release)) = text("release").filter(|_| same).map(str::parse) else { continue };
+        if let Some(record) = site.cache.find(&recipe(site, request, &release).key())? {
+            return Ok(Index { release, lists: record.output });
+        }
     }
     fetch(site, request)
 }

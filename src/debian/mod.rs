@@ -12,6 +12,7 @@ use crate::recipe::Recipe;
 use crate::stage::{Pin, Site};
 
 pub mod index;
+pub mod install;
 pub mod mirror;
 pub mod pool;
 pub mod solve;
@@ -31,6 +32,9 @@ pub struct Package {
     pub size: u64,
     /// Below the mirror's root: `pool/main/h/htop/htop_3.4.1-5_amd64.deb`.
     pub path: String,
+    /// Of the essential packages and what they need: unpacked before there is a dpkg to do it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub essential: bool,
 }
 
 impl Package {
@@ -53,8 +57,8 @@ impl fmt::Display for Package {
 pub enum Base {
     /// Nothing: the essential packages and apt come along.
     Empty,
-    /// Nothing, and nothing but the packages and what they depend on is wanted (only unpacked).
-    Unpacked,
+    /// Nothing, and nothing but the packages themselves is wanted: they will only be unpacked.
+    Exactly,
     /// The packages of a tree: its object, and the digest of their list.
     Tree(crate::artifact::Artifact),
 }
@@ -62,6 +66,8 @@ pub enum Base {
 /// A question to the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// Tells the questions of one stage apart in the lock: `packages`, `tools`.
+    pub part: &'static str,
     /// `trixie`
     pub suite: String,
     /// `main`, ...
@@ -86,7 +92,7 @@ impl Request {
         recipe.set("package", &self.packages);
         match &self.base {
             Base::Empty => recipe.value("base", "empty"),
-            Base::Unpacked => recipe.value("base", "unpacked"),
+            Base::Exactly => recipe.value("base", "exactly"),
             Base::Tree(tree) => {
                 let installed = tree.facts.get("packages").cloned();
                 recipe.value("base", installed.unwrap_or_else(|| tree.digest.to_string()));
@@ -110,6 +116,7 @@ pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
     let index = index::current(site, request)?;
     let packages = solve::solve(site, request, &index)?;
     let mut table = toml::Table::new();
+    table.insert("part".into(), request.part.into());
     table.insert("request".into(), question.into());
     table.insert("suite".into(), request.suite.clone().into());
     table.insert("architecture".into(), site.settings.architecture.clone().into());

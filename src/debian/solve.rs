@@ -1,7 +1,7 @@
 //! Which exact packages a request means as of an index. The answer depends on nothing else, so it
 //! is kept in the cache under its question.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -34,24 +34,30 @@ fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>
         .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(apt.lists()))
         .with_context(|| format!("unpacking {}", lists.display()))?;
     (site.progress)(0, 0, "solving");
-    let mut wanted = request.packages.clone();
+    let ask = |wanted: &[String]| -> Result<Vec<String>> {
+        let options = ["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"];
+        let command = apt.get().args(options).arg("install").args(wanted);
+        let output =
+            command.run(&site.log, &site.cancel).map_err(|error| explain(error, request))?;
+        uris(&String::from_utf8(output).context("reading apt's answer")?)
+    };
     match &request.base {
-        Base::Empty => wanted.extend(["?essential".into(), "apt".into()]),
-        Base::Unpacked => {}
+        Base::Exactly => by_name(&apt.lists(), request),
         Base::Tree(tree) => {
             let status = read_from_tar(&site.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
+            describe(&apt.lists(), &ask(&request.packages)?, &[])
+        }
+        Base::Empty => {
+            let minimum = ["?essential".to_string(), "apt".to_string()];
+            let essential = ask(&minimum)?;
+            let all = match request.packages.is_empty() {
+                true => essential.clone(),
+                false => ask(&[&minimum[..], &request.packages].concat())?,
+            };
+            describe(&apt.lists(), &all, &essential)
         }
     }
-    let command = apt
-        .get()
-        .args(["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"])
-        .arg("install")
-        .args(&wanted);
-    let output = command.run(&site.log, &site.cancel).map_err(|error| explain(error, request))?;
-    let output = String::from_utf8(output).context("reading apt's answer")?;
-    let paths = uris(&output)?;
-    describe(&apt.lists(), &paths)
 }
 
 /// The lines `'URI' file size hash` of `--print-uris`, as paths below the archive.
@@ -89,31 +95,59 @@ fn unescape(text: &str) -> String {
 }
 
 /// Looks `paths` up in the package lists, which the signed `InRelease` vouches for.
-fn describe(lists: &Path, paths: &[String]) -> Result<Vec<Package>> {
+fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<Package>> {
     let wanted: HashMap<&str, usize> =
         paths.iter().enumerate().map(|(at, path)| (path.as_str(), at)).collect();
     let mut found: Vec<Option<Package>> = vec![None; paths.len()];
-    let entries =
-        std::fs::read_dir(lists).with_context(|| format!("reading {}", lists.display()))?;
-    for entry in entries.flatten() {
-        if !entry.file_name().to_string_lossy().ends_with("_Packages") {
-            continue;
+    for_each_package(lists, |stanza| {
+        if let Some(at) = stanza.get("Filename").and_then(|path| wanted.get(path.as_str())) {
+            found[*at] = package(stanza);
         }
-        let what = || format!("reading {}", entry.path().display());
-        let file = File::open(entry.path()).with_context(what)?;
-        stanzas(BufReader::with_capacity(1 << 18, file), |stanza| {
-            if let Some(at) = stanza.get("Filename").and_then(|path| wanted.get(path.as_str())) {
-                found[*at] = package(stanza);
-            }
-        })
-        .with_context(what)?;
-    }
+    })?;
     let described = found.into_iter().zip(paths).map(|(package, path)| {
         package.ok_or_else(|| anyhow!("the index does not describe {path}"))
     });
     let mut packages = described.collect::<Result<Vec<Package>>>()?;
+    packages.iter_mut().for_each(|package| package.essential = essential.contains(&package.path));
     packages.sort();
     Ok(packages)
+}
+
+/// The packages of a request by their names alone; the last one listed where there are several.
+fn by_name(lists: &Path, request: &Request) -> Result<Vec<Package>> {
+    let mut found = BTreeMap::new();
+    for_each_package(lists, |stanza| {
+        if let Some(name) = stanza.get("Package")
+            && request.packages.contains(name)
+            && let Some(package) = package(stanza)
+        {
+            found.insert(name.clone(), package);
+        }
+    })?;
+    if let Some(missing) = request.packages.iter().find(|name| !found.contains_key(*name)) {
+        return Err(with_hint(
+            anyhow!("there is no package {missing} in {}", request.suite),
+            format!("it was looked for in {}", request.components.join(", ")),
+        ));
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Calls `each` for every package of the lists.
+fn for_each_package(
+    lists: &Path,
+    mut each: impl FnMut(&HashMap<&'static str, String>),
+) -> Result<()> {
+    let entries =
+        std::fs::read_dir(lists).with_context(|| format!("reading {}", lists.display()))?;
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().ends_with("_Packages") {
+            let what = || format!("reading {}", entry.path().display());
+            let file = File::open(entry.path()).with_context(what)?;
+            stanzas(BufReader::with_capacity(1 << 18, file), &mut each).with_context(what)?;
+        }
+    }
+    Ok(())
 }
 
 /// Calls `each` with the fields of every stanza that a package needs.
@@ -153,6 +187,7 @@ fn package(stanza: &HashMap<&'static str, String>) -> Option<Package> {
         sha256: field("SHA256")?.parse().ok()?,
         size: field("Size")?.parse().ok()?,
         path: field("Filename")?,
+        essential: false,
     })
 }
 

@@ -11,8 +11,12 @@ pub mod guid;
 pub mod iso9660;
 pub mod lvm2;
 pub mod mbr;
+pub mod probe;
 pub mod qcow2;
 pub mod swap;
+pub mod vdi;
+pub mod vhd;
+pub mod vmdk;
 
 pub use fault::Fault;
 pub use guid::Guid;

@@ -67,7 +67,7 @@ fn unknown(name: &Spanned<String>, nodes: &[Node], except: Option<usize>) -> Fau
     let names: Vec<&str> = others.map(|(_, node)| node.name.as_str()).collect();
     Fault::new(name.span.clone(), format!("there is no stage `{}`", name.value))
         .maybe_hint(suggest::hint(name, &names, "the stages are"))
-        .of_absence()
+        .of_absence([name.as_str()])
 }
 
 fn faults_of_product(input: &Input, nodes: &[Node], at: usize, other: usize, faults: &mut Faults) {

@@ -7,7 +7,7 @@ use super::fault::{Fault, Faults};
 use super::fields::{Fields, Scope};
 use super::substitute::{Environment, Override, Variables};
 use super::suggest;
-use super::value::{self, Completeness, Data, Entry, Span, Spanned, Table, Text};
+use super::value::{self, Data, Entry, Span, Spanned, Table, Text};
 
 /// The tables a pipeline file may have.
 const TABLES: [&str; 3] = ["pipeline", "vars", "stage"];
@@ -19,8 +19,8 @@ pub struct Document {
     pub path: PathBuf,
     /// What its relative paths start from.
     pub root: PathBuf,
-    /// Whether the parser could read all of it.
-    pub completeness: Completeness,
+    /// The statements that are not TOML, and so are in nothing else here.
+    pub lost: String,
     /// `[stage.NAME]` in file order.
     pub stages: Vec<Stage>,
     pipeline: Option<Entry>,
@@ -56,8 +56,7 @@ impl Document {
     /// even if there are faults.
     pub fn parse(path: &Path, source: &str) -> (Document, Faults) {
         let mut faults = Faults::default();
-        let (mut table, completeness) = value::parse(source, &mut faults);
-        let syntax = faults.clone();
+        let (mut table, lost) = value::parse(source, &mut faults);
         let mut found = Faults::default();
         let pipeline = take_table(&mut table, "pipeline", &mut found);
         let vars = take_table(&mut table, "vars", &mut found);
@@ -72,15 +71,17 @@ impl Document {
         }
         if pipeline.is_none() {
             let fault = Fault::new(0..0, "missing table `[pipeline]`");
-            found.add(fault.hint("begin the file with `[pipeline]` and a `name`").of_absence());
+            found.add(
+                fault
+                    .hint("begin the file with `[pipeline]` and a `name`")
+                    .of_absence(["pipeline"]),
+            );
         }
-        if completeness == Completeness::Broken {
-            found.doubt(source, &syntax);
-        }
+        found.doubt(&lost);
         faults.extend(found);
         let root = project_root(path);
         let path = path.to_path_buf();
-        (Document { path, root, completeness, stages, pipeline, vars }, faults)
+        (Document { path, root, lost, stages, pipeline, vars }, faults)
     }
 
     /// Substitutes in `[pipeline]` and every stage; the variables it did so with.
@@ -113,14 +114,19 @@ impl Document {
             return Header::default();
         };
         let mut fields = Fields::new(scope, table, span.clone(), "pipeline");
-        let name = fields.required_text("name");
+        let name = fields.require("name").open_text("name");
         if let Some(name) = &name {
             check_name(&name.text, &name.span, "pipeline", |fault| fields.fault(fault));
         }
-        let summary = fields.text("summary");
+        let summary = fields.open_text("summary");
+        if let Some(value) = fields.raw("default").filter(|it| it.data == Data::Array(vec![])) {
+            let fault = Fault::new(value.span.clone(), "`default` names no stage");
+            fields.fault(fault.hint("leave it out to mean all stages"));
+        }
         let default = fields.has("default").then(|| {
             let texts = fields.unique_texts("default");
-            texts.into_iter().map(|text| Spanned::new(text.span, text.text)).collect()
+            let open = texts.into_iter().filter_map(|text| fields.as_open("default", text));
+            open.map(|text| Spanned::new(text.span, text.text)).collect()
         });
         fields.finish();
         Header { name, summary, default }
@@ -237,6 +243,7 @@ mod tests {
             ("stage = 1\n[pipeline]\nname = \"a\"\n", "`stage` is not a table"),
             ("stage.x = 1\n[pipeline]\nname = \"a\"\n", "the stage `x` is not a table"),
             ("[pipeline]\nname = \"a\"\n[stage.A]\n", "illegal stage name `A`"),
+            ("[pipeline]\nname = \"a\"\ndefault = []\n", "`default` names no stage"),
             ("[pipeline]\nname = \"a\"\ndefault = [\"x\", \"x\"]\n", "`x` is in `default` twice"),
         ] {
             assert_eq!(said(source), [expected], "{source}");

@@ -26,12 +26,12 @@ pub struct Fault {
 }
 
 /// What a fault was concluded from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Evidence {
     /// Something that stands in the file.
     Presence,
-    /// Something that does not stand there; void if the parser lost a part of the file.
-    Absence,
+    /// Words that do not stand there; void if they stand in a part that is not TOML.
+    Absence(Vec<String>),
 }
 
 impl Fault {
@@ -71,10 +71,10 @@ impl Fault {
         self
     }
 
-    /// Marks the fault as concluded from something the file lacks, so that it is left out
-    /// where a syntax error may have swallowed it.
-    pub fn of_absence(mut self) -> Fault {
-        self.evidence = Evidence::Absence;
+    /// Marks the fault as concluded from the lack of one of `words`, so that it is left out
+    /// where a syntax error has swallowed the word.
+    pub fn of_absence<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Fault {
+        self.evidence = Evidence::Absence(words.into_iter().map(str::to_string).collect());
         self
     }
 
@@ -156,19 +156,12 @@ impl Faults {
         kept
     }
 
-    /// Leaves out what was concluded from absence, and what stands where a fault of `syntax`
-    /// may have given things another meaning: on its line, and below a broken header.
-    pub(super) fn doubt(&mut self, source: &str, syntax: &Faults) {
-        let zone = |fault: &Fault| {
-            let at = clip(source, &fault.span).start;
-            let start = source[..at].rfind('\n').map_or(0, |newline| newline + 1);
-            let ends = if source[start..].starts_with('[') { "\n[" } else { "\n" };
-            start..source[at..].find(ends).map_or(source.len() + 1, |end| at + end + 1)
-        };
-        let zones: Vec<Span> = syntax.all.iter().map(zone).collect();
-        self.all.retain(|fault| {
-            fault.evidence == Evidence::Presence
-                && !zones.iter().any(|zone| zone.contains(&fault.span.start))
+    /// Leaves out what was concluded from the absence of something that stands in `lost`, the
+    /// part of the file that is not TOML.
+    pub(super) fn doubt(&mut self, lost: &str) {
+        self.all.retain(|fault| match &fault.evidence {
+            Evidence::Presence => true,
+            Evidence::Absence(words) => !words.iter().any(|word| lost.contains(word.as_str())),
         });
     }
 

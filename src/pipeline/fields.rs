@@ -127,7 +127,11 @@ impl<'a> Fields<'a> {
         if keys.iter().all(|key| !self.has(key)) {
             let quoted: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
             let message = format!("missing key: one of {}", suggest::join(&quoted, "or"));
-            self.fault(Fault::new(self.span(), message).label("one is required here").of_absence());
+            self.fault(
+                Fault::new(self.span(), message)
+                    .label("one is required here")
+                    .of_absence(keys.iter().copied()),
+            );
         }
         found
     }
@@ -266,7 +270,7 @@ impl Drop for Fields<'_> {
     fn drop(&mut self) {
         for key in &self.missing {
             let fault = Fault::new(self.span.clone(), format!("missing key `{key}`"));
-            self.fault(fault.label(format!("`{key}` is required here")).of_absence());
+            self.fault(fault.label(format!("`{key}` is required here")).of_absence([key.as_str()]));
         }
     }
 }

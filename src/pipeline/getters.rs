@@ -34,6 +34,12 @@ impl<'a> Fields<'a> {
         self.require(key).text(key)
     }
 
+    /// The string under `key`, which names something for all to see: a secret is a fault.
+    pub fn open_text(&mut self, key: &str) -> Option<Text> {
+        let text = self.text(key)?;
+        self.as_open(key, text)
+    }
+
     /// The strings of the array under `key`; without the faulty ones.
     pub fn texts(&mut self, key: &str) -> Vec<Text> {
         let Some(value) = self.raw(key) else { return Vec::new() };
@@ -112,7 +118,9 @@ impl<'a> Fields<'a> {
             Ok(value) => Some(Spanned::new(text.span, value)),
             Err(error) => {
                 let message = format!("{} is not {what}", text.shown());
-                self.fault(Fault::new(text.span, message).label(T::Err::to_string(&error)));
+                // The error may quote the text.
+                let label = if text.secret { String::new() } else { error.to_string() };
+                self.fault(Fault::new(text.span, message).label(label));
                 None
             }
         }
@@ -239,6 +247,17 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// A string that will be shown, and so may not be a secret.
+    pub(super) fn as_open(&self, key: &str, text: Text) -> Option<Text> {
+        if !text.secret {
+            return Some(text);
+        }
+        let message = format!("`{key}` cannot be a secret");
+        let hint = "what comes from the environment is a secret; use a variable and `--var`";
+        self.fault(Fault::new(text.span, message).label("from the environment").hint(hint));
+        None
+    }
+
     fn size_text(&self, key: &str, value: &Value) -> Option<Text> {
         if let Data::String(text) = &value.data {
             return Some(text.clone());
@@ -280,7 +299,8 @@ impl<'a> Fields<'a> {
             return Some(Spanned::new(text.span, word));
         }
         let message = format!("{} is no `{key}`", text.shown());
-        let hint = suggest::hint(&text.text, words, "choose one of");
+        let near = if text.secret { "" } else { text.as_str() };
+        let hint = suggest::hint(near, words, "choose one of");
         self.fault(Fault::new(text.span, message).maybe_hint(hint));
         None
     }

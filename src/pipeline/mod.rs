@@ -7,6 +7,7 @@ mod document;
 mod fault;
 mod fields;
 mod getters;
+mod mend;
 mod references;
 mod substitute;
 pub mod suggest;
@@ -23,7 +24,7 @@ pub use fields::{Element, Fields, Scope};
 pub use getters::Size;
 pub use references::LocalPath;
 pub use substitute::{Environment, Override};
-pub use value::{Completeness, Data, Entry, Span, Spanned, Table, Text, Value};
+pub use value::{Data, Entry, Span, Spanned, Table, Text, Value};
 
 use crate::artifact::Product;
 use check::{Node, check};
@@ -98,7 +99,6 @@ pub fn load<K: Kinds + ?Sized>(
     kinds: &K,
 ) -> Result<Pipeline<K::Stage>, FaultyPipeline> {
     let (mut document, mut faults) = Document::parse(path, source);
-    let syntax = faults.clone();
     let mut found = Faults::default();
     let variables = document.substitute(overrides, environment, source, &mut found);
 
@@ -108,15 +108,16 @@ pub fn load<K: Kinds + ?Sized>(
         document.stages.iter().map(|stage| read(stage, &scope, kinds)).unzip();
     if nodes.is_empty() {
         let fault = Fault::new(0..0, "the pipeline has no stages");
-        scope.faults.borrow_mut().add(fault.hint("add a table `[stage.NAME]`").of_absence());
+        scope
+            .faults
+            .borrow_mut()
+            .add(fault.hint("add a table `[stage.NAME]`").of_absence(["stage"]));
     }
     found.extend(scope.take_faults());
     let default = header.default.as_deref().unwrap_or_default();
     let order = check(&nodes, default, &mut found);
 
-    if document.completeness == Completeness::Broken {
-        found.doubt(source, &syntax);
-    }
+    found.doubt(&document.lost);
     faults.extend(found);
     let refused =
         |faults| FaultyPipeline { path: path.to_path_buf(), source: source.to_string(), faults };
@@ -167,17 +168,11 @@ fn read<K: Kinds + ?Sized>(
     }
     let path = format!("stage.{}", stage.name.value);
     let mut fields = Fields::new(scope, &stage.table, stage.span.clone(), path);
-    let Some(kind) = fields.required_text("kind") else { return (node, None) };
+    let Some(kind) = fields.require("kind").open_text("kind") else { return (node, None) };
     node.product = kinds.product(&kind.text);
     if node.product.is_none() {
         let hint = suggest::hint(&kind.text, &kinds.names(), "the kinds are");
-        let fault = Fault::new(
-            kind.span,
-            format!(
-                "unknown kind {}",
-                if kind.secret { "of stage".to_string() } else { format!("`{}`", kind.text) }
-            ),
-        );
+        let fault = Fault::new(kind.span, format!("unknown kind `{}`", kind.text));
         fields.fault(fault.maybe_hint(hint));
         return (node, None);
     }

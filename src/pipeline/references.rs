@@ -48,6 +48,7 @@ impl Fields<'_> {
     pub fn reference(&mut self, key: &str) -> Option<Spanned<String>> {
         let value = self.raw(key)?;
         let text = self.as_text(key, value, "the name of a stage")?;
+        let text = self.as_open(key, text)?;
         Some(Spanned::new(text.span, text.text))
     }
 
@@ -71,6 +72,7 @@ impl Fields<'_> {
     /// The stage, or the stages, named under `key`.
     pub fn inputs(&mut self, key: &'static str, accepts: &'static [Product]) -> Vec<Input> {
         let named = self.text_or_texts(key).into_iter();
+        let named = named.filter_map(|text| self.as_open(key, text));
         let inputs: Vec<Input> = named
             .map(|text| Input { key, stage: Spanned::new(text.span, text.text), accepts })
             .collect();

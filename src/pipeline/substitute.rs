@@ -104,7 +104,11 @@ impl Variables {
                 format!("`--var {}=…` sets a variable the pipeline does not have", unknown.name);
             let hint = suggest::hint(&unknown.name, &names, "the variables are");
             let hint = hint.or(Some("variables are declared in `[vars]`".to_string()));
-            faults.add(Fault::new(place.clone(), message).maybe_hint(hint).of_absence());
+            faults.add(
+                Fault::new(place.clone(), message)
+                    .maybe_hint(hint)
+                    .of_absence([unknown.name.as_str()]),
+            );
         }
         let states = written.iter().map(|_| State::Untouched).collect();
         let filler = Filler { source, environment };
@@ -229,7 +233,7 @@ fn unset(span: Span, name: &str, names: &[&str]) -> Fault {
         Some(meant) => format!("did you mean `${{{meant}}}`?"),
         None => format!("declare it in `[vars]`; {literal}"),
     };
-    Fault::new(span, format!("the variable `{name}` is not set")).hint(hint).of_absence()
+    Fault::new(span, format!("the variable `{name}` is not set")).hint(hint).of_absence([name])
 }
 
 impl Resolver<'_> {

@@ -1,59 +1,40 @@
-//! What the TOML parser complains about, as faults. It finds the first place of a thing that
-//! is defined twice, which the parser knows but does not tell, and leaves out complaints that
-//! only follow from another one.
+//! Things that are defined twice. The parser tells the second place; the first, which it knows
+//! but does not tell, is found here, and complaints that only follow from another are left out.
 
 use toml::de::{DeTable, Error};
 
 use super::fault::{Fault, Faults};
-use super::value::{Completeness, Data, Span, Table};
+use super::value::{Data, Span, Table};
 
 const DUPLICATE: &str = "duplicate key";
 
-/// Adds a fault for each of `errors`; says whether they may have cost a part of the tree.
-pub(super) fn report(
-    source: &str,
-    table: &Table,
-    errors: &[Error],
-    faults: &mut Faults,
-) -> Completeness {
-    let mut completeness = Completeness::Whole;
+/// Whether the parser complains of something defined twice, and of nothing else.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    error.message() == DUPLICATE
+}
+
+/// Adds a fault for each of `errors` that tells of something defined twice.
+pub(super) fn report(source: &str, table: &Table, errors: &[Error], faults: &mut Faults) {
     let mut again = Vec::new();
-    for error in errors {
+    for error in errors.iter().filter(|error| is_duplicate(error)) {
         let span = error.span().unwrap_or(source.len()..source.len());
-        if error.message() != DUPLICATE {
-            completeness = Completeness::Broken;
-            faults.add(broken(source, span, error.message()));
-        } else if let Some((header, path)) = header_around(source, &span) {
+        if let Some((header, path)) = header_around(source, &span) {
             let first = first_header(source, header.start, &path);
             again.push((header.clone(), next_header(source, header.end)));
             faults.add(twice(header, first, &named(&path)));
-        } else {
-            let first = first_key(source, table, &span);
-            // The parser puts a table that comes twice into one; its keys then collide too.
-            let follows = again.iter().any(|(header, end)| {
-                let inside = header.end <= span.start && span.start < *end;
-                inside && first.as_ref().is_none_or(|first| first.start < header.start)
-            });
-            if !follows {
-                let name = source.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
-                faults.add(twice(span, first, &format!("the key `{name}`")));
-            }
+            continue;
+        }
+        let first = first_key(source, table, &span);
+        // The parser puts a table that comes twice into one; its keys then collide too.
+        let follows = again.iter().any(|(header, end)| {
+            let inside = header.end <= span.start && span.start < *end;
+            inside && first.as_ref().is_none_or(|first| first.start < header.start)
+        });
+        if !follows {
+            let name = source.get(span.clone()).unwrap_or_default().trim_matches(['"', '\'']);
+            faults.add(twice(span, first, &format!("the key `{name}`")));
         }
     }
-    completeness
-}
-
-/// A syntax error: the parser says `what, expected this or that`.
-fn broken(source: &str, span: Span, message: &str) -> Fault {
-    let (what, expected) = match message.split_once(", expected ") {
-        Some((what, expected)) => (what, format!("expected {expected}")),
-        None => (message, String::new()),
-    };
-    let hint = (what.contains("string values must be quoted"))
-        .then(|| source.get(span.clone()))
-        .flatten()
-        .map(|bare| format!("write `\"{}\"`", bare.trim()));
-    Fault::new(span, format!("this is not TOML: {what}")).label(expected).maybe_hint(hint)
 }
 
 fn twice(span: Span, first: Option<Span>, what: &str) -> Fault {
@@ -96,7 +77,7 @@ fn header_around(source: &str, span: &Span) -> Option<(Span, Vec<String>)> {
 }
 
 /// The path a header line names: `[stage.base]` gives `stage`, `base`.
-fn path_of(line: &str) -> Option<Vec<String>> {
+pub(super) fn path_of(line: &str) -> Option<Vec<String>> {
     let parsed = DeTable::parse(line).ok()?;
     let mut path = Vec::new();
     let mut table = parsed.get_ref();
@@ -195,11 +176,5 @@ mod tests {
         let expected =
             ["3: the table `[t]` is defined twice [1]", "5: the key `b` is defined twice [4]"];
         assert_eq!(said(source), expected);
-    }
-
-    #[test]
-    fn two_syntax_errors_are_two_faults() {
-        let said = said("a = \nb = 1\nc = bare\n");
-        assert_eq!(said.len(), 2, "{said:?}");
     }
 }

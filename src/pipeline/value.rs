@@ -8,6 +8,7 @@ use toml::Spanned as TomlSpanned;
 use toml::de::{DeTable, DeValue};
 
 use super::fault::{Fault, Faults};
+use super::mend::mend;
 use super::syntax;
 
 /// A place in the source: a range of bytes.
@@ -157,24 +158,17 @@ impl Table {
     }
 }
 
-/// Whether the parser lost a part of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completeness {
-    /// All that is written is in the tree.
-    Whole,
-    /// After a syntax error parts may be missing: absence proves nothing.
-    Broken,
-}
-
-/// The tree of `source`, with every syntax error among the faults.
-pub fn parse(source: &str, faults: &mut Faults) -> (Table, Completeness) {
-    let (table, errors) = DeTable::parse_recoverable(source);
+/// The tree of `source`, with every syntax error among the faults. Statements that are not TOML
+/// are not in the tree; they are the second thing returned.
+pub fn parse(source: &str, faults: &mut Faults) -> (Table, String) {
+    let (text, lost) = mend(source, faults);
+    let (table, errors) = DeTable::parse_recoverable(&text);
     let table = table_of(table.get_ref(), faults);
-    let completeness = syntax::report(source, &table, &errors, faults);
-    (table, completeness)
+    syntax::report(&text, &table, &errors, faults);
+    (table, lost)
 }
 
-fn table_of(table: &DeTable<'_>, faults: &mut Faults) -> Table {
+pub(super) fn table_of(table: &DeTable<'_>, faults: &mut Faults) -> Table {
     let mut entries: Vec<Entry> = table
         .iter()
         .map(|(key, value)| Entry {

@@ -59,7 +59,13 @@ fn place(entry: &mut Entry<'_, impl Read>, root: &Path, path: &Path) -> Result<(
     let (uid, gid) = (u32::try_from(header.uid()?)?, u32::try_from(header.gid()?)?);
     let (mode, time) = (header.mode()? & 0o7777, header.mtime()?);
     let kind = header.entry_type();
-    let device = (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0));
+    // Only devices have numbers there; in other entries the fields may hold anything.
+    let device = match kind {
+        EntryType::Char | EntryType::Block => {
+            (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0))
+        }
+        _ => (0, 0),
+    };
     if kind.is_dir() {
         make_folder(path)?;
     } else {

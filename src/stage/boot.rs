@@ -133,7 +133,7 @@ impl Stage for Boot {
         Pool::Machine
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pin: Option<&Pin>) -> Result<Made> {
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let disk = inputs.get("from")?;
         let file = site.object(disk);
         let mut boots = Vec::new();

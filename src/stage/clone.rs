@@ -241,7 +241,7 @@ impl Stage for Clone {
         Pool::Hypervisor
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pin: Option<&Pin>) -> Result<Made> {
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let input = inputs.get("from")?;
         let snapshot = register::identity(site, input)?;
         let wanted = Wanted {

@@ -11,12 +11,16 @@ use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
 
 pub mod boot;
+pub mod bootstrap;
 pub mod clone;
+pub mod customise;
+pub mod disk;
+pub mod export;
 pub mod register;
 pub mod site;
 pub mod snapshot;
 
-pub use site::Site;
+pub use site::{Settings, Site};
 
 /// One row of the table of kinds.
 pub struct Kind {
@@ -59,9 +63,10 @@ pub trait Stage: Send + Sync {
     }
 
     /// Resolves what lies outside (packages of a mirror), so that it can enter the key: from the
-    /// lock where that still answers the question, else from the network.
-    fn pin(&self, _site: &Site, _inputs: &Inputs) -> Result<Option<Pin>> {
-        Ok(None)
+    /// lock where that still answers the question, else from the network. `run` gets the same
+    /// pins in the same order.
+    fn pin(&self, _site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
+        Ok(Vec::new())
     }
 
     /// Bytes of disk space a run may need, to refuse early rather than fail late.
@@ -70,14 +75,37 @@ pub trait Stage: Send + Sync {
     }
 
     /// Does the work in `site.work`.
-    fn run(&self, site: &Site, inputs: &Inputs, pin: Option<&Pin>) -> Result<Made>;
+    fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made>;
 
     /// Asked after every hit and every run: where the result lies for the user, and whether it
     /// still does. An export puts a missing file back here; a machine looks at the hypervisor.
     fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        self.look(site, artifact)
+    }
+
+    /// Like [`Stage::place`], but changes nothing; for `plan` and `path`.
+    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
         Ok(Placed::Here(site.cache.object(artifact)))
     }
 }
+
+/// What [`Stage::run`] fails with when what stands where its result would go holds state that must
+/// not be replaced. The engine takes it for "left as it is", not for a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAsItIs {
+    /// What was left.
+    pub path: PathBuf,
+    /// Why, and how to replace it all the same.
+    pub reason: String,
+}
+
+impl std::fmt::Display for KeptAsItIs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} was left as it is: {}", self.path.display(), self.reason)
+    }
+}
+
+impl std::error::Error for KeptAsItIs {}
 
 /// Where the result of a stage is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +152,16 @@ impl Inputs {
 }
 
 /// Every kind of stage. A new kind is one row.
-pub const KINDS: &[Kind] = &[boot::KIND, register::KIND, snapshot::KIND, clone::KIND];
+pub const KINDS: &[Kind] = &[
+    bootstrap::KIND,
+    customise::KIND,
+    disk::KIND,
+    boot::KIND,
+    export::KIND,
+    register::KIND,
+    snapshot::KIND,
+    clone::KIND,
+];
 
 /// The table of kinds as the pipeline sees it.
 pub struct Table;

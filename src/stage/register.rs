@@ -153,7 +153,7 @@ impl Stage for Register {
         Pool::Hypervisor
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pin: Option<&Pin>) -> Result<Made> {
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let input = inputs.get("from")?;
         if input.product != Product::Disk {
             return Err(anyhow!("this driver registers a disk, not {}", input.product))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::artifact::{Artifact, Made};
 use crate::cache::Cache;
 use crate::error::{Result, anyhow, with_hint};
+use crate::pipeline::Text;
 use crate::process::Cancel;
 use crate::recipe::Recipe;
 
@@ -38,8 +39,32 @@ pub struct Settings {
     pub driver: Option<String>,
     /// `--replace`: replace machines that hold state.
     pub replace: bool,
+    /// `--on-error keep`: leave the folder of a stage that failed.
+    pub keep_failed: bool,
     /// How many processors to use at once.
     pub jobs: usize,
+}
+
+/// A build of `amd64` with the epoch 0 and one job, everything else absent or off.
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            architecture: "amd64".to_string(),
+            epoch: 0,
+            pipeline: String::new(),
+            root: PathBuf::new(),
+            mirror: None,
+            allow_expired: false,
+            offline: false,
+            locked: false,
+            output: PathBuf::new(),
+            machines: PathBuf::new(),
+            driver: None,
+            replace: false,
+            keep_failed: false,
+            jobs: 1,
+        }
+    }
 }
 
 impl Settings {
@@ -77,9 +102,26 @@ pub struct Site {
     pub progress: Progress,
     /// What the lock says of this stage, an entry for each suite it was built for.
     pub locked: Vec<toml::Table>,
+    /// What the lock says of all stages: what they were resolved from serves this one too.
+    pub locked_elsewhere: Vec<toml::Table>,
 }
 
 impl Site {
+    /// A place for the stage called `stage`, unwatched, with nothing locked.
+    pub fn new(cache: Arc<Cache>, settings: Arc<Settings>, stage: &str, log: PathBuf) -> Site {
+        Site {
+            cache,
+            settings,
+            stage: stage.to_string(),
+            work: PathBuf::new(),
+            log,
+            cancel: Cancel::default(),
+            progress: Arc::new(|_, _, _| ()),
+            locked: Vec::new(),
+            locked_elsewhere: Vec::new(),
+        }
+    }
+
     /// An action inside a stage that is worth keeping on its own (a filesystem, a package index):
     /// looked up by its recipe, else done in a scratch folder of its own and committed.
     pub fn cached(
@@ -98,6 +140,20 @@ impl Site {
         let made = make(&site)?;
         let artifact = self.cache.commit(recipe, made, start.elapsed())?;
         Ok((artifact, Outcome::Done))
+    }
+
+    /// Writes a text of the pipeline into a recipe: as it is, or a secret as a keyed hash.
+    pub fn describe_text(&self, recipe: &mut Recipe, name: &str, text: &Text) -> Result<()> {
+        match text.secret {
+            false => recipe.value(name, &text.text),
+            true => recipe.value(name, format!("secret {}", self.cache.keyed_hash(&text.text)?)),
+        }
+        Ok(())
+    }
+
+    /// Whether the scratch folder outlives the stage because it failed and the user wants to look.
+    pub fn keeps_work<T>(&self, outcome: &Result<T>) -> bool {
+        self.settings.keep_failed && outcome.is_err() && !self.cancel.is_set()
     }
 
     /// The object of an artifact as a file.

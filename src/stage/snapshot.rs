@@ -42,7 +42,7 @@ impl Stage for Snapshot {
         Pool::Hypervisor
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pin: Option<&Pin>) -> Result<Made> {
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let machine = register::identity(site, inputs.get("from")?)?;
         let host = Host::of(site, Replace::Never);
         let identity = machine.row()?.driver.snapshot(&host, &machine, &self.name)?;

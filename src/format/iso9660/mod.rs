@@ -7,6 +7,7 @@
 mod descriptor;
 mod names;
 pub mod read;
+mod record;
 pub mod write;
 
 pub use read::{Entry, Image, Kind};

@@ -21,6 +21,9 @@ use crate::units::{Bytes, Sectors};
 
 pub(crate) const FORMAT: &str = "lvm2";
 
+/// Stripes are followed one by one; this many of 64 KiB are 1 TiB.
+const MOST_TURNS: u64 = 1 << 24;
+
 /// A count of extents, the unit volumes are given out in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Extents(pub u64);
@@ -236,6 +239,9 @@ impl VolumeGroup {
             let legs = self.legs(lv, segment)?;
             let leg = segment.length.0 / legs.len() as u64 * self.extent_size.0;
             let turn = stripe_size.filter(|_| legs.len() > 1).map_or(leg, |size| size.0);
+            Fault::unless(leg / turn <= MOST_TURNS, FORMAT, || {
+                format!("volume `{lv}` changes disks {} times", leg / turn)
+            })?;
             for at in (0..leg / turn).map(|i| i * turn) {
                 for (pv, first, ..) in &legs {
                     let origin = self.physical.iter().find(|p| p.name == *pv);

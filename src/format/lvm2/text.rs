@@ -18,19 +18,17 @@ const CONTENTS: &str = "Text Format Volume Group";
 pub fn write(group: &VolumeGroup) -> Result<String, Fault> {
     group.check()?;
     let mut text = Text::default();
-    text.open(&group.name);
+    text.line(format!("{} {{", group.name));
     text.line(format!("id = \"{}\"", group.id));
     text.line(format!("seqno = {}", group.seqno));
     text.line("format = \"lvm2\"");
     text.line(format!("status = {}", list(&group.status)));
     text.line("flags = []");
     text.line(format!("extent_size = {}", group.extent_size.0));
-    text.line("max_lv = 0");
-    text.line("max_pv = 0");
-    text.line("metadata_copies = 0");
-    text.open("physical_volumes");
+    text.line("max_lv = 0\nmax_pv = 0\nmetadata_copies = 0");
+    text.line("\nphysical_volumes {");
     for pv in &group.physical {
-        text.open(&pv.name);
+        text.line(format!("\n{} {{", pv.name));
         text.line(format!("id = \"{}\"", pv.id));
         text.line(format!("status = {}", list(&pv.status)));
         text.line("flags = []");
@@ -39,44 +37,35 @@ pub fn write(group: &VolumeGroup) -> Result<String, Fault> {
         }
         text.line(format!("pe_start = {}", pv.first_extent.0));
         text.line(format!("pe_count = {}", pv.extents.0));
-        text.close();
+        text.line("}");
     }
-    text.close();
+    text.line("}\n");
     // lvm2 leaves the section out where it is empty.
     if !group.logical.is_empty() {
-        text.open("logical_volumes");
+        text.line("logical_volumes {\n");
         for lv in &group.logical {
             text.volume(lv)?;
         }
-        text.close();
+        text.line("}\n");
     }
-    text.close();
+    text.line("}\n");
     text.line(format!("contents = \"{CONTENTS}\""));
-    text.line("version = 1");
-    text.line("description = \"\"");
+    text.line("version = 1\n");
+    text.line("description = \"\"\n");
     text.origin(&group.origin);
     Ok(text.0)
 }
 
-/// A text with its indentation in tabs, as lvm2 has it.
+/// A text line for line as lvm2 has it on disk: without indentation, with its empty lines.
+/// GRUB's reader counts the characters behind closing braces, and loses all volumes but the
+/// first in a text laid out otherwise.
 #[derive(Default)]
-struct Text(String, usize);
+struct Text(String);
 
 impl Text {
     fn line(&mut self, line: impl AsRef<str>) {
-        self.0 += &"\t".repeat(self.1);
         self.0 += line.as_ref();
         self.0.push('\n');
-    }
-
-    fn open(&mut self, name: &str) {
-        self.line(format!("{name} {{"));
-        self.1 += 1;
-    }
-
-    fn close(&mut self) {
-        self.1 -= 1;
-        self.line("}");
     }
 
     fn origin(&mut self, origin: &Origin) {
@@ -85,7 +74,7 @@ impl Text {
     }
 
     fn volume(&mut self, lv: &LogicalVolume) -> Result<(), Fault> {
-        self.open(&lv.name);
+        self.line(format!("{} {{", lv.name));
         self.line(format!("id = \"{}\"", lv.id));
         self.line(format!("status = {}", list(&lv.status)));
         self.line("flags = []");
@@ -101,20 +90,21 @@ impl Text {
                     return Err(Fault::new(FORMAT, why));
                 }
             };
-            self.open(&format!("segment{}", i + 1));
+            self.line(format!("\nsegment{} {{", i + 1));
             self.line(format!("start_extent = {}", segment.first.0));
-            self.line(format!("extent_count = {}", segment.length.0));
+            self.line(format!("extent_count = {}\n", segment.length.0));
             self.line("type = \"striped\"");
             self.line(format!("stripe_count = {}", stripes.len()));
             if let Some(size) = stripe_size {
                 self.line(format!("stripe_size = {}", size.0));
             }
+            self.line("\nstripes = [");
             let legs =
                 stripes.iter().map(|stripe| format!("\"{}\", {}", stripe.pv, stripe.first.0));
-            self.line(format!("stripes = [{}]", legs.collect::<Vec<_>>().join(", ")));
-            self.close();
+            self.line(legs.collect::<Vec<_>>().join(",\n"));
+            self.line("]\n}");
         }
-        self.close();
+        self.line("}\n");
         Ok(())
     }
 }
@@ -328,6 +318,23 @@ creation_time = 1767225600	# Wed Jan  1 00:00:00 2026
         let mut group = group;
         group.logical.pop();
         assert_eq!(read(&write(&group).unwrap()), Ok(group));
+    }
+
+    #[test]
+    fn texts_are_laid_out_for_grub() {
+        let mut group = read(FROM_LVM2).unwrap();
+        group.logical.pop();
+        let twin = LogicalVolume {
+            name: "twin".into(),
+            id: Id::derived("test", "twin"),
+            segments: vec![],
+            ..group.logical[0].clone()
+        };
+        group.logical.push(twin);
+        let text = write(&group).unwrap();
+        assert!(text.contains("\n]\n}\n}\n\ntwin {\nid = "), "{text}");
+        assert!(text.contains("\nstripes = [\n\"pv0\", 0,\n\"pv1\", 0\n]\n"), "{text}");
+        assert!(text.lines().all(|line| !line.starts_with([' ', '\t'])), "{text}");
     }
 
     #[test]

@@ -1,0 +1,29 @@
+# make image   installs what is missing, builds kuth, builds the Debian image
+# make test    installs what the tests need, runs them all
+PIPELINE ?= pipelines/debian.toml
+ARGS ?=
+
+.PHONY: image test build lint bench clean
+
+image: build
+	target/release/kuth build $(PIPELINE) $(ARGS)
+
+build:
+	scripts/setup image
+	cargo build --release --locked
+
+# A test that finds its tool missing fails here: setup has just installed them all.
+test:
+	scripts/setup test
+	scripts/lint
+	KUTH_REQUIRE_TOOLS=1 cargo test --locked
+
+lint:
+	scripts/lint
+
+bench:
+	scripts/bench
+
+clean:
+	cargo clean
+	rm -rf out

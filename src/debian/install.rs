@@ -1,0 +1,154 @@
+//! The steps that turn package files into an installed system, inside a sandbox: pure lists of
+//! steps. The first packages are unpacked before there is a dpkg to do it; the rest go through
+//! the tree's own apt, as files, so that exactly the packages of the lock are installed and no
+//! list or network is needed.
+
+use super::Package;
+use crate::sandbox::{EXCHANGE, Step};
+
+/// Where the files of essential packages lie in the exchange folder, ...
+pub const ESSENTIAL: &str = "essential";
+
+/// ... and those of all others.
+pub const PACKAGES: &str = "packages";
+
+/// What invoke-rc.d asks before it starts a service: never in a tree under construction.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// A step that runs `argv`.
+pub fn run(argv: impl IntoIterator<Item = impl Into<String>>) -> Step {
+    let argv = argv.into_iter().map(Into::into).collect();
+    Step::Run { argv, env: Vec::new(), input: String::new() }
+}
+
+/// A step that writes a text with mode 0644.
+pub fn write(path: &str, content: impl Into<String>) -> Step {
+    Step::Write { path: path.into(), content: content.into(), mode: 0o644 }
+}
+
+/// A step that runs `command` with all package files of a folder behind it. The shell writes
+/// their names out, in the order of the C locale; in a log or an error hundreds would hide the rest.
+fn with_files(command: &str, folder: &str, env: Vec<(String, String)>) -> Step {
+    let script = format!("exec {command} {EXCHANGE}/{folder}/*.deb");
+    Step::Run {
+        argv: ["/bin/sh", "-c", &script].map(String::from).into(),
+        env,
+        input: String::new(),
+    }
+}
+
+/// Unpacks and configures the essential packages of an empty tree. `tars` are their contents, in
+/// the exchange folder.
+pub fn essential(tars: Vec<String>, lib64: bool) -> Vec<Step> {
+    // dpkg does not sort by Pre-Depends; the files being there already is what makes it work.
+    let dpkg = "dpkg --force-depends --force-unsafe-io --force-confold --install";
+    vec![
+        Step::MergeUsr { lib64 },
+        Step::Unpack { files: tars },
+        write("/var/lib/dpkg/status", ""),
+        write("/var/lib/dpkg/available", ""),
+        no_services(),
+        with_files(dpkg, ESSENTIAL, Vec::new()),
+    ]
+}
+
+/// Keeps packages from starting services; undone by [`scrub`].
+pub fn no_services() -> Step {
+    Step::Write { path: POLICY.into(), content: "#!/bin/sh\nexit 101\n".into(), mode: 0o755 }
+}
+
+/// Installs `packages` with the tree's apt. Those that `wanted` does not name came along as
+/// dependencies, and apt is told so.
+pub fn install(packages: &[&Package], wanted: &[String]) -> Vec<Step> {
+    if packages.is_empty() {
+        return Vec::new();
+    }
+    let apt = "apt-get --yes -oAPT::Sandbox::User=root -oAPT::Install-Recommends=false \
+        -oDpkg::Use-Pty=false -oDpkg::Options::=--force-confold \
+        -oDpkg::Options::=--force-unsafe-io install";
+    // The initial RAM disk is made once, when everything that goes into it is there.
+    let install = with_files(apt, PACKAGES, vec![("INITRD".into(), "No".into())]);
+    let automatic: Vec<String> = packages
+        .iter()
+        .filter(|package| !wanted.iter().any(|name| names(name, package)))
+        .map(|package| package.name.clone())
+        .collect();
+    let mut steps = vec![no_services(), install];
+    if !automatic.is_empty() {
+        steps.push(run(["apt-mark", "-qq", "auto"].map(String::from).into_iter().chain(automatic)));
+    }
+    steps
+}
+
+/// Whether `name`, as apt takes it (`vim`, `vim:amd64`, `vim=2:9`), names `package`.
+fn names(name: &str, package: &Package) -> bool {
+    name.split(['=', ':', '/']).next() == Some(package.name.as_str())
+}
+
+/// Makes the initial RAM disks that [`install`] put off, and the links to them that the kernel
+/// packages would have made had there been any.
+pub fn initial_ram_disks() -> Step {
+    let script = include_str!("initial-ram-disks.sh").to_string();
+    Step::Run { argv: ["/bin/sh", "-s"].map(String::from).into(), env: Vec::new(), input: script }
+}
+
+/// Removes what installing leaves and no two runs leave alike: caches, logs, locks, backups of
+/// dpkg's and debconf's databases.
+pub fn scrub() -> Vec<Step> {
+    let removed = [
+        POLICY,
+        "/var/log/dpkg.log",
+        "/var/log/alternatives.log",
+        "/var/log/bootstrap.log",
+        "/var/log/fontconfig.log",
+        "/var/cache/ldconfig/aux-cache",
+        "/var/cache/apt/pkgcache.bin",
+        "/var/cache/apt/srcpkgcache.bin",
+        "/var/cache/debconf/config.dat-old",
+        "/var/cache/debconf/passwords.dat-old",
+        "/var/cache/debconf/templates.dat-old",
+        "/var/lib/dpkg/available-old",
+        "/var/lib/dpkg/diversions-old",
+        "/var/lib/dpkg/statoverride-old",
+        "/var/lib/dpkg/status-old",
+        "/var/lib/dpkg/lock",
+        "/var/lib/dpkg/lock-frontend",
+        "/var/lib/dpkg/triggers/Lock",
+        "/var/cache/apt/archives/lock",
+        "/var/lib/apt/lists/lock",
+    ];
+    let emptied = ["/var/log/apt", "/var/lib/apt/lists", "/var/cache/apt/archives", "/run", "/tmp"];
+    let removed = removed.map(|path| Step::Remove { path: path.into() });
+    let emptied = emptied.map(|path| Step::Empty { path: path.into() });
+    let identity = Step::Truncate { path: "/etc/machine-id".into() };
+    removed.into_iter().chain(emptied).chain([identity]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn package(name: &str) -> Package {
+        Package {
+            name: name.into(),
+            version: "1:2".into(),
+            architecture: "amd64".into(),
+            sha256: Digest([0; 32]),
+            size: 1,
+            path: format!("pool/{name}.deb"),
+            essential: false,
+        }
+    }
+
+    #[test]
+    fn what_came_along_is_marked() {
+        let (vim, libc) = (package("vim"), package("libc"));
+        let steps = install(&[&vim, &libc], &["vim=1:2".to_string()]);
+        let Some(Step::Run { argv, .. }) = steps.last() else { panic!("{steps:?}") };
+        assert_eq!(argv, &["apt-mark", "-qq", "auto", "libc"]);
+        let Step::Run { argv, .. } = &steps[1] else { panic!("{steps:?}") };
+        assert!(argv[2].ends_with("install /.kuth/packages/*.deb"), "{argv:?}");
+        assert!(install(&[], &[]).is_empty());
+    }
+}

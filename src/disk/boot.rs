@@ -1,0 +1,180 @@
+//! GRUB for BIOS and UEFI at once, without grub-install: the files come from the tools tree, find
+//! their folder by the UUID of the filesystem that holds /boot, and read one grub.cfg there.
+//! Nothing of GRUB needs to be installed in the tree.
+
+use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
+use crate::format::grub::{self, Entry, Home, Menu, Room, Serial};
+use crate::stage::Site;
+use crate::tools::ToolsTree;
+
+use super::config::{Firmware, Table};
+use super::layout::{Layout, Role};
+use super::survey::Survey;
+
+/// Seconds before the first entry starts.
+const TIMEOUT: u32 = 1;
+
+/// What core.img can do before it reads anything else: it holds every module grub.cfg uses, so no
+/// folder of modules lies in /boot.
+const MODULES: [&str; 21] = [
+    "biosdisk",
+    "part_gpt",
+    "part_msdos",
+    "ext2",
+    "xfs",
+    "fat",
+    "lvm",
+    "search",
+    "search_fs_uuid",
+    "normal",
+    "configfile",
+    "linux",
+    "echo",
+    "serial",
+    "terminal",
+    "test",
+    "minicmd",
+    "ls",
+    "cat",
+    "reboot",
+    "halt",
+];
+
+/// GRUB as one EFI file in the tools tree, and the name under which firmware looks for it, by the
+/// architecture of the image (Debian's word).
+const EFI: [(&str, &str, &str); 2] = [
+    ("amd64", "usr/lib/grub/x86_64-efi/monolithic/grubx64.efi", "BOOTX64.EFI"),
+    ("arm64", "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi", "BOOTAA64.EFI"),
+];
+
+/// Where grub.cfg goes in the tree.
+pub const MENU: &str = "/boot/grub/grub.cfg";
+
+/// Where GRUB's folder is: on /boot if that is a filesystem of its own, else below /.
+pub fn home(layout: &Layout) -> Result<Home> {
+    let holder = layout.holding("/boot").context("finding the filesystem of /boot")?;
+    let own = holder.mount.as_deref() == Some("/boot");
+    let folder = if own { "/grub" } else { "/boot/grub" };
+    Ok(Home { fs_uuid: holder.uuid_text(), folder: folder.to_string() })
+}
+
+/// Refuses firmware that machines of this architecture do not have.
+pub fn check_firmware(layout: &Layout, architecture: &str) -> Result<()> {
+    if architecture != "amd64" && layout.firmware.contains(&Firmware::Bios) {
+        return Err(with_hint(
+            anyhow!("machines of the architecture {architecture} have no BIOS"),
+            "write `firmware = [\"uefi\"]`",
+        ));
+    }
+    if !EFI.iter().any(|(known, ..)| *known == architecture) {
+        bail!("kuth cannot make disks for the architecture {architecture} bootable");
+    }
+    Ok(())
+}
+
+/// The text of grub.cfg: what Debian's links lead to first where there are links (so that a
+/// kernel upgraded in the guest is started without GRUB's own tools there), then each version.
+pub fn menu(layout: &Layout, survey: &Survey) -> Result<String> {
+    let home = home(layout)?;
+    let root = layout.mounted("/").context("finding the root filesystem")?;
+    let folder = home.folder.strip_suffix("/grub").unwrap_or_default();
+    let cmdline = format!("root={} ro {}", root.device(), layout.cmdline);
+    let entry = |kernel: super::survey::Kernel| Entry {
+        title: match &kernel.version {
+            Some(version) => format!("{}, Linux {version}", survey.name()),
+            None => survey.name().to_string(),
+        },
+        kernel: format!("{folder}/{}", kernel.kernel),
+        initrd: Some(format!("{folder}/{}", kernel.initrd)),
+        cmdline: cmdline.trim_end().to_string(),
+    };
+    let entries = survey.bootable().into_iter().map(entry).collect();
+    let menu = Menu { home, timeout: TIMEOUT, serial: serial(&layout.cmdline), entries };
+    Ok(format!("# written by kuth from the layout of the disk\n{}", menu.config()?))
+}
+
+/// The serial line that the kernel writes to, for GRUB to write to as well.
+fn serial(cmdline: &str) -> Option<Serial> {
+    cmdline.split(' ').find_map(|word| {
+        let console = word.strip_prefix("console=ttyS")?;
+        let (unit, speed) = console.split_once(',').unwrap_or((console, "9600"));
+        let digits: String = speed.chars().take_while(char::is_ascii_digit).collect();
+        Some(Serial { unit: unit.parse().ok()?, speed: digits.parse().ok()? })
+    })
+}
+
+/// Paths of what lies on the EFI system partition; empty without UEFI.
+pub fn esp_paths(layout: &Layout, architecture: &str) -> Result<Vec<String>> {
+    if !layout.firmware.contains(&Firmware::Uefi) {
+        return Ok(Vec::new());
+    }
+    let esp = layout.filesystems.iter().find(|filesystem| filesystem.is_esp);
+    let mount = esp.and_then(|esp| esp.mount.as_deref());
+    let mount = mount.context("finding the EFI system partition")?;
+    let (_, _, name) = efi(architecture)?;
+    // The second is where Debian's monolithic images look for their configuration.
+    Ok(vec![format!("{mount}/EFI/BOOT/{name}"), format!("{mount}/EFI/debian/grub.cfg")])
+}
+
+/// The bytes for [`esp_paths`].
+pub fn esp_files(layout: &Layout, architecture: &str, tools: &ToolsTree) -> Result<Vec<Vec<u8>>> {
+    let (_, image, _) = efi(architecture)?;
+    Ok(vec![tools.read(image)?, home(layout)?.esp_config()?.into_bytes()])
+}
+
+fn efi(architecture: &str) -> Result<&'static (&'static str, &'static str, &'static str)> {
+    let row = EFI.iter().find(|(known, ..)| *known == architecture);
+    row.with_context(|| format!("finding GRUB for the architecture {architecture}"))
+}
+
+/// Boot code and core.img, and the room they were made for; `None` without BIOS.
+pub fn bios(layout: &Layout, tools: &ToolsTree, site: &Site) -> Result<Option<(Room, grub::Boot)>> {
+    if !layout.firmware.contains(&Firmware::Bios) {
+        return Ok(None);
+    }
+    let room = match layout.table {
+        Table::Gpt => {
+            let place = layout.partitions.iter().find(|p| p.role == Role::BiosBoot);
+            let place = place.context("finding the BIOS boot partition")?;
+            Room { first: place.offset.sectors(), length: place.size.sectors() }
+        }
+        Table::Mbr => {
+            let first = layout.partitions.first().context("finding the first partition")?;
+            Room::mbr_gap(first.offset.sectors())
+        }
+    };
+    let (early, core) = (site.scratch("early.cfg"), site.scratch("core.img"));
+    let home = home(layout)?;
+    std::fs::write(&early, home.early_config()?)
+        .with_context(|| format!("writing {}", early.display()))?;
+    tools
+        .command("usr/bin/grub-mkimage", site.settings.epoch)
+        .arg("-d")
+        .arg(tools.file("usr/lib/grub/i386-pc"))
+        .args(["-O", "i386-pc", "-p", &home.folder, "-c"])
+        .arg(&early)
+        .arg("-o")
+        .arg(&core)
+        .args(MODULES)
+        .run(&site.log, &site.cancel)
+        .context("making GRUB's core.img")?;
+    let core = std::fs::read(&core).with_context(|| format!("reading {}", core.display()))?;
+    let boot = grub::install(&tools.read("usr/lib/grub/i386-pc/boot.img")?, &core, room)?;
+    ensure!(boot.core.len() as u64 <= room.length.bytes().0, "core.img is larger than its place");
+    Ok(Some((room, boot)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_serial_line_follows_the_kernel() {
+        assert_eq!(
+            serial("console=tty0 console=ttyS0,115200n8"),
+            Some(Serial { unit: 0, speed: 115_200 })
+        );
+        assert_eq!(serial("console=ttyS1"), Some(Serial { unit: 1, speed: 9600 }));
+        assert_eq!(serial("console=tty0 console=ttyAMA0"), None);
+    }
+}

@@ -1,0 +1,373 @@
+//! The keys of a disk as its table has them, each value checked alone and kept with its place:
+//! what they make together is `layout`'s business.
+//!
+//! ```toml
+//! size = "28 GiB"                      # exactly; the free space of the group stays free
+//! table = "gpt"                        # or "mbr"; default gpt
+//! firmware = ["bios", "uefi"]          # default both; ESP and BIOS boot partition come by themselves
+//! cmdline = "console=tty0"             # kernel arguments behind `root=… ro`
+//! [[partition]]
+//! name = "boot"                        # also the name in a GPT
+//! size = "512 MiB"                     # or "rest", once
+//! filesystem = "ext4"                  # ext4, xfs, vfat, swap; or `lvm = "vg0"`: holds the volumes
+//! mount = "/boot"                      # vfat at /boot/efi or /efi takes the place of the automatic ESP
+//! label = "boot"                       # default: the name, where it fits
+//! [[volume]]
+//! name = "root"                        # a volume of the group; keys as above, no `lvm`
+//! ```
+
+use crate::pipeline::{Fault, Fields, Size, Spanned};
+use crate::units::Bytes;
+
+/// The kind of partition table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Table {
+    /// A GUID partition table.
+    Gpt,
+    /// A DOS partition table.
+    Mbr,
+}
+
+/// Who starts the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Firmware {
+    /// A PC BIOS, through boot code in the first sector.
+    Bios,
+    /// UEFI, through a file on the EFI system partition.
+    Uefi,
+}
+
+/// What lies in a partition or volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// ext4 with the features of [`super::filesystem`].
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// FAT32.
+    Vfat,
+    /// A swap area.
+    Swap,
+}
+
+const TABLES: [(&str, Table); 2] = [("gpt", Table::Gpt), ("mbr", Table::Mbr)];
+const FIRMWARE: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
+const FORMATS: [(&str, Format); 4] =
+    [("ext4", Format::Ext4), ("xfs", Format::Xfs), ("vfat", Format::Vfat), ("swap", Format::Swap)];
+
+/// The kernel arguments of a disk that gives none: the screen and the first serial line.
+const CMDLINE: &str = "console=tty0 console=ttyS0,115200";
+
+/// Folders that the initramfs and systemd need before any other filesystem is mounted.
+const NEVER_MOUNTED: [&str; 10] =
+    ["/etc", "/bin", "/sbin", "/lib", "/lib64", "/dev", "/proc", "/sys", "/run", "/lost+found"];
+
+impl Table {
+    /// The word in the pipeline.
+    pub fn word(self) -> &'static str {
+        word(&TABLES, self)
+    }
+}
+
+impl Firmware {
+    /// The word in the pipeline.
+    pub fn word(self) -> &'static str {
+        word(&FIRMWARE, self)
+    }
+}
+
+impl Format {
+    /// The word in the pipeline, also the type in fstab.
+    pub fn word(self) -> &'static str {
+        word(&FORMATS, self)
+    }
+
+    /// The longest label in bytes.
+    pub fn longest_label(self) -> usize {
+        match self {
+            Format::Ext4 => 16,
+            Format::Xfs => 12,
+            Format::Vfat => 11,
+            Format::Swap => 15,
+        }
+    }
+
+    /// The least size that is worth making, or that its tool makes at all.
+    pub fn least(self) -> Bytes {
+        match self {
+            Format::Ext4 => Bytes::mib(8),
+            Format::Xfs => Bytes::mib(300),
+            Format::Vfat => Bytes::mib(34),
+            Format::Swap => Bytes::MIB,
+        }
+    }
+}
+
+fn word<T: Copy + PartialEq>(rows: &[(&'static str, T)], value: T) -> &'static str {
+    rows.iter().find(|(_, other)| *other == value).map_or("", |(word, _)| word)
+}
+
+/// The table of a disk.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Of the whole disk.
+    pub size: Spanned<Bytes>,
+    /// The kind of partition table.
+    pub table: Table,
+    /// Sorted, without repeats, at least one.
+    pub firmware: Vec<Firmware>,
+    /// In the order they lie on the disk.
+    pub partitions: Vec<PartitionRow>,
+    /// In the order they lie in the group.
+    pub volumes: Vec<VolumeRow>,
+    /// Kernel arguments behind `root=… ro`.
+    pub cmdline: String,
+}
+
+/// One `[[partition]]`.
+#[derive(Clone, Debug)]
+pub struct PartitionRow {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Its size.
+    pub size: Spanned<Size>,
+    /// What it is for.
+    pub content: Content,
+}
+
+/// What a partition is for.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// A filesystem of its own.
+    Filesystem(FilesystemRow),
+    /// The physical volume of the volume group of this name.
+    Lvm(Spanned<String>),
+}
+
+/// One `[[volume]]`.
+#[derive(Clone, Debug)]
+pub struct VolumeRow {
+    /// Its name in the group.
+    pub name: Spanned<String>,
+    /// Its size.
+    pub size: Spanned<Size>,
+    /// What lies in it.
+    pub filesystem: FilesystemRow,
+}
+
+/// The keys that describe a filesystem.
+#[derive(Clone, Debug)]
+pub struct FilesystemRow {
+    /// Its format.
+    pub format: Spanned<Format>,
+    /// Absolute, without a slash at the end; `None`: not mounted.
+    pub mount: Option<Spanned<String>>,
+    /// A label other than the name.
+    pub label: Option<String>,
+}
+
+impl Config {
+    /// Reads the keys of a disk. `None` when one it needs is faulty; the faults are in `fields`.
+    pub fn read(fields: &mut Fields<'_>) -> Option<Config> {
+        let size = fields.required_size("size");
+        let table = fields.choice_of("table", &TABLES).map_or(Table::Gpt, |table| table.value);
+        let firmware = firmware(fields);
+        let cmdline = cmdline(fields);
+        let rows = fields.require("partition").array_of_tables("partition");
+        let partitions: Vec<_> = rows.into_iter().map(partition).collect();
+        let volumes: Vec<_> = fields.array_of_tables("volume").into_iter().map(volume).collect();
+        Some(Config {
+            size: size.filter(|size| whole(fields, "a disk", size.clone(), Bytes::MIB))?,
+            table,
+            firmware: firmware?,
+            partitions: partitions.into_iter().collect::<Option<_>>()?,
+            volumes: volumes.into_iter().collect::<Option<_>>()?,
+            cmdline: cmdline?,
+        })
+    }
+}
+
+fn firmware(fields: &mut Fields<'_>) -> Option<Vec<Firmware>> {
+    if !fields.has("firmware") {
+        return Some(vec![Firmware::Bios, Firmware::Uefi]);
+    }
+    let words = FIRMWARE.map(|(word, _)| word);
+    let chosen = fields.choices("firmware", &words);
+    let mut firmware: Vec<Firmware> = FIRMWARE
+        .into_iter()
+        .filter(|(word, _)| chosen.iter().any(|chosen| chosen.value == *word))
+        .map(|(_, firmware)| firmware)
+        .collect();
+    firmware.sort();
+    if firmware.is_empty()
+        && let Some(span) = fields.key_span("firmware")
+    {
+        let fault = Fault::new(span, "nothing would start this disk");
+        fields.fault(fault.hint("name at least one of `bios` and `uefi`"));
+        return None;
+    }
+    Some(firmware)
+}
+
+fn cmdline(fields: &mut Fields<'_>) -> Option<String> {
+    let Some(text) = fields.text("cmdline") else { return Some(CMDLINE.to_string()) };
+    if text.secret {
+        let fault = Fault::new(text.span, "`cmdline` stands readable on the disk");
+        fields.fault(fault.hint("do not make kernel arguments from a secret"));
+        return None;
+    }
+    if text.text.contains(|c: char| c.is_control() || c == '\'') {
+        let fault = Fault::new(text.span, "`cmdline` cannot be quoted for GRUB");
+        fields.fault(fault.hint("leave out line ends and single quotes"));
+        return None;
+    }
+    Some(text.text)
+}
+
+fn partition(mut fields: Fields<'_>) -> Option<PartitionRow> {
+    let name = name(&mut fields, "partition", 36);
+    let size = fields.required_size_or_rest("size");
+    let size = size.filter(|size| whole_or_rest(&fields, "a partition", size, Bytes::MIB));
+    let content = match fields.exactly_one(&["filesystem", "lvm"]) {
+        Some("lvm") => {
+            for key in ["mount", "label"] {
+                if fields.has(key)
+                    && let Some(span) = fields.key_span(key)
+                {
+                    let fault = Fault::new(span, format!("`{key}` is for filesystems"));
+                    fields.fault(fault.hint(format!("give `{key}` to a volume of the group")));
+                }
+            }
+            group_name(&mut fields).map(Content::Lvm)
+        }
+        Some(_) => filesystem(&mut fields).map(Content::Filesystem),
+        None => {
+            fields.has("mount");
+            fields.has("label");
+            None
+        }
+    };
+    fields.finish();
+    Some(PartitionRow { name: name?, size: size?, content: content? })
+}
+
+fn volume(mut fields: Fields<'_>) -> Option<VolumeRow> {
+    let name = name(&mut fields, "volume", 64);
+    let size = fields.required_size_or_rest("size");
+    let size = size.filter(|size| whole_or_rest(&fields, "a volume", size, super::layout::EXTENT));
+    fields.require("filesystem");
+    let filesystem = filesystem(&mut fields);
+    fields.finish();
+    Some(VolumeRow { name: name?, size: size?, filesystem: filesystem? })
+}
+
+fn group_name(fields: &mut Fields<'_>) -> Option<Spanned<String>> {
+    let text = fields.text("lvm")?;
+    checked_name(fields, "volume group", Spanned::new(text.span, text.text), 64)
+}
+
+fn name(fields: &mut Fields<'_>, what: &str, longest: usize) -> Option<Spanned<String>> {
+    let text = fields.required_text("name")?;
+    checked_name(fields, what, Spanned::new(text.span, text.text), longest)
+}
+
+/// What LVM2 takes as a name, which suits a GPT too.
+fn checked_name(
+    fields: &Fields<'_>,
+    what: &str,
+    name: Spanned<String>,
+    longest: usize,
+) -> Option<Spanned<String>> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+_.-".contains(c);
+    let fits = !name.is_empty()
+        && name.len() <= longest
+        && name.chars().all(plain)
+        && !name.starts_with(['-', '.']);
+    if !fits {
+        let fault = Fault::new(name.span.clone(), format!("`{}` cannot name a {what}", *name));
+        fields.fault(fault.hint(format!(
+            "a name has 1 to {longest} letters, digits and `+_.-`, and begins with none of `-.`"
+        )));
+    }
+    fits.then_some(name)
+}
+
+fn filesystem(fields: &mut Fields<'_>) -> Option<FilesystemRow> {
+    let format = fields.choice_of("filesystem", &FORMATS);
+    let mount = match fields.text("mount") {
+        Some(text) => {
+            let mount = Spanned::new(text.span, text.text);
+            if let Err(why) = check_mount(&mount) {
+                fields.fault(Fault::new(mount.span.clone(), why.0).hint(why.1));
+                return None;
+            }
+            Some(mount)
+        }
+        None if fields.has("mount") => return None,
+        None => None,
+    };
+    let label = fields.text("label");
+    let format = format?;
+    if let (Format::Swap, Some(mount)) = (*format, &mount) {
+        let fault = Fault::new(mount.span.clone(), "a swap area is not mounted");
+        fields.fault(fault.hint("leave out `mount`"));
+        return None;
+    }
+    if let Some(label) = &label {
+        let longest = format.longest_label();
+        let plain = |c: char| c.is_ascii_graphic() && !"\"\\".contains(c);
+        if label.text.len() > longest || !label.text.chars().all(plain) {
+            let message = format!("{} cannot be the label of {}", label.shown(), format.word());
+            let fault = Fault::new(label.span.clone(), message);
+            fields.fault(fault.hint(format!("at most {longest} ASCII characters, no spaces")));
+            return None;
+        }
+    }
+    Some(FilesystemRow { format, mount, label: label.map(|label| label.text) })
+}
+
+/// Why a path cannot be a mount point, and what to write.
+fn check_mount(mount: &str) -> Result<(), (String, String)> {
+    if mount == "/" {
+        return Ok(());
+    }
+    let parts: Vec<&str> = mount.split('/').collect();
+    let normal = parts.first() == Some(&"")
+        && parts[1..].iter().all(|part| !part.is_empty() && *part != "." && *part != "..");
+    let plain = !mount.contains(|c: char| c.is_control() || c.is_whitespace() || c == '\\');
+    if !normal || !plain {
+        let hint = "write an absolute path without `.`, `..`, spaces or a slash at its end";
+        return Err((format!("`{}` is not a mount point", mount.escape_default()), hint.into()));
+    }
+    let inside = |folder: &str| mount == folder || mount.starts_with(&format!("{folder}/"));
+    if let Some(folder) = NEVER_MOUNTED.into_iter().find(|folder| inside(folder)) {
+        let message = format!("`{mount}` cannot be a filesystem of its own");
+        return Err((message, format!("a system needs {folder} before it mounts anything")));
+    }
+    Ok(())
+}
+
+fn whole_or_rest(fields: &Fields<'_>, what: &str, size: &Spanned<Size>, unit: Bytes) -> bool {
+    match size.value {
+        Size::Exactly(bytes) => whole(fields, what, Spanned::new(size.span.clone(), bytes), unit),
+        Size::Rest => true,
+    }
+}
+
+/// Whether a size is a multiple of `unit`: sizes are exactly what the file says, so they are
+/// refused rather than rounded.
+fn whole(fields: &Fields<'_>, what: &str, size: Spanned<Bytes>, unit: Bytes) -> bool {
+    if size.value.0 != 0 && size.value.0.is_multiple_of(unit.0) {
+        return true;
+    }
+    let (below, above) = (size.round_down(unit), size.round_up(unit));
+    let near = match (below.0, above) {
+        (0, _) => format!("the least is \"{unit}\""),
+        (_, Some(above)) => format!("the nearest are \"{below}\" and \"{above}\""),
+        (_, None) => format!("the nearest is \"{below}\""),
+    };
+    let message = format!("the size of {what} is a multiple of {unit}");
+    let label = format!("{} is not", *size);
+    fields.fault(Fault::new(size.span.clone(), message).label(label).hint(near));
+    false
+}

@@ -1,0 +1,193 @@
+//! Makes filesystems, each an action of its own in the cache: its recipe lists the digest of its
+//! files and nothing of the others, so a change under /etc makes the root filesystem alone.
+//!
+//! ext4 comes from mke2fs of the tools tree, which reads the tar itself: owners, modes and devices
+//! need no privileges. Features are listed, so that no mke2fs.conf can change them; without
+//! lazy_journal_init mke2fs would write zeros over every journal.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use crate::artifact::{Artifact, Hashing, Made, Product};
+use crate::cache::sparse;
+use crate::error::{Context, Hint, Result, anyhow, bail};
+use crate::format::swap::Swap;
+use crate::process::open_log;
+use crate::recipe::Recipe;
+use crate::stage::Site;
+use crate::stage::site::Outcome;
+use crate::tools::ToolsTree;
+use crate::units::{Bytes, Human};
+
+use super::config::Format;
+use super::layout::Filesystem;
+use super::part::Part;
+use super::{attributes, vfat, xfs};
+
+/// Raised when the same recipe would make other bytes.
+const REVISION: u32 = 1;
+
+/// What every kernel since 4.4 and GRUB 2.06 read.
+const EXT4_FEATURES: &str = "none,has_journal,ext_attr,dir_index,resize_inode,filetype,extent,64bit,\
+    flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
+
+/// Makes every filesystem, or takes it from the cache, on up to `jobs` threads, those with most
+/// files first; `parts` are in the order of `filesystems`. Tells the log which was which.
+pub fn make_all(
+    filesystems: &[Filesystem],
+    parts: &[Option<Part>],
+    tools: &ToolsTree,
+    site: &Site,
+) -> Result<Vec<Artifact>> {
+    let mut queue: Vec<usize> = (0..filesystems.len()).collect();
+    let files = |index: &usize| parts[*index].as_ref().map_or(0, |part| part.files);
+    queue.sort_by_key(|index| std::cmp::Reverse(files(index)));
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || -> Result<()> {
+        while let Some(&index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+            site.cancel.check()?;
+            let made = make(&filesystems[index], parts[index].as_ref(), tools, site);
+            if made.is_err() {
+                // The others need not begin anything new.
+                next.store(queue.len(), Ordering::Relaxed);
+            }
+            let mut done = done.lock().map_err(|_| anyhow!("a filesystem thread panicked"))?;
+            done.push((index, made?));
+            (site.progress)(done.len() as u64, queue.len() as u64, "filesystems");
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| -> Result<()> {
+        let threads = site.settings.jobs.clamp(1, queue.len().max(1));
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().map_err(|_| anyhow!("a filesystem thread panicked"))?
+        })
+    })?;
+    let mut done = done.into_inner().map_err(|_| anyhow!("a filesystem thread panicked"))?;
+    done.sort_by_key(|(index, _)| *index);
+    Ok(done.into_iter().map(|(_, artifact)| artifact).collect())
+}
+
+fn make(
+    filesystem: &Filesystem,
+    part: Option<&Part>,
+    tools: &ToolsTree,
+    site: &Site,
+) -> Result<Artifact> {
+    let start = Instant::now();
+    let recipe = recipe(filesystem, part, tools, site);
+    // Several are made at once: each has a log of its own beside the stage's.
+    let mut alone = site.clone();
+    alone.log = site.log.with_extension(format!("{}.log", filesystem.name));
+    let (artifact, outcome) = alone
+        .cached(&recipe, |site| made(filesystem, part, tools, site))
+        .with_context(|| format!("making the filesystem {}", filesystem.name))?;
+    let kind = if filesystem.group.is_some() { "volume" } else { "partition" };
+    let how = match outcome {
+        Outcome::Cached => "from the cache".to_string(),
+        Outcome::Done => format!(
+            "made in {:.1} s ({} of files)",
+            start.elapsed().as_secs_f32(),
+            Human(Bytes(part.map_or(0, |part| part.files)))
+        ),
+    };
+    let line = format!("{kind} {}: {how}\n", filesystem.name);
+    open_log(&site.log)?
+        .write_all(line.as_bytes())
+        .with_context(|| format!("writing {}", site.log.display()))?;
+    Ok(artifact)
+}
+
+fn recipe(filesystem: &Filesystem, part: Option<&Part>, tools: &ToolsTree, site: &Site) -> Recipe {
+    let mut recipe = Recipe::new("filesystem", REVISION);
+    recipe.value("format", filesystem.format.word());
+    recipe.value("size", filesystem.size);
+    recipe.value("uuid", filesystem.uuid);
+    recipe.value("label", &filesystem.label);
+    recipe.optional("mount", filesystem.mount.as_ref());
+    if filesystem.is_esp {
+        recipe.value("role", "esp");
+    }
+    recipe.value("epoch", site.settings.epoch);
+    // FAT and swap are written by kuth itself.
+    if matches!(filesystem.format, Format::Ext4 | Format::Xfs) {
+        recipe.value("tools", tools.digest());
+    }
+    recipe.optional("files", part.map(|part| part.digest));
+    recipe
+}
+
+fn made(
+    filesystem: &Filesystem,
+    part: Option<&Part>,
+    tools: &ToolsTree,
+    site: &Site,
+) -> Result<Made> {
+    let image = site.scratch("filesystem");
+    let what = || format!("creating {}", image.display());
+    let file = File::options().read(true).write(true).create_new(true).open(&image);
+    let file = file.with_context(what)?;
+    file.set_len(filesystem.size.0).with_context(what)?;
+    match (filesystem.format, part) {
+        (Format::Swap, _) => {
+            let (size, uuid, label) = (filesystem.size, filesystem.uuid, filesystem.label.clone());
+            let header = Swap { size, uuid, label }.write()?;
+            file.write_all_at(&header, 0).with_context(what)?;
+        }
+        (_, None) => bail!("there is no tar of its files"),
+        (_, Some(part)) if part.files > filesystem.size.0 => {
+            return Err(too_full(filesystem, part));
+        }
+        (Format::Ext4, Some(part)) => ext4(&image, filesystem, part, tools, site)?,
+        (Format::Xfs, Some(part)) => xfs::make(&image, filesystem, part, tools, site)?,
+        (Format::Vfat, Some(part)) => vfat::make(&image, filesystem, part)?,
+    }
+    let size = file.metadata().with_context(what)?.len();
+    if size != filesystem.size.0 {
+        bail!("the tool made it {}, not {}", Bytes(size), filesystem.size);
+    }
+    let digest =
+        sparse::tree_hash(&file).with_context(|| format!("hashing {}", image.display()))?;
+    let (product, hashing, facts) = (Product::File, Hashing::Sparse, Default::default());
+    Ok(Made { artifact: Artifact { product, hashing, digest, size, facts }, file: image })
+}
+
+fn too_full(filesystem: &Filesystem, part: &Part) -> crate::error::Error {
+    let error = anyhow!("its files take {}, it has {}", Human(Bytes(part.files)), filesystem.size);
+    let hint = format!("make `{}` larger", filesystem.name);
+    crate::error::with_hint(error, hint)
+}
+
+fn ext4(
+    image: &Path,
+    filesystem: &Filesystem,
+    part: &Part,
+    tools: &ToolsTree,
+    site: &Site,
+) -> Result<()> {
+    let uuid = filesystem.uuid;
+    let mut command = tools
+        .command("usr/sbin/mke2fs", site.settings.epoch)
+        .env("MKE2FS_CONFIG", tools.file("etc/mke2fs.conf"))
+        .args(["-q", "-F", "-t", "ext4", "-O", EXT4_FEATURES, "-b", "4096", "-I", "256", "-m", "1"])
+        .args(["-L", &filesystem.label, "-U", &uuid.to_string()]);
+    if let Some(mount) = &filesystem.mount {
+        command = command.args(["-M", mount]);
+    }
+    let extended = format!("hash_seed={uuid},nodiscard,lazy_itable_init=1,lazy_journal_init=1");
+    command = command.args(["-E", &extended, "-d"]).arg(&part.path).arg(image);
+    command.arg(format!("{}k", filesystem.size.0 / 1024)).run(&site.log, &site.cancel).hint(
+        format!(
+            "if it ran out of space, make `{}` larger: its files take {}",
+            filesystem.name,
+            Human(Bytes(part.files))
+        ),
+    )?;
+    attributes::set(image, &part.attributes, tools, site)
+}

@@ -1,0 +1,34 @@
+//! /etc/fstab of a disk: volumes by their name, everything else by UUID, parents before what is
+//! mounted inside them.
+
+use super::config::Format;
+use super::layout::{Filesystem, Layout};
+
+/// The text, which depends on the layout alone.
+pub fn text(layout: &Layout) -> String {
+    let mut text = String::from("# device\tmount point\ttype\toptions\tdump\tpass\n");
+    let mut mounted: Vec<(&str, &Filesystem)> =
+        layout.filesystems.iter().filter_map(|fs| Some((fs.mount.as_deref()?, fs))).collect();
+    mounted.sort_by_key(|(mount, _)| *mount);
+    for (mount, filesystem) in mounted {
+        let (options, pass) = options(filesystem, mount);
+        let (device, format) = (filesystem.device(), filesystem.format.word());
+        text += &format!("{device}\t{mount}\t{format}\t{options}\t0\t{pass}\n");
+    }
+    for swap in layout.filesystems.iter().filter(|fs| fs.format == Format::Swap) {
+        text += &format!("{}\tnone\tswap\tsw\t0\t0\n", swap.device());
+    }
+    text += "# written by kuth from the layout of the disk\n";
+    text
+}
+
+/// Mount options, and when fsck looks at it.
+fn options(filesystem: &Filesystem, mount: &str) -> (&'static str, u8) {
+    match (filesystem.format, mount) {
+        (Format::Ext4, "/") => ("errors=remount-ro", 1),
+        (Format::Ext4, _) => ("defaults", 2),
+        (Format::Vfat, _) => ("umask=0077", 2),
+        // fsck.xfs does nothing; the journal is replayed at mount.
+        (Format::Xfs | Format::Swap, _) => ("defaults", 0),
+    }
+}

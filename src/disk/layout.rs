@@ -1,0 +1,225 @@
+//! From the keys of a disk to every offset on it. Pure: it knows no files and no tree. What does
+//! not fit is refused with how much is wanted, how much there is, and the difference.
+
+use crate::digest::Digest;
+use crate::format::Guid;
+use crate::format::lvm2::{self, Extents, Id, Origin};
+use crate::pipeline::Fault;
+use crate::units::Bytes;
+
+use super::config::{Config, Firmware, Format, Table};
+use super::{place, rules};
+
+/// The unit of volumes.
+pub const EXTENT: Bytes = Bytes::mib(4);
+
+/// A disk to the byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Of the whole disk.
+    pub size: Bytes,
+    /// The kind of partition table.
+    pub table: Table,
+    /// Who starts it; sorted.
+    pub firmware: Vec<Firmware>,
+    /// In the order of their numbers, 1 first.
+    pub partitions: Vec<Partition>,
+    /// The volume group, if a partition holds one.
+    pub group: Option<Group>,
+    /// Everything that is formatted, in the order it lies on the disk.
+    pub filesystems: Vec<Filesystem>,
+    /// Kernel arguments behind `root=… ro`.
+    pub cmdline: String,
+}
+
+/// One partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Its name.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// Where it begins.
+    pub offset: Bytes,
+    /// How long it is.
+    pub size: Bytes,
+}
+
+/// What a partition is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Holds GRUB's core.img.
+    BiosBoot,
+    /// The EFI system partition.
+    Esp,
+    /// Any other filesystem.
+    Linux,
+    /// A swap area.
+    Swap,
+    /// The physical volume.
+    Lvm,
+}
+
+/// The volume group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// As in /dev/NAME.
+    pub name: String,
+    /// Where the physical volume begins.
+    pub offset: Bytes,
+    /// How long it is.
+    pub size: Bytes,
+    /// In order; the extents behind the last are free.
+    pub volumes: Vec<(String, Extents)>,
+}
+
+/// One filesystem, or swap area.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filesystem {
+    /// The name of its partition or volume.
+    pub name: String,
+    /// The group it lies in; `None`: a partition.
+    pub group: Option<String>,
+    /// Its format.
+    pub format: Format,
+    /// Where it begins on the disk.
+    pub offset: Bytes,
+    /// How long it is.
+    pub size: Bytes,
+    /// Where it is mounted.
+    pub mount: Option<String>,
+    /// May be empty.
+    pub label: String,
+    /// What names it. Derived from name, group, format and mount point alone, neither from the
+    /// tree nor from the other filesystems: so a filesystem whose files did not change comes from
+    /// the cache even when others were changed or resized, and two disks share it.
+    pub uuid: Guid,
+    /// Whether the firmware looks for GRUB here.
+    pub is_esp: bool,
+}
+
+impl Filesystem {
+    /// The volume id of a FAT.
+    pub fn volume_id(&self) -> u32 {
+        u32::from_be_bytes([self.uuid.0[0], self.uuid.0[1], self.uuid.0[2], self.uuid.0[3]])
+    }
+
+    /// Its UUID as `UUID=` and GRUB's `search.fs_uuid` write it.
+    pub fn uuid_text(&self) -> String {
+        match self.format {
+            Format::Vfat => {
+                let id = self.volume_id();
+                format!("{:04X}-{:04X}", id >> 16, id & 0xffff)
+            }
+            _ => self.uuid.to_string(),
+        }
+    }
+
+    /// What fstab and the kernel call it: a volume by its name, a partition by its UUID.
+    pub fn device(&self) -> String {
+        let doubled = |name: &str| name.replace('-', "--");
+        match &self.group {
+            Some(group) => format!("/dev/mapper/{}-{}", doubled(group), doubled(&self.name)),
+            None => format!("UUID={}", self.uuid_text()),
+        }
+    }
+}
+
+impl Layout {
+    /// Lays the disk out, or says all that is wrong with it.
+    pub fn of(config: &Config) -> Result<Layout, Vec<Fault>> {
+        let mut faults = rules::faults(config);
+        let (partitions, group) = match place::place(config) {
+            Ok((partitions, group)) if faults.is_empty() => (partitions, group),
+            Ok(_) => return Err(faults),
+            Err(more) => {
+                faults.extend(more);
+                return Err(faults);
+            }
+        };
+        let mut layout = Layout {
+            size: *config.size,
+            table: config.table,
+            firmware: config.firmware.clone(),
+            filesystems: place::filesystems(config, &partitions, group.as_ref()),
+            partitions,
+            group,
+            cmdline: config.cmdline.clone(),
+        };
+        layout.filesystems.sort_by_key(|filesystem| filesystem.offset);
+        // What kuth's own rules let pass and LVM2's do not, such as a reserved name.
+        let span = config.volumes.first().map_or(config.size.span.clone(), |v| v.name.span.clone());
+        match layout.lvm(0).map(|lvm| lvm.volume_group()) {
+            Some(Err(fault)) => Err(vec![Fault::new(span, fault.to_string())]),
+            _ => Ok(layout),
+        }
+    }
+
+    /// The lines of a recipe: everything above, one thing a line.
+    pub fn lines(&self) -> Vec<String> {
+        let firmware: Vec<_> = self.firmware.iter().map(|firmware| firmware.word()).collect();
+        let mut lines = vec![
+            format!("{} {}, started by {}", self.table.word(), self.size, firmware.join(" and ")),
+            format!("cmdline {}", self.cmdline),
+        ];
+        for (index, partition) in self.partitions.iter().enumerate() {
+            let Partition { name, role, offset, size } = partition;
+            lines.push(format!("partition {} {name} {role:?} at {offset}, {size}", index + 1));
+        }
+        if let Some(group) = &self.group {
+            lines.push(format!("group {} at {}, {}", group.name, group.offset, group.size));
+        }
+        for filesystem in &self.filesystems {
+            let Filesystem { name, group, format, offset, size, mount, label, .. } = filesystem;
+            let group = group.as_ref().map_or(String::new(), |group| format!("{group}/"));
+            let mount = mount.as_deref().unwrap_or("-");
+            lines.push(format!(
+                "filesystem {group}{name} {} on {mount} at {offset}, {size}, label {label:?}",
+                format.word()
+            ));
+        }
+        lines
+    }
+
+    /// What the ids of disk, partitions and group are derived from: the layout, never the tree,
+    /// so that they stay when the files change.
+    pub fn identity(&self) -> Digest {
+        Digest::of(self.lines().join("\n"))
+    }
+
+    /// The filesystem at exactly this mount point.
+    pub fn mounted(&self, mount: &str) -> Option<&Filesystem> {
+        self.filesystems.iter().find(|fs| fs.mount.as_deref() == Some(mount))
+    }
+
+    /// The filesystem that holds the absolute path: the one with the longest mount point above it.
+    pub fn holding(&self, path: &str) -> Option<&Filesystem> {
+        let inside =
+            |mount: &str| mount == "/" || path == mount || path.starts_with(&format!("{mount}/"));
+        self.filesystems
+            .iter()
+            .filter(|fs| fs.mount.as_deref().is_some_and(inside))
+            .max_by_key(|fs| fs.mount.as_ref().map_or(0, |mount| mount.len()))
+    }
+
+    /// The group as its format has it; `time` is its time of creation.
+    pub fn lvm(&self, time: u64) -> Option<lvm2::Layout> {
+        let group = self.group.as_ref()?;
+        let identity = self.identity().0;
+        let id = |what: &str| Id::derived(identity, what);
+        let volumes = group.volumes.iter().map(|(name, extents)| lvm2::Volume {
+            name: name.clone(),
+            id: id(&format!("volume {name}")),
+            extents: *extents,
+        });
+        Some(lvm2::Layout {
+            name: group.name.clone(),
+            id: id("group"),
+            pv_id: id("physical volume"),
+            pv_size: group.size,
+            extent_size: EXTENT,
+            volumes: volumes.collect(),
+            origin: Origin { host: "kuth".to_string(), time },
+        })
+    }
+}

@@ -1,0 +1,195 @@
+//! The tar of one filesystem, as mke2fs reads it: names relative to the mount point, long ones in
+//! GNU `L` and `K` entries (they keep every byte, where pax records want UTF-8), extended
+//! attributes in `SCHILY.xattr` records. Its SHA-256 is taken while it is written.
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use tar::{Builder, EntryType, Header};
+
+use crate::digest::{Digest, HashingWriter};
+use crate::error::{Context, Result};
+
+/// The pax key of an extended attribute, in front of its name.
+pub const XATTR: &str = "SCHILY.xattr.";
+
+/// A field of a tar header for names.
+const NAME: usize = 100;
+
+/// One extended attribute of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attribute {
+    /// Relative to the root of the filesystem, empty for the root itself.
+    pub path: Vec<u8>,
+    /// Such as `user.note`.
+    pub name: String,
+    /// Any bytes.
+    pub value: Vec<u8>,
+}
+
+/// A finished tar.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Bytes of the files in it.
+    pub files: u64,
+    /// Every extended attribute in it.
+    pub attributes: Vec<Attribute>,
+}
+
+/// What a tar says of a file beside name and content.
+#[derive(Clone, Debug)]
+pub struct Meta {
+    /// What it is.
+    pub kind: EntryType,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Seconds since 1970.
+    pub mtime: u64,
+    /// Bytes of content; 0 unless a regular file.
+    pub size: u64,
+    /// Target of a symbolic link as it is, of a hard link relative to the filesystem's root.
+    pub link: Vec<u8>,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// Extended attributes by name.
+    pub attributes: Vec<(String, Vec<u8>)>,
+}
+
+impl Meta {
+    /// A folder of root's with this mode.
+    pub fn folder(mode: u32, mtime: u64) -> Meta {
+        Meta { kind: EntryType::Directory, mode, ..Meta::file(0, mtime) }
+    }
+
+    /// A regular file of root's, mode 644, with `size` bytes.
+    pub fn file(size: u64, mtime: u64) -> Meta {
+        Meta {
+            kind: EntryType::Regular,
+            mode: 0o644,
+            uid: 0,
+            gid: 0,
+            mtime,
+            size,
+            link: Vec::new(),
+            device: (0, 0),
+            attributes: Vec::new(),
+        }
+    }
+}
+
+/// A tar being written.
+pub struct PartWriter {
+    path: PathBuf,
+    builder: Builder<BufWriter<HashingWriter<File>>>,
+    files: u64,
+    attributes: Vec<Attribute>,
+    has_root: bool,
+}
+
+impl PartWriter {
+    /// Begins the file at `path`.
+    pub fn create(path: &Path) -> Result<PartWriter> {
+        let file =
+            File::create_new(path).with_context(|| format!("creating {}", path.display()))?;
+        let buffered = BufWriter::with_capacity(1 << 18, HashingWriter::new(file));
+        Ok(PartWriter {
+            path: path.to_path_buf(),
+            builder: Builder::new(buffered),
+            files: 0,
+            attributes: Vec::new(),
+            has_root: false,
+        })
+    }
+
+    /// Whether the root folder of the filesystem has been written.
+    pub fn has_root(&self) -> bool {
+        self.has_root
+    }
+
+    /// Adds one file under `path`, relative to the root of the filesystem; empty for the root.
+    pub fn add(&mut self, path: &[u8], meta: &Meta, content: impl Read) -> Result<()> {
+        self.add_entry(path, meta, content).with_context(|| {
+            format!("writing `{}` to {}", String::from_utf8_lossy(path), self.path.display())
+        })?;
+        self.files += meta.size;
+        self.has_root |= path.is_empty();
+        self.attributes.extend(meta.attributes.iter().map(|(name, value)| Attribute {
+            path: path.to_vec(),
+            name: name.clone(),
+            value: value.clone(),
+        }));
+        Ok(())
+    }
+
+    fn add_entry(&mut self, path: &[u8], meta: &Meta, content: impl Read) -> Result<()> {
+        let keys: Vec<_> =
+            meta.attributes.iter().map(|(name, _)| format!("{XATTR}{name}")).collect();
+        let values = meta.attributes.iter().map(|(_, value)| value.as_slice());
+        if !keys.is_empty() {
+            let records = keys.iter().map(String::as_str).zip(values);
+            self.builder.append_pax_extensions(records)?;
+        }
+        let mut name = if path.is_empty() { b"./".to_vec() } else { path.to_vec() };
+        if meta.kind == EntryType::Directory && !name.ends_with(b"/") {
+            name.push(b'/');
+        }
+        let mut header = Header::new_ustar();
+        header.set_entry_type(meta.kind);
+        header.set_mode(meta.mode);
+        header.set_uid(meta.uid);
+        header.set_gid(meta.gid);
+        header.set_mtime(meta.mtime);
+        header.set_size(meta.size);
+        header.set_device_major(meta.device.0)?;
+        header.set_device_minor(meta.device.1)?;
+        self.long(EntryType::GNULongLink, &meta.link)?;
+        self.long(EntryType::GNULongName, &name)?;
+        let old = header.as_old_mut();
+        put(&mut old.name, &name);
+        put(&mut old.linkname, &meta.link);
+        header.set_cksum();
+        self.builder.append(&header, content)?;
+        Ok(())
+    }
+
+    /// The entry that carries a name too long for the header of the next.
+    fn long(&mut self, kind: EntryType, name: &[u8]) -> Result<()> {
+        if name.len() <= NAME {
+            return Ok(());
+        }
+        let mut header = Header::new_gnu();
+        put(&mut header.as_old_mut().name, b"././@LongLink");
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_size(name.len() as u64 + 1);
+        header.set_cksum();
+        self.builder.append(&header, name.chain(&[0][..]))?;
+        Ok(())
+    }
+
+    /// Ends the tar.
+    pub fn finish(self) -> Result<Part> {
+        let what = || format!("finishing {}", self.path.display());
+        let mut buffered = self.builder.into_inner().with_context(what)?;
+        buffered.flush().with_context(what)?;
+        let hashing =
+            buffered.into_inner().map_err(|error| error.into_error()).with_context(what)?;
+        let (_, digest, _) = hashing.finish();
+        Ok(Part { path: self.path, digest, files: self.files, attributes: self.attributes })
+    }
+}
+
+/// As much of `value` as fits.
+fn put(field: &mut [u8; NAME], value: &[u8]) {
+    let length = value.len().min(NAME);
+    field[..length].copy_from_slice(&value[..length]);
+}

@@ -1,0 +1,238 @@
+//! Gives every partition and volume its place: one behind the other, aligned, in the order of the
+//! file, with the automatic partitions in front. Refuses what does not fit; other rules are in
+//! `rules`.
+
+use crate::format::lvm2::{self, Extents};
+use crate::format::{Guid, gpt};
+use crate::pipeline::{Fault, Size, Span, Spanned};
+use crate::units::{Bytes, Human, SECTOR};
+
+use super::config::{Config, Content, FilesystemRow, Firmware, Format, Table};
+use super::layout::{EXTENT, Filesystem, Group, Partition, Role};
+
+/// Every partition begins at a multiple of this.
+const ALIGNMENT: Bytes = Bytes::MIB;
+/// Room for GRUB's core.img on a GPT.
+const BIOS_BOOT: Bytes = Bytes::MIB;
+/// The automatic EFI system partition; /boot then begins at 64 MiB.
+const ESP: Bytes = Bytes::mib(62);
+/// Where the automatic ESP is mounted.
+pub(super) const ESP_MOUNT: &str = "/boot/efi";
+/// Sector numbers of an MBR have 32 bits.
+const MBR_REACH: Bytes = Bytes(2 << 40);
+
+/// A partition before it has its place.
+struct Wanted {
+    name: String,
+    role: Role,
+    size: Spanned<Size>,
+}
+
+fn wanted(config: &Config) -> Vec<Wanted> {
+    let automatic = |name: &str, role, size| Wanted {
+        name: name.to_string(),
+        role,
+        size: Spanned::new(config.size.span.clone(), Size::Exactly(size)),
+    };
+    let mut wanted = Vec::new();
+    if config.table == Table::Gpt && config.firmware.contains(&Firmware::Bios) {
+        wanted.push(automatic("bios", Role::BiosBoot, BIOS_BOOT));
+    }
+    if has_automatic_esp(config) {
+        wanted.push(automatic("esp", Role::Esp, ESP));
+    }
+    wanted.extend(config.partitions.iter().map(|row| Wanted {
+        name: row.name.value.clone(),
+        role: match &row.content {
+            Content::Lvm(_) => Role::Lvm,
+            Content::Filesystem(fs) if is_esp(config, fs) => Role::Esp,
+            Content::Filesystem(fs) if *fs.format == Format::Swap => Role::Swap,
+            Content::Filesystem(_) => Role::Linux,
+        },
+        size: row.size.clone(),
+    }));
+    wanted
+}
+
+/// Whether a partition is where the firmware looks for GRUB.
+pub(super) fn is_esp(config: &Config, row: &FilesystemRow) -> bool {
+    let mount = row.mount.as_ref().map(|mount| mount.as_str());
+    config.firmware.contains(&Firmware::Uefi)
+        && *row.format == Format::Vfat
+        && matches!(mount, Some("/boot/efi" | "/efi"))
+}
+
+pub(super) fn has_automatic_esp(config: &Config) -> bool {
+    let own = config.partitions.iter().any(|row| match &row.content {
+        Content::Filesystem(fs) => is_esp(config, fs),
+        Content::Lvm(_) => false,
+    });
+    config.firmware.contains(&Firmware::Uefi) && !own
+}
+
+pub(super) type Placed = (Vec<Partition>, Option<Group>);
+
+pub(super) fn place(config: &Config) -> Result<Placed, Vec<Fault>> {
+    let one = |fault: Fault| Err(vec![fault]);
+    let (size, at) = (*config.size, config.size.span.clone());
+    let end = match config.table {
+        Table::Gpt => gpt::last_usable(size).map_or(Bytes(0), |last| Bytes((last.0 + 1) * SECTOR)),
+        Table::Mbr => size,
+    };
+    if config.table == Table::Mbr && size > MBR_REACH {
+        let fault = Fault::new(at, "an MBR reaches 2 TiB").label(format!("{size} is more"));
+        return one(fault.hint("write `table = \"gpt\"`"));
+    }
+    let wanted = wanted(config);
+    if config.table == Table::Mbr && wanted.len() > 4 {
+        let names: Vec<_> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+        let message = format!("an MBR has 4 partitions, not {}", wanted.len());
+        let fault = Fault::new(at, message).label(names.join(", "));
+        return one(fault.hint("write `table = \"gpt\"`, or make volumes of some"));
+    }
+    let room = Bytes(end.round_down(ALIGNMENT).0.saturating_sub(ALIGNMENT.0));
+    let rows = wanted.iter().map(|wanted| &wanted.size);
+    let rest = share(rows, room).map_err(|fit| vec![fit.fault(&at, "partitions", "the disk")])?;
+
+    let mut offset = ALIGNMENT;
+    let mut partitions = Vec::new();
+    for Wanted { name, role, size } in wanted {
+        let size = exactly(*size, rest);
+        partitions.push(Partition { name, role, offset, size });
+        offset = offset + size;
+    }
+    let Some((name, pv)) = group_of(config).zip(partitions.iter().find(|p| p.role == Role::Lvm))
+    else {
+        return Ok((partitions, None));
+    };
+    let room = Bytes(lvm2::extents_in(pv.size, EXTENT).0 * EXTENT.0);
+    let rows = config.volumes.iter().map(|row| &row.size);
+    let what = format!("the volume group `{}`", **name);
+    let rest = share(rows, room).map_err(|fit| vec![fit.fault(&name.span, "volumes", &what)])?;
+    let volumes = config.volumes.iter().map(|row| {
+        let size = exactly(*row.size, rest.round_down(EXTENT));
+        (row.name.value.clone(), Extents(size.0 / EXTENT.0))
+    });
+    let group = Group {
+        name: name.value.clone(),
+        offset: pv.offset,
+        size: pv.size,
+        volumes: volumes.collect(),
+    };
+    Ok((partitions, Some(group)))
+}
+
+fn exactly(size: Size, rest: Bytes) -> Bytes {
+    match size {
+        Size::Exactly(size) => size,
+        Size::Rest => rest,
+    }
+}
+
+fn group_of(config: &Config) -> Option<&Spanned<String>> {
+    config.partitions.iter().find_map(|row| match &row.content {
+        Content::Lvm(name) => Some(name),
+        Content::Filesystem(_) => None,
+    })
+}
+
+/// Sizes that do not fit.
+struct Misfit {
+    wanted: Option<Bytes>,
+    room: Bytes,
+}
+
+impl Misfit {
+    fn fault(&self, at: &Span, what: &str, whole: &str) -> Fault {
+        let Misfit { wanted, room } = self;
+        let fault = Fault::new(at.clone(), format!("the {what} do not fit in {whole}"));
+        let Some(wanted) = wanted else { return fault.label("they want more than 2^64 bytes") };
+        let label = format!("they want {wanted}, it has {room} for them");
+        let missing = Bytes(wanted.0.saturating_sub(room.0));
+        match missing {
+            Bytes(0) => {
+                fault.label(label).hint(format!("nothing is left for the {what} of \"rest\""))
+            }
+            missing => {
+                let hint = format!("{missing} too little ({})", Human(missing));
+                fault.label(label).hint(format!("make it larger, or them smaller: {hint}"))
+            }
+        }
+    }
+}
+
+/// What the sizes leave of `room` for the one that takes the rest.
+fn share<'a>(sizes: impl Iterator<Item = &'a Spanned<Size>>, room: Bytes) -> Result<Bytes, Misfit> {
+    let (mut sum, mut takes_rest) = (Some(0u64), false);
+    for size in sizes {
+        match size.value {
+            Size::Exactly(size) => sum = sum.and_then(|sum| sum.checked_add(size.0)),
+            Size::Rest => takes_rest = true,
+        }
+    }
+    match sum {
+        Some(sum) if sum < room.0 || sum == room.0 && !takes_rest => Ok(Bytes(room.0 - sum)),
+        sum => Err(Misfit { wanted: sum.map(Bytes), room }),
+    }
+}
+
+/// Everything to format, in the order of the rows.
+pub(super) fn filesystems(
+    config: &Config,
+    partitions: &[Partition],
+    group: Option<&Group>,
+) -> Vec<Filesystem> {
+    let mut filesystems = Vec::new();
+    let automatic = partitions.len() - config.partitions.len();
+    if has_automatic_esp(config)
+        && let Some(esp) = partitions[..automatic].iter().find(|p| p.role == Role::Esp)
+    {
+        filesystems.push(filesystem(esp, None, Format::Vfat, Some(ESP_MOUNT), Some("ESP")));
+    }
+    for (row, partition) in config.partitions.iter().zip(&partitions[automatic..]) {
+        let Content::Filesystem(row) = &row.content else { continue };
+        let mount = row.mount.as_ref().map(|mount| mount.as_str());
+        filesystems.push(filesystem(partition, None, *row.format, mount, row.label.as_deref()));
+    }
+    let Some(group) = group else { return filesystems };
+    let mut first = 0;
+    for (row, (name, extents)) in config.volumes.iter().zip(&group.volumes) {
+        let volume = Partition {
+            name: name.clone(),
+            role: Role::Linux,
+            offset: group.offset + lvm2::PE_START + Bytes(first * EXTENT.0),
+            size: Bytes(extents.0 * EXTENT.0),
+        };
+        first += extents.0;
+        let FilesystemRow { format, mount, label } = &row.filesystem;
+        let mount = mount.as_ref().map(|mount| mount.as_str());
+        let group = Some(group.name.as_str());
+        filesystems.push(filesystem(&volume, group, **format, mount, label.as_deref()));
+    }
+    filesystems
+}
+
+fn filesystem(
+    place: &Partition,
+    group: Option<&str>,
+    format: Format,
+    mount: Option<&str>,
+    label: Option<&str>,
+) -> Filesystem {
+    let name = place.name.as_str();
+    let group_name = group.unwrap_or("");
+    let identity = format!("{group_name}\n{name}\n{}\n{}", format.word(), mount.unwrap_or(""));
+    let short = Some(name).filter(|name| name.len() <= format.longest_label());
+    let label = label.or(short).unwrap_or("");
+    Filesystem {
+        name: name.to_string(),
+        group: group.map(str::to_string),
+        format,
+        offset: place.offset,
+        size: place.size,
+        mount: mount.map(str::to_string),
+        label: if format == Format::Vfat { label.to_uppercase() } else { label.to_string() },
+        uuid: Guid::derived(identity, "kuth filesystem"),
+        is_esp: place.role == Role::Esp,
+    }
+}

@@ -1,0 +1,119 @@
+//! What must hold between the rows of a disk, whatever their sizes.
+
+use crate::pipeline::{Fault, Size, Span, Spanned};
+
+use super::config::{Config, Content, FilesystemRow, Format};
+use super::place::{ESP_MOUNT, has_automatic_esp};
+
+/// Every rule that is broken.
+pub fn faults(config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let names = config.partitions.iter().map(|row| &row.name);
+    faults.extend(twice(names, "two partitions are called"));
+    let names = config.volumes.iter().map(|row| &row.name);
+    faults.extend(twice(names, "two volumes are called"));
+    faults.extend(one_rest(config.partitions.iter().map(|row| &row.size)));
+    faults.extend(one_rest(config.volumes.iter().map(|row| &row.size)));
+    faults.extend(one_group(config));
+    faults.extend(mounts(config));
+    for (size, row) in sized(config) {
+        let (least, what) = (row.format.least(), row.format.word());
+        if let Size::Exactly(bytes) = size.value
+            && bytes < least
+        {
+            let fault = Fault::new(size.span.clone(), format!("too small for {what}"));
+            faults.push(fault.label(format!("the least is {least}")));
+        }
+    }
+    faults
+}
+
+/// Every filesystem with its size.
+fn sized(config: &Config) -> impl Iterator<Item = (&Spanned<Size>, &FilesystemRow)> {
+    let partitions = config.partitions.iter().filter_map(|row| match &row.content {
+        Content::Filesystem(filesystem) => Some((&row.size, filesystem)),
+        Content::Lvm(_) => None,
+    });
+    partitions.chain(config.volumes.iter().map(|row| (&row.size, &row.filesystem)))
+}
+
+fn twice<'a>(names: impl Iterator<Item = &'a Spanned<String>>, what: &str) -> Vec<Fault> {
+    let mut seen: Vec<&Spanned<String>> = Vec::new();
+    let mut faults = Vec::new();
+    for name in names {
+        match seen.iter().find(|other| other.value == name.value) {
+            Some(first) => {
+                let fault = Fault::new(name.span.clone(), format!("{what} `{}`", name.value));
+                faults.push(fault.label("again").also(first.span.clone(), "first here"));
+            }
+            None => seen.push(name),
+        }
+    }
+    faults
+}
+
+fn one_rest<'a>(sizes: impl Iterator<Item = &'a Spanned<Size>>) -> Vec<Fault> {
+    let mut rests = sizes.filter(|size| size.value == Size::Rest);
+    let Some(first) = rests.next() else { return Vec::new() };
+    let again = rests.map(|size| {
+        let fault = Fault::new(size.span.clone(), "only one can take the rest").label("again");
+        fault.also(first.span.clone(), "first here").hint("give one of them a size")
+    });
+    again.collect()
+}
+
+fn one_group(config: &Config) -> Vec<Fault> {
+    let mut groups = config.partitions.iter().filter_map(|row| match &row.content {
+        Content::Lvm(name) => Some(name),
+        Content::Filesystem(_) => None,
+    });
+    let Some(first) = groups.next() else {
+        return config.volumes.first().map_or(Vec::new(), |volume| {
+            let fault = Fault::new(volume.name.span.clone(), "no partition holds the volumes");
+            vec![fault.hint("add a `[[partition]]` with `lvm = \"vg0\"`").of_absence(["lvm"])]
+        });
+    };
+    let again = groups.map(|name| {
+        let fault = Fault::new(name.span.clone(), "a disk has one volume group").label("again");
+        fault.also(first.span.clone(), "first here")
+    });
+    again.collect()
+}
+
+fn mounts(config: &Config) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut seen: Vec<(&str, Span)> = Vec::new();
+    if has_automatic_esp(config) {
+        seen.push((ESP_MOUNT, config.size.span.clone()));
+    }
+    let rows: Vec<_> = sized(config).map(|(_, row)| row).collect();
+    for row in &rows {
+        let Some(mount) = &row.mount else { continue };
+        match seen.iter().find(|(other, _)| *other == mount.as_str()) {
+            Some((ESP_MOUNT, _)) if *row.format != Format::Vfat => {
+                let message = format!("{ESP_MOUNT} is where the EFI system partition is mounted");
+                let fault = Fault::new(mount.span.clone(), message);
+                faults.push(fault.hint("make it a partition with `filesystem = \"vfat\"`"));
+            }
+            Some((_, first)) => {
+                let message = format!("two filesystems are mounted at {}", mount.value);
+                let fault = Fault::new(mount.span.clone(), message).label("again");
+                faults.push(fault.also(first.clone(), "first here"));
+            }
+            None => seen.push((mount.as_str(), mount.span.clone())),
+        }
+    }
+    let root = rows.iter().find(|row| row.mount.as_ref().is_some_and(|mount| **mount == "/"));
+    match root {
+        Some(row) if !matches!(*row.format, Format::Ext4 | Format::Xfs) => {
+            let message = format!("{} cannot be the root file system", row.format.word());
+            faults.push(Fault::new(row.format.span.clone(), message).hint("use ext4 or xfs"));
+        }
+        Some(_) => {}
+        None => {
+            let fault = Fault::new(config.size.span.clone(), "no filesystem is mounted at /");
+            faults.push(fault.hint("write `mount = \"/\"` at one").of_absence(["mount"]));
+        }
+    }
+    faults
+}

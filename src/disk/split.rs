@@ -1,0 +1,366 @@
+//! Splits the tar of a tree into one tar for each filesystem, in one pass and with little memory.
+//! A file goes to the filesystem with the longest mount point above it; the mount point itself
+//! becomes the root of its filesystem and an empty folder in the one it is mounted in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
+
+use tar::EntryType;
+
+use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
+use crate::process::Cancel;
+
+use super::config::Format;
+use super::layout::Layout;
+use super::part::{Meta, Part, PartWriter};
+use super::source::{entries, normal};
+use super::survey::Survey;
+
+/// The longest os-release that is read.
+const OS_RELEASE: u64 = 1 << 16;
+
+/// The tars being written.
+pub struct Splitter {
+    /// One for each filesystem of the layout, in its order; `None` for swap areas.
+    writers: Vec<Option<PartWriter>>,
+    /// Index into `writers` by mount point, relative to the root.
+    mounts: BTreeMap<Vec<u8>, usize>,
+    /// Every folder of the whole tree.
+    folders: BTreeSet<Vec<u8>>,
+    /// Files of the tree that others take the place of.
+    replaced: BTreeSet<Vec<u8>>,
+    survey: Survey,
+    epoch: u64,
+}
+
+impl Splitter {
+    /// Writes the tars into `folder`. Files at the paths `replaced` are left out of the tree.
+    /// What is added gets the time `epoch`.
+    pub fn new(
+        layout: &Layout,
+        folder: &Path,
+        epoch: u64,
+        replaced: impl IntoIterator<Item = String>,
+    ) -> Result<Splitter> {
+        let mut writers = Vec::new();
+        let mut mounts = BTreeMap::new();
+        for (index, filesystem) in layout.filesystems.iter().enumerate() {
+            writers.push(match filesystem.format {
+                Format::Swap => None,
+                _ => Some(PartWriter::create(&folder.join(format!("part-{index}.tar")))?),
+            });
+            if let Some(mount) = &filesystem.mount {
+                mounts.insert(normal(mount.as_bytes())?, index);
+            }
+        }
+        let replaced: Result<_> =
+            replaced.into_iter().map(|path| normal(path.as_bytes())).collect();
+        let (folders, survey) = (BTreeSet::new(), Survey::default());
+        Ok(Splitter { writers, mounts, folders, replaced: replaced?, survey, epoch })
+    }
+
+    /// Takes the whole tree.
+    pub fn stream(&mut self, tar: impl Read, cancel: &Cancel) -> Result<()> {
+        entries(tar, |path, meta, content| {
+            cancel.check()?;
+            self.take(path, meta, content)
+        })
+    }
+
+    /// What was seen so far.
+    pub fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
+    fn take(&mut self, path: &[u8], mut meta: Meta, content: &mut dyn Read) -> Result<()> {
+        if self.replaced.contains(path) {
+            return Ok(());
+        }
+        let (index, inner) = self.place(path)?;
+        if meta.kind == EntryType::Link {
+            let target = normal(&meta.link)?;
+            let (other, inner) = self.place(&target)?;
+            if other != index {
+                let error = anyhow!(
+                    "the hard link `{}` to `{}` leaves its filesystem",
+                    show(path),
+                    show(&target)
+                );
+                return Err(with_hint(
+                    error,
+                    "put both on one filesystem, or make it a symbolic link",
+                ));
+            }
+            meta.link = inner;
+        }
+        if meta.kind == EntryType::Directory {
+            self.folders.insert(path.to_vec());
+        } else if self.mounts.contains_key(path) {
+            let error = anyhow!("the mount point `/{}` is no folder in the tree", show(path));
+            return Err(with_hint(
+                error,
+                "mount the filesystem where the link leads, or remove it",
+            ));
+        }
+        let link = (meta.kind == EntryType::Symlink).then_some(meta.link.as_slice());
+        self.survey.see(path, link);
+        if path == b"usr/lib/os-release" && meta.size <= OS_RELEASE && meta.kind.is_file() {
+            let mut text = Vec::new();
+            content.read_to_end(&mut text).context("reading os-release")?;
+            self.survey.see_os_release(&String::from_utf8_lossy(&text));
+            return self.write(index, &inner, &meta, &text[..]);
+        }
+        self.write(index, &inner, &meta, content)?;
+        if inner.is_empty() && !path.is_empty() {
+            let empty = Meta { attributes: Vec::new(), ..meta };
+            self.mount_point(path, &empty)?;
+        }
+        Ok(())
+    }
+
+    /// The filesystem that holds `path`, and the path in it.
+    fn place(&self, path: &[u8]) -> Result<(usize, Vec<u8>)> {
+        let mut end = path.len();
+        loop {
+            if let Some(index) = self.mounts.get(&path[..end]) {
+                let inner = path[end..].strip_prefix(b"/").unwrap_or(&path[end..]);
+                return Ok((*index, inner.to_vec()));
+            }
+            end = match path[..end].iter().rposition(|byte| *byte == b'/') {
+                Some(slash) => slash,
+                None if end > 0 => 0,
+                None => bail!("no filesystem is mounted at /"),
+            };
+        }
+    }
+
+    /// Adds the empty folder that a filesystem is mounted on.
+    fn mount_point(&mut self, path: &[u8], meta: &Meta) -> Result<()> {
+        let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&path[..0], path),
+        };
+        let (index, mut inner) = self.place(parent)?;
+        if !inner.is_empty() {
+            inner.push(b'/');
+        }
+        inner.extend(name);
+        self.write(index, &inner, meta, std::io::empty())
+    }
+
+    fn write(&mut self, index: usize, inner: &[u8], meta: &Meta, content: impl Read) -> Result<()> {
+        let writer = self.writers.get_mut(index).and_then(Option::as_mut);
+        writer.context("writing to a swap area")?.add(inner, meta, content)
+    }
+
+    /// Adds a file of root's, with the folders above it that are not there.
+    pub fn add_file(&mut self, path: &str, content: &[u8]) -> Result<()> {
+        let path = normal(path.as_bytes())?;
+        if let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
+            self.add_folder(&path[..slash])?;
+        }
+        let (index, inner) = self.place(&path)?;
+        self.write(index, &inner, &Meta::file(content.len() as u64, self.epoch), content)
+    }
+
+    /// Adds a folder, with those above it, unless it is there.
+    fn add_folder(&mut self, path: &[u8]) -> Result<()> {
+        if self.folders.contains(path) {
+            return Ok(());
+        }
+        if let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
+            self.add_folder(&path[..slash])?;
+        }
+        let meta = Meta::folder(0o755, self.epoch);
+        let (index, inner) = self.place(path)?;
+        self.write(index, &inner, &meta, std::io::empty())?;
+        if inner.is_empty() && !path.is_empty() {
+            self.mount_point(path, &meta)?;
+        }
+        self.folders.insert(path.to_vec());
+        Ok(())
+    }
+
+    /// Adds the mount points that the tree lacks and ends the tars; in the layout's order,
+    /// `None` for swap areas.
+    pub fn finish(mut self) -> Result<Vec<Option<Part>>> {
+        for mount in self.mounts.keys().cloned().collect::<Vec<_>>() {
+            self.add_folder(&mount)?;
+        }
+        ensure!(self.writers.iter().flatten().count() >= 1, "there is no filesystem");
+        let epoch = self.epoch;
+        let ended = self.writers.into_iter().map(|writer| {
+            let Some(mut writer) = writer else { return Ok(None) };
+            if !writer.has_root() {
+                writer.add(b"", &Meta::folder(0o755, epoch), std::io::empty())?;
+            }
+            writer.finish().map(Some)
+        });
+        ended.collect()
+    }
+}
+
+fn show(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{Firmware, Table};
+    use super::super::layout::Filesystem;
+    use super::*;
+    use crate::error::hints;
+    use crate::format::Guid;
+    use crate::units::Bytes;
+    use tar::{Builder, Header};
+
+    fn layout(mounts: &[&str]) -> Layout {
+        let filesystem = |mount: &&str| Filesystem {
+            name: mount.to_string(),
+            group: None,
+            format: Format::Ext4,
+            offset: Bytes(0),
+            size: Bytes::MIB,
+            mount: Some(mount.to_string()),
+            label: String::new(),
+            uuid: Guid::derived(mount, "test"),
+            is_esp: false,
+        };
+        Layout {
+            size: Bytes::GIB,
+            table: Table::Gpt,
+            firmware: vec![Firmware::Bios],
+            partitions: Vec::new(),
+            group: None,
+            filesystems: mounts.iter().map(filesystem).collect(),
+            cmdline: String::new(),
+        }
+    }
+
+    /// A tar from rows of path, type and link or content.
+    fn tar(rows: &[(&str, EntryType, &str)]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        for (path, kind, text) in rows {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o751);
+            (header.set_uid(3_000_000), header.set_gid(7), header.set_mtime(9));
+            if kind.is_character_special() {
+                header.set_device_major(5).unwrap();
+                header.set_device_minor(1).unwrap();
+            }
+            if matches!(kind, EntryType::Link | EntryType::Symlink) {
+                header.set_size(0);
+                builder.append_link(&mut header, path, text).unwrap();
+            } else {
+                header.set_size(text.len() as u64);
+                builder.append_data(&mut header, path, text.as_bytes()).unwrap();
+            }
+        }
+        builder.into_inner().unwrap()
+    }
+
+    /// What each part holds, one line an entry.
+    fn split(mounts: &[&str], tar: &[u8]) -> Result<Vec<Vec<String>>> {
+        let folder = tempfile::tempdir()?;
+        let replaced = ["/etc/fstab".to_string()];
+        let mut splitter = Splitter::new(&layout(mounts), folder.path(), 5, replaced)?;
+        splitter.stream(tar, &Cancel::default())?;
+        splitter.add_file("/etc/fstab", b"new")?;
+        let parts = splitter.finish()?;
+        let listed = parts.into_iter().flatten().map(|part| {
+            let bytes = std::fs::read(&part.path)?;
+            assert_eq!(crate::digest::Digest::of(&bytes), part.digest);
+            let mut lines = Vec::new();
+            entries(&bytes[..], |path, meta, content| {
+                let mut text = String::new();
+                content.read_to_string(&mut text)?;
+                let link = String::from_utf8_lossy(&meta.link).into_owned();
+                let kind = meta.kind.as_byte() as char;
+                lines.push(format!("{} {kind} {:o} {text}{link}", show(path), meta.mode));
+                Ok(())
+            })?;
+            Ok(lines)
+        });
+        listed.collect()
+    }
+
+    const DIR: EntryType = EntryType::Directory;
+    const FILE: EntryType = EntryType::Regular;
+
+    #[test]
+    fn files_go_to_the_longest_mount_point() {
+        let tree = tar(&[
+            ("./", DIR, ""),
+            ("a", FILE, "1"),
+            ("etc", DIR, ""),
+            ("etc/fstab", FILE, "old"),
+            ("var", DIR, ""),
+            ("var/lib", DIR, ""),
+            ("var/lib/x", FILE, "2"),
+            ("var/log", DIR, ""),
+            ("various", FILE, "3"),
+        ]);
+        let parts = split(&["/", "/var", "/var/lib"], &tree).unwrap();
+        let root = [" 5 751 ", "a 0 751 1", "etc 5 751 ", "var 5 751 ", "various 0 751 3"];
+        assert_eq!(parts[0], [&root[..], &["etc/fstab 0 644 new"]].concat());
+        assert_eq!(parts[1], [" 5 751 ", "lib 5 751 ", "log 5 751 "]);
+        assert_eq!(parts[2], [" 5 751 ", "x 0 751 2"]);
+    }
+
+    #[test]
+    fn missing_mount_points_are_made_with_their_folders() {
+        let parts = split(&["/", "/srv/data"], &tar(&[("./", DIR, "")])).unwrap();
+        let root =
+            [" 5 751 ", "etc 5 755 ", "etc/fstab 0 644 new", "srv 5 755 ", "srv/data 5 755 "];
+        assert_eq!(parts[0], root);
+        assert_eq!(parts[1], [" 5 755 "]);
+    }
+
+    #[test]
+    fn long_names_links_and_devices_survive() {
+        let long = format!("usr/{}", "n".repeat(150));
+        let target = format!("t/{}", "l".repeat(160));
+        let tree = tar(&[
+            ("./", DIR, ""),
+            ("usr", DIR, ""),
+            (&long, FILE, "1"),
+            ("usr/hard", EntryType::Link, &long),
+            ("usr/soft", EntryType::Symlink, &target),
+            ("usr/tty", EntryType::Char, ""),
+            ("usr/pipe", EntryType::Fifo, ""),
+        ]);
+        let parts = split(&["/", "/usr"], &tree).unwrap();
+        let inner = &long[4..];
+        assert_eq!(
+            parts[1],
+            [
+                " 5 751 ".to_string(),
+                format!("{inner} 0 751 1"),
+                format!("hard 1 751 {inner}"),
+                format!("soft 2 751 {target}"),
+                "tty 3 751 ".to_string(),
+                "pipe 6 751 ".to_string(),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_refused() {
+        let across = tar(&[
+            ("./", DIR, ""),
+            ("a", FILE, ""),
+            ("usr", DIR, ""),
+            ("usr/b", EntryType::Link, "a"),
+        ]);
+        let error = split(&["/", "/usr"], &across).unwrap_err();
+        assert_eq!(error.to_string(), "the hard link `usr/b` to `a` leaves its filesystem");
+        assert_eq!(hints(&error).len(), 1);
+        let link = tar(&[("./", DIR, ""), ("usr", EntryType::Symlink, "x")]);
+        let error = split(&["/", "/usr"], &link).unwrap_err();
+        assert_eq!(error.to_string(), "the mount point `/usr` is no folder in the tree");
+        let error = split(&["/"], &tar(&[("./", DIR, "")])[..700]).unwrap_err();
+        assert!(error.to_string().contains("reading the tree"), "{error:#}");
+    }
+}

@@ -1,0 +1,192 @@
+//! What is learnt of a tree while it is split: which kernels it has, and whether it can mount
+//! what the layout asks for. Knows neither tar nor filesystems.
+
+use std::cmp::Ordering;
+
+use crate::error::{Result, anyhow, with_hint};
+
+use super::layout::Layout;
+
+/// What was seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Versions of `/boot/vmlinuz-VERSION`, in the order seen.
+    kernels: Vec<String>,
+    /// Versions of `/boot/initrd.img-VERSION`.
+    initrds: Vec<String>,
+    /// Targets of the links /boot/vmlinuz and /boot/initrd.img.
+    links: [Option<String>; 2],
+    /// Whether `lvm` is there, which the initramfs needs to find volumes.
+    has_lvm: bool,
+    /// PRETTY_NAME of os-release.
+    name: Option<String>,
+}
+
+/// One thing to boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its file in /boot.
+    pub kernel: String,
+    /// The initrd's.
+    pub initrd: String,
+    /// What to call it; `None`: the one that the links point to.
+    pub version: Option<String>,
+}
+
+/// The names that Debian's kernels keep up to date in /boot with `link_in_boot = yes`.
+const LINKS: [&str; 2] = ["vmlinuz", "initrd.img"];
+
+impl Survey {
+    /// Notes the file at `path`, relative to the root; `link` is its target if it is one.
+    pub fn see(&mut self, path: &[u8], link: Option<&[u8]>) {
+        let Ok(path) = std::str::from_utf8(path) else { return };
+        self.has_lvm |= matches!(path, "usr/sbin/lvm" | "sbin/lvm" | "usr/bin/lvm");
+        let Some(name) = path.strip_prefix("boot/") else { return };
+        if let Some(at) = LINKS.iter().position(|link| *link == name) {
+            self.links[at] = link.map(|link| String::from_utf8_lossy(link).into_owned());
+        } else if let Some(version) = name.strip_prefix("vmlinuz-") {
+            self.kernels.push(version.to_string());
+        } else if let Some(version) = name.strip_prefix("initrd.img-") {
+            self.initrds.push(version.to_string());
+        }
+    }
+
+    /// Notes the content of `usr/lib/os-release`.
+    pub fn see_os_release(&mut self, text: &str) {
+        let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        let plain = |c: &char| c.is_ascii_alphanumeric() || " ./()+-_,".contains(*c);
+        self.name = line.map(|name| name.chars().filter(plain).collect());
+    }
+
+    /// What to call the system in a menu.
+    pub fn name(&self) -> &str {
+        self.name.as_deref().filter(|name| !name.is_empty()).unwrap_or("Linux")
+    }
+
+    /// What can be booted, best first: the links where they lead to something, then every
+    /// version that has an initrd, newest first.
+    pub fn bootable(&self) -> Vec<Kernel> {
+        let mut versions: Vec<&String> =
+            self.kernels.iter().filter(|kernel| self.initrds.contains(kernel)).collect();
+        versions.sort_by(|a, b| by_version(b, a));
+        versions.dedup();
+        let leads = |link: &Option<String>, to: &str| {
+            let target = link.as_deref().and_then(|link| link.strip_prefix(to));
+            target.is_some_and(|target| versions.iter().any(|version| *version == target))
+        };
+        let mut kernels = Vec::new();
+        if leads(&self.links[0], "vmlinuz-") && leads(&self.links[1], "initrd.img-") {
+            let [kernel, initrd] = LINKS.map(str::to_string);
+            kernels.push(Kernel { kernel, initrd, version: None });
+        }
+        kernels.extend(versions.into_iter().map(|version| Kernel {
+            kernel: format!("vmlinuz-{version}"),
+            initrd: format!("initrd.img-{version}"),
+            version: Some(version.clone()),
+        }));
+        kernels
+    }
+
+    /// Refuses a tree that could not mount its own root.
+    pub fn check(&self, layout: &Layout) -> Result<()> {
+        if self.kernels.is_empty() {
+            return Err(with_hint(
+                anyhow!("the tree has no kernel: no file /boot/vmlinuz-VERSION"),
+                "add `linux-image-amd64` (or another kernel) to `packages` of the bootstrap stage",
+            ));
+        }
+        if self.bootable().is_empty() {
+            let kernels = self.kernels.join(", ");
+            return Err(with_hint(
+                anyhow!("the tree has no initrd for its kernel {kernels}"),
+                "add `initramfs-tools` to `packages` of the bootstrap stage",
+            ));
+        }
+        if !self.has_lvm && layout.group.as_ref().is_some_and(|group| !group.volumes.is_empty()) {
+            return Err(with_hint(
+                anyhow!("the disk has volumes, but the tree has no usr/sbin/lvm to find them"),
+                "add `lvm2` to `packages` of the bootstrap stage",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Debian's order of versions, near enough for kernels: runs of digits compare as numbers.
+fn by_version(a: &str, b: &str) -> Ordering {
+    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
+    loop {
+        let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        match (digits(a), digits(b)) {
+            (0, _) | (_, 0) => match (a.split_first(), b.split_first()) {
+                (Some((x, rest_a)), Some((y, rest_b))) if x == y => (a, b) = (rest_a, rest_b),
+                // A pre-release sorts before everything, the end included.
+                (x, y) if x.map(|x| x.0) == Some(&b'~') || y.map(|y| y.0) == Some(&b'~') => {
+                    let after = x.map(|x| x.0) != Some(&b'~');
+                    return if after { Ordering::Greater } else { Ordering::Less };
+                }
+                (x, y) => return x.map(|x| x.0).cmp(&y.map(|y| y.0)),
+            },
+            (m, n) => {
+                let number = |text: &[u8]| -> Vec<u8> {
+                    text.iter().copied().skip_while(|byte| *byte == b'0').collect()
+                };
+                let (x, y) = (number(&a[..m]), number(&b[..n]));
+                match (x.len(), &x).cmp(&(y.len(), &y)) {
+                    Ordering::Equal => (a, b) = (&a[m..], &b[n..]),
+                    order => return order,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survey(paths: &[&str], links: &[(&str, &str)]) -> Survey {
+        let mut survey = Survey::default();
+        paths.iter().for_each(|path| survey.see(path.as_bytes(), None));
+        links.iter().for_each(|(path, to)| survey.see(path.as_bytes(), Some(to.as_bytes())));
+        survey
+    }
+
+    #[test]
+    fn newest_kernels_come_first_and_need_an_initrd() {
+        let files = [
+            "boot/vmlinuz-6.12.9-amd64",
+            "boot/initrd.img-6.12.9-amd64",
+            "boot/vmlinuz-6.12.48-amd64",
+            "boot/initrd.img-6.12.48-amd64",
+            "boot/vmlinuz-6.13",
+        ];
+        let names = |survey: Survey| -> Vec<String> {
+            survey.bootable().into_iter().map(|kernel| kernel.kernel).collect()
+        };
+        assert_eq!(names(survey(&files, &[])), ["vmlinuz-6.12.48-amd64", "vmlinuz-6.12.9-amd64"]);
+        let links = [
+            ("boot/vmlinuz", "vmlinuz-6.12.48-amd64"),
+            ("boot/initrd.img", "initrd.img-6.12.48-amd64"),
+        ];
+        assert_eq!(names(survey(&files, &links))[0], "vmlinuz");
+        let dangling = [links[0], ("boot/initrd.img", "/boot/initrd.img-6.12.48-amd64")];
+        assert_eq!(names(survey(&files, &dangling))[0], "vmlinuz-6.12.48-amd64");
+    }
+
+    #[test]
+    fn versions_compare_as_debian_does() {
+        for (a, b) in [("6.9", "6.12"), ("6.1~rc1", "6.1"), ("6.1", "6.1-1"), ("6.1-a", "6.1-b")] {
+            assert_eq!(by_version(a, b), Ordering::Less, "{a} {b}");
+            assert_eq!(by_version(b, a), Ordering::Greater, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn names_come_from_os_release() {
+        let mut survey = Survey::default();
+        assert_eq!(survey.name(), "Linux");
+        survey.see_os_release("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n");
+        assert_eq!(survey.name(), "Debian GNU/Linux 13 (trixie)");
+    }
+}

@@ -1,0 +1,193 @@
+//! FAT32 from a tar, in two passes: one learns names and sizes and gives every file its clusters,
+//! one behind the other; the other copies. FAT keeps neither owners nor modes: they go unnoticed,
+//! as they do when a system mounts FAT. Links, devices and extended attributes are refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use tar::EntryType;
+
+use crate::error::{Context, Result, anyhow, ensure, with_hint};
+
+use super::fat::{END, ENTRY, Geometry, Item, Name, ROOT, Stamp, attribute, padded};
+use super::layout::Filesystem;
+use super::part::Part;
+use super::source::entries;
+
+/// A file or folder.
+struct Node {
+    name: Name,
+    item: Item,
+    /// Folders by index, in the order of the tar.
+    children: Vec<usize>,
+    parent: usize,
+}
+
+/// Writes `part` into the sparse file `image`, which is as long as the filesystem and empty.
+pub fn make(image: &Path, filesystem: &Filesystem, part: &Part) -> Result<()> {
+    let geometry = Geometry::of(filesystem.size)?;
+    let mut nodes = read(part, filesystem)?;
+    let used = allocate(&mut nodes, &geometry, filesystem)?;
+
+    let what = || format!("writing {}", image.display());
+    let file = File::options().write(true).open(image).with_context(what)?;
+    let label = filesystem.label.as_str();
+    for (at, bytes) in geometry.head(filesystem.volume_id(), label, used) {
+        file.write_all_at(&bytes, at).with_context(what)?;
+    }
+    let mut fat: Vec<u8> = [0x0fff_fff8u32, END].into_iter().flat_map(u32::to_le_bytes).collect();
+    for (cluster, length) in chains(&nodes, &geometry) {
+        let next = (1..length).map(|step| cluster + step).chain([END]);
+        fat.extend(next.flat_map(u32::to_le_bytes));
+    }
+    for at in geometry.fats() {
+        file.write_all_at(&fat, at).with_context(what)?;
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        if node.item.attribute == attribute::FOLDER {
+            let bytes = folder(&nodes, index, label);
+            file.write_all_at(&bytes, geometry.at(node.item.cluster)).with_context(what)?;
+        }
+    }
+    let mut buffer = vec![0; 1 << 17];
+    let mut index = 0;
+    each(part, |path, _, content| {
+        index += usize::from(!path.is_empty());
+        let item = &nodes[index].item;
+        if path.is_empty() || item.attribute != attribute::FILE {
+            return Ok(());
+        }
+        let mut at = if item.cluster == 0 { 0 } else { geometry.at(item.cluster) };
+        loop {
+            match content.read(&mut buffer).context("reading a tar")? {
+                0 => return Ok(()),
+                n => {
+                    file.write_all_at(&buffer[..n], at).with_context(what)?;
+                    at += n as u64;
+                }
+            }
+        }
+    })
+}
+
+fn each(
+    part: &Part,
+    each: impl FnMut(&[u8], super::part::Meta, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let tar = File::open(&part.path).with_context(|| format!("opening {}", part.path.display()))?;
+    entries(BufReader::with_capacity(1 << 18, tar), each)
+}
+
+/// Every file of the tar, the root first, else in its order.
+fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
+    if let Some(attribute) = part.attributes.first() {
+        let path = String::from_utf8_lossy(&attribute.path);
+        let error = anyhow!("`{path}`: FAT has no extended attributes (`{}`)", attribute.name);
+        return Err(with_hint(error, format!("use ext4 for `{}`", filesystem.name)));
+    }
+    let item =
+        |attribute, size, mtime| Item { attribute, cluster: 0, size, stamp: Stamp::of(mtime) };
+    let mut nodes = vec![Node {
+        // Nobody writes the root's own name.
+        name: Name::of("ROOT", &mut BTreeSet::new())?,
+        item: item(attribute::FOLDER, 0, 0),
+        children: Vec::new(),
+        parent: 0,
+    }];
+    let mut folders: BTreeMap<Vec<u8>, usize> = BTreeMap::from([(Vec::new(), 0)]);
+    let mut taken: BTreeMap<usize, (BTreeSet<[u8; 11]>, BTreeSet<String>)> = BTreeMap::new();
+    each(part, |path, meta, _| {
+        if path.is_empty() {
+            return Ok(());
+        }
+        let shown = String::from_utf8_lossy(path).into_owned();
+        let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&path[..0], path),
+        };
+        let parent = *folders.get(above).with_context(|| format!("`{shown}` has no folder"))?;
+        let name = std::str::from_utf8(name)
+            .with_context(|| format!("writing `{shown}`: FAT needs names in UTF-8"))?;
+        let (shorts, longs) = taken.entry(parent).or_default();
+        ensure!(longs.insert(name.to_uppercase()), "`{shown}`: FAT has that name in another case");
+        let size = u32::try_from(meta.size);
+        let size = size.with_context(|| format!("writing `{shown}`: FAT ends at 4 GiB"))?;
+        let item = match meta.kind {
+            EntryType::Directory => item(attribute::FOLDER, 0, meta.mtime),
+            EntryType::Regular => item(attribute::FILE, size, meta.mtime),
+            kind => {
+                let error = anyhow!("`{shown}`: FAT cannot hold a {kind:?}");
+                return Err(with_hint(error, format!("use ext4 for `{}`", filesystem.name)));
+            }
+        };
+        let index = nodes.len();
+        if item.attribute == attribute::FOLDER {
+            folders.insert(path.to_vec(), index);
+        }
+        nodes.push(Node { name: Name::of(name, shorts)?, item, children: Vec::new(), parent });
+        nodes[parent].children.push(index);
+        Ok(())
+    })?;
+    Ok(nodes)
+}
+
+/// Gives every node its clusters; how many are used.
+fn allocate(nodes: &mut [Node], geometry: &Geometry, filesystem: &Filesystem) -> Result<u32> {
+    let sizes: Vec<u64> = (0..nodes.len()).map(|index| size(nodes, index)).collect();
+    let mut next = u64::from(ROOT);
+    for (node, size) in nodes.iter_mut().zip(sizes) {
+        if size > 0 {
+            node.item.cluster = u32::try_from(next)?;
+            next += size.div_ceil(geometry.cluster());
+        }
+    }
+    let used = u32::try_from(next - u64::from(ROOT))?;
+    if used > geometry.clusters {
+        let error = anyhow!("the files do not fit in {}", filesystem.size);
+        return Err(with_hint(error, format!("make `{}` larger", filesystem.name)));
+    }
+    Ok(used)
+}
+
+/// Bytes on the disk.
+fn size(nodes: &[Node], index: usize) -> u64 {
+    let node = &nodes[index];
+    if node.item.attribute == attribute::FILE {
+        return u64::from(node.item.size);
+    }
+    // `.` and `..`, or the label; an empty folder takes a cluster too.
+    let entries: usize = node.children.iter().map(|child| nodes[*child].name.entries()).sum();
+    ((entries + 2) * ENTRY) as u64
+}
+
+/// First cluster and length of everything that has clusters, in order.
+fn chains(nodes: &[Node], geometry: &Geometry) -> Vec<(u32, u32)> {
+    let lengths = nodes.iter().enumerate().map(|(index, node)| {
+        (node.item.cluster, size(nodes, index).div_ceil(geometry.cluster()) as u32)
+    });
+    lengths.filter(|(_, length)| *length > 0).collect()
+}
+
+/// The entries of a folder.
+fn folder(nodes: &[Node], index: usize, label: &str) -> Vec<u8> {
+    let node = &nodes[index];
+    let mut bytes = Vec::new();
+    if index == 0 {
+        if !label.is_empty() {
+            let item = Item { attribute: attribute::LABEL, cluster: 0, ..node.item.clone() };
+            bytes.extend(item.entry(&padded(label)));
+        }
+    } else {
+        bytes.extend(node.item.entry(&padded(".")));
+        // The root is called 0 here.
+        let cluster = if node.parent == 0 { 0 } else { nodes[node.parent].item.cluster };
+        bytes.extend(Item { cluster, ..node.item.clone() }.entry(&padded("..")));
+    }
+    for child in &node.children {
+        bytes.extend(nodes[*child].name.write(&nodes[*child].item));
+    }
+    bytes
+}

@@ -1,0 +1,143 @@
+//! What a build would do, and why, without doing it: the same recipes as the build's own, looked
+//! up and compared, with nothing run and nothing asked of the network.
+
+use std::sync::Arc;
+
+use super::event::{Event, Observer};
+use super::key;
+use super::lockfile::LockFile;
+use super::plan::{Node, Plan};
+use super::worker::{Build, why};
+use crate::artifact::Artifact;
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::process::Cancel;
+use crate::recipe::{Difference, Key, Recipe, first_difference};
+use crate::stage::{Inputs, Placed, Settings};
+
+/// What would happen to a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Forecast {
+    /// Nothing: its result is there.
+    Cached(Key, Artifact),
+    /// It would run, for this reason.
+    Run(String),
+    /// That shows only when what it eats has run.
+    Unknown(String),
+    /// Its earlier result would be left as it is, for this reason.
+    Kept(String),
+}
+
+/// A stage's recipe as far as it is known, and how it differs from the last one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// The recipe; without inputs and pin where those are not known yet.
+    pub recipe: Recipe,
+    /// Whether nothing is missing from it.
+    pub complete: bool,
+    /// How it differs from the recipe of the last build, or `None` where there was none.
+    pub differences: Option<Vec<Difference>>,
+    /// What would happen.
+    pub forecast: Forecast,
+}
+
+struct Deaf;
+
+impl Observer for Deaf {
+    fn tell(&self, _event: &Event<'_>) {}
+}
+
+/// Explains every node of `plan`, in its order.
+pub fn explain(
+    plan: &Plan<'_>,
+    cache: &Arc<Cache>,
+    settings: &Settings,
+    lock: &LockFile,
+    rebuild: &[String],
+) -> Result<Vec<Explanation>> {
+    // Looking must not reach out, nor write a lock.
+    let settings = Settings { offline: true, ..settings.clone() };
+    let build = Build {
+        plan,
+        cache: cache.clone(),
+        settings: Arc::new(settings),
+        lock,
+        observer: Arc::new(Deaf),
+        cancel: Cancel::default(),
+        options: Default::default(),
+    };
+    let mut found: Vec<Explanation> = Vec::new();
+    for node in plan.nodes() {
+        let explanation = explain_node(&build, node, &found, rebuild)?;
+        found.push(explanation);
+    }
+    Ok(found)
+}
+
+fn explain_node(
+    build: &Build<'_>,
+    node: &Node<'_>,
+    earlier: &[Explanation],
+    rebuild: &[String],
+) -> Result<Explanation> {
+    let site = build.site(node);
+    let (cache, pipeline) = (&build.cache, build.settings.pipeline.as_str());
+    let latest = cache.latest_recipe(pipeline, &node.name)?;
+    let mut inputs = Inputs::default();
+    let mut waits_for = None;
+    for (key, input) in &node.inputs {
+        match &earlier[input.0].forecast {
+            Forecast::Cached(_, artifact) => {
+                inputs.0.insert(key, artifact.clone());
+            }
+            _ => waits_for = waits_for.or(Some(build.plan.nodes()[input.0].name.clone())),
+        }
+    }
+    let pin = match waits_for {
+        Some(_) => None,
+        None => match node.stage.pin(&site, &inputs) {
+            Ok(pins) => Some(pins),
+            Err(_) => None,
+        },
+    };
+    let complete = pin.is_some();
+    let recipe = match &pin {
+        Some(pins) => key::recipe(node, &site, &inputs, pins)?,
+        None => key::open_recipe(node, &site)?,
+    };
+    let differences = latest.as_ref().map(|latest| match complete {
+        true => recipe.differences(latest),
+        // What is not known yet is no difference.
+        false => recipe.differences(&without_late_lines(latest)),
+    });
+    let forced = rebuild.iter().any(|name| *name == node.name || *name == node.stage_name);
+    let forecast = if forced {
+        Forecast::Run("asked for with --rebuild".to_string())
+    } else if let Some(waits_for) = waits_for {
+        match differences.as_deref().and_then(first_difference) {
+            Some(reason) => Forecast::Run(reason),
+            None if latest.is_none() => Forecast::Run("not built before".to_string()),
+            None => Forecast::Unknown(format!("depends on what {waits_for} makes")),
+        }
+    } else if !complete {
+        match differences.as_deref().and_then(first_difference) {
+            Some(reason) => Forecast::Run(reason),
+            None => Forecast::Run("its packages are not resolved yet".to_string()),
+        }
+    } else {
+        match cache.find(&recipe.key())? {
+            None => Forecast::Run(why(cache, pipeline, node, &recipe)?),
+            Some(record) => match node.stage.look(&site, &record.output)? {
+                Placed::Here(_) => Forecast::Cached(recipe.key(), record.output),
+                Placed::Kept(_, reason) => Forecast::Kept(reason),
+                Placed::Gone(reason) => Forecast::Run(reason),
+            },
+        }
+    };
+    Ok(Explanation { recipe, complete, differences, forecast })
+}
+
+fn without_late_lines(recipe: &Recipe) -> Recipe {
+    let lines: Vec<&str> = recipe.lines().filter(|line| !key::is_late(line)).collect();
+    Recipe::from_text(&lines.join("\n"))
+}

@@ -1,0 +1,33 @@
+//! The recipe of a node, once the digests of its inputs are known. The only place where recipes
+//! of stages are made, so that building, planning and explaining see the same text.
+
+use super::plan::Node;
+use crate::error::{Context, Result};
+use crate::recipe::Recipe;
+use crate::stage::{Inputs, Pin, Site};
+
+/// The recipe without what is not known yet: the inputs' digests and the pin.
+pub fn open_recipe(node: &Node<'_>, site: &Site) -> Result<Recipe> {
+    let mut recipe = Recipe::new(node.kind, node.stage.revision());
+    recipe.value("architecture", &site.settings.architecture);
+    recipe.value("epoch", site.settings.epoch);
+    node.stage
+        .describe(site, &mut recipe)
+        .with_context(|| format!("reading what the stage {} depends on", node.name))?;
+    Ok(recipe)
+}
+
+/// The whole recipe.
+pub fn recipe(node: &Node<'_>, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Recipe> {
+    let mut recipe = open_recipe(node, site)?;
+    for (key, artifact) in &inputs.0 {
+        recipe.value(&format!("input {key}"), artifact.digest);
+    }
+    recipe.list("pin", pins.iter().map(|pin| pin.digest));
+    Ok(recipe)
+}
+
+/// Whether a line of a recipe is one that [`open_recipe`] leaves out.
+pub fn is_late(line: &str) -> bool {
+    line.starts_with("input ") || line.starts_with("pin = ")
+}

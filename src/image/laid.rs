@@ -1,0 +1,230 @@
+//! Does what a `format::blocks::Plan` says: the pieces and the disk's data to one file, in the
+//! order of the file, with its SHA-256 taken meanwhile by a second thread. Zeros become holes.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::mpsc;
+
+use super::Watch;
+use super::scan::is_blank;
+use crate::digest::{Digest, Hasher};
+use crate::error::{Result, anyhow};
+use crate::format::blocks::Plan;
+use crate::units::Bytes;
+
+/// What is read and written at once.
+const CHUNK: usize = 1 << 20;
+/// Chunks on their way to the hasher.
+const QUEUE: usize = 4;
+/// Zeros of this length stay a hole.
+const HOLE: usize = 4096;
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+/// Some of the file, for the hasher.
+enum Part {
+    Zeros(u64),
+    Data(Vec<u8>),
+}
+
+/// A step of the plan.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Piece(&'a [u8]),
+    /// From this place of the disk.
+    Copy(u64),
+}
+
+/// Writes the image to the empty file `target`; gives its SHA-256 and length.
+pub(super) fn write(
+    plan: &Plan,
+    disk: &File,
+    target: &File,
+    watch: Watch<'_>,
+) -> Result<(Digest, Bytes)> {
+    target.set_len(plan.length.0)?;
+    let (parts, incoming) = mpsc::sync_channel(QUEUE);
+    let (used, free) = mpsc::channel();
+    let digest = std::thread::scope(|scope| {
+        let hasher = scope.spawn(move || hash(&incoming, &used));
+        let writer = Writer { disk, target, watch, parts, free, at: 0 };
+        writer.write(plan)?;
+        hasher.join().map_err(|_| anyhow!("the hashing thread panicked"))
+    })?;
+    Ok((digest, plan.length))
+}
+
+/// Hashes what comes, and gives the buffers back.
+fn hash(incoming: &mpsc::Receiver<Part>, used: &mpsc::Sender<Vec<u8>>) -> Digest {
+    let mut hasher = Hasher::default();
+    for part in incoming {
+        match part {
+            Part::Zeros(mut count) => {
+                while count > 0 {
+                    let n = count.min(ZEROS.len() as u64);
+                    hasher.update(&ZEROS[..n as usize]);
+                    count -= n;
+                }
+            }
+            Part::Data(bytes) => {
+                hasher.update(&bytes);
+                // The writer may be done and gone.
+                let _ = used.send(bytes);
+            }
+        }
+    }
+    hasher.finish()
+}
+
+struct Writer<'a> {
+    disk: &'a File,
+    target: &'a File,
+    watch: Watch<'a>,
+    parts: mpsc::SyncSender<Part>,
+    /// Buffers to use again.
+    free: mpsc::Receiver<Vec<u8>>,
+    /// How much of the file is done.
+    at: u64,
+}
+
+impl Writer<'_> {
+    /// Consumes itself, so that the hasher sees the end.
+    fn write(mut self, plan: &Plan) -> Result<()> {
+        let total = plan.copies.iter().map(|copy| copy.length.0).sum();
+        let mut done = 0;
+        for (to, length, step) in steps(plan) {
+            self.zeros_until(to)?;
+            let mut offset = 0;
+            while offset < length {
+                let n = (length - offset).min(CHUNK as u64);
+                let mut bytes = self.buffer(n as usize);
+                match step {
+                    Step::Piece(piece) => {
+                        bytes.copy_from_slice(&piece[offset as usize..][..n as usize]);
+                    }
+                    Step::Copy(from) => {
+                        self.disk.read_exact_at(&mut bytes, from + offset)?;
+                        done += n;
+                    }
+                }
+                self.data(bytes)?;
+                self.watch.tell(done, total)?;
+                offset += n;
+            }
+        }
+        self.zeros_until(plan.length.0)
+    }
+
+    /// A buffer of `n` bytes, whatever stands in it.
+    fn buffer(&self, n: usize) -> Vec<u8> {
+        let mut bytes = self.free.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK));
+        bytes.resize(n, 0);
+        bytes
+    }
+
+    fn zeros_until(&mut self, to: u64) -> Result<()> {
+        let count = to.checked_sub(self.at).ok_or_else(|| anyhow!("the plan goes back to {to}"))?;
+        self.at = to;
+        self.send(Part::Zeros(count))
+    }
+
+    fn data(&mut self, bytes: Vec<u8>) -> Result<()> {
+        write_data(self.target, &bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        self.send(Part::Data(bytes))
+    }
+
+    fn send(&self, part: Part) -> Result<()> {
+        self.parts.send(part).map_err(|_| anyhow!("the hashing thread ended early"))
+    }
+}
+
+/// Pieces and copies in the order of the file: where to, how much, what.
+fn steps(plan: &Plan) -> Vec<(u64, u64, Step<'_>)> {
+    let pieces =
+        plan.pieces.iter().map(|(to, bytes)| (to.0, bytes.len() as u64, Step::Piece(bytes)));
+    let copies = plan.copies.iter().map(|copy| (copy.to.0, copy.length.0, Step::Copy(copy.from.0)));
+    let mut steps: Vec<_> = pieces.chain(copies).collect();
+    steps.sort_by_key(|(to, ..)| *to);
+    steps
+}
+
+/// Writes `bytes` at `offset` of a file that is zero there, without the zeros, each run of data at
+/// once.
+pub(super) fn write_data(target: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
+    let mut start = None;
+    for (at, block) in (0..).step_by(HOLE).zip(bytes.chunks(HOLE)) {
+        match (is_blank(block), start) {
+            (false, None) => start = Some(at),
+            (true, Some(from)) => {
+                target.write_all_at(&bytes[from..at], offset + from as u64)?;
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    match start {
+        Some(from) => target.write_all_at(&bytes[from..], offset + from as u64),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::blocks::Copy;
+    use crate::process::Cancel;
+
+    fn carry_out(plan: &Plan, disk: &[u8]) -> Result<(Digest, Vec<u8>)> {
+        let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        from.write_all_at(disk, 0).unwrap();
+        let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
+        let (digest, length) = write(plan, &from, &to, watch)?;
+        let mut bytes = vec![0; length.0 as usize];
+        to.read_exact_at(&mut bytes, 0).unwrap();
+        Ok((digest, bytes))
+    }
+
+    fn plan(pieces: &[(u64, &[u8])], copies: &[(u64, u64, u64)], length: u64) -> Plan {
+        Plan {
+            pieces: pieces.iter().map(|(to, bytes)| (Bytes(*to), bytes.to_vec())).collect(),
+            copies: copies
+                .iter()
+                .map(|(from, to, n)| Copy { from: Bytes(*from), to: Bytes(*to), length: Bytes(*n) })
+                .collect(),
+            length: Bytes(length),
+        }
+    }
+
+    #[test]
+    fn the_file_and_its_digest_are_as_planned() {
+        let disk: Vec<u8> = (0..3 << 20).map(|i: u32| (i >> 14) as u8).collect();
+        let plan = plan(&[(0, b"head"), (9_000, b"mid")], &[(4096, 10_000, 2 << 20)], 2_200_000);
+        let (digest, bytes) = carry_out(&plan, &disk).unwrap();
+        let mut expected = vec![0; 2_200_000];
+        expected[..4].copy_from_slice(b"head");
+        expected[9_000..9_003].copy_from_slice(b"mid");
+        expected[10_000..10_000 + (2 << 20)].copy_from_slice(&disk[4096..4096 + (2 << 20)]);
+        assert_eq!(digest, Digest::of(&expected));
+        assert!(bytes == expected);
+    }
+
+    #[test]
+    fn a_plan_that_overlaps_is_refused() {
+        let plan = plan(&[(0, b"head"), (3, b"mid")], &[], 10);
+        assert_eq!(carry_out(&plan, &[]).unwrap_err().to_string(), "the plan goes back to 3");
+    }
+
+    #[test]
+    fn runs_of_zeros_stay_holes() {
+        use std::os::unix::fs::MetadataExt;
+        let file = tempfile::tempfile().unwrap();
+        let mut bytes = vec![0; 1 << 20];
+        bytes[500_000] = 1;
+        bytes[1_048_575] = 2;
+        write_data(&file, &bytes, 8192).unwrap();
+        let mut read = vec![1; 1 << 20];
+        file.read_exact_at(&mut read, 8192).unwrap();
+        assert!(read == bytes);
+        assert!(file.metadata().unwrap().blocks() * 512 <= 64 << 10);
+    }
+}

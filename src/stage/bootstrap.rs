@@ -1,0 +1,210 @@
+//! `bootstrap`: a minimal Debian tree from a mirror's packages: the essential ones, apt, and what
+//! `packages` names. Eats nothing, makes a tree.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
+use crate::artifact::{Made, Product};
+use crate::debian::{self, Base, Package, Request, install, pool};
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+use crate::pipeline::Fields;
+use crate::process::Command;
+use crate::recipe::Recipe;
+use crate::sandbox::{Network, Sandbox, Step};
+
+/// The row of the table of kinds.
+pub const KIND: Kind = Kind { name: "bootstrap", product: Product::Tree, read };
+
+/// What an installed system takes its packages from, whatever mirror built it.
+const SOURCE: &str = "http://ftp.debian.org/debian";
+
+struct Bootstrap {
+    suite: String,
+    components: Vec<String>,
+    packages: Vec<String>,
+    mirror: Option<String>,
+    keyring: Option<PathBuf>,
+}
+
+fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let texts = |texts: Vec<crate::pipeline::Text>| texts.into_iter().map(|text| text.text);
+    let suite = fields.required_text("suite");
+    let mut components: Vec<String> = texts(fields.unique_texts("components")).collect();
+    if components.is_empty() {
+        components.push("main".into());
+    }
+    let packages = texts(fields.unique_texts("packages")).collect();
+    let mirror = fields.text("mirror").map(|mirror| mirror.text);
+    let keyring = fields.existing_path("keyring").map(|keyring| keyring.path);
+    // The one variant there is; the key is there so that a file can say so.
+    fields.choice("variant", &["minbase"]);
+    let suite = suite?.text;
+    Some(Parsed::one(Vec::new(), Bootstrap { suite, components, packages, mirror, keyring }))
+}
+
+impl Bootstrap {
+    fn request(&self) -> Request {
+        Request {
+            part: "packages",
+            suite: self.suite.clone(),
+            components: self.components.clone(),
+            packages: self.packages.clone(),
+            base: Base::Empty,
+            mirror: self.mirror.clone(),
+            keyring: self.keyring.clone(),
+        }
+    }
+}
+
+impl Stage for Bootstrap {
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        recipe.value("suite", &self.suite);
+        recipe.set("component", &self.components);
+        recipe.set("package", &self.packages);
+        Ok(())
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Network
+    }
+
+    fn pin(&self, site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
+        Ok(vec![debian::pin(site, &self.request())?])
+    }
+
+    fn need(&self, _site: &Site, _inputs: &Inputs) -> u64 {
+        // A minimal tree, packed and unpacked, and its packages.
+        700 << 20
+    }
+
+    fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+        let packages = debian::packages(&pins[0])?;
+        let files = pool::fetch(site, &packages, self.mirror.as_deref())?;
+        let sandbox = Sandbox::new(&site.work, site.settings.epoch, "localhost")?;
+        offer(&sandbox, &packages, &files)?;
+        (site.progress)(0, 0, "unpacking");
+        let (first, rest): (Vec<&Package>, Vec<&Package>) =
+            packages.iter().partition(|package| package.essential);
+        let tars = contents(site, &sandbox, &first, &packages, &files)?;
+        let lib64 = site.settings.architecture == "amd64";
+        let mut steps = install::essential(tars, lib64);
+        steps.extend(install::install(&rest, &self.packages));
+        steps.push(install::initial_ram_disks());
+        steps.push(install::write(
+            "/etc/apt/sources.list.d/debian.sources",
+            sources(&self.suite, &self.components),
+        ));
+        steps.extend(install::scrub());
+        steps.push(Step::Pack { file: "tree.tar".into() });
+        let last = steps.len() - 1;
+        let progress = |at| (site.progress)(at as u64, last as u64, "steps");
+        let packed = sandbox.run(steps, Network::None, &site.log, &site.cancel, progress)?;
+        let packed = packed.context("packing the tree")?;
+        let file = sandbox.exchange().join("tree.tar");
+        let made =
+            Made::hashed(Product::Tree, site.scratch("tree.tar"), packed.digest, packed.size)
+                .with("suite", &self.suite)
+                .with("components", self.components.join(" "))
+                .with("packages", installed(&packages, None).to_string());
+        std::fs::rename(&file, &made.file).context("taking the tree out")?;
+        sandbox.clear(&site.log)?;
+        Ok(made)
+    }
+}
+
+/// Puts package files where the steps look for them.
+pub(super) fn offer(sandbox: &Sandbox, packages: &[Package], files: &[PathBuf]) -> Result<()> {
+    for name in [install::ESSENTIAL, install::PACKAGES] {
+        let folder = sandbox.exchange().join(name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    }
+    for (package, file) in packages.iter().zip(files) {
+        let folder = if package.essential { install::ESSENTIAL } else { install::PACKAGES };
+        sandbox.offer(file, &format!("{folder}/{}", package.file_name()))?;
+    }
+    Ok(())
+}
+
+/// Names a set of installed packages: what a later request goes on top of.
+pub(super) fn installed(packages: &[Package], below: Option<&str>) -> Digest {
+    let mut recipe = Recipe::new("installed", 1);
+    recipe.optional("below", below);
+    recipe.set("package", packages);
+    recipe.key().0
+}
+
+/// deb822 sources for the installed system.
+fn sources(suite: &str, components: &[String]) -> String {
+    format!(
+        "Types: deb\nURIs: {SOURCE}\nSuites: {suite}\nComponents: {}\nSigned-By: {}\n",
+        components.join(" "),
+        debian::mirror::KEYRING
+    )
+}
+
+/// Decompresses the contents of the packages of `first` into tars of the exchange folder, on all
+/// processors; their names there, in the order in which to unpack them.
+fn contents(
+    site: &Site,
+    sandbox: &Sandbox,
+    first: &[&Package],
+    packages: &[Package],
+    files: &[PathBuf],
+) -> Result<Vec<String>> {
+    let next = AtomicUsize::new(0);
+    let failure = Mutex::new(None);
+    let name = |package: &Package| format!("{}.tar", package.name);
+    let decompress = |package: &Package| -> Result<()> {
+        let at = packages.iter().position(|other| other == package).context("finding a package")?;
+        let target = sandbox.exchange().join(name(package));
+        let what = || format!("unpacking {package}");
+        let mut output = std::fs::File::create(&target).with_context(what)?;
+        let mut written = Ok(());
+        Command::new("dpkg-deb")
+            .arg("--fsys-tarfile")
+            .arg(&files[at])
+            .watch(&site.log, &site.cancel, |bytes| {
+                use std::io::Write;
+                if written.is_ok() {
+                    written = output.write_all(bytes);
+                }
+            })
+            .with_context(what)?;
+        written.with_context(what)
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..site.settings.jobs.max(1) {
+            scope.spawn(|| {
+                while let Some(package) = first.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Err(error) = decompress(package) {
+                        failure.lock().unwrap_or_else(|p| p.into_inner()).get_or_insert(error);
+                        next.store(first.len(), Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    match failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        Some(error) => Err(error),
+        None => Ok(first.iter().map(|package| name(package)).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mirror_of_the_build_is_not_in_the_image() {
+        let text = sources("trixie", &["main".into(), "contrib".into()]);
+        assert!(text.contains("Suites: trixie\nComponents: main contrib\n"));
+        assert!(text.contains(SOURCE));
+    }
+}

@@ -1,0 +1,173 @@
+//! VirtualBox Guest Additions: the installer out of the ISO that the suite packages (the default),
+//! a local ISO, or one that another stage downloads; run in the tree.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::artifact::Product;
+use crate::debian::{Package, install};
+use crate::error::{Context, Result, anyhow, with_hint};
+use crate::format::iso9660;
+use crate::pipeline::{Data, Fault, Fields, Input};
+use crate::process::Command;
+use crate::recipe::Recipe;
+use crate::sandbox::{EXCHANGE, Sandbox, Step};
+use crate::stage::{Inputs, Site};
+
+/// The package that holds the ISO.
+pub const PACKAGE: &str = "virtualbox-guest-additions-iso";
+
+/// The component it is in.
+pub const COMPONENT: &str = "non-free";
+
+/// The installer's name in the ISO and in the exchange folder.
+const INSTALLER: &str = "VBoxLinuxAdditions.run";
+
+const SCRIPT: &str = include_str!("guest-additions.sh");
+
+/// Where the modules come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Modules {
+    /// The kernel package ships them.
+    Kernel,
+    /// Built for the tree's kernel.
+    Build,
+}
+
+/// What `guest-additions` says.
+pub struct Additions {
+    iso: Option<PathBuf>,
+    /// The stage that makes the ISO.
+    pub input: Option<Input>,
+    modules: Modules,
+}
+
+/// Reads `guest-additions`: the word `suite`, or a table.
+pub fn read(fields: &mut Fields<'_>) -> Option<Additions> {
+    let value = fields.raw("guest-additions")?;
+    if let Data::String(text) = &value.data {
+        if text.text != "suite" {
+            let message = format!("unknown guest additions {}", text.shown());
+            let hint =
+                "write \"suite\" for the suite's own package, or a table with `iso` or `from`";
+            fields.fault(Fault::new(text.span.clone(), message).hint(hint));
+        }
+        return Some(Additions { iso: None, input: None, modules: Modules::Kernel });
+    }
+    let mut table = fields.table("guest-additions")?;
+    table.at_most_one(&["iso", "from"]);
+    let iso = table.existing_path("iso").map(|local| local.path);
+    let input = table
+        .input("from", &[Product::File])
+        .map(|input| Input { key: "guest-additions", ..input });
+    let words = [("kernel", Modules::Kernel), ("build", Modules::Build)];
+    let modules = table.choice_of("modules", &words).map_or(Modules::Kernel, |word| word.value);
+    table.finish();
+    Some(Additions { iso, input, modules })
+}
+
+impl Additions {
+    /// Whether the ISO comes from the suite's package.
+    pub fn is_of_suite(&self) -> bool {
+        self.iso.is_none() && self.input.is_none()
+    }
+
+    /// What they are, into the recipe.
+    pub fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        let from = match (&self.iso, &self.input) {
+            (Some(iso), _) => {
+                let what = || format!("reading {}", iso.display());
+                let file = File::open(iso).with_context(what)?;
+                crate::digest::of_reader(file).with_context(what)?.0.to_string()
+            }
+            (None, Some(_)) => "stage".to_string(),
+            (None, None) => "suite".to_string(),
+        };
+        recipe.value("guest-additions", from);
+        recipe.value("guest-additions script", crate::digest::Digest::of(SCRIPT));
+        recipe.value("guest-additions modules", format!("{:?}", self.modules).to_lowercase());
+        Ok(())
+    }
+
+    /// Puts the installer into the exchange folder.
+    pub fn offer(
+        &self,
+        site: &Site,
+        sandbox: &Sandbox,
+        inputs: &Inputs,
+        packages: &[Package],
+        files: &[PathBuf],
+    ) -> Result<()> {
+        let target = sandbox.exchange().join(INSTALLER);
+        if let Some(iso) = &self.iso {
+            return take_installer(iso, &target);
+        }
+        if let Ok(artifact) = inputs.get("guest-additions") {
+            return take_installer(&site.object(artifact), &target);
+        }
+        let at = packages.iter().position(|package| package.name == PACKAGE);
+        let deb =
+            at.map(|at| &files[at]).context("the package of the guest additions is missing")?;
+        let iso = site.scratch("additions.iso");
+        take_iso(site, deb, &iso)?;
+        take_installer(&iso, &target)?;
+        std::fs::remove_file(&iso).context("removing the ISO")
+    }
+
+    /// Runs the installer.
+    pub fn steps(&self) -> Vec<Step> {
+        let modules = if self.modules == Modules::Build { "build" } else { "kernel" };
+        let installer = format!("{EXCHANGE}/{INSTALLER}");
+        let script = Step::Run {
+            argv: ["/bin/sh", "-s", &installer, modules].map(String::from).into(),
+            env: Vec::new(),
+            input: SCRIPT.into(),
+        };
+        vec![install::no_services(), script]
+    }
+}
+
+/// The ISO out of its package.
+fn take_iso(site: &Site, deb: &Path, iso: &Path) -> Result<()> {
+    let what = || format!("unpacking {}", deb.display());
+    let contents = site.scratch("additions.tar");
+    let mut output = File::create(&contents).with_context(what)?;
+    let mut written = Ok(());
+    Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).watch(
+        &site.log,
+        &site.cancel,
+        |bytes| {
+            use std::io::Write;
+            if written.is_ok() {
+                written = output.write_all(bytes);
+            }
+        },
+    )?;
+    written.with_context(what)?;
+    let mut archive = tar::Archive::new(File::open(&contents).with_context(what)?);
+    for entry in archive.entries_with_seek().with_context(what)? {
+        let mut entry = entry.with_context(what)?;
+        if entry.path_bytes().ends_with(b".iso") {
+            let mut target = File::create(iso).with_context(what)?;
+            std::io::copy(&mut entry, &mut target).with_context(what)?;
+            return std::fs::remove_file(&contents).with_context(what);
+        }
+    }
+    Err(anyhow!("{} holds no ISO", deb.display()))
+}
+
+/// The installer out of the ISO.
+fn take_installer(iso: &Path, target: &Path) -> Result<()> {
+    let what = || format!("reading {}", iso.display());
+    let mut image = File::open(iso).and_then(iso9660::Image::open).with_context(what)?;
+    let entry = image.find(INSTALLER).with_context(what)?.ok_or_else(|| {
+        with_hint(
+            anyhow!("{} has no {INSTALLER}", iso.display()),
+            "give an ISO of VirtualBox Guest Additions",
+        )
+    })?;
+    let mut bytes = Vec::new();
+    image.contents(&entry).read_to_end(&mut bytes).with_context(what)?;
+    std::fs::write(target, bytes).with_context(|| format!("writing {}", target.display()))
+}

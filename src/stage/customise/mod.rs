@@ -1,0 +1,283 @@
+//! `customise`: a tree with packages, files, users and settings of one's own. Eats a tree, makes
+//! a tree. The work happens in a sandbox, in this order: packages in, packages out, settings,
+//! files, users, guest additions, scripts, seal.
+
+use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap};
+use crate::artifact::{Artifact, Made, Product};
+use crate::debian::{self, Base, Request, install, pool};
+use crate::error::{Context, Result, anyhow, with_hint};
+use crate::pipeline::Fields;
+use crate::recipe::Recipe;
+use crate::sandbox::{Network, Sandbox, Step};
+
+mod additions;
+mod content;
+mod read;
+mod steps;
+
+use additions::Additions;
+use content::Content;
+
+/// The row of the table of kinds.
+pub const KIND: Kind = Kind { name: "customise", product: Product::Tree, read: read_fields };
+
+/// What the stage's table says.
+pub(super) struct Customise {
+    suite: Option<String>,
+    components: Vec<String>,
+    mirror: Option<String>,
+    packages: Vec<String>,
+    remove: Vec<String>,
+    hostname: Option<String>,
+    locale: Option<String>,
+    timezone: Option<String>,
+    files: Vec<File>,
+    users: Vec<User>,
+    scripts: Vec<Script>,
+    additions: Option<Additions>,
+    seal: bool,
+}
+
+/// A file or folder put into the tree.
+struct File {
+    path: String,
+    content: Content,
+    mode: Option<u32>,
+    owner: Option<String>,
+}
+
+/// A user made in the tree.
+struct User {
+    name: String,
+    uid: Option<i64>,
+    groups: Vec<String>,
+    shell: String,
+    sudo: bool,
+    password_hash: Option<crate::pipeline::Text>,
+    ssh_keys: Vec<String>,
+}
+
+/// A script run in the tree.
+struct Script {
+    content: Content,
+    network: Network,
+}
+
+fn read_fields(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let from = fields.required_input("from", &[Product::Tree]);
+    let customise = read::read(fields);
+    let mut inputs = vec![from?];
+    if let Some(input) = customise.additions.as_ref().and_then(|additions| additions.input.clone())
+    {
+        inputs.push(input);
+    }
+    Some(Parsed::one(inputs, customise))
+}
+
+impl Customise {
+    /// The question to the archive, if there are packages to add.
+    fn request(&self, tree: &Artifact) -> Result<Option<Request>> {
+        if self.packages.is_empty() {
+            return Ok(None);
+        }
+        self.question("packages", self.packages.clone(), Base::Tree(tree.clone()), tree).map(Some)
+    }
+
+    /// The question for the package that holds the guest additions, if that is where they are from.
+    fn additions_request(&self, tree: &Artifact) -> Result<Option<Request>> {
+        match &self.additions {
+            Some(additions) if additions.is_of_suite() => {
+                let packages = vec![additions::PACKAGE.to_string()];
+                let mut request =
+                    self.question("guest-additions", packages, Base::Exactly, tree)?;
+                // Nothing else is asked for, and the lists of `main` are long.
+                request.components = vec![additions::COMPONENT.to_string()];
+                Ok(Some(request))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn question(
+        &self,
+        part: &'static str,
+        packages: Vec<String>,
+        base: Base,
+        tree: &Artifact,
+    ) -> Result<Request> {
+        let suite = self.suite.clone().or_else(|| tree.facts.get("suite").cloned());
+        let suite = suite.ok_or_else(|| {
+            with_hint(
+                anyhow!("the tree does not say which suite its packages are from"),
+                "name it with `suite = \"...\"` in this stage",
+            )
+        })?;
+        let components = match self.components.is_empty() {
+            false => self.components.clone(),
+            true => match tree.facts.get("components") {
+                Some(components) => components.split(' ').map(String::from).collect(),
+                None => vec!["main".to_string()],
+            },
+        };
+        let mirror = self.mirror.clone();
+        Ok(Request { part, suite, components, packages, base, mirror, keyring: None })
+    }
+}
+
+impl Stage for Customise {
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+        recipe.optional("suite", self.suite.as_ref());
+        recipe.set("component", &self.components);
+        recipe.set("package", &self.packages);
+        recipe.set("remove", &self.remove);
+        recipe.optional("hostname", self.hostname.as_ref());
+        recipe.optional("locale", self.locale.as_ref());
+        recipe.optional("timezone", self.timezone.as_ref());
+        for file in &self.files {
+            let name = format!("file {}", file.path);
+            file.content.describe(site, recipe, &name)?;
+            recipe.optional(&format!("{name} mode"), file.mode.map(|mode| format!("{mode:04o}")));
+            recipe.optional(&format!("{name} owner"), file.owner.as_ref());
+        }
+        for user in &self.users {
+            let name = format!("user {}", user.name);
+            recipe.optional(&format!("{name} uid"), user.uid);
+            recipe.set(&format!("{name} group"), &user.groups);
+            recipe.value(&format!("{name} shell"), &user.shell);
+            recipe.value(&format!("{name} sudo"), user.sudo);
+            recipe.list(&format!("{name} key"), &user.ssh_keys);
+            if let Some(hash) = &user.password_hash {
+                site.describe_text(recipe, &format!("{name} password"), hash)?;
+            }
+        }
+        if let Some(additions) = &self.additions {
+            additions.describe(site, recipe)?;
+        }
+        for (at, script) in self.scripts.iter().enumerate() {
+            let name = format!("run {}", at + 1);
+            script.content.describe(site, recipe, &name)?;
+            recipe.value(&format!("{name} network"), script.network == Network::Host);
+        }
+        recipe.value("seal", self.seal);
+        Ok(())
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Cpu
+    }
+
+    fn pin(&self, site: &Site, inputs: &Inputs) -> Result<Vec<Pin>> {
+        let tree = inputs.get("from")?;
+        let requests = [self.request(tree)?, self.additions_request(tree)?];
+        requests.iter().flatten().map(|request| debian::pin(site, request)).collect()
+    }
+
+    fn need(&self, _site: &Site, inputs: &Inputs) -> u64 {
+        let tree = inputs.get("from").map_or(0, |tree| tree.size);
+        // The tree unpacked and packed, and as much again for what is added.
+        2 * tree + if self.packages.is_empty() { 64 << 20 } else { 2 << 30 }
+    }
+
+    fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+        let tree = inputs.get("from")?;
+        let hostname = self.hostname.as_deref().unwrap_or("localhost");
+        let sandbox = Sandbox::new(&site.work, site.settings.epoch, hostname)?;
+        let outcome = self.work(site, &sandbox, inputs, pins);
+        let made = match outcome {
+            Ok((packed, added)) => {
+                let file = site.scratch("tree.tar");
+                std::fs::rename(sandbox.exchange().join("tree.tar"), &file)
+                    .context("taking the tree out")?;
+                let made = Made::hashed(Product::Tree, file, packed.digest, packed.size);
+                Ok(self.facts(made, tree, &added))
+            }
+            Err(error) => Err(error),
+        };
+        // Also after a failure: an ordinary user cannot remove the tree from outside.
+        let cleared = if site.keeps_work(&made) { Ok(()) } else { sandbox.clear(&site.log) };
+        made.and_then(|made| cleared.map(|()| made))
+    }
+}
+
+impl Customise {
+    fn facts(&self, mut made: Made, tree: &Artifact, added: &[debian::Package]) -> Made {
+        for name in ["suite", "components"] {
+            if let Some(value) = tree.facts.get(name) {
+                made = made.with(name, value);
+            }
+        }
+        let mut below = tree.facts.get("packages").cloned().unwrap_or_default();
+        for package in &self.remove {
+            below += &format!(" -{package}");
+        }
+        made.with("packages", bootstrap::installed(added, Some(&below)).to_string())
+    }
+
+    /// Does the work; the packed tree and the packages that were added.
+    fn work(
+        &self,
+        site: &Site,
+        sandbox: &Sandbox,
+        inputs: &Inputs,
+        pins: &[Pin],
+    ) -> Result<(crate::sandbox::Packed, Vec<debian::Package>)> {
+        let tree = inputs.get("from")?;
+        let mut pins = pins.iter();
+        let mut added = Vec::new();
+        if self.request(tree)?.is_some() {
+            added = debian::packages(pins.next().context("a pin is missing")?)?;
+            let files = pool::fetch(site, &added, self.mirror.as_deref())?;
+            bootstrap::offer(sandbox, &added, &files)?;
+        }
+        if let Some(additions) = &self.additions {
+            let packages = match self.additions_request(tree)? {
+                Some(_) => debian::packages(pins.next().context("a pin is missing")?)?,
+                None => Vec::new(),
+            };
+            let files = pool::fetch(site, &packages, self.mirror.as_deref())?;
+            additions.offer(site, sandbox, inputs, &packages, &files)?;
+        }
+        sandbox.offer(&site.object(tree), "input.tar")?;
+        let mut steps = vec![Step::Unpack { files: vec!["input.tar".into()] }];
+        steps.extend(self.steps_before_scripts(sandbox, &added)?);
+        let mut network = Network::None;
+        for (at, script) in self.scripts.iter().enumerate() {
+            if script.network != network {
+                self.go(site, sandbox, std::mem::take(&mut steps), network)?;
+                network = script.network;
+            }
+            steps.extend(script.steps(sandbox, at)?);
+        }
+        if network == Network::Host {
+            self.go(site, sandbox, std::mem::take(&mut steps), network)?;
+        }
+        steps.extend(self.steps_after_scripts());
+        let packed = self.go(site, sandbox, steps, Network::None)?;
+        Ok((packed.context("packing the tree")?, added))
+    }
+
+    fn go(
+        &self,
+        site: &Site,
+        sandbox: &Sandbox,
+        steps: Vec<Step>,
+        network: Network,
+    ) -> Result<Option<crate::sandbox::Packed>> {
+        let total = steps.len().saturating_sub(1) as u64;
+        let progress = |at| (site.progress)(at as u64, total, "steps");
+        sandbox.run(steps, network, &site.log, &site.cancel, progress)
+    }
+
+    fn steps_after_scripts(&self) -> Vec<Step> {
+        let mut steps = install::scrub();
+        if self.seal {
+            steps.push(Step::Seal);
+        }
+        steps.push(Step::Pack { file: "tree.tar".into() });
+        steps
+    }
+}

@@ -1,0 +1,159 @@
+//! Reads a `customise` table.
+
+use super::additions;
+use super::{Content, Customise, File, Script, User};
+use crate::pipeline::{Element, Fault, Fields, Text};
+use crate::sandbox::Network;
+
+/// Reads everything but `from`; faults go to the collector.
+pub fn read(fields: &mut Fields<'_>) -> Customise {
+    let plain = |texts: Vec<Text>| texts.into_iter().map(|text| text.text).collect::<Vec<_>>();
+    Customise {
+        suite: fields.text("suite").map(|text| text.text),
+        components: plain(fields.unique_texts("components")),
+        mirror: fields.text("mirror").map(|text| text.text),
+        packages: plain(fields.unique_texts("packages")),
+        remove: plain(fields.unique_texts("remove")),
+        hostname: hostname(fields),
+        locale: fields.text("locale").map(|text| text.text),
+        timezone: fields.text("timezone").map(|text| text.text),
+        files: files(fields),
+        users: users(fields),
+        scripts: scripts(fields),
+        additions: additions::read(fields),
+        seal: fields.boolean("seal", true),
+    }
+}
+
+fn hostname(fields: &mut Fields<'_>) -> Option<String> {
+    let text = fields.text("hostname")?;
+    let label = |label: &str| {
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        (1..=63).contains(&label.len())
+            && label.chars().all(legal)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if text.text.len() > 253 || !text.text.split('.').all(label) {
+        let message = format!("{} is not a host name", text.shown());
+        let hint = "letters, digits and `-`, in parts joined by `.`, each of at most 63";
+        fields.fault(Fault::new(text.span, message).hint(hint));
+        return None;
+    }
+    Some(text.text)
+}
+
+fn files(fields: &mut Fields<'_>) -> Vec<File> {
+    let mut files = Vec::new();
+    for (path, mut table) in fields.tables("file") {
+        if !is_normal(&path.value) {
+            let message = format!("`{}` is not an absolute path without `..`", path.value);
+            table.fault(Fault::new(path.span.clone(), message));
+        }
+        table.exactly_one(&["content", "source"]);
+        let content = match (table.text("content"), table.existing_path("source")) {
+            (Some(text), _) => Some(Content::Text(text)),
+            (None, Some(local)) => Some(Content::Local(local.path)),
+            (None, None) => None,
+        };
+        let mode = mode(&mut table);
+        let owner = table.text("owner").map(|text| text.text);
+        table.finish();
+        if let Some(content) = content {
+            files.push(File { path: path.value, content, mode, owner });
+        }
+    }
+    // The order of tables means nothing; that of paths makes a folder come before what is in it.
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+fn is_normal(path: &str) -> bool {
+    path.starts_with('/')
+        && path.len() > 1
+        && path[1..].split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+fn mode(table: &mut Fields<'_>) -> Option<u32> {
+    let text = table.text("mode")?;
+    match u32::from_str_radix(&text.text, 8) {
+        Ok(mode) if mode <= 0o7777 => Some(mode),
+        _ => {
+            let message = format!("{} is not a mode", text.shown());
+            table.fault(Fault::new(text.span, message).hint("write it in octal, as in \"0644\""));
+            None
+        }
+    }
+}
+
+fn users(fields: &mut Fields<'_>) -> Vec<User> {
+    let mut users: Vec<User> = Vec::new();
+    for mut table in fields.array_of_tables("user") {
+        let name = table.required_text("name");
+        if let Some(name) = &name {
+            let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+            let first =
+                name.text.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
+            if !first || !name.text.chars().all(legal) || name.text.len() > 32 {
+                let message = format!("{} is not a user name", name.shown());
+                let hint = "lower-case letters, digits, `-` and `_`, at most 32, a letter first";
+                table.fault(Fault::new(name.span.clone(), message).hint(hint));
+            }
+            if users.iter().any(|user| user.name == name.text) {
+                let message = format!("the user {} is there twice", name.shown());
+                table.fault(Fault::new(name.span.clone(), message).label("again"));
+            }
+        }
+        let uid = table.integer("uid", 1..=59_999).map(|uid| uid.value);
+        let groups = table.unique_texts("groups").into_iter().map(|text| text.text).collect();
+        let shell = table.text("shell").map_or("/bin/bash".to_string(), |text| text.text);
+        let sudo = table.boolean("sudo", false);
+        let password_hash = table.text("password-hash");
+        if let Some(hash) = &password_hash
+            && !hash.text.starts_with('$')
+            && !hash.secret
+        {
+            let fault = Fault::new(hash.span.clone(), "this is not a hashed password");
+            table.fault(fault.hint("make one with `openssl passwd -6`"));
+        }
+        let ssh_keys = table.texts("ssh-keys").into_iter().map(|text| text.text).collect();
+        table.finish();
+        if let Some(name) = name {
+            let name = name.text;
+            users.push(User { name, uid, groups, shell, sudo, password_hash, ssh_keys });
+        }
+    }
+    users
+}
+
+fn scripts(fields: &mut Fields<'_>) -> Vec<Script> {
+    let single = fields.has("run").then(|| fields.raw("run")).flatten();
+    if let Some(value) = single
+        && let crate::pipeline::Data::String(text) = &value.data
+    {
+        return vec![Script { content: Content::Text(text.clone()), network: Network::None }];
+    }
+    let mut scripts = Vec::new();
+    for element in fields.texts_or_tables("run") {
+        match element {
+            Element::Text(text) => {
+                scripts.push(Script { content: Content::Text(text), network: Network::None });
+            }
+            Element::Table(mut table) => {
+                table.exactly_one(&["script", "source"]);
+                let content = match (table.text("script"), table.existing_path("source")) {
+                    (Some(text), _) => Some(Content::Text(text)),
+                    (None, Some(local)) => Some(Content::Local(local.path)),
+                    (None, None) => None,
+                };
+                let network = match table.boolean("network", false) {
+                    true => Network::Host,
+                    false => Network::None,
+                };
+                table.finish();
+                scripts.extend(content.map(|content| Script { content, network }));
+            }
+        }
+    }
+    scripts
+}

@@ -1,0 +1,214 @@
+//! What a `customise` table means as steps of a sandbox.
+
+use super::{Content, Customise, File, Script, User};
+use crate::debian::{Package, install};
+use crate::error::Result;
+use crate::sandbox::{EXCHANGE, Sandbox, Step};
+
+/// What kuth's images rely on when a kernel is upgraded in the guest: links of the same name in
+/// /boot to the newest kernel, where the boot loader's menu finds them on any layout.
+const KERNEL_LINKS: &str = "# The boot menu starts /boot/vmlinuz.\ndo_symlinks = yes\n\
+    link_in_boot = yes\n";
+
+/// The initial RAM disk cannot see the layout that a later stage will choose; these are what it
+/// may find on / and /usr.
+const FSCK: &str = "# Checkers that the initial RAM disk carries.\nFSTYPE=ext4\n";
+
+impl Customise {
+    /// Everything that comes before the scripts. Puts what it needs into the exchange folder.
+    pub fn steps_before_scripts(&self, sandbox: &Sandbox, added: &[Package]) -> Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        if !added.is_empty() {
+            steps.push(unless_there("/etc/kernel-img.conf", KERNEL_LINKS));
+            steps.push(unless_there("/etc/initramfs-tools/conf.d/kuth", FSCK));
+        }
+        steps.extend(install::install(&added.iter().collect::<Vec<_>>(), &self.packages));
+        if !self.remove.is_empty() {
+            let argv = ["apt-get", "--yes", "--auto-remove", "purge"].map(String::from);
+            steps.push(install::no_services());
+            steps.push(install::run(argv.into_iter().chain(self.remove.iter().cloned())));
+        }
+        if let Some(hostname) = &self.hostname {
+            steps.push(install::write("/etc/hostname", format!("{hostname}\n")));
+            steps.push(install::write("/etc/hosts", hosts(hostname)));
+        }
+        if let Some(locale) = &self.locale {
+            steps.extend(locale_steps(locale));
+        }
+        if let Some(timezone) = &self.timezone {
+            steps.extend(timezone_steps(timezone));
+        }
+        for (at, file) in self.files.iter().enumerate() {
+            steps.push(file.step(sandbox, at)?);
+        }
+        for user in &self.users {
+            steps.extend(user.steps());
+        }
+        if let Some(additions) = &self.additions {
+            steps.extend(additions.steps());
+        }
+        if !added.is_empty() || self.files.iter().any(File::shapes_initial_ram_disk) {
+            steps.push(install::initial_ram_disks());
+        }
+        Ok(steps)
+    }
+}
+
+fn unless_there(path: &str, content: &str) -> Step {
+    let script = "[ -e \"$1\" ] || { mkdir -p \"$(dirname \"$1\")\" && printf %s \"$2\" >\"$1\"; }";
+    install::run(["/bin/sh", "-c", script, "sh", path, content])
+}
+
+fn hosts(hostname: &str) -> String {
+    let short = hostname.split('.').next().unwrap_or(hostname);
+    let names =
+        if short == hostname { hostname.to_string() } else { format!("{hostname} {short}") };
+    format!(
+        "127.0.0.1\tlocalhost\n127.0.1.1\t{names}\n\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+         ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
+    )
+}
+
+/// `C.UTF-8` is always there; others are made, for which the tree needs the package locales.
+fn locale_steps(locale: &str) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if !locale.starts_with("C.") && locale != "C" && locale != "POSIX" {
+        let charset = locale.split_once('.').map_or("UTF-8", |(_, charset)| charset);
+        steps.push(install::write("/etc/locale.gen", format!("{locale} {charset}\n")));
+        let script = "command -v locale-gen >/dev/null || { echo 'locale-gen is missing: add the \
+            package locales' >&2; exit 1; }; exec locale-gen";
+        steps.push(install::run(["/bin/sh", "-c", script]));
+    }
+    steps.push(install::write("/etc/default/locale", format!("LANG={locale}\n")));
+    steps
+}
+
+fn timezone_steps(timezone: &str) -> Vec<Step> {
+    let zone = format!("/usr/share/zoneinfo/{timezone}");
+    let script = "[ -e \"$1\" ] || { echo \"no such time zone: $1 (is the package tzdata there?)\" \
+        >&2; exit 1; }; ln -sf \"$1\" /etc/localtime";
+    vec![
+        install::run(["/bin/sh", "-c", script, "sh", &zone]),
+        install::write("/etc/timezone", format!("{timezone}\n")),
+    ]
+}
+
+impl File {
+    fn step(&self, sandbox: &Sandbox, at: usize) -> Result<Step> {
+        let from = format!("file-{at}");
+        self.content.offer(sandbox, &from)?;
+        let mode = match (&self.content, self.mode) {
+            (_, Some(mode)) => Some(mode),
+            (Content::Text(_), None) => Some(0o644),
+            // What git keeps of a mode, whatever the umask of the checkout was.
+            (Content::Local(path), None) if path.is_file() => Some(plain_mode(path)),
+            (Content::Local(_), None) => None,
+        };
+        Ok(Step::Copy { from, to: self.path.clone(), mode, owner: self.owner.clone() })
+    }
+
+    fn shapes_initial_ram_disk(&self) -> bool {
+        ["/etc/initramfs-tools/", "/etc/modprobe.d/", "/etc/lvm/"]
+            .iter()
+            .any(|folder| self.path.starts_with(folder))
+    }
+}
+
+fn plain_mode(path: &std::path::Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    let executable = path.metadata().is_ok_and(|found| found.permissions().mode() & 0o111 != 0);
+    if executable { 0o755 } else { 0o644 }
+}
+
+impl User {
+    fn steps(&self) -> Vec<Step> {
+        let mut useradd: Vec<String> =
+            ["useradd", "--create-home", "--shell", &self.shell].map(String::from).into();
+        if let Some(uid) = self.uid {
+            useradd.extend(["--uid".to_string(), uid.to_string()]);
+        }
+        let mut groups = self.groups.clone();
+        if self.sudo && !groups.iter().any(|group| group == "sudo") {
+            groups.push("sudo".to_string());
+        }
+        if !groups.is_empty() {
+            useradd.extend(["--groups".to_string(), groups.join(",")]);
+        }
+        useradd.push(self.name.clone());
+        let mut steps = vec![install::run(useradd)];
+        if let Some(hash) = &self.password_hash {
+            // By standard input: an argument would be seen in the list of processes.
+            steps.push(Step::Run {
+                argv: vec!["chpasswd".into(), "--encrypted".into()],
+                env: Vec::new(),
+                input: format!("{}:{}\n", self.name, hash.text),
+            });
+        }
+        if self.sudo {
+            steps.push(Step::Write {
+                path: format!("/etc/sudoers.d/90-{}", self.name),
+                content: format!("{} ALL=(ALL:ALL) NOPASSWD: ALL\n", self.name),
+                mode: 0o440,
+            });
+        }
+        if !self.ssh_keys.is_empty() {
+            let folder = format!("/home/{}/.ssh", self.name);
+            let content: String = self.ssh_keys.iter().map(|key| format!("{key}\n")).collect();
+            steps.push(Step::Write {
+                path: format!("{folder}/authorized_keys"),
+                content,
+                mode: 0o600,
+            });
+            steps.push(install::run(["chmod", "700", &folder]));
+            let owner = format!("{0}:{0}", self.name);
+            steps.push(install::run(["chown", "-R", &owner, &folder]));
+        }
+        steps
+    }
+}
+
+impl Script {
+    /// The script is a file in the exchange folder: it may have a `#!` line of its own.
+    pub fn steps(&self, sandbox: &Sandbox, at: usize) -> Result<Vec<Step>> {
+        use std::os::unix::fs::PermissionsExt;
+        let name = format!("run-{}", at + 1);
+        self.content.offer(sandbox, &name)?;
+        let file = sandbox.exchange().join(&name);
+        let text = std::fs::read(&file)?;
+        let path = format!("{EXCHANGE}/{name}");
+        if text.starts_with(b"#!") {
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755))?;
+            return Ok(vec![install::run([path])]);
+        }
+        Ok(vec![install::run(["/bin/sh", "-eu", &path])])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_name_is_also_known_by_its_short_one() {
+        assert!(hosts("a.example").contains("127.0.1.1\ta.example a\n"));
+        assert!(hosts("a").contains("127.0.1.1\ta\n"));
+    }
+
+    #[test]
+    fn a_password_never_stands_in_an_argument() {
+        let user = User {
+            name: "u".into(),
+            uid: None,
+            groups: vec![],
+            shell: "/bin/sh".into(),
+            sudo: true,
+            password_hash: Some(crate::pipeline::Text::open(0..0, "$6$secret")),
+            ssh_keys: vec![],
+        };
+        for step in user.steps() {
+            if let Step::Run { argv, .. } = step {
+                assert!(!argv.iter().any(|arg| arg.contains("secret")), "{argv:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! `export`: a disk as an image file for the user, in `out/<pipeline>/`. The object in the cache
+//! is that file; the user gets a copy of it, put back whenever it is missing or changed. With a
+//! list of formats there is one instance for each.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, Weak};
+
+use super::{Inputs, Kind, Parsed, Pin, Placed, Settings, Site, Stage};
+use crate::artifact::{Artifact, Made, Product};
+use crate::cache::sparse;
+use crate::error::{Context, Hint, Result, anyhow};
+use crate::format::vmdk::Level;
+use crate::image::{self, Container, Identity, Watch};
+use crate::pipeline::{Data, Fault, Fields};
+use crate::recipe::Recipe;
+
+/// Raised when the same disk gives other bytes in one of the formats.
+const REVISION: u32 = 1;
+
+/// The row of the table of kinds.
+pub const KIND: Kind = Kind { name: "export", product: Product::Export, read };
+
+/// What an export makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// The disk as it is, sparse.
+    Raw,
+    /// A file that wraps it.
+    Wrapped(Container),
+}
+
+/// How hard VMDK grains are compressed unless `level` says otherwise: zlib's own choice.
+const LEVEL: Level = Level(6);
+
+/// The words after `format =`; each is also the extension.
+const FORMATS: &[(&str, Format)] = &[
+    ("raw", Format::Raw),
+    ("qcow2", Format::Wrapped(Container::Qcow2)),
+    ("vdi", Format::Wrapped(Container::Vdi)),
+    ("vmdk", Format::Wrapped(Container::Vmdk(LEVEL))),
+    ("vhd", Format::Wrapped(Container::Vhd)),
+];
+
+/// One image file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Export {
+    /// The format's word, also the extension.
+    pub word: &'static str,
+    /// The format.
+    pub format: Format,
+    /// The file's name without extension; the pipeline's name where `None`.
+    pub name: Option<String>,
+}
+
+fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let from = fields.required_input("from", &[Product::Disk]);
+    let name = read_name(fields);
+    let level = fields.integer("level", 1..=9).map(|level| Level(level.value as u32));
+    let words: Vec<&'static str> = FORMATS.iter().map(|(word, _)| *word).collect();
+    let (is_list, is_empty) = match fields.require("format").raw("format").map(|it| &it.data) {
+        Some(Data::Array(elements)) => (true, elements.is_empty()),
+        _ => (false, false),
+    };
+    let chosen = fields.choices("format", &words);
+    if is_empty && let Some(span) = fields.key_span("format") {
+        fields.fault(Fault::new(span, "`format` is empty").label("name at least one format"));
+    }
+    let exports: Vec<Export> = chosen
+        .iter()
+        .filter_map(|word| FORMATS.iter().find(|(other, _)| *other == word.value))
+        .map(|(word, format)| Export { word, format: at_level(*format, level), name: name.clone() })
+        .collect();
+    let compresses = |it: &Export| matches!(it.format, Format::Wrapped(Container::Vmdk(_)));
+    if !exports.is_empty()
+        && !exports.iter().any(compresses)
+        && let Some(span) = fields.key_span("level")
+    {
+        let fault = Fault::new(span, "`level` is for the format `vmdk` alone");
+        fields.fault(fault.hint("remove it; the other formats are not compressed"));
+    }
+    let instance = |export: Export| {
+        let stage: Box<dyn Stage> = Box::new(export.clone());
+        (is_list.then(|| export.word.to_string()), stage)
+    };
+    let inputs = vec![from?];
+    (!exports.is_empty())
+        .then(|| Parsed { inputs, instances: exports.into_iter().map(instance).collect() })
+}
+
+/// The stem of the file's name.
+fn read_name(fields: &mut Fields<'_>) -> Option<String> {
+    let name = fields.open_text("name")?;
+    let plain = |c: char| c != '/' && !c.is_control();
+    let legal =
+        !name.text.is_empty() && !name.text.starts_with('.') && name.text.chars().all(plain);
+    if legal && name.text.len() <= 200 {
+        return Some(name.text);
+    }
+    let fault = Fault::new(name.span, "`name` is not a file name");
+    fields.fault(fault.hint("give the name without folder and extension, such as `debian-13`"));
+    None
+}
+
+fn at_level(format: Format, level: Option<Level>) -> Format {
+    match (format, level) {
+        (Format::Wrapped(Container::Vmdk(_)), Some(level)) => {
+            Format::Wrapped(Container::Vmdk(level))
+        }
+        (format, _) => format,
+    }
+}
+
+impl Export {
+    /// The file's name in the output folder.
+    fn file_name(&self, settings: &Settings) -> String {
+        format!("{}.{}", self.name.as_ref().unwrap_or(&settings.pipeline), self.word)
+    }
+
+    fn path(&self, site: &Site) -> PathBuf {
+        site.settings.output.join(self.file_name(&site.settings))
+    }
+}
+
+impl Stage for Export {
+    fn revision(&self) -> u32 {
+        REVISION
+    }
+
+    /// Without the file's name, which is not in the bytes.
+    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        recipe.value("format", self.word);
+        if let Format::Wrapped(Container::Vmdk(Level(level))) = self.format {
+            recipe.value("level", level);
+        }
+        Ok(())
+    }
+
+    /// The image, and the user's copy where it shares the cache's file system. No format stores
+    /// more than the disk's data and a little for its tables.
+    fn need(&self, site: &Site, inputs: &Inputs) -> u64 {
+        let Ok(disk) = inputs.get("from") else { return 0 };
+        let data = site.object(disk).metadata().map_or(disk.size, |object| object.blocks() * 512);
+        let image = data + data / 1000 + (4 << 20);
+        let copies = match self.format {
+            // The object is the disk's own.
+            Format::Raw => 0,
+            Format::Wrapped(_) => 1,
+        };
+        image
+            * (copies + u64::from(share_a_file_system(&site.settings.output, site.cache.folder())))
+    }
+
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+        claim(site, &self.path(site))?;
+        let disk = inputs.get("from")?;
+        let file = site.scratch(format!("image.{}", self.word));
+        let Format::Wrapped(container) = self.format else { return same_bytes(site, disk, file) };
+        let identity = Identity { disk: disk.digest, epoch: site.settings.epoch };
+        let told = |done, total| (site.progress)(done, total, "B");
+        let watch = Watch { cancel: &site.cancel, told: &told };
+        let threads = site.settings.jobs;
+        let (digest, size) =
+            image::write(&site.object(disk), container, identity, &file, threads, watch)
+                .with_context(|| format!("exporting to {}", self.word))?;
+        Ok(Made::hashed(Product::Export, file, digest, size.0))
+    }
+
+    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        let path = self.path(site);
+        claim(site, &path)?;
+        let name = self.file_name(&site.settings);
+        let told = |done, total| (site.progress)(done, total, "B");
+        let watch = Watch { cancel: &site.cancel, told: &told };
+        let (object, output) = (site.object(artifact), &site.settings.output);
+        image::place::place(&site.cache, &object, artifact.digest, output, &name, watch)?;
+        Ok(Placed::Here(path))
+    }
+
+    /// The place, whether or not the file is still there: placing it needs no run.
+    fn look(&self, site: &Site, _artifact: &Artifact) -> Result<Placed> {
+        Ok(Placed::Here(self.path(site)))
+    }
+}
+
+/// A raw export has the bytes of the disk, so the digest and in the cache also the object.
+fn same_bytes(site: &Site, disk: &Artifact, file: PathBuf) -> Result<Made> {
+    let object = site.object(disk);
+    // A second name for the object, which the cache drops again when it finds it has it already.
+    if std::fs::hard_link(&object, &file).is_err() {
+        sparse::copy_file(&object, &file)?;
+    }
+    let Artifact { hashing, digest, size, .. } = *disk;
+    let facts = Default::default();
+    Ok(Made { artifact: Artifact { product: Product::Export, hashing, digest, size, facts }, file })
+}
+
+/// Whether what is written to `output` takes room from the folder `other`.
+fn share_a_file_system(output: &Path, other: &Path) -> bool {
+    let device = |path: &Path| path.metadata().map(|it| it.dev()).ok();
+    let there = output.ancestors().find_map(|path| match path.as_os_str().is_empty() {
+        true => device(Path::new(".")),
+        false => device(path),
+    });
+    there == device(other)
+}
+
+/// The files that exports of running builds go to, each with its build and its stage.
+static CLAIMS: Mutex<Vec<(Weak<Settings>, PathBuf, String)>> = Mutex::new(Vec::new());
+
+/// Refuses when another stage of the same build exports to `path`: the one would overwrite the
+/// other with every build. Stages do not know each other, so this shows only when they meet.
+fn claim(site: &Site, path: &Path) -> Result<()> {
+    let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
+    claims.retain(|(build, ..)| build.strong_count() > 0);
+    let build = std::sync::Arc::downgrade(&site.settings);
+    let other = claims.iter().find(|(of, claimed, _)| of.ptr_eq(&build) && claimed == path);
+    match other {
+        Some((.., stage)) if *stage != site.stage => {
+            let (here, path) = (&site.stage, path.display());
+            Err(anyhow!("the stages `{stage}` and `{here}` both export to {path}"))
+                .hint("give one of them another `name`")
+        }
+        Some(_) => Ok(()),
+        None => {
+            claims.push((build, path.to_path_buf(), site.stage.clone()));
+            Ok(())
+        }
+    }
+}

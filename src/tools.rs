@@ -1,0 +1,174 @@
+//! The tools that shape the bytes of a disk (mke2fs, mkfs.xfs, grub-mkimage), from locked Debian
+//! packages rather than from the host: they are unpacked, never configured, and run through their
+//! own dynamic loader, so that an image comes out the same on every host, as any user.
+//! It knows neither mirrors nor what the tools are used for.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::digest::Digest;
+use crate::error::{Context, Hint, Result, anyhow, bail};
+use crate::process::Command;
+use crate::stage::{Pin, Site};
+
+/// The suite the packages come from, whatever suite an image has.
+pub const SUITE: &str = "trixie";
+
+/// The packages to lock: exactly these, dependencies are not followed. They hold every library
+/// that the tools load (a test runs each), and leave out what only maintainer scripts and unused
+/// programs of the same packages want, Python among it: 14 MB instead of 43 MB.
+pub const PACKAGES: [&str; 30] = [
+    "e2fsprogs",
+    "xfsprogs",
+    "grub-common",
+    // mke2fs and debugfs.
+    "libc6",
+    "libext2fs2t64",
+    "libcom-err2",
+    "libss2",
+    "libblkid1",
+    "libuuid1",
+    // mke2fs loads libarchive by itself to read a tar.
+    "libarchive13t64",
+    "libacl1",
+    "libbz2-1.0",
+    "liblz4-1",
+    "liblzma5",
+    "libnettle8t64",
+    "libxml2",
+    "libxxhash0",
+    "libzstd1",
+    "zlib1g",
+    // mkfs.xfs and xfs_db.
+    "libbsd0",
+    "libedit2",
+    "libinih1",
+    "libmd0",
+    "libtinfo6",
+    "liburcu8t64",
+    // grub-mkimage.
+    "libcap2",
+    "libdevmapper1.02.1",
+    "libpcre2-8-0",
+    "libselinux1",
+    "libudev1",
+];
+
+/// The packages that hold GRUB for an image of `architecture` (Debian's word).
+pub fn boot_packages(architecture: &str) -> &'static [&'static str] {
+    match architecture {
+        "amd64" => &["grub-pc-bin", "grub-efi-amd64-unsigned"],
+        "arm64" => &["grub-efi-arm64-unsigned"],
+        _ => &[],
+    }
+}
+
+/// Folder of libraries and name of the loader, by the host's architecture (Rust's word).
+const LOADERS: [(&str, &str, &str); 2] = [
+    ("x86_64", "usr/lib/x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
+    ("aarch64", "usr/lib/aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
+];
+
+/// Unpacked packages.
+#[derive(Clone, Debug)]
+pub struct ToolsTree {
+    folder: PathBuf,
+    libraries: PathBuf,
+    loader: PathBuf,
+    digest: Digest,
+}
+
+impl ToolsTree {
+    /// Unpacks `debs` into the new folder `into` with the host's dpkg-deb, some at a time.
+    /// `digest` names what they are.
+    pub fn unpack(debs: &[PathBuf], into: &Path, digest: Digest, site: &Site) -> Result<ToolsTree> {
+        std::fs::create_dir(into).with_context(|| format!("making {}", into.display()))?;
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<()> {
+            while let Some(deb) = debs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let command = Command::new("dpkg-deb").arg("-x").arg(deb).arg(into);
+                command
+                    .run(&site.log, &site.cancel)
+                    .with_context(|| format!("unpacking {}", deb.display()))?;
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| -> Result<()> {
+            let workers: Vec<_> =
+                (0..site.settings.jobs.clamp(1, 4)).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                worker.join().map_err(|_| anyhow!("a thread that unpacks packages panicked"))?
+            })
+        })?;
+        ToolsTree::open(into, digest)
+    }
+
+    /// The tree that was unpacked in `folder` before.
+    pub fn open(folder: &Path, digest: Digest) -> Result<ToolsTree> {
+        let host = std::env::consts::ARCH;
+        let Some((_, libraries, loader)) = LOADERS.iter().find(|(arch, ..)| *arch == host) else {
+            bail!("there are no tools for hosts of the architecture {host}");
+        };
+        let libraries = folder.join(libraries);
+        let loader = libraries.join(loader);
+        if !loader.is_file() {
+            bail!("the tools tree {} has no {}", folder.display(), loader.display());
+        }
+        Ok(ToolsTree { folder: folder.to_path_buf(), libraries, loader, digest })
+    }
+
+    /// What it is unpacked from; belongs in the recipe of whatever its tools make.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// A file of the tree, such as `usr/lib/grub/i386-pc/boot.img`.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The bytes of a file of the tree.
+    pub fn read(&self, path: &str) -> Result<Vec<u8>> {
+        let file = self.file(path);
+        std::fs::read(&file).with_context(|| format!("reading {}", file.display()))
+    }
+
+    /// The command that runs a program of the tree, such as `usr/sbin/mke2fs`, with the tree's
+    /// own libraries. Its times are `epoch` where the program asks for SOURCE_DATE_EPOCH.
+    pub fn command(&self, program: &str, epoch: u64) -> Command {
+        Command::new(&self.loader)
+            .arg("--library-path")
+            .arg(&self.libraries)
+            .arg(self.file(program))
+            .env("SOURCE_DATE_EPOCH", epoch.to_string())
+    }
+}
+
+/// The tools that `pin` locks, unpacked into the work folder of `site`: `pin.locked` has an array
+/// `package` of tables with `name`, `version` and `sha256`; the files are in the cache already.
+pub fn tools(site: &Site, pin: &Pin) -> Result<ToolsTree> {
+    let rows = pin.locked.get("package").and_then(|rows| rows.as_array());
+    let rows = rows.context("reading the locked tools: there is no array `package`")?;
+    let mut digests = Vec::new();
+    for row in rows {
+        let sha256 = row.get("sha256").and_then(|sha256| sha256.as_str()).unwrap_or_default();
+        digests.push(sha256.parse::<Digest>().with_context(|| {
+            let name = row.get("name").and_then(|name| name.as_str()).unwrap_or("?");
+            format!("reading the SHA-256 of the locked package {name}")
+        })?);
+    }
+    digests.sort();
+    let debs: Vec<PathBuf> = digests.iter().map(|sha256| site.cache.package(sha256)).collect();
+    if let Some(missing) = debs.iter().find(|deb| !deb.is_file()) {
+        return Err(anyhow!("the package {} is not in the cache", missing.display()))
+            .hint("build without `--offline`, so that it can be downloaded");
+    }
+    ToolsTree::unpack(&debs, &site.scratch("tools"), digest_of(&digests), site)
+}
+
+/// What names a tree made of these packages.
+pub fn digest_of(packages: &[Digest]) -> Digest {
+    let mut lines: Vec<String> = packages.iter().map(Digest::to_string).collect();
+    lines.sort();
+    Digest::of(lines.join("\n"))
+}

@@ -1,0 +1,239 @@
+//! A bench for the disk stage: a cache in a folder of its own, tools from the packages in
+//! `KUTH_TEST_TOOLS_DEBS`, and trees made on the spot.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kuth::artifact::{Artifact, Made, Product};
+use kuth::cache::Cache;
+use kuth::digest::{Digest, of_reader};
+use kuth::disk::config::Config;
+use kuth::disk::layout::Layout;
+use kuth::pipeline::{Environment, Fields, Input, Kinds, load};
+use kuth::recipe::Recipe;
+use kuth::stage::site::Settings;
+use kuth::stage::{Inputs, Pin, Site, Stage};
+use tar::{Builder, EntryType, Header};
+
+/// The time of everything.
+pub const EPOCH: u64 = 1_767_225_600;
+
+/// The folder with the tools' packages; `None`, and a line that says so, where there is none and
+/// none is demanded.
+pub fn tools_debs() -> Option<PathBuf> {
+    if let Some(folder) = std::env::var_os("KUTH_TEST_TOOLS_DEBS") {
+        return Some(folder.into());
+    }
+    let required = std::env::var("KUTH_REQUIRE_TOOLS").is_ok_and(|value| value == "1");
+    assert!(!required, "KUTH_REQUIRE_TOOLS=1, but KUTH_TEST_TOOLS_DEBS names no folder");
+    eprintln!("SKIPPED: KUTH_TEST_TOOLS_DEBS names no folder of packages");
+    None
+}
+
+/// Only the disk kind, read by a function, and one that stands for any tree.
+struct DiskKinds<T>(fn(&mut Fields<'_>) -> Option<(T, Vec<Input>)>);
+
+impl<T> Kinds for DiskKinds<T> {
+    type Stage = Option<T>;
+
+    fn names(&self) -> Vec<&'static str> {
+        vec!["tree", "disk"]
+    }
+
+    fn product(&self, kind: &str) -> Option<kuth::artifact::Product> {
+        match kind {
+            "tree" => Some(kuth::artifact::Product::Tree),
+            "disk" => Some(kuth::artifact::Product::Disk),
+            _ => None,
+        }
+    }
+
+    fn read(
+        &self,
+        kind: &str,
+        _name: &str,
+        mut fields: Fields<'_>,
+    ) -> Option<(Self::Stage, Vec<Input>)> {
+        let read = match kind {
+            "disk" => (self.0)(&mut fields).map(|(read, inputs)| (Some(read), inputs)),
+            _ => Some((None, Vec::new())),
+        };
+        fields.finish();
+        read
+    }
+}
+
+fn read<T>(keys: &str, read: fn(&mut Fields<'_>) -> Option<(T, Vec<Input>)>) -> Result<T, String> {
+    let head = "[pipeline]\nname = \"p\"\n[stage.base]\nkind = \"tree\"\n";
+    let source = format!("{head}[stage.disk]\nkind = \"disk\"\nfrom = \"base\"\n{keys}");
+    let environment: Environment<'_> = &|_| None;
+    let pipeline = load(Path::new("pipelines/p.toml"), &source, &[], environment, &DiskKinds(read))
+        .map_err(|faulty| faulty.to_string())?;
+    let stage = pipeline.stages.into_iter().find(|stage| stage.name == "disk");
+    stage.and_then(|stage| stage.stage).ok_or_else(|| "no stage".to_string())
+}
+
+/// The stage that these keys of `[stage.disk]` describe, or the faults as text.
+pub fn disk_of(keys: &str) -> Result<Box<dyn Stage>, String> {
+    read(keys, |fields| {
+        let mut parsed = (kuth::stage::disk::KIND.read)(fields)?;
+        Some((parsed.instances.pop()?.1, parsed.inputs))
+    })
+}
+
+/// The layout that these keys describe, or the faults as text.
+pub fn layout_of(keys: &str) -> Result<Layout, String> {
+    read(keys, |fields| {
+        fields.has("from");
+        let config = Config::read(fields)?;
+        match Layout::of(&config) {
+            Ok(layout) => Some((layout, Vec::new())),
+            Err(faults) => {
+                faults.into_iter().for_each(|fault| fields.fault(fault));
+                None
+            }
+        }
+    })
+}
+
+/// A place to build in.
+pub struct Bench {
+    folder: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
+    cache: Arc<Cache>,
+    pin: Pin,
+}
+
+impl Bench {
+    /// With the packages of `debs` in its cache, in a temporary folder.
+    pub fn new(debs: &Path) -> Bench {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().to_path_buf();
+        Bench { _temporary: Some(temporary), ..Bench::at(&folder, debs) }
+    }
+
+    /// The same in `folder`, which stays.
+    pub fn at(folder: &Path, debs: &Path) -> Bench {
+        let cache = Arc::new(Cache::open(&folder.join("cache")).unwrap());
+        let mut rows = Vec::new();
+        let mut paths: Vec<_> =
+            std::fs::read_dir(debs).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
+        paths.sort();
+        for path in paths {
+            let (sha256, _) = of_reader(std::fs::File::open(&path).unwrap()).unwrap();
+            let place = cache.package(&sha256);
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            std::fs::copy(&path, &place).unwrap();
+            let row = [("sha256".to_string(), toml::Value::from(sha256.to_string()))];
+            rows.push(toml::Value::Table(row.into_iter().collect()));
+        }
+        assert!(!rows.is_empty(), "{} holds no packages", debs.display());
+        let locked = [("package".to_string(), toml::Value::from(rows))].into_iter().collect();
+        let pin = Pin { locked, digest: Digest::of("pin") };
+        Bench { folder: folder.to_path_buf(), _temporary: None, cache, pin }
+    }
+
+    /// Takes a tar in as a tree.
+    pub fn tree(&self, tar: &[u8]) -> Artifact {
+        let scratch = self.cache.scratch().unwrap();
+        let file = scratch.path().join("tree");
+        std::fs::write(&file, tar).unwrap();
+        self.commit(Made::file(Product::Tree, file).unwrap())
+    }
+
+    fn commit(&self, made: Made) -> Artifact {
+        let mut recipe = Recipe::new("test", 1);
+        recipe.value("digest", made.artifact.digest);
+        self.cache.commit(&recipe, made, Duration::ZERO).unwrap()
+    }
+
+    /// Runs the stage; gives the disk in the cache and what the log says since.
+    pub fn run(&self, stage: &dyn Stage, tree: &Artifact) -> kuth::error::Result<(Disk, String)> {
+        let scratch = self.cache.scratch().unwrap();
+        let log = self.folder.join("log");
+        let before = std::fs::read_to_string(&log).unwrap_or_default().len();
+        let site = self.site(scratch.path(), &log);
+        let inputs = Inputs([("from", tree.clone())].into_iter().collect());
+        let made = stage.run(&site, &inputs, std::slice::from_ref(&self.pin))?;
+        let artifact = self.commit(made);
+        let image = self.cache.object(&artifact);
+        let text = std::fs::read_to_string(&log).unwrap();
+        Ok((Disk { artifact, image }, text[before..].to_string()))
+    }
+
+    fn site(&self, work: &Path, log: &Path) -> Site {
+        let settings = Settings { epoch: EPOCH, offline: true, jobs: 2, ..Settings::default() };
+        let site = Site::new(self.cache.clone(), Arc::new(settings), "disk", log.to_path_buf());
+        Site { work: work.to_path_buf(), ..site }
+    }
+}
+
+/// A disk that was made.
+pub struct Disk {
+    /// What was recorded.
+    pub artifact: Artifact,
+    /// The file.
+    pub image: PathBuf,
+}
+
+/// A tree being written.
+pub struct Tree(Builder<Vec<u8>>);
+
+impl Tree {
+    /// With the root folder.
+    pub fn new() -> Tree {
+        let mut tree = Tree(Builder::new(Vec::new()));
+        tree.entry("./", EntryType::Directory, 0o755, b"", "");
+        tree
+    }
+
+    /// A small system that passes for bootable.
+    pub fn bootable() -> Tree {
+        let mut tree = Tree::new();
+        for folder in ["boot", "etc", "home", "tmp", "usr", "usr/sbin", "var"] {
+            let mode = if folder == "tmp" { 0o1777 } else { 0o755 };
+            tree.entry(&format!("{folder}/"), EntryType::Directory, mode, b"", "");
+        }
+        tree.file("boot/initrd.img-6.12.1", b"initrd");
+        tree.file("boot/vmlinuz-6.12.1", b"kernel");
+        tree.file("etc/fstab", b"# the tree's own\n");
+        tree.file("etc/hostname", b"a\n");
+        tree.file("usr/sbin/lvm", b"lvm");
+        tree
+    }
+
+    /// A file of root's.
+    pub fn file(&mut self, path: &str, content: &[u8]) {
+        self.entry(path, EntryType::Regular, 0o644, content, "");
+    }
+
+    /// A file with an extended attribute.
+    pub fn file_with(&mut self, path: &str, name: &str, value: &[u8]) {
+        self.0.append_pax_extensions([(format!("SCHILY.xattr.{name}").as_str(), value)]).unwrap();
+        self.file(path, b"x");
+    }
+
+    /// Any entry.
+    pub fn entry(&mut self, path: &str, kind: EntryType, mode: u32, content: &[u8], link: &str) {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(EPOCH);
+        header.set_size(content.len() as u64);
+        match link {
+            "" => self.0.append_data(&mut header, path, content).unwrap(),
+            link => self.0.append_link(&mut header, path, link).unwrap(),
+        }
+    }
+
+    /// The tar.
+    pub fn finish(self) -> Vec<u8> {
+        self.0.into_inner().unwrap()
+    }
+}
