@@ -17,8 +17,8 @@ use crate::units::{Bytes, Human};
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The cache, for the free space around it
-    /// [default: `cache` beside the pipelines folder]
+    /// The cache, to see the free space around it
+    /// [default: `cache` beside `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
