@@ -5,6 +5,7 @@
 
 pub mod artifact;
 pub mod cache;
+pub mod cli;
 pub mod debian;
 pub mod digest;
 pub mod disk;

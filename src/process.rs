@@ -164,7 +164,9 @@ impl Command {
     /// Starts it with standard output piped and standard error in `log`.
     fn start(&self, log: &Path) -> Result<Running> {
         let mut file = open_log(log)?;
-        writeln!(file, "$ {self}").with_context(|| format!("writing {}", log.display()))?;
+        // In one write, so that lines of commands side by side do not mix.
+        let line = format!("$ {self}\n");
+        file.write_all(line.as_bytes()).with_context(|| format!("writing {}", log.display()))?;
         let log_start = file.stream_position().context("seeking in the log")?;
         // Without kuth there is nobody to wait for it: the kernel ends it with kuth's thread.
         let mut command = std::process::Command::new("setpriv");

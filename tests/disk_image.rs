@@ -2,10 +2,12 @@
 
 mod disk;
 
+use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
 use disk::{Bench, Tree, disk_of, tools_debs};
+use tar::EntryType;
 
 const KEYS: &str = r#"
 size = "1 GiB"
@@ -119,12 +121,12 @@ fn nothing_of_a_file_is_lost() {
     let mut tree = Tree::bootable();
     let long = format!("usr/{}/F\u{151}tan\u{fa}s\u{ed}tv\u{e1}ny.crt", "long-name".repeat(20));
     let folder = long.rsplit_once('/').unwrap().0;
-    tree.entry(&format!("{folder}/"), tar::EntryType::Directory, 0o750, b"", "");
+    tree.entry(&format!("{folder}/"), EntryType::Directory, 0o750, b"", "");
     tree.file_with(&long, "user.note", b"a\nb\0=c");
     tree.file_with("usr/sp ace \"q", "trusted.x", b"y");
     let capability = [1, 0, 0, 2, 0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     tree.file_with("usr/ping", "security.capability", &capability);
-    tree.entry("usr/link", tar::EntryType::Link, 0o644, b"", "usr/ping");
+    tree.entry("usr/link", EntryType::Link, 0o644, b"", "usr/ping");
     let tree = bench.tree(&tree.finish());
     let (disk, _) = bench.run(disk_of(KEYS).unwrap().as_ref(), &tree).unwrap();
     judged("e2fsck", &["-fn", &at(&disk.image, USR)]);
@@ -167,6 +169,82 @@ fn files_that_do_not_fit_name_their_filesystem() {
     let error = bench.run(disk_of(KEYS).unwrap().as_ref(), &tree).err().unwrap();
     assert!(format!("{error:#}").contains("making the filesystem usr"), "{error:#}");
     assert!(kuth::error::hints(&error).iter().any(|hint| hint.contains("`usr` larger")));
+}
+
+/// A disk with every format, without LVM, behind an MBR.
+const FORMATS: &str = r#"
+size = "1 GiB"
+table = "mbr"
+firmware = ["bios"]
+[[stage.disk.partition]]
+name = "root"
+size = "rest"
+filesystem = "ext4"
+mount = "/"
+[[stage.disk.partition]]
+name = "var"
+size = "300 MiB"
+filesystem = "xfs"
+mount = "/var"
+[[stage.disk.partition]]
+name = "share"
+size = "64 MiB"
+filesystem = "vfat"
+mount = "/srv"
+[[stage.disk.partition]]
+name = "swap"
+size = "64 MiB"
+filesystem = "swap"
+"#;
+
+#[test]
+fn every_format_is_sound_and_comes_out_the_same() {
+    let Some(debs) = tools_debs() else { return };
+    let mut tree = Tree::bootable();
+    tree.entry("srv/", EntryType::Directory, 0o755, b"", "");
+    tree.file("srv/A long name.text", &[b'x'; 5000]);
+    tree.entry("srv/empty folder/", EntryType::Directory, 0o755, b"", "");
+    tree.file("srv/nothing", b"");
+    tree.entry("var/tmp/", EntryType::Directory, 0o1777, b"", "");
+    tree.entry("var/lib/", EntryType::Directory, 0o2750, b"", "");
+    tree.file("var/lib/with space", &[b'y'; 70_000]);
+    tree.entry("var/lib/link", EntryType::Symlink, 0o777, b"", "../tmp");
+    tree.file("var/z", b"z");
+    let tar = tree.finish();
+    let build = || {
+        let bench = Bench::new(&debs);
+        let disk = bench.run(disk_of(FORMATS).unwrap().as_ref(), &bench.tree(&tar)).unwrap().0;
+        (bench, disk)
+    };
+    let (bench, disk) = build();
+    for artifact in bench.filesystems() {
+        let image = artifact.to_str().unwrap();
+        let mut magic = [0; 4];
+        std::fs::File::open(&artifact).unwrap().read_exact(&mut magic).unwrap();
+        match &magic {
+            b"XFSB" => {
+                judged("xfs_repair", &["-n", image]);
+                if let Some(text) =
+                    judged("xfs_db", &["-c", "path /tmp", "-c", "p core.mode", image])
+                {
+                    assert!(text.contains("041777"), "{text}");
+                }
+            }
+            [0xeb, 0x58, ..] => {
+                judged("fsck.vfat", &["-nv", image]);
+                if let Some(text) = judged("mdir", &["-i", image, "-b", "::"]) {
+                    assert!(text.contains("A long name.text"), "{text}");
+                }
+            }
+            _ => {}
+        }
+    }
+    judged("e2fsck", &["-fn", &at(&disk.image, 1 << 20)]);
+    if let Some(text) = judged("sfdisk", &["-d", disk.image.to_str().unwrap()]) {
+        assert!(text.contains("label: dos") && text.contains("bootable"), "{text}");
+    }
+    let (_bench, again) = build();
+    assert_eq!(disk.artifact.digest, again.artifact.digest);
 }
 
 /// For hand: `KUTH_TEST_TREE=ROOT.tar KUTH_TEST_FOLDER=DIR KUTH_TEST_KEYS=FILE`; prints the path

@@ -141,6 +141,11 @@ fn what_does_not_fit_says_by_how_much() {
     assert!(text.contains("65 MiB too little"), "{text}");
     let text = faults(&seed().replace("28 GiB", "577 MiB"));
     assert!(text.contains("nothing is left for"), "{text}");
+    let mut keys = "size = \"4 GiB\"\n".to_string();
+    keys += &partition("root", "3880 MiB", "/");
+    keys += &partition("home", "rest", "/home").replace("ext4", "xfs");
+    let text = faults(&keys);
+    assert!(text.contains("only 151 MiB are left for `home`, too little for xfs"), "{text}");
 }
 
 #[test]

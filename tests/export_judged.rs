@@ -15,7 +15,6 @@ use kuth::error::{Result, hints};
 use kuth::format::vmdk::Level;
 use kuth::image::Container;
 use kuth::pipeline::{Fields, Input, Kinds, load};
-use kuth::process::Cancel;
 use kuth::recipe::Recipe;
 use kuth::stage::export::{Export, Format, KIND};
 use kuth::stage::{Inputs, Placed, Settings, Site, Stage};

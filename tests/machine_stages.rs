@@ -98,11 +98,12 @@ impl World {
             pipeline: "debian".into(),
             root: root.to_path_buf(),
             machines: root.join("machines"),
+            offline: true,
             ..Settings::default()
         };
         let cache = Arc::new(Cache::open(&root.join("cache")).unwrap());
-        let mut site = Site::new(cache, Arc::new(settings), "nodes", root.join("log"));
-        site.work = root.join("work");
+        let site = Site::new(cache, Arc::new(settings), "nodes", root.join("log"));
+        let site = Site { work: root.join("work"), ..site };
         World { folder, site }
     }
 

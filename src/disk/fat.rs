@@ -155,7 +155,8 @@ impl Stamp {
         match year {
             1980..=2107 => Stamp {
                 date: ((year - 1980) << 9 | month << 5 | (left + 1)) as u16,
-                time: (seconds / 3600 << 11 | seconds / 60 % 60 << 5 | seconds % 60 / 2) as u16,
+                time: ((seconds / 3600) << 11 | (seconds / 60 % 60) << 5 | (seconds % 60 / 2))
+                    as u16,
             },
             _ => Stamp { date: 1 << 5 | 1, time: 0 },
         }

@@ -147,6 +147,13 @@ impl Layout {
             cmdline: config.cmdline.clone(),
         };
         layout.filesystems.sort_by_key(|filesystem| filesystem.offset);
+        if let Some(small) = layout.filesystems.iter().find(|fs| fs.size < fs.format.least()) {
+            let Filesystem { name, format, size, .. } = small;
+            let what =
+                format!("only {size} are left for `{name}`, too little for {}", format.word());
+            let fault = Fault::new(config.size.span.clone(), what);
+            return Err(vec![fault.hint(format!("the least is {}", format.least()))]);
+        }
         // What kuth's own rules let pass and LVM2's do not, such as a reserved name.
         let span = config.volumes.first().map_or(config.size.span.clone(), |v| v.name.span.clone());
         match layout.lvm(0).map(|lvm| lvm.volume_group()) {

@@ -21,3 +21,4 @@ pub mod split;
 pub mod survey;
 pub mod vfat;
 pub mod xfs;
+pub mod xfs_inodes;

@@ -245,7 +245,9 @@ mod tests {
             let mut header = Header::new_gnu();
             header.set_entry_type(*kind);
             header.set_mode(0o751);
-            (header.set_uid(3_000_000), header.set_gid(7), header.set_mtime(9));
+            header.set_uid(3_000_000);
+            header.set_gid(7);
+            header.set_mtime(9);
             if kind.is_character_special() {
                 header.set_device_major(5).unwrap();
                 header.set_device_minor(1).unwrap();

@@ -34,7 +34,9 @@ pub fn tools_debs() -> Option<PathBuf> {
 }
 
 /// Only the disk kind, read by a function, and one that stands for any tree.
-struct DiskKinds<T>(fn(&mut Fields<'_>) -> Option<(T, Vec<Input>)>);
+struct DiskKinds<T>(Read<T>);
+
+type Read<T> = fn(&mut Fields<'_>) -> Option<(T, Vec<Input>)>;
 
 impl<T> Kinds for DiskKinds<T> {
     type Stage = Option<T>;
@@ -66,7 +68,7 @@ impl<T> Kinds for DiskKinds<T> {
     }
 }
 
-fn read<T>(keys: &str, read: fn(&mut Fields<'_>) -> Option<(T, Vec<Input>)>) -> Result<T, String> {
+fn read<T>(keys: &str, read: Read<T>) -> Result<T, String> {
     let head = "[pipeline]\nname = \"p\"\n[stage.base]\nkind = \"tree\"\n";
     let source = format!("{head}[stage.disk]\nkind = \"disk\"\nfrom = \"base\"\n{keys}");
     let environment: Environment<'_> = &|_| None;
@@ -149,6 +151,13 @@ impl Bench {
         let mut recipe = Recipe::new("test", 1);
         recipe.value("digest", made.artifact.digest);
         self.cache.commit(&recipe, made, Duration::ZERO).unwrap()
+    }
+
+    /// The filesystems in the cache.
+    pub fn filesystems(&self) -> Vec<PathBuf> {
+        let entries = self.cache.entries().unwrap();
+        let made = entries.iter().filter(|entry| entry.kind() == "filesystem");
+        made.map(|entry| self.cache.object(&entry.record.output)).collect()
     }
 
     /// Runs the stage; gives the disk in the cache and what the log says since.

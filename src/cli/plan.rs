@@ -1,0 +1,147 @@
+//! `kuth plan`.
+
+use serde_json::{Map, Value};
+
+use super::options::{Building, MessageFormat};
+use super::project::Project;
+use super::{Exit, screen};
+use crate::engine::Plan;
+use crate::engine::inspect::{self, Forecast};
+use crate::error::Result;
+
+/// Show what a build would do, and why
+///
+/// Nothing is run and no network is asked. A stage is `cached`, or would `run`, or
+/// that is `unknown` until what it needs has run.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    building: Building,
+}
+
+/// Plans.
+pub fn run(args: &Args) -> Result<Exit> {
+    let building = &args.building;
+    let project = Project::open_to_build(building)?;
+    let plan = Plan::new(&project.pipeline, &building.stages)?;
+    let (cache, settings) = (project.cache()?, &project.settings);
+    let found = inspect::explain(&plan, &cache, settings, &project.lock, &building.rebuild)?;
+    let lines: Vec<Line> = plan
+        .names()
+        .into_iter()
+        .zip(&found)
+        .map(|(stage, found)| Line::new(stage, &found.forecast))
+        .collect();
+    match building.message_format {
+        MessageFormat::Human => {
+            screen::data(&table(&lines))?;
+            screen::talk(&summary(&lines));
+        }
+        MessageFormat::Json => {
+            screen::data(&lines.iter().map(Line::json).collect::<String>())?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// What would happen to one stage.
+struct Line {
+    stage: String,
+    state: &'static str,
+    reason: Option<String>,
+}
+
+impl Line {
+    fn new(stage: String, forecast: &Forecast) -> Line {
+        let (state, reason) = state(forecast);
+        Line { stage, state, reason: reason.map(str::to_string) }
+    }
+
+    fn json(&self) -> String {
+        let mut object = Map::new();
+        let mut put = |name: &str, value: &str| {
+            object.insert(name.to_string(), Value::from(value));
+        };
+        put("event", "plan");
+        put("stage", &self.stage);
+        put("state", self.state);
+        if let Some(reason) = &self.reason {
+            put("reason", reason);
+        }
+        format!("{}\n", Value::Object(object))
+    }
+}
+
+/// The word for a forecast, and the reason where there is one. A result that would be left as it
+/// is counts as cached, with the reason.
+pub fn state(forecast: &Forecast) -> (&'static str, Option<&str>) {
+    match forecast {
+        Forecast::Cached(..) => ("cached", None),
+        Forecast::Kept(reason) => ("cached", Some(reason)),
+        Forecast::Run(reason) => ("run", Some(reason)),
+        Forecast::Unknown(reason) => ("unknown", Some(reason)),
+    }
+}
+
+fn table(lines: &[Line]) -> String {
+    let row = |line: &Line| {
+        [line.stage.clone(), line.state.to_string(), line.reason.clone().unwrap_or_default()]
+    };
+    screen::table(&lines.iter().map(row).collect::<Vec<_>>())
+}
+
+/// `3 stages: 1 would run, 1 unknown, 1 cached`.
+fn summary(lines: &[Line]) -> String {
+    let count = |state: &str| lines.iter().filter(|line| line.state == state).count();
+    let stages = match lines.len() {
+        1 => "1 stage".to_string(),
+        count => format!("{count} stages"),
+    };
+    if count("cached") == lines.len() {
+        return format!("{stages}, {} cached", lines.len());
+    }
+    let counts = [("run", "would run"), ("unknown", "unknown"), ("cached", "cached")];
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(state, words)| (count(state), words))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, words)| format!("{count} {words}"))
+        .collect();
+    format!("{stages}: {}", counts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines() -> Vec<Line> {
+        let forecasts = [
+            ("rootfs", Forecast::Kept("it holds state".into())),
+            ("base", Forecast::Run("package = htop (new)".into())),
+            ("disk", Forecast::Unknown("depends on what base makes".into())),
+        ];
+        forecasts.map(|(stage, forecast)| Line::new(stage.into(), &forecast)).into()
+    }
+
+    #[test]
+    fn lines_for_people() {
+        let expected = "\
+rootfs  cached   it holds state
+base    run      package = htop (new)
+disk    unknown  depends on what base makes
+";
+        assert_eq!(table(&lines()), expected);
+        assert_eq!(summary(&lines()), "3 stages: 1 would run, 1 unknown, 1 cached");
+        assert_eq!(summary(&lines()[..1]), "1 stage, 1 cached");
+    }
+
+    #[test]
+    fn lines_for_programs() {
+        assert_eq!(
+            lines()[1].json(),
+            "{\"event\":\"plan\",\"stage\":\"base\",\"state\":\"run\",\
+             \"reason\":\"package = htop (new)\"}\n"
+        );
+    }
+}

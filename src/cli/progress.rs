@@ -1,0 +1,249 @@
+//! What is seen of a build: three observers of the engine (bars for a terminal, plain lines for
+//! anything else, JSON lines for programs) and the words they share.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::options::MessageFormat;
+use super::report;
+use super::screen::{self, Paint};
+use crate::engine::{Event, Observer, Summary};
+
+pub mod bars;
+pub mod json;
+pub mod plain;
+
+/// Where an observer writes to. Lines of several threads do not mix.
+pub struct Sink(Mutex<Box<dyn Write + Send>>);
+
+impl Sink {
+    /// Writes to `target`.
+    pub fn new(target: impl Write + Send + 'static) -> Sink {
+        Sink(Mutex::new(Box::new(target)))
+    }
+
+    /// Writes `text` and a line end at once. A reader that went away does not stop a build.
+    pub fn line(&self, text: &str) {
+        let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = target.write_all(format!("{text}\n").as_bytes());
+        let _ = target.flush();
+    }
+}
+
+/// The observer for this screen and this format.
+pub fn observer(format: MessageFormat) -> Arc<dyn Observer> {
+    match format {
+        MessageFormat::Json => {
+            let (data, talk) = (Sink::new(std::io::stdout()), Sink::new(std::io::stderr()));
+            Arc::new(json::Json::new(data, talk, screen::paint()))
+        }
+        MessageFormat::Human if screen::can_draw() => Arc::new(bars::Bars::new(
+            Sink::new(std::io::stderr()),
+            screen::paint(),
+            indicatif::ProgressDrawTarget::stderr(),
+        )),
+        MessageFormat::Human => {
+            Arc::new(plain::Plain::new(Sink::new(std::io::stderr()), screen::paint()))
+        }
+    }
+}
+
+/// What people read of an event; `None` where that is nothing.
+fn words(event: &Event<'_>, paint: Paint) -> Option<String> {
+    Some(match event {
+        Event::Begin { .. } | Event::Progress { .. } => return None,
+        Event::Cached { stage, .. } => format!("{stage}: {}", paint.dim("cached")),
+        Event::Started { stage, reason, .. } => {
+            format!("{stage}: {} ({reason})", paint.yellow("started"))
+        }
+        Event::Done { stage, took, .. } => {
+            format!("{stage}: {} in {}", paint.green("done"), seconds(*took))
+        }
+        Event::Skipped { stage, reason, .. } => {
+            format!("{stage}: {} ({reason})", paint.yellow("skipped"))
+        }
+        Event::Failed { stage, error, took } => {
+            let failed = format!("{stage}: {} after {}", paint.red("failed"), seconds(*took));
+            format!("{failed}\n{}", report::render(error, paint))
+        }
+        Event::End(summary) => summary_line(summary),
+    })
+}
+
+fn seconds(took: Duration) -> String {
+    crate::engine::worker::seconds(took)
+}
+
+/// `12 stages, 12 cached`, `8 stages: 3 run, 5 cached, in 61.2 s`.
+fn summary_line(summary: &Summary) -> String {
+    let stages = match summary.stages {
+        1 => "1 stage".to_string(),
+        count => format!("{count} stages"),
+    };
+    if summary.cached == summary.stages {
+        return format!("{stages}, {} cached", summary.cached);
+    }
+    let counts = [
+        (summary.run, "run"),
+        (summary.cached, "cached"),
+        (summary.failed, "failed"),
+        (summary.skipped, "skipped"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    format!("{stages}: {}, in {:.1} s", counts.join(", "), summary.seconds)
+}
+
+/// Remembers where the results of stages lie, and tells another observer everything.
+pub struct Places {
+    observer: Arc<dyn Observer>,
+    seen: Mutex<Vec<(String, PathBuf)>>,
+}
+
+impl Places {
+    /// Passes everything on to `observer`.
+    pub fn new(observer: Arc<dyn Observer>) -> Places {
+        Places { observer, seen: Mutex::default() }
+    }
+
+    /// Stages and where their results lie, in the order in which they ended.
+    pub fn seen(&self) -> Vec<(String, PathBuf)> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Observer for Places {
+    fn tell(&self, event: &Event<'_>) {
+        let place = match event {
+            Event::Cached { stage, path, .. } | Event::Done { stage, path, .. } => {
+                Some((stage, path))
+            }
+            Event::Skipped { stage, path: Some(path), .. } => Some((stage, path)),
+            _ => None,
+        };
+        if let Some((stage, path)) = place {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push((stage.to_string(), path.clone()));
+        }
+        self.observer.tell(event);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::artifact::{Artifact, Hashing, Product};
+    use crate::digest::Digest;
+    use crate::error::{Error, anyhow, with_hint};
+    use crate::process::CommandFailed;
+    use crate::recipe::Key;
+
+    /// What an observer wrote.
+    #[derive(Clone, Default)]
+    pub struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Paper {
+        pub fn sink(&self) -> Sink {
+            Sink::new(self.clone())
+        }
+        pub fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    fn failure() -> Error {
+        let failed = CommandFailed {
+            command: "dpkg --configure -a".into(),
+            status: "exit status 1".into(),
+            tail: vec!["dpkg: broken".into()],
+            log: "/cache/logs/p/base.log".into(),
+        };
+        with_hint(Error::new(failed).context("configuring packages"), "look at the log")
+    }
+
+    /// A build in which everything happens once.
+    pub fn play(observer: &dyn Observer) {
+        let names = ["rootfs", "base", "disk", "image", "nodes/a"].map(str::to_string);
+        let key = Key(Digest::of("key"));
+        let artifact = Artifact {
+            product: Product::Tree,
+            hashing: Hashing::Plain,
+            digest: Digest::of("bytes"),
+            size: 5,
+            facts: Default::default(),
+        };
+        let (artifact, key) = (&artifact, &key);
+        let took = Duration::from_millis(12_345);
+        let reason = "package = htop (new)";
+        observer.tell(&Event::Begin { stages: &names });
+        let path = PathBuf::from("/cache/objects/aa");
+        observer.tell(&Event::Cached { stage: "rootfs", key, artifact, path: path.clone() });
+        observer.tell(&Event::Started { stage: "base", key, reason });
+        observer.tell(&Event::Progress { stage: "base", done: 1, total: 3, what: "unpacking" });
+        observer.tell(&Event::Progress { stage: "base", done: 1 << 20, total: 3 << 20, what: "B" });
+        observer.tell(&Event::Done { stage: "base", key, artifact, path, took, reason });
+        observer.tell(&Event::Started { stage: "disk", key, reason: "not built before" });
+        let error = failure();
+        observer.tell(&Event::Failed { stage: "disk", error: &error, took });
+        observer.tell(&Event::Skipped { stage: "image", reason: "disk failed", path: None });
+        let path = Some(PathBuf::from("/machines/a"));
+        observer.tell(&Event::Skipped { stage: "nodes/a", reason: "it was started", path });
+        observer.tell(&Event::End(Summary {
+            stages: 5,
+            cached: 1,
+            run: 1,
+            failed: 1,
+            skipped: 2,
+            seconds: 24.69,
+        }));
+    }
+
+    #[test]
+    fn the_summary_says_what_happened_and_no_more() {
+        let summary = |stages, cached, run, failed, skipped| {
+            summary_line(&Summary { stages, cached, run, failed, skipped, seconds: 61.23 })
+        };
+        assert_eq!(summary(12, 12, 0, 0, 0), "12 stages, 12 cached");
+        assert_eq!(summary(1, 1, 0, 0, 0), "1 stage, 1 cached");
+        assert_eq!(summary(8, 5, 3, 0, 0), "8 stages: 3 run, 5 cached, in 61.2 s");
+        assert_eq!(
+            summary(8, 1, 3, 1, 3),
+            "8 stages: 3 run, 1 cached, 1 failed, 3 skipped, in 61.2 s"
+        );
+    }
+
+    #[test]
+    fn places_are_remembered() {
+        let places = Places::new(Arc::new(plain::Plain::new(
+            Paper::default().sink(),
+            Paint(crate::pipeline::Color::Never),
+        )));
+        play(&places);
+        let stages: Vec<String> = places.seen().into_iter().map(|(stage, _)| stage).collect();
+        assert_eq!(stages, ["rootfs", "base", "nodes/a"]);
+    }
+
+    #[test]
+    fn an_error_of_one_line_stays_one_line() {
+        let text = words(
+            &Event::Failed { stage: "x", error: &anyhow!("no"), took: Duration::ZERO },
+            Paint(crate::pipeline::Color::Never),
+        );
+        assert_eq!(text.unwrap(), "x: failed after 0.0 s\nerror: no");
+    }
+}

@@ -1,0 +1,139 @@
+//! Bars: a line that moves for each stage at work, and above them the same lines as elsewhere.
+//! Nothing is drawn, and no thread runs, while no stage is at work.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{Sink, words};
+use crate::cli::screen::Paint;
+use crate::engine::{Event, Observer};
+use crate::units::{Bytes, Human};
+
+/// While the end is not known.
+const SPINNER: &str = "{spinner} {prefix}  {msg}  {elapsed}";
+
+/// Once it is.
+const BAR: &str = "{spinner} {prefix}  [{bar:24}] {msg}  {elapsed}";
+
+/// How often the spinner and the clock move.
+const TICK: Duration = Duration::from_millis(200);
+
+/// See the file.
+pub struct Bars {
+    talk: Sink,
+    paint: Paint,
+    screen: MultiProgress,
+    running: Mutex<BTreeMap<String, ProgressBar>>,
+}
+
+impl Bars {
+    /// Writes lines to `talk` and draws on `target`, which is the same screen.
+    pub fn new(talk: Sink, paint: Paint, target: ProgressDrawTarget) -> Bars {
+        let screen = MultiProgress::with_draw_target(target);
+        Bars { talk, paint, screen, running: Mutex::default() }
+    }
+
+    fn running(&self) -> MutexGuard<'_, BTreeMap<String, ProgressBar>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, stage: &str) {
+        let bar = self.screen.add(ProgressBar::new(0));
+        bar.set_style(style(SPINNER));
+        bar.set_prefix(stage.to_string());
+        bar.enable_steady_tick(TICK);
+        self.running().insert(stage.to_string(), bar);
+    }
+
+    fn end(&self, stage: &str) {
+        if let Some(bar) = self.running().remove(stage) {
+            bar.finish_and_clear();
+            self.screen.remove(&bar);
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template);
+    // The templates are constants; a test reads them.
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+}
+
+/// `1.0 MiB of 3.0 MiB`, `unpacking 1 of 3`, `resolving`.
+fn message(done: u64, total: u64, what: &str) -> String {
+    match (what, total) {
+        ("B", 0) => Human(Bytes(done)).to_string(),
+        ("B", total) => format!("{} of {}", Human(Bytes(done)), Human(Bytes(total))),
+        (what, 0) => what.to_string(),
+        (what, total) => format!("{what} {done} of {total}"),
+    }
+}
+
+impl Observer for Bars {
+    fn tell(&self, event: &Event<'_>) {
+        match event {
+            Event::Started { stage, .. } => self.begin(stage),
+            Event::Done { stage, .. }
+            | Event::Failed { stage, .. }
+            | Event::Skipped { stage, .. } => self.end(stage),
+            Event::Progress { stage, done, total, what } => {
+                if let Some(bar) = self.running().get(*stage) {
+                    if bar.length() != Some(*total) {
+                        bar.set_style(style(if *total == 0 { SPINNER } else { BAR }));
+                        bar.set_length(*total);
+                    }
+                    bar.set_position(*done);
+                    bar.set_message(message(*done, *total, what));
+                }
+            }
+            Event::Begin { .. } | Event::Cached { .. } | Event::End(_) => {}
+        }
+        if let Some(words) = words(event, self.paint) {
+            self.screen.suspend(|| self.talk.line(&words));
+        }
+    }
+}
+
+/// An interrupted build leaves no bars behind.
+impl Drop for Bars {
+    fn drop(&mut self) {
+        for bar in std::mem::take(&mut *self.running()).into_values() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Paper, play};
+    use super::*;
+    use crate::pipeline::Color;
+
+    #[test]
+    fn the_templates_are_sound() {
+        for template in [SPINNER, BAR] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
+
+    #[test]
+    fn lines_are_those_of_a_plain_screen_and_no_bar_is_left() {
+        let (here, there) = (Paper::default(), Paper::default());
+        let bars = Bars::new(here.sink(), Paint(Color::Never), ProgressDrawTarget::hidden());
+        play(&bars);
+        play(&super::super::plain::Plain::new(there.sink(), Paint(Color::Never)));
+        assert_eq!(here.text(), there.text());
+        assert!(bars.running().is_empty());
+    }
+
+    #[test]
+    fn a_message_says_how_far() {
+        assert_eq!(message(1 << 20, 3 << 20, "B"), "1.0 MiB of 3.0 MiB");
+        assert_eq!(message(1 << 20, 0, "B"), "1.0 MiB");
+        assert_eq!(message(1, 3, "unpacking"), "unpacking 1 of 3");
+        assert_eq!(message(0, 0, "resolving"), "resolving");
+    }
+}

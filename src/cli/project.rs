@@ -1,0 +1,226 @@
+//! A pipeline file and its surroundings, as the command line names them: the checked pipeline,
+//! the settings of a build, the lock, and the cache. Knows no subcommand.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::options::{Building, Source};
+use crate::cache::Cache;
+use crate::engine::lockfile::LockFile;
+use crate::engine::plan::{Node, Plan, Ready};
+use crate::error::{Context, Error, Misuse, Result, with_hint};
+use crate::pipeline::{self, Kinds, Override, suggest};
+use crate::stage::{Settings, Site, Table};
+
+/// The time that every time in a result is clamped to, unless `SOURCE_DATE_EPOCH` says another:
+/// the first second of 2026.
+const EPOCH: u64 = 1_767_225_600;
+
+/// A pipeline that can be built, planned or explained.
+pub struct Project {
+    /// The pipeline; nothing is wrong with it.
+    pub pipeline: Ready,
+    /// The settings of a build.
+    pub settings: Settings,
+    /// What is pinned.
+    pub lock: LockFile,
+    cache: PathBuf,
+}
+
+impl Project {
+    /// Reads the pipeline and its lock.
+    pub fn open(source: &Source) -> Result<Project> {
+        Project::of(load(&source.pipeline, &source.vars, &Table)?, source)
+    }
+
+    fn of(pipeline: Ready, source: &Source) -> Result<Project> {
+        let root = absolute(&pipeline.root)?;
+        let output = source.output.clone().unwrap_or_else(|| root.join("out"));
+        let settings = Settings {
+            architecture: architecture().to_string(),
+            epoch: epoch(std::env::var("SOURCE_DATE_EPOCH").ok())?,
+            pipeline: pipeline.name.clone(),
+            mirror: None,
+            allow_expired: false,
+            offline: false,
+            locked: false,
+            output: absolute(&output)?.join(&pipeline.name),
+            machines: machines(&root)?,
+            driver: source.driver.map(|driver| driver.word().to_string()),
+            replace: false,
+            keep_failed: false,
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            root: root.clone(),
+        };
+        let cache = source.cache.clone().unwrap_or_else(|| root.join("cache"));
+        let lock = LockFile::open(&LockFile::beside(&pipeline.path))?;
+        Ok(Project { pipeline, settings, lock, cache })
+    }
+
+    /// Reads the pipeline and takes over what the options say about a build.
+    pub fn open_to_build(building: &Building) -> Result<Project> {
+        let mut project = Project::open(&building.source)?;
+        let settings = &mut project.settings;
+        settings.mirror = building.mirror.clone().filter(|mirror| !mirror.is_empty());
+        settings.allow_expired = building.allow_expired;
+        settings.offline = building.offline;
+        settings.locked = building.locked;
+        settings.replace = building.replace;
+        settings.keep_failed = building.on_error.keeps();
+        settings.jobs = building.jobs.map_or(settings.jobs, usize::from);
+        if !building.rebuild.is_empty() {
+            // Refuses a stage that does not exist, with the same words as for a target.
+            Plan::new(&project.pipeline, &building.rebuild)?;
+        }
+        Ok(project)
+    }
+
+    /// Opens the cache.
+    pub fn cache(&self) -> Result<Arc<Cache>> {
+        Ok(Arc::new(Cache::open(&self.cache)?))
+    }
+
+    /// The place of a node that is only looked at.
+    pub fn site(&self, cache: &Arc<Cache>, node: &Node<'_>) -> Site {
+        let settings = Arc::new(Settings { offline: true, ..self.settings.clone() });
+        let log = cache.log(&settings.pipeline, &node.name);
+        Site {
+            locked: self.lock.stage(&node.name),
+            locked_elsewhere: self.lock.all(),
+            ..Site::new(cache.clone(), settings, &node.name, log)
+        }
+    }
+}
+
+/// Reads and checks the pipeline file at `path`.
+pub fn load<K: Kinds>(
+    path: &Path,
+    vars: &[Override],
+    kinds: &K,
+) -> Result<pipeline::Pipeline<K::Stage>> {
+    let source = match std::fs::read_to_string(path) {
+        Ok(source) => source,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(no_such_pipeline(path, &pipelines_around(path)));
+        }
+        Err(error) if path.is_dir() => {
+            drop(error);
+            let misuse = Misuse(format!("{} is a folder, not a pipeline file", path.display()));
+            return Err(Error::new(misuse));
+        }
+        Err(error) => {
+            let misuse = Misuse(format!("{} cannot be read: {error}", path.display()));
+            return Err(Error::new(misuse));
+        }
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    Ok(pipeline::load(path, &source, vars, &environment, kinds)?)
+}
+
+fn no_such_pipeline(path: &Path, around: &[String]) -> Error {
+    let error = Error::new(Misuse(format!("there is no pipeline file {}", path.display())));
+    let known: Vec<&str> = around.iter().map(String::as_str).collect();
+    let word = path.display().to_string();
+    // A bare name means the file of that name.
+    let named = |known: &&&str| Path::new(known).file_stem() == Some(path.as_os_str());
+    let hint = match known.iter().find(named) {
+        Some(meant) => Some(format!("did you mean `{meant}`?")),
+        None => suggest::hint(&word, &known, "the pipelines here are"),
+    };
+    let hint = hint.unwrap_or_else(|| "write one with `kuth init`".to_string());
+    with_hint(error, hint)
+}
+
+/// The pipeline files in the folder of `path` and in `pipelines/`, sorted.
+fn pipelines_around(path: &Path) -> Vec<String> {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut folders = vec![PathBuf::from("pipelines")];
+    if folder != Path::new("") {
+        folders.push(folder.to_path_buf());
+    }
+    let mut found: Vec<String> = folders
+        .iter()
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .map(|path| path.display().to_string())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Debian's word for this machine.
+pub fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn epoch(given: Option<String>) -> Result<u64> {
+    let Some(given) = given.filter(|given| !given.is_empty()) else { return Ok(EPOCH) };
+    given.parse().map_err(|_| {
+        Error::new(Misuse(format!("SOURCE_DATE_EPOCH is no count of seconds: `{given}`")))
+    })
+}
+
+/// The folder of the embedded driver's machines.
+fn machines(root: &Path) -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let folder = set("KUTH_MACHINES")
+        .map(PathBuf::from)
+        .or_else(|| set("XDG_DATA_HOME").map(|data| Path::new(&data).join("kuth/machines")))
+        .or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/share/kuth/machines")))
+        .unwrap_or_else(|| root.join("machines"));
+    absolute(&folder)
+}
+
+/// The cache of a command that reads no pipeline: `given`, else `cache` in the nearest folder from
+/// here upwards that holds `pipelines`, else here.
+pub fn cache_folder(given: Option<&Path>) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return absolute(given);
+    }
+    let here = absolute(Path::new("."))?;
+    let root = here.ancestors().find(|folder| folder.join("pipelines").is_dir());
+    Ok(root.unwrap_or(&here).join("cache"))
+}
+
+/// `path` from the root of the file system, whether or not it exists.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    std::path::absolute(path).with_context(|| format!("resolving {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::hints;
+
+    #[test]
+    fn the_epoch_is_checked() {
+        assert_eq!(epoch(None).unwrap(), EPOCH);
+        assert_eq!(epoch(Some(String::new())).unwrap(), EPOCH);
+        assert_eq!(epoch(Some("1".into())).unwrap(), 1);
+        assert!(epoch(Some("today".into())).is_err());
+    }
+
+    #[test]
+    fn a_missing_pipeline_names_those_that_exist() {
+        let around = ["pipelines/debian.toml".to_string(), "pipelines/web.toml".to_string()];
+        for (path, hint) in [
+            ("debian", "did you mean `pipelines/debian.toml`?"),
+            ("pipelines/debain.toml", "did you mean `pipelines/debian.toml`?"),
+            ("zzz", "the pipelines here are `pipelines/debian.toml` and `pipelines/web.toml`"),
+        ] {
+            let error = no_such_pipeline(Path::new(path), &around);
+            assert_eq!(hints(&error), [hint], "{path}");
+        }
+        let error = no_such_pipeline(Path::new("x"), &[]);
+        assert_eq!(hints(&error), ["write one with `kuth init`"]);
+    }
+}
