@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod process;
 pub mod recipe;
 pub mod sandbox;
+pub mod site;
 pub mod stage;
 pub mod tools;
 pub mod units;

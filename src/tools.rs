@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::process::Command;
-use crate::stage::{Pin, Site};
+use crate::site::{Pin, Site};
 
 /// The suite the packages come from, whatever suite an image has.
 pub const SUITE: &str = "trixie";

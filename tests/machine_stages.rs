@@ -13,7 +13,7 @@ use kuth::cache::{Cache, sparse};
 use kuth::pipeline::{self, Fields, Input, Kinds, Pipeline};
 use kuth::process::Cancel;
 use kuth::recipe::Recipe;
-use kuth::stage::{Inputs, Placed, Site, Stage, Table, site::Settings};
+use kuth::stage::{Inputs, Placed, Settings, Site, Stage, Table};
 
 type Instances = Vec<(Option<String>, Box<dyn Stage>)>;
 

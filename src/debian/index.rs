@@ -11,7 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, caused_by, with_hint};
 use crate::process::{Command, CommandFailed, find_program};
 use crate::recipe::Recipe;
-use crate::stage::Site;
+use crate::site::Site;
 
 /// The address under which a kept index knows its archive: any mirror gives the same bytes.
 pub const ARCHIVE: &str = "http://archive.invalid/debian";

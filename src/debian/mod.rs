@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::recipe::Recipe;
-use crate::stage::{Pin, Site};
+use crate::site::{Pin, Site};
 
 pub mod index;
 pub mod install;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use super::{Package, mirror};
 use crate::error::{Result, anyhow, with_hint};
 use crate::http::{Expected, Http};
-use crate::stage::Site;
+use crate::site::Site;
 
 /// Downloads at once.
 const CONNECTIONS: usize = 8;

@@ -11,7 +11,7 @@ use super::{Base, Package, Request};
 use crate::artifact::{Made, Product};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
 use crate::process::CommandFailed;
-use crate::stage::Site;
+use crate::site::Site;
 
 /// Solves `request`, or finds that it was solved before.
 pub fn solve(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>> {

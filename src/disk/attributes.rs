@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::error::{Context, Result, anyhow, bail, with_hint};
-use crate::stage::Site;
+use crate::site::Site;
 use crate::tools::ToolsTree;
 
 use super::part::Attribute;

@@ -4,7 +4,7 @@
 
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 use crate::format::grub::{self, Entry, Home, Menu, Room, Serial};
-use crate::stage::Site;
+use crate::site::Site;
 use crate::tools::ToolsTree;
 
 use super::config::{Firmware, Table};

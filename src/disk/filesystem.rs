@@ -19,8 +19,8 @@ use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::swap::Swap;
 use crate::process::open_log;
 use crate::recipe::Recipe;
-use crate::stage::Site;
-use crate::stage::site::Outcome;
+use crate::site::Outcome;
+use crate::site::Site;
 use crate::tools::ToolsTree;
 use crate::units::{Bytes, Human};
 

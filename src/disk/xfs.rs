@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tar::EntryType;
 
 use crate::error::{Context, Error, Result, anyhow, bail, with_hint};
-use crate::stage::Site;
+use crate::site::Site;
 use crate::tools::ToolsTree;
 use crate::units::Bytes;
 

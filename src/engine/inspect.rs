@@ -95,10 +95,8 @@ fn explain_node(
     }
     let pin = match waits_for {
         Some(_) => None,
-        None => match node.stage.pin(&site, &inputs) {
-            Ok(pins) => Some(pins),
-            Err(_) => None,
-        },
+        // What cannot be resolved without reaching out is told as "not resolved yet".
+        None => node.stage.pin(&site, &inputs).ok(),
     };
     let complete = pin.is_some();
     let recipe = match &pin {

@@ -23,7 +23,8 @@ static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 /// Some of the file, for the hasher.
 enum Part {
     Zeros(u64),
-    Data(Vec<u8>),
+    /// So many bytes of a buffer.
+    Data(Vec<u8>, usize),
 }
 
 /// A step of the plan.
@@ -65,10 +66,10 @@ fn hash(incoming: &mpsc::Receiver<Part>, used: &mpsc::Sender<Vec<u8>>) -> Digest
                     count -= n;
                 }
             }
-            Part::Data(bytes) => {
-                hasher.update(&bytes);
+            Part::Data(buffer, n) => {
+                hasher.update(&buffer[..n]);
                 // The writer may be done and gone.
-                let _ = used.send(bytes);
+                let _ = used.send(buffer);
             }
         }
     }
@@ -96,17 +97,21 @@ impl Writer<'_> {
             let mut offset = 0;
             while offset < length {
                 let n = (length - offset).min(CHUNK as u64);
-                let mut bytes = self.buffer(n as usize);
+                // Always a whole chunk, whatever stands in it.
+                let mut buffer = self.free.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+                let bytes = &mut buffer[..n as usize];
                 match step {
                     Step::Piece(piece) => {
                         bytes.copy_from_slice(&piece[offset as usize..][..n as usize]);
                     }
                     Step::Copy(from) => {
-                        self.disk.read_exact_at(&mut bytes, from + offset)?;
+                        self.disk.read_exact_at(bytes, from + offset)?;
                         done += n;
                     }
                 }
-                self.data(bytes)?;
+                write_data(self.target, bytes, self.at)?;
+                self.at += n;
+                self.send(Part::Data(buffer, n as usize))?;
                 self.watch.tell(done, total)?;
                 offset += n;
             }
@@ -114,23 +119,10 @@ impl Writer<'_> {
         self.zeros_until(plan.length.0)
     }
 
-    /// A buffer of `n` bytes, whatever stands in it.
-    fn buffer(&self, n: usize) -> Vec<u8> {
-        let mut bytes = self.free.try_recv().unwrap_or_else(|_| Vec::with_capacity(CHUNK));
-        bytes.resize(n, 0);
-        bytes
-    }
-
     fn zeros_until(&mut self, to: u64) -> Result<()> {
         let count = to.checked_sub(self.at).ok_or_else(|| anyhow!("the plan goes back to {to}"))?;
         self.at = to;
         self.send(Part::Zeros(count))
-    }
-
-    fn data(&mut self, bytes: Vec<u8>) -> Result<()> {
-        write_data(self.target, &bytes, self.at)?;
-        self.at += bytes.len() as u64;
-        self.send(Part::Data(bytes))
     }
 
     fn send(&self, part: Part) -> Result<()> {

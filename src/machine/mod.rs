@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::{Hint, Result, anyhow};
 use crate::process::Cancel;
-use crate::stage::Site;
+use crate::site::Site;
 use crate::units::Bytes;
 
 pub mod base64;

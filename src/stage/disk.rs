@@ -16,7 +16,7 @@ use crate::pipeline::Fields;
 use crate::recipe::Recipe;
 use crate::tools::{self, ToolsTree};
 
-use super::{Inputs, Kind, Parsed, Pin, Site, Stage, site};
+use super::{Inputs, Kind, Parsed, Pin, Site, Stage};
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "disk", product: Product::Disk, read };
@@ -156,7 +156,7 @@ fn watched(tree: &Artifact, site: &Site) -> Result<impl Read + use<>> {
 
 struct Watched {
     inner: File,
-    progress: site::Progress,
+    progress: crate::site::Progress,
     read: u64,
     size: u64,
 }

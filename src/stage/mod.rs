@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::artifact::{Artifact, Made, Product};
-use crate::digest::Digest;
 use crate::error::{Result, anyhow};
 use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
@@ -17,10 +16,9 @@ pub mod customise;
 pub mod disk;
 pub mod export;
 pub mod register;
-pub mod site;
 pub mod snapshot;
 
-pub use site::{Settings, Site};
+pub use crate::site::{Pin, Settings, Site};
 
 /// One row of the table of kinds.
 pub struct Kind {
@@ -129,15 +127,6 @@ pub enum Pool {
     Machine,
     /// Quick changes of a hypervisor, one at a time.
     Hypervisor,
-}
-
-/// Outside state in the form the key sees it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pin {
-    /// What the stage resolved, as the lock keeps it.
-    pub locked: toml::Table,
-    /// The digest of what of it shapes the bytes.
-    pub digest: Digest,
 }
 
 /// The results that a stage eats, by the key they are written under (`from`).

@@ -14,7 +14,7 @@ use kuth::disk::config::Config;
 use kuth::disk::layout::Layout;
 use kuth::pipeline::{Environment, Fields, Input, Kinds, load};
 use kuth::recipe::Recipe;
-use kuth::stage::site::Settings;
+use kuth::site::Settings;
 use kuth::stage::{Inputs, Pin, Site, Stage};
 use tar::{Builder, EntryType, Header};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::artifact::{Artifact, Made};
 use crate::cache::Cache;
+use crate::digest::Digest;
 use crate::error::{Result, anyhow, with_hint};
 use crate::pipeline::Text;
 use crate::process::Cancel;
@@ -174,4 +175,13 @@ pub enum Outcome {
     Cached,
     /// Done now.
     Done,
+}
+
+/// Outside state in the form the key sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pin {
+    /// What the stage resolved, as the lock keeps it.
+    pub locked: toml::Table,
+    /// The digest of what of it shapes the bytes.
+    pub digest: Digest,
 }

@@ -1,0 +1,168 @@
+//! The bytes of each format, judged by qemu-img.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
+use std::process::Command;
+use std::time::Instant;
+
+use kuth::artifact::Product;
+use kuth::cache::hash_object;
+use kuth::stage::export::Export;
+use kuth::stage::{Placed, Stage};
+
+use crate::bench::{Bench, SIZE, WORDS, Zeros, export, here};
+
+/// qemu-img's stdout, after it must have succeeded. `None` where it is not installed.
+fn qemu_img(args: &[&str]) -> Option<String> {
+    match Command::new("qemu-img").args(args).output() {
+        Ok(run) => {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let (out, err) = (text(&run.stdout), text(&run.stderr));
+            assert!(run.status.success(), "qemu-img {args:?}:\n{out}{err}");
+            Some(out)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+            assert!(!required, "qemu-img is not installed");
+            println!("SKIPPED: qemu-img is not installed");
+            None
+        }
+        Err(error) => panic!("running qemu-img: {error}"),
+    }
+}
+
+/// The name qemu-img has for a format, and whether it can check it.
+fn of_qemu(word: &str) -> (&str, bool) {
+    match word {
+        "vhd" => ("vpc", false),
+        other => (other, other != "raw"),
+    }
+}
+
+#[test]
+fn every_format_passes_qemu_img() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    for word in WORDS {
+        let export = export(word);
+        let artifact = bench.run(&export, &site, &disk).unwrap();
+        assert_eq!(artifact.product, Product::Export);
+        let object = bench.cache.object(&artifact);
+        assert_eq!(hash_object(&object, artifact.hashing).unwrap(), artifact.digest, "{word}");
+
+        let path = here(export.place(&site, &artifact).unwrap());
+        assert_eq!(path, site.settings.output.join(format!("debian.{word}")));
+        assert_eq!(export.look(&site, &artifact).unwrap(), Placed::Here(path.clone()));
+        // 5.2 MiB of data; VHD's blocks are the largest, and none stores its zeros.
+        let stored = path.metadata().unwrap().blocks() * 512;
+        assert!(stored < 6 << 20, "{word}: {stored} bytes");
+
+        let (format, checkable) = of_qemu(word);
+        let (raw, image) = (bench.cache.object(&disk), path.to_str().unwrap().to_string());
+        let raw = raw.to_str().unwrap();
+        let Some(out) = qemu_img(&["compare", "-f", "raw", "-F", format, raw, &image]) else {
+            return;
+        };
+        assert!(out.contains("Images are identical."), "{word}: {out}");
+        let info = qemu_img(&["info", "--output=json", "-f", format, &image]).unwrap();
+        let info: serde_json::Value = serde_json::from_str(&info).unwrap();
+        assert_eq!(info["virtual-size"], SIZE, "{word}");
+        if checkable {
+            let out = qemu_img(&["check", "-f", format, &image]).unwrap();
+            assert!(out.contains("No errors were found"), "{word}: {out}");
+        }
+    }
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_holes_threads_or_names() {
+    let (one, other) = (Bench::new(), Bench::new());
+    let (holes, zeros) = (one.disk(Zeros::Holes), other.disk(Zeros::Written));
+    assert_eq!(holes.digest, zeros.digest);
+    assert!(other.cache.object(&zeros).metadata().unwrap().blocks() * 512 >= 100 << 20);
+    for word in WORDS {
+        let made = one.run(&export(word), &one.site("image", 1), &holes).unwrap();
+        let named = Export { name: Some("other".into()), ..export(word) };
+        let again = other.run(&named, &other.site("picture", 3), &zeros).unwrap();
+        assert_eq!(made, again, "{word}");
+    }
+}
+
+/// Raise `REVISION` in src/stage/export.rs when one of these moves.
+#[test]
+fn the_bytes_are_pinned() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let digest = |word| bench.run(&export(word), &site, &disk).unwrap().digest.short();
+    assert_eq!(
+        WORDS.map(digest),
+        ["16bdc4c260e6", "1ad796ef96bf", "313d110d6a67", "1f068747d292", "b6eae60730a6"]
+    );
+}
+
+#[test]
+fn a_raw_export_is_the_object_of_its_disk() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let artifact = bench.run(&export("raw"), &site, &disk).unwrap();
+    assert_eq!((artifact.digest, artifact.hashing), (disk.digest, disk.hashing));
+    let object = bench.cache.object(&disk);
+    assert_eq!(object.metadata().unwrap().nlink(), 1, "no second name is left");
+    let path = here(export("raw").place(&site, &artifact).unwrap());
+    assert_ne!(path.metadata().unwrap().ino(), object.metadata().unwrap().ino());
+}
+
+#[test]
+fn cancelling_stops_the_work() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    site.cancel.cancel();
+    for word in &WORDS[1..] {
+        let error = bench.run(&export(word), &site, &disk).unwrap_err();
+        assert!(kuth::error::caused_by::<kuth::error::Interrupted>(&error).is_some(), "{error:#}");
+    }
+}
+
+/// Seconds of processor time this process has had, in all its threads.
+fn busy() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// With data of the file KUTH_MEASURE names, random else. Run by hand: `cargo test --test export_judged -- --ignored --nocapture`.
+#[test]
+#[ignore = "writes several GiB to measure"]
+fn measure_28_gib_with_1_gib_of_data() {
+    let bench = Bench::new();
+    let scratch = bench.cache.scratch().unwrap();
+    let path = scratch.path().join("disk.raw");
+    let file = File::create(&path).unwrap();
+    file.set_len(28 << 30).unwrap();
+    let random =
+        File::open(std::env::var("KUTH_MEASURE").unwrap_or("/dev/urandom".into())).unwrap();
+    let mut bytes = vec![0; 16 << 20];
+    for i in 0..64u64 {
+        std::io::Read::read_exact(&mut &random, &mut bytes).unwrap();
+        file.write_all_at(&bytes, i * (440 << 20)).unwrap();
+    }
+    let disk = bench.keep(&path);
+    let site = bench.site("image", 2);
+    for word in WORDS {
+        let (start, before) = (Instant::now(), busy());
+        let artifact = bench.run(&export(word), &site, &disk).unwrap();
+        let (ran, busy) = (start.elapsed(), busy() - before);
+        export(word).place(&site, &artifact).unwrap();
+        let placed = start.elapsed() - ran;
+        let start = Instant::now();
+        export(word).place(&site, &artifact).unwrap();
+        println!(
+            "{word}: run {ran:.2?} ({busy:.2} s of CPU), placed {placed:.2?}, again {:.2?}",
+            start.elapsed()
+        );
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
+}

@@ -1,0 +1,80 @@
+//! Where the files go, and that they stay right.
+
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::{Duration, Instant};
+
+use kuth::cache::hash_object;
+use kuth::error::hints;
+use kuth::format::vmdk::Level;
+use kuth::image::Container;
+use kuth::stage::export::{Export, Format};
+use kuth::stage::{Placed, Site, Stage};
+
+use crate::bench::{Bench, Zeros, export, here};
+
+#[test]
+fn an_untouched_file_is_left_and_a_changed_or_missing_one_comes_back() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let export = export("qcow2");
+    let artifact = bench.run(&export, &site, &disk).unwrap();
+    let place = || here(export.place(&site, &artifact).unwrap());
+    let path = place();
+    let inode = || path.metadata().unwrap().ino();
+    let content = || hash_object(&path, artifact.hashing).unwrap();
+
+    let first = inode();
+    let start = Instant::now();
+    for _ in 0..10 {
+        place();
+    }
+    assert!(start.elapsed() < Duration::from_millis(10), "{:?} for ten", start.elapsed());
+    assert_eq!((inode(), content()), (first, artifact.digest));
+
+    File::options().write(true).open(&path).unwrap().write_all_at(b"guest", 70_000).unwrap();
+    assert_ne!(content(), artifact.digest);
+    assert_eq!(
+        hash_object(&bench.cache.object(&artifact), artifact.hashing).unwrap(),
+        artifact.digest
+    );
+    // Looking changes nothing.
+    assert_eq!(export.look(&site, &artifact).unwrap(), Placed::Here(path.clone()));
+    assert_ne!(content(), artifact.digest);
+    place();
+    assert_eq!(content(), artifact.digest);
+
+    std::fs::remove_dir_all(&site.settings.output).unwrap();
+    place();
+    assert_eq!(content(), artifact.digest);
+    let names: Vec<_> =
+        site.settings.output.read_dir().unwrap().map(|it| it.unwrap().file_name()).collect();
+    assert_eq!(names, ["debian.qcow2"]);
+}
+
+#[test]
+fn another_result_takes_the_place_of_the_earlier() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let fast = Export { format: Format::Wrapped(Container::Vmdk(Level(1))), ..export("vmdk") };
+    for export in [export("vmdk"), fast, export("vmdk")] {
+        let artifact = bench.run(&export, &site, &disk).unwrap();
+        let path = here(export.place(&site, &artifact).unwrap());
+        assert_eq!(hash_object(&path, artifact.hashing).unwrap(), artifact.digest);
+    }
+}
+
+#[test]
+fn two_stages_of_a_build_do_not_share_a_file() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let artifact = bench.run(&export("raw"), &site, &disk).unwrap();
+    let other = Site { stage: "picture".into(), ..site.clone() };
+    let error = bench.run(&export("raw"), &other, &disk).unwrap_err();
+    assert!(error.to_string().starts_with("the stages `image` and `picture` both export to "));
+    assert_eq!(hints(&error), ["give one of them another `name`"]);
+    assert!(export("raw").place(&other, &artifact).is_err());
+    // Another build may call its stage as it likes.
+    let later = bench.site("picture", 2);
+    assert!(export("raw").place(&later, &artifact).is_ok());
+}
