@@ -54,16 +54,17 @@ impl LockFile {
         self.stages.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Notes what `stage` resolved. It takes the place of what was noted for the same suite and
-    /// architecture; another suite (`--var suite=bookworm`) has an entry of its own.
+    /// Notes what `stage` resolved. It takes the place of what was noted for the same part, suite
+    /// and architecture; another suite (`--var suite=bookworm`) has an entry of its own.
     pub fn note(&self, stage: &str, entry: &toml::Table) -> Result<()> {
         let mut stages = self.stages();
         let entries = stages.entry(stage.to_string()).or_default();
         if entries.contains(entry) {
             return Ok(());
         }
-        let place =
-            |table: &toml::Table| (table.get("suite").cloned(), table.get("architecture").cloned());
+        let place = |table: &toml::Table| {
+            ["part", "suite", "architecture"].map(|name| table.get(name).cloned())
+        };
         entries.retain(|other| place(other) != place(entry));
         entries.push(entry.clone());
         let text = render(&stages)?;
