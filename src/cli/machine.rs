@@ -10,7 +10,7 @@ use super::{Exit, interrupt, project, screen};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::machine::{DRIVERS, Driver, Host, Listed, State, Stopped};
 use crate::pipeline::suggest;
-use crate::process::{Cancel, Command, quote};
+use crate::process::{Cancel, Command};
 use crate::units::Human;
 
 /// Look after the machines that builds made
@@ -46,10 +46,7 @@ enum Action {
     Clean,
     /// Print what the serial console of a machine showed
     Console(Console),
-    /// Run a command in a machine, or print the `ssh` that logs in
-    ///
-    /// Log in with:  eval "$(kuth machine ssh NAME)"
-    #[command(verbatim_doc_comment)]
+    /// Log in to a running machine, or run a command in it
     Ssh(Ssh),
     /// Print lines for /etc/hosts, with the ports of running machines
     Hosts,
@@ -206,32 +203,12 @@ fn show(host: &Host, console: &Console) -> Result<()> {
     }
 }
 
-/// Runs a command in a machine; without one, prints how to log in. kuth's own door to commands
-/// starts none that a person could type into.
+/// Logs in to a machine, or runs a command in it.
 fn reach(host: &Host, ssh: &Ssh) -> Result<()> {
     let (driver, _) = find(host, &ssh.name)?;
     let arguments = driver.ssh(host, &ssh.name)?;
-    if ssh.command.is_empty() {
-        let words: Vec<String> = arguments.iter().map(|word| quote(word)).collect();
-        screen::data(&format!("ssh {}\n", words.join(" ")))?;
-        screen::talk(&format!("log in with `eval \"$(kuth machine ssh {})\"`", ssh.name));
-        return Ok(());
-    }
-    let command = Command::new("ssh").arg("-o").arg("BatchMode=yes").args(arguments);
-    let command = with_login(command).args(&ssh.command);
-    command.watch(&host.log, &host.cancel, |bytes| {
-        // A reader that went away does not end the command.
-        let _ = screen::bytes(bytes);
-    })
-}
-
-/// What `ssh` needs of the environment to find this user's keys.
-fn with_login(command: Command) -> Command {
-    let set = ["HOME", "USER", "SSH_AUTH_SOCK"];
-    set.into_iter().fold(command, |command, name| match std::env::var_os(name) {
-        Some(value) => command.env(name, value),
-        None => command,
-    })
+    // ssh takes kuth's place: the terminal, its signals and the exit status are its own.
+    Err(Command::new("ssh").args(arguments).args(&ssh.command).replace())
 }
 
 fn row(listed: &Listed) -> [String; 5] {
