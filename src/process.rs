@@ -66,6 +66,9 @@ pub struct Command {
 }
 
 impl Command {
+    /// The variables that `new` sets.
+    const FIXED: usize = 3;
+
     /// A command found by `PATH` (the usual system folders, whatever kuth's own `PATH` is) or path.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         Command {
@@ -159,6 +162,14 @@ impl Command {
                 Err(self.failure(Status::Text(how), log, start))
             }
         }
+    }
+
+    /// Puts the command in kuth's own place, with kuth's terminal and the whole environment; comes
+    /// back only with why that failed.
+    pub fn replace(&self) -> Error {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).envs(self.env.iter().skip(Self::FIXED).cloned());
+        Error::new(command.exec()).context(format!("starting {self}"))
     }
 
     /// Starts it with standard output piped and standard error in `log`.

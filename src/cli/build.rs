@@ -7,8 +7,10 @@ use super::progress::{self, Places};
 use super::project::Project;
 use super::{Exit, interrupt, screen};
 use crate::artifact::Product;
+use crate::cache::Cache;
 use crate::engine::{Build, Options, Plan};
 use crate::error::Result;
+use crate::machine::{Host, journal};
 use crate::process::Cancel;
 
 /// Build stages of a pipeline and what they need
@@ -36,11 +38,13 @@ pub fn run(args: &Args) -> Result<Exit> {
     let project = Project::open_to_build(&args.building)?;
     let format = args.building.message_format;
     let places = Arc::new(Places::new(progress::observer(format)));
+    let cache = project.cache()?;
+    undo_what_was_left(&project, &cache, &cancel)?;
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
         let build = Build {
             plan: &plan,
-            cache: project.cache()?,
+            cache,
             settings: Arc::new(project.settings.clone()),
             lock: &project.lock,
             observer: places.clone(),
@@ -59,6 +63,12 @@ pub fn run(args: &Args) -> Result<Exit> {
             Ok(Exit::Failed)
         }
     }
+}
+
+/// Finishes or undoes the machines that a killed build was making.
+fn undo_what_was_left(project: &Project, cache: &Cache, cancel: &Cancel) -> Result<()> {
+    let host = Host::at(&project.settings.machines, cancel.clone());
+    journal::recover(&Host { journal: Some(cache.journal()), ..host }).map(|_| ())
 }
 
 /// The paths of exports and machines, a line each.

@@ -16,8 +16,8 @@ use crate::units::{Bytes, Human};
 #[derive(clap::Args, Debug)]
 #[command(arg_required_else_help = true)]
 pub struct Args {
-    /// The cache [default: `cache` beside the
-    /// pipelines folder]
+    /// The cache [default: `cache` beside
+    /// `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment, global = true)]
     cache: Option<PathBuf>,

@@ -7,7 +7,7 @@ use crate::error::Result;
 
 /// Print completions for a shell
 ///
-/// For bash:  kuth completions bash > ~/.local/share/bash-completion/completions/kuth
+/// For bash, here and now:  . <(kuth completions bash)
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

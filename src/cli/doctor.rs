@@ -7,6 +7,7 @@ use super::{Exit, project, screen};
 use crate::cache::space;
 use crate::debian::mirror;
 use crate::error::{Context, Result};
+use crate::machine::qemu::host;
 use crate::process::{Cancel, Command, find_program};
 use crate::units::{Bytes, Human};
 
@@ -17,8 +18,8 @@ use crate::units::{Bytes, Human};
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The cache, for the free space around it
-    /// [default: `cache` beside the pipelines folder]
+    /// The cache, to see the free space around it
+    /// [default: `cache` beside `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
@@ -184,13 +185,15 @@ fn room(cache: &Path) -> Result<Finding> {
 }
 
 fn kvm() -> Finding {
+    use crate::machine::qemu::argv::Accelerator;
     let device = Path::new("/dev/kvm");
+    let usable = host::accelerator(project::architecture()) == Accelerator::kvm();
+    let slowly = "guests are emulated (TCG), slowly";
     let state = match std::fs::File::options().read(true).write(true).open(device) {
-        Ok(_) => Ok(device.display().to_string()),
-        Err(_) if device.exists() => Err("guests are emulated (TCG), slowly; join the group kvm \
-                                          to use /dev/kvm"
-            .to_string()),
-        Err(_) => Err("guests are emulated (TCG), slowly; this machine has no /dev/kvm".into()),
+        Ok(_) if usable => Ok(device.display().to_string()),
+        Ok(_) => Err(format!("{slowly}; the processor does not say that it can virtualise")),
+        Err(_) if device.exists() => Err(format!("{slowly}; join the group kvm to use /dev/kvm")),
+        Err(_) => Err(format!("{slowly}; this machine has no /dev/kvm")),
     };
     Finding { need: Need::Sometimes, what: "KVM".to_string(), state }
 }

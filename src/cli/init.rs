@@ -24,11 +24,11 @@ const TEMPLATE: &str = r#"# A small Debian as a disk image.
 #   kuth plan pipelines/NAME.toml                        # what a build would do, and why
 #   kuth build pipelines/NAME.toml                       # build it
 #   kuth build pipelines/NAME.toml --var hostname=web    # another name inside
-#   kuth path pipelines/NAME.toml disk                   # where the image lies
+#   kuth path pipelines/NAME.toml image                  # where the image lies
 
 [pipeline]
 name = "NAME"
-default = ["disk"]
+default = ["image"]
 
 # Strings for use as ${suite} below; `--var suite=bookworm` gives another value.
 [vars]
@@ -58,6 +58,12 @@ name = "root"
 size = "rest"
 filesystem = "ext4"
 mount = "/"
+
+# The image, in out/NAME/.
+[stage.image]
+kind = "export"
+from = "disk"
+format = "qcow2"
 "#;
 
 /// Writes the file.
@@ -96,6 +102,6 @@ mod tests {
         let path = Path::new("pipelines/image.toml");
         let loaded = crate::pipeline::load(path, &text, &[], &|_| None, &Table);
         let pipeline = loaded.unwrap_or_else(|faulty| panic!("{faulty}"));
-        assert_eq!(pipeline.default, ["disk"]);
+        assert_eq!(pipeline.default, ["image"]);
     }
 }

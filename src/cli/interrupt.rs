@@ -9,7 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use super::Exit;
+use super::{Exit, screen};
 use crate::error::{Context, Result};
 use crate::process::Cancel;
 
@@ -43,6 +43,7 @@ pub fn gracefully(cancel: &Cancel) -> Result<()> {
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
             std::thread::sleep(PATIENCE);
+            screen::talk("interrupted; the next build removes what is left behind");
             std::process::exit(status);
         }
     });

@@ -15,6 +15,7 @@ mod explain;
 mod graph;
 mod init;
 mod interrupt;
+mod machine;
 mod options;
 mod path;
 mod plan;
@@ -45,6 +46,7 @@ enum Command {
     Check(check::Args),
     Graph(graph::Args),
     Cache(cache::Args),
+    Machine(machine::Args),
     Init(init::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -79,7 +81,7 @@ impl Cli {
     /// Does what was asked.
     pub fn run(self) -> Result<Exit> {
         match self.command {
-            Command::Build(args) => build::run(&args),
+            command @ (Command::Build(_) | Command::Machine(_)) => command.run(),
             command => {
                 // Nothing here leaves anything half done.
                 interrupt::at_once()?;
@@ -99,6 +101,7 @@ impl Command {
             Command::Check(args) => check::run(&args),
             Command::Graph(args) => graph::run(&args),
             Command::Cache(args) => cache::run(&args),
+            Command::Machine(args) => machine::run(&args),
             Command::Init(args) => init::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => completions::run(&args),

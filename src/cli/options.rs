@@ -18,13 +18,13 @@ pub struct Source {
     pub vars: Vec<Override>,
 
     /// Where results are kept [default: `cache`
-    /// beside the pipelines folder]
+    /// beside `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     pub cache: Option<PathBuf>,
 
     /// Where exports go, a folder a pipeline
-    /// [default: `out` beside the pipelines folder]
+    /// [default: `out` beside `pipelines`]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     pub output: Option<PathBuf>,
 
@@ -70,7 +70,7 @@ pub struct Building {
     pub rebuild: Vec<String>,
 
     /// The Debian mirror to take packages from
-    /// [default: that of this machine's apt]
+    /// [default: apt's]
     #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
     pub mirror: Option<String>,
@@ -82,10 +82,10 @@ pub struct Building {
     #[arg(value_parser = FalseyValueParser::new())]
     pub allow_expired: bool,
 
-    /// The form of what is told: human, or json with
-    /// one object a line on standard output
+    /// human, or json for programs: an object a line
+    /// on standard output [default: human]
     #[arg(long, value_name = "FORM", value_enum, default_value_t = MessageFormat::Human)]
-    #[arg(hide_possible_values = true, verbatim_doc_comment)]
+    #[arg(hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
     pub message_format: MessageFormat,
 
     /// What becomes of the folder of a failed stage:

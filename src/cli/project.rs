@@ -114,7 +114,24 @@ pub fn load<K: Kinds>(
         }
     };
     let environment = |name: &str| std::env::var(name).ok();
+    let path = &from_the_root(path, &absolute(Path::new("."))?);
     Ok(pipeline::load(path, &source, vars, &environment, kinds)?)
+}
+
+/// `path`, a file seen from the folder `here`, in words that show its project's root: within
+/// `pipelines/`, `x.toml` becomes `../pipelines/x.toml`.
+fn from_the_root(path: &Path, here: &Path) -> PathBuf {
+    let whole = here.join(path);
+    let root = pipeline::project_root(&whole);
+    let shown = here.join(pipeline::project_root(path));
+    // Compared by components, so `here/.` is `here`.
+    match (here.strip_prefix(&root), whole.strip_prefix(&root)) {
+        (Ok(below), Ok(rest)) if shown != root => {
+            let up = below.components().map(|_| "..");
+            up.collect::<PathBuf>().join(rest)
+        }
+        _ => path.to_path_buf(),
+    }
 }
 
 fn no_such_pipeline(path: &Path, around: &[String]) -> Error {
@@ -168,8 +185,8 @@ fn epoch(given: Option<String>) -> Result<u64> {
     })
 }
 
-/// The folder of the embedded driver's machines.
-fn machines(root: &Path) -> Result<PathBuf> {
+/// The folder of the embedded driver's machines; in `root` for a user without a home.
+pub fn machines(root: &Path) -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let folder = set("KUTH_MACHINES")
         .map(PathBuf::from)
@@ -207,6 +224,22 @@ mod tests {
         assert_eq!(epoch(Some(String::new())).unwrap(), EPOCH);
         assert_eq!(epoch(Some("1".into())).unwrap(), 1);
         assert!(epoch(Some("today".into())).is_err());
+    }
+
+    #[test]
+    fn the_root_shows_from_within() {
+        for (path, here, expected) in [
+            ("x.toml", "/p/pipelines", "../pipelines/x.toml"),
+            ("x.toml", "/p/pipelines/a", "../../pipelines/a/x.toml"),
+            ("../x.toml", "/p/pipelines/a", "../../pipelines/a/../x.toml"),
+            ("x.toml", "/p", "x.toml"),
+            ("pipelines/x.toml", "/p", "pipelines/x.toml"),
+            ("../p/pipelines/x.toml", "/q", "../p/pipelines/x.toml"),
+            ("/p/pipelines/x.toml", "/q", "/p/pipelines/x.toml"),
+        ] {
+            let found = from_the_root(Path::new(path), Path::new(here));
+            assert_eq!(found, Path::new(expected), "{path} in {here}");
+        }
     }
 
     #[test]

@@ -79,8 +79,13 @@ pub fn talk(text: &str) {
 
 /// Writes `text` as it is to standard output. A reader that went away (`| head`) is no failure.
 pub fn data(text: &str) -> Result<()> {
+    bytes(text.as_bytes())
+}
+
+/// Like [`data`], for what may be no text.
+pub fn bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         written => written.context("writing to standard output"),
     }

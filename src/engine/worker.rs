@@ -70,6 +70,8 @@ impl Build<'_> {
             seconds: start.elapsed().as_secs_f64(),
         };
         self.observer.tell(&Event::End(summary));
+        // After the summary: what finished before the interruption is told like any other.
+        self.cancel.check()?;
         Ok(summary)
     }
 
@@ -101,7 +103,6 @@ impl Build<'_> {
                 self.settle(at, ended, &mut states);
             }
         });
-        self.cancel.check()?;
         Ok(states)
     }
 
@@ -192,11 +193,11 @@ impl Build<'_> {
                     Ended::Kept(None, reason.clone())
                 }
                 None => {
-                    let took = start.elapsed();
-                    let stage = &node.name;
-                    if caused_by::<Interrupted>(&error).is_none() {
-                        self.observer.tell(&Event::Failed { stage, error: &error, took });
-                    }
+                    let (stage, took) = (&node.name, start.elapsed());
+                    self.observer.tell(&match caused_by::<Interrupted>(&error) {
+                        Some(_) => Event::Skipped { stage, reason: "interrupted", path: None },
+                        None => Event::Failed { stage, error: &error, took },
+                    });
                     Ended::Failed(error)
                 }
             },

@@ -2,6 +2,7 @@
 //! struck out when it is done. It tells the next start that something was left, where, and by
 //! which driver; how to finish or undo it, the driver knows.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -42,10 +43,10 @@ impl Entry {
         std::fs::create_dir_all(journal).with_context(what)?;
         let name = format!("{}-{}-{}.json", self.driver, self.machine, self.origin.short());
         let path = journal.join(name);
-        let mut file = tempfile::NamedTempFile::new_in(journal).with_context(what)?;
+        // Not written aside: a torn entry says that nothing had been made yet.
+        let mut file = File::create(&path).with_context(what)?;
         serde_json::to_writer_pretty(&mut file, self).with_context(what)?;
-        file.as_file().sync_all().with_context(what)?;
-        file.persist(&path).map_err(|error| error.error).with_context(what)?;
+        file.sync_all().with_context(what)?;
         Ok(Open { path: Some(path) })
     }
 }
@@ -66,8 +67,8 @@ fn strike(path: &Path) -> Result<()> {
     }
 }
 
-/// The entries that killed runs left.
-pub fn entries(journal: &Path) -> Result<Vec<(PathBuf, Entry)>> {
+/// The entries that killed runs left; `None` for one that was cut short while it was written.
+pub fn entries(journal: &Path) -> Result<Vec<(PathBuf, Option<Entry>)>> {
     let files = match std::fs::read_dir(journal) {
         Ok(files) => files,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -75,11 +76,12 @@ pub fn entries(journal: &Path) -> Result<Vec<(PathBuf, Entry)>> {
     };
     let mut found = Vec::new();
     for path in files.flatten().map(|file| file.path()) {
-        let json = path.extension().is_some_and(|extension| extension == "json");
-        let entry = std::fs::read(&path).ok().filter(|_| json);
-        found.extend(entry.and_then(|text| Some((path, serde_json::from_slice(&text).ok()?))));
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let entry = std::fs::read(&path).ok();
+            found.push((path, entry.and_then(|text| serde_json::from_slice(&text).ok())));
+        }
     }
-    found.sort_by(|a: &(PathBuf, Entry), b| a.0.cmp(&b.0));
+    found.sort_by(|a: &(PathBuf, Option<Entry>), b| a.0.cmp(&b.0));
     Ok(found)
 }
 
@@ -89,10 +91,13 @@ pub fn recover(host: &Host) -> Result<usize> {
     let Some(journal) = &host.journal else { return Ok(0) };
     let left = entries(journal)?;
     for (path, entry) in &left {
-        if let Some(row) = DRIVERS.iter().find(|row| row.name == entry.driver) {
+        if let Some(entry) = entry {
+            // An entry of a newer kuth's driver waits for that one.
+            let row = DRIVERS.iter().find(|row| row.name == entry.driver);
+            let Some(row) = row else { continue };
             row.driver.recover(&Host { machines: entry.machines.clone(), ..host.clone() })?;
-            strike(path)?;
         }
+        strike(path)?;
     }
     Ok(left.len())
 }
@@ -114,7 +119,7 @@ mod tests {
         let open = entry.open(Some(folder.path())).unwrap();
         let left = entries(folder.path()).unwrap();
         assert_eq!(left.len(), 1);
-        assert_eq!(left[0].1, entry);
+        assert_eq!(left[0].1, Some(entry));
         open.done().unwrap();
         assert_eq!(entries(folder.path()).unwrap(), []);
     }

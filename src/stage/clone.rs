@@ -257,7 +257,7 @@ impl Stage for Clone {
         register::made(site, Product::Machines, &identity)
     }
 
-    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
         register::place(site, artifact, self.replace)
     }
 }

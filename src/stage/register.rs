@@ -172,7 +172,7 @@ impl Stage for Register {
         made(site, Product::Machine, &identity)
     }
 
-    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
         place(site, artifact, Replace::Never)
     }
 }

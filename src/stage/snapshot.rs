@@ -49,7 +49,7 @@ impl Stage for Snapshot {
         register::made(site, Product::Snapshot, &identity)
     }
 
-    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
         register::place(site, artifact, Replace::Never)
     }
 }

@@ -62,13 +62,13 @@ fn style(template: &str) -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
-/// `1.0 MiB of 3.0 MiB`, `unpacking 1 of 3`, `resolving`.
+/// `1.0 MiB of 3.0 MiB`, `1 of 3 steps`, `resolving`.
 fn message(done: u64, total: u64, what: &str) -> String {
     match (what, total) {
-        ("B", 0) => Human(Bytes(done)).to_string(),
-        ("B", total) => format!("{} of {}", Human(Bytes(done)), Human(Bytes(total))),
+        ("B" | "bytes", 0) => Human(Bytes(done)).to_string(),
+        ("B" | "bytes", total) => format!("{} of {}", Human(Bytes(done)), Human(Bytes(total))),
         (what, 0) => what.to_string(),
-        (what, total) => format!("{what} {done} of {total}"),
+        (what, total) => format!("{done} of {total} {what}"),
     }
 }
 
@@ -133,7 +133,7 @@ mod tests {
     fn a_message_says_how_far() {
         assert_eq!(message(1 << 20, 3 << 20, "B"), "1.0 MiB of 3.0 MiB");
         assert_eq!(message(1 << 20, 0, "B"), "1.0 MiB");
-        assert_eq!(message(1, 3, "unpacking"), "unpacking 1 of 3");
+        assert_eq!(message(1, 3, "steps"), "1 of 3 steps");
         assert_eq!(message(0, 0, "resolving"), "resolving");
     }
 }

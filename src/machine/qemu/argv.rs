@@ -246,13 +246,14 @@ mod tests {
 
     #[test]
     fn each_part_adds_its_options() {
-        let argv = |change: fn(&mut Launch)| {
+        type Change = fn(&mut Launch);
+        let argv = |change: Change| {
             let mut launch = launch();
             let plain = launch.argv();
             change(&mut launch);
             launch.argv().into_iter().filter(|word| !plain.contains(word)).collect::<Vec<_>>()
         };
-        let cases: [(fn(&mut Launch), &[&str]); 5] = [
+        let cases: [(Change, &[&str]); 5] = [
             (|it| it.architecture = "arm64".into(), &["virt"]),
             (|it| it.accelerator = Accelerator::kvm(), &["kvm", "host"]),
             (

@@ -40,8 +40,12 @@ pub const RECORD: &str = "machine.toml";
 pub const STARTED: &str = "started";
 /// Says that a folder whose record is not written yet is kuth's.
 pub const MARKER: &str = ".kuth";
+/// The folder of a machine's snapshots.
+pub const SNAPSHOTS: &str = "snapshots";
 /// The file that the machine writes.
 pub const DISK: &str = "disk.qcow2";
+/// The end of a name under which a record is written before it gets its own.
+pub const ASIDE: &str = ".new";
 /// What `made-by` says.
 const MADE_BY: &str = "kuth";
 
@@ -181,7 +185,7 @@ impl Record {
 /// The snapshots of the machine in `folder`, by name.
 pub fn snapshots(folder: &Path) -> Result<Vec<SnapshotRecord>> {
     let mut found: Vec<SnapshotRecord> = Vec::new();
-    for path in entries(&folder.join("snapshots"))? {
+    for path in entries(&folder.join(SNAPSHOTS))? {
         let Some(text) = read_text(&path)? else { continue };
         found
             .extend(toml::from_str(&text).ok().filter(|it: &SnapshotRecord| it.made_by == MADE_BY));
@@ -192,7 +196,7 @@ pub fn snapshots(folder: &Path) -> Result<Vec<SnapshotRecord>> {
 
 /// The file of a snapshot's record.
 pub fn snapshot_path(folder: &Path, name: &str) -> PathBuf {
-    folder.join("snapshots").join(format!("{name}.toml"))
+    folder.join(SNAPSHOTS).join(format!("{name}.toml"))
 }
 
 /// Writes `value` aside and renames, so that a reader sees the old text or the new.
@@ -201,12 +205,14 @@ pub fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
     let text = toml::to_string(value).with_context(what)?;
     let folder = path.parent().ok_or_else(|| anyhow!("{} has no folder", path.display()))?;
     std::fs::create_dir_all(folder).with_context(what)?;
-    let mut aside = tempfile::NamedTempFile::new_in(folder).with_context(what)?;
-    std::io::Write::write_all(&mut aside, text.as_bytes()).with_context(what)?;
-    let permissions = std::fs::Permissions::from_mode(0o644);
-    aside.as_file().set_permissions(permissions).with_context(what)?;
-    aside.as_file().sync_all().with_context(what)?;
-    aside.persist(path).map_err(|error| error.error).with_context(what)?;
+    // The lock is held, so one name will do; a kill leaves it to be overwritten.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside = folder.join(format!(".{name}{ASIDE}"));
+    let mut file = File::create(&aside).with_context(what)?;
+    std::io::Write::write_all(&mut file, text.as_bytes()).with_context(what)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(what)?;
+    file.sync_all().with_context(what)?;
+    std::fs::rename(&aside, path).with_context(what)?;
     sync_folder(folder)
 }
 

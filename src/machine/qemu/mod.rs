@@ -5,13 +5,9 @@
 //! nothing: clones lie over the same base. When somebody has started the machine in between, a
 //! snapshot freezes what it wrote: that becomes one more base, and the machine goes on over it.
 
-use std::fs::{File, Permissions};
-use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::cache::sparse;
-use crate::error::{Context, Hint, Result, anyhow, bail};
-use crate::format::qcow2::{BackingFormat, Overlay};
+use crate::error::{Hint, Result, anyhow};
 use crate::units::Bytes;
 
 use super::journal::Entry;
@@ -22,14 +18,15 @@ use super::{
 pub mod argv;
 pub mod folder;
 pub mod host;
+mod make;
 mod qmp;
 mod running;
 mod script;
 mod store;
 
-use argv::Durability;
-use folder::{BASES, DISK, Fresh, Kind, Parent, Record, SnapshotRecord};
-use store::{FULL_DISK, Standing, Store, standing};
+use folder::{Kind, Parent, Record};
+use make::{Under, freeze, make};
+use store::{Standing, Store, standing};
 
 /// The driver's word.
 const NAME: &str = "qemu";
@@ -37,17 +34,6 @@ const NAME: &str = "qemu";
 /// The driver.
 #[derive(Clone, Copy, Debug)]
 pub struct Qemu;
-
-/// What lies under the disk of a machine that is to be made.
-struct Under<'a> {
-    kind: Kind,
-    /// Relative to the folder of machines.
-    disk: &'a str,
-    bases: Vec<String>,
-    copy: Copying,
-    seed: Option<&'a [u8]>,
-    snapshot: Option<Parent>,
-}
 
 impl Driver for Qemu {
     fn register(&self, host: &Host, wanted: &Wanted, disk: &Disk) -> Result<Identity> {
@@ -241,138 +227,6 @@ fn replace_damaged(standing: &Standing, host: &Host, wanted: &Wanted) -> Result<
         }
         _ => Ok(()),
     }
-}
-
-/// Makes a machine aside and puts it in its place.
-fn make(store: &Store<'_>, wanted: &Wanted, under: Under<'_>) -> Result<PathBuf> {
-    let host = store.host;
-    let making = store.begin(&wanted.name, &wanted.origin)?;
-    let below = host.machines.join(under.disk);
-    let (file, format, backing, bases) = match under.copy {
-        Copying::Linked => {
-            let overlay = overlay(&below, under.disk)?;
-            store::write(&making.join(DISK), &overlay, 0o644)?;
-            (DISK, "qcow2", Some(under.disk.to_string()), under.bases)
-        }
-        Copying::Full => {
-            copy_whole(host, &below, &making.join(FULL_DISK))?;
-            (FULL_DISK, "raw", None, Vec::new())
-        }
-    };
-    let mut drives = vec![(file.to_string(), format, Durability::Safe)];
-    for (index, size) in wanted.hardware.disks.iter().enumerate() {
-        let name = format!("disk{}.raw", index + 1);
-        let what = || format!("making {name} of {}", Bytes(*size));
-        let disk = File::create(making.join(&name)).with_context(what)?;
-        disk.set_len(*size).with_context(what)?;
-        drives.push((name.clone(), "raw", Durability::Safe));
-    }
-    if let Some(seed) = under.seed {
-        store::write(&making.join("seed.iso"), seed, 0o444)?;
-        drives.push(("seed.iso".into(), "raw", Durability::ReadOnly));
-    }
-    let port = script::preferred_port(&wanted.name);
-    let script = script::Script {
-        name: &wanted.name,
-        hardware: &wanted.hardware,
-        port,
-        drives: &drives,
-        machines: &host.machines,
-    };
-    store::write(&making.join("run"), script.text().as_bytes(), 0o755)?;
-    let record = Record {
-        made_by: Record::made_by(),
-        name: wanted.name.clone(),
-        kind: under.kind,
-        origin: wanted.origin,
-        pipeline: host.pipeline.clone(),
-        backing,
-        bases,
-        snapshot: under.snapshot,
-        user: wanted.user.clone(),
-        ssh_port: port,
-        fresh: Fresh::of(&making.join(file))?,
-        hardware: wanted.hardware.clone(),
-    };
-    record.write(&making)?;
-    host.cancel.check()?;
-    store.finish(&making, &wanted.name)
-}
-
-/// An empty overlay for a machine's folder, over `below`, which is `name` among the machines.
-fn overlay(below: &Path, name: &str) -> Result<Vec<u8>> {
-    let what = || format!("reading {}", below.display());
-    let file = File::open(below).with_context(what)?;
-    let (backing_format, size) = if name.ends_with(".qcow2") {
-        // The header's field `size`.
-        let mut size = [0; 8];
-        file.read_exact_at(&mut size, 24).with_context(what)?;
-        (BackingFormat::Qcow2, u64::from_be_bytes(size))
-    } else {
-        (BackingFormat::Raw, file.metadata().with_context(what)?.len())
-    };
-    let backing = format!("../{name}");
-    Ok(Overlay { size: Bytes(size), backing, backing_format }.write()?)
-}
-
-/// Copies a base disk whole; one that a snapshot froze is read by qemu-img.
-fn copy_whole(host: &Host, below: &Path, to: &Path) -> Result<()> {
-    if below.extension().is_some_and(|extension| extension == "qcow2") {
-        let convert = crate::process::Command::new("qemu-img")
-            .args(["convert", "-O", "raw"])
-            .args([below, to]);
-        convert.run(&host.log, &host.cancel).map(|_| ())?;
-    } else {
-        sparse::copy_file(below, to)?;
-    }
-    let what = || format!("syncing {}", to.display());
-    let file = File::open(to).with_context(what)?;
-    file.set_permissions(Permissions::from_mode(0o644)).with_context(what)?;
-    file.sync_all().with_context(what)
-}
-
-/// Takes the snapshot `name` of a machine; gives the disk it is. Each step leaves a machine that
-/// works: the record names the frozen disk before it exists, the disk is linked before the new
-/// overlay takes its name.
-fn freeze(store: &Store<'_>, machine: &str, name: &str) -> Result<String> {
-    let host = store.host;
-    let (place, mut record) = get(host, machine)?;
-    if running::pid(&place, machine).is_some() {
-        return Err(anyhow!("the machine `{machine}` is running, so it cannot be frozen"))
-            .hint(format!("stop it first: `kuth machine stop {machine}`"));
-    }
-    let disk = place.join(DISK);
-    store::remove_file(&place.join(running::NEW_DISK))?;
-    let known = folder::snapshots(&place)?.into_iter().find(|snapshot| snapshot.name == name);
-    if let Some(known) = known {
-        // A snapshot is what it was when it was taken.
-        return Ok(known.disk);
-    }
-    if !record.fresh.is_unchanged(&disk)? {
-        let frozen = format!("{BASES}/frozen-{}.qcow2", Fresh::of(&disk)?.digest);
-        if !record.bases.contains(&frozen) {
-            record.bases.push(frozen.clone());
-            record.write(&place)?;
-        }
-        let below = host.machines.join(&frozen);
-        if !below.exists() {
-            std::fs::hard_link(&disk, &below)
-                .with_context(|| format!("freezing {} as {frozen}", disk.display()))?;
-        }
-        let new = place.join(running::NEW_DISK);
-        store::write(&new, &overlay(&below, &frozen)?, 0o644)?;
-        let fresh = Fresh::of(&new)?;
-        store::rename(&new, &disk)?;
-        std::fs::set_permissions(&below, Permissions::from_mode(0o444))
-            .with_context(|| format!("freezing {frozen}"))?;
-        record.backing = Some(frozen);
-        record.fresh = fresh;
-        record.write(&place)?;
-    }
-    let Some(disk) = record.backing else { bail!("the machine `{machine}` has no base disk") };
-    let snapshot = SnapshotRecord::new(name, &disk, record.bases);
-    folder::write_toml(&folder::snapshot_path(&place, name), &snapshot)?;
-    Ok(disk)
 }
 
 fn find_snapshot(place: &Path, name: &str, disk: &str, disk_is_there: bool) -> Result<Found> {

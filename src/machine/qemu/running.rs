@@ -48,9 +48,8 @@ pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
     store::write(&place.join("ssh-port"), format!("{port}\n").as_bytes(), 0o644)?;
     let log = place.join("start.log");
     store::remove_file(&log)?;
-    let command = Command::new("sh")
-        .arg("run")
-        .current_dir(place)
+    let run = std::path::absolute(place.join("run")).context("finding the working folder")?;
+    let command = Command::new(run)
         .env("KUTH_BACKGROUND", "1")
         .env("KUTH_SSH_PORT", port.to_string())
         .time_limit(SET_UP);

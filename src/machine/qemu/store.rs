@@ -18,7 +18,7 @@ use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::machine::{Disk, Host, Replace};
 use crate::units::Bytes;
 
-use super::folder::{self, BASES, DISK, MAKING, MARKER, OLD, RECORD, Record, STARTED};
+use super::folder::{self, BASES, DISK, MAKING, MARKER, OLD, RECORD, Record, SNAPSHOTS, STARTED};
 use super::running;
 
 /// The name of a full clone's disk.
@@ -210,7 +210,9 @@ fn is_known(name: &str) -> bool {
         let number = name.strip_prefix("disk").and_then(|rest| rest.strip_suffix(".raw"));
         number.is_some_and(|number| number.chars().all(|c| c.is_ascii_digit()))
     };
+    let aside = name.starts_with('.') && name.ends_with(folder::ASIDE);
     further(name)
+        || aside
         || [
             DISK,
             RECORD,
@@ -218,7 +220,7 @@ fn is_known(name: &str) -> bool {
             MARKER,
             "seed.iso",
             "run",
-            "snapshots",
+            SNAPSHOTS,
             "variables.fd",
             "console.log",
             "console.sock",
@@ -234,10 +236,14 @@ fn is_known(name: &str) -> bool {
 
 /// What lies in a machine's folder that kuth did not make.
 fn strangers(place: &Path) -> Result<Vec<String>> {
-    let names = folder::entries(place)?.into_iter().filter_map(|path| {
-        Some(path.file_name()?.to_string_lossy().into_owned()).filter(|name| !is_known(name))
-    });
-    Ok(names.collect())
+    let name = |path: PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
+    let own = folder::entries(place)?.into_iter().filter_map(name);
+    let own = own.filter(|name| !is_known(name));
+    let snapshots = folder::entries(&place.join(SNAPSHOTS))?.into_iter().filter_map(name);
+    let snapshots = snapshots
+        .filter(|name| !name.ends_with(".toml") && !name.ends_with(folder::ASIDE))
+        .map(|name| format!("{SNAPSHOTS}/{name}"));
+    Ok(own.chain(snapshots).collect())
 }
 
 /// Whether a folder that is no machine was kuth's work: marked, or a record, or still empty.
@@ -247,30 +253,28 @@ fn is_ours(path: &Path) -> Result<bool> {
         || folder::entries(path)?.is_empty())
 }
 
-/// Takes a machine's own files away, and its folder if nothing else is in it.
+/// Takes a machine away, unless its folder has files that kuth did not make.
 pub fn remove_machine(place: &Path) -> Result<()> {
-    // The record goes last: as long as it is there the folder can be recognised.
-    for path in folder::entries(place)? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        match name.as_str() {
-            RECORD | MARKER => {}
-            "snapshots" => {
-                for snapshot in folder::snapshots(place)? {
-                    remove_file(&folder::snapshot_path(place, &snapshot.name))?;
-                }
-                remove_folder(&path)?;
-            }
-            name if is_known(name) => remove_file(&path)?,
-            _ => {}
-        }
-    }
     let strangers = strangers(place)?;
     if !strangers.is_empty() {
-        bail!(
-            "{} has files kuth did not make, so they stay: {}",
+        return Err(anyhow!(
+            "{} has files kuth did not make: {}",
             place.display(),
             strangers.join(", ")
-        );
+        ))
+        .hint("move them away first");
+    }
+    // The record goes last: as long as it is there the folder can be recognised.
+    for path in folder::entries(place)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match &*name {
+            RECORD | MARKER => {}
+            SNAPSHOTS => {
+                folder::entries(&path)?.iter().try_for_each(|record| remove_file(record))?;
+                remove_folder(&path)?;
+            }
+            _ => remove_file(&path)?,
+        }
     }
     remove_file(&place.join(MARKER))?;
     remove_file(&place.join(RECORD))?;

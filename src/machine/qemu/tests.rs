@@ -1,8 +1,10 @@
 //! The driver on real folders, with small disks and without QEMU.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::*;
+use crate::cache::sparse;
 use crate::digest::Digest;
 use crate::machine::{Firmware, Hardware, Network, Nic, Replace};
 use crate::process::Cancel;

@@ -1,0 +1,353 @@
+//! The command line from outside: what it prints, to where, and how it ends. Each run has an
+//! empty environment and a folder of its own. `KUTH_BLESS=1 cargo test --test cli` writes the
+//! golden help anew.
+
+use assert_cmd::Command;
+
+mod cli_support;
+
+use cli_support::{Home, Said};
+
+const PIPELINE: &str = r#"[pipeline]
+name = "small"
+
+[stage.rootfs]
+kind = "bootstrap"
+suite = "trixie"
+
+[stage.base]
+kind = "customise"
+from = "rootfs"
+hostname = "small"
+"#;
+
+const FAULTY: &str = r#"[pipeline]
+name = "small"
+
+[stage.rootfs]
+kind = "bootsrap"
+
+[stage.base]
+kind = "customise"
+form = "rootfs"
+"#;
+
+#[test]
+fn help_is_what_the_golden_file_says_and_fits_80_columns() {
+    let home = Home::new();
+    let mut text = String::new();
+    for words in cli_support::commands() {
+        let arguments: Vec<&str> = words.split_whitespace().chain(["--help"]).collect();
+        let said = home.kuth(&arguments);
+        assert_eq!((said.status, said.err.as_str()), (0, ""), "{words}");
+        text += &format!("$ kuth {}\n{}\n", arguments.join(" "), said.out);
+    }
+    let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 80).collect();
+    assert_eq!(wide, Vec::<&str>::new());
+    cli_support::golden("help.txt", &text);
+}
+
+#[test]
+fn every_subcommand_is_in_the_reference() {
+    let reference = include_str!("../docs/reference.md");
+    for words in cli_support::commands().filter(|words| !words.is_empty()) {
+        assert!(reference.contains(&format!("`kuth {words}")), "{words}");
+    }
+}
+
+#[test]
+fn misuse_ends_with_2() {
+    let home = Home::with(PIPELINE);
+    for arguments in [
+        &[][..],
+        &["biuld"],
+        &["cache"],
+        &["build"],
+        &["build", "pipelines/small.toml", "--jobs", "0"],
+        &["build", "pipelines/small.toml", "--var", "novalue"],
+        &["cache", "clean", "--all", "--older-than", "30d"],
+        &["cache", "clean", "--older-than", "soon"],
+        &["init", "Not/Legal"],
+        &["machine", "start", "nobody"],
+    ] {
+        let said = home.kuth(arguments);
+        assert_eq!(said.status, 2, "{arguments:?}: {}", said.err);
+        assert_eq!(said.out, "", "{arguments:?}");
+        assert_ne!(said.err, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_missing_pipeline_names_those_that_exist() {
+    let home = Home::with(PIPELINE);
+    for (given, err) in [
+        (
+            "smal",
+            "error: there is no pipeline file smal\n\
+             hint: the pipelines here are `pipelines/small.toml`\n",
+        ),
+        (
+            "small",
+            "error: there is no pipeline file small\nhint: did you mean `pipelines/small.toml`?\n",
+        ),
+        (
+            "pipelines/smal.toml",
+            "error: there is no pipeline file pipelines/smal.toml\n\
+             hint: did you mean `pipelines/small.toml`?\n",
+        ),
+        ("pipelines", "error: pipelines is a folder, not a pipeline file\n"),
+    ] {
+        assert_eq!(home.kuth(&["build", given]), Said::err(2, err), "{given}");
+    }
+}
+
+#[test]
+fn an_unknown_stage_is_refused_wherever_it_is_named() {
+    let home = Home::with(PIPELINE);
+    let err = "error: the pipeline small has no stage `bsae`\nhint: did you mean `base`?\n";
+    let file = "pipelines/small.toml";
+    for arguments in [
+        &["build", file, "bsae"][..],
+        &["plan", file, "bsae"],
+        &["build", file, "--rebuild", "bsae"],
+        &["explain", file, "bsae"],
+        &["path", file, "bsae"],
+    ] {
+        assert_eq!(home.kuth(arguments), Said::err(2, err), "{arguments:?}");
+    }
+}
+
+#[test]
+fn check_shows_every_fault_and_counts_stages() {
+    let home = Home::with(PIPELINE);
+    home.write("pipelines/faulty.toml", FAULTY);
+    let said = home.kuth(&["check", "pipelines/small.toml"]);
+    assert_eq!(said, Said::out("pipelines/small.toml: ok, 2 stages\n"));
+    let said = home.kuth(&["check", "pipelines/faulty.toml", "pipelines/small.toml"]);
+    assert_eq!(said.status, 2);
+    assert_eq!(said.out, "pipelines/small.toml: ok, 2 stages\n");
+    let expected = "\
+error: unknown kind `bootsrap`
+ --> pipelines/faulty.toml:5:8
+  |
+5 | kind = \"bootsrap\"
+  |        ^^^^^^^^^^
+  |
+  = help: did you mean `bootstrap`?
+";
+    assert!(said.err.starts_with(expected), "{}", said.err);
+    assert!(said.err.contains("did you mean `from`?"), "{}", said.err);
+    // Any command refuses it with the same words.
+    let built = home.kuth(&["build", "pipelines/faulty.toml"]);
+    assert_eq!(built, Said::err(2, &said.err));
+}
+
+#[test]
+fn plan_says_what_would_run_and_why() {
+    let home = Home::with(PIPELINE);
+    let said = home.kuth(&["plan", "pipelines/small.toml"]);
+    assert_eq!(
+        said.out,
+        "rootfs  run  its packages are not resolved yet\nbase    run  not built before\n"
+    );
+    assert_eq!((said.status, said.err.as_str()), (0, "2 stages: 2 would run\n"));
+    let said = home.kuth(&["plan", "pipelines/small.toml", "rootfs", "--message-format", "json"]);
+    assert_eq!(
+        said,
+        Said::out(
+            "{\"event\":\"plan\",\"stage\":\"rootfs\",\"state\":\"run\",\
+             \"reason\":\"its packages are not resolved yet\"}\n"
+        )
+    );
+    assert!(home.path("cache").is_dir() && !home.path("pipelines/small.lock").exists());
+}
+
+#[test]
+fn the_cache_is_found_from_any_folder() {
+    let home = Home::with(PIPELINE);
+    let said = home.kuth_in("pipelines", &["plan", "small.toml"]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    let elsewhere = home.kuth_with(&["plan", "pipelines/small.toml"], &[("KUTH_CACHE", "other")]);
+    assert_eq!(elsewhere.status, 0);
+    assert!(home.path("other/objects").is_dir());
+    let said = home.kuth_in("pipelines", &["cache", "size"]);
+    assert!(said.out.starts_with("results   0 B\npackages  0 B\nrest      "), "{}", said.out);
+}
+
+#[test]
+fn explain_shows_the_recipe_and_path_asks_to_build() {
+    let home = Home::with(PIPELINE);
+    let said = home.kuth(&["explain", "pipelines/small.toml", "base"]);
+    assert_eq!((said.status, said.err.as_str()), (0, ""));
+    assert!(said.out.starts_with("recipe = 1\nkind = customise\nrevision = "), "{}", said.out);
+    assert!(said.out.contains("\nhostname = small\n"), "{}", said.out);
+    assert!(said.out.ends_with("\nbase: run (not built before)\n"), "{}", said.out);
+    let said = home.kuth(&["path", "pipelines/small.toml", "base"]);
+    let expected = "error: base is not built: not built before\n\
+                    hint: build it with `kuth build pipelines/small.toml base`\n";
+    assert_eq!(said, Said::err(1, expected));
+}
+
+#[test]
+fn a_failed_build_ends_with_1_and_tells_people_and_programs() {
+    let home = Home::with(PIPELINE);
+    let said = home.kuth(&["build", "pipelines/small.toml", "--offline"]);
+    assert_eq!((said.status, said.out.as_str()), (1, ""));
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert!(lines[0].starts_with("rootfs: failed after "), "{}", said.err);
+    assert!(lines[1].starts_with("error: "), "{}", said.err);
+    assert_eq!(lines[lines.len() - 2], "base: skipped (rootfs failed)");
+    assert!(lines[lines.len() - 1].starts_with("2 stages: 1 failed, 1 skipped, in "));
+
+    let json = ["build", "pipelines/small.toml", "--offline", "--message-format", "json"];
+    let said = home.kuth(&json);
+    assert_eq!(said.status, 1);
+    let events: Vec<serde_json::Value> =
+        said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names = |event: &serde_json::Value| {
+        event.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        events.iter().map(names).collect::<Vec<_>>(),
+        [
+            "event stage state seconds reason",
+            "event stage state reason",
+            "event stages cached run failed seconds"
+        ]
+    );
+    assert_eq!(events[0]["state"], "failed");
+    assert_eq!(events[1]["reason"], "rootfs failed");
+    assert_eq!(events[2]["failed"], 1);
+    // The failure block is talk, so it stays on standard error.
+    assert!(said.err.starts_with("rootfs: failed after "), "{}", said.err);
+}
+
+#[test]
+fn graphs_are_text() {
+    let home = Home::with(PIPELINE);
+    let expected = "\
+digraph \"small\" {
+  rankdir = LR;
+  node [shape = box];
+  \"rootfs\" [label = \"rootfs\\nbootstrap\"];
+  \"base\" [label = \"base\\ncustomise\"];
+  \"rootfs\" -> \"base\";
+}
+";
+    let file = "pipelines/small.toml";
+    assert_eq!(home.kuth(&["graph", file, "--format", "dot"]), Said::out(expected));
+    let svg = home.kuth(&["graph", file, "--format", "svg"]);
+    assert!(svg.out.starts_with("<svg xmlns=") && svg.out.ends_with("</svg>\n"));
+    let mermaid = home.kuth(&["graph", file, "--format", "mermaid"]);
+    assert!(mermaid.out.starts_with("graph LR\n"));
+}
+
+#[test]
+fn init_writes_a_pipeline_without_faults_and_overwrites_none() {
+    let home = Home::new();
+    let said = home.kuth(&["init", "web"]);
+    assert_eq!(said.out, "pipelines/web.toml\n");
+    assert_eq!(said.err, "now try `kuth plan pipelines/web.toml`\n");
+    let checked = home.kuth(&["check", "pipelines/web.toml"]);
+    assert_eq!(checked, Said::out("pipelines/web.toml: ok, 4 stages\n"));
+    let again = home.kuth(&["init", "web"]);
+    assert_eq!(again.status, 1);
+    assert!(again.err.starts_with("error: pipelines/web.toml exists\n"), "{}", again.err);
+    assert!(again.err.ends_with("hint: give another name: `kuth init NAME`\n"), "{}", again.err);
+}
+
+#[test]
+fn looking_at_no_cache_makes_none() {
+    let home = Home::new();
+    for action in ["list", "size", "verify", "clean"] {
+        let said = home.kuth(&["cache", action, "--cache", "none"]);
+        let expected = format!("there is no cache in {}\n", home.path("none").display());
+        assert_eq!(said, Said::err(0, &expected), "{action}");
+    }
+    assert!(!home.path("none").exists());
+}
+
+#[test]
+fn no_machines_are_an_empty_list() {
+    let home = Home::new();
+    for action in ["list", "hosts"] {
+        assert_eq!(home.kuth(&["machine", action]), Said::out(""));
+    }
+}
+
+#[test]
+fn doctor_says_ok_or_missing_and_nothing_else() {
+    let said = Home::new().kuth(&["doctor"]);
+    assert!(matches!(said.status, 0 | 1), "{}", said.err);
+    for line in said.out.lines() {
+        assert!(line.starts_with("ok  ") || line.starts_with("missing  "), "{line}");
+    }
+    for what in ["unshare", "apt-get", "dpkg-deb", "namespaces", "free space", "KVM"] {
+        assert!(said.out.contains(&format!("  {what} ")), "{what}: {}", said.out);
+    }
+}
+
+#[test]
+fn completions_are_for_the_shell_that_was_asked_for() {
+    let home = Home::new();
+    assert!(home.kuth(&["completions", "bash"]).out.contains("complete -F _kuth"));
+    assert!(home.kuth(&["completions", "zsh"]).out.starts_with("#compdef kuth\n"));
+}
+
+#[test]
+fn a_terminal_gets_colour_unless_no_color_is_set() {
+    let home = Home::new();
+    let on_a_terminal = |variables: &[(&str, &str)]| {
+        let kuth = env!("CARGO_BIN_EXE_kuth");
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("{kuth} plan missing.toml"), "/dev/null"]);
+        command.env_clear().env("PATH", cli_support::path()).env("TERM", "xterm");
+        command.envs(variables.iter().copied()).current_dir(home.path("."));
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let said = on_a_terminal(&[]);
+    assert!(said.contains("\u{1b}[1;31merror:\u{1b}[0m there is no pipeline"), "{said:?}");
+    let said = on_a_terminal(&[("NO_COLOR", "1")]);
+    assert!(said.starts_with("error: there is no pipeline file missing.toml"), "{said:?}");
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let home = Home::with(PIPELINE);
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_kuth"))
+        .args(["completions", "bash"])
+        .env_clear()
+        .current_dir(home.path("."))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn an_interrupted_build_ends_in_time_with_130() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let home = Home::with(PIPELINE);
+    // A mirror that takes calls and never answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}/debian", listener.local_addr().unwrap());
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_kuth"))
+            .args(["build", "pipelines/small.toml", "--mirror", &mirror])
+            .env_clear()
+            .env("PATH", cli_support::path())
+            .current_dir(home.path("."))
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let call = listener.accept().unwrap();
+        let start = std::time::Instant::now();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let status = child.wait().unwrap();
+        assert_eq!(status.code(), Some(130));
+        assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
+        drop(call);
+    }
+}
