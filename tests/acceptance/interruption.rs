@@ -40,6 +40,7 @@ fn kill(project: &Project, pipeline: &str, stage: &str, after: Duration) {
     let run = live.finish();
     let took = processes::assert_gone(&started, around(project));
     let state = run.states()[stage].to_string();
+    assert_ne!(state, "failed", "{}", run.err);
     eprintln!(
         "{stage} killed after {after:?} ({state}, {} processes): all gone after {took:?}",
         started.len()

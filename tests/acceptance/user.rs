@@ -29,7 +29,7 @@ ln -s /proc/self/fd "$dev/fd"
 mount --move "$dev" /dev
 test ! -e /dev/kvm -a ! -e /dev/loop0 -a ! -e /dev/mapper
 umask 077
-exec setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all --bounding-set=-all -- "$@"
+exec setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all -- "$@"
 "#;
 
 /// The user, while the test runs.
