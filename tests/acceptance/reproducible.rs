@@ -2,7 +2,7 @@
 //! user, against the first one.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kuth::cache::sparse::tree_hash;
 
@@ -23,7 +23,7 @@ fn exports(project: &Project) -> Vec<PathBuf> {
     FORMATS.map(|format| project.output().join(format!("debian/debian.{format}"))).into()
 }
 
-fn sha256(path: &PathBuf) -> String {
+fn sha256(path: &Path) -> String {
     let out = tool("sha256sum", &[path.to_str().unwrap()]).unwrap();
     out.split_whitespace().next().unwrap().to_string()
 }
@@ -42,7 +42,7 @@ fn assert_same(one: (&Project, &Run), other: (&Project, &Run)) {
     for (a, b) in exports(one.0).iter().zip(&exports(other.0)) {
         match a.extension().is_some_and(|extension| extension == "raw") {
             true => {
-                let hash = |path| tree_hash(&File::open(path).unwrap()).unwrap();
+                let hash = |path: &Path| tree_hash(&File::open(path).unwrap()).unwrap();
                 assert_eq!(hash(a), hash(b), "{}", a.display());
             }
             false => assert_eq!(sha256(a), sha256(b), "{}", a.display()),
