@@ -50,16 +50,13 @@ const HINT: &str = "free some with `kuth cache clean`, or use another folder wit
     finished stages are kept";
 
 /// Turns an error that comes from a full file system into one that names the folder, the need
-/// and what is free. Commands report a full disk in words alone, so their last lines count too.
+/// and what is free. Commands and sandboxes report a full disk in words alone, so these count too.
 pub fn explain(error: Error, folder: &Path, need: Bytes) -> Error {
     let by_code = error.chain().any(|link| {
         link.downcast_ref::<std::io::Error>()
             .is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
     });
-    let by_words =
-        crate::error::caused_by::<crate::process::CommandFailed>(&error).is_some_and(|failed| {
-            failed.tail.iter().any(|line| line.contains("No space left on device"))
-        });
+    let by_words = error.chain().any(|link| link.to_string().contains("No space left on device"));
     if !by_code && !by_words {
         return error;
     }

@@ -4,7 +4,8 @@
 //! gives the same bytes on every machine.
 //!
 //! Left out, because they belong to a running machine: what lies below /proc, /sys, /dev, /run
-//! and the exchange folder, sockets, and the folder of a mount that is not ours.
+//! and the exchange folder, and sockets. A folder that something is mounted on is packed as root's,
+//! with mode 0755: what it is like below, and what a user namespace shows of it, does not count.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -28,7 +29,9 @@ pub fn pack(root: &Path, file: &Path, epoch: u64) -> Result<Packed> {
     let what = || format!("writing {}", file.display());
     let output = File::create(file).with_context(what)?;
     let writer = HashingWriter::new(BufWriter::with_capacity(1 << 20, output));
-    let mut packer = Packer { builder: Builder::new(writer), epoch, links: HashMap::new() };
+    let device = root.metadata().with_context(what)?.dev();
+    let links = HashMap::new();
+    let mut packer = Packer { builder: Builder::new(writer), epoch, device, links };
     packer.entry(root, Path::new("./"))?;
     packer.folder(root, Path::new(""))?;
     let (writer, digest, size) = packer.builder.into_inner().with_context(what)?.finish();
@@ -39,6 +42,8 @@ pub fn pack(root: &Path, file: &Path, epoch: u64) -> Result<Packed> {
 struct Packer<W: Write> {
     builder: Builder<W>,
     epoch: u64,
+    /// The file system that the tree lies on.
+    device: u64,
     /// The first name of each file that has several, by (device, inode).
     links: HashMap<(u64, u64), PathBuf>,
 }
@@ -117,6 +122,14 @@ impl<W: Write> Packer<W> {
 
     fn header(&self, metadata: &Metadata) -> Header {
         let mut header = Header::new_gnu();
+        if metadata.is_dir() && metadata.dev() != self.device {
+            header.set_mode(0o755);
+            header.set_uid(0);
+            header.set_gid(0);
+            header.set_mtime(self.epoch);
+            header.set_size(0);
+            return header;
+        }
         header.set_mode(metadata.mode() & 0o7777);
         header.set_uid(metadata.uid().into());
         header.set_gid(metadata.gid().into());

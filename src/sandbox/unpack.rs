@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io::{BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
@@ -25,11 +25,17 @@ fn unpack_into(file: &Path, root: &Path) -> Result<()> {
     let what = || format!("unpacking {}", file.display());
     let handle = File::open(file).with_context(what)?;
     let mut archive = Archive::new(BufReader::with_capacity(1 << 18, handle));
+    let device = root.metadata().with_context(what)?.dev();
     // The time of a folder changes with every file put into it, so folders come last.
     let mut folders = Vec::new();
     for entry in archive.entries().with_context(what)? {
         let mut entry = entry.with_context(what)?;
         let path = destination(root, &entry.path_bytes())?;
+        // What is mounted on a folder of the tree (/proc, /dev) is not the tree's, and the root of
+        // a user namespace may not change it.
+        if path.metadata().is_ok_and(|found| found.is_dir() && found.dev() != device) {
+            continue;
+        }
         place(&mut entry, root, &path).with_context(|| format!("unpacking {}", path.display()))?;
         if entry.header().entry_type().is_dir() {
             folders.push((path, entry.header().mtime().with_context(what)?));

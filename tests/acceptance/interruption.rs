@@ -1,0 +1,176 @@
+//! Kill -9 in the middle of each kind of stage, and Ctrl-C: no process stays, what was finished
+//! stays, the next build goes on, and the cache is as it should be.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::kuth::{Project, Run};
+use crate::small::{SCRIPT, SMALL, fresh, small};
+use crate::tools::is_root;
+use crate::user::User;
+use crate::world::{DEBIAN, world};
+use crate::{heavy, processes};
+
+/// What Ctrl-C may take: the promise is two seconds, and a busy machine gets twice that.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// Numbers that look random and are the same every time (Knuth's MMIX generator).
+struct Dice(u64);
+
+impl Dice {
+    fn throw(&mut self, most: Duration) -> Duration {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        most.mul_f64((self.0 >> 32) as f64 / f64::from(u32::MAX))
+    }
+}
+
+/// The folder that a project and all it makes lie in.
+fn around(project: &Project) -> &Path {
+    project.root.parent().unwrap()
+}
+
+/// Builds `stage`, and kills kuth `after` it began.
+fn kill(project: &Project, pipeline: &str, stage: &str, after: Duration) {
+    let mut live = project.begin(&[pipeline, stage]);
+    live.wait_for(stage, "started");
+    std::thread::sleep(after);
+    let started = processes::below(live.pid());
+    live.kill();
+    let run = live.finish();
+    let took = processes::assert_gone(&started, around(project));
+    let state = run.states()[stage].to_string();
+    assert_ne!(state, "failed", "{}", run.err);
+    eprintln!(
+        "{stage} killed after {after:?} ({state}, {} processes): all gone after {took:?}",
+        started.len()
+    );
+}
+
+/// Builds to the end after a kill; these stages must have been kept.
+fn go_on(project: &Project, pipeline: &str, kept: &[&str]) -> Run {
+    let run = project.build(&[pipeline]).ok();
+    for stage in kept {
+        assert_eq!(run.states()[stage], "cached", "{stage} was not kept: {run:?}");
+    }
+    project.assert_clean();
+    project.build(&[pipeline]).ok().assert_all("cached");
+    run
+}
+
+#[test]
+fn a_killed_bootstrap_is_begun_anew() {
+    let project = fresh("kill-bootstrap");
+    let _heavy = heavy();
+    let mut dice = Dice(1);
+    for most in [500, 4000] {
+        kill(&project, SMALL, "rootfs", dice.throw(Duration::from_millis(most)));
+    }
+    let run = go_on(&project, SMALL, &[]);
+    assert_eq!(run.of("rootfs", "digest"), world().first.of("rootfs", "digest"));
+}
+
+#[test]
+fn a_killed_customise_is_begun_anew() {
+    let project = small("kill-customise");
+    let _heavy = heavy();
+    let mut dice = Dice(2);
+    // While it unpacks, while its script runs with children of its own, and while it packs.
+    project.edit(SMALL, "echo base >/etc/made\n", "sleep 600 & sleep 600 | cat\n");
+    for after in [Duration::ZERO, dice.throw(Duration::from_secs(1)), Duration::from_secs(6)] {
+        kill(&project, SMALL, "base", after);
+    }
+    project.edit(SMALL, "sleep 600 & sleep 600 | cat\n", "echo base >/etc/made\n");
+    kill(&project, SMALL, "base", Duration::from_secs(3) + dice.throw(Duration::from_secs(2)));
+    go_on(&project, SMALL, &["rootfs"]);
+}
+
+#[test]
+fn killed_disks_exports_and_clones_are_begun_anew() {
+    let project = world().fork("kill-disk");
+    let _heavy = heavy();
+    let mut dice = Dice(3);
+    // Other filesystems of the same tree, so that there is something to make.
+    project.edit(DEBIAN, "name = \"usr\"\nsize = \"10 GiB\"", "name = \"usr\"\nsize = \"9 GiB\"");
+    project.edit(DEBIAN, "size = \"28 GiB\"", "size = \"27 GiB\"");
+    project.edit(DEBIAN, "format = \"qcow2\"", "format = \"vdi\"");
+    for most in [2, 8] {
+        kill(&project, DEBIAN, "disk", dice.throw(Duration::from_secs(most)));
+    }
+    let run = project.build(&[DEBIAN, "disk"]).ok();
+    assert_eq!((run.those("cached"), run.those("done")), ("base rootfs".into(), "disk".into()));
+    kill(&project, DEBIAN, "image", dice.throw(Duration::from_millis(900)));
+    for stage in ["machine", "golden", "nodes/gate-node01", "nodes/hapx-node02"] {
+        kill(&project, DEBIAN, stage, dice.throw(Duration::from_millis(15)));
+    }
+    go_on(&project, DEBIAN, &["rootfs", "base", "disk"]);
+    let mut machines: Vec<_> =
+        std::fs::read_dir(&project.machines).unwrap().map(|e| e.unwrap().file_name()).collect();
+    machines.sort();
+    let wanted = [".lock", "bases", "debian-base", "gate-node01", "hapx-node01", "hapx-node02"];
+    assert_eq!(machines, wanted);
+    let exports: Vec<_> = std::fs::read_dir(project.output().join("debian")).unwrap().collect();
+    // The qcow2 of the first build, and the new one.
+    assert!(exports.len() <= 2, "{exports:?}");
+}
+
+/// Builds, presses Ctrl-C `after` `stage` began, and looks at how kuth ends.
+fn interrupt(project: &Project, stage: &str, after: Duration) {
+    let mut live = project.begin(&[SMALL]);
+    live.wait_for(stage, "started");
+    std::thread::sleep(after);
+    let started = processes::below(live.pid());
+    let start = Instant::now();
+    live.interrupt();
+    let run = live.finish().ended(130);
+    let took = start.elapsed();
+    eprintln!("{stage}: Ctrl-C after {after:?} took {took:?}");
+    assert!(took < PATIENCE, "{took:?}");
+    // On a busy machine its patience ends before all is cleaned up, and that without a word.
+    assert!(["", "interrupted\n"].contains(&run.err.as_str()), "{}", run.err);
+    processes::assert_gone(&started, around(project));
+}
+
+#[test]
+fn ctrl_c_ends_a_stubborn_script() {
+    let project = small("interrupt-script");
+    let _heavy = heavy();
+    let stubborn = "trap '' TERM INT HUP\nsleep 600 &\nwhile :; do sleep 1; done\n";
+    project.edit(SMALL, "echo base >/etc/made\n", stubborn);
+    interrupt(&project, "base", Duration::from_secs(6));
+    project.edit(SMALL, stubborn, "echo base >/etc/made\n");
+    assert!(std::fs::read_to_string(project.root.join(SMALL)).unwrap().contains(SCRIPT));
+    go_on(&project, SMALL, &["rootfs"]);
+}
+
+#[test]
+fn ctrl_c_ends_a_bootstrap() {
+    let project = fresh("interrupt-bootstrap");
+    let _heavy = heavy();
+    for after in [200, 3000] {
+        interrupt(&project, "rootfs", Duration::from_millis(after));
+    }
+    go_on(&project, SMALL, &[]);
+}
+
+#[test]
+fn an_ordinary_user_leaves_nothing_either() {
+    if !is_root("another user") {
+        return;
+    }
+    let world = world();
+    let _heavy = heavy();
+    let user = User::new();
+    let project = user.project(world);
+    crate::small::add(&project);
+    let long = "sleep 600 & sleep 600 | cat\n";
+    project.edit(SMALL, "echo base >/etc/made\n", long);
+    user.own(&project.root);
+    let building = user.building(&project);
+    kill(&building, SMALL, "rootfs", Duration::from_secs(4));
+    kill(&building, SMALL, "base", Duration::from_secs(8));
+    interrupt(&building, "base", Duration::from_secs(8));
+    project.edit(SMALL, long, "echo base >/etc/made\n");
+    let run = go_on(&building, SMALL, &["rootfs"]);
+    assert_eq!(run.of("rootfs", "digest"), world.first.of("rootfs", "digest"));
+}

@@ -1,0 +1,35 @@
+//! What kuth promises, checked from outside with real tools on a real Debian image: the program
+//! itself is run, and its JSON, its files and its exit status are all that is looked at.
+//!
+//! `pipelines/debian.toml` is built once ([`world`]); tests that change something work on a copy of
+//! that folder and of its cache (hard links). What needs a tool that is missing says SKIPPED, and
+//! fails where KUTH_REQUIRE_TOOLS=1. KUTH_KEEP_WORLD=1 takes the image that the last run built.
+
+mod boots;
+mod caching;
+mod cascade;
+mod costs;
+mod faults;
+mod interruption;
+mod judges;
+mod kuth;
+mod lock;
+mod machines;
+mod processes;
+mod reproducible;
+mod room;
+mod sharing;
+mod small;
+mod tools;
+mod user;
+mod world;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static HEAVY: Mutex<()> = Mutex::new(());
+
+/// Held by a test that runs stages, so that two of them do not fight for the processors. Take it
+/// after the [`world`] and not before, since making that holds it too.
+fn heavy() -> MutexGuard<'static, ()> {
+    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
+}

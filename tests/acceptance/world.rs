@@ -1,0 +1,112 @@
+//! The image that most tests look at, built once, and copies of its project and cache for tests
+//! that change something.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use crate::kuth::{Project, Run};
+use crate::tools::tool;
+
+/// The pipeline of the repository.
+pub const DEBIAN: &str = "pipelines/debian.toml";
+
+/// The first build of [`DEBIAN`].
+#[derive(Debug)]
+pub struct World {
+    /// Where it was built; nothing here is changed afterwards.
+    pub project: Project,
+    /// What the first build told.
+    pub first: Run,
+}
+
+static WORLD: OnceLock<Result<World, String>> = OnceLock::new();
+
+/// The image, built by whoever asks first.
+pub fn world() -> &'static World {
+    WORLD.get_or_init(World::new).as_ref().unwrap_or_else(|why| panic!("the first build: {why}"))
+}
+
+static HOME: OnceLock<PathBuf> = OnceLock::new();
+
+fn keeps() -> bool {
+    std::env::var_os("KUTH_KEEP_WORLD").is_some()
+}
+
+/// The folder of all this, in the file system of the target folder; empty at first.
+fn home() -> &'static Path {
+    HOME.get_or_init(|| {
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acceptance");
+        if !keeps() {
+            tool("rm", &["-rf", home.to_str().unwrap()]);
+        }
+        std::fs::create_dir_all(&home).unwrap();
+        home
+    })
+}
+
+/// A folder for one test; its name says which.
+pub fn folder(name: &str) -> tempfile::TempDir {
+    tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(home()).unwrap()
+}
+
+/// Copies what is below `from` to `to`, a folder that does not exist.
+fn copy(options: &[&str], from: &Path, to: &Path) {
+    let mut words = options.to_vec();
+    words.extend([from.to_str().unwrap(), to.to_str().unwrap()]);
+    tool("cp", &words);
+}
+
+/// The repository's pipelines and data, without a lock.
+pub fn checkout(project: &Project) {
+    std::fs::create_dir_all(&project.root).unwrap();
+    for name in ["pipelines", "data"] {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        copy(&["-r"], &from, &project.root.join(name));
+    }
+    let _ = std::fs::remove_file(project.root.join("pipelines/debian.lock"));
+}
+
+impl World {
+    fn new() -> Result<World, String> {
+        let _heavy = crate::heavy();
+        let (place, told) = (home().join("world"), home().join("world/first.jsonl"));
+        let project = Project::at(&place);
+        if keeps()
+            && let Ok(out) = std::fs::read_to_string(&told)
+        {
+            return Ok(World { project, first: Run::of_output(out) });
+        }
+        std::fs::create_dir_all(&place).map_err(|error| error.to_string())?;
+        checkout(&project);
+        let start = Instant::now();
+        let first = project.build(&[DEBIAN]);
+        eprintln!("first build: {:.1} s", start.elapsed().as_secs_f32());
+        if first.status != 0 {
+            return Err(format!("exit status {}\n{}", first.status, first.err));
+        }
+        std::fs::write(&told, &first.out).map_err(|error| error.to_string())?;
+        Ok(World { project, first })
+    }
+
+    /// A project like this one in a folder of its own, with the lock but no results; `packages`
+    /// of the cache come along, so that nothing has to be downloaded.
+    pub fn with_packages(&self, name: &str) -> Project {
+        let project = Project::within(folder(name));
+        copy(&["-r"], &self.project.root, &project.root);
+        std::fs::create_dir(&project.cache).unwrap();
+        copy(&["-al"], &self.project.cache.join("packages"), &project.cache.join("packages"));
+        project
+    }
+
+    /// A project like this one in a folder of its own, with all results and machines.
+    pub fn fork(&self, name: &str) -> Project {
+        let project = self.with_packages(name);
+        for part in ["records", "objects", "latest"] {
+            copy(&["-al"], &self.project.cache.join(part), &project.cache.join(part));
+        }
+        copy(&["-p"], &self.project.cache.join("version"), &project.cache.join("version"));
+        copy(&["-a", "--sparse=always"], &self.project.machines, &project.machines);
+        project
+    }
+}
