@@ -55,7 +55,12 @@ fn work(file: &Path) -> Result<()> {
     syncless::install()?;
     for (at, step) in job.steps.iter().enumerate() {
         report(&Report::Step { at });
+        let start = std::time::Instant::now();
         carry_out(step, job.epoch)?;
+        // What took its time shows in the log.
+        if start.elapsed().as_millis() >= 100 {
+            eprintln!("# {} in {:.1} s", step.name(), start.elapsed().as_secs_f64());
+        }
     }
     Ok(())
 }

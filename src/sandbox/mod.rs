@@ -105,6 +105,25 @@ pub enum Step {
     Clear,
 }
 
+impl Step {
+    /// What it does, for a log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Step::MergeUsr { .. } => "merging /usr",
+            Step::Unpack { .. } => "unpacking",
+            Step::Write { .. } => "writing",
+            Step::Copy { .. } => "copying",
+            Step::Run { .. } => "running",
+            Step::Remove { .. } => "removing",
+            Step::Empty { .. } => "emptying",
+            Step::Truncate { .. } => "truncating",
+            Step::Seal => "sealing",
+            Step::Pack { .. } => "packing",
+            Step::Clear => "clearing",
+        }
+    }
+}
+
 /// What [`inside::main`] reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Job {
