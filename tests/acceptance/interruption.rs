@@ -156,8 +156,8 @@ fn interrupt(project: &Project, stage: &str, after: Duration) {
     let took = start.elapsed();
     eprintln!("{stage}: Ctrl-C after {after:?} took {took:?}");
     assert!(took < PATIENCE, "{took:?}");
-    // On a busy machine its patience ends before all is cleaned up, and that without a word.
-    assert!(["", "interrupted\n"].contains(&run.err.as_str()), "{}", run.err);
+    // On a busy machine its patience ends before all is cleaned up, and it says so.
+    assert!(run.err.starts_with("interrupted"), "{}", run.err);
     processes::assert_gone(&started, around(project));
 }
 
