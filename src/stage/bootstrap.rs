@@ -95,6 +95,9 @@ impl Stage for Bootstrap {
         let tars = contents(site, &sandbox, &first, &packages, &files)?;
         let lib64 = site.settings.architecture == "amd64";
         let mut steps = install::essential(tars, lib64);
+        if !rest.is_empty() {
+            steps.extend(install::kernel_defaults());
+        }
         steps.extend(install::install(&rest, &self.packages));
         steps.push(install::initial_ram_disks());
         steps.push(install::write(

@@ -2,7 +2,7 @@
 //! user, against the first one.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kuth::cache::sparse::tree_hash;
 
@@ -23,7 +23,7 @@ fn exports(project: &Project) -> Vec<PathBuf> {
     FORMATS.map(|format| project.output().join(format!("debian/debian.{format}"))).into()
 }
 
-fn sha256(path: &PathBuf) -> String {
+fn sha256(path: &Path) -> String {
     let out = tool("sha256sum", &[path.to_str().unwrap()]).unwrap();
     out.split_whitespace().next().unwrap().to_string()
 }
