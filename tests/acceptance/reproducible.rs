@@ -42,7 +42,7 @@ fn assert_same(one: (&Project, &Run), other: (&Project, &Run)) {
     for (a, b) in exports(one.0).iter().zip(&exports(other.0)) {
         match a.extension().is_some_and(|extension| extension == "raw") {
             true => {
-                let hash = |path| tree_hash(&File::open(path).unwrap()).unwrap();
+                let hash = |path: &Path| tree_hash(&File::open(path).unwrap()).unwrap();
                 assert_eq!(hash(a), hash(b), "{}", a.display());
             }
             false => assert_eq!(sha256(a), sha256(b), "{}", a.display()),
