@@ -8,7 +8,7 @@ use crate::machine::{
     DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Wanted, choose,
     is_legal_name,
 };
-use crate::pipeline::{Fault, Fields};
+use crate::pipeline::{Fault, Fields, Spanned};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -39,7 +39,8 @@ impl Shape {
     /// Reads `cpus`, `memory` and `firmware`.
     pub fn read(fields: &mut Fields<'_>) -> Shape {
         let cpus = fields.integer("cpus", 1..=256).map_or(1, |cpus| cpus.value as u32);
-        let memory = read_memory(fields);
+        let memory = fields.size("memory");
+        let memory = checked_memory(fields, memory);
         let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
         Shape { cpus, memory, firmware: firmware.unwrap_or(Firmware::Bios) }
     }
@@ -64,9 +65,8 @@ impl Shape {
     }
 }
 
-/// Reads `memory`, 1 GiB where it is not given.
-pub(super) fn read_memory(fields: &mut Fields<'_>) -> Bytes {
-    let memory = fields.size("memory");
+/// The size of a machine's memory, 1 GiB where it is not given.
+pub(super) fn checked_memory(fields: &Fields<'_>, memory: Option<Spanned<Bytes>>) -> Bytes {
     if let Some(memory) = &memory
         && (memory.value < Bytes::mib(64) || memory.value.0 % Bytes::MIB.0 != 0)
     {
