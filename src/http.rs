@@ -1,5 +1,5 @@
-//! The only door to the network over HTTP. A download goes aside into the folder it will live in,
-//! is hashed while it streams, and takes its place only when length and digest are right.
+//! The only door to the network over HTTP. A download goes aside, is hashed while it streams, and
+//! takes its place only when length and digest are right.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -42,19 +42,19 @@ impl Http {
         Ok(Http { client })
     }
 
-    /// Downloads `url` to `place`, which does not exist or is replaced. `progress` gets the bytes
-    /// of each piece.
+    /// Downloads `url` to `place`, which does not exist or is replaced, by way of the folder
+    /// `aside` of the same file system. `progress` gets the bytes of each piece.
     pub fn download(
         &self,
         url: &str,
-        place: &Path,
+        (aside, place): (&Path, &Path),
         expected: Expected,
         cancel: &Cancel,
         progress: &dyn Fn(u64),
     ) -> Result<()> {
         let mut attempt = 1;
         loop {
-            let error = match self.attempt(url, place, expected, cancel, progress) {
+            let error = match self.attempt(url, (aside, place), expected, cancel, progress) {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -71,15 +71,13 @@ impl Http {
     fn attempt(
         &self,
         url: &str,
-        place: &Path,
+        (aside, place): (&Path, &Path),
         expected: Expected,
         cancel: &Cancel,
         progress: &dyn Fn(u64),
     ) -> Result<()> {
         let mut response = self.get(url)?;
-        let folder = place.parent().context("a download needs a folder")?;
-        std::fs::create_dir_all(folder)?;
-        let file = tempfile::NamedTempFile::new_in(folder)?;
+        let file = tempfile::NamedTempFile::new_in(aside)?;
         let mut writer = HashingWriter::new(file);
         let mut buffer = vec![0; 1 << 16];
         loop {
@@ -118,6 +116,8 @@ fn keep(file: tempfile::NamedTempFile, place: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let handle: &File = file.as_file();
     handle.set_permissions(std::fs::Permissions::from_mode(0o444))?;
+    let folder = place.parent().context("a download needs a folder")?;
+    std::fs::create_dir_all(folder)?;
     file.persist(place).with_context(|| format!("storing {}", place.display()))?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 use std::process::Command;
 
-use disk::{Bench, Tree, disk_of, tools_debs};
+use disk::{Bench, Tree, disk_of};
 use tar::EntryType;
 
 const KEYS: &str = r#"
@@ -64,10 +64,9 @@ fn debugfs(image: &Path, offset: u64, command: &str) -> Option<String> {
 
 #[test]
 fn a_disk_is_sound_and_comes_out_the_same() {
-    let Some(debs) = tools_debs() else { return };
     let stage = disk_of(KEYS).unwrap();
     let build = || {
-        let bench = Bench::new(&debs);
+        let bench = Bench::new();
         let tree = bench.tree(&Tree::bootable().finish());
         let (disk, _) = bench.run(stage.as_ref(), &tree).unwrap();
         (bench, disk)
@@ -99,9 +98,8 @@ fn a_disk_is_sound_and_comes_out_the_same() {
 
 #[test]
 fn a_change_under_etc_makes_the_root_volume_alone() {
-    let Some(debs) = tools_debs() else { return };
     let stage = disk_of(KEYS).unwrap();
-    let bench = Bench::new(&debs);
+    let bench = Bench::new();
     let (first, log) = bench.run(stage.as_ref(), &bench.tree(&Tree::bootable().finish())).unwrap();
     assert!(log.contains("volume usr: made in"), "{log}");
     let mut tree = Tree::bootable();
@@ -116,8 +114,7 @@ fn a_change_under_etc_makes_the_root_volume_alone() {
 
 #[test]
 fn nothing_of_a_file_is_lost() {
-    let Some(debs) = tools_debs() else { return };
-    let bench = Bench::new(&debs);
+    let bench = Bench::new();
     let mut tree = Tree::bootable();
     let long = format!("usr/{}/F\u{151}tan\u{fa}s\u{ed}tv\u{e1}ny.crt", "long-name".repeat(20));
     let folder = long.rsplit_once('/').unwrap().0;
@@ -148,8 +145,7 @@ fn nothing_of_a_file_is_lost() {
 
 #[test]
 fn what_ext4_cannot_hold_is_refused_by_name() {
-    let Some(debs) = tools_debs() else { return };
-    let bench = Bench::new(&debs);
+    let bench = Bench::new();
     let mut tree = Tree::bootable();
     tree.file_with("usr/odd", "system.richacl", b"x");
     let tree = bench.tree(&tree.finish());
@@ -160,8 +156,7 @@ fn what_ext4_cannot_hold_is_refused_by_name() {
 
 #[test]
 fn files_that_do_not_fit_name_their_filesystem() {
-    let Some(debs) = tools_debs() else { return };
-    let bench = Bench::new(&debs);
+    let bench = Bench::new();
     let mut tree = Tree::bootable();
     let noise: Vec<u8> = (0u32..(127 << 18)).flat_map(|n| (n | 1).to_le_bytes()).collect();
     tree.file("usr/big", &noise);
@@ -199,7 +194,6 @@ filesystem = "swap"
 
 #[test]
 fn every_format_is_sound_and_comes_out_the_same() {
-    let Some(debs) = tools_debs() else { return };
     let mut tree = Tree::bootable();
     tree.entry("srv/", EntryType::Directory, 0o755, b"", "");
     tree.file("srv/A long name.text", &[b'x'; 5000]);
@@ -212,7 +206,7 @@ fn every_format_is_sound_and_comes_out_the_same() {
     tree.file("var/z", b"z");
     let tar = tree.finish();
     let build = || {
-        let bench = Bench::new(&debs);
+        let bench = Bench::new();
         let disk = bench.run(disk_of(FORMATS).unwrap().as_ref(), &bench.tree(&tar)).unwrap().0;
         (bench, disk)
     };
@@ -245,19 +239,4 @@ fn every_format_is_sound_and_comes_out_the_same() {
     }
     let (_bench, again) = build();
     assert_eq!(disk.artifact.digest, again.artifact.digest);
-}
-
-/// For hand: `KUTH_TEST_TREE=ROOT.tar KUTH_TEST_FOLDER=DIR KUTH_TEST_KEYS=FILE`; prints the path
-/// of the disk, which stays.
-#[test]
-#[ignore = "needs a real tree; see the comment"]
-fn a_real_tree_becomes_a_disk() {
-    let Some(debs) = tools_debs() else { return };
-    let variable = |name: &str| std::env::var(name).unwrap();
-    let keys = std::fs::read_to_string(variable("KUTH_TEST_KEYS")).unwrap();
-    let bench = Bench::at(Path::new(&variable("KUTH_TEST_FOLDER")), &debs);
-    let tree = bench.tree(&std::fs::read(variable("KUTH_TEST_TREE")).unwrap());
-    let start = std::time::Instant::now();
-    let (disk, log) = bench.run(disk_of(&keys).unwrap().as_ref(), &tree).unwrap();
-    println!("{log}\n{:?}\n{:.1?}\nIMAGE {}", disk.artifact, start.elapsed(), disk.image.display());
 }

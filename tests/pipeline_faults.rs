@@ -46,7 +46,7 @@ impl Kinds for Fake {
         let mut sound = true;
         match kind {
             "download" => {
-                stage.url = fields.required_text("url");
+                stage.url = fields.require("url").secret_text("url");
                 stage.key = fields.existing_path("keyring");
                 fields.exactly_one(&["sha256", "sha512"]);
                 fields.text("sha256");

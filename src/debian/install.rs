@@ -85,6 +85,23 @@ fn names(name: &str, package: &Package) -> bool {
     name.split(['=', ':', '/']).next() == Some(package.name.as_str())
 }
 
+/// Links of the same name in /boot to the newest kernel, which Debian's kernel packages maintain:
+/// the boot menu starts them on any layout, also after an upgrade in the guest.
+const KERNEL_LINKS: &str = "# The boot menu starts /boot/vmlinuz.\ndo_symlinks = yes\n\
+    link_in_boot = yes\n";
+
+/// The initial RAM disk is made before anybody knows what / and /usr will be; a checker for this
+/// one it carries. XFS needs none.
+const FSCK: &str = "# Checkers that the initial RAM disk carries.\nFSTYPE=ext4\n";
+
+/// What a kernel package and initramfs-tools find when they are installed, unless the tree has its
+/// own already.
+pub fn kernel_defaults() -> [Step; 2] {
+    let script = "[ -e \"$1\" ] || { mkdir -p \"$(dirname \"$1\")\" && printf %s \"$2\" >\"$1\"; }";
+    [("/etc/kernel-img.conf", KERNEL_LINKS), ("/etc/initramfs-tools/conf.d/kuth", FSCK)]
+        .map(|(path, content)| run(["/bin/sh", "-c", script, "sh", path, content]))
+}
+
 /// Makes the initial RAM disks that [`install`] put off, and the links to them that the kernel
 /// packages would have made had there been any.
 pub fn initial_ram_disks() -> Step {

@@ -11,6 +11,7 @@ use crate::error::{Context, Result};
 use crate::recipe::Recipe;
 use crate::site::{Pin, Site};
 
+pub mod contents;
 pub mod index;
 pub mod install;
 pub mod mirror;

@@ -50,7 +50,9 @@ fn download(site: &Site, missing: &[&Package], url: &str) -> Result<()> {
             let expected = Expected { sha256: package.sha256, size: package.size };
             let url = format!("{url}/{}", package.path.replace('+', "%2b"));
             let place = site.cache.package(&package.sha256);
-            if let Err(error) = http.download(&url, &place, expected, &site.cancel, &came) {
+            if let Err(error) =
+                http.download(&url, (&site.work, &place), expected, &site.cancel, &came)
+            {
                 let mut failure = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 failure.get_or_insert(error);
                 // The others finish what they have begun; what is whole is kept.

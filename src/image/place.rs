@@ -16,6 +16,7 @@ use crate::cache::Cache;
 use crate::cache::sparse::data_extents;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, with_hint};
+use crate::recipe::Key;
 
 /// What is copied at once.
 const CHUNK: usize = 1 << 20;
@@ -53,6 +54,9 @@ pub fn place(
         .canonicalize()
         .with_context(|| format!("resolving the output folder {}", folder.display()))?;
     let path = folder.join(name);
+    // Held until the stamp is written: the lock on the copy aside ends with its renaming.
+    let place = Key(Digest::of(path.as_os_str().as_bytes()));
+    let _lock = cache.lock_key(&place, watch.cancel)?;
     let aside = Aside::lock(&folder, name, watch)
         .with_context(|| format!("writing into the output folder {}", folder.display()))
         .hint(HINT)?;

@@ -114,11 +114,11 @@ impl Document {
             return Header::default();
         };
         let mut fields = Fields::new(scope, table, span.clone(), "pipeline");
-        let name = fields.require("name").open_text("name");
+        let name = fields.require("name").text("name");
         if let Some(name) = &name {
             check_name(&name.text, &name.span, "pipeline", |fault| fields.fault(fault));
         }
-        let summary = fields.open_text("summary");
+        let summary = fields.text("summary");
         if let Some(value) = fields.raw("default").filter(|it| it.data == Data::Array(vec![])) {
             let fault = Fault::new(value.span.clone(), "`default` names no stage");
             fields.fault(fault.hint("leave it out to mean all stages"));

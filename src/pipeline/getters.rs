@@ -23,10 +23,11 @@ const UNITS: &str = "a size is a whole number and one of `KiB`, `MiB`, `GiB`, `T
                      as in \"512 MiB\"";
 
 impl<'a> Fields<'a> {
-    /// The string under `key`.
+    /// The string under `key`. One that comes from the environment is a fault: it would stand in
+    /// recipes, logs and file names.
     pub fn text(&mut self, key: &str) -> Option<Text> {
-        let value = self.raw(key)?;
-        self.as_text(key, value, "a string")
+        let text = self.secret_text(key)?;
+        self.as_open(key, text)
     }
 
     /// The string under `key`, which must be there.
@@ -34,10 +35,11 @@ impl<'a> Fields<'a> {
         self.require(key).text(key)
     }
 
-    /// The string under `key`, which names something for all to see: a secret is a fault.
-    pub fn open_text(&mut self, key: &str) -> Option<Text> {
-        let text = self.text(key)?;
-        self.as_open(key, text)
+    /// The string under `key`, which may come from the environment; whoever takes it keeps it out
+    /// of sight.
+    pub fn secret_text(&mut self, key: &str) -> Option<Text> {
+        let value = self.raw(key)?;
+        self.as_text(key, value, "a string")
     }
 
     /// The strings of the array under `key`; without the faulty ones.
@@ -51,7 +53,8 @@ impl<'a> Fields<'a> {
             self.wrong_type(key, value, "an array of strings", hint);
             return Vec::new();
         };
-        values.iter().filter_map(|value| self.as_text(key, value, "a string")).collect()
+        let texts = values.iter().filter_map(|value| self.as_text(key, value, "a string"));
+        texts.filter_map(|text| self.as_open(key, text)).collect()
     }
 
     /// Like [`Fields::texts`]; the key must be there, and the array may not be empty.
@@ -83,7 +86,9 @@ impl<'a> Fields<'a> {
     /// The string, or the strings, under `key`.
     pub fn text_or_texts(&mut self, key: &str) -> Vec<Text> {
         match self.raw(key) {
-            Some(Value { data: Data::String(text), .. }) => vec![text.clone()],
+            Some(Value { data: Data::String(text), .. }) => {
+                self.as_open(key, text.clone()).into_iter().collect()
+            }
             Some(value) if !matches!(value.data, Data::Array(_)) => {
                 self.wrong_type(key, value, "a string or an array of strings", None);
                 Vec::new()
@@ -102,7 +107,7 @@ impl<'a> Fields<'a> {
         let entries = table.entries.iter();
         let read = entries.filter_map(|entry| {
             let text = self.as_text(&entry.key, &entry.value, "a string")?;
-            Some((entry.key.clone(), text))
+            Some((entry.key.clone(), self.as_open(&entry.key, text)?))
         });
         read.collect()
     }
@@ -113,7 +118,7 @@ impl<'a> Fields<'a> {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        let text = self.text(key)?;
+        let text = self.secret_text(key)?;
         match text.text.parse() {
             Ok(value) => Some(Spanned::new(text.span, value)),
             Err(error) => {

@@ -168,7 +168,7 @@ fn read<K: Kinds + ?Sized>(
     }
     let path = format!("stage.{}", stage.name.value);
     let mut fields = Fields::new(scope, &stage.table, stage.span.clone(), path);
-    let Some(kind) = fields.require("kind").open_text("kind") else { return (node, None) };
+    let Some(kind) = fields.require("kind").text("kind") else { return (node, None) };
     node.product = kinds.product(&kind.text);
     if node.product.is_none() {
         let hint = suggest::hint(&kind.text, &kinds.names(), "the kinds are");

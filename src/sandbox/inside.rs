@@ -210,8 +210,18 @@ fn seal() -> Result<()> {
     for folder in ["/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/NetworkManager", "/var/crash"] {
         empty(Path::new(folder))?;
     }
+    if Path::new("/usr/sbin/sshd").exists() && !Path::new("/usr/bin/cloud-init").exists() {
+        write(Path::new(HOST_KEYS.0), HOST_KEYS.1.as_bytes(), 0o644)?;
+    }
     clear_logs(Path::new("/var/log"))
 }
+
+/// Without cloud-init nobody else would make the host keys that sealing removed.
+const HOST_KEYS: (&str, &str) = (
+    "/etc/systemd/system/ssh.service.d/host-keys.conf",
+    "# The image has no host keys; each machine makes its own.\n[Service]\nExecStartPre=\n\
+     ExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n",
+);
 
 /// Empties the folders of logs but keeps them: services expect theirs with its owner.
 fn clear_logs(folder: &Path) -> Result<()> {

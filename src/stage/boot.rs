@@ -15,7 +15,7 @@ use crate::pipeline::{Data, Fault, Fields};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
+use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, register};
 
 /// The row of this kind.
 pub const KIND: Kind = Kind { name: "boot", product: Product::Report, read };
@@ -39,7 +39,8 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", &[Product::Disk]);
     let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
     let cpus = fields.integer("cpus", 1..=64).map_or(2, |cpus| cpus.value as u32);
-    let memory = fields.size("memory").map_or(Bytes::mib(1024), |memory| memory.value);
+    let memory = fields.size("memory");
+    let memory = register::checked_memory(fields, memory);
     let limit = read_limit(fields);
     let mut expectations = Vec::new();
     if let Some(mut expect) = fields.table("expect") {
@@ -136,6 +137,7 @@ impl Stage for Boot {
     fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let disk = inputs.get("from")?;
         let file = site.object(disk);
+        self.firmware.iter().try_for_each(|firmware| register::check_firmware(disk, *firmware))?;
         let mut boots = Vec::new();
         for (index, firmware) in self.firmware.iter().enumerate() {
             let (done, all) = (index as u64, self.firmware.len() as u64);

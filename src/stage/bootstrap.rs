@@ -11,7 +11,6 @@ use crate::debian::{self, Base, Package, Request, install, pool};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::pipeline::Fields;
-use crate::process::Command;
 use crate::recipe::Recipe;
 use crate::sandbox::{Network, Sandbox, Step};
 
@@ -95,6 +94,9 @@ impl Stage for Bootstrap {
         let tars = contents(site, &sandbox, &first, &packages, &files)?;
         let lib64 = site.settings.architecture == "amd64";
         let mut steps = install::essential(tars, lib64);
+        if !rest.is_empty() {
+            steps.extend(install::kernel_defaults());
+        }
         steps.extend(install::install(&rest, &self.packages));
         steps.push(install::initial_ram_disks());
         steps.push(install::write(
@@ -163,21 +165,7 @@ fn contents(
     let name = |package: &Package| format!("{}.tar", package.name);
     let decompress = |package: &Package| -> Result<()> {
         let at = packages.iter().position(|other| other == package).context("finding a package")?;
-        let target = sandbox.exchange().join(name(package));
-        let what = || format!("unpacking {package}");
-        let mut output = std::fs::File::create(&target).with_context(what)?;
-        let mut written = Ok(());
-        Command::new("dpkg-deb")
-            .arg("--fsys-tarfile")
-            .arg(&files[at])
-            .watch(&site.log, &site.cancel, |bytes| {
-                use std::io::Write;
-                if written.is_ok() {
-                    written = output.write_all(bytes);
-                }
-            })
-            .with_context(what)?;
-        written.with_context(what)
+        debian::contents::unpack(site, &files[at], &sandbox.exchange().join(name(package)))
     };
     std::thread::scope(|scope| {
         for _ in 0..site.settings.jobs.max(1) {

@@ -11,7 +11,7 @@ use crate::machine::seed::{Seed, SeedFault, Template, check, ssh_keys};
 use crate::machine::{
     Cloning, Copying, Hardware, Host, Network, Nic, Replace, Wanted, is_legal_name,
 };
-use crate::pipeline::{Fault, Fields, LocalPath, Span, Spanned, Text};
+use crate::pipeline::{Data, Fault, Fields, LocalPath, Span, Spanned, Text};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -98,6 +98,12 @@ fn read_keys(fields: &mut Fields<'_>) -> Vec<String> {
 fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
     role.require("instances");
     let names = role.unique_texts("instances");
+    if names.is_empty()
+        && let Some(span) = role.key_span("instances")
+        && matches!(role.raw("instances").map(|it| &it.data), Some(Data::Array(all)) if all.is_empty())
+    {
+        role.fault(Fault::new(span, "`instances` is empty").hint("name at least one machine"));
+    }
     let shape = Shape::read(role);
     let networks = read_networks(role);
     let disks = read_disks(role);

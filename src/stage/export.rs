@@ -90,7 +90,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
 
 /// The stem of the file's name.
 fn read_name(fields: &mut Fields<'_>) -> Option<String> {
-    let name = fields.open_text("name")?;
+    let name = fields.text("name")?;
     let plain = |c: char| c != '/' && !c.is_control();
     let legal =
         !name.text.is_empty() && !name.text.starts_with('.') && name.text.chars().all(plain);

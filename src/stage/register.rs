@@ -8,7 +8,7 @@ use crate::machine::{
     DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Wanted, choose,
     is_legal_name,
 };
-use crate::pipeline::{Fault, Fields};
+use crate::pipeline::{Fault, Fields, Spanned};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -40,14 +40,7 @@ impl Shape {
     pub fn read(fields: &mut Fields<'_>) -> Shape {
         let cpus = fields.integer("cpus", 1..=256).map_or(1, |cpus| cpus.value as u32);
         let memory = fields.size("memory");
-        if let Some(memory) = &memory
-            && (memory.value < Bytes::mib(64) || memory.value.0 % Bytes::MIB.0 != 0)
-        {
-            let message = format!("{} is no size of memory", memory.value);
-            let hint = "at least 64 MiB, in whole MiB";
-            fields.fault(Fault::new(memory.span.clone(), message).hint(hint));
-        }
-        let memory = memory.map_or(Bytes::mib(1024), |memory| memory.value);
+        let memory = checked_memory(fields, memory);
         let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
         Shape { cpus, memory, firmware: firmware.unwrap_or(Firmware::Bios) }
     }
@@ -69,6 +62,32 @@ impl Shape {
             disks: Vec::new(),
             nics: Vec::new(),
         }
+    }
+}
+
+/// The size of a machine's memory, 1 GiB where it is not given.
+pub(super) fn checked_memory(fields: &Fields<'_>, memory: Option<Spanned<Bytes>>) -> Bytes {
+    if let Some(memory) = &memory
+        && (memory.value < Bytes::mib(64) || memory.value.0 % Bytes::MIB.0 != 0)
+    {
+        let message = format!("{} is no size of memory", memory.value);
+        let hint = "at least 64 MiB, in whole MiB";
+        fields.fault(Fault::new(memory.span.clone(), message).hint(hint));
+    }
+    memory.map_or(Bytes::mib(1024), |memory| memory.value)
+}
+
+/// Refuses a firmware that the disk has no boot loader for; a disk that does not say has any.
+pub(super) fn check_firmware(disk: &Artifact, firmware: Firmware) -> Result<()> {
+    match disk.facts.get("firmware") {
+        Some(has) if !has.split(' ').any(|word| word == firmware.word()) => {
+            Err(anyhow!("the disk starts by {has} alone, not by {}", firmware.word())).hint(
+                format!(
+                    "write `firmware = \"{has}\"` here, or add the other to the disk's `firmware`"
+                ),
+            )
+        }
+        _ => Ok(()),
     }
 }
 
@@ -159,6 +178,7 @@ impl Stage for Register {
             return Err(anyhow!("this driver registers a disk, not {}", input.product))
                 .hint("turn it into a disk first with a stage of kind `import`");
         }
+        check_firmware(input, self.shape.firmware)?;
         let word = site.settings.driver.as_deref().unwrap_or(self.driver);
         let wanted = Wanted {
             name: self.name.clone(),

@@ -1,15 +1,15 @@
-//! A bench for the disk stage: a cache in a folder of its own, tools from the packages in
-//! `KUTH_TEST_TOOLS_DEBS`, and trees made on the spot.
+//! A bench for the disk stage: a cache in a folder of its own, the tools from the mirror that any
+//! build would take, and trees made on the spot.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kuth::artifact::{Artifact, Made, Product};
 use kuth::cache::Cache;
-use kuth::digest::{Digest, of_reader};
+use kuth::digest::Digest;
 use kuth::disk::config::Config;
 use kuth::disk::layout::Layout;
 use kuth::pipeline::{Environment, Fields, Input, Kinds, load};
@@ -21,17 +21,28 @@ use tar::{Builder, EntryType, Header};
 /// The time of everything.
 pub const EPOCH: u64 = 1_767_225_600;
 
-/// The folder with the tools' packages; `None`, and a line that says so, where there is none and
-/// none is demanded.
-pub fn tools_debs() -> Option<PathBuf> {
-    if let Some(folder) = std::env::var_os("KUTH_TEST_TOOLS_DEBS") {
-        return Some(folder.into());
-    }
-    let required = std::env::var("KUTH_REQUIRE_TOOLS").is_ok_and(|value| value == "1");
-    assert!(!required, "KUTH_REQUIRE_TOOLS=1, but KUTH_TEST_TOOLS_DEBS names no folder");
-    eprintln!("SKIPPED: KUTH_TEST_TOOLS_DEBS names no folder of packages");
-    None
+/// The tools' packages as the disk stage pins them, downloaded once into a cache that stays.
+fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
+    static TOOLS: OnceLock<(Pin, Vec<(Digest, PathBuf)>)> = OnceLock::new();
+    TOOLS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
+        let cache = Arc::new(Cache::open(&folder).unwrap());
+        let scratch = cache.scratch().unwrap();
+        let settings = Settings { epoch: EPOCH, jobs: 2, ..Settings::default() };
+        let site = Site::new(cache, Arc::new(settings), "disk", folder.join("log"));
+        let site = Site { work: scratch.path().to_path_buf(), ..site };
+        let disk = disk_of(ANY_LAYOUT).unwrap();
+        let pin = disk.pin(&site, &Inputs::default()).unwrap().remove(0);
+        let packages = kuth::debian::packages(&pin).unwrap();
+        let files = kuth::debian::pool::fetch(&site, &packages, None).unwrap();
+        let digests = packages.into_iter().map(|package| package.sha256);
+        (pin, digests.zip(files).collect())
+    })
 }
+
+/// The smallest disk there is.
+const ANY_LAYOUT: &str = "size = \"1 GiB\"\n[[stage.disk.partition]]\nname = \"root\"\n\
+    size = \"rest\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
 
 /// Only the disk kind, read by a function, and one that stands for any tree.
 struct DiskKinds<T>(Read<T>);
@@ -104,39 +115,24 @@ pub fn layout_of(keys: &str) -> Result<Layout, String> {
 /// A place to build in.
 pub struct Bench {
     folder: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
+    _temporary: tempfile::TempDir,
     cache: Arc<Cache>,
     pin: Pin,
 }
 
 impl Bench {
-    /// With the packages of `debs` in its cache, in a temporary folder.
-    pub fn new(debs: &Path) -> Bench {
+    /// With the tools' packages in its cache, in a temporary folder.
+    pub fn new() -> Bench {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path().to_path_buf();
-        Bench { _temporary: Some(temporary), ..Bench::at(&folder, debs) }
-    }
-
-    /// The same in `folder`, which stays.
-    pub fn at(folder: &Path, debs: &Path) -> Bench {
         let cache = Arc::new(Cache::open(&folder.join("cache")).unwrap());
-        let mut rows = Vec::new();
-        let mut paths: Vec<_> =
-            std::fs::read_dir(debs).unwrap().map(|entry| entry.unwrap().path()).collect();
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
-        paths.sort();
-        for path in paths {
-            let (sha256, _) = of_reader(std::fs::File::open(&path).unwrap()).unwrap();
-            let place = cache.package(&sha256);
+        let (pin, packages) = tools();
+        for (sha256, file) in packages {
+            let place = cache.package(sha256);
             std::fs::create_dir_all(place.parent().unwrap()).unwrap();
-            std::fs::copy(&path, &place).unwrap();
-            let row = [("sha256".to_string(), toml::Value::from(sha256.to_string()))];
-            rows.push(toml::Value::Table(row.into_iter().collect()));
+            std::fs::copy(file, &place).unwrap();
         }
-        assert!(!rows.is_empty(), "{} holds no packages", debs.display());
-        let locked = [("package".to_string(), toml::Value::from(rows))].into_iter().collect();
-        let pin = Pin { locked, digest: Digest::of("pin") };
-        Bench { folder: folder.to_path_buf(), _temporary: None, cache, pin }
+        Bench { folder, _temporary: temporary, cache, pin: pin.clone() }
     }
 
     /// Takes a tar in as a tree.

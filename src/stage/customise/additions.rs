@@ -6,11 +6,10 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::artifact::Product;
-use crate::debian::{Package, install};
+use crate::debian::{Package, contents, install};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::format::iso9660;
 use crate::pipeline::{Data, Fault, Fields, Input};
-use crate::process::Command;
 use crate::recipe::Recipe;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
 use crate::stage::{Inputs, Site};
@@ -131,27 +130,15 @@ impl Additions {
 /// The ISO out of its package.
 fn take_iso(site: &Site, deb: &Path, iso: &Path) -> Result<()> {
     let what = || format!("unpacking {}", deb.display());
-    let contents = site.scratch("additions.tar");
-    let mut output = File::create(&contents).with_context(what)?;
-    let mut written = Ok(());
-    Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb).watch(
-        &site.log,
-        &site.cancel,
-        |bytes| {
-            use std::io::Write;
-            if written.is_ok() {
-                written = output.write_all(bytes);
-            }
-        },
-    )?;
-    written.with_context(what)?;
-    let mut archive = tar::Archive::new(File::open(&contents).with_context(what)?);
+    let tar = site.scratch("additions.tar");
+    contents::unpack(site, deb, &tar)?;
+    let mut archive = tar::Archive::new(File::open(&tar).with_context(what)?);
     for entry in archive.entries_with_seek().with_context(what)? {
         let mut entry = entry.with_context(what)?;
         if entry.path_bytes().ends_with(b".iso") {
             let mut target = File::create(iso).with_context(what)?;
             std::io::copy(&mut entry, &mut target).with_context(what)?;
-            return std::fs::remove_file(&contents).with_context(what);
+            return std::fs::remove_file(&tar).with_context(what);
         }
     }
     Err(anyhow!("{} holds no ISO", deb.display()))

@@ -53,8 +53,16 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         let target = std::fs::read_link(from).with_context(what)?;
         std::os::unix::fs::symlink(target, to).with_context(what)
     } else {
-        std::fs::copy(from, to).map(|_| ()).with_context(what)
+        std::fs::copy(from, to).with_context(what)?;
+        let mode = PermissionsExt::from_mode(if is_executable(from)? { 0o755 } else { 0o644 });
+        std::fs::set_permissions(to, mode).with_context(what)
     }
+}
+
+/// What git keeps of a mode. The rest is the umask of whoever made the checkout.
+fn is_executable(path: &Path) -> Result<bool> {
+    let metadata = path.metadata().with_context(|| format!("reading {}", path.display()))?;
+    Ok(metadata.permissions().mode() & 0o111 != 0)
 }
 
 fn sorted_names(folder: &Path) -> Result<Vec<std::ffi::OsString>> {
@@ -85,8 +93,8 @@ fn describe_path(recipe: &mut Recipe, name: &str, path: &Path) -> Result<()> {
     }
     let file = std::fs::File::open(path).with_context(what)?;
     let (digest, _) = digest::of_reader(file).with_context(what)?;
-    let executable = metadata.permissions().mode() & 0o111 != 0;
-    recipe.value(name, format!("{digest}{}", if executable { " executable" } else { "" }));
+    let executable = if is_executable(path)? { " executable" } else { "" };
+    recipe.value(name, format!("{digest}{executable}"));
     Ok(())
 }
 

@@ -51,7 +51,7 @@ fn files(fields: &mut Fields<'_>) -> Vec<File> {
             table.fault(Fault::new(path.span.clone(), message));
         }
         table.exactly_one(&["content", "source"]);
-        let content = match (table.text("content"), table.existing_path("source")) {
+        let content = match (table.secret_text("content"), table.existing_path("source")) {
             (Some(text), _) => Some(Content::Text(text)),
             (None, Some(local)) => Some(Content::Local(local.path)),
             (None, None) => None,
@@ -108,7 +108,7 @@ fn users(fields: &mut Fields<'_>) -> Vec<User> {
         let groups = table.unique_texts("groups").into_iter().map(|text| text.text).collect();
         let shell = table.text("shell").map_or("/bin/bash".to_string(), |text| text.text);
         let sudo = table.boolean("sudo", false);
-        let password_hash = table.text("password-hash");
+        let password_hash = table.secret_text("password-hash");
         if let Some(hash) = &password_hash
             && !hash.text.starts_with('$')
             && !hash.secret
@@ -141,7 +141,7 @@ fn scripts(fields: &mut Fields<'_>) -> Vec<Script> {
             }
             Element::Table(mut table) => {
                 table.exactly_one(&["script", "source"]);
-                let content = match (table.text("script"), table.existing_path("source")) {
+                let content = match (table.secret_text("script"), table.existing_path("source")) {
                     (Some(text), _) => Some(Content::Text(text)),
                     (None, Some(local)) => Some(Content::Local(local.path)),
                     (None, None) => None,

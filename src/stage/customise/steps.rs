@@ -5,22 +5,12 @@ use crate::debian::{Package, install};
 use crate::error::Result;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
 
-/// What kuth's images rely on when a kernel is upgraded in the guest: links of the same name in
-/// /boot to the newest kernel, where the boot loader's menu finds them on any layout.
-const KERNEL_LINKS: &str = "# The boot menu starts /boot/vmlinuz.\ndo_symlinks = yes\n\
-    link_in_boot = yes\n";
-
-/// The initial RAM disk cannot see the layout that a later stage will choose; these are what it
-/// may find on / and /usr.
-const FSCK: &str = "# Checkers that the initial RAM disk carries.\nFSTYPE=ext4\n";
-
 impl Customise {
     /// Everything that comes before the scripts. Puts what it needs into the exchange folder.
     pub fn steps_before_scripts(&self, sandbox: &Sandbox, added: &[Package]) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         if !added.is_empty() {
-            steps.push(unless_there("/etc/kernel-img.conf", KERNEL_LINKS));
-            steps.push(unless_there("/etc/initramfs-tools/conf.d/kuth", FSCK));
+            steps.extend(install::kernel_defaults());
         }
         steps.extend(install::install(&added.iter().collect::<Vec<_>>(), &self.packages));
         if !self.remove.is_empty() {
@@ -38,11 +28,11 @@ impl Customise {
         if let Some(timezone) = &self.timezone {
             steps.extend(timezone_steps(timezone));
         }
-        for (at, file) in self.files.iter().enumerate() {
-            steps.push(file.step(sandbox, at)?);
-        }
         for user in &self.users {
             steps.extend(user.steps());
+        }
+        for (at, file) in self.files.iter().enumerate() {
+            steps.push(file.step(sandbox, at)?);
         }
         if let Some(additions) = &self.additions {
             steps.extend(additions.steps());
@@ -52,11 +42,6 @@ impl Customise {
         }
         Ok(steps)
     }
-}
-
-fn unless_there(path: &str, content: &str) -> Step {
-    let script = "[ -e \"$1\" ] || { mkdir -p \"$(dirname \"$1\")\" && printf %s \"$2\" >\"$1\"; }";
-    install::run(["/bin/sh", "-c", script, "sh", path, content])
 }
 
 fn hosts(hostname: &str) -> String {
@@ -100,8 +85,7 @@ impl File {
         let mode = match (&self.content, self.mode) {
             (_, Some(mode)) => Some(mode),
             (Content::Text(_), None) => Some(0o644),
-            // What git keeps of a mode, whatever the umask of the checkout was.
-            (Content::Local(path), None) if path.is_file() => Some(plain_mode(path)),
+            // The exchange folder has the modes that git keeps, whatever the checkout's umask was.
             (Content::Local(_), None) => None,
         };
         Ok(Step::Copy { from, to: self.path.clone(), mode, owner: self.owner.clone() })
@@ -112,12 +96,6 @@ impl File {
             .iter()
             .any(|folder| self.path.starts_with(folder))
     }
-}
-
-fn plain_mode(path: &std::path::Path) -> u32 {
-    use std::os::unix::fs::PermissionsExt;
-    let executable = path.metadata().is_ok_and(|found| found.permissions().mode() & 0o111 != 0);
-    if executable { 0o755 } else { 0o644 }
 }
 
 impl User {
