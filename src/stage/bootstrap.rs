@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::pipeline::Fields;
 use crate::recipe::Recipe;
-use crate::sandbox::{Network, Sandbox, Step};
+use crate::sandbox::{Network, Packed, Sandbox, Step};
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "bootstrap", product: Product::Tree, read };
@@ -104,21 +104,36 @@ impl Stage for Bootstrap {
             sources(&self.suite, &self.components),
         ));
         steps.extend(install::scrub());
-        steps.push(Step::Pack { file: "tree.tar".into() });
+        steps.push(Step::Pack { file: PACKED.into() });
         let last = steps.len() - 1;
         let progress = |at| (site.progress)(at as u64, last as u64, "steps");
-        let packed = sandbox.run(steps, Network::None, &site.log, &site.cancel, progress)?;
-        let packed = packed.context("packing the tree")?;
-        let file = sandbox.exchange().join("tree.tar");
-        let made =
-            Made::hashed(Product::Tree, site.scratch("tree.tar"), packed.digest, packed.size)
-                .with("suite", &self.suite)
-                .with("components", self.components.join(" "))
-                .with("packages", installed(&packages, None).to_string());
-        std::fs::rename(&file, &made.file).context("taking the tree out")?;
-        sandbox.clear(&site.log)?;
-        Ok(made)
+        let outcome = sandbox.run(steps, Network::None, &site.log, &site.cancel, progress);
+        let made = take_out(site, sandbox, outcome)?;
+        Ok(made
+            .with("suite", &self.suite)
+            .with("components", self.components.join(" "))
+            .with("packages", installed(&packages, None).to_string()))
     }
+}
+
+/// What the last step of every tree packs it as.
+pub(super) const PACKED: &str = "tree.tar";
+
+/// Takes the packed tree out of the sandbox and removes the rest of it: also after a failure, for
+/// an ordinary user cannot remove it from outside.
+pub(super) fn take_out(
+    site: &Site,
+    sandbox: Sandbox,
+    outcome: Result<Option<Packed>>,
+) -> Result<Made> {
+    let made = outcome.and_then(|packed| {
+        let packed = packed.context("packing the tree")?;
+        let file = site.scratch(PACKED);
+        std::fs::rename(sandbox.exchange().join(PACKED), &file).context("taking the tree out")?;
+        Ok(Made::hashed(Product::Tree, file, packed.digest, packed.size))
+    });
+    let cleared = if site.keeps_work(&made) { Ok(()) } else { sandbox.clear(&site.log) };
+    made.and_then(|made| cleared.map(|()| made))
 }
 
 /// Puts package files where the steps look for them.

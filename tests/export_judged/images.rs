@@ -1,10 +1,7 @@
 //! The bytes of each format, judged by qemu-img.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::time::Instant;
 
 use kuth::artifact::Product;
 use kuth::cache::hash_object;
@@ -122,47 +119,4 @@ fn cancelling_stops_the_work() {
         let error = bench.run(&export(word), &site, &disk).unwrap_err();
         assert!(kuth::error::caused_by::<kuth::error::Interrupted>(&error).is_some(), "{error:#}");
     }
-}
-
-/// Seconds of processor time this process has had, in all its threads.
-fn busy() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks = |at: usize| fields[at].parse::<f64>().unwrap();
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-/// With data of the file KUTH_MEASURE names, random else. Run by hand: `cargo test --test export_judged -- --ignored --nocapture`.
-#[test]
-#[ignore = "writes several GiB to measure"]
-fn measure_28_gib_with_1_gib_of_data() {
-    let bench = Bench::new();
-    let scratch = bench.cache.scratch().unwrap();
-    let path = scratch.path().join("disk.raw");
-    let file = File::create(&path).unwrap();
-    file.set_len(28 << 30).unwrap();
-    let random =
-        File::open(std::env::var("KUTH_MEASURE").unwrap_or("/dev/urandom".into())).unwrap();
-    let mut bytes = vec![0; 16 << 20];
-    for i in 0..64u64 {
-        std::io::Read::read_exact(&mut &random, &mut bytes).unwrap();
-        file.write_all_at(&bytes, i * (440 << 20)).unwrap();
-    }
-    let disk = bench.keep(&path);
-    let site = bench.site("image", 2);
-    for word in WORDS {
-        let (start, before) = (Instant::now(), busy());
-        let artifact = bench.run(&export(word), &site, &disk).unwrap();
-        let (ran, busy) = (start.elapsed(), busy() - before);
-        export(word).place(&site, &artifact).unwrap();
-        let placed = start.elapsed() - ran;
-        let start = Instant::now();
-        export(word).place(&site, &artifact).unwrap();
-        println!(
-            "{word}: run {ran:.2?} ({busy:.2} s of CPU), placed {placed:.2?}, again {:.2?}",
-            start.elapsed()
-        );
-    }
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
 }

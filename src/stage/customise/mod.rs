@@ -8,7 +8,7 @@ use crate::debian::{self, Base, Request, install, pool};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::pipeline::Fields;
 use crate::recipe::Recipe;
-use crate::sandbox::{Network, Sandbox, Step};
+use crate::sandbox::{Network, Packed, Sandbox, Step};
 
 mod additions;
 mod content;
@@ -186,20 +186,10 @@ impl Stage for Customise {
         let tree = inputs.get("from")?;
         let hostname = self.hostname.as_deref().unwrap_or("localhost");
         let sandbox = Sandbox::new(&site.work, site.settings.epoch, hostname)?;
-        let outcome = self.work(site, &sandbox, inputs, pins);
-        let made = match outcome {
-            Ok((packed, added)) => {
-                let file = site.scratch("tree.tar");
-                std::fs::rename(sandbox.exchange().join("tree.tar"), &file)
-                    .context("taking the tree out")?;
-                let made = Made::hashed(Product::Tree, file, packed.digest, packed.size);
-                Ok(self.facts(made, tree, &added))
-            }
-            Err(error) => Err(error),
-        };
-        // Also after a failure: an ordinary user cannot remove the tree from outside.
-        let cleared = if site.keeps_work(&made) { Ok(()) } else { sandbox.clear(&site.log) };
-        made.and_then(|made| cleared.map(|()| made))
+        let mut added = Vec::new();
+        let outcome = self.work(site, &sandbox, inputs, pins, &mut added);
+        let made = bootstrap::take_out(site, sandbox, outcome)?;
+        Ok(self.facts(made, tree, &added))
     }
 }
 
@@ -217,21 +207,21 @@ impl Customise {
         made.with("packages", bootstrap::installed(added, Some(&below)).to_string())
     }
 
-    /// Does the work; the packed tree and the packages that were added.
+    /// Does the work and packs the tree; notes the packages that were added.
     fn work(
         &self,
         site: &Site,
         sandbox: &Sandbox,
         inputs: &Inputs,
         pins: &[Pin],
-    ) -> Result<(crate::sandbox::Packed, Vec<debian::Package>)> {
+        added: &mut Vec<debian::Package>,
+    ) -> Result<Option<Packed>> {
         let tree = inputs.get("from")?;
         let mut pins = pins.iter();
-        let mut added = Vec::new();
         if self.request(tree)?.is_some() {
-            added = debian::packages(pins.next().context("a pin is missing")?)?;
-            let files = pool::fetch(site, &added, self.mirror.as_deref())?;
-            bootstrap::offer(sandbox, &added, &files)?;
+            *added = debian::packages(pins.next().context("a pin is missing")?)?;
+            let files = pool::fetch(site, added, self.mirror.as_deref())?;
+            bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
             let packages = match self.additions_request(tree)? {
@@ -243,7 +233,7 @@ impl Customise {
         }
         sandbox.offer(&site.object(tree), "input.tar")?;
         let mut steps = vec![Step::Unpack { files: vec!["input.tar".into()] }];
-        steps.extend(self.steps_before_scripts(sandbox, &added)?);
+        steps.extend(self.steps_before_scripts(sandbox, added)?);
         let mut network = Network::None;
         for (at, script) in self.scripts.iter().enumerate() {
             if script.network != network {
@@ -256,8 +246,7 @@ impl Customise {
             self.go(site, sandbox, std::mem::take(&mut steps), network)?;
         }
         steps.extend(self.steps_after_scripts());
-        let packed = self.go(site, sandbox, steps, Network::None)?;
-        Ok((packed.context("packing the tree")?, added))
+        self.go(site, sandbox, steps, Network::None)
     }
 
     fn go(
@@ -266,7 +255,7 @@ impl Customise {
         sandbox: &Sandbox,
         steps: Vec<Step>,
         network: Network,
-    ) -> Result<Option<crate::sandbox::Packed>> {
+    ) -> Result<Option<Packed>> {
         let total = steps.len().saturating_sub(1) as u64;
         let progress = |at| (site.progress)(at as u64, total, "steps");
         sandbox.run(steps, network, &site.log, &site.cancel, progress)
@@ -277,7 +266,7 @@ impl Customise {
         if self.seal {
             steps.push(Step::Seal);
         }
-        steps.push(Step::Pack { file: "tree.tar".into() });
+        steps.push(Step::Pack { file: bootstrap::PACKED.into() });
         steps
     }
 }
