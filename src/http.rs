@@ -124,7 +124,7 @@ fn keep(file: tempfile::NamedTempFile, place: &Path) -> Result<()> {
 
 /// The server says no, and will say it again.
 #[derive(Debug)]
-struct Refused(String);
+pub struct Refused(String);
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

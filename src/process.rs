@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::error::{Context, Error, Interrupted, Result};
 
 /// How long a process group may take to end after SIGTERM before it gets SIGKILL.
-const GRACE: Duration = Duration::from_millis(700);
+const GRACE: Duration = Duration::from_millis(300);
 
 /// Set once when the user wants to stop; shared by everything that waits.
 #[derive(Clone, Debug, Default)]

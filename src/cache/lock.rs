@@ -38,6 +38,15 @@ impl Lock {
     }
 }
 
+/// Whether `path` still names the open file.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), path.metadata()) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
 fn open(path: &Path) -> Result<File> {
     File::options()
         .create(true)
@@ -81,14 +90,21 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A new folder in `parent`; also removes folders there that no living process owns.
+    /// A new folder in `parent`.
     pub fn new(parent: &Path) -> Result<Scratch> {
         let what = || format!("making a scratch folder in {}", parent.display());
-        let folder =
-            tempfile::Builder::new().prefix("run-").tempdir_in(parent).with_context(what)?.keep();
-        let lock = folder.with_extension("lock");
-        let held = Lock::exclusive(&lock, &Cancel::default())?;
-        Ok(Scratch { folder, lock, _lock: held })
+        loop {
+            // The lock comes first, so that a sweep never finds a folder without one. One that
+            // swept the lock away before it was held is noticed, and a new one is made.
+            let file = tempfile::Builder::new().prefix("run-").suffix(".lock").tempfile_in(parent);
+            let (file, lock) = file.with_context(what)?.keep().with_context(what)?;
+            let held = file.try_lock().is_ok();
+            if held && is_at(&file, &lock) {
+                let folder = lock.with_extension("");
+                std::fs::create_dir(&folder).with_context(what)?;
+                return Ok(Scratch { folder, lock, _lock: Lock { _file: file } });
+            }
+        }
     }
 
     /// The folder.

@@ -20,10 +20,14 @@ pub struct NoSpace {
 impl fmt::Display for NoSpace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no space left in {}: ", self.folder.display())?;
-        if let Some(need) = self.need {
-            write!(f, "this stage needs about {}, ", Human(need))?;
+        match self.need {
+            Some(need) if need > self.free => {
+                write!(f, "this stage needs about {}, {} are free", Human(need), Human(self.free))
+            }
+            // The estimate was too low, and the room that the stage took is free again.
+            Some(need) => write!(f, "this stage needs more than {}", Human(need)),
+            None => write!(f, "{} are free", Human(self.free)),
         }
-        write!(f, "{} are free", Human(self.free))
     }
 }
 

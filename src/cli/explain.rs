@@ -74,6 +74,7 @@ mod tests {
             complete: true,
             differences: Some(recipe("vim").differences(&recipe("htop"))),
             forecast: Forecast::Run("package = vim (was htop)".into()),
+            put_back: false,
         };
         let expected = "\
 recipe = 1
@@ -97,6 +98,7 @@ base: run (package = vim (was htop))
             complete: false,
             differences: None,
             forecast: Forecast::Run("not built before".into()),
+            put_back: false,
         };
         let text = text("base", &found);
         let end = "package = vim\n(what its inputs and packages are is not known yet)\n\

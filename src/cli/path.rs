@@ -66,6 +66,6 @@ fn place(
     let placed = node.stage.look(&project.site(cache, node), &record.output)?;
     Ok(match placed {
         Placed::Here(path) | Placed::Kept(path, _) => Some(path),
-        Placed::Gone(_) => None,
+        Placed::Gone(_) | Placed::Replaced(_) => None,
     })
 }

@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::{Package, mirror};
-use crate::error::{Result, anyhow, with_hint};
-use crate::http::{Expected, Http};
+use crate::error::{Result, anyhow, caused_by, with_hint};
+use crate::http::{Expected, Http, Refused};
 use crate::site::Site;
 
 /// Downloads at once.
@@ -67,10 +67,15 @@ fn download(site: &Site, missing: &[&Package], url: &str) -> Result<()> {
     });
     match failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
         None => Ok(()),
-        Some(error) => Err(with_hint(
-            error,
-            "a package that left the mirror: remove the lock to resolve anew, or name another \
-             mirror with `--mirror URL`",
-        )),
+        Some(error) => {
+            let hint = match caused_by::<Refused>(&error) {
+                Some(_) => {
+                    "a package that left the mirror: remove the lock to resolve anew, or name \
+                     another mirror with `--mirror URL`"
+                }
+                None => "name a mirror that this machine reaches with `--mirror URL`",
+            };
+            Err(with_hint(error, hint))
+        }
     }
 }

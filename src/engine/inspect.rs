@@ -39,6 +39,8 @@ pub struct Explanation {
     pub differences: Option<Vec<Difference>>,
     /// What would happen.
     pub forecast: Forecast,
+    /// Whether its result is known and would only take its place again.
+    pub put_back: bool,
 }
 
 struct Deaf;
@@ -85,6 +87,8 @@ fn explain_node(
     let latest = cache.latest_recipe(pipeline, &node.name)?;
     let mut inputs = Inputs::default();
     let mut waits_for = None;
+    let moved = node.inputs.iter().any(|(_, input)| earlier[input.0].put_back);
+    let mut put_back = false;
     for (key, input) in &node.inputs {
         match &earlier[input.0].forecast {
             Forecast::Cached(_, artifact) => {
@@ -127,12 +131,20 @@ fn explain_node(
             None => Forecast::Run(why(cache, pipeline, node, &recipe)?),
             Some(record) => match node.stage.look(&site, &record.output)? {
                 Placed::Here(_) => Forecast::Cached(recipe.key(), record.output),
+                Placed::Replaced(_) => {
+                    put_back = true;
+                    Forecast::Cached(recipe.key(), record.output)
+                }
+                Placed::Gone(_) if moved => {
+                    put_back = true;
+                    Forecast::Cached(recipe.key(), record.output)
+                }
                 Placed::Kept(_, reason) => Forecast::Kept(reason),
                 Placed::Gone(reason) => Forecast::Run(reason),
             },
         }
     };
-    Ok(Explanation { recipe, complete, differences, forecast })
+    Ok(Explanation { recipe, complete, differences, forecast, put_back })
 }
 
 fn without_late_lines(recipe: &Recipe) -> Recipe {

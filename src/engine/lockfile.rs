@@ -67,9 +67,8 @@ impl LockFile {
         };
         entries.retain(|other| place(other) != place(entry));
         entries.push(entry.clone());
-        let text = render(&stages)?;
-        drop(stages);
-        self.write(&text)
+        // Still under the mutex: the file must not lose what another thread noted meanwhile.
+        self.write(&render(&stages)?)
     }
 
     fn write(&self, text: &str) -> Result<()> {

@@ -47,9 +47,20 @@ pub struct Build<'p> {
 /// How one stage ended.
 enum Ended {
     Cached(Artifact),
+    /// Was there before, and was put back into its place.
+    PutBack(Artifact),
     Done(Artifact),
     Kept(Option<Artifact>, String),
     Failed(Error),
+}
+
+/// Why a stage runs.
+#[derive(Clone, Copy)]
+enum Why<'a> {
+    /// For this reason.
+    News(&'a str),
+    /// Its result is known and only takes its place again.
+    PutBack,
 }
 
 impl Build<'_> {
@@ -78,6 +89,7 @@ impl Build<'_> {
     fn walk(&self) -> Result<States> {
         let nodes = self.plan.nodes();
         let mut states = States::new(nodes.len());
+        let mut put_back = vec![false; nodes.len()];
         let mut busy: BTreeMap<Pool, usize> = BTreeMap::new();
         let (sender, results) = mpsc::channel::<(usize, Ended)>();
         std::thread::scope(|scope| {
@@ -89,8 +101,9 @@ impl Build<'_> {
                     *busy.entry(nodes[at].stage.pool()).or_default() += 1;
                     let inputs = self.inputs(&nodes[at], &states);
                     let sender = sender.clone();
+                    let moved = nodes[at].inputs.iter().any(|(_, input)| put_back[input.0]);
                     scope.spawn(move || {
-                        let ended = self.carry_out(&nodes[at], &inputs);
+                        let ended = self.carry_out(&nodes[at], &inputs, moved);
                         // The walk outlives every thread, so the channel is open.
                         let _ = sender.send((at, ended));
                     });
@@ -100,6 +113,7 @@ impl Build<'_> {
                 }
                 let Ok((at, ended)) = results.recv() else { break };
                 busy.entry(nodes[at].stage.pool()).and_modify(|n| *n -= 1);
+                put_back[at] = matches!(ended, Ended::PutBack(_));
                 self.settle(at, ended, &mut states);
             }
         });
@@ -137,7 +151,9 @@ impl Build<'_> {
 
     fn settle(&self, at: usize, ended: Ended, states: &mut States) {
         match ended {
-            Ended::Cached(artifact) => states.set(at, State::Cached(artifact)),
+            Ended::Cached(artifact) | Ended::PutBack(artifact) => {
+                states.set(at, State::Cached(artifact));
+            }
             Ended::Done(artifact) => states.set(at, State::Done(artifact)),
             Ended::Kept(Some(artifact), _) => states.set(at, State::Kept(artifact)),
             Ended::Kept(None, reason) => {
@@ -182,9 +198,10 @@ impl Build<'_> {
         }
     }
 
-    fn carry_out(&self, node: &Node<'_>, inputs: &Inputs) -> Ended {
+    /// `moved` says that something the node eats was put back just now.
+    fn carry_out(&self, node: &Node<'_>, inputs: &Inputs, moved: bool) -> Ended {
         let start = Instant::now();
-        match self.look_up_or_run(node, inputs) {
+        match self.look_up_or_run(node, inputs, moved) {
             Ok(ended) => ended,
             Err(error) => match caused_by::<KeptAsItIs>(&error) {
                 Some(KeptAsItIs { path, reason }) => {
@@ -204,7 +221,7 @@ impl Build<'_> {
         }
     }
 
-    fn look_up_or_run(&self, node: &Node<'_>, inputs: &Inputs) -> Result<Ended> {
+    fn look_up_or_run(&self, node: &Node<'_>, inputs: &Inputs, moved: bool) -> Result<Ended> {
         let mut site = self.site(node);
         site.log = self.cache.log(&self.settings.pipeline, &format!("{}.resolve", node.name));
         let pins = node.stage.pin(&site, inputs)?;
@@ -224,11 +241,14 @@ impl Build<'_> {
             return Ok(ended);
         }
         let reason = match gone {
-            Some(reason) => reason,
-            None if forced => "asked for with --rebuild".to_string(),
-            None => self.reason(node, &recipe)?,
+            Some(Placed::Replaced(_)) => None,
+            Some(Placed::Gone(_)) if moved => None,
+            Some(Placed::Gone(reason)) => Some(reason),
+            _ if forced => Some("asked for with --rebuild".to_string()),
+            _ => Some(self.reason(node, &recipe)?),
         };
-        self.run_stage(node, site, inputs, &pins, &recipe, &reason)
+        let why = reason.as_deref().map_or(Why::PutBack, Why::News);
+        self.run_stage(node, site, inputs, &pins, &recipe, why)
     }
 
     fn look_up(
@@ -236,7 +256,7 @@ impl Build<'_> {
         node: &Node<'_>,
         site: &Site,
         key: &Key,
-        gone: &mut Option<String>,
+        gone: &mut Option<Placed>,
     ) -> Result<Option<Ended>> {
         let Some(record) = self.cache.find(key)? else { return Ok(None) };
         let artifact = record.output;
@@ -252,8 +272,8 @@ impl Build<'_> {
                 self.observer.tell(&Event::Skipped { stage, reason: &reason, path });
                 Ok(Some(Ended::Kept(Some(artifact), reason)))
             }
-            Placed::Gone(reason) => {
-                *gone = Some(reason);
+            placed @ (Placed::Gone(_) | Placed::Replaced(_)) => {
+                *gone = Some(placed);
                 Ok(None)
             }
         }
@@ -271,11 +291,13 @@ impl Build<'_> {
         inputs: &Inputs,
         pins: &[Pin],
         recipe: &Recipe,
-        reason: &str,
+        why: Why<'_>,
     ) -> Result<Ended> {
         let (stage, key) = (node.name.as_str(), recipe.key());
         let start = Instant::now();
-        self.observer.tell(&Event::Started { stage, key: &key, reason });
+        if let Why::News(reason) = why {
+            self.observer.tell(&Event::Started { stage, key: &key, reason });
+        }
         let need = Bytes(node.stage.need(&site, inputs));
         space::require(self.cache.folder(), need)?;
         // A log is of one run.
@@ -298,13 +320,23 @@ impl Build<'_> {
         self.cache.note_latest(&self.settings.pipeline, stage, &key)?;
         let path = match node.stage.place(&site, &artifact)? {
             Placed::Here(path) | Placed::Kept(path, _) => path,
-            Placed::Gone(reason) => {
+            Placed::Gone(reason) | Placed::Replaced(reason) => {
                 return Err(crate::error::anyhow!("{reason}, although it was just made"));
             }
         };
-        let event = Event::Done { stage, key: &key, artifact: &artifact, path, took, reason };
-        self.observer.tell(&event);
-        Ok(Ended::Done(artifact))
+        let (key, artifact) = (&key, artifact);
+        Ok(match why {
+            Why::News(reason) => {
+                let artifact = &artifact;
+                self.observer.tell(&Event::Done { stage, key, artifact, path, took, reason });
+                Ended::Done(artifact.clone())
+            }
+            Why::PutBack => {
+                let artifact = &artifact;
+                self.observer.tell(&Event::Cached { stage, key, artifact, path });
+                Ended::PutBack(artifact.clone())
+            }
+        })
     }
 
     fn after_failure(&self, error: Error, scratch: crate::cache::Scratch) -> Error {

@@ -279,6 +279,8 @@ pub enum Found {
     Here(PathBuf),
     /// Not there any more, or not as it was made, and why.
     Gone(String),
+    /// Another of kuth's own is in its place, which holds no state, and why.
+    Replaced(String),
     /// Another one is in its place, which holds state and must stay; and why.
     Kept(PathBuf, String),
 }

@@ -112,6 +112,9 @@ pub enum Placed {
     Here(PathBuf),
     /// No longer there, and the reason: the stage runs again.
     Gone(String),
+    /// Its place was given to the result of another recipe, and the reason: the stage puts its own
+    /// back, from the same inputs, without that being news.
+    Replaced(String),
     /// Left as it is on purpose, and the reason: it holds what kuth must not replace.
     Kept(PathBuf, String),
 }

@@ -151,6 +151,7 @@ pub(super) fn place(site: &Site, artifact: &Artifact, replace: Replace) -> Resul
     Ok(match found {
         Found::Here(path) => Placed::Here(path),
         Found::Gone(why) => Placed::Gone(why),
+        Found::Replaced(why) => Placed::Replaced(why),
         Found::Kept(path, why) => Placed::Kept(path, why),
     })
 }

@@ -119,7 +119,7 @@ impl Driver for Qemu {
             Err(error) => Found::Gone(error.to_string()),
             Ok(Standing::Free) => Found::Gone("the machine is not there".into()),
             Ok(Standing::Damaged(what)) => Found::Gone(what),
-            Ok(Standing::Stale) => Found::Gone("it was made from another recipe".into()),
+            Ok(Standing::Stale) => Found::Replaced("it was made from another recipe".into()),
             Ok(Standing::Kept(why)) if disk_is_there => Found::Kept(place, why),
             Ok(Standing::Kept(_)) => Found::Gone(format!("{disk} is gone")),
             Ok(Standing::Same) => match &identity.snapshot {

@@ -114,7 +114,7 @@ fn a_clone_without_state_is_replaced_and_one_with_state_is_kept() {
     let mut world = World::new();
     let [_, golden, first] = world.build("one", b"a").unwrap();
     let second = world.clone(&golden, b"b", Copying::Linked).unwrap();
-    assert_eq!(world.find(&first), Found::Gone("it was made from another recipe".into()));
+    assert_eq!(world.find(&first), Found::Replaced("it was made from another recipe".into()));
     assert_eq!(world.find(&second), Found::Here(world.place("web")));
 
     // A byte in the overlay counts, whatever the times say.
@@ -131,7 +131,7 @@ fn a_clone_without_state_is_replaced_and_one_with_state_is_kept() {
     assert_eq!(world.find(&second), Found::Here(world.place("web")));
 
     world.host.replace = Replace::Always;
-    assert!(matches!(world.find(&third), Found::Gone(_)));
+    assert!(matches!(world.find(&third), Found::Replaced(_)));
     world.clone(&golden, b"c", Copying::Linked).unwrap();
     assert_eq!(std::fs::read(world.place("web/seed.iso")).unwrap(), b"c");
 }

@@ -145,10 +145,22 @@ impl User {
     }
 }
 
+/// Bytes of a script that still reads well in an error.
+const SHORT: usize = 1000;
+
 impl Script {
-    /// The script is a file in the exchange folder: it may have a `#!` line of its own.
+    /// A short script is an argument, so that a failure shows what was run. One with a `#!` line of
+    /// its own, a long or a secret one (arguments are seen in the list of processes) is a file in
+    /// the exchange folder.
     pub fn steps(&self, sandbox: &Sandbox, at: usize) -> Result<Vec<Step>> {
         use std::os::unix::fs::PermissionsExt;
+        if let Content::Text(text) = &self.content
+            && !text.secret
+            && !text.text.starts_with("#!")
+            && text.text.len() <= SHORT
+        {
+            return Ok(vec![install::run(["/bin/sh", "-euc", &text.text])]);
+        }
         let name = format!("run-{}", at + 1);
         self.content.offer(sandbox, &name)?;
         let file = sandbox.exchange().join(&name);
