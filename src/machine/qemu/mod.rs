@@ -119,7 +119,13 @@ impl Driver for Qemu {
             Err(error) => Found::Gone(error.to_string()),
             Ok(Standing::Free) => Found::Gone("the machine is not there".into()),
             Ok(Standing::Damaged(what)) => Found::Gone(what),
-            Ok(Standing::Stale) => Found::Replaced("it was made from another recipe".into()),
+            // Losing state, although asked for, is news.
+            Ok(Standing::Stale) => match get(host, &identity.machine) {
+                Ok((place, record)) if store::state(&place, &record)?.is_some() => Found::Gone(
+                    "it was made from another recipe, and replacing was asked for".into(),
+                ),
+                _ => Found::Replaced("it was made from another recipe".into()),
+            },
             Ok(Standing::Kept(why)) if disk_is_there => Found::Kept(place, why),
             Ok(Standing::Kept(_)) => Found::Gone(format!("{disk} is gone")),
             Ok(Standing::Same) => match &identity.snapshot {

@@ -131,7 +131,7 @@ fn a_clone_without_state_is_replaced_and_one_with_state_is_kept() {
     assert_eq!(world.find(&second), Found::Here(world.place("web")));
 
     world.host.replace = Replace::Always;
-    assert!(matches!(world.find(&third), Found::Replaced(_)));
+    assert!(matches!(world.find(&third), Found::Gone(_)));
     world.clone(&golden, b"c", Copying::Linked).unwrap();
     assert_eq!(std::fs::read(world.place("web/seed.iso")).unwrap(), b"c");
 }
