@@ -67,6 +67,8 @@ impl LockFile {
         };
         entries.retain(|other| place(other) != place(entry));
         entries.push(entry.clone());
+        // The order in which things were resolved is no news.
+        entries.sort_by_key(|entry| place(entry).map(|value| value.map(|it| it.to_string())));
         // Still under the mutex: the file must not lose what another thread noted meanwhile.
         self.write(&render(&stages)?)
     }

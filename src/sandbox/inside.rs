@@ -7,6 +7,8 @@ use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use rustix::event::{PollFd, PollFlags};
+
 use super::{EXCHANGE, FailedCommand, Job, Report, Step, mounts, pack, syncless, unpack};
 use crate::error::{Context, Error, Result, anyhow, bail, ensure};
 
@@ -42,7 +44,25 @@ fn report(report: &Report) {
     let _ = std::io::stdout().write_all(&line);
 }
 
+/// Ends this process, and with it the namespace, once nobody reads its reports. The kernel ends it
+/// with kuth too (see [`super`]), but not when kuth is killed before that was asked for.
+fn end_with_kuth() {
+    std::thread::spawn(|| {
+        let stdout = std::io::stdout();
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        loop {
+            let mut reports = [PollFd::new(&stdout, PollFlags::empty())];
+            match rustix::event::poll(&mut reports, None) {
+                Ok(_) if reports[0].revents().intersects(gone) => std::process::exit(1),
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return,
+            }
+        }
+    });
+}
+
 fn work(file: &Path) -> Result<()> {
+    end_with_kuth();
     let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let job: Job = serde_json::from_slice(&text).context("reading the job")?;
     rustix::system::sethostname(job.hostname.as_bytes()).context("naming the namespace")?;
