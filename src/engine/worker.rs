@@ -245,7 +245,7 @@ impl Build<'_> {
             Some(Placed::Gone(_)) if moved => None,
             Some(Placed::Gone(reason)) => Some(reason),
             _ if forced => Some("asked for with --rebuild".to_string()),
-            _ => Some(self.reason(node, &recipe)?),
+            _ => Some(why(&self.cache, &self.settings.pipeline, node, &recipe)?),
         };
         let why = reason.as_deref().map_or(Why::PutBack, Why::News);
         self.run_stage(node, site, inputs, &pins, &recipe, why)
@@ -277,11 +277,6 @@ impl Build<'_> {
                 Ok(None)
             }
         }
-    }
-
-    /// Why a node without a result has to run.
-    fn reason(&self, node: &Node<'_>, recipe: &Recipe) -> Result<String> {
-        why(&self.cache, &self.settings.pipeline, node, recipe)
     }
 
     fn run_stage(
