@@ -34,10 +34,12 @@ pub struct Settings {
     pub locked: bool,
     /// The folder of exports, `out/<pipeline>`.
     pub output: PathBuf,
-    /// Where the embedded driver keeps machines.
+    /// Where machines are kept.
     pub machines: PathBuf,
     /// `--driver`, when given.
     pub driver: Option<String>,
+    /// `--vboxmanage`: the command line of VirtualBox's VBoxManage.
+    pub vboxmanage: Option<String>,
     /// `--replace`: replace machines that hold state.
     pub replace: bool,
     /// `--on-error keep`: leave the folder of a stage that failed.
@@ -61,6 +63,7 @@ impl Default for Settings {
             output: PathBuf::new(),
             machines: PathBuf::new(),
             driver: None,
+            vboxmanage: None,
             replace: false,
             keep_failed: false,
             jobs: 1,

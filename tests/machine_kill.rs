@@ -11,7 +11,7 @@ use kuth::digest::Digest;
 use kuth::machine::qemu::Qemu;
 use kuth::machine::{
     Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Replace,
-    Wanted, journal,
+    Source, Wanted, journal,
 };
 use kuth::process::Cancel;
 use kuth::units::Bytes;
@@ -23,6 +23,7 @@ const SEEDS: [&[u8]; 2] = [b"one", b"two"];
 fn host(folder: &Path) -> Host {
     Host {
         machines: folder.join("machines"),
+        vboxmanage: None,
         journal: Some(folder.join("journal")),
         log: folder.join("log"),
         pipeline: "debian".into(),
@@ -41,8 +42,10 @@ fn wanted(name: &str, origin: &[u8]) -> Wanted {
             cpus: 1,
             memory: 512,
             firmware: Firmware::Bios,
+            vram: 33,
             disks: vec![1 << 30],
             nics: Nic::all(name, &[]),
+            forwards: vec![],
         },
         user: None,
     }
@@ -53,7 +56,7 @@ fn build(folder: &Path, seed: &[u8]) -> [Identity; 3] {
     let host = host(folder);
     let file = folder.join("disk.raw");
     let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
-    let disk = Disk { file, digest, size: Bytes::mib(64) };
+    let disk = Source::Disk(Disk { file, digest, size: Bytes::mib(64) });
     let base = Qemu.register(&host, &wanted("base", seed), &disk).unwrap();
     let golden = Qemu.snapshot(&host, &base, "golden").unwrap();
     let cloning = Cloning { snapshot: &golden, copy: Copying::Linked, seed };
@@ -92,7 +95,6 @@ fn a_kill_leaves_no_half_machine() {
 
         let host = host(folder.path());
         journaled += journal::recover(&host).unwrap();
-        Qemu.recover(&host).unwrap();
         assert_eq!(std::fs::read_dir(folder.path().join("journal")).unwrap().count(), 0);
         let machines = folder.path().join("machines");
         let mut names: Vec<PathBuf> =

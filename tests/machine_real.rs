@@ -10,7 +10,7 @@ use kuth::digest::Digest;
 use kuth::machine::qemu::Qemu;
 use kuth::machine::seed::Template;
 use kuth::machine::{
-    Cloning, Copying, Disk, Driver, Firmware, Hardware, Host, Nic, State, Stopped, Wanted,
+    Cloning, Copying, Disk, Driver, Firmware, Hardware, Host, Nic, Source, State, Stopped, Wanted,
 };
 use kuth::process::{Cancel, Command};
 use kuth::units::Bytes;
@@ -19,17 +19,17 @@ use kuth::units::Bytes;
 #[ignore = "boots a machine; see the top of this file"]
 fn a_clone_starts_takes_a_login_and_stops() {
     let file = PathBuf::from(std::env::var("KUTH_TEST_DISK").expect("KUTH_TEST_DISK"));
-    let disk = Disk {
+    let disk = Source::Disk(Disk {
         digest: sparse::tree_hash(&File::open(&file).unwrap()).unwrap(),
         size: Bytes(file.metadata().unwrap().len()),
         file,
-    };
+    });
     // In the disk's file system, so that the base is a link; and with a long name, as the paths
     // of sockets are short.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let machines = folder.path().join("m".repeat(100));
     let cancel = Cancel::default();
-    let mut host = Host::at(&machines, cancel.clone());
+    let mut host = Host::at(&machines, None, cancel.clone());
     host.pipeline = "test".into();
     let log = folder.path().join("log");
     let key = folder.path().join("key");
@@ -46,8 +46,10 @@ fn a_clone_starts_takes_a_login_and_stops() {
             cpus: 2,
             memory: 768,
             firmware: Firmware::Bios,
+            vram: 33,
             disks: vec![1 << 30],
             nics: Nic::all(name, &networks),
+            forwards: vec![],
         },
         user: Some("debian".into()),
     };
@@ -68,7 +70,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
 
     let start = Instant::now();
     let listed = Qemu.start(&host, "web").unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(matches!(listed.state, State::Running(_)), "{listed:?}");
+    assert!(matches!(listed.state, State::Running), "{listed:?}");
     eprintln!("started: {:?}, port {:?}", start.elapsed(), listed.ssh_port);
     assert!(Qemu.remove(&host, "web").is_err());
     let arguments = Qemu.ssh(&host, "web").unwrap();

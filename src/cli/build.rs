@@ -67,7 +67,8 @@ pub fn run(args: &Args) -> Result<Exit> {
 
 /// Finishes or undoes the machines that a killed build was making.
 fn undo_what_was_left(project: &Project, cache: &Cache, cancel: &Cancel) -> Result<()> {
-    let host = Host::at(&project.settings.machines, cancel.clone());
+    let host =
+        Host::at(&project.settings.machines, project.settings.vboxmanage.clone(), cancel.clone());
     journal::recover(&Host { journal: Some(cache.journal()), ..host }).map(|_| ())
 }
 

@@ -20,6 +20,16 @@ use crate::units::Human;
 #[derive(clap::Args, Debug)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 pub struct Args {
+    /// VBoxManage's command line
+    #[arg(
+        long,
+        value_name = "CMD",
+        env = "KUTH_VBOXMANAGE",
+        hide_env_values = true,
+        global = true
+    )]
+    vboxmanage: Option<String>,
+
     #[command(subcommand)]
     action: Action,
 }
@@ -83,7 +93,7 @@ struct Ssh {
 pub fn run(args: &Args) -> Result<Exit> {
     let cancel = Cancel::default();
     interrupt::gracefully(&cancel)?;
-    let host = Host::at(&project::machines(Path::new("."))?, cancel);
+    let host = Host::at(&project::machines(Path::new("."))?, args.vboxmanage.clone(), cancel);
     match &args.action {
         Action::List => {
             let rows: Vec<_> = everywhere(&host)?.iter().map(|(_, listed)| row(listed)).collect();
@@ -126,7 +136,7 @@ type Found = (&'static dyn Driver, Listed);
 /// The machines of every driver that can be used here.
 fn everywhere(host: &Host) -> Result<Vec<Found>> {
     let mut all: Vec<Found> = Vec::new();
-    for row in DRIVERS.iter().filter(|row| (row.unavailable)().is_none()) {
+    for row in DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none()) {
         all.extend(row.driver.list(host)?.into_iter().map(|listed| (row.driver, listed)));
     }
     Ok(all)
@@ -166,7 +176,7 @@ fn each(
 
 fn clean(host: &Host) -> Result<()> {
     let mut count = 0;
-    for row in DRIVERS.iter().filter(|row| (row.unavailable)().is_none()) {
+    for row in DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none()) {
         for (disk, size) in row.driver.clean(host)? {
             screen::talk(&format!("{}: removed, {} freed", disk.display(), Human(size)));
             count += 1;
@@ -186,7 +196,7 @@ fn show(host: &Host, console: &Console) -> Result<()> {
     let mut file = std::fs::File::open(&path).with_context(what)?;
     loop {
         // Asked first, so that the last words of a machine are not missed.
-        let running = matches!(find(host, &console.name)?.1.state, State::Running(_));
+        let running = matches!(find(host, &console.name)?.1.state, State::Running);
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).with_context(what)?;
         screen::bytes(&bytes)?;
@@ -215,7 +225,7 @@ fn row(listed: &Listed) -> [String; 5] {
     let state = match listed.state {
         State::Ready => "ready",
         State::Used => "used",
-        State::Running(_) => "running",
+        State::Running => "running",
     };
     [
         listed.name.clone(),
@@ -251,8 +261,10 @@ mod tests {
                 cpus: 1,
                 memory: 512,
                 firmware: Firmware::Bios,
+                vram: 33,
                 disks: vec![],
                 nics: vec![],
+                forwards: vec![],
             },
             user: None,
             ssh_port,
@@ -269,7 +281,7 @@ mod tests {
     fn only_machines_that_are_reached_have_a_line_of_hosts() {
         assert_eq!(hosts_line(&listed(State::Ready, None)), None);
         assert_eq!(
-            hosts_line(&listed(State::Running(1), Some(2201))).unwrap(),
+            hosts_line(&listed(State::Running, Some(2201))).unwrap(),
             "127.0.0.1\tgate-node01\t# ssh port 2201\n"
         );
     }

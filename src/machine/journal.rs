@@ -95,7 +95,8 @@ pub fn recover(host: &Host) -> Result<usize> {
             // An entry of a newer kuth's driver waits for that one.
             let row = DRIVERS.iter().find(|row| row.name == entry.driver);
             let Some(row) = row else { continue };
-            row.driver.recover(&Host { machines: entry.machines.clone(), ..host.clone() })?;
+            let host = Host { machines: entry.machines.clone(), ..host.clone() };
+            row.driver.recover(&host, entry)?;
         }
         strike(path)?;
     }

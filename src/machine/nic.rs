@@ -53,19 +53,27 @@ impl FromStr for Mac {
 pub enum Network {
     /// Outwards through the host's address.
     Nat,
-    /// A network between the host and its machines.
-    HostOnly,
+    /// A network between the host and its machines; by this adapter of the host, else by the
+    /// first there is.
+    HostOnly(Option<String>),
     /// A network of this name between machines alone.
     Internal(String),
+    /// The network that this adapter of the host is on.
+    Bridged(String),
+    /// A network of this name that several machines share, and that leads outwards.
+    NatNetwork(String),
 }
 
-/// As a pipeline writes it: `nat`, `host-only`, `internal:NAME`.
+/// As a pipeline writes it: `nat`, `host-only`, `internal:NAME` ...
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Network::Nat => f.write_str("nat"),
-            Network::HostOnly => f.write_str("host-only"),
+            Network::HostOnly(None) => f.write_str("host-only"),
+            Network::HostOnly(Some(adapter)) => write!(f, "host-only:{adapter}"),
             Network::Internal(name) => write!(f, "internal:{name}"),
+            Network::Bridged(adapter) => write!(f, "bridged:{adapter}"),
+            Network::NatNetwork(name) => write!(f, "nat-network:{name}"),
         }
     }
 }
@@ -76,7 +84,10 @@ pub struct NotANetwork;
 
 impl fmt::Display for NotANetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a network is `nat`, `host-only` or `internal:NAME`")
+        f.write_str(
+            "a network is `nat`, `host-only`, `host-only:ADAPTER`, `internal:NAME`, `bridged:ADAPTER` \
+             or `nat-network:NAME`",
+        )
     }
 }
 
@@ -87,12 +98,22 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Network, NotANetwork> {
         let word = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        match text.split_once(':') {
-            None if text == "nat" => Ok(Network::Nat),
-            None if text == "host-only" => Ok(Network::HostOnly),
-            Some(("internal", name)) if !name.is_empty() && name.chars().all(word) => {
-                Ok(Network::Internal(name.to_string()))
-            }
+        let Some((kind, name)) = text.split_once(':') else {
+            return match text {
+                "nat" => Ok(Network::Nat),
+                "host-only" => Ok(Network::HostOnly(None)),
+                _ => Err(NotANetwork),
+            };
+        };
+        // An adapter's name may be a sentence: "Intel(R) Ethernet", "en0: Wi-Fi".
+        let is_adapter = !name.is_empty() && !name.contains(|c: char| c.is_control() || c == ',');
+        let is_word = !name.is_empty() && name.chars().all(word);
+        let name = name.to_string();
+        match kind {
+            "internal" if is_word => Ok(Network::Internal(name)),
+            "nat-network" if is_word => Ok(Network::NatNetwork(name)),
+            "host-only" if is_adapter => Ok(Network::HostOnly(Some(name))),
+            "bridged" if is_adapter => Ok(Network::Bridged(name)),
             _ => Err(NotANetwork),
         }
     }
@@ -117,6 +138,65 @@ impl Nic {
             mac: Mac::derived(machine, index),
         };
         networks.iter().enumerate().map(nic).collect()
+    }
+}
+
+/// The card that this host reaches a machine through, by forwarded ports.
+pub fn reached(nics: &[Nic]) -> Option<usize> {
+    let position = |is: fn(&Network) -> bool| nics.iter().position(|nic| is(&nic.network));
+    position(|it| *it == Network::Nat).or_else(|| position(|it| matches!(it, Network::HostOnly(_))))
+}
+
+/// The port of this host that a machine's SSH server prefers: from its name, above what systems
+/// hand out on their own, so that a machine keeps its port and two seldom want the same one.
+pub fn preferred_port(name: &str) -> u16 {
+    let digest = crate::digest::Digest::of(format!("kuth-port-1\n{name}")).0;
+    20_000 + u16::from_be_bytes([digest[0], digest[1]]) % 10_000
+}
+
+/// A port of 127.0.0.1 that leads to a port of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forward {
+    /// The host's port.
+    pub host: u16,
+    /// The machine's port.
+    pub guest: u16,
+    /// UDP rather than TCP.
+    pub udp: bool,
+}
+
+/// Why a text names no forwarded port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAForward;
+
+impl fmt::Display for NotAForward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("write `HOST:GUEST`, two ports, as in `8080:80` or `8053:53/udp`")
+    }
+}
+
+impl std::error::Error for NotAForward {}
+
+/// `8080:80`, `8053:53/udp`.
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}{}", self.host, self.guest, if self.udp { "/udp" } else { "" })
+    }
+}
+
+impl FromStr for Forward {
+    type Err = NotAForward;
+
+    fn from_str(text: &str) -> Result<Forward, NotAForward> {
+        let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let udp = match protocol {
+            "tcp" => false,
+            "udp" => true,
+            _ => return Err(NotAForward),
+        };
+        let (host, guest) = ports.split_once(':').ok_or(NotAForward)?;
+        let port = |text: &str| text.parse().ok().filter(|port| *port > 0).ok_or(NotAForward);
+        Ok(Forward { host: port(host)?, guest: port(guest)?, udp })
     }
 }
 
@@ -145,11 +225,25 @@ mod tests {
 
     #[test]
     fn networks_read_and_print() {
-        for text in ["nat", "host-only", "internal:dmz"] {
+        let words =
+            ["nat", "host-only", "host-only:vboxnet1", "internal:dmz", "bridged:en0: Wi-Fi"];
+        for text in words.into_iter().chain(["nat-network:lab"]) {
             assert_eq!(text.parse::<Network>().map(|it| it.to_string()), Ok(text.to_string()));
         }
-        for text in ["", "bridge", "internal", "internal:", "internal:a,b", "nat:x", "NAT"] {
+        for text in
+            ["", "bridge", "internal", "internal:", "internal:a,b", "nat:x", "NAT", "bridged:"]
+        {
             assert_eq!(text.parse::<Network>(), Err(NotANetwork), "{text}");
+        }
+    }
+
+    #[test]
+    fn forwards_read_and_print() {
+        for text in ["8080:80", "53:53/udp"] {
+            assert_eq!(text.parse::<Forward>().map(|it| it.to_string()), Ok(text.to_string()));
+        }
+        for text in ["", "80", "0:80", "80:70000", "1:2:3", "1:2/icmp"] {
+            assert_eq!(text.parse::<Forward>(), Err(NotAForward), "{text}");
         }
     }
 

@@ -9,7 +9,8 @@ use crate::artifact::{Artifact, Made, Product};
 use crate::error::Result;
 use crate::machine::seed::{Seed, SeedFault, Template, check, ssh_keys};
 use crate::machine::{
-    Cloning, Copying, Hardware, Host, Network, Nic, Replace, Wanted, is_legal_name,
+    Cloning, Copying, Forward, Hardware, Host, Listed, Network, Nic, Replace, State, Wanted,
+    is_legal_name,
 };
 use crate::pipeline::{Data, Fault, Fields, LocalPath, Span, Spanned, Text};
 use crate::recipe::Recipe;
@@ -26,7 +27,9 @@ struct Clone {
     copy: Copying,
     shape: Shape,
     nics: Vec<Nic>,
+    forwards: Vec<Forward>,
     disks: Vec<Bytes>,
+    auto_start: bool,
     user: String,
     template: Template,
     replace: Replace,
@@ -106,7 +109,9 @@ fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
     }
     let shape = Shape::read(role);
     let networks = read_networks(role);
+    let forwards = read_forwards(role, &networks);
     let disks = read_disks(role);
+    let auto_start = role.boolean("auto-start", false);
     let words = [("never", Replace::Never), ("always", Replace::Always)];
     let replace = role.choice_of("replace", &words).map_or(Replace::Never, |it| it.value);
     let user_data = read_file(role, "user-data");
@@ -148,7 +153,9 @@ fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
             copy: common.copy,
             shape: shape.clone(),
             nics,
+            forwards: forwards.clone(),
             disks: disks.clone(),
+            auto_start,
             user: common.user.clone(),
             template,
             replace,
@@ -171,6 +178,28 @@ fn read_networks(role: &mut Fields<'_>) -> Vec<Network> {
         }
     }
     networks
+}
+
+fn read_forwards(role: &mut Fields<'_>, networks: &[Network]) -> Vec<Forward> {
+    let mut forwards = Vec::new();
+    for text in role.texts("forward") {
+        match text.text.parse() {
+            Ok(forward) => forwards.push(forward),
+            Err(error) => {
+                let message = format!("{} is no forwarded port", text.shown());
+                let hint = crate::machine::nic::NotAForward::to_string(&error);
+                role.fault(Fault::new(text.span, message).hint(hint));
+            }
+        }
+    }
+    if !forwards.is_empty()
+        && !networks.contains(&Network::Nat)
+        && let Some(span) = role.key_span("forward")
+    {
+        let message = "`forward` needs a network card on `nat`";
+        role.fault(Fault::new(span, message).hint("add `nat` to `nics`"));
+    }
+    forwards
 }
 
 fn read_disks(role: &mut Fields<'_>) -> Vec<Bytes> {
@@ -213,6 +242,11 @@ fn tell(role: &Fields<'_>, path: &LocalPath, fault: SeedFault) {
 }
 
 impl Clone {
+    /// Whether a machine is this one as it was just made: one that holds state is its user's.
+    fn is_to_start(&self, listed: &Listed) -> bool {
+        listed.name == self.name && listed.state == State::Ready
+    }
+
     fn seed(&self) -> Result<Seed> {
         self.template.render()
     }
@@ -221,6 +255,7 @@ impl Clone {
         Hardware {
             disks: self.disks.iter().map(|size| size.0).collect(),
             nics: self.nics.clone(),
+            forwards: self.forwards.clone(),
             ..self.shape.hardware(site)
         }
     }
@@ -231,13 +266,15 @@ impl Stage for Clone {
         1
     }
 
-    // `replace` is left out: it says what may be lost, not what is made.
+    // `replace` and `auto-start` are left out: they say what may be lost, and what is done with the
+    // machine once it is made.
     fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
         recipe.value("name", &self.name);
         recipe.value("linked", self.copy == Copying::Linked);
         recipe.value("user", &self.user);
         self.shape.describe(recipe);
         recipe.list("nic", self.nics.iter().map(|nic| format!("{} {}", nic.network, nic.mac)));
+        recipe.list("forward", &self.forwards);
         recipe.list("disk", &self.disks);
         recipe.value("seed", self.seed()?.digest());
         Ok(())
@@ -259,7 +296,11 @@ impl Stage for Clone {
         let seed = self.seed()?.iso(site.settings.epoch)?;
         let cloning = Cloning { snapshot: &snapshot, copy: self.copy, seed: &seed };
         let host = Host::of(site, self.replace);
-        let identity = snapshot.row()?.driver.clone_snapshot(&host, &wanted, &cloning)?;
+        let driver = snapshot.row()?.driver;
+        let identity = driver.clone_snapshot(&host, &wanted, &cloning)?;
+        if self.auto_start && driver.list(&host)?.iter().any(|it| self.is_to_start(it)) {
+            driver.start(&host, &self.name)?;
+        }
         register::made(site, Product::Machines, &identity)
     }
 

@@ -5,8 +5,8 @@ use crate::artifact::{Artifact, Made, Product};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
 use crate::machine::{
-    DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Wanted, choose,
-    is_legal_name,
+    DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Source, Wanted, choose,
+    is_legal_name, shape,
 };
 use crate::pipeline::{Fault, Fields, Spanned};
 use crate::recipe::Recipe;
@@ -33,16 +33,19 @@ pub(super) struct Shape {
     pub cpus: u32,
     pub memory: Bytes,
     pub firmware: Firmware,
+    /// In MiB.
+    pub vram: u64,
 }
 
 impl Shape {
-    /// Reads `cpus`, `memory` and `firmware`.
+    /// Reads `cpus`, `memory`, `firmware` and `vram`.
     pub fn read(fields: &mut Fields<'_>) -> Shape {
         let cpus = fields.integer("cpus", 1..=256).map_or(1, |cpus| cpus.value as u32);
         let memory = fields.size("memory");
         let memory = checked_memory(fields, memory);
         let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
-        Shape { cpus, memory, firmware: firmware.unwrap_or(Firmware::Bios) }
+        let vram = checked_vram(fields);
+        Shape { cpus, memory, firmware: firmware.unwrap_or(Firmware::Bios), vram }
     }
 
     /// Writes them down.
@@ -50,6 +53,7 @@ impl Shape {
         recipe.value("cpus", self.cpus);
         recipe.value("memory", self.memory);
         recipe.value("firmware", self.firmware.word());
+        recipe.value("vram", self.vram);
     }
 
     /// As a driver takes it, without cards and further disks.
@@ -59,8 +63,10 @@ impl Shape {
             cpus: self.cpus,
             memory: self.memory.0 / Bytes::MIB.0,
             firmware: self.firmware,
+            vram: self.vram,
             disks: Vec::new(),
             nics: Vec::new(),
+            forwards: Vec::new(),
         }
     }
 }
@@ -75,6 +81,17 @@ pub(super) fn checked_memory(fields: &Fields<'_>, memory: Option<Spanned<Bytes>>
         fields.fault(Fault::new(memory.span.clone(), message).hint(hint));
     }
     memory.map_or(Bytes::mib(1024), |memory| memory.value)
+}
+
+/// The size of a machine's video memory in MiB.
+fn checked_vram(fields: &mut Fields<'_>) -> u64 {
+    let Some(vram) = fields.size("vram") else { return shape::VRAM };
+    let mib = vram.value.0 / Bytes::MIB.0;
+    if vram.value.0 % Bytes::MIB.0 != 0 || !(1..=256).contains(&mib) {
+        let message = format!("{} is no size of video memory", vram.value);
+        fields.fault(Fault::new(vram.span, message).hint("whole MiB from 1 to 256"));
+    }
+    mib
 }
 
 /// Refuses a firmware that the disk has no boot loader for; a disk that does not say has any.
@@ -163,7 +180,7 @@ impl Stage for Register {
 
     fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
         let word = site.settings.driver.as_deref().unwrap_or(self.driver);
-        recipe.value("driver", choose(word)?.name);
+        recipe.value("driver", choose(word, &Host::of(site, Replace::Never))?.name);
         recipe.value("name", &self.name);
         self.shape.describe(recipe);
         Ok(())
@@ -175,11 +192,13 @@ impl Stage for Register {
 
     fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let input = inputs.get("from")?;
-        if input.product != Product::Disk {
-            return Err(anyhow!("this driver registers a disk, not {}", input.product))
-                .hint("turn it into a disk first with a stage of kind `import`");
-        }
-        check_firmware(input, self.shape.firmware)?;
+        let file = site.object(input);
+        let source = if input.product == Product::Disk {
+            check_firmware(input, self.shape.firmware)?;
+            Source::Disk(Disk { file, digest: input.digest, size: Bytes(input.size) })
+        } else {
+            Source::Folder(file, input.digest)
+        };
         let word = site.settings.driver.as_deref().unwrap_or(self.driver);
         let wanted = Wanted {
             name: self.name.clone(),
@@ -187,9 +206,8 @@ impl Stage for Register {
             hardware: self.shape.hardware(site),
             user: None,
         };
-        let disk = Disk { file: site.object(input), digest: input.digest, size: Bytes(input.size) };
         let host = Host::of(site, Replace::Never);
-        let identity = choose(word)?.driver.register(&host, &wanted, &disk)?;
+        let identity = choose(word, &host)?.driver.register(&host, &wanted, &source)?;
         made(site, Product::Machine, &identity)
     }
 

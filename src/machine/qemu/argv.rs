@@ -9,7 +9,8 @@
 use std::path::Path;
 
 use crate::digest::Digest;
-use crate::machine::{Firmware, Network, Nic};
+use crate::machine::nic::reached;
+use crate::machine::{Firmware, Hardware, Network, Nic};
 
 /// What runs the guest's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,34 +152,35 @@ fn escape(file: &str) -> String {
     file.replace(',', ",,")
 }
 
-/// The cards for `nics`. The first card that the host can reach forwards `ssh_port` of 127.0.0.1
-/// to the guest's SSH server. Internal networks of one folder of machines are the same network.
-pub fn cards(nics: &[Nic], ssh_port: &str, machines: &Path) -> Vec<Card> {
-    let reached = reached(nics);
+/// The cards of a machine. The first card that the host can reach forwards `ssh_port` of 127.0.0.1
+/// to the guest's SSH server, and the machine's other ports. Internal networks of one folder of
+/// machines are the same network.
+pub fn cards(hardware: &Hardware, ssh_port: &str, machines: &Path) -> Vec<Card> {
+    let reached = reached(&hardware.nics);
+    let mut forwards = format!(",hostfwd=tcp:127.0.0.1:{ssh_port}-:22");
+    for forward in &hardware.forwards {
+        let protocol = if forward.udp { "udp" } else { "tcp" };
+        forwards += &format!(",hostfwd={protocol}:127.0.0.1:{}-:{}", forward.host, forward.guest);
+    }
     let card = |(index, nic): (usize, &Nic)| {
-        let forward = match Some(index) == reached {
-            true => format!(",hostfwd=tcp:127.0.0.1:{ssh_port}-:22"),
-            false => String::new(),
-        };
+        let forward = if Some(index) == reached { forwards.as_str() } else { "" };
         let netdev = match &nic.network {
             Network::Nat => format!("user{forward}"),
-            Network::HostOnly => format!(
+            Network::HostOnly(_) => format!(
                 "user,restrict=on,net=192.168.254.0/24,host=192.168.254.1,\
                  dhcpstart=192.168.254.100{forward}"
             ),
             Network::Internal(name) => {
                 format!("socket,mcast={},localaddr=127.0.0.1", group(name, machines))
             }
+            // Asks qemu-bridge-helper, which an administrator may have allowed to.
+            Network::Bridged(bridge) => format!("bridge,br={bridge}"),
+            // The driver refuses it before it comes here.
+            Network::NatNetwork(_) => "user".to_string(),
         };
         Card { mac: nic.mac.to_string(), netdev }
     };
-    nics.iter().enumerate().map(card).collect()
-}
-
-/// The card that the host can reach the machine through.
-pub fn reached(nics: &[Nic]) -> Option<usize> {
-    let position = |network: Network| nics.iter().position(|nic| nic.network == network);
-    position(Network::Nat).or_else(|| position(Network::HostOnly))
+    hardware.nics.iter().enumerate().map(card).collect()
 }
 
 /// The multicast group of an internal network: in the block for use inside a site
@@ -299,15 +301,25 @@ mod tests {
     #[test]
     fn one_card_is_reached_and_internal_networks_meet_in_one_folder() {
         let networks = ["internal:dmz", "host-only", "nat", "nat"].map(|it| it.parse().unwrap());
-        let nics = Nic::all("a", &networks);
-        let here = cards(&nics, "2222", Path::new("/m"));
+        let hardware = Hardware {
+            architecture: "amd64".into(),
+            cpus: 1,
+            memory: 512,
+            firmware: Firmware::Bios,
+            vram: 33,
+            disks: vec![],
+            nics: Nic::all("a", &networks),
+            forwards: vec!["8053:53/udp".parse().unwrap()],
+        };
+        let here = cards(&hardware, "2222", Path::new("/m"));
         let netdevs: Vec<&str> = here.iter().map(|card| card.netdev.as_str()).collect();
         assert!(netdevs[0].starts_with("socket,mcast=239.192."), "{netdevs:?}");
         assert!(netdevs[1].ends_with("dhcpstart=192.168.254.100"), "{netdevs:?}");
-        assert_eq!(netdevs[2], "user,hostfwd=tcp:127.0.0.1:2222-:22");
+        let forwards = "hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:127.0.0.1:8053-:53";
+        assert_eq!(netdevs[2], format!("user,{forwards}"));
         assert_eq!(netdevs[3], "user");
-        let there = cards(&nics, "2222", Path::new("/n"));
+        let there = cards(&hardware, "2222", Path::new("/n"));
         assert_ne!(here[0], there[0]);
-        assert_eq!(here[0].netdev, cards(&nics, "1", Path::new("/m"))[0].netdev);
+        assert_eq!(here[0].netdev, cards(&hardware, "1", Path::new("/m"))[0].netdev);
     }
 }

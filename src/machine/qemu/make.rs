@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::cache::sparse;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::qcow2::{BackingFormat, Overlay};
+use crate::machine::nic::preferred_port;
 use crate::machine::{Copying, Host, Wanted};
 use crate::units::Bytes;
 
@@ -60,7 +61,7 @@ pub fn make(store: &Store<'_>, wanted: &Wanted, under: Under<'_>) -> Result<Path
         store::write(&making.join("seed.iso"), seed, 0o444)?;
         drives.push(("seed.iso".into(), "raw", Durability::ReadOnly));
     }
-    let port = script::preferred_port(&wanted.name);
+    let port = preferred_port(&wanted.name);
     let script = script::Script {
         name: &wanted.name,
         hardware: &wanted.hardware,

@@ -12,7 +12,8 @@ use crate::units::Bytes;
 
 use super::journal::Entry;
 use super::{
-    Cloning, Copying, Disk, Driver, Found, Host, Identity, Listed, State, Stopped, Wanted,
+    Cloning, Copying, Driver, Found, Host, Identity, Listed, Network, Source, State, Stopped,
+    Wanted,
 };
 
 pub mod argv;
@@ -36,7 +37,17 @@ const NAME: &str = "qemu";
 pub struct Qemu;
 
 impl Driver for Qemu {
-    fn register(&self, host: &Host, wanted: &Wanted, disk: &Disk) -> Result<Identity> {
+    fn unavailable(&self, _host: &Host) -> Option<String> {
+        None
+    }
+
+    fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
+        let Source::Disk(disk) = source else {
+            return Err(anyhow!(
+                "the driver `qemu` registers a disk, not a folder of VirtualBox's"
+            ))
+            .hint("make a disk of it with stages of the kinds `import` and `disk`");
+        };
         let entry = entry(host, "register", &wanted.name, wanted.origin);
         let journal = entry.open(host.journal.as_deref())?;
         let store = Store::open(host)?;
@@ -84,6 +95,10 @@ impl Driver for Qemu {
         let entry = entry(host, "clone", &wanted.name, wanted.origin);
         let journal = entry.open(host.journal.as_deref())?;
         let store = Store::open(host)?;
+        if let Some(nic) = wanted.hardware.nics.iter().find(|nic| is_strange(&nic.network)) {
+            return Err(anyhow!("the driver `qemu` has no network like `{}`", nic.network))
+                .hint("use `nat`, or an `internal` network with a machine that leads outwards");
+        }
         let snapshot = from.snapshot;
         let disk = snapshot.disk.as_deref().unwrap_or_default();
         if !host.machines.join(disk).is_file() {
@@ -135,7 +150,7 @@ impl Driver for Qemu {
         })
     }
 
-    fn recover(&self, host: &Host) -> Result<()> {
+    fn recover(&self, host: &Host, _left: &Entry) -> Result<()> {
         match host.machines.is_dir() {
             true => Store::open(host).map(|_| ()),
             false => Ok(()),
@@ -199,6 +214,11 @@ impl Driver for Qemu {
         let (place, record) = get(host, name)?;
         running::ssh(&place, &record)
     }
+}
+
+/// Whether a network is one that only VirtualBox has.
+fn is_strange(network: &Network) -> bool {
+    matches!(network, Network::NatNetwork(_))
 }
 
 fn entry(host: &Host, action: &str, machine: &str, origin: crate::digest::Digest) -> Entry {
@@ -271,7 +291,7 @@ fn get(host: &Host, name: &str) -> Result<(PathBuf, Record)> {
 
 fn listed(place: PathBuf, record: Record) -> Result<Listed> {
     let state = match running::pid(&place, &record.name) {
-        Some(pid) => State::Running(pid),
+        Some(_) => State::Running,
         None if store::state(&place, &record)?.is_some() => State::Used,
         None => State::Ready,
     };

@@ -6,11 +6,12 @@
 use std::path::Path;
 
 use crate::machine::Hardware;
+use crate::machine::nic::reached;
 use crate::process::quote;
 
 use super::argv::{
-    self, Accelerator, Drive, Durability, Flash, Launch, cards, flash_images, flash_package,
-    needs_flash, program,
+    Accelerator, Drive, Durability, Flash, Launch, cards, flash_images, flash_package, needs_flash,
+    program,
 };
 
 /// What the script's own variables stand for in the arguments.
@@ -56,7 +57,7 @@ impl Script<'_> {
             memory: hardware.memory,
             flash: flash.clone(),
             drives: self.drives.iter().map(drive).collect(),
-            cards: cards(&hardware.nics, "@PORT@", self.machines),
+            cards: cards(hardware, "@PORT@", self.machines),
         };
         let firmware = flash.map(|_| find_flash(&hardware.architecture)).unwrap_or_default();
         let words: Vec<String> = launch.argv().iter().map(|word| shell_word(word)).collect();
@@ -131,16 +132,9 @@ fn shell_word(word: &str) -> String {
     }
 }
 
-/// The port a machine prefers: from its name, above what systems hand out on their own, so that a
-/// machine keeps its port and two machines seldom want the same one.
-pub fn preferred_port(name: &str) -> u16 {
-    let digest = crate::digest::Digest::of(format!("kuth-port-1\n{name}")).0;
-    20_000 + u16::from_be_bytes([digest[0], digest[1]]) % 10_000
-}
-
 /// Whether the machine has a card that the host reaches it through.
 pub fn is_reached(hardware: &Hardware) -> bool {
-    argv::reached(&hardware.nics).is_some()
+    reached(&hardware.nics).is_some()
 }
 
 #[cfg(test)]
@@ -155,8 +149,10 @@ mod tests {
             cpus: 1,
             memory: 512,
             firmware,
+            vram: 33,
             disks: vec![],
             nics: Nic::all("gate-node01", &networks),
+            forwards: vec!["8080:80".parse().unwrap()],
         };
         let drives = [
             ("disk.qcow2".to_string(), "qcow2", Durability::Safe),
@@ -196,7 +192,7 @@ mod tests {
         }
         let bios = text(Firmware::Bios);
         assert!(bios.contains("port=${KUTH_SSH_PORT:-22222}"));
-        assert!(bios.contains("    -netdev user,id=net0,hostfwd=tcp:127.0.0.1:\"$port\"-:22 \\\n"));
+        assert!(bios.contains("    -netdev user,id=net0,hostfwd=tcp:127.0.0.1:\"$port\"-:22,hostfwd=tcp:127.0.0.1:8080-:80 \\\n"));
         assert!(bios.contains("file=it'\\''s.iso'"), "{bios}");
         assert!(!bios.contains("OVMF"));
         assert!(text(Firmware::Uefi).contains("install the package ovmf"));

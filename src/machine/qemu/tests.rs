@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use super::*;
 use crate::cache::sparse;
 use crate::digest::Digest;
-use crate::machine::{Firmware, Hardware, Network, Nic, Replace};
+use crate::machine::{Disk, Firmware, Hardware, Network, Nic, Replace, Source};
 use crate::process::Cancel;
 
 struct World {
@@ -19,6 +19,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let host = Host {
             machines: folder.path().join("machines"),
+            vboxmanage: None,
             journal: Some(folder.path().join("journal")),
             log: folder.path().join("log"),
             pipeline: "debian".into(),
@@ -29,15 +30,20 @@ impl World {
         World { folder, host }
     }
 
-    fn disk(&self, content: &str) -> Disk {
+    fn image(&self, content: &str) -> PathBuf {
         let file = self.folder.path().join(format!("{content}.img"));
         if !file.exists() {
             let image = File::create(&file).unwrap();
             image.set_len(8 << 20).unwrap();
             image.write_all_at(content.as_bytes(), 4096).unwrap();
         }
+        file
+    }
+
+    fn disk(&self, content: &str) -> Source {
+        let file = self.image(content);
         let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
-        Disk { file, digest, size: Bytes::mib(8) }
+        Source::Disk(Disk { file, digest, size: Bytes::mib(8) })
     }
 
     fn place(&self, name: &str) -> PathBuf {
@@ -82,8 +88,10 @@ fn wanted(name: &str, origin: &str) -> Wanted {
             cpus: 1,
             memory: 512,
             firmware: Firmware::Bios,
+            vram: 33,
             disks: vec![],
             nics: Nic::all(name, &[Network::Nat]),
+            forwards: vec![],
         },
         user: Some("debian".into()),
     }
@@ -98,7 +106,7 @@ fn from_a_disk_to_a_clone_and_again_nothing_changes() {
     assert_eq!(world.find(&clone), Found::Here(world.place("web")));
     assert_eq!(world.names(), [".lock", "base", "bases", "web"]);
     let disk = world.host.machines.join(base.disk.as_ref().unwrap());
-    let object = world.disk("one").file;
+    let object = world.image("one");
     assert!(disk.metadata().unwrap().len() == object.metadata().unwrap().len());
     assert_eq!(std::fs::read(world.place("web/seed.iso")).unwrap(), b"seed");
     assert_eq!(world.place("web/disk1.raw").metadata().unwrap().len(), 64 << 20);
@@ -249,7 +257,7 @@ fn a_full_clone_rests_on_nothing() {
     let full = world.clone(&golden, b"b", Copying::Full).unwrap();
     let disk = world.place("web/disk.raw");
     let content = |path: &Path| sparse::tree_hash(&File::open(path).unwrap()).unwrap();
-    assert_eq!(content(&disk), content(&world.disk("one").file));
+    assert_eq!(content(&disk), content(&world.image("one")));
     assert!(disk.metadata().unwrap().blocks() * 512 < 1 << 20);
     assert_eq!(Record::read(&world.place("web")).unwrap().unwrap().bases, [] as [String; 0]);
     assert_eq!(world.find(&full), Found::Here(world.place("web")));

@@ -262,7 +262,7 @@ mod tests {
     fn template() -> Template {
         Template {
             hostname: "gate-node01".into(),
-            nics: Nic::all("gate-node01", &[Network::Nat, Network::HostOnly]),
+            nics: Nic::all("gate-node01", &[Network::Nat, Network::HostOnly(None)]),
             user: "debian".into(),
             variables: [("domain".to_string(), "kube.local".to_string())].into(),
             ..Template::default()

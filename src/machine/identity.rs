@@ -1,0 +1,126 @@
+//! Words for the machines a driver made: what an artifact keeps of one, and how one is found.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::error::{Result, anyhow};
+
+use super::{DRIVERS, Hardware, Row};
+
+/// What a driver made, as an artifact keeps it. Nothing of this host is in it: the same recipe
+/// gives the same identity everywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Identity {
+    /// The driver's name.
+    pub driver: String,
+    /// The machine's name.
+    pub machine: String,
+    /// [`Wanted::origin`] of the machine.
+    pub origin: Digest,
+    /// The snapshot's name, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// The driver's name for the disk that a clone would rest on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<String>,
+}
+
+impl Identity {
+    /// The row of the driver that made it.
+    pub fn row(&self) -> Result<&'static Row> {
+        let row = DRIVERS.iter().find(|row| row.name == self.driver);
+        row.ok_or_else(|| anyhow!("this kuth has no driver `{}`", self.driver))
+    }
+
+    /// The text an artifact is.
+    pub fn to_text(&self) -> Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+}
+
+/// Where something a driver made is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// There, as it was made or used since.
+    Here(PathBuf),
+    /// Not there any more, or not as it was made, and why.
+    Gone(String),
+    /// Another of kuth's own is in its place, which holds no state, and why.
+    Replaced(String),
+    /// Another one is in its place, which holds state and must stay; and why.
+    Kept(PathBuf, String),
+}
+
+/// A machine as `list` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Where it lies.
+    pub folder: PathBuf,
+    /// The pipeline that made it.
+    pub pipeline: String,
+    /// The snapshots taken of it.
+    pub snapshots: Vec<String>,
+    /// The machine it was cloned from.
+    pub cloned_from: Option<String>,
+    /// How it is.
+    pub state: State,
+    /// What it is made of.
+    pub hardware: Hardware,
+    /// Who `ssh` logs in as.
+    pub user: Option<String>,
+    /// The port of 127.0.0.1 that leads to its SSH server, while it runs.
+    pub ssh_port: Option<u16>,
+}
+
+/// How a machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As kuth made it.
+    Ready,
+    /// Powered off, and holding state.
+    Used,
+    /// Running.
+    Running,
+}
+
+/// How a machine was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// It did not run.
+    Already,
+    /// It powered off.
+    PoweredOff,
+    /// It did not power off in time and was ended.
+    Ended,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_pinned_text() {
+        let identity = Identity {
+            driver: "qemu".into(),
+            machine: "base".into(),
+            origin: Digest([0; 32]),
+            snapshot: None,
+            disk: Some("bases/x.raw".into()),
+        };
+        let text = identity.to_text().unwrap();
+        let zeros = "0".repeat(64);
+        assert_eq!(
+            text,
+            format!(
+                "{{\n  \"driver\": \"qemu\",\n  \"machine\": \"base\",\n  \"origin\": \"{zeros}\",\n  \
+                 \"disk\": \"bases/x.raw\"\n}}\n"
+            )
+        );
+        assert_eq!(serde_json::from_str::<Identity>(&text).unwrap(), identity);
+    }
+}
