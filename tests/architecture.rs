@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("tools", &["process", "site"]),
     ("disk", &["cache", "format", "pipeline", "process", "site", "tools"]),
     ("image", &["cache", "format", "process"]),
-    ("machine", &["cache", "format", "pipeline", "process", "site"]),
+    ("machine", &["cache", "format", "image", "pipeline", "process", "site"]),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command

@@ -5,10 +5,12 @@
 //! on where the disk's holes lie, on the number of threads, on names or on the host.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::digest::Digest;
 use crate::error::{Context, Result};
+use crate::format::blocks::Plan;
 use crate::format::vmdk::Level;
 use crate::format::{Guid, qcow2, vdi, vhd, vmdk};
 use crate::process::Cancel;
@@ -103,4 +105,15 @@ pub fn write(
         }
     };
     laid::write(&plan, &source, &target, watch).with_context(what)
+}
+
+/// Writes a plan that has no data to the new file `to`: the image of an empty disk.
+pub fn write_blank(plan: &Plan, to: &Path) -> Result<()> {
+    let what = || format!("writing {}", to.display());
+    let file = File::options().write(true).create_new(true).open(to).with_context(what)?;
+    file.set_len(plan.length.0).with_context(what)?;
+    for (at, bytes) in plan.pieces.iter() {
+        file.write_all_at(bytes, at.0).with_context(what)?;
+    }
+    Ok(())
 }

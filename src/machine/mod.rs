@@ -22,6 +22,7 @@ pub mod probe;
 pub mod qemu;
 pub mod seed;
 pub mod shape;
+pub mod virtualbox;
 
 pub use host::{Host, Replace};
 pub use identity::{Found, Identity, Listed, State, Stopped};
@@ -79,7 +80,10 @@ pub struct Row {
 }
 
 /// Every driver; `auto` is the first that is available. A new one is one row.
-pub const DRIVERS: &[Row] = &[Row { name: "qemu", driver: &qemu::Qemu }];
+pub const DRIVERS: &[Row] = &[
+    Row { name: "virtualbox", driver: &virtualbox::VirtualBox },
+    Row { name: "qemu", driver: &qemu::Qemu },
+];
 
 /// The words a pipeline may write after `driver =`.
 pub const DRIVER_WORDS: &[&str] = &["auto", "virtualbox", "qemu"];
@@ -119,12 +123,14 @@ mod tests {
 
     #[test]
     fn a_driver_is_found_by_name_or_chosen() {
-        let host = Host::at("/m".as_ref(), None, Default::default());
+        let host = Host::at("/m".as_ref(), Some("/none/VBoxManage".into()), Default::default());
         let name = |word| choose(word, &host).map(|row| row.name);
         assert_eq!(name("auto").unwrap(), "qemu");
         assert_eq!(name("qemu").unwrap(), "qemu");
         let error = name("virtualbox").unwrap_err();
-        assert_eq!(error.to_string(), "this kuth has no driver `virtualbox`");
+        let why =
+            "the driver `virtualbox` cannot be used here: `/none/VBoxManage --version` failed";
+        assert!(error.to_string().starts_with(why), "{error}");
     }
 
     #[test]
