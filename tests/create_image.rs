@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kuth::cache::sparse;
 use kuth::digest::Digest;
@@ -258,6 +258,49 @@ fn defaults_come_from_the_distributions_folder_and_pipeline() {
     assert!(world.seed_has("u", "local-hostname: \"u\"\n"));
     let record = world.record("u");
     assert!(record.contains("user = \"ubuntu\"") && record.contains("network = \"nat\""));
+}
+
+/// The files that come with the project, with the variables of its pipeline.
+#[test]
+fn the_projects_own_files_make_every_role() {
+    let world = World::new();
+    let (key, cache) = (world.0.path("key.pub"), world.0.path("cache"));
+    for (role, cards, disks, memory) in [
+        ("gate", 6, 0, 512),
+        ("hapx", 1, 0, 512),
+        ("kube-mast", 1, 0, 2048),
+        ("kube-node", 1, 0, 2048),
+        ("glus", 1, 1, 2048),
+    ] {
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/debian");
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_kuth"));
+        command.env_clear().env("PATH", cli_support::path());
+        command.env("KUTH_MACHINES", world.0.path("machines")).env("KUTH_CACHE", &cache);
+        command.current_dir(&data).arg("create-image").arg("-k").arg(&key);
+        command.args(["-b", "debian-base-image", "-a", "false", "-o", role]);
+        for (option, file) in [
+            ("-u", "user-data"),
+            ("-n", "network-config"),
+            ("-i", "post-config-interfaces"),
+            ("-s", "post-config-storages"),
+            ("-r", "post-config-resources"),
+        ] {
+            let file = format!("{role}/{file}");
+            if data.join(&file).is_file() {
+                command.args([option, &file]);
+            }
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let record = world.record(role);
+        assert_eq!(record.matches("[[hardware.nic]]").count(), cards, "{record}");
+        let has = |name: &str| world.place(role).join(name).exists();
+        assert_eq!((has("disk1.raw"), has("disk2.raw")), (disks == 1, false), "{role}");
+        assert!(record.contains(&format!("memory = {memory}\n")), "{record}");
+        assert!(!world.seed_has(role, "#MAC") && !world.seed_has(role, "#SSH-PUB-KEY#\""));
+    }
+    // The domain of pipelines/debian.toml.
+    assert!(world.seed_has("gate", "fqdn: \"gate.kube.local\"\n"));
 }
 
 #[test]

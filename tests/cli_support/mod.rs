@@ -1,4 +1,6 @@
-//! A folder and an empty environment to run kuth in.
+//! A folder and an empty environment to run kuth in. Each test file uses some of it.
+
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 
