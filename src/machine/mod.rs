@@ -17,7 +17,10 @@ pub mod console;
 pub mod host;
 pub mod identity;
 pub mod journal;
+pub mod leases;
+pub mod network;
 pub mod nic;
+pub mod post_config;
 pub mod probe;
 pub mod qemu;
 pub mod seed;
@@ -25,7 +28,7 @@ pub mod shape;
 pub mod virtualbox;
 
 pub use host::{Host, Replace};
-pub use identity::{Found, Identity, Listed, State, Stopped};
+pub use identity::{Address, Base, Found, Identity, Leftover, Listed, Owner, State, Stopped};
 pub use nic::{Forward, Mac, Network, Nic};
 pub use shape::{Cloning, Copying, Disk, Firmware, Hardware, Source, Wanted};
 
@@ -40,7 +43,12 @@ pub trait Driver: Send + Sync {
     /// Freezes the disk of a machine under `name`.
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity>;
 
-    /// Makes a machine from a snapshot.
+    /// The machine of this name as one to make clones of: one that kuth made, or any other that
+    /// the hypervisor knows, which stays as it is. `None` when there is none.
+    fn base(&self, host: &Host, name: &str) -> Result<Option<Base>>;
+
+    /// Makes a machine from a snapshot; from the disk as it is now where `from` names none, which
+    /// is how a machine that kuth did not make is copied.
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity>;
 
     /// Whether what was made is still there as it was made.
@@ -61,7 +69,8 @@ pub trait Driver: Send + Sync {
     /// Removes a machine and its own disks. Refuses while it runs or others rest on it.
     fn remove(&self, host: &Host, name: &str) -> Result<()>;
 
-    /// Removes disks that no machine rests on any more, and says which and how large.
+    /// Removes disks that no machine rests on any more and what killed runs left; says which and
+    /// how large.
     fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>>;
 
     /// The file that the machine's serial console is kept in.
@@ -69,6 +78,17 @@ pub trait Driver: Send + Sync {
 
     /// The arguments for `ssh` that reach a running machine.
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>>;
+
+    /// The addresses that a running machine has told the hypervisor; none where machines tell
+    /// nothing.
+    fn addresses(&self, _host: &Host, _name: &str) -> Result<Vec<Address>> {
+        Ok(Vec::new())
+    }
+
+    /// What runs before left behind, without touching it; [`Driver::clean`] takes it away.
+    fn leftovers(&self, _host: &Host) -> Result<Vec<Leftover>> {
+        Ok(Vec::new())
+    }
 }
 
 /// One row of the table of drivers.

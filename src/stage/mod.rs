@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::artifact::{Artifact, Made, Product};
 use crate::error::{Result, anyhow};
+use crate::machine::network;
 use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
 
@@ -74,6 +75,12 @@ pub trait Stage: Send + Sync {
 
     /// Does the work in `site.work`.
     fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made>;
+
+    /// The network between the host and the machines it makes, if the pipeline describes one. It
+    /// is the host's matter, so it enters no key.
+    fn network(&self) -> Option<&network::Plan> {
+        None
+    }
 
     /// Asked after every hit and every run: where the result lies for the user, and whether it
     /// still does. An export puts a missing file back here; a machine looks at the hypervisor.

@@ -228,8 +228,9 @@ pub fn read_text(path: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        // A folder of somebody's that has our file's name.
+        // A folder of somebody's that has our file's name, or a file among the machines' folders.
         Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
     }
@@ -286,5 +287,7 @@ mod tests {
         assert_eq!(Record::read(folder.path()).unwrap(), None);
         std::fs::write(folder.path().join(RECORD), b"\xff\xfe").unwrap();
         assert_eq!(Record::read(folder.path()).unwrap(), None);
+        assert_eq!(Record::read(&folder.path().join(RECORD)).unwrap(), None, "a file");
+        assert_eq!(machines(folder.path()).unwrap(), []);
     }
 }

@@ -12,13 +12,14 @@ use crate::units::Bytes;
 
 use super::journal::Entry;
 use super::{
-    Cloning, Copying, Driver, Found, Host, Identity, Listed, Network, Source, State, Stopped,
-    Wanted,
+    Base, Cloning, Copying, Driver, Found, Host, Identity, Leftover, Listed, Network, Owner,
+    Source, State, Stopped, Wanted,
 };
 
 pub mod argv;
 pub mod folder;
 pub mod host;
+mod leftovers;
 mod make;
 mod qmp;
 mod running;
@@ -89,6 +90,19 @@ impl Driver for Qemu {
         };
         journal.done()?;
         Ok(identity(&machine.machine, machine.origin, Some(name), disk))
+    }
+
+    fn base(&self, host: &Host, name: &str) -> Result<Option<Base>> {
+        let machines = folder::machines(&host.machines)?;
+        let Some((_, record)) = machines.into_iter().find(|(_, record)| record.name == name) else {
+            return Ok(None);
+        };
+        let disk = record
+            .backing
+            .ok_or_else(|| anyhow!("the machine `{name}` has its disk to itself"))
+            .hint("take the machine it was cloned from, or one that a stage `register` made")?;
+        let identity = identity(name, record.origin, None, disk);
+        Ok(Some(Base { identity, hardware: record.hardware, owner: Owner::Kuth }))
     }
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
@@ -197,7 +211,11 @@ impl Driver for Qemu {
     }
 
     fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>> {
-        store::clean(&Store::open(host)?)
+        leftovers::clean(host)
+    }
+
+    fn leftovers(&self, host: &Host) -> Result<Vec<Leftover>> {
+        leftovers::find(host)
     }
 
     fn console(&self, host: &Host, name: &str) -> Result<PathBuf> {
