@@ -12,7 +12,7 @@ use kuth::digest::Digest;
 use kuth::machine::seed::Template;
 use kuth::machine::virtualbox::VirtualBox;
 use kuth::machine::{
-    Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Replace,
+    Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Owner, Replace,
     Source, State, Wanted, journal,
 };
 use kuth::process::Cancel;
@@ -148,11 +148,15 @@ fn wanted(name: &str, seed: &str, memory: u64, disks: &[u64]) -> Wanted {
 
 fn clone(host: &Host, name: &str, golden: &Identity, memory: u64, replace: Replace) -> Identity {
     let host = Host { replace, ..host.clone() };
+    make_clone(&host, name, golden, memory, Copying::Linked)
+}
+
+fn make_clone(host: &Host, name: &str, golden: &Identity, memory: u64, copy: Copying) -> Identity {
     let wanted = wanted(name, &golden.origin.to_string(), memory, &[500 << 30]);
     let template = Template { hostname: name.into(), user: "debian".into(), ..Template::default() };
     let seed = template.render().unwrap().iso(host.epoch).unwrap();
-    let from = Cloning { snapshot: golden, copy: Copying::Linked, seed: &seed };
-    VirtualBox.clone_snapshot(&host, &wanted, &from).unwrap()
+    let from = Cloning { snapshot: golden, copy, seed: &seed };
+    VirtualBox.clone_snapshot(host, &wanted, &from).unwrap()
 }
 
 fn is_here(found: Found) -> bool {
@@ -284,11 +288,22 @@ fn what_kuth_did_not_make_is_never_touched() {
     let folder = world.folder.join("theirs");
     let folder = folder.to_str().unwrap();
     world.vbm(&["createvm", "--name", "base", "--basefolder", folder, "--register"]);
+    world.vbm(&["storagectl", "base", "--name", "Disks of mine", "--add", "sata"]);
+    let disk = format!("{folder}/base/mine.vdi");
+    world.vbm(&["createmedium", "disk", "--filename", &disk, "--size", "64"]);
+    let place = ["--storagectl", "Disks of mine", "--port", "0", "--device", "0"];
+    let medium = ["--type", "hdd", "--medium", &disk];
+    world.vbm(&[&["storageattach", "base"], &place[..], &medium[..]].concat());
     let wanted = wanted("base", "one", 512, &[]);
     let error = VirtualBox.register(&world.host, &wanted, &world.disk("one")).unwrap_err();
     let text = "VirtualBox has a machine `base` already, and kuth did not make it";
     assert_eq!(error.to_string(), text);
     assert!(VirtualBox.remove(&world.host, "base").is_err());
+    let theirs = VirtualBox.base(&world.host, "base").unwrap().unwrap();
+    assert_eq!(theirs.owner, Owner::Other);
+    let copied = make_clone(&world.host, "copy", &theirs.identity, 640, Copying::Full);
+    assert!(is_here(VirtualBox.find(&world.host, &copied).unwrap()));
+    VirtualBox.remove(&world.host, "copy").unwrap();
     assert_eq!(VirtualBox.list(&world.host).unwrap(), []);
     assert!(Path::new(folder).join("base/base.vbox").exists());
 }

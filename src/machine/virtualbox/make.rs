@@ -80,7 +80,10 @@ pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result
     let folder = registry.folder();
     let mut record =
         Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
-    let mut words = vec!["clonevm", &from.parent.uuid, "--snapshot", &from.parent.snapshot];
+    let mut words = vec!["clonevm", &from.parent.uuid];
+    if !from.parent.snapshot.is_empty() {
+        words.extend(["--snapshot", &from.parent.snapshot]);
+    }
     if from.copy == Copying::Linked {
         words.extend(["--options", "link"]);
     }

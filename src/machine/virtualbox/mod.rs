@@ -19,7 +19,9 @@ use crate::error::{Hint, Result, anyhow};
 use crate::units::Bytes;
 
 use super::journal::Entry;
-use super::{Cloning, Driver, Found, Host, Identity, Listed, Source, Stopped, Wanted};
+use super::{
+    Address, Base, Cloning, Driver, Found, Host, Identity, Listed, Owner, Source, Stopped, Wanted,
+};
 
 mod answers;
 mod command;
@@ -94,13 +96,33 @@ impl Driver for VirtualBox {
         Ok(identity(&machine.machine, machine.origin, Some(name)))
     }
 
+    fn base(&self, host: &Host, name: &str) -> Result<Option<Base>> {
+        let registry = Registry::look(host)?;
+        let machines = registry.machines()?;
+        let Some((uuid, _)) = machines.iter().find(|(_, other)| other == name) else {
+            return Ok(None);
+        };
+        if let Some(Machine { record, .. }) = registry.machine(uuid)? {
+            let identity = identity(&record.name, record.origin, None);
+            return Ok(Some(Base { identity, hardware: record.hardware, owner: Owner::Kuth }));
+        }
+        let Some(info) = registry.info(uuid)? else { return Ok(None) };
+        // Only its UUID says which it is.
+        let origin = Digest::of(format!("kuth-virtualbox-machine-1\n{uuid}"));
+        let identity = Identity { disk: Some(uuid.clone()), ..identity(name, origin, None) };
+        Ok(Some(Base { identity, hardware: registry::hardware(&info), owner: Owner::Other }))
+    }
+
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
         let journal = entry(host, "clone", &wanted.name, wanted.origin).open(journal(host))?;
         let registry = Registry::open(host)?;
         let snapshot = from.snapshot;
         let parent = Parent {
             machine: snapshot.machine.clone(),
-            uuid: record::uuid(&snapshot.machine, &snapshot.origin),
+            uuid: match &snapshot.disk {
+                Some(uuid) => uuid.clone(),
+                None => record::uuid(&snapshot.machine, &snapshot.origin),
+            },
             snapshot: snapshot.snapshot.clone().unwrap_or_default(),
         };
         let base = record::settings_of(&registry.place(&parent.machine), &parent.machine);
@@ -210,6 +232,11 @@ impl Driver for VirtualBox {
             freed.push((folder, Bytes(bytes)));
         }
         Ok(freed)
+    }
+
+    fn addresses(&self, host: &Host, name: &str) -> Result<Vec<Address>> {
+        let registry = Registry::look(host)?;
+        running::addresses(&registry, &registry.named(name)?)
     }
 
     fn console(&self, host: &Host, name: &str) -> Result<PathBuf> {

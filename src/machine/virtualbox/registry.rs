@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use crate::cache::Lock;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::machine::{Hardware, Host, Replace};
+use crate::machine::shape::VRAM;
+use crate::machine::{Firmware, Hardware, Host, Replace};
 
 use super::answers::{self, Info, Medium};
 use super::command::{self, Vbox};
@@ -263,10 +264,12 @@ impl Machine {
         if self.info.state() != "poweroff" {
             return Some(format!("it is {}", self.info.state()));
         }
-        if logs || self.info.state_change() != self.record.made {
+        // Taking a snapshot and cloning it change the state of a base for a moment.
+        let is_clone = self.record.cloned_from.is_some();
+        if logs || is_clone && self.info.state_change() != self.record.made {
             return Some("it has been started".into());
         }
-        if self.record.cloned_from.is_some() && !self.info.snapshots().is_empty() {
+        if is_clone && !self.info.snapshots().is_empty() {
             return Some("it has snapshots".into());
         }
         let strangers = strangers(&self.info.folder(), &self.names());
@@ -330,6 +333,22 @@ pub fn difference(info: &Info, hardware: &Hardware) -> Option<String> {
         }
     }
     differ.into_iter().next()
+}
+
+/// What a machine that kuth did not make is made of, as far as a clone of it takes that over.
+pub fn hardware(info: &Info) -> Hardware {
+    let number = |name, default| info.number(name).unwrap_or(default);
+    let is_efi = info.get("firmware").is_some_and(|it| it.to_lowercase().starts_with("efi"));
+    Hardware {
+        architecture: "amd64".to_string(),
+        cpus: number("cpus", 1) as u32,
+        memory: number("memory", 1024),
+        firmware: if is_efi { Firmware::Uefi } else { Firmware::Bios },
+        vram: number("vram", VRAM).max(1),
+        disks: Vec::new(),
+        nics: Vec::new(),
+        forwards: Vec::new(),
+    }
 }
 
 /// Whether kuth, or VirtualBox on its behalf, keeps a file of this name in the folder of a machine

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Hint, Result, anyhow, bail};
 use crate::machine::nic::reached;
-use crate::machine::{Listed, Network, State, Stopped};
+use crate::machine::{Address, Listed, Network, State, Stopped};
 
 use super::make::CONSOLE;
+use super::options::MOST_NICS;
 use super::registry::{Machine, Registry};
 
 /// How long a guest may take to power off.
@@ -85,6 +86,25 @@ fn is_off_within(registry: &Registry<'_>, uuid: &str, limit: Duration) -> Result
         registry.host.cancel.check()?;
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// The addresses that the guest additions in a machine tell of.
+pub fn addresses(registry: &Registry<'_>, machine: &Machine) -> Result<Vec<Address>> {
+    let property = |index: usize, what: &str| -> Result<Option<String>> {
+        let key = format!("/VirtualBox/GuestInfo/Net/{index}/{what}");
+        let answer = registry.vbox.run(["guestproperty", "get", &machine.uuid, &key])?;
+        Ok(answer.trim().strip_prefix("Value: ").map(str::to_string))
+    };
+    let mut addresses = Vec::new();
+    for index in 0..MOST_NICS {
+        let (mac, ip) = (property(index, "MAC")?, property(index, "V4/IP")?);
+        let (Some(mac), Some(ip)) = (mac, ip) else { break };
+        let pairs: Vec<_> = mac.as_bytes().chunks(2).map(String::from_utf8_lossy).collect();
+        if let (Ok(mac), Ok(ip)) = (pairs.join(":").parse(), ip.parse()) {
+            addresses.push(Address { mac, ip });
+        }
+    }
+    Ok(addresses)
 }
 
 /// The file of a machine's serial console.
