@@ -47,7 +47,7 @@ impl Project {
             output: absolute(&output)?.join(&pipeline.name),
             machines: machines(&root)?,
             driver: source.driver.map(|driver| driver.word().to_string()),
-            vboxmanage: source.vboxmanage.clone().filter(|command| !command.is_empty()),
+            vboxmanage: source.vboxmanage.clone(),
             replace: false,
             keep_failed: false,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),

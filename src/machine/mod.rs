@@ -25,6 +25,7 @@ pub mod probe;
 pub mod qemu;
 pub mod seed;
 pub mod shape;
+pub mod ssh;
 pub mod virtualbox;
 
 pub use host::{Host, Replace};
@@ -108,11 +109,15 @@ pub const DRIVERS: &[Row] = &[
 /// The words a pipeline may write after `driver =`.
 pub const DRIVER_WORDS: &[&str] = &["auto", "virtualbox", "qemu"];
 
+/// The drivers that can be used here.
+pub fn usable(host: &Host) -> impl Iterator<Item = &'static Row> {
+    DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none())
+}
+
 /// The driver for `word`: a name, or `auto` for the first that can be used here.
 pub fn choose(word: &str, host: &Host) -> Result<&'static Row> {
     if word == "auto" {
-        let usable = DRIVERS.iter().find(|row| row.driver.unavailable(host).is_none());
-        return usable.ok_or_else(|| anyhow!("no driver can be used on this host"));
+        return usable(host).next().ok_or_else(|| anyhow!("no driver can be used on this host"));
     }
     let names = || DRIVERS.iter().map(|row| row.name).collect::<Vec<_>>().join("`, `");
     let row = DRIVERS.iter().find(|row| row.name == word);

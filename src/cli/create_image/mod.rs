@@ -7,8 +7,8 @@ use super::{Exit, interrupt, options, project, screen};
 use crate::cache::Cache;
 use crate::error::{Context, Error, Misuse, Result, anyhow, bail, with_hint};
 use crate::machine::{
-    Base, Cloning, Copying, DRIVERS, Driver, Found, Host, Identity, Listed, Nic, Owner, Replace,
-    Row, State, Wanted, choose, is_legal_name, journal,
+    Base, Cloning, Copying, Driver, Found, Host, Identity, Listed, Nic, Owner, Replace, Row, State,
+    Wanted, choose, is_legal_name, journal, usable,
 };
 use crate::pipeline::{Override, suggest};
 use crate::process::Cancel;
@@ -139,13 +139,12 @@ pub fn run(args: &Args) -> Result<Exit> {
     let name = machine_name(&args.hostname)?;
     let files = Files::read(args, &name)?;
     let cache = Cache::open(&project::cache_folder(args.cache.as_deref())?)?;
-    let vboxmanage = args.vboxmanage.clone().filter(|command| !command.is_empty());
     let host = Host {
         journal: Some(cache.journal()),
         pipeline: OWNER.to_string(),
         epoch: project::epoch()?,
         replace: if args.replace { Replace::Always } else { Replace::Never },
-        ..Host::at(&project::machines(Path::new("."))?, vboxmanage, cancel)
+        ..Host::at(&project::machines(Path::new("."))?, args.vboxmanage.clone(), cancel)
     };
     journal::recover(&host)?;
     let (driver, base) = find_base(args, &host)?;
@@ -178,7 +177,7 @@ fn machine_name(hostname: &str) -> Result<String> {
 fn find_base(args: &Args, host: &Host) -> Result<(&'static dyn Driver, Base)> {
     let word = args.driver.map_or("auto", options::Driver::word);
     let rows: Vec<&'static Row> = match word {
-        "auto" => DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none()).collect(),
+        "auto" => usable(host).collect(),
         word => vec![choose(word, host)?],
     };
     for row in &rows {

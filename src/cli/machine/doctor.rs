@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::cache::Cache;
 use crate::cli::{Exit, project, screen};
 use crate::error::Result;
-use crate::machine::{DRIVERS, Host, journal};
+use crate::machine::{Host, journal, usable};
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -39,7 +39,7 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit> {
         return Ok(Exit::Failed);
     }
     journal::recover(&host)?;
-    for row in DRIVERS.iter().filter(|row| row.driver.unavailable(&host).is_none()) {
+    for row in usable(&host) {
         row.driver.clean(&host)?;
     }
     let still = left(&host)?;
@@ -55,7 +55,7 @@ pub fn run(host: &Host, args: &Args) -> Result<Exit> {
 fn left(host: &Host) -> Result<Vec<String>> {
     let mut found = Vec::new();
     // Drivers wait for whoever is at work, so what the journal has after that was left.
-    for row in DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none()) {
+    for row in usable(host) {
         let leftovers = row.driver.leftovers(host)?;
         found.extend(leftovers.iter().map(|it| format!("{}: {}", it.path.display(), it.why)));
     }

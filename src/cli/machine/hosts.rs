@@ -72,13 +72,12 @@ fn may_serve(listed: &Listed) -> bool {
 }
 
 fn ask(host: &Host, arguments: &[String]) -> Result<String> {
-    let mut command = Command::new("ssh").args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5"]);
-    for name in ["HOME", "SSH_AUTH_SOCK"] {
-        if let Some(value) = std::env::var_os(name) {
-            command = command.env(name, value);
-        }
-    }
-    let command = command.args(arguments).arg(ASK).time_limit(LIMIT);
+    let command = Command::new("ssh")
+        .inherit(&["HOME", "SSH_AUTH_SOCK"])
+        .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5"])
+        .args(arguments)
+        .arg(ASK)
+        .time_limit(LIMIT);
     Ok(String::from_utf8_lossy(&command.run(&host.log, &host.cancel)?).into_owned())
 }
 

@@ -11,7 +11,7 @@ mod hosts;
 
 use super::{Exit, interrupt, project, screen};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
-use crate::machine::{DRIVERS, Driver, Host, Listed, State, Stopped};
+use crate::machine::{Driver, Host, Listed, State, Stopped, usable};
 use crate::pipeline::suggest;
 use crate::process::{Cancel, Command};
 use crate::units::Human;
@@ -150,7 +150,7 @@ type Found = (&'static dyn Driver, Listed);
 /// The machines of every driver that can be used here.
 fn everywhere(host: &Host) -> Result<Vec<Found>> {
     let mut all: Vec<Found> = Vec::new();
-    for row in DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none()) {
+    for row in usable(host) {
         all.extend(row.driver.list(host)?.into_iter().map(|listed| (row.driver, listed)));
     }
     Ok(all)
@@ -190,7 +190,7 @@ fn each(
 
 fn clean(host: &Host) -> Result<()> {
     let mut count = 0;
-    for row in DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none()) {
+    for row in usable(host) {
         for (disk, size) in row.driver.clean(host)? {
             screen::talk(&format!("{}: removed, {} freed", disk.display(), Human(size)));
             count += 1;

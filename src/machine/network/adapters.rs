@@ -7,33 +7,17 @@ use std::time::Duration;
 
 use super::Cidr;
 use crate::error::{Context, Hint, Result, anyhow};
+pub use crate::machine::virtualbox::answers::Adapter;
+use crate::machine::virtualbox::answers::adapters;
+use crate::machine::virtualbox::command;
+use crate::machine::virtualbox::options::Version;
 use crate::process::{Cancel, Command};
 
 /// The first version that holds adapters to a list of addresses.
-const RESTRICTED_SINCE: [u32; 3] = [6, 1, 28];
+const RESTRICTED_SINCE: Version = Version([6, 1, 28]);
 
 /// How long one command may take.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// What VirtualBox reads of the environment: whose settings, and which server keeps them.
-const ENVIRONMENT: [&str; 7] = [
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "XDG_CONFIG_HOME",
-    "VBOX_USER_HOME",
-    "VBOX_IPC_SOCKETID",
-    "VBOX_INSTALL_PATH",
-];
-
-/// An adapter of the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Adapter {
-    /// `vboxnet0`.
-    pub name: String,
-    /// Its address, if it has one.
-    pub address: Option<Cidr>,
-}
 
 /// The commands of this host.
 #[derive(Clone, Debug)]
@@ -49,12 +33,7 @@ pub struct Tools {
 impl Tools {
     /// Runs VBoxManage.
     pub fn vbox(&self, words: &[&str]) -> Result<String> {
-        // The command line may have words and quotes of its own.
-        let script = format!("exec {} \"$@\"", self.vboxmanage);
-        let command = Command::new("sh").args(["-c", script.as_str(), "VBoxManage"]).args(words);
-        let set = |name| Some((name, std::env::var_os(name)?));
-        let environment = ENVIRONMENT.into_iter().filter_map(set);
-        let command = environment.fold(command, |command, (name, value)| command.env(name, value));
+        let command = command::named(&self.vboxmanage)?.args(words);
         self.run(command).with_context(|| format!("running `{}`", line(&self.vboxmanage, words)))
     }
 
@@ -75,7 +54,7 @@ impl Tools {
 
     /// Whether this VirtualBox holds adapters to a list; one that does not say does.
     pub fn is_restricted(&self) -> bool {
-        let version = self.vbox(&["--version"]).ok().and_then(|text| version(&text));
+        let version = self.vbox(&["--version"]).ok().and_then(|text| Version::of_answer(&text));
         version.is_none_or(|version| version >= RESTRICTED_SINCE)
     }
 
@@ -107,40 +86,6 @@ pub fn line(program: &str, words: &[&str]) -> String {
     format!("{program} {}", words.join(" "))
 }
 
-/// `7.2.22_Debianr175245`, perhaps below warnings of a wrapper.
-fn version(text: &str) -> Option<[u32; 3]> {
-    let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
-    let mut numbers = last.trim().splitn(3, '.').map(|part| {
-        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
-        part[..digits].parse().ok()
-    });
-    Some([numbers.next()??, numbers.next()??, numbers.next()??])
-}
-
-/// The answer of `list hostonlyifs`.
-fn adapters(text: &str) -> Vec<Adapter> {
-    let mut found: Vec<Adapter> = Vec::new();
-    let mut ip = None;
-    for line in text.lines() {
-        let Some((key, value)) = line.split_once(':') else { continue };
-        let value = value.trim();
-        match key {
-            "Name" => found.push(Adapter { name: value.to_string(), address: None }),
-            "IPAddress" => ip = value.parse().ok(),
-            "NetworkMask" => {
-                let mask = value.parse().ok();
-                if let (Some(last), Some(ip), Some(mask)) = (found.last_mut(), ip.take(), mask)
-                    && ip != Ipv4Addr::UNSPECIFIED
-                {
-                    last.address = Cidr::with_mask(ip, mask);
-                }
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
 /// The name in `Interface 'vboxnet0' was successfully created`.
 fn created(text: &str) -> Option<String> {
     let name = text.split_once("Interface '")?.1.split_once('\'')?.0;
@@ -159,41 +104,6 @@ fn routes(text: &str) -> Vec<Option<Ipv4Addr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions() {
-        let warned = "WARNING: The character device /dev/vboxdrv does not exist.\n\n7.2.22r1\n";
-        assert_eq!(version(warned), Some([7, 2, 22]));
-        assert_eq!(version("7.0.20_Debianr163906\n"), Some([7, 0, 20]));
-        assert_eq!(version("6.1.26r145957"), Some([6, 1, 26]));
-        assert_eq!(version("sh: VBoxManage: not found"), None);
-    }
-
-    #[test]
-    fn adapters_have_a_name_and_an_address() {
-        let text = "\
-WARNING: The character device /dev/vboxdrv does not exist.
-Name:            vboxnet0
-GUID:            786f6276-656e-4074-8000-0a0027000000
-DHCP:            Disabled
-IPAddress:       192.168.254.1
-NetworkMask:     255.255.0.0
-IPV6Address:     fe80::800:27ff:fe00:0
-Status:          Up
-VBoxNetworkName: HostInterfaceNetworking-vboxnet0
-
-Name:            vboxnet1
-IPAddress:       0.0.0.0
-NetworkMask:     0.0.0.0
-";
-        let address = "192.168.254.1/16".parse().ok();
-        let expected = [
-            Adapter { name: "vboxnet0".into(), address },
-            Adapter { name: "vboxnet1".into(), address: None },
-        ];
-        assert_eq!(adapters(text), expected);
-        assert_eq!(adapters(""), []);
-    }
 
     #[test]
     fn a_new_adapter_is_named_behind_the_progress() {

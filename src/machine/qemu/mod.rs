@@ -49,8 +49,7 @@ impl Driver for Qemu {
             ))
             .hint("make a disk of it with stages of the kinds `import` and `disk`");
         };
-        let entry = entry(host, "register", &wanted.name, wanted.origin);
-        let journal = entry.open(host.journal.as_deref())?;
+        let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let store = Store::open(host)?;
         let standing = standing(host, &wanted.name, &wanted.origin)?;
         // Also under a machine that is kept: its clones are made of the new disk.
@@ -72,8 +71,7 @@ impl Driver for Qemu {
     }
 
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity> {
-        let entry = entry(host, "snapshot", &machine.machine, machine.origin);
-        let journal = entry.open(host.journal.as_deref())?;
+        let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
         let store = Store::open(host)?;
         let registered = machine
             .disk
@@ -106,8 +104,7 @@ impl Driver for Qemu {
     }
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
-        let entry = entry(host, "clone", &wanted.name, wanted.origin);
-        let journal = entry.open(host.journal.as_deref())?;
+        let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
         let store = Store::open(host)?;
         if let Some(nic) = wanted.hardware.nics.iter().find(|nic| is_strange(&nic.network)) {
             return Err(anyhow!("the driver `qemu` has no network like `{}`", nic.network))
@@ -230,23 +227,13 @@ impl Driver for Qemu {
 
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
         let (place, record) = get(host, name)?;
-        running::ssh(&place, &record)
+        running::ssh_arguments(&place, &record)
     }
 }
 
 /// Whether a network is one that only VirtualBox has.
 fn is_strange(network: &Network) -> bool {
     matches!(network, Network::NatNetwork(_))
-}
-
-fn entry(host: &Host, action: &str, machine: &str, origin: crate::digest::Digest) -> Entry {
-    Entry {
-        driver: NAME.into(),
-        action: action.into(),
-        machine: machine.into(),
-        origin,
-        machines: host.machines.clone(),
-    }
 }
 
 fn identity(

@@ -2,7 +2,10 @@
 //! form for. Text in, values out.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+
+use crate::machine::network::Cidr;
 
 /// What `showvminfo --machinereadable` says of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -186,10 +189,37 @@ pub fn media(text: &str) -> Vec<Medium> {
     text.split("\n\n").filter_map(paragraph).collect()
 }
 
-/// The first host-only adapter in `list hostonlyifs`.
-pub fn first_adapter(text: &str) -> Option<String> {
-    let name = text.lines().find_map(|line| line.strip_prefix("Name:"))?;
-    Some(name.trim().to_string())
+/// A host-only adapter of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adapter {
+    /// `vboxnet0`.
+    pub name: String,
+    /// Its address, if it has one.
+    pub address: Option<Cidr>,
+}
+
+/// The answer of `list hostonlyifs`.
+pub fn adapters(text: &str) -> Vec<Adapter> {
+    let mut found: Vec<Adapter> = Vec::new();
+    let mut ip = None;
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(':') else { continue };
+        let value = value.trim();
+        match key {
+            "Name" => found.push(Adapter { name: value.to_string(), address: None }),
+            "IPAddress" => ip = value.parse().ok(),
+            "NetworkMask" => {
+                let mask = value.parse().ok();
+                if let (Some(last), Some(ip), Some(mask)) = (found.last_mut(), ip.take(), mask)
+                    && ip != Ipv4Addr::UNSPECIFIED
+                {
+                    last.address = Cidr::with_mask(ip, mask);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -259,8 +289,33 @@ CurrentSnapshotName="later"
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].parent.as_deref(), found[1].parent.as_deref()), (None, Some("4d")));
         assert_eq!(found[1].location, PathBuf::from("/x: y"));
-        let adapters = "Name:            vboxnet3\nGUID: 1\n\nName: vboxnet4\n";
-        assert_eq!(first_adapter(adapters).as_deref(), Some("vboxnet3"));
-        assert_eq!(first_adapter(""), None);
+        let text = "Name:            vboxnet3\nGUID: 1\n\nName: vboxnet4\n";
+        assert_eq!(adapters(text)[0].name, "vboxnet3");
+    }
+
+    #[test]
+    fn adapters_have_a_name_and_an_address() {
+        let text = "\
+WARNING: The character device /dev/vboxdrv does not exist.
+Name:            vboxnet0
+GUID:            786f6276-656e-4074-8000-0a0027000000
+DHCP:            Disabled
+IPAddress:       192.168.254.1
+NetworkMask:     255.255.0.0
+IPV6Address:     fe80::800:27ff:fe00:0
+Status:          Up
+VBoxNetworkName: HostInterfaceNetworking-vboxnet0
+
+Name:            vboxnet1
+IPAddress:       0.0.0.0
+NetworkMask:     0.0.0.0
+";
+        let address = "192.168.254.1/16".parse().ok();
+        let expected = [
+            Adapter { name: "vboxnet0".into(), address },
+            Adapter { name: "vboxnet1".into(), address: None },
+        ];
+        assert_eq!(adapters(text), expected);
+        assert_eq!(adapters(""), []);
     }
 }

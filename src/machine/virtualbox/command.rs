@@ -82,7 +82,7 @@ impl<'a> Vbox<'a> {
 
 /// The words that VBoxManage's command line begins with: as given, else as found on this host.
 fn words(given: Option<&str>) -> Result<Vec<String>, String> {
-    if let Some(given) = given {
+    if let Some(given) = given.filter(|given| !given.trim().is_empty()) {
         let words = shlex::split(given).filter(|words| !words.is_empty());
         return words.ok_or_else(|| format!("`{given}` is no command line: a quote is not closed"));
     }
@@ -90,6 +90,11 @@ fn words(given: Option<&str>) -> Result<Vec<String>, String> {
     let direct = Path::new(BEHIND_THE_WRAPPER);
     let program = if direct.is_file() { direct } else { &found };
     Ok(vec![program.to_string_lossy().into_owned()])
+}
+
+/// The command that a command line names.
+pub fn named(line: &str) -> Result<Command> {
+    words(Some(line)).map(|words| command(&words)).map_err(Error::msg)
 }
 
 fn command(words: &[String]) -> Command {
@@ -103,9 +108,8 @@ fn ask_version(words: &[String], host: &Host) -> Result<Version, String> {
         Err(error) => format!("{error:#}"),
     })?;
     let text = String::from_utf8_lossy(&output).into_owned();
-    // Warnings of a wrapper come first.
-    let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let version = last.trim().parse().map_err(|_| format!("its VBoxManage answered `{last}`"))?;
+    let answered = || format!("its VBoxManage answered `{}`", text.trim());
+    let version = Version::of_answer(&text).ok_or_else(answered)?;
     match version >= Version::OLDEST {
         true => Ok(version),
         false => Err(format!("VirtualBox {version} is too old; {} is needed", Version::OLDEST)),

@@ -255,7 +255,8 @@ fn host_only_adapter(registry: &Registry<'_>, wanted: &Wanted) -> Result<String>
         return Ok(String::new());
     }
     let listed = registry.vbox.run(["list", "hostonlyifs"])?;
-    Ok(answers::first_adapter(&listed).unwrap_or_else(|| "vboxnet0".to_string()))
+    let first = answers::adapters(&listed).into_iter().next();
+    Ok(first.map_or_else(|| "vboxnet0".to_string(), |adapter| adapter.name))
 }
 
 /// Writes the record of a machine.

@@ -23,10 +23,10 @@ use super::{
     Address, Base, Cloning, Driver, Found, Host, Identity, Listed, Owner, Source, Stopped, Wanted,
 };
 
-mod answers;
-mod command;
+pub mod answers;
+pub mod command;
 mod make;
-mod options;
+pub mod options;
 mod record;
 mod registry;
 mod running;
@@ -52,12 +52,12 @@ impl Driver for VirtualBox {
             return Err(anyhow!("the driver `virtualbox` does not register folders yet"))
                 .hint("register the `.vbox` file in VirtualBox, or make a disk of it first");
         };
-        let journal = entry(host, "register", &wanted.name, wanted.origin).open(journal(host))?;
+        let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let registry = Registry::open(host)?;
         let standing = registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)?;
         let free = match standing {
             Standing::Same => false,
-            Standing::Free | Standing::Damaged(_) => {
+            Standing::Free | Standing::Damaged => {
                 make_way(&registry, &wanted.name, &wanted.origin)?;
                 true
             }
@@ -74,8 +74,7 @@ impl Driver for VirtualBox {
     }
 
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity> {
-        let journal =
-            entry(host, "snapshot", &machine.machine, machine.origin).open(journal(host))?;
+        let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
         let registry = Registry::open(host)?;
         let uuid = record::uuid(&machine.machine, &machine.origin);
         let Some(found) = registry.machine(&uuid)? else {
@@ -114,7 +113,7 @@ impl Driver for VirtualBox {
     }
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
-        let journal = entry(host, "clone", &wanted.name, wanted.origin).open(journal(host))?;
+        let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
         let registry = Registry::open(host)?;
         let snapshot = from.snapshot;
         let parent = Parent {
@@ -129,7 +128,7 @@ impl Driver for VirtualBox {
         let note = Note::read(&registry.place(&parent.machine), &parent.machine);
         let free = match registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)? {
             Standing::Same | Standing::Kept(..) => false,
-            Standing::Free | Standing::Damaged(_) => true,
+            Standing::Free | Standing::Damaged => true,
             Standing::Stale(machine) => {
                 refuse_children(&registry, &machine)?;
                 make::remove(&registry, &machine)?;
@@ -168,10 +167,10 @@ impl Driver for VirtualBox {
                 let Some(machine) = found else {
                     return Ok(Found::Gone("it was not finished".into()));
                 };
-                match registry.standing(name, origin, &machine.record.hardware)? {
-                    Standing::Damaged(why) => return Ok(Found::Gone(why)),
-                    _ => machine.info.snapshots(),
+                if let Some(damage) = machine.damage(&machine.record.hardware) {
+                    return Ok(Found::Gone(damage));
                 }
+                machine.info.snapshots()
             }
         };
         Ok(match &identity.snapshot {
@@ -244,21 +243,7 @@ impl Driver for VirtualBox {
     }
 
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
-        running::ssh(&Registry::look(host)?.named(name)?)
-    }
-}
-
-fn journal(host: &Host) -> Option<&std::path::Path> {
-    host.journal.as_deref()
-}
-
-fn entry(host: &Host, action: &str, machine: &str, origin: Digest) -> Entry {
-    Entry {
-        driver: NAME.into(),
-        action: action.into(),
-        machine: machine.into(),
-        origin,
-        machines: host.machines.clone(),
+        running::ssh_arguments(&Registry::look(host)?.named(name)?)
     }
 }
 

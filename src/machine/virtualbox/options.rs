@@ -12,16 +12,22 @@ use crate::machine::{Firmware, Hardware, Mac, Network};
 
 /// A version of VirtualBox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(pub u32, pub u32);
+pub struct Version(pub [u32; 3]);
 
 impl Version {
     /// The oldest that kuth works with.
-    pub const OLDEST: Version = Version(6, 1);
+    pub const OLDEST: Version = Version([6, 1, 0]);
+
+    /// Reads the answer of `--version`, which may stand below warnings of a wrapper.
+    pub fn of_answer(text: &str) -> Option<Version> {
+        let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
+        last.trim().parse().ok()
+    }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.0, self.1)
+        write!(f, "{}.{}", self.0[0], self.0[1])
     }
 }
 
@@ -30,9 +36,11 @@ impl FromStr for Version {
     type Err = std::num::ParseIntError;
 
     fn from_str(text: &str) -> Result<Version, Self::Err> {
-        let mut parts = text.split('.');
-        let mut next = || parts.next().unwrap_or_default().parse();
-        Ok(Version(next()?, next()?))
+        let mut parts = text.splitn(3, '.');
+        let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let last = parts.next().unwrap_or_default();
+        let digits = last.find(|c: char| !c.is_ascii_digit()).unwrap_or(last.len());
+        Ok(Version([major.parse()?, minor.parse()?, last[..digits].parse()?]))
     }
 }
 
@@ -75,7 +83,7 @@ const SEVEN: Names = Names {
 };
 
 fn names(version: Version) -> &'static Names {
-    if version >= Version(7, 0) { &SEVEN } else { &SIX }
+    if version >= Version([7, 0, 0]) { &SEVEN } else { &SIX }
 }
 
 /// The most network cards a machine can have with the chipset kuth leaves it.
@@ -205,14 +213,20 @@ mod tests {
     #[test]
     fn versions_are_read_whoever_built_them() {
         for (text, version) in [
-            ("7.2.22_Debianr175245", Version(7, 2)),
-            ("6.1.50r161033", Version(6, 1)),
-            ("7.0.20_Ubuntur163906", Version(7, 0)),
+            ("7.2.22_Debianr175245", Version([7, 2, 22])),
+            ("6.1.50r161033", Version([6, 1, 50])),
+            ("7.0.20_Ubuntur163906", Version([7, 0, 20])),
         ] {
             assert_eq!(text.parse(), Ok(version), "{text}");
         }
+        let warned = "WARNING: The character device /dev/vboxdrv does not exist.\n\n7.2.22r1\n";
+        assert_eq!(Version::of_answer(warned), Some(Version([7, 2, 22])));
+        let debians = Version::of_answer("7.0.20_Debianr163906\n");
+        assert_eq!(debians, Some(Version([7, 0, 20])));
+        assert_eq!(Version::of_answer("6.1.26r145957"), Some(Version([6, 1, 26])));
+        assert_eq!(Version::of_answer("sh: VBoxManage: not found"), None);
         assert!("Qt WARNING".parse::<Version>().is_err());
-        assert!(Version(5, 2) < Version::OLDEST);
+        assert!(Version([5, 2, 0]) < Version::OLDEST);
     }
 
     #[test]
@@ -236,8 +250,10 @@ mod tests {
             host_only: "vboxnet0",
             description: "made by kuth",
         };
-        let (six, seven) =
-            (modification.arguments(Version(6, 1)), modification.arguments(Version(7, 2)));
+        let (six, seven) = (
+            modification.arguments(Version([6, 1, 50])),
+            modification.arguments(Version([7, 2, 22])),
+        );
         assert_eq!(six.len(), seven.len());
         let text = seven.join(" ");
         for part in [

@@ -48,8 +48,8 @@ pub enum Standing {
     Free,
     /// The machine itself.
     Same,
-    /// The machine itself, but not whole or not as it was made, and why.
-    Damaged(String),
+    /// The machine itself, but not whole or not as it was made.
+    Damaged,
     /// An older one of the same pipeline, by its UUID, that holds no state.
     Stale(Machine),
     /// One that holds state and must stay, and why.
@@ -174,22 +174,11 @@ impl<'a> Registry<'a> {
                 return Ok(Standing::Same);
             }
             let Some(machine) = self.machine(&uuid)?.filter(|it| it.record.is_whole()) else {
-                return Ok(Standing::Damaged("it was not finished".into()));
+                return Ok(Standing::Damaged);
             };
-            let missing = machine.missing();
-            if let Some(missing) = missing {
-                return Ok(Standing::Damaged(format!("{} is gone", missing.display())));
-            }
-            return Ok(match machine.state().is_none() {
-                true => match difference(&machine.info, hardware) {
-                    Some(difference) => Standing::Damaged(format!("it was changed: {difference}")),
-                    None => {
-                        Note::write(&machine.info.settings(), machine.info.snapshots());
-                        Standing::Same
-                    }
-                },
-                // Whoever uses it may have changed it too.
-                false => Standing::Same,
+            return Ok(match machine.damage(hardware) {
+                Some(_) => Standing::Damaged,
+                None => Standing::Same,
             });
         }
         self.standing_of_others(name)
@@ -280,6 +269,22 @@ impl Machine {
     /// Its names, which its files are called by: a base that was retired has two.
     pub fn names(&self) -> [&str; 2] {
         [&self.record.name, self.info.get("name").unwrap_or_default()]
+    }
+
+    /// In what it is not as it was made, if in anything. What somebody uses may be changed. A
+    /// machine that is sound is noted to be so.
+    pub fn damage(&self, hardware: &Hardware) -> Option<String> {
+        if let Some(missing) = self.missing() {
+            return Some(format!("{} is gone", missing.display()));
+        }
+        if self.state().is_some() {
+            return None;
+        }
+        let difference = difference(&self.info, hardware);
+        if difference.is_none() {
+            Note::write(&self.info.settings(), self.info.snapshots());
+        }
+        difference.map(|difference| format!("it was changed: {difference}"))
     }
 
     /// The first disk of it whose file is gone.

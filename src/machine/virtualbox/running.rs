@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Hint, Result, anyhow, bail};
 use crate::machine::nic::reached;
-use crate::machine::{Address, Listed, Network, State, Stopped};
+use crate::machine::{Address, Listed, Network, State, Stopped, ssh};
 
 use super::make::CONSOLE;
 use super::options::MOST_NICS;
@@ -119,7 +119,7 @@ pub fn console(machine: &Machine) -> Result<PathBuf> {
 }
 
 /// The arguments for `ssh` that reach a running machine.
-pub fn ssh(machine: &Machine) -> Result<Vec<String>> {
+pub fn ssh_arguments(machine: &Machine) -> Result<Vec<String>> {
     let (record, name) = (&machine.record, &machine.record.name);
     if !has_nat(machine) {
         return Err(anyhow!("the machine `{name}` has no network card on `nat`"))
@@ -129,14 +129,5 @@ pub fn ssh(machine: &Machine) -> Result<Vec<String>> {
         return Err(anyhow!("the machine `{name}` is not running"))
             .hint(format!("start it: `kuth machine start {name}`"));
     }
-    let known = machine.info.folder().join("known_hosts").display().to_string().replace('"', "");
-    Ok(vec![
-        "-p".into(),
-        record.ssh_port.to_string(),
-        "-o".into(),
-        format!("UserKnownHostsFile=\"{known}\""),
-        "-o".into(),
-        "StrictHostKeyChecking=accept-new".into(),
-        format!("{}@127.0.0.1", record.user.as_deref().unwrap_or("root")),
-    ])
+    Ok(ssh::arguments(&machine.info.folder(), record.user.as_deref(), record.ssh_port))
 }
