@@ -17,6 +17,7 @@ pub mod disk;
 pub mod export;
 pub mod register;
 pub mod snapshot;
+pub mod unpack;
 
 pub use crate::site::{Pin, Settings, Site};
 
@@ -145,6 +146,7 @@ impl Inputs {
 
 /// Every kind of stage. A new kind is one row.
 pub const KINDS: &[Kind] = &[
+    unpack::KIND,
     bootstrap::KIND,
     customise::KIND,
     disk::KIND,
