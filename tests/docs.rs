@@ -79,7 +79,9 @@ fn documented(section: &str) -> BTreeSet<&str> {
     let words = cells.flat_map(|cell| cell.split(['`', ',', ' ']));
     let is_key = |word: &&str| {
         word.starts_with(|c: char| c.is_ascii_lowercase())
-            && word.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '-' | '.'))
+            && word
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
     };
     words.filter(is_key).filter_map(|word| word.rsplit('.').next()).collect()
 }

@@ -14,6 +14,7 @@ pub mod bootstrap;
 pub mod clone;
 pub mod customise;
 pub mod disk;
+pub mod download;
 pub mod export;
 pub mod register;
 pub mod snapshot;
@@ -146,6 +147,7 @@ impl Inputs {
 
 /// Every kind of stage. A new kind is one row.
 pub const KINDS: &[Kind] = &[
+    download::KIND,
     unpack::KIND,
     bootstrap::KIND,
     customise::KIND,
