@@ -62,11 +62,11 @@ pub fn descriptor(appliance: &Appliance) -> Result<String, Fault> {
 /// As VirtualBox names the kinds of networks; others ask which network of theirs is meant.
 fn network(plug: &Plug) -> String {
     match plug {
-        Plug::Nat => "NAT",
+        // They have no word for the second, which leads outwards too.
+        Plug::Nat | Plug::NatNetwork(_) => "NAT",
         Plug::HostOnly(_) => "HostOnly",
         Plug::Internal(_) => "Internal",
         Plug::Bridged(_) => "Bridged",
-        Plug::NatNetwork(_) => "NATNetwork",
     }
     .to_string()
 }
