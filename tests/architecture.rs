@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
+    ("archive", &["cache", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
     ("error", &[]),

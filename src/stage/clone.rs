@@ -173,7 +173,8 @@ fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
     clones
 }
 
-fn read_networks(role: &mut Fields<'_>) -> Vec<Network> {
+/// Reads `nics`.
+pub(super) fn read_networks(role: &mut Fields<'_>) -> Vec<Network> {
     let mut networks = Vec::new();
     for text in role.texts("nics") {
         match text.text.parse() {

@@ -15,9 +15,11 @@ pub mod bootstrap;
 pub mod clone;
 pub mod customise;
 pub mod disk;
+pub mod download;
 pub mod export;
 pub mod register;
 pub mod snapshot;
+pub mod unpack;
 
 pub use crate::site::{Pin, Settings, Site};
 
@@ -152,6 +154,8 @@ impl Inputs {
 
 /// Every kind of stage. A new kind is one row.
 pub const KINDS: &[Kind] = &[
+    download::KIND,
+    unpack::KIND,
     bootstrap::KIND,
     customise::KIND,
     disk::KIND,
