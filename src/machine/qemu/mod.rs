@@ -24,6 +24,7 @@ mod qmp;
 mod running;
 mod script;
 mod store;
+pub mod switch;
 
 use folder::{Kind, Parent, Record};
 use make::{Under, freeze, make};
