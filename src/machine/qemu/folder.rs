@@ -11,6 +11,7 @@
 //! machines/NAME/run             starts it
 //! machines/NAME/snapshots/S.toml
 //! machines/NAME/started         it was started: it holds state
+//! machines/.networks/N/         the sockets of the internal network N
 //! machines/.making-NAME-…       being made; what a killed run left here is taken away
 //! ```
 //!
@@ -30,6 +31,8 @@ use crate::machine::Hardware;
 
 /// The folder of base disks.
 pub const BASES: &str = "bases";
+/// The folder of internal networks.
+pub const NETWORKS: &str = ".networks";
 /// Beginnings of the names of folders that are not machines yet, or any more.
 pub const MAKING: &str = ".making-";
 /// A replaced machine, where the file system cannot swap two folders in one step.

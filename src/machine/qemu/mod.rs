@@ -25,6 +25,7 @@ mod qmp;
 mod running;
 mod script;
 mod store;
+pub mod switch;
 
 use folder::{Kind, Parent, Record};
 use make::{Under, freeze, make};

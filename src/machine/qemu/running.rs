@@ -49,7 +49,9 @@ pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
     let log = place.join("start.log");
     store::remove_file(&log)?;
     let run = std::path::absolute(place.join("run")).context("finding the working folder")?;
+    let kuth = std::env::current_exe().context("finding kuth's own program")?;
     let command = Command::new(run)
+        .env("KUTH", kuth)
         .env("KUTH_BACKGROUND", "1")
         .env("KUTH_SSH_PORT", port.to_string())
         .time_limit(SET_UP);
