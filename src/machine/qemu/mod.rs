@@ -44,17 +44,11 @@ impl Driver for Qemu {
     }
 
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
-        let Source::Disk(disk) = source else {
-            return Err(anyhow!(
-                "the driver `qemu` registers a disk, not a folder of VirtualBox's"
-            ))
-            .hint("make a disk of it with stages of the kinds `import` and `disk`");
-        };
         let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let store = Store::open(host)?;
         let standing = standing(host, &wanted.name, &wanted.origin)?;
         // Also under a machine that is kept: its clones are made of the new disk.
-        let base = store.put_base(disk)?;
+        let base = store.put_base(source.disk())?;
         if matches!(standing, Standing::Free | Standing::Stale | Standing::Damaged(_)) {
             let under = Under {
                 kind: Kind::Base,

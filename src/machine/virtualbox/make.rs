@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::blocks::BlockMap;
-use crate::format::{Guid, vdi};
+use crate::format::{Guid, vbox, vdi};
 use crate::image::{self, Container, Watch};
 use crate::machine::nic::preferred_port;
-use crate::machine::{Copying, Disk, Network, Wanted};
+use crate::machine::{Copying, Network, Source, Wanted};
 use crate::units::Bytes;
 
 use super::answers::{self, Controller, Info};
@@ -21,6 +21,8 @@ use super::registry::{Machine, Registry, difference, is_known};
 pub const SEED: &str = "seed.iso";
 /// The file its serial console goes to.
 pub const CONSOLE: &str = "console.log";
+/// The controller that is made where a machine has none with room.
+const OURS: &str = "kuth";
 
 /// Where a clone comes from.
 pub struct From<'a> {
@@ -32,10 +34,10 @@ pub struct From<'a> {
     pub seed: &'a [u8],
 }
 
-/// Makes a machine of a disk.
-pub fn base(registry: &Registry<'_>, wanted: &Wanted, disk: &Disk) -> Result<()> {
+/// Makes a machine of a disk, with the controllers that it had if it comes from a machine.
+pub fn base(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<()> {
     let host = registry.host;
-    let record = begin(registry, wanted)?;
+    let record = begin(registry, wanted, source)?;
     let (place, uuid) = (registry.place(&wanted.name), record.uuid.as_str());
     let file = place.join(format!("{}.vdi", wanted.name));
     // The disk's own ids would clash with those of another machine made of the same disk.
@@ -44,35 +46,50 @@ pub fn base(registry: &Registry<'_>, wanted: &Wanted, disk: &Disk) -> Result<()>
         epoch: host.epoch,
     };
     let watch = Watch { cancel: &host.cancel, told: &|_, _| () };
-    image::write(&disk.file, Container::Vdi, identity, &file, 1, watch)?;
-    for (name, add, kind) in [("SATA", "sata", "IntelAhci"), ("IDE", "ide", "PIIX4")] {
-        let mut words = vec!["storagectl", uuid, "--name", name, "--add", add];
-        words.extend(["--controller", kind]);
-        if add == "sata" {
-            words.extend(["--portcount", "1"]);
+    image::write(&source.disk().file, Container::Vdi, identity, &file, 1, watch)?;
+    let controller =
+        |name: &str, model, ports| vbox::Controller { name: name.into(), model, ports };
+    let (controllers, of_disk, at) = match source {
+        Source::Disk(_) => {
+            let ours = [controller("SATA", vbox::AHCI, 1), controller("IDE", vbox::PIIX4, 2)];
+            (ours.to_vec(), 0, (0, 0))
+        }
+        Source::Machine(_, settings) => {
+            let disk = settings.disks.first();
+            let disk = disk.ok_or_else(|| anyhow!("the machine has no hard disk"))?;
+            (settings.controllers.clone(), disk.controller, (disk.port, disk.device))
+        }
+    };
+    for controller in &controllers {
+        let (model, ports) = (controller.model, controller.ports.to_string());
+        let mut words = vec!["storagectl", uuid, "--name", &controller.name, "--add", model.bus];
+        words.extend(["--controller", model.chip]);
+        if model == vbox::AHCI {
+            words.extend(["--portcount", &ports]);
         }
         registry.change(words)?;
     }
-    attach(registry, uuid, "SATA", (0, 0), "hdd", &file)?;
+    attach(registry, uuid, &controllers[of_disk].name, at, "hdd", &file)?;
     finish(registry, wanted, record, &[])
 }
 
 /// Creates an empty machine with a record that says it is not finished.
-fn begin(registry: &Registry<'_>, wanted: &Wanted) -> Result<Record> {
+fn begin(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<Record> {
     let record = Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
     let folder = registry.folder();
     let mut words = vec!["createvm", "--name", &wanted.name, "--uuid", &record.uuid];
     let folder = folder.to_string_lossy();
-    words.extend(["--basefolder", &folder, "--ostype", ostype(&wanted.hardware.architecture)]);
+    let system = match source {
+        Source::Machine(_, settings) => &settings.system,
+        // Only its icon and defaults come from that.
+        Source::Disk(_) if wanted.hardware.architecture == "arm64" => "Debian_arm64",
+        Source::Disk(_) => "Debian_64",
+    };
+    words.extend(["--basefolder", &folder, "--ostype", system]);
     words.push("--register");
     registry.change(words)?;
     remember(registry, &record)?;
     Ok(record)
-}
-
-/// VirtualBox's word for what runs in it; only its icon and defaults come from that.
-fn ostype(architecture: &str) -> &'static str {
-    if architecture == "arm64" { "Debian_arm64" } else { "Debian_64" }
 }
 
 /// Makes a clone of a snapshot.
@@ -135,12 +152,11 @@ fn empty_drives(registry: &Registry<'_>, uuid: &str, controllers: &mut [Controll
     Ok(())
 }
 
-/// The place for the seed: on IDE where there is one, else on SATA; an IDE controller is made
-/// where neither has room.
+/// The place for the seed: on IDE where there is room, else on SATA.
 fn place_for_seed(
     registry: &Registry<'_>,
     uuid: &str,
-    controllers: &mut [Controller],
+    controllers: &mut Vec<Controller>,
 ) -> Result<(String, (u32, u32))> {
     let ide = controllers.iter().position(|it| it.is_ide() && it.free().is_some());
     if let Some(controller) = ide.map(|at| &controllers[at])
@@ -148,32 +164,25 @@ fn place_for_seed(
     {
         return Ok((controller.name.clone(), at));
     }
-    if controllers.iter().any(|it| it.is_sata() && it.free().is_some()) {
-        return place_for_disk(registry, uuid, controllers);
-    }
-    registry.change([
-        "storagectl",
-        uuid,
-        "--name",
-        "kuth",
-        "--add",
-        "ide",
-        "--controller",
-        "PIIX4",
-    ])?;
-    Ok(("kuth".to_string(), (0, 0)))
+    place_for_disk(registry, uuid, controllers)
 }
 
-/// The next port on SATA, which gets more ports where it has too few.
+/// The next port on SATA, which is made where there is none, and gets more ports where it has too
+/// few.
 fn place_for_disk(
     registry: &Registry<'_>,
     uuid: &str,
-    controllers: &mut [Controller],
+    controllers: &mut Vec<Controller>,
 ) -> Result<(String, (u32, u32))> {
+    if !controllers.iter().any(Controller::is_sata) {
+        let words = ["--add", "sata", "--controller", "IntelAhci", "--portcount", "1"];
+        registry.change(["storagectl", uuid, "--name", OURS].into_iter().chain(words))?;
+        controllers.push(Controller::sata(OURS));
+    }
     let found = controllers.iter_mut().find(|it| it.is_sata() && it.free().is_some());
     let Some(controller) = found else {
-        return Err(anyhow!("the machine has no SATA controller with a free port"))
-            .hint("give the base machine one, or ask for fewer disks");
+        return Err(anyhow!("the machine's SATA controller has no free port"))
+            .hint("ask for fewer disks");
     };
     let at = controller.free().unwrap_or_default();
     if at.0 >= controller.ports {

@@ -48,10 +48,6 @@ impl Driver for VirtualBox {
     }
 
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
-        let Source::Disk(disk) = source else {
-            return Err(anyhow!("the driver `virtualbox` does not register folders yet"))
-                .hint("register the `.vbox` file in VirtualBox, or make a disk of it first");
-        };
         let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let registry = Registry::open(host)?;
         let standing = registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)?;
@@ -67,7 +63,7 @@ impl Driver for VirtualBox {
             }
         };
         if free {
-            make::base(&registry, wanted, disk)?;
+            make::base(&registry, wanted, source)?;
         }
         journal.done()?;
         Ok(identity(&wanted.name, wanted.origin, None))
