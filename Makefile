@@ -16,7 +16,8 @@ build:
 test:
 	scripts/setup test
 	scripts/lint
-	KUTH_REQUIRE_TOOLS=1 cargo test --locked
+	KUTH_TEST_VIRTUALBOX="$$(scripts/virtualbox target/virtualbox)" KUTH_REQUIRE_TOOLS=1 \
+	    cargo test --locked
 
 lint:
 	scripts/lint

@@ -12,6 +12,10 @@ use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Result, anyhow, bail, with_hint};
 use crate::process::Cancel;
 
+mod resume;
+
+pub use resume::{Beginning, Fetch, Fetched, Going, note_path};
+
 /// How often a file is tried before the error is the user's to see.
 const ATTEMPTS: u32 = 4;
 
@@ -100,6 +104,33 @@ impl Http {
             ));
         }
         keep(file, place)
+    }
+
+    /// A small file, of at most `most` bytes.
+    pub fn small(&self, url: &str, most: u64, cancel: &Cancel) -> Result<Vec<u8>> {
+        let what = || format!("downloading {url}");
+        let mut attempt = 1;
+        loop {
+            let mut bytes = Vec::new();
+            let read = self.get(url).and_then(|response| {
+                response.take(most + 1).read_to_end(&mut bytes).context("reading the answer")
+            });
+            cancel.check()?;
+            match read {
+                Ok(n) if n as u64 > most => {
+                    return Err(anyhow!("it has more than {most} bytes")).with_context(what);
+                }
+                Ok(_) => return Ok(bytes),
+                Err(error) => {
+                    let lasting = crate::error::caused_by::<Refused>(&error).is_some();
+                    if lasting || attempt == ATTEMPTS {
+                        return Err(error).with_context(what);
+                    }
+                }
+            }
+            std::thread::sleep(Duration::from_millis(200 << attempt));
+            attempt += 1;
+        }
     }
 
     fn get(&self, url: &str) -> Result<Response> {

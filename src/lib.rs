@@ -3,6 +3,7 @@
 //! Data goes one way: TOML -> [`pipeline`] -> plan -> [`engine`] -> [`stage`] -> artifact.
 //! DESIGN.md has the floor plan.
 
+pub mod archive;
 pub mod artifact;
 pub mod cache;
 pub mod cli;

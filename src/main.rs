@@ -6,12 +6,17 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 
 use kuth::cli::{self, Cli, report, screen};
+use kuth::machine::qemu::switch;
 use kuth::sandbox;
 
 fn main() -> ExitCode {
+    // What kuth is when it starts itself again.
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|first| first == sandbox::SUBCOMMAND) {
-        return sandbox::inside::main(&PathBuf::from(args.next().unwrap_or_default()));
+    let (first, place) = (args.next(), PathBuf::from(args.next().unwrap_or_default()));
+    match first.as_ref().and_then(|first| first.to_str()) {
+        Some(sandbox::SUBCOMMAND) => return sandbox::inside::main(&place),
+        Some(switch::SUBCOMMAND) => return switch::main(&place),
+        _ => {}
     }
     let parsed = cli::command().get_matches();
     let cli = Cli::from_arg_matches(&parsed).unwrap_or_else(|error| error.exit());

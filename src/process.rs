@@ -103,6 +103,20 @@ impl Command {
         self
     }
 
+    /// Lets through what kuth's own environment says of these variables; a name that ends in `*`
+    /// stands for all that begin so.
+    pub fn inherit(mut self, names: &[&str]) -> Command {
+        let wanted = |name: &OsStr| {
+            let name = name.to_string_lossy();
+            names.iter().any(|wanted| match wanted.strip_suffix('*') {
+                Some(beginning) => name.starts_with(beginning),
+                None => name == *wanted,
+            })
+        };
+        self.env.extend(std::env::vars_os().filter(|(name, _)| wanted(name)));
+        self
+    }
+
     /// Runs in `folder`.
     pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Command {
         self.cwd = Some(folder.into());

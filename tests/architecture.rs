@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
+    ("archive", &["cache", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
     ("error", &[]),
@@ -25,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("tools", &["process", "site"]),
     ("disk", &["cache", "format", "pipeline", "process", "site", "tools"]),
     ("image", &["cache", "format", "process"]),
-    ("machine", &["cache", "format", "pipeline", "process", "site"]),
+    ("machine", &["cache", "format", "image", "pipeline", "process", "site"]),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command

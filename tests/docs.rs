@@ -79,7 +79,9 @@ fn documented(section: &str) -> BTreeSet<&str> {
     let words = cells.flat_map(|cell| cell.split(['`', ',', ' ']));
     let is_key = |word: &&str| {
         word.starts_with(|c: char| c.is_ascii_lowercase())
-            && word.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '-' | '.'))
+            && word
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
     };
     words.filter(is_key).filter_map(|word| word.rsplit('.').next()).collect()
 }
@@ -191,7 +193,7 @@ fn every_key_is_documented_where_it_belongs() {
     }
     for kind in KINDS {
         let mut known = keys.get(kind.name).cloned().unwrap_or_default();
-        if kind.name == "clone" {
+        if matches!(kind.name, "clone" | "export") {
             // The shape of a machine is read by the code of `register`.
             known.extend(keys["register"].iter().cloned());
         }

@@ -207,7 +207,8 @@ fn faults_are_told_before_anything_runs() {
         (
             "\"nat\"",
             "\"bridge\"",
-            "`bridge` is no network (a network is `nat`, `host-only` or `internal:NAME`)",
+            "`bridge` is no network (a network is `nat`, `host-only`, `host-only:ADAPTER`, `internal:NAME`, \
+             `bridged:ADAPTER` or `nat-network:NAME`)",
         ),
         (
             "user-data = \"gate\"",

@@ -8,6 +8,7 @@
 //! cache/objects/ab/DIGEST  one file, read-only (disks: sparse, named by their tree hash)
 //! cache/packages/ab/SHA256 Debian packages, each verified when it came
 //! cache/latest/PIPELINE/S  the key that stage S had last: what `explain` compares with
+//! cache/downloads          parts of files that a later build goes on with
 //! cache/locks  cache/work  cache/logs  cache/journal
 //! ```
 

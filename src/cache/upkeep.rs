@@ -78,7 +78,7 @@ impl Cache {
             let files = files_below(&self.folder().join(name))?;
             Ok(files.iter().filter_map(|file| allocated(file)).fold(Bytes(0), |a, b| a + b))
         };
-        let rest = ["records", "latest", "locks", "work", "logs", "journal"];
+        let rest = ["records", "latest", "locks", "work", "logs", "journal", "downloads"];
         Ok(Sizes {
             objects: sum("objects")?,
             packages: sum("packages")?,
@@ -194,7 +194,7 @@ pub fn clean(
 impl Cache {
     fn remove_all(&self) -> Result<usize> {
         let records = files_below(&self.folder().join("records"))?;
-        for name in ["records", "latest", "objects", "packages", "logs"] {
+        for name in ["records", "latest", "objects", "packages", "logs", "downloads"] {
             for file in files_below(&self.folder().join(name))? {
                 remove(&file)?;
             }

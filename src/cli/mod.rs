@@ -10,12 +10,14 @@ mod build;
 mod cache;
 mod check;
 mod completions;
+mod create_image;
 mod doctor;
 mod explain;
 mod graph;
 mod init;
 mod interrupt;
 mod machine;
+mod network;
 mod options;
 mod path;
 mod plan;
@@ -47,6 +49,8 @@ enum Command {
     Graph(graph::Args),
     Cache(cache::Args),
     Machine(machine::Args),
+    CreateImage(create_image::Args),
+    Network(network::Args),
     Init(init::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),
@@ -81,7 +85,10 @@ impl Cli {
     /// Does what was asked.
     pub fn run(self) -> Result<Exit> {
         match self.command {
-            command @ (Command::Build(_) | Command::Machine(_)) => command.run(),
+            command @ (Command::Build(_)
+            | Command::Machine(_)
+            | Command::CreateImage(_)
+            | Command::Network(_)) => command.run(),
             command => {
                 // Nothing here leaves anything half done.
                 interrupt::at_once()?;
@@ -102,6 +109,8 @@ impl Command {
             Command::Graph(args) => graph::run(&args),
             Command::Cache(args) => cache::run(&args),
             Command::Machine(args) => machine::run(&args),
+            Command::CreateImage(args) => create_image::run(&args),
+            Command::Network(args) => network::run(&args),
             Command::Init(args) => init::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Completions(args) => completions::run(&args),

@@ -38,7 +38,7 @@ impl Project {
         let output = source.output.clone().unwrap_or_else(|| root.join("out"));
         let settings = Settings {
             architecture: architecture().to_string(),
-            epoch: epoch(std::env::var("SOURCE_DATE_EPOCH").ok())?,
+            epoch: epoch()?,
             pipeline: pipeline.name.clone(),
             mirror: None,
             allow_expired: false,
@@ -47,7 +47,7 @@ impl Project {
             output: absolute(&output)?.join(&pipeline.name),
             machines: machines(&root)?,
             driver: source.driver.map(|driver| driver.word().to_string()),
-            vboxmanage: source.vboxmanage.clone().filter(|command| !command.is_empty()),
+            vboxmanage: source.vboxmanage.clone(),
             replace: false,
             keep_failed: false,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
@@ -170,6 +170,20 @@ fn pipelines_around(path: &Path) -> Vec<String> {
     found
 }
 
+/// The pipeline files in `pipelines` of the nearest folder from here upwards that has one, sorted.
+pub fn pipelines() -> Result<Vec<PathBuf>> {
+    let here = absolute(Path::new("."))?;
+    let folder = here.ancestors().map(|it| it.join("pipelines")).find(|folder| folder.is_dir());
+    let shown = |path: PathBuf| path.strip_prefix(&here).map_or(path.clone(), Path::to_path_buf);
+    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+    let paths = entries.into_iter().flatten().flatten().map(|entry| shown(entry.path()));
+    let mut files: Vec<PathBuf> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
 /// Debian's word for this machine.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
@@ -179,7 +193,12 @@ pub fn architecture() -> &'static str {
     }
 }
 
-fn epoch(given: Option<String>) -> Result<u64> {
+/// The time that every time in a result is clamped to.
+pub fn epoch() -> Result<u64> {
+    epoch_of(std::env::var("SOURCE_DATE_EPOCH").ok())
+}
+
+fn epoch_of(given: Option<String>) -> Result<u64> {
     let Some(given) = given.filter(|given| !given.is_empty()) else { return Ok(EPOCH) };
     given.parse().map_err(|_| {
         Error::new(Misuse(format!("SOURCE_DATE_EPOCH is no count of seconds: `{given}`")))
@@ -221,10 +240,10 @@ mod tests {
 
     #[test]
     fn the_epoch_is_checked() {
-        assert_eq!(epoch(None).unwrap(), EPOCH);
-        assert_eq!(epoch(Some(String::new())).unwrap(), EPOCH);
-        assert_eq!(epoch(Some("1".into())).unwrap(), 1);
-        assert!(epoch(Some("today".into())).is_err());
+        assert_eq!(epoch_of(None).unwrap(), EPOCH);
+        assert_eq!(epoch_of(Some(String::new())).unwrap(), EPOCH);
+        assert_eq!(epoch_of(Some("1".into())).unwrap(), 1);
+        assert!(epoch_of(Some("today".into())).is_err());
     }
 
     #[test]

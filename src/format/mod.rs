@@ -2,6 +2,7 @@
 //! environment or commands: UUIDs, serials and times are arguments, so that the same values
 //! give the same bytes on every machine. Each file names the source of its format.
 
+pub mod appliance;
 pub mod blocks;
 pub mod fault;
 pub mod fields;
@@ -11,9 +12,11 @@ pub mod guid;
 pub mod iso9660;
 pub mod lvm2;
 pub mod mbr;
+pub mod ovf;
 pub mod probe;
 pub mod qcow2;
 pub mod swap;
+pub mod vbox;
 pub mod vdi;
 pub mod vhd;
 pub mod vmdk;

@@ -5,16 +5,23 @@
 //! on where the disk's holes lie, on the number of threads, on names or on the host.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::digest::Digest;
 use crate::error::{Context, Result};
+use crate::format::appliance::Appliance;
+use crate::format::blocks::{BlockMap, Plan};
 use crate::format::vmdk::Level;
-use crate::format::{Guid, qcow2, vdi, vhd, vmdk};
+use crate::format::{Guid, qcow2, vbox, vdi, vhd, vmdk};
 use crate::process::Cancel;
 use crate::units::Bytes;
 
+mod boxed;
 mod laid;
+mod member;
+mod order;
+mod ova;
 pub mod place;
 mod scan;
 mod stream;
@@ -30,6 +37,16 @@ pub enum Container {
     Vmdk(Level),
     /// Microsoft's, dynamic.
     Vhd,
+}
+
+/// A file with a machine around a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Package {
+    /// An OVA, its disk as streamOptimized VMDK, with how hard that compresses.
+    Ova(Level),
+    /// A `tar.bz2` of a folder with VirtualBox's settings and a VDI; 1 to 9, the size of bzip2's
+    /// blocks.
+    Box(u32),
 }
 
 /// What of an image does not come from the disk's bytes.
@@ -74,12 +91,9 @@ pub fn write(
     threads: usize,
     watch: Watch<'_>,
 ) -> Result<(Digest, Bytes)> {
-    let source = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
-    let what = || format!("reading {}", disk.display());
-    let size = Bytes(source.metadata().with_context(what)?.len());
-    let map = scan::data_blocks(&source, size, watch).with_context(what)?;
+    let (source, target, map) = prepare(disk, to, watch)?;
     let what = || format!("writing {}", to.display());
-    let target = File::options().write(true).create_new(true).open(to).with_context(what)?;
+    let size = map.disk();
     let id = |label: &str| Guid::derived(identity.disk.0, label);
     let plan = match container {
         Container::Qcow2 => qcow2::plan(&map.in_blocks_of(qcow2::CLUSTER)?)?,
@@ -92,15 +106,79 @@ pub fn write(
             vhd::plan(&map.in_blocks_of(vhd::BLOCK)?, identity)?
         }
         Container::Vmdk(level) => {
-            let description = vmdk::Description {
-                size,
-                file_name: VMDK_FILE_NAME.to_string(),
-                uuid: id("vmdk"),
-                adapter: vmdk::Adapter::LsiLogic,
-            };
+            let description = description(size, id("vmdk"));
             let work = stream::Work { source: &source, map: &map, level, threads };
             return stream::write(&work, &description, target, watch).with_context(what);
         }
     };
     laid::write(&plan, &source, &target, watch).with_context(what)
+}
+
+/// Writes a plan that has no data to the new file `to`: the image of an empty disk.
+pub fn write_blank(plan: &Plan, to: &Path) -> Result<()> {
+    let what = || format!("writing {}", to.display());
+    let file = File::options().write(true).create_new(true).open(to).with_context(what)?;
+    file.set_len(plan.length.0).with_context(what)?;
+    for (at, bytes) in plan.pieces.iter() {
+        file.write_all_at(bytes, at.0).with_context(what)?;
+    }
+    Ok(())
+}
+
+/// Like [`write`], with a machine around the disk.
+pub fn pack(
+    disk: &Path,
+    package: Package,
+    appliance: &Appliance,
+    identity: Identity,
+    to: &Path,
+    threads: usize,
+    watch: Watch<'_>,
+) -> Result<(Digest, Bytes)> {
+    let (source, target, map) = prepare(disk, to, watch)?;
+    let what = || format!("writing {}", to.display());
+    let id = |label: &str| Guid::derived(identity.disk.0, label);
+    match package {
+        Package::Ova(level) => {
+            let work = stream::Work { source: &source, map: &map, level, threads };
+            let description = description(map.disk(), id("ova"));
+            ova::write(&work, appliance, &description, identity.epoch, target, watch)
+        }
+        Package::Box(level) => {
+            // An image that is exported beside it has other ids: VirtualBox knows media by them.
+            let ids = vdi::Ids { image: id("box/vdi"), modification: id("box/vdi/modification") };
+            let machine = id(&format!("box/machine/{}", appliance.name));
+            let work = boxed::Work {
+                disk: &source,
+                appliance,
+                vdi: vdi::plan(&map.in_blocks_of(vdi::BLOCK)?, ids)?,
+                ids: vbox::Ids { machine, disk: ids.image },
+                level,
+                threads,
+                epoch: identity.epoch,
+            };
+            boxed::write(work, target, watch)
+        }
+    }
+    .with_context(what)
+}
+
+/// Opens the disk, looks where it has data, and makes the file to write.
+fn prepare(disk: &Path, to: &Path, watch: Watch<'_>) -> Result<(File, File, BlockMap)> {
+    let source = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
+    let what = || format!("reading {}", disk.display());
+    let size = Bytes(source.metadata().with_context(what)?.len());
+    let map = scan::data_blocks(&source, size, watch).with_context(what)?;
+    let target = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(to)
+        .with_context(|| format!("writing {}", to.display()))?;
+    Ok((source, target, map))
+}
+
+fn description(size: Bytes, uuid: Guid) -> vmdk::Description {
+    let (file_name, adapter) = (VMDK_FILE_NAME.to_string(), vmdk::Adapter::LsiLogic);
+    vmdk::Description { size, file_name, uuid, adapter }
 }

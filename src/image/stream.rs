@@ -1,27 +1,20 @@
 //! Writes a streamOptimized VMDK: several threads read and compress grains, one writes and hashes
-//! them in the order of the disk. Thread `t` of `n` has the batches `t`, `t + n`, ... and a short
-//! queue of its own, so the order, and with it every byte, is the same for any `n`, and memory is
-//! bounded however uneven the work is.
+//! them in the order of the disk.
 
 use std::fs::File;
 use std::io::BufWriter;
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::Watch;
-use super::scan;
+use super::order::in_order;
+use super::{Watch, scan};
 use crate::digest::{Digest, HashingWriter};
-use crate::error::{Result, anyhow};
+use crate::error::Result;
 use crate::format::blocks::BlockMap;
 use crate::format::vmdk::{Description, GRAIN, Level, Stream, compress_grain};
 use crate::units::Bytes;
 
 /// Grains compressed before a hand-over: 512 KiB.
 const BATCH: usize = 8;
-/// Batches that wait for their turn, for each thread.
-const QUEUE: usize = 2;
-/// More would take more memory than is worth it.
-const MOST_THREADS: usize = 16;
 const _: () = assert!(scan::BLOCK.0 == GRAIN.0);
 
 /// What to compress, and how.
@@ -36,10 +29,7 @@ pub(super) struct Work<'a> {
     pub threads: usize,
 }
 
-/// Compressed grains with their indices.
-type Batch = std::io::Result<Vec<(u64, Vec<u8>)>>;
-
-/// Writes the image to the empty file `target`; gives its SHA-256 and length.
+/// Writes the image to `target`, from where that stands; gives its SHA-256 and length.
 pub(super) fn write(
     work: &Work<'_>,
     description: &Description,
@@ -50,50 +40,30 @@ pub(super) fn write(
     let mut stream = Stream::new(out, description)?;
     let indices: Vec<u64> = work.map.indices().collect();
     let batches: Vec<&[u64]> = indices.chunks(BATCH).collect();
-    let threads = work.threads.clamp(1, MOST_THREADS).min(batches.len().max(1));
     let total = indices.len() as u64 * GRAIN.0;
-    std::thread::scope(|scope| -> Result<()> {
-        let queues: Vec<Receiver<Batch>> = (0..threads)
-            .map(|thread| {
-                let (sender, receiver) = sync_channel(QUEUE);
-                let mine = batches.iter().skip(thread).step_by(threads);
-                scope.spawn(move || work.compress(mine, &sender));
-                receiver
-            })
-            .collect();
-        let mut done = 0;
-        for (at, _) in batches.iter().enumerate() {
-            let batch = queues[at % threads].recv();
-            for (index, grain) in batch.map_err(|_| anyhow!("a compressing thread panicked"))?? {
+    let mut done = 0;
+    in_order(
+        batches.len(),
+        work.threads,
+        |batch| work.compress(batches[batch]),
+        |batch| {
+            for (index, grain) in batch {
                 stream.push(index, &grain)?;
                 done += GRAIN.0;
             }
-            // Leaving drops the queues, which ends the threads.
-            watch.tell(done, total)?;
-        }
-        Ok(())
-    })?;
+            watch.tell(done, total)
+        },
+    )?;
     let out = stream.finish()?.into_inner().map_err(|error| error.into_error())?;
     let (_, digest, length) = out.finish();
     Ok((digest, Bytes(length)))
 }
 
 impl Work<'_> {
-    /// Sends `batches` compressed, until the end, an error or until nobody listens.
-    fn compress<'b>(
-        &self,
-        batches: impl Iterator<Item = &'b &'b [u64]>,
-        sender: &SyncSender<Batch>,
-    ) {
+    /// Grains compressed, with their indices.
+    fn compress(&self, batch: &[u64]) -> std::io::Result<Vec<(u64, Vec<u8>)>> {
         let mut buffer = vec![0; GRAIN.0 as usize];
-        for batch in batches {
-            let compressed: Batch =
-                batch.iter().map(|index| Ok((*index, self.grain(*index, &mut buffer)?))).collect();
-            let last = compressed.is_err();
-            if sender.send(compressed).is_err() || last {
-                return;
-            }
-        }
+        batch.iter().map(|index| Ok((*index, self.grain(*index, &mut buffer)?))).collect()
     }
 
     fn grain(&self, index: u64, buffer: &mut [u8]) -> std::io::Result<Vec<u8>> {

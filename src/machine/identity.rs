@@ -1,5 +1,6 @@
 //! Words for the machines a driver made: what an artifact keeps of one, and how one is found.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::error::{Result, anyhow};
 
-use super::{DRIVERS, Hardware, Row};
+use super::{DRIVERS, Hardware, Mac, Row};
 
 /// What a driver made, as an artifact keeps it. Nothing of this host is in it: the same recipe
 /// gives the same identity everywhere.
@@ -52,6 +53,44 @@ pub enum Found {
     Replaced(String),
     /// Another one is in its place, which holds state and must stay; and why.
     Kept(PathBuf, String),
+}
+
+/// A machine that others can be made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// What it is.
+    pub identity: Identity,
+    /// What it is made of.
+    pub hardware: Hardware,
+    /// Whose it is.
+    pub owner: Owner,
+}
+
+/// Whose a machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// kuth made it, so it may be given a snapshot.
+    Kuth,
+    /// Somebody else's: it is copied whole and stays as it is.
+    Other,
+}
+
+/// An address of a running machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The card.
+    pub mac: Mac,
+    /// Its address.
+    pub ip: Ipv4Addr,
+}
+
+/// Something that an earlier run left behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// What.
+    pub path: PathBuf,
+    /// Why it is of no use.
+    pub why: String,
 }
 
 /// A machine as `list` shows it.

@@ -36,6 +36,24 @@ pub struct Open {
 }
 
 impl Entry {
+    /// Writes down, in the host's journal, what `driver` is about to do to `machine`.
+    pub fn begin(
+        host: &Host,
+        driver: &str,
+        action: &str,
+        machine: &str,
+        origin: Digest,
+    ) -> Result<Open> {
+        let entry = Entry {
+            driver: driver.to_string(),
+            action: action.to_string(),
+            machine: machine.to_string(),
+            origin,
+            machines: host.machines.clone(),
+        };
+        entry.open(host.journal.as_deref())
+    }
+
     /// Writes the entry down, synced, before anything is made.
     pub fn open(&self, journal: Option<&Path>) -> Result<Open> {
         let Some(journal) = journal else { return Ok(Open { path: None }) };

@@ -17,14 +17,19 @@ pub mod console;
 pub mod host;
 pub mod identity;
 pub mod journal;
+pub mod leases;
+pub mod network;
 pub mod nic;
+pub mod post_config;
 pub mod probe;
 pub mod qemu;
 pub mod seed;
 pub mod shape;
+pub mod ssh;
+pub mod virtualbox;
 
 pub use host::{Host, Replace};
-pub use identity::{Found, Identity, Listed, State, Stopped};
+pub use identity::{Address, Base, Found, Identity, Leftover, Listed, Owner, State, Stopped};
 pub use nic::{Forward, Mac, Network, Nic};
 pub use shape::{Cloning, Copying, Disk, Firmware, Hardware, Source, Wanted};
 
@@ -39,7 +44,12 @@ pub trait Driver: Send + Sync {
     /// Freezes the disk of a machine under `name`.
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity>;
 
-    /// Makes a machine from a snapshot.
+    /// The machine of this name as one to make clones of: one that kuth made, or any other that
+    /// the hypervisor knows, which stays as it is. `None` when there is none.
+    fn base(&self, host: &Host, name: &str) -> Result<Option<Base>>;
+
+    /// Makes a machine from a snapshot; from the disk as it is now where `from` names none, which
+    /// is how a machine that kuth did not make is copied.
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity>;
 
     /// Whether what was made is still there as it was made.
@@ -60,7 +70,8 @@ pub trait Driver: Send + Sync {
     /// Removes a machine and its own disks. Refuses while it runs or others rest on it.
     fn remove(&self, host: &Host, name: &str) -> Result<()>;
 
-    /// Removes disks that no machine rests on any more, and says which and how large.
+    /// Removes disks that no machine rests on any more and what killed runs left; says which and
+    /// how large.
     fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>>;
 
     /// The file that the machine's serial console is kept in.
@@ -68,6 +79,17 @@ pub trait Driver: Send + Sync {
 
     /// The arguments for `ssh` that reach a running machine.
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>>;
+
+    /// The addresses that a running machine has told the hypervisor; none where machines tell
+    /// nothing.
+    fn addresses(&self, _host: &Host, _name: &str) -> Result<Vec<Address>> {
+        Ok(Vec::new())
+    }
+
+    /// What runs before left behind, without touching it; [`Driver::clean`] takes it away.
+    fn leftovers(&self, _host: &Host) -> Result<Vec<Leftover>> {
+        Ok(Vec::new())
+    }
 }
 
 /// One row of the table of drivers.
@@ -79,16 +101,23 @@ pub struct Row {
 }
 
 /// Every driver; `auto` is the first that is available. A new one is one row.
-pub const DRIVERS: &[Row] = &[Row { name: "qemu", driver: &qemu::Qemu }];
+pub const DRIVERS: &[Row] = &[
+    Row { name: "virtualbox", driver: &virtualbox::VirtualBox },
+    Row { name: "qemu", driver: &qemu::Qemu },
+];
 
 /// The words a pipeline may write after `driver =`.
 pub const DRIVER_WORDS: &[&str] = &["auto", "virtualbox", "qemu"];
 
+/// The drivers that can be used here.
+pub fn usable(host: &Host) -> impl Iterator<Item = &'static Row> {
+    DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none())
+}
+
 /// The driver for `word`: a name, or `auto` for the first that can be used here.
 pub fn choose(word: &str, host: &Host) -> Result<&'static Row> {
     if word == "auto" {
-        let usable = DRIVERS.iter().find(|row| row.driver.unavailable(host).is_none());
-        return usable.ok_or_else(|| anyhow!("no driver can be used on this host"));
+        return usable(host).next().ok_or_else(|| anyhow!("no driver can be used on this host"));
     }
     let names = || DRIVERS.iter().map(|row| row.name).collect::<Vec<_>>().join("`, `");
     let row = DRIVERS.iter().find(|row| row.name == word);
@@ -119,12 +148,14 @@ mod tests {
 
     #[test]
     fn a_driver_is_found_by_name_or_chosen() {
-        let host = Host::at("/m".as_ref(), None, Default::default());
+        let host = Host::at("/m".as_ref(), Some("/none/VBoxManage".into()), Default::default());
         let name = |word| choose(word, &host).map(|row| row.name);
         assert_eq!(name("auto").unwrap(), "qemu");
         assert_eq!(name("qemu").unwrap(), "qemu");
         let error = name("virtualbox").unwrap_err();
-        assert_eq!(error.to_string(), "this kuth has no driver `virtualbox`");
+        let why =
+            "the driver `virtualbox` cannot be used here: `/none/VBoxManage --version` failed";
+        assert!(error.to_string().starts_with(why), "{error}");
     }
 
     #[test]

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::artifact::{Artifact, Made, Product};
 use crate::error::Result;
+use crate::machine::network::Plan;
 use crate::machine::seed::{Seed, SeedFault, Template, check, ssh_keys};
 use crate::machine::{
     Cloning, Copying, Forward, Hardware, Host, Listed, Network, Nic, Replace, State, Wanted,
@@ -17,6 +19,8 @@ use crate::recipe::Recipe;
 use crate::units::Bytes;
 
 use super::register::{self, NAME_HINT, Shape};
+mod network;
+
 use super::{Inputs, Kind, Parsed, Pin, Placed, Pool, Site, Stage};
 
 /// The row of this kind.
@@ -33,6 +37,7 @@ struct Clone {
     user: String,
     template: Template,
     replace: Replace,
+    network: Option<Arc<Plan>>,
 }
 
 /// What all roles share.
@@ -41,6 +46,7 @@ struct Common {
     user: String,
     keys: Vec<String>,
     variables: BTreeMap<String, String>,
+    network: Option<Arc<Plan>>,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
@@ -50,7 +56,8 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let keys = read_keys(fields);
     let variables = fields.variables().iter();
     let variables = variables.map(|(name, text)| (name.clone(), text.text.clone())).collect();
-    let common = Common { copy, user, keys, variables };
+    let network = network::read(fields).map(Arc::new);
+    let common = Common { copy, user, keys, variables, network };
     fields.require("role");
     let mut clones: Vec<(Clone, Span)> = Vec::new();
     for (_, mut role) in fields.tables("role") {
@@ -159,13 +166,15 @@ fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
             user: common.user.clone(),
             template,
             replace,
+            network: common.network.clone(),
         };
         clones.push((clone, span));
     }
     clones
 }
 
-fn read_networks(role: &mut Fields<'_>) -> Vec<Network> {
+/// Reads `nics`.
+pub(super) fn read_networks(role: &mut Fields<'_>) -> Vec<Network> {
     let mut networks = Vec::new();
     for text in role.texts("nics") {
         match text.text.parse() {
@@ -278,6 +287,10 @@ impl Stage for Clone {
         recipe.list("disk", &self.disks);
         recipe.value("seed", self.seed()?.digest());
         Ok(())
+    }
+
+    fn network(&self) -> Option<&Plan> {
+        self.network.as_deref()
     }
 
     fn pool(&self) -> Pool {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::artifact::{Artifact, Made, Product};
 use crate::error::{Result, anyhow};
+use crate::machine::network;
 use crate::pipeline::{Fields, Input, Kinds};
 use crate::recipe::Recipe;
 
@@ -14,9 +15,11 @@ pub mod bootstrap;
 pub mod clone;
 pub mod customise;
 pub mod disk;
+pub mod download;
 pub mod export;
 pub mod register;
 pub mod snapshot;
+pub mod unpack;
 
 pub use crate::site::{Pin, Settings, Site};
 
@@ -74,6 +77,12 @@ pub trait Stage: Send + Sync {
 
     /// Does the work in `site.work`.
     fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made>;
+
+    /// The network between the host and the machines it makes, if the pipeline describes one. It
+    /// is the host's matter, so it enters no key.
+    fn network(&self) -> Option<&network::Plan> {
+        None
+    }
 
     /// Asked after every hit and every run: where the result lies for the user, and whether it
     /// still does. An export puts a missing file back here; a machine looks at the hypervisor.
@@ -145,6 +154,8 @@ impl Inputs {
 
 /// Every kind of stage. A new kind is one row.
 pub const KINDS: &[Kind] = &[
+    download::KIND,
+    unpack::KIND,
     bootstrap::KIND,
     customise::KIND,
     disk::KIND,

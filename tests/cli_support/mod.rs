@@ -1,4 +1,6 @@
-//! A folder and an empty environment to run kuth in.
+//! A folder and an empty environment to run kuth in. Each test file uses some of it.
+
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +33,12 @@ const COMMANDS: &[&str] = &[
     "machine console",
     "machine ssh",
     "machine hosts",
+    "machine doctor",
+    "create-image",
+    "network",
+    "network plan",
+    "network apply",
+    "network undo",
     "init",
     "doctor",
     "completions",

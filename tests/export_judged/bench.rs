@@ -10,9 +10,9 @@ use kuth::artifact::{Artifact, Made, Product};
 use kuth::cache::{Cache, sparse};
 use kuth::error::Result;
 use kuth::format::vmdk::Level;
-use kuth::image::Container;
+use kuth::image::{Container, Package};
 use kuth::recipe::Recipe;
-use kuth::stage::export::{Export, Format};
+use kuth::stage::export::{Export, Format, Machine};
 use kuth::stage::{Inputs, Placed, Settings, Site, Stage};
 
 /// A cache and an output folder in a temporary folder.
@@ -97,9 +97,11 @@ pub fn export(word: &'static str) -> Export {
         "vdi" => Format::Wrapped(Container::Vdi),
         "vmdk" => Format::Wrapped(Container::Vmdk(Level(6))),
         "vhd" => Format::Wrapped(Container::Vhd),
+        "ova" => Format::Packed(Package::Ova(Level(6))),
+        "tar.bz2" => Format::Packed(Package::Box(9)),
         other => panic!("{other}"),
     };
-    Export { word, format, name: None }
+    Export { word, format, name: None, machine: Machine::ordinary() }
 }
 
 pub const WORDS: [&str; 5] = ["raw", "qcow2", "vdi", "vmdk", "vhd"];

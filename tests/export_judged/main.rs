@@ -3,5 +3,6 @@
 
 mod bench;
 mod images;
+mod machines;
 mod places;
 mod tables;

@@ -2,15 +2,14 @@
 //! The boot check and the machines people start use the same ones.
 //!
 //! Networks without root: `nat` and `host-only` are QEMU's user-mode network (`host-only` without
-//! a way out; both reached through a forwarded port), and an internal network is a UDP multicast
-//! group on the loopback interface. `-netdev socket,mcast` rather than the newer `dgram`, because
-//! every QEMU since 1.0 has it. Every process of this host could join the group.
-
-use std::path::Path;
+//! a way out; both reached through a forwarded port), and an internal network is a folder of
+//! sockets with a [`switch`] between them, which takes a QEMU of 7.2 or later.
 
 use crate::digest::Digest;
 use crate::machine::nic::reached;
-use crate::machine::{Firmware, Hardware, Network, Nic};
+use crate::machine::{Firmware, Hardware, Mac, Network, Nic};
+
+use super::switch;
 
 /// What runs the guest's instructions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,9 +152,9 @@ fn escape(file: &str) -> String {
 }
 
 /// The cards of a machine. The first card that the host can reach forwards `ssh_port` of 127.0.0.1
-/// to the guest's SSH server, and the machine's other ports. Internal networks of one folder of
-/// machines are the same network.
-pub fn cards(hardware: &Hardware, ssh_port: &str, machines: &Path) -> Vec<Card> {
+/// to the guest's SSH server, and the machine's other ports. The folder of internal networks is
+/// open as [`NETWORKS_HANDLE`].
+pub fn cards(hardware: &Hardware, ssh_port: &str) -> Vec<Card> {
     let reached = reached(&hardware.nics);
     let mut forwards = format!(",hostfwd=tcp:127.0.0.1:{ssh_port}-:22");
     for forward in &hardware.forwards {
@@ -171,7 +170,13 @@ pub fn cards(hardware: &Hardware, ssh_port: &str, machines: &Path) -> Vec<Card> 
                  dhcpstart=192.168.254.100{forward}"
             ),
             Network::Internal(name) => {
-                format!("socket,mcast={},localaddr=127.0.0.1", group(name, machines))
+                let folder = format!("/proc/self/fd/{NETWORKS_HANDLE}/{}", network_folder(name));
+                format!(
+                    "dgram,local.type=unix,local.path={folder}/{},\
+                     remote.type=unix,remote.path={folder}/{}",
+                    socket_name(nic.mac),
+                    switch::SOCKET
+                )
             }
             // Asks qemu-bridge-helper, which an administrator may have allowed to.
             Network::Bridged(bridge) => format!("bridge,br={bridge}"),
@@ -183,13 +188,21 @@ pub fn cards(hardware: &Hardware, ssh_port: &str, machines: &Path) -> Vec<Card> 
     hardware.nics.iter().enumerate().map(card).collect()
 }
 
-/// The multicast group of an internal network: in the block for use inside a site
-/// (239.192.0.0/14, RFC 2365), both parts of the address from the name and the folder, so that
-/// two networks meet by accident once in 2^31.
-fn group(name: &str, machines: &Path) -> String {
-    let digest = Digest::of(format!("kuth-network-1\n{}\n{name}", machines.display())).0;
-    let port = 32768 + (u16::from_be_bytes([digest[2], digest[3]]) >> 1);
-    format!("239.192.{}.{}:{port}", digest[0], digest[1])
+/// The file descriptor that the script opens the folder of networks as: QEMU in the background
+/// leaves its working folder, and the path of a socket may have 107 bytes.
+pub const NETWORKS_HANDLE: u8 = 9;
+
+/// A network's folder in the folder of networks: its name, or a short one for a long one.
+pub fn network_folder(name: &str) -> String {
+    match name.len() {
+        ..=48 => name.to_string(),
+        _ => Digest::of(format!("kuth-network-1\n{name}")).short(),
+    }
+}
+
+/// The file of a card's socket.
+pub fn socket_name(mac: Mac) -> String {
+    mac.to_string().replace(':', "")
 }
 
 /// Which UEFI images there are for an architecture: pairs of code and variables, the likeliest
@@ -299,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn one_card_is_reached_and_internal_networks_meet_in_one_folder() {
+    fn one_card_is_reached_and_internal_networks_are_sockets() {
         let networks = ["internal:dmz", "host-only", "nat", "nat"].map(|it| it.parse().unwrap());
         let hardware = Hardware {
             architecture: "amd64".into(),
@@ -311,15 +324,29 @@ mod tests {
             nics: Nic::all("a", &networks),
             forwards: vec!["8053:53/udp".parse().unwrap()],
         };
-        let here = cards(&hardware, "2222", Path::new("/m"));
+        let here = cards(&hardware, "2222");
         let netdevs: Vec<&str> = here.iter().map(|card| card.netdev.as_str()).collect();
-        assert!(netdevs[0].starts_with("socket,mcast=239.192."), "{netdevs:?}");
+        let own = socket_name(hardware.nics[0].mac);
+        assert_eq!(
+            netdevs[0],
+            format!(
+                "dgram,local.type=unix,local.path=/proc/self/fd/9/dmz/{own},\
+                 remote.type=unix,remote.path=/proc/self/fd/9/dmz/switch"
+            )
+        );
         assert!(netdevs[1].ends_with("dhcpstart=192.168.254.100"), "{netdevs:?}");
         let forwards = "hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:127.0.0.1:8053-:53";
         assert_eq!(netdevs[2], format!("user,{forwards}"));
         assert_eq!(netdevs[3], "user");
-        let there = cards(&hardware, "2222", Path::new("/n"));
-        assert_ne!(here[0], there[0]);
-        assert_eq!(here[0].netdev, cards(&hardware, "1", Path::new("/m"))[0].netdev);
+    }
+
+    #[test]
+    fn the_path_of_a_socket_is_always_short_enough() {
+        for name in ["dmz", &"x".repeat(48), &"x".repeat(250)] {
+            let folder = network_folder(name);
+            assert!(folder.len() <= 48, "{folder}");
+            assert!(folder.len() < 20 || folder == name);
+        }
+        assert_ne!(network_folder(&"x".repeat(60)), network_folder(&"x".repeat(61)));
     }
 }

@@ -11,6 +11,7 @@
 //! machines/NAME/run             starts it
 //! machines/NAME/snapshots/S.toml
 //! machines/NAME/started         it was started: it holds state
+//! machines/.networks/N/         the sockets of the internal network N
 //! machines/.making-NAME-…       being made; what a killed run left here is taken away
 //! ```
 //!
@@ -30,6 +31,8 @@ use crate::machine::Hardware;
 
 /// The folder of base disks.
 pub const BASES: &str = "bases";
+/// The folder of internal networks.
+pub const NETWORKS: &str = ".networks";
 /// Beginnings of the names of folders that are not machines yet, or any more.
 pub const MAKING: &str = ".making-";
 /// A replaced machine, where the file system cannot swap two folders in one step.
@@ -228,8 +231,9 @@ pub fn read_text(path: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        // A folder of somebody's that has our file's name.
+        // A folder of somebody's that has our file's name, or a file among the machines' folders.
         Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
         Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
     }
@@ -286,5 +290,7 @@ mod tests {
         assert_eq!(Record::read(folder.path()).unwrap(), None);
         std::fs::write(folder.path().join(RECORD), b"\xff\xfe").unwrap();
         assert_eq!(Record::read(folder.path()).unwrap(), None);
+        assert_eq!(Record::read(&folder.path().join(RECORD)).unwrap(), None, "a file");
+        assert_eq!(machines(folder.path()).unwrap(), []);
     }
 }

@@ -62,13 +62,8 @@ pub fn make(store: &Store<'_>, wanted: &Wanted, under: Under<'_>) -> Result<Path
         drives.push(("seed.iso".into(), "raw", Durability::ReadOnly));
     }
     let port = preferred_port(&wanted.name);
-    let script = script::Script {
-        name: &wanted.name,
-        hardware: &wanted.hardware,
-        port,
-        drives: &drives,
-        machines: &host.machines,
-    };
+    let script =
+        script::Script { name: &wanted.name, hardware: &wanted.hardware, port, drives: &drives };
     store::write(&making.join("run"), script.text().as_bytes(), 0o755)?;
     let record = Record {
         made_by: Record::made_by(),

@@ -12,18 +12,20 @@ use crate::units::Bytes;
 
 use super::journal::Entry;
 use super::{
-    Cloning, Copying, Driver, Found, Host, Identity, Listed, Network, Source, State, Stopped,
-    Wanted,
+    Base, Cloning, Copying, Driver, Found, Host, Identity, Leftover, Listed, Network, Owner,
+    Source, State, Stopped, Wanted,
 };
 
 pub mod argv;
 pub mod folder;
 pub mod host;
+mod leftovers;
 mod make;
 mod qmp;
 mod running;
 mod script;
 mod store;
+pub mod switch;
 
 use folder::{Kind, Parent, Record};
 use make::{Under, freeze, make};
@@ -48,8 +50,7 @@ impl Driver for Qemu {
             ))
             .hint("make a disk of it with stages of the kinds `import` and `disk`");
         };
-        let entry = entry(host, "register", &wanted.name, wanted.origin);
-        let journal = entry.open(host.journal.as_deref())?;
+        let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let store = Store::open(host)?;
         let standing = standing(host, &wanted.name, &wanted.origin)?;
         // Also under a machine that is kept: its clones are made of the new disk.
@@ -71,8 +72,7 @@ impl Driver for Qemu {
     }
 
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity> {
-        let entry = entry(host, "snapshot", &machine.machine, machine.origin);
-        let journal = entry.open(host.journal.as_deref())?;
+        let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
         let store = Store::open(host)?;
         let registered = machine
             .disk
@@ -91,9 +91,21 @@ impl Driver for Qemu {
         Ok(identity(&machine.machine, machine.origin, Some(name), disk))
     }
 
+    fn base(&self, host: &Host, name: &str) -> Result<Option<Base>> {
+        let machines = folder::machines(&host.machines)?;
+        let Some((_, record)) = machines.into_iter().find(|(_, record)| record.name == name) else {
+            return Ok(None);
+        };
+        let disk = record
+            .backing
+            .ok_or_else(|| anyhow!("the machine `{name}` has its disk to itself"))
+            .hint("take the machine it was cloned from, or one that a stage `register` made")?;
+        let identity = identity(name, record.origin, None, disk);
+        Ok(Some(Base { identity, hardware: record.hardware, owner: Owner::Kuth }))
+    }
+
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
-        let entry = entry(host, "clone", &wanted.name, wanted.origin);
-        let journal = entry.open(host.journal.as_deref())?;
+        let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
         let store = Store::open(host)?;
         if let Some(nic) = wanted.hardware.nics.iter().find(|nic| is_strange(&nic.network)) {
             return Err(anyhow!("the driver `qemu` has no network like `{}`", nic.network))
@@ -197,7 +209,11 @@ impl Driver for Qemu {
     }
 
     fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>> {
-        store::clean(&Store::open(host)?)
+        leftovers::clean(host)
+    }
+
+    fn leftovers(&self, host: &Host) -> Result<Vec<Leftover>> {
+        leftovers::find(host)
     }
 
     fn console(&self, host: &Host, name: &str) -> Result<PathBuf> {
@@ -212,23 +228,13 @@ impl Driver for Qemu {
 
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
         let (place, record) = get(host, name)?;
-        running::ssh(&place, &record)
+        running::ssh_arguments(&place, &record)
     }
 }
 
 /// Whether a network is one that only VirtualBox has.
 fn is_strange(network: &Network) -> bool {
     matches!(network, Network::NatNetwork(_))
-}
-
-fn entry(host: &Host, action: &str, machine: &str, origin: crate::digest::Digest) -> Entry {
-    Entry {
-        driver: NAME.into(),
-        action: action.into(),
-        machine: machine.into(),
-        origin,
-        machines: host.machines.clone(),
-    }
 }
 
 fn identity(

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::machine::{Host, Stopped};
+use crate::machine::{Host, Stopped, ssh};
 use crate::process::Command;
 
 use super::folder::{self, Record};
@@ -49,7 +49,9 @@ pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
     let log = place.join("start.log");
     store::remove_file(&log)?;
     let run = std::path::absolute(place.join("run")).context("finding the working folder")?;
+    let kuth = std::env::current_exe().context("finding kuth's own program")?;
     let command = Command::new(run)
+        .env("KUTH", kuth)
         .env("KUTH_BACKGROUND", "1")
         .env("KUTH_SSH_PORT", port.to_string())
         .time_limit(SET_UP);
@@ -75,9 +77,8 @@ pub fn ssh_port(place: &Path, record: &Record) -> Option<u16> {
     Some(written.and_then(|text| text.trim().parse().ok()).unwrap_or(record.ssh_port))
 }
 
-/// The arguments for `ssh`. Host keys are kept beside the machine, as it makes new ones whenever
-/// it is made anew.
-pub fn ssh(place: &Path, record: &Record) -> Result<Vec<String>> {
+/// The arguments for `ssh`.
+pub fn ssh_arguments(place: &Path, record: &Record) -> Result<Vec<String>> {
     let name = &record.name;
     if !script::is_reached(&record.hardware) {
         return Err(anyhow!("the machine `{name}` has no network card that this host reaches"))
@@ -86,17 +87,7 @@ pub fn ssh(place: &Path, record: &Record) -> Result<Vec<String>> {
     let port = ssh_port(place, record)
         .ok_or_else(|| anyhow!("the machine `{name}` is not running"))
         .hint(format!("start it: `kuth machine start {name}`"))?;
-    let user = record.user.as_deref().unwrap_or("root");
-    let known = place.join("known_hosts").display().to_string().replace('"', "");
-    Ok(vec![
-        "-p".into(),
-        port.to_string(),
-        "-o".into(),
-        format!("UserKnownHostsFile=\"{known}\""),
-        "-o".into(),
-        "StrictHostKeyChecking=accept-new".into(),
-        format!("{user}@127.0.0.1"),
-    ])
+    Ok(ssh::arguments(place, record.user.as_deref(), port))
 }
 
 /// Asks the guest to power off; ends QEMU when it does not.

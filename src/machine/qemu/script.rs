@@ -3,16 +3,16 @@
 //! Text alone; what depends on the host (KVM, the place of UEFI images, a free port) is found out
 //! by the script when it runs, so that making a machine asks nothing of this host.
 
-use std::path::Path;
-
-use crate::machine::Hardware;
 use crate::machine::nic::reached;
+use crate::machine::{Hardware, Network, Nic};
 use crate::process::quote;
 
 use super::argv::{
-    Accelerator, Drive, Durability, Flash, Launch, cards, flash_images, flash_package, needs_flash,
-    program,
+    Accelerator, Drive, Durability, Flash, Launch, NETWORKS_HANDLE, cards, flash_images,
+    flash_package, needs_flash, network_folder, program,
 };
+use super::folder::NETWORKS;
+use super::switch::SUBCOMMAND;
 
 /// What the script's own variables stand for in the arguments.
 const VARIABLES: [(&str, &str); 5] = [
@@ -34,8 +34,6 @@ pub struct Script<'a> {
     pub port: u16,
     /// Its disks, the seed last, relative to its folder.
     pub drives: &'a [(String, &'static str, Durability)],
-    /// The folder of machines, which names its internal networks.
-    pub machines: &'a Path,
 }
 
 impl Script<'_> {
@@ -57,7 +55,7 @@ impl Script<'_> {
             memory: hardware.memory,
             flash: flash.clone(),
             drives: self.drives.iter().map(drive).collect(),
-            cards: cards(hardware, "@PORT@", self.machines),
+            cards: cards(hardware, "@PORT@"),
         };
         let firmware = flash.map(|_| find_flash(&hardware.architecture)).unwrap_or_default();
         let words: Vec<String> = launch.argv().iter().map(|word| shell_word(word)).collect();
@@ -76,7 +74,7 @@ if [ -r /dev/kvm ] && [ -w /dev/kvm ] && grep -qwE 'vmx|svm' /proc/cpuinfo; then
     accel={kvm} cpu={host}
 fi
 port=${{KUTH_SSH_PORT:-{port}}}
-{firmware}
+{firmware}{networks}
 # From here on the machine holds state, and kuth does not replace it unasked.
 : >started
 
@@ -95,6 +93,7 @@ exec {program} \\
 ",
             name = self.name,
             port = self.port,
+            networks = start_networks(hardware),
             program = program(&hardware.architecture),
             arguments = lines.join(" \\\n    "),
         )
@@ -119,6 +118,35 @@ fn find_flash(architecture: &str) -> String {
     text
 }
 
+/// The lines that open the folder of internal networks and see to their switches.
+fn start_networks(hardware: &Hardware) -> String {
+    let name = |nic: &Nic| match &nic.network {
+        Network::Internal(name) => Some(quote(&network_folder(name))),
+        _ => None,
+    };
+    let mut names: Vec<String> = hardware.nics.iter().filter_map(name).collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        "
+# Internal networks: a socket in the folder of each, and one switch a network, which is kuth.
+kuth=${{KUTH:-kuth}}
+command -v \"$kuth\" >/dev/null ||
+    echo \"no kuth in PATH: internal networks lead nowhere until it starts a machine on them\" >&2
+for network in {names}; do
+    mkdir -p ../{NETWORKS} && mkdir -p -m 700 \"../{NETWORKS}/$network\"
+    setsid --fork \"$kuth\" {SUBCOMMAND} \"../{NETWORKS}/$network\" \\
+        </dev/null >/dev/null 2>\"../{NETWORKS}/$network/log\"
+done
+exec {NETWORKS_HANDLE}<../{NETWORKS}
+",
+        names = names.join(" "),
+    )
+}
+
 /// One word for the shell, with the script's variables outside of its quotes.
 fn shell_word(word: &str) -> String {
     let found = VARIABLES.iter().filter_map(|(name, value)| Some((word.find(name)?, name, value)));
@@ -140,7 +168,7 @@ pub fn is_reached(hardware: &Hardware) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Firmware, Nic};
+    use crate::machine::Firmware;
 
     fn text(firmware: Firmware) -> String {
         let networks = ["nat", "internal:dmz"].map(|network| network.parse().unwrap());
@@ -158,13 +186,8 @@ mod tests {
             ("disk.qcow2".to_string(), "qcow2", Durability::Safe),
             ("it's.iso".to_string(), "raw", Durability::ReadOnly),
         ];
-        let script = Script {
-            name: "gate-node01",
-            hardware: &hardware,
-            port: 22222,
-            drives: &drives,
-            machines: Path::new("/m"),
-        };
+        let script =
+            Script { name: "gate-node01", hardware: &hardware, port: 22222, drives: &drives };
         script.text()
     }
 
@@ -195,6 +218,8 @@ mod tests {
         assert!(bios.contains("    -netdev user,id=net0,hostfwd=tcp:127.0.0.1:\"$port\"-:22,hostfwd=tcp:127.0.0.1:8080-:80 \\\n"));
         assert!(bios.contains("file=it'\\''s.iso'"), "{bios}");
         assert!(!bios.contains("OVMF"));
+        assert!(bios.contains("for network in dmz; do\n"), "{bios}");
+        assert!(bios.contains("\nexec 9<../.networks\n"), "{bios}");
         assert!(text(Firmware::Uefi).contains("install the package ovmf"));
     }
 }

@@ -247,7 +247,7 @@ fn strangers(place: &Path) -> Result<Vec<String>> {
 }
 
 /// Whether a folder that is no machine was kuth's work: marked, or a record, or still empty.
-fn is_ours(path: &Path) -> Result<bool> {
+pub fn is_ours(path: &Path) -> Result<bool> {
     Ok(path.join(MARKER).exists()
         || Record::read(path)?.is_some()
         || folder::entries(path)?.is_empty())
@@ -310,16 +310,22 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     file.sync_all().with_context(what)
 }
 
-/// Removes base disks that no record names; says which, and what that freed. Files whose names
-/// are not of kuth's making stay.
+/// Removes base disks that no record names; says which, and what that freed.
 pub fn clean(store: &Store<'_>) -> Result<Vec<(PathBuf, Bytes)>> {
-    let machines = &store.host.machines;
+    let unused = unused_bases(&store.host.machines)?;
+    unused.iter().try_for_each(|(path, _)| remove_file(path))?;
+    Ok(unused)
+}
+
+/// Base disks that no record names, and what each takes. Files whose names are not of kuth's
+/// making do not count.
+pub fn unused_bases(machines: &Path) -> Result<Vec<(PathBuf, Bytes)>> {
     let mut named = Vec::new();
     for (place, record) in folder::machines(machines)? {
         named.extend(record.bases);
         named.extend(folder::snapshots(&place)?.into_iter().flat_map(|snapshot| snapshot.bases));
     }
-    let mut freed = Vec::new();
+    let mut unused = Vec::new();
     for path in folder::entries(&machines.join(BASES))? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let digest = name
@@ -329,12 +335,10 @@ pub fn clean(store: &Store<'_>) -> Result<Vec<(PathBuf, Bytes)>> {
         if !ours || named.contains(&format!("{BASES}/{name}")) {
             continue;
         }
-        let what = || format!("looking at {}", path.display());
-        let metadata = path.metadata().with_context(what)?;
+        let metadata = path.metadata().with_context(|| format!("looking at {}", path.display()))?;
         // Another name of the same file (the cache's) keeps its blocks.
         let bytes = if metadata.nlink() > 1 { 0 } else { metadata.blocks() * 512 };
-        remove_file(&path)?;
-        freed.push((path, Bytes(bytes)));
+        unused.push((path, Bytes(bytes)));
     }
-    Ok(freed)
+    Ok(unused)
 }

@@ -278,8 +278,7 @@ fn what_a_killed_run_left_is_taken_away_or_finished() {
     std::fs::write(world.place("bases/.making-abc"), "half").unwrap();
     // A swap in two steps that was cut between them.
     std::fs::rename(world.place("web"), world.place(".old-web")).unwrap();
-    let entry = entry(&world.host, "clone", "web", clone.origin);
-    drop(entry.open(world.host.journal.as_deref()).unwrap());
+    drop(Entry::begin(&world.host, NAME, "clone", "web", clone.origin).unwrap());
 
     assert_eq!(crate::machine::journal::recover(&world.host).unwrap(), 1);
     assert_eq!(world.names(), [".lock", ".making-mine", "base", "bases", "web"]);

@@ -10,10 +10,15 @@ use super::{Inputs, Kind, Parsed, Pin, Placed, Settings, Site, Stage};
 use crate::artifact::{Artifact, Made, Product};
 use crate::cache::sparse;
 use crate::error::{Context, Hint, Result, anyhow};
+use crate::format::appliance::is_legal_name;
 use crate::format::vmdk::Level;
-use crate::image::{self, Container, Identity, Watch};
+use crate::image::{self, Container, Identity, Package, Watch};
 use crate::pipeline::{Data, Fault, Fields};
 use crate::recipe::Recipe;
+
+mod machine;
+
+pub use machine::Machine;
 
 /// Raised when the same disk gives other bytes in one of the formats.
 const REVISION: u32 = 1;
@@ -28,6 +33,20 @@ pub enum Format {
     Raw,
     /// A file that wraps it.
     Wrapped(Container),
+    /// A file with a machine around it.
+    Packed(Package),
+}
+
+impl Format {
+    /// The number after `level =`, for what is compressed.
+    fn level(&mut self) -> Option<&mut u32> {
+        match self {
+            Format::Raw => None,
+            Format::Wrapped(Container::Vmdk(Level(level))) => Some(level),
+            Format::Wrapped(_) => None,
+            Format::Packed(Package::Ova(Level(level)) | Package::Box(level)) => Some(level),
+        }
+    }
 }
 
 /// How hard VMDK grains are compressed unless `level` says otherwise: zlib's own choice.
@@ -40,10 +59,12 @@ const FORMATS: &[(&str, Format)] = &[
     ("vdi", Format::Wrapped(Container::Vdi)),
     ("vmdk", Format::Wrapped(Container::Vmdk(LEVEL))),
     ("vhd", Format::Wrapped(Container::Vhd)),
+    ("ova", Format::Packed(Package::Ova(LEVEL))),
+    ("tar.bz2", Format::Packed(Package::Box(9))),
 ];
 
 /// One image file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Export {
     /// The format's word, also the extension.
     pub word: &'static str,
@@ -51,12 +72,15 @@ pub struct Export {
     pub format: Format,
     /// The file's name without extension; the pipeline's name where `None`.
     pub name: Option<String>,
+    /// What stands around the disk in a format that has a machine.
+    pub machine: Machine,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", &[Product::Disk]);
     let name = read_name(fields);
-    let level = fields.integer("level", 1..=9).map(|level| Level(level.value as u32));
+    let level = fields.integer("level", 1..=9).map(|level| level.value as u32);
+    let (machine, of_machine) = Machine::read(fields);
     let words: Vec<&'static str> = FORMATS.iter().map(|(word, _)| *word).collect();
     let (is_list, is_empty) = match fields.require("format").raw("format").map(|it| &it.data) {
         Some(Data::Array(elements)) => (true, elements.is_empty()),
@@ -69,15 +93,38 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let exports: Vec<Export> = chosen
         .iter()
         .filter_map(|word| FORMATS.iter().find(|(other, _)| *other == word.value))
-        .map(|(word, format)| Export { word, format: at_level(*format, level), name: name.clone() })
+        .map(|(word, format)| {
+            let (mut format, name, machine) = (*format, name.clone(), machine.clone());
+            if let Some((written, level)) = format.level().zip(level) {
+                *written = level;
+            }
+            Export { word, format, name, machine }
+        })
         .collect();
-    let compresses = |it: &Export| matches!(it.format, Format::Wrapped(Container::Vmdk(_)));
+    let compresses = |it: &Export| it.format.clone().level().is_some();
     if !exports.is_empty()
         && !exports.iter().any(compresses)
         && let Some(span) = fields.key_span("level")
     {
-        let fault = Fault::new(span, "`level` is for the format `vmdk` alone");
+        let fault = Fault::new(span, "`level` is for `vmdk`, `ova` and `tar.bz2` alone");
         fields.fault(fault.hint("remove it; the other formats are not compressed"));
+    }
+    let is_packed = |it: &Export| matches!(it.format, Format::Packed(_));
+    if !exports.is_empty()
+        && !exports.iter().any(is_packed)
+        && let Some(key) = of_machine
+        && let Some(span) = fields.key_span(key)
+    {
+        let fault = Fault::new(span, format!("`{key}` is for `ova` and `tar.bz2` alone"));
+        fields.fault(fault.hint("remove it; the other formats have a disk and no machine"));
+    }
+    if exports.iter().any(is_packed)
+        && let Some(name) = &name
+        && !is_legal_name(name)
+        && let Some(span) = fields.key_span("name")
+    {
+        let fault = Fault::new(span, format!("`{name}` cannot be the name of a machine's files"));
+        fields.fault(fault.hint("letters, digits, `.`, `_`, `-` and `+`, at most 80"));
     }
     let instance = |export: Export| {
         let stage: Box<dyn Stage> = Box::new(export.clone());
@@ -102,19 +149,15 @@ fn read_name(fields: &mut Fields<'_>) -> Option<String> {
     None
 }
 
-fn at_level(format: Format, level: Option<Level>) -> Format {
-    match (format, level) {
-        (Format::Wrapped(Container::Vmdk(_)), Some(level)) => {
-            Format::Wrapped(Container::Vmdk(level))
-        }
-        (format, _) => format,
-    }
-}
-
 impl Export {
     /// The file's name in the output folder.
     fn file_name(&self, settings: &Settings) -> String {
-        format!("{}.{}", self.name.as_ref().unwrap_or(&settings.pipeline), self.word)
+        format!("{}.{}", self.stem(settings), self.word)
+    }
+
+    /// The same without the extension; also the name of the machine.
+    fn stem<'a>(&'a self, settings: &'a Settings) -> &'a str {
+        self.name.as_ref().unwrap_or(&settings.pipeline)
     }
 
     fn path(&self, site: &Site) -> PathBuf {
@@ -127,11 +170,15 @@ impl Stage for Export {
         REVISION
     }
 
-    /// Without the file's name, which is not in the bytes.
-    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    /// With the file's name only where that is in the bytes.
+    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
         recipe.value("format", self.word);
-        if let Format::Wrapped(Container::Vmdk(Level(level))) = self.format {
+        if let Some(level) = self.format.clone().level() {
             recipe.value("level", level);
+        }
+        if let Format::Packed(_) = self.format {
+            recipe.value("name", self.stem(&site.settings));
+            self.machine.describe(recipe);
         }
         Ok(())
     }
@@ -145,7 +192,7 @@ impl Stage for Export {
         let copies = match self.format {
             // The object is the disk's own.
             Format::Raw => 0,
-            Format::Wrapped(_) => 1,
+            Format::Wrapped(_) | Format::Packed(_) => 1,
         };
         image
             * (copies + u64::from(share_a_file_system(&site.settings.output, site.cache.folder())))
@@ -155,14 +202,22 @@ impl Stage for Export {
         claim(site, &self.path(site))?;
         let disk = inputs.get("from")?;
         let file = site.scratch(format!("image.{}", self.word));
-        let Format::Wrapped(container) = self.format else { return same_bytes(site, disk, file) };
         let identity = Identity { disk: disk.digest, epoch: site.settings.epoch };
         let told = |done, total| (site.progress)(done, total, "B");
         let watch = Watch { cancel: &site.cancel, told: &told };
-        let threads = site.settings.jobs;
-        let (digest, size) =
-            image::write(&site.object(disk), container, identity, &file, threads, watch)
-                .with_context(|| format!("exporting to {}", self.word))?;
+        let (threads, object) = (site.settings.jobs, site.object(disk));
+        let written = match self.format {
+            Format::Raw => return same_bytes(site, disk, file),
+            Format::Wrapped(container) => {
+                image::write(&object, container, identity, &file, threads, watch)
+            }
+            Format::Packed(package) => {
+                refuse_other_machines(&site.settings.architecture)?;
+                let appliance = self.machine.around(disk, self.stem(&site.settings))?;
+                image::pack(&object, package, &appliance, identity, &file, threads, watch)
+            }
+        };
+        let (digest, size) = written.with_context(|| format!("exporting to {}", self.word))?;
         Ok(Made::hashed(Product::Export, file, digest, size.0))
     }
 
@@ -181,6 +236,15 @@ impl Stage for Export {
     fn look(&self, site: &Site, _artifact: &Artifact) -> Result<Placed> {
         Ok(Placed::Here(self.path(site)))
     }
+}
+
+/// What these formats say of a machine is a PC's.
+fn refuse_other_machines(architecture: &str) -> Result<()> {
+    if architecture == "amd64" {
+        return Ok(());
+    }
+    Err(anyhow!("`ova` and `tar.bz2` describe machines of amd64, not of {architecture}"))
+        .hint("export the disk alone, as `vmdk` or `vdi`")
 }
 
 /// A raw export has the bytes of the disk, so the digest and in the cache also the object.

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use clap::Subcommand;
 
+mod doctor;
+mod hosts;
+
 use super::{Exit, interrupt, project, screen};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
-use crate::machine::{DRIVERS, Driver, Host, Listed, State, Stopped};
+use crate::machine::{Driver, Host, Listed, State, Stopped, usable};
 use crate::pipeline::suggest;
 use crate::process::{Cancel, Command};
 use crate::units::Human;
@@ -54,12 +57,25 @@ enum Action {
     Remove(Names),
     /// Remove disks that no machine rests on any more
     Clean,
+    /// List what killed runs left behind
+    ///
+    /// Machines that were never finished, entries of the journal, files of a QEMU that
+    /// was killed, disks that no machine rests on. The exit status is 1 while there is
+    /// something.
+    #[command(verbatim_doc_comment)]
+    Doctor(doctor::Args),
     /// Print what the serial console of a machine showed
     Console(Console),
     /// Log in to a running machine, or run a command in it
     Ssh(Ssh),
-    /// Print lines for /etc/hosts, with the ports of running machines
-    Hosts,
+    /// Print lines for /etc/hosts
+    ///
+    /// A line for each running machine: its address, which the hypervisor knows or a
+    /// machine that serves DHCP to the others, and its name. One without an address has
+    /// 127.0.0.1 and the port that leads to it. Machines on several networks that ssh
+    /// reaches are asked for their dnsmasq's leases.
+    #[command(verbatim_doc_comment)]
+    Hosts(hosts::Args),
 }
 
 #[derive(clap::Args, Debug)]
@@ -123,10 +139,8 @@ pub fn run(args: &Args) -> Result<Exit> {
         Action::Clean => clean(&host)?,
         Action::Console(console) => show(&host, console)?,
         Action::Ssh(ssh) => reach(&host, ssh)?,
-        Action::Hosts => {
-            let listed = everywhere(&host)?;
-            screen::data(&listed.iter().filter_map(|(_, it)| hosts_line(it)).collect::<String>())?;
-        }
+        Action::Doctor(args) => return doctor::run(&host, args),
+        Action::Hosts(args) => hosts::run(&host, args)?,
     }
     Ok(Exit::Done)
 }
@@ -136,7 +150,7 @@ type Found = (&'static dyn Driver, Listed);
 /// The machines of every driver that can be used here.
 fn everywhere(host: &Host) -> Result<Vec<Found>> {
     let mut all: Vec<Found> = Vec::new();
-    for row in DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none()) {
+    for row in usable(host) {
         all.extend(row.driver.list(host)?.into_iter().map(|listed| (row.driver, listed)));
     }
     Ok(all)
@@ -176,7 +190,7 @@ fn each(
 
 fn clean(host: &Host) -> Result<()> {
     let mut count = 0;
-    for row in DRIVERS.iter().filter(|row| row.driver.unavailable(host).is_none()) {
+    for row in usable(host) {
         for (disk, size) in row.driver.clean(host)? {
             screen::talk(&format!("{}: removed, {} freed", disk.display(), Human(size)));
             count += 1;
@@ -236,19 +250,13 @@ fn row(listed: &Listed) -> [String; 5] {
     ]
 }
 
-/// A running machine that is reached through this host: `127.0.0.1  NAME  # ssh port 2201`.
-fn hosts_line(listed: &Listed) -> Option<String> {
-    let port = listed.ssh_port?;
-    Some(format!("127.0.0.1\t{}\t# ssh port {port}\n", listed.name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::hints;
     use crate::machine::{Firmware, Hardware};
 
-    fn listed(state: State, ssh_port: Option<u16>) -> Listed {
+    pub fn listed(state: State, ssh_port: Option<u16>) -> Listed {
         Listed {
             name: "gate-node01".into(),
             folder: "/m/gate-node01".into(),
@@ -275,15 +283,6 @@ mod tests {
     fn a_machine_is_one_row() {
         let machine = listed(State::Used, None);
         assert_eq!(row(&machine), ["gate-node01", "used", "debian", "-", "a,b"]);
-    }
-
-    #[test]
-    fn only_machines_that_are_reached_have_a_line_of_hosts() {
-        assert_eq!(hosts_line(&listed(State::Ready, None)), None);
-        assert_eq!(
-            hosts_line(&listed(State::Running, Some(2201))).unwrap(),
-            "127.0.0.1\tgate-node01\t# ssh port 2201\n"
-        );
     }
 
     #[test]

@@ -1,0 +1,117 @@
+//! Archives of others: what is in a tar (plain, compressed or called OVA) or a zip becomes one
+//! canonical tar. Nothing is ever written under a name that an archive gives: names go into a
+//! table in memory, contents into one nameless file, and only when the whole table makes sense is
+//! the tar written from it. So no archive can reach a file outside.
+//!
+//! In the result entries are sorted by path, belong to root, have times up to the epoch, and of
+//! their mode only who may read, write and execute. Names twice, links and names that lead out,
+//! devices, and names below what is no folder are refused. Files with 1 MiB of zeros and more are
+//! GNU sparse entries, with their zeros left out in blocks of 64 KiB, wherever the archive or the
+//! disk had holes. It knows no stages.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use crate::digest::Digest;
+use crate::error::{Context, Result, bail};
+use crate::process::Cancel;
+use crate::units::Bytes;
+
+mod bzip2;
+pub mod extract;
+mod folder;
+pub mod magic;
+mod meter;
+mod plain;
+mod sparse;
+mod tar;
+mod write;
+mod zip;
+mod zstd;
+
+pub use self::bzip2::decode as decode_bzip2;
+use folder::Folder;
+use magic::Format;
+use meter::Meter;
+
+/// What an archive may hold unless the user says otherwise.
+pub const LIMIT: Bytes = Bytes::gib(64);
+/// A name that is longer is not even read.
+const LONGEST_NAME: u64 = 4095;
+
+/// How to unpack.
+pub struct Options<'a> {
+    /// The most that the files may be together; [`LIMIT`] where `None`.
+    pub limit: Option<Bytes>,
+    /// On how many threads.
+    pub threads: usize,
+    /// Times in the result are at most this, in seconds since 1970.
+    pub epoch: u64,
+    /// A folder for what does not fit in memory.
+    pub work: &'a Path,
+    /// Looked at all the time.
+    pub cancel: &'a Cancel,
+    /// Told how much of the archive is read, of how much.
+    pub told: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+/// The canonical tar that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Its length.
+    pub size: Bytes,
+}
+
+/// Makes the new file `to` the canonical tar of the archive `from`.
+pub fn unpack(from: &Path, to: &Path, options: &Options<'_>) -> Result<Unpacked> {
+    let mut file = File::open(from).with_context(|| format!("opening {}", from.display()))?;
+    let format = magic::of_file(&file)
+        .with_context(|| format!("reading {}", from.display()))?
+        .context("it is neither a tar, plain or compressed, nor a zip")?;
+    let meter = Meter::new(options, file.metadata()?.len());
+    let mut folder = Folder::new(options)?;
+    let read = match format {
+        Format::Zip => zip::read(&file, &meter, &mut folder),
+        Format::Tar => members(&mut meter.input(&mut file), &meter, &mut folder),
+        Format::Bzip2 => {
+            let input = meter.input(&file);
+            bzip2::decode(input, options.threads, |reader| members(reader, &meter, &mut folder))
+        }
+        Format::Gzip => {
+            let input = BufReader::with_capacity(1 << 16, meter.input(&file));
+            members(&mut plain::gzip(input), &meter, &mut folder)
+        }
+        Format::Xz => {
+            let input = BufReader::with_capacity(1 << 16, meter.input(&file));
+            members(&mut plain::xz(input), &meter, &mut folder)
+        }
+        Format::Zstd => {
+            let input = BufReader::with_capacity(1 << 16, meter.input(&file));
+            members(&mut zstd::Frames::new(input), &meter, &mut folder)
+        }
+        other => bail!("it is {other}, neither a tar, plain or compressed, nor a zip"),
+    };
+    // What made the reading stop says more than how the reader took it.
+    if let Some(error) = meter.failure() {
+        return Err(error);
+    }
+    read.with_context(|| format!("reading {format}"))?;
+    folder.finish(to, options)
+}
+
+/// Reads a tar to its end, and what it came in to its end as well, where the checksums are.
+fn members(reader: &mut dyn Read, meter: &Meter<'_>, folder: &mut Folder<'_>) -> Result<()> {
+    let mut reader = BufReader::with_capacity(1 << 18, meter.output(reader));
+    tar::read(&mut reader, folder)?;
+    let mut rest = [0; 1 << 14];
+    loop {
+        match reader.read(&mut rest)? {
+            0 => return Ok(()),
+            n if rest[..n].iter().all(|byte| *byte == 0) => {}
+            _ => bail!("something follows the end of the tar"),
+        }
+    }
+}

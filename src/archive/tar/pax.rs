@@ -1,0 +1,145 @@
+//! The records that pax puts before an entry: `LENGTH KEY=VALUE` lines. Only those that say what
+//! the entry is are kept.
+
+use crate::error::{Context, Result, ensure};
+
+/// What the records of one entry say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Records(Vec<(String, Vec<u8>)>);
+
+impl Records {
+    /// Reads them; the last of two that say the same counts, but sparse maps may be told in many.
+    pub(super) fn parse(mut bytes: &[u8]) -> Result<Records> {
+        let mut records = Vec::new();
+        while !bytes.is_empty() {
+            let space = bytes.iter().take(20).position(|byte| *byte == b' ');
+            let length = space.and_then(|at| number(&bytes[..at]));
+            let (length, space) = length.zip(space).context("a pax record has no length")?;
+            let length = length as usize;
+            ensure!(
+                length <= bytes.len() && length > space + 1 && bytes[length - 1] == b'\n',
+                "a pax record is {length} bytes long, which cannot be"
+            );
+            let record = &bytes[space + 1..length - 1];
+            let equals = record.iter().position(|byte| *byte == b'=');
+            let equals = equals.context("a pax record has no value")?;
+            let key = String::from_utf8_lossy(&record[..equals]).into_owned();
+            records.push((key, record[equals + 1..].to_vec()));
+            bytes = &bytes[length..];
+        }
+        Ok(Records(records))
+    }
+
+    fn get(&self, key: &str) -> Option<&[u8]> {
+        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.as_slice())
+    }
+
+    fn number(&self, key: &str) -> Result<Option<u64>> {
+        let value = self.get(key).map(|value| {
+            number(value).with_context(|| format!("the pax record `{key}` is no number"))
+        });
+        value.transpose()
+    }
+
+    /// The name; a sparse file has its real one elsewhere.
+    pub(super) fn name(&self) -> Option<Vec<u8>> {
+        self.get("GNU.sparse.name").or(self.get("path")).map(<[u8]>::to_vec)
+    }
+
+    /// Where a link leads.
+    pub(super) fn link(&self) -> Option<Vec<u8>> {
+        self.get("linkpath").map(<[u8]>::to_vec)
+    }
+
+    /// How much data follows the header.
+    pub(super) fn size(&self) -> Result<Option<u64>> {
+        self.number("size")
+    }
+
+    /// Whole seconds since 1970; nothing before that.
+    pub(super) fn time(&self) -> Option<u64> {
+        let text = std::str::from_utf8(self.get("mtime")?).ok()?;
+        text.split('.').next()?.parse().ok()
+    }
+
+    /// The size of a sparse file.
+    pub(super) fn sparse_size(&self) -> Result<Option<u64>> {
+        Ok(self.number("GNU.sparse.realsize")?.or(self.number("GNU.sparse.size")?))
+    }
+
+    /// The map of a sparse file of the versions 0.0 and 0.1; that of 1.0 is before its data.
+    pub(super) fn sparse_map(&self) -> Result<Option<Vec<(u64, u64)>>> {
+        let what = "a pax record tells a wrong sparse map";
+        if self.get("GNU.sparse.major") == Some(b"1") {
+            return Ok(None);
+        }
+        let numbers: Option<Vec<u64>> = match self.get("GNU.sparse.map") {
+            Some([]) => Some(Vec::new()),
+            Some(map) => map.split(|byte| *byte == b',').map(number).collect(),
+            None => {
+                let parts = ["GNU.sparse.offset", "GNU.sparse.numbytes"];
+                let told = self.0.iter().filter(|(key, _)| parts.contains(&key.as_str()));
+                told.enumerate()
+                    .map(|(at, (key, value))| number(value).filter(|_| key == parts[at % 2]))
+                    .collect()
+            }
+        };
+        let numbers = numbers.filter(|numbers| numbers.len() % 2 == 0).context(what)?;
+        Ok(Some(numbers.chunks(2).map(|pair| (pair[0], pair[1])).collect()))
+    }
+
+    /// Whether they say of the entry what it is called, or how long it is.
+    pub(super) fn rename(&self) -> bool {
+        ["path", "linkpath", "size"].iter().any(|key| self.get(key).is_some())
+            || self.0.iter().any(|(key, _)| key.starts_with("GNU.sparse."))
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    std::str::from_utf8(digits).ok().filter(|_| all)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record with its length, which counts itself.
+    fn record(text: &str) -> String {
+        let length = (1..99).find(|length| format!("{length} {text}\n").len() == *length);
+        format!("{} {text}\n", length.unwrap())
+    }
+
+    fn records(texts: &[&str]) -> Records {
+        let bytes: String = texts.iter().map(|text| record(text)).collect();
+        Records::parse(bytes.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn records_are_read() {
+        let records = records(&["path=a\nb\n", "size=12345678901", "mtime=1700000000.5"]);
+        assert_eq!(records.name().unwrap(), b"a\nb\n");
+        assert_eq!(records.size().unwrap(), Some(12_345_678_901));
+        assert_eq!(records.time(), Some(1_700_000_000));
+        assert!(records.rename());
+    }
+
+    #[test]
+    fn maps_of_both_old_versions_are_read() {
+        let map = |texts: &[&str]| records(texts).sparse_map();
+        let old = map(&["GNU.sparse.offset=5", "GNU.sparse.numbytes=6", "GNU.sparse.numblocks=1"]);
+        assert_eq!(old.unwrap().unwrap(), [(5, 6)]);
+        assert_eq!(map(&["GNU.sparse.map=0,1,10,20"]).unwrap().unwrap(), [(0, 1), (10, 20)]);
+        assert_eq!(map(&["GNU.sparse.major=1"]).unwrap(), None);
+        map(&["GNU.sparse.map=0,1,10"]).unwrap_err();
+        map(&["GNU.sparse.numbytes=6", "GNU.sparse.offset=5"]).unwrap_err();
+    }
+
+    #[test]
+    fn broken_records_are_refused() {
+        for bytes in [&b"x"[..], b"5 a=b", b"99 a=b\n", b"3 \n", b"0 a=b\n", b"6 a=bc\n", b"5 ab\n"]
+        {
+            Records::parse(bytes).unwrap_err();
+        }
+    }
+}

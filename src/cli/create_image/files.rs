@@ -1,0 +1,260 @@
+//! The files of `kuth create-image`: where they are looked for, and what they say together.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Args, Base, Copying, Host, Identity, Nic, REVISION, Recipe, Wanted};
+use crate::cli::{project, screen};
+use crate::error::{Error, Misuse, Result, with_hint};
+use crate::machine::post_config::{self, Format, Resources, Storage, Variant};
+use crate::machine::seed::{Seed, SeedFault, Template, check, ssh_keys};
+use crate::machine::{Hardware, Network};
+use crate::pipeline::{Override, suggest};
+use crate::stage::Table;
+
+/// What all files say.
+pub struct Files {
+    template: Template,
+    networks: Vec<Network>,
+    storages: Vec<Storage>,
+    resources: Resources,
+}
+
+/// Where files are looked for.
+pub struct Folder {
+    /// `data/DISTRIBUTION` of the project.
+    data: PathBuf,
+    /// What holds `data`.
+    root: PathBuf,
+}
+
+impl Folder {
+    /// The nearest `data/DISTRIBUTION` from here upwards.
+    pub fn find(distribution: &str) -> Result<Folder> {
+        let here = std::path::absolute(".").map_err(|error| {
+            Error::new(Misuse(format!("the working folder cannot be named: {error}")))
+        })?;
+        let below = Path::new("data").join(distribution);
+        let holds = |below: &Path| here.ancestors().find(|folder| folder.join(below).is_dir());
+        let root = holds(&below).or_else(|| holds(Path::new("data"))).unwrap_or(&here);
+        Ok(Folder { data: root.join(below), root: root.to_path_buf() })
+    }
+
+    /// The file that `given` names: below `data/DISTRIBUTION`, else the path itself.
+    fn resolve(&self, given: &Path) -> Result<PathBuf> {
+        let below = self.data.join(given);
+        if below.is_file() {
+            return Ok(below);
+        }
+        if given.is_file() {
+            return Ok(given.to_path_buf());
+        }
+        let message = format!("there is no file {}", self.shown(&below));
+        let error = Error::new(Misuse(message));
+        Err(with_hint(error, self.nearest(given)))
+    }
+
+    /// What to try for a file that is not there.
+    fn nearest(&self, given: &Path) -> String {
+        let folder = self.data.join(given.parent().unwrap_or(Path::new("")));
+        let names = names_in(&folder);
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let word = given.file_name().unwrap_or_default().to_string_lossy();
+        let there_are = format!("{} has", self.shown(&folder));
+        if folder.is_dir()
+            && let Some(hint) = suggest::hint(&word, &known, &there_are)
+        {
+            return hint;
+        }
+        let others = names_in(&self.root.join("data"));
+        let has_it = |other: &&String| self.root.join("data").join(other).join(given).is_file();
+        match others.iter().find(has_it) {
+            Some(other) => format!("data/{other} has one: `--linux-distribution {other}`"),
+            None => "files other than the key lie in data/DISTRIBUTION, or are paths".to_string(),
+        }
+    }
+
+    /// A path as a person in the project would write it.
+    fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// A file and its text.
+struct File {
+    /// As messages name it.
+    name: String,
+    text: String,
+}
+
+impl Files {
+    /// Reads and checks them all; tells every fault of every file.
+    pub fn read(args: &Args, name: &str) -> Result<Files> {
+        let folder = Folder::find(&args.linux_distribution)?;
+        let read =
+            |given: &Option<PathBuf>| given.as_deref().map(|it| open(&folder, it)).transpose();
+        // Two have a place that they are taken from unasked.
+        let or_default = |given: &Option<PathBuf>, name: &str| match given {
+            None if folder.data.join(name).is_file() => read(&Some(name.into())),
+            given => read(given),
+        };
+        let user_data = or_default(&args.user_data, "user-data")?;
+        let meta_data = or_default(&args.meta_data, "meta-data")?;
+        let network_config = read(&args.network_interfaces)?;
+        let interfaces = read(&args.post_config_interfaces)?;
+        let storages = read(&args.post_config_storages)?;
+        let resources = read(&args.post_config_resources)?;
+
+        let mut faults = Vec::new();
+        let networks = parsed(&interfaces, post_config::interfaces, &mut faults);
+        let storages = parsed(&storages, post_config::storages, &mut faults);
+        let resources = parsed(&resources, post_config::resources, &mut faults);
+        if let Some(file) = &user_data {
+            tell(&file.name, check::user_data(&file.text), &mut faults);
+        }
+        let keys = read_keys(&args.ssh_pub_keyfile, &mut faults)?;
+        let networks = networks.unwrap_or_else(|| vec![Network::Nat]);
+        let text = |file: Option<File>| file.map(|file| file.text);
+        let template = Template {
+            hostname: name.to_string(),
+            nics: Nic::all(name, &networks),
+            user: args.linux_distribution.clone(),
+            ssh_keys: keys,
+            variables: variables(&folder, &args.linux_distribution, &args.vars)?,
+            user_data: text(user_data),
+            meta_data: text(meta_data),
+            network_config: text(network_config),
+        };
+        if let Err(error) = template.render() {
+            faults.push(error.to_string());
+        }
+        if !faults.is_empty() {
+            return Err(Error::new(Misuse(format!(
+                "the files of `{name}` are not as they should be:\n{}",
+                faults.join("\n")
+            ))));
+        }
+        let storages = storages.unwrap_or_default();
+        let resources = resources.unwrap_or_default();
+        storages.iter().enumerate().for_each(|(at, storage)| note(at + 1, storage));
+        Ok(Files { template, networks, storages, resources })
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> Result<Seed> {
+        self.template.render()
+    }
+
+    /// The machine to make.
+    pub fn wanted(
+        &self,
+        name: &str,
+        base: &Base,
+        host: &Host,
+        snapshot: &Identity,
+        copy: Copying,
+    ) -> Result<Wanted> {
+        let hardware = Hardware {
+            cpus: self.resources.processors.unwrap_or(base.hardware.cpus),
+            memory: self.resources.memory.unwrap_or(base.hardware.memory),
+            disks: self.storages.iter().map(|storage| storage.size.0).collect(),
+            nics: Nic::all(name, &self.networks),
+            forwards: Vec::new(),
+            ..base.hardware.clone()
+        };
+        let mut recipe = Recipe::new("create-image", REVISION);
+        recipe.value("name", name);
+        recipe.value("epoch", host.epoch);
+        recipe.value("from", snapshot.to_text()?);
+        recipe.value("linked", copy == Copying::Linked);
+        recipe.value("user", &self.template.user);
+        recipe.value("architecture", &hardware.architecture);
+        recipe.value("cpus", hardware.cpus);
+        recipe.value("memory", hardware.memory);
+        recipe.value("firmware", hardware.firmware.word());
+        recipe.value("vram", hardware.vram);
+        recipe.list("nic", hardware.nics.iter().map(|it| format!("{} {}", it.network, it.mac)));
+        recipe.list("disk", &hardware.disks);
+        recipe.value("seed", self.template.render()?.digest());
+        let user = Some(self.template.user.clone());
+        Ok(Wanted { name: name.to_string(), origin: recipe.key().0, hardware, user })
+    }
+}
+
+fn open(folder: &Folder, given: &Path) -> Result<File> {
+    let path = folder.resolve(given)?;
+    let name = folder.shown(&path);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(File { name, text }),
+        Err(error) => Err(Error::new(Misuse(format!("{name} cannot be read: {error}")))),
+    }
+}
+
+fn parsed<T>(
+    file: &Option<File>,
+    parse: fn(&str) -> std::result::Result<T, Vec<SeedFault>>,
+    faults: &mut Vec<String>,
+) -> Option<T> {
+    let file = file.as_ref()?;
+    match parse(&file.text) {
+        Ok(value) => Some(value),
+        Err(found) => {
+            tell(&file.name, found, faults);
+            None
+        }
+    }
+}
+
+/// Adds each fault as `FILE:LINE: what is wrong (what to try)`.
+fn tell(file: &str, found: Vec<SeedFault>, faults: &mut Vec<String>) {
+    faults.extend(found.into_iter().map(|fault| {
+        let line = if fault.line == 0 { String::new() } else { format!(":{}", fault.line) };
+        let hint = fault.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        format!("{file}{line}: {}{hint}", fault.message)
+    }));
+}
+
+fn read_keys(path: &Path, faults: &mut Vec<String>) -> Result<Vec<String>> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let error = Error::new(Misuse(format!("the key {shown} cannot be read: {error}")));
+        with_hint(error, "give the path of a public key, as ~/.ssh/id_ed25519.pub")
+    })?;
+    match ssh_keys(&text) {
+        Ok(keys) if keys.is_empty() => faults.push(format!("{shown}: there is no key in it")),
+        Ok(keys) => return Ok(keys),
+        Err(why) => faults.push(format!("{shown}: {why}")),
+    }
+    Ok(Vec::new())
+}
+
+/// The variables of the distribution's pipeline, if it has one, and those that were given.
+fn variables(
+    folder: &Folder,
+    distribution: &str,
+    given: &[Override],
+) -> Result<BTreeMap<String, String>> {
+    let pipeline = folder.root.join("pipelines").join(format!("{distribution}.toml"));
+    if !pipeline.is_file() {
+        return Ok(given.iter().map(|it| (it.name.clone(), it.value.clone())).collect());
+    }
+    let pipeline = project::load(&pipeline, given, &Table)?;
+    Ok(pipeline.vars.into_iter().map(|(name, text)| (name, text.text)).collect())
+}
+
+/// Every driver keeps further disks in its own form; who asked for another is told.
+fn note(number: usize, storage: &Storage) {
+    if storage.format != Format::Vdi || storage.variant != Variant::Standard {
+        screen::talk(&format!(
+            "storage{number}: kept in the driver's own format, and only what is written to it"
+        ));
+    }
+}

@@ -1,0 +1,122 @@
+//! VirtualBox's host-only adapters and the host's routes: the commands that show and change them,
+//! and what they answer.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Cidr;
+use crate::error::{Context, Hint, Result, anyhow};
+pub use crate::machine::virtualbox::answers::Adapter;
+use crate::machine::virtualbox::answers::adapters;
+use crate::machine::virtualbox::command;
+use crate::machine::virtualbox::options::Version;
+use crate::process::{Cancel, Command};
+
+/// The first version that holds adapters to a list of addresses.
+const RESTRICTED_SINCE: Version = Version([6, 1, 28]);
+
+/// How long one command may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The commands of this host.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// VBoxManage's command line.
+    pub vboxmanage: String,
+    /// The file that the output of commands goes to.
+    pub log: PathBuf,
+    /// Set when the user wants to stop.
+    pub cancel: Cancel,
+}
+
+impl Tools {
+    /// Runs VBoxManage.
+    pub fn vbox(&self, words: &[&str]) -> Result<String> {
+        let command = command::named(&self.vboxmanage)?.args(words);
+        self.run(command).with_context(|| format!("running `{}`", line(&self.vboxmanage, words)))
+    }
+
+    /// Runs iproute2's `ip`.
+    pub fn ip(&self, words: &[&str]) -> Result<String> {
+        self.run(Command::new("ip").args(words))
+    }
+
+    /// Lets dnsmasq, where it runs, read its files again.
+    pub fn restart_dnsmasq(&self) -> Result<()> {
+        self.run(Command::new("systemctl").args(RESTART)).map(|_| ())
+    }
+
+    fn run(&self, command: Command) -> Result<String> {
+        let output = command.time_limit(LIMIT).run(&self.log, &self.cancel)?;
+        Ok(String::from_utf8_lossy(&output).into_owned())
+    }
+
+    /// Whether this VirtualBox holds adapters to a list; one that does not say does.
+    pub fn is_restricted(&self) -> bool {
+        let version = self.vbox(&["--version"]).ok().and_then(|text| Version::of_answer(&text));
+        version.is_none_or(|version| version >= RESTRICTED_SINCE)
+    }
+
+    /// The adapters there are.
+    pub fn adapters(&self) -> Result<Vec<Adapter>> {
+        Ok(adapters(&self.vbox(&["list", "hostonlyifs"])?))
+    }
+
+    /// Makes an adapter; its name.
+    pub fn create_adapter(&self) -> Result<String> {
+        let answer = self
+            .vbox(&["hostonlyif", "create"])
+            .hint("the kernel module vboxnetadp makes adapters; is it loaded?")?;
+        created(&answer).ok_or_else(|| anyhow!("VBoxManage did not name the adapter: {answer}"))
+    }
+
+    /// The gateways of the routes to exactly `network`; `None` for one without.
+    pub fn routes(&self, network: &Cidr) -> Result<Vec<Option<Ipv4Addr>>> {
+        Ok(routes(&self.ip(&["-4", "route", "show", &network.to_string()])?))
+    }
+}
+
+/// What has dnsmasq read its files again.
+pub const RESTART: [&str; 2] = ["try-restart", "dnsmasq.service"];
+
+/// A command as a person would type it.
+pub fn line(program: &str, words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| crate::process::quote(word)).collect();
+    format!("{program} {}", words.join(" "))
+}
+
+/// The name in `Interface 'vboxnet0' was successfully created`.
+fn created(text: &str) -> Option<String> {
+    let name = text.split_once("Interface '")?.1.split_once('\'')?.0;
+    Some(name.to_string())
+}
+
+/// The answer of `ip route show NETWORK`, a route a line.
+fn routes(text: &str) -> Vec<Option<Ipv4Addr>> {
+    let route = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        words.find(|word| *word == "via").and_then(|_| words.next()?.parse().ok())
+    };
+    text.lines().filter(|line| !line.trim().is_empty()).map(route).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_adapter_is_named_behind_the_progress() {
+        let text = "0%...10%...100%\nInterface 'vboxnet3' was successfully created\n";
+        assert_eq!(created(text).unwrap(), "vboxnet3");
+        assert_eq!(created("0%..."), None);
+    }
+
+    #[test]
+    fn routes_have_a_gateway_or_none() {
+        let text = "192.168.1.0/24 via 192.168.254.254 dev vboxnet0 \n\
+                    192.168.1.0/24 dev eth0 proto kernel scope link src 192.168.1.5 metric 100\n";
+        assert_eq!(routes(text), [Some(Ipv4Addr::new(192, 168, 254, 254)), None]);
+        assert_eq!(routes("\n"), []);
+    }
+}

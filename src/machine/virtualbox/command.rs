@@ -1,0 +1,212 @@
+//! Running VBoxManage: how it is found, what it is told of the environment, which failures are
+//! tried again. Return codes of 0 prove little here; who changes something reads it back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::error::{Context, Error, Hint, Result, anyhow, caused_by};
+use crate::machine::Host;
+use crate::process::{Command, CommandFailed, find_program};
+
+use super::options::Version;
+
+/// What VirtualBox reads of the environment: whose machines, and which server keeps them.
+const ENVIRONMENT: &[&str] = &["HOME", "USER", "LOGNAME", "TMPDIR", "XDG_*", "VBOX_*"];
+
+/// Debian's `VBoxManage` is a script that prints warnings before every answer; this is behind it.
+const BEHIND_THE_WRAPPER: &str = "/usr/lib/virtualbox/VBoxManage";
+
+/// How long one command may take; copying a large disk takes longest.
+const LIMIT: Duration = Duration::from_secs(3600);
+
+/// Pauses before the next attempts at a machine that another process holds: 8 s in all.
+const PAUSES: [u64; 9] = [50, 100, 200, 400, 800, 1200, 1600, 1800, 1850];
+
+/// VBoxManage on this host.
+pub struct Vbox<'a> {
+    host: &'a Host,
+    words: Vec<String>,
+    /// What it calls itself.
+    pub version: Version,
+}
+
+/// Versions by command line: one question a process is enough.
+static VERSIONS: Mutex<BTreeMap<Vec<String>, Result<Version, String>>> =
+    Mutex::new(BTreeMap::new());
+
+impl<'a> Vbox<'a> {
+    /// Finds it and asks for its version.
+    pub fn open(host: &'a Host) -> Result<Vbox<'a>, String> {
+        let words = words(host.vboxmanage.as_deref())?;
+        let mut versions = VERSIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = match versions.get(&words) {
+            Some(known) => known.clone(),
+            None => {
+                let found = ask_version(&words, host);
+                versions.insert(words.clone(), found.clone());
+                found
+            }
+        };
+        Ok(Vbox { host, words, version: known? })
+    }
+
+    /// Runs a command; gives what it printed.
+    pub fn run<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<String> {
+        let words: Vec<String> = words.into_iter().map(|word| word.as_ref().to_string()).collect();
+        let mut pauses = PAUSES.iter();
+        loop {
+            let command = command(&self.words).args(&words).time_limit(LIMIT);
+            let error = match command.run(&self.host.log, &self.host.cancel) {
+                Ok(output) => return text(&output),
+                Err(error) => error,
+            };
+            match pauses.next().filter(|_| is_locked(&error)) {
+                Some(pause) => std::thread::sleep(Duration::from_millis(*pause)),
+                None => return Err(explain(error)),
+            }
+            self.host.cancel.check()?;
+        }
+    }
+
+    /// Like [`Vbox::run`]; `None` where what it asks for does not exist.
+    pub fn ask<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<Option<String>> {
+        match self.run(words) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if has_code(&error, "VBOX_E_OBJECT_NOT_FOUND") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The words that VBoxManage's command line begins with: as given, else as found on this host.
+fn words(given: Option<&str>) -> Result<Vec<String>, String> {
+    if let Some(given) = given.filter(|given| !given.trim().is_empty()) {
+        let words = shlex::split(given).filter(|words| !words.is_empty());
+        return words.ok_or_else(|| format!("`{given}` is no command line: a quote is not closed"));
+    }
+    let found = find_program("VBoxManage").ok_or("there is no VBoxManage on this host")?;
+    let direct = Path::new(BEHIND_THE_WRAPPER);
+    let program = if direct.is_file() { direct } else { &found };
+    Ok(vec![program.to_string_lossy().into_owned()])
+}
+
+/// The command that a command line names.
+pub fn named(line: &str) -> Result<Command> {
+    words(Some(line)).map(|words| command(&words)).map_err(Error::msg)
+}
+
+fn command(words: &[String]) -> Command {
+    Command::new(&words[0]).args(&words[1..]).inherit(ENVIRONMENT)
+}
+
+fn ask_version(words: &[String], host: &Host) -> Result<Version, String> {
+    let command = command(words).arg("--version").time_limit(Duration::from_secs(60));
+    let output = command.run(&host.log, &host.cancel).map_err(|error| match error.downcast() {
+        Ok(CommandFailed { command, status, .. }) => format!("`{command}` failed: {status}"),
+        Err(error) => format!("{error:#}"),
+    })?;
+    let text = String::from_utf8_lossy(&output).into_owned();
+    let answered = || format!("its VBoxManage answered `{}`", text.trim());
+    let version = Version::of_answer(&text).ok_or_else(answered)?;
+    match version >= Version::OLDEST {
+        true => Ok(version),
+        false => Err(format!("VirtualBox {version} is too old; {} is needed", Version::OLDEST)),
+    }
+}
+
+/// What was printed, without the warnings of a wrapper.
+fn text(output: &[u8]) -> Result<String> {
+    let text = std::str::from_utf8(output).context("VBoxManage's answer is not UTF-8")?;
+    let Some(rest) = text.strip_prefix("WARNING:") else { return Ok(text.to_string()) };
+    let end = rest.find("\n\n").map_or(rest.len(), |at| at + 2);
+    Ok(rest[end..].to_string())
+}
+
+/// The lines that VBoxManage explains a failure with.
+fn lines(error: &Error) -> &[String] {
+    caused_by::<CommandFailed>(error).map_or(&[], |failed| &failed.tail)
+}
+
+/// Whether a command failed with this code of VirtualBox's.
+pub fn has_code(error: &Error, code: &str) -> bool {
+    lines(error).iter().any(|line| line.contains("Details: code ") && line.contains(code))
+}
+
+/// Whether another process, or one that is just ending, holds the machine.
+fn is_locked(error: &Error) -> bool {
+    let says = |text: &str| lines(error).iter().any(|line| line.contains(text));
+    has_code(error, "VBOX_E_INVALID_OBJECT_STATE")
+        && (says("is already locked") || says("lock request pending"))
+}
+
+/// Puts VirtualBox's own words first: what its command line was is in the log.
+fn explain(error: Error) -> Error {
+    let said: Option<String> = lines(&error)
+        .iter()
+        .find_map(|line| line.strip_prefix("VBoxManage: error: "))
+        .map(str::to_string);
+    match said {
+        Some(said) if is_locked(&error) => {
+            let error = error.context(format!("VirtualBox: {said}"));
+            let hint = "close the machine's window or settings, or stop what works with it";
+            crate::error::with_hint(error, hint)
+        }
+        Some(said) => error.context(format!("VirtualBox: {said}")),
+        None => error,
+    }
+}
+
+/// VBoxManage, or an error that says why it cannot be used.
+pub fn open(host: &Host) -> Result<Vbox<'_>> {
+    Vbox::open(host)
+        .map_err(|why| anyhow!("VirtualBox cannot be used here: {why}"))
+        .hint("name its command with `--vboxmanage`, or use another driver with `--driver`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_split_as_a_shell_would() {
+        let split = |given| words(Some(given)).unwrap();
+        assert_eq!(split("VBoxManage"), ["VBoxManage"]);
+        assert_eq!(split("chroot '/a b' VBoxManage -q"), ["chroot", "/a b", "VBoxManage", "-q"]);
+        assert!(words(Some("a 'b")).unwrap_err().contains("quote"));
+    }
+
+    #[test]
+    fn a_wrappers_warnings_are_left_out() {
+        let warned =
+            "WARNING: The character device /dev/vboxdrv does not exist.\n\t Please\n\n\"a\" {1}\n";
+        assert_eq!(text(warned.as_bytes()).unwrap(), "\"a\" {1}\n");
+        assert_eq!(text(b"\"a\" {1}\n").unwrap(), "\"a\" {1}\n");
+    }
+
+    #[test]
+    fn only_the_lock_is_tried_again() {
+        let failed = |tail: &[&str]| {
+            Error::new(CommandFailed {
+                command: "VBoxManage".into(),
+                status: "exit status 1".into(),
+                tail: tail.iter().map(|line| line.to_string()).collect(),
+                log: "/log".into(),
+            })
+        };
+        let locked = failed(&[
+            "VBoxManage: error: The machine 'k0' is already locked for a session (or being unlocked)",
+            "VBoxManage: error: Details: code VBOX_E_INVALID_OBJECT_STATE (0x80bb0007), component",
+        ]);
+        assert!(is_locked(&locked));
+        let saved = failed(&[
+            "VBoxManage: error: The machine is not mutable (state is Saved)",
+            "VBoxManage: error: Details: code VBOX_E_INVALID_VM_STATE (0x80bb0002)",
+        ]);
+        assert!(!is_locked(&saved));
+        assert!(has_code(&saved, "VBOX_E_INVALID_VM_STATE"));
+        let said = explain(saved).to_string();
+        assert_eq!(said, "VirtualBox: The machine is not mutable (state is Saved)");
+    }
+}

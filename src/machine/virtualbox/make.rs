@@ -1,0 +1,335 @@
+//! Making machines: each step of a base and of a clone, the state of a machine until the last
+//! step being that of one that was not finished. Taking them away is here too.
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::error::{Context, Hint, Result, anyhow, bail};
+use crate::format::blocks::BlockMap;
+use crate::format::{Guid, vdi};
+use crate::image::{self, Container, Watch};
+use crate::machine::nic::preferred_port;
+use crate::machine::{Copying, Disk, Network, Wanted};
+use crate::units::Bytes;
+
+use super::answers::{self, Controller, Info};
+use super::options::{MOST_NICS, Modification};
+use super::record::{self, KEY, NOTE, Note, Parent, Record};
+use super::registry::{Machine, Registry, difference, is_known};
+
+/// The file of a machine's seed.
+pub const SEED: &str = "seed.iso";
+/// The file its serial console goes to.
+pub const CONSOLE: &str = "console.log";
+
+/// Where a clone comes from.
+pub struct From<'a> {
+    /// The machine and its snapshot.
+    pub parent: Parent,
+    /// What the clone shares with it.
+    pub copy: Copying,
+    /// The image of the clone's seed.
+    pub seed: &'a [u8],
+}
+
+/// Makes a machine of a disk.
+pub fn base(registry: &Registry<'_>, wanted: &Wanted, disk: &Disk) -> Result<()> {
+    let host = registry.host;
+    let record = begin(registry, wanted)?;
+    let (place, uuid) = (registry.place(&wanted.name), record.uuid.as_str());
+    let file = place.join(format!("{}.vdi", wanted.name));
+    // The disk's own ids would clash with those of another machine made of the same disk.
+    let identity = image::Identity {
+        disk: Digest::of(format!("kuth-virtualbox-disk-1\n{uuid}")),
+        epoch: host.epoch,
+    };
+    let watch = Watch { cancel: &host.cancel, told: &|_, _| () };
+    image::write(&disk.file, Container::Vdi, identity, &file, 1, watch)?;
+    for (name, add, kind) in [("SATA", "sata", "IntelAhci"), ("IDE", "ide", "PIIX4")] {
+        let mut words = vec!["storagectl", uuid, "--name", name, "--add", add];
+        words.extend(["--controller", kind]);
+        if add == "sata" {
+            words.extend(["--portcount", "1"]);
+        }
+        registry.change(words)?;
+    }
+    attach(registry, uuid, "SATA", (0, 0), "hdd", &file)?;
+    finish(registry, wanted, record, &[])
+}
+
+/// Creates an empty machine with a record that says it is not finished.
+fn begin(registry: &Registry<'_>, wanted: &Wanted) -> Result<Record> {
+    let record = Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
+    let folder = registry.folder();
+    let mut words = vec!["createvm", "--name", &wanted.name, "--uuid", &record.uuid];
+    let folder = folder.to_string_lossy();
+    words.extend(["--basefolder", &folder, "--ostype", ostype(&wanted.hardware.architecture)]);
+    words.push("--register");
+    registry.change(words)?;
+    remember(registry, &record)?;
+    Ok(record)
+}
+
+/// VirtualBox's word for what runs in it; only its icon and defaults come from that.
+fn ostype(architecture: &str) -> &'static str {
+    if architecture == "arm64" { "Debian_arm64" } else { "Debian_64" }
+}
+
+/// Makes a clone of a snapshot.
+pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result<()> {
+    let folder = registry.folder();
+    let mut record =
+        Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
+    let mut words = vec!["clonevm", &from.parent.uuid];
+    if !from.parent.snapshot.is_empty() {
+        words.extend(["--snapshot", &from.parent.snapshot]);
+    }
+    if from.copy == Copying::Linked {
+        words.extend(["--options", "link"]);
+    }
+    let folder = folder.to_string_lossy();
+    words.extend(["--name", &wanted.name, "--uuid", &record.uuid, "--basefolder", &folder]);
+    words.push("--register");
+    registry.change(words)?;
+    record.cloned_from = Some(from.parent);
+    let uuid = record.uuid.clone();
+    let place = registry.place(&wanted.name);
+    let info = known(registry, &uuid)?;
+
+    let seed = place.join(SEED);
+    std::fs::write(&seed, from.seed).with_context(|| format!("writing {}", seed.display()))?;
+    let mut controllers = info.controllers();
+    empty_drives(registry, &uuid, &mut controllers)?;
+    let (controller, at) = place_for_seed(registry, &uuid, &mut controllers)?;
+    attach(registry, &uuid, &controller, at, "dvddrive", &seed)?;
+    for (index, size) in wanted.hardware.disks.iter().enumerate() {
+        let file = place.join(format!("disk{}.vdi", index + 1));
+        write_empty(&file, Bytes(*size), &uuid)?;
+        let (controller, at) = place_for_disk(registry, &uuid, &mut controllers)?;
+        attach(registry, &uuid, &controller, at, "hdd", &file)?;
+    }
+    let forwards: Vec<(usize, String)> = info
+        .forwards(MOST_NICS)
+        .into_iter()
+        .map(|(card, rule)| (card, rule.split(',').next().unwrap_or_default().to_string()))
+        .collect();
+    finish(registry, wanted, record, &forwards)
+}
+
+/// Takes out what the parent had in its drives for removable media.
+fn empty_drives(registry: &Registry<'_>, uuid: &str, controllers: &mut [Controller]) -> Result<()> {
+    for controller in controllers {
+        let is_iso =
+            |path: &Path| path.extension().is_some_and(|it| it.eq_ignore_ascii_case("iso"));
+        let drives: Vec<(u32, u32)> = controller
+            .attached
+            .iter()
+            .filter(|(_, path)| is_iso(path) || path.as_os_str() == "emptydrive")
+            .map(|(at, _)| *at)
+            .collect();
+        for at in drives {
+            attach(registry, uuid, &controller.name, at, "dvddrive", Path::new("none"))?;
+            controller.attached.remove(&at);
+        }
+    }
+    Ok(())
+}
+
+/// The place for the seed: on IDE where there is one, else on SATA; an IDE controller is made
+/// where neither has room.
+fn place_for_seed(
+    registry: &Registry<'_>,
+    uuid: &str,
+    controllers: &mut [Controller],
+) -> Result<(String, (u32, u32))> {
+    let ide = controllers.iter().position(|it| it.is_ide() && it.free().is_some());
+    if let Some(controller) = ide.map(|at| &controllers[at])
+        && let Some(at) = controller.free()
+    {
+        return Ok((controller.name.clone(), at));
+    }
+    if controllers.iter().any(|it| it.is_sata() && it.free().is_some()) {
+        return place_for_disk(registry, uuid, controllers);
+    }
+    registry.change([
+        "storagectl",
+        uuid,
+        "--name",
+        "kuth",
+        "--add",
+        "ide",
+        "--controller",
+        "PIIX4",
+    ])?;
+    Ok(("kuth".to_string(), (0, 0)))
+}
+
+/// The next port on SATA, which gets more ports where it has too few.
+fn place_for_disk(
+    registry: &Registry<'_>,
+    uuid: &str,
+    controllers: &mut [Controller],
+) -> Result<(String, (u32, u32))> {
+    let found = controllers.iter_mut().find(|it| it.is_sata() && it.free().is_some());
+    let Some(controller) = found else {
+        return Err(anyhow!("the machine has no SATA controller with a free port"))
+            .hint("give the base machine one, or ask for fewer disks");
+    };
+    let at = controller.free().unwrap_or_default();
+    if at.0 >= controller.ports {
+        controller.ports = at.0 + 1;
+        let ports = controller.ports.to_string();
+        registry.change(["storagectl", uuid, "--name", &controller.name, "--portcount", &ports])?;
+    }
+    controller.attached.insert(at, PathBuf::from("taken"));
+    Ok((controller.name.clone(), at))
+}
+
+fn attach(
+    registry: &Registry<'_>,
+    uuid: &str,
+    controller: &str,
+    (port, device): (u32, u32),
+    kind: &str,
+    medium: &Path,
+) -> Result<()> {
+    let (port, device) = (port.to_string(), device.to_string());
+    let mut words = vec!["storageattach", uuid, "--storagectl", controller, "--port", &port];
+    let medium = medium.to_string_lossy();
+    words.extend(["--device", &device, "--type", kind, "--medium", &medium]);
+    registry.change(words).map(|_| ())
+}
+
+/// An empty disk that grows as it is written.
+fn write_empty(file: &Path, size: Bytes, machine: &str) -> Result<()> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let id = |label: &str| Guid::derived(machine, &format!("{name}/{label}"));
+    let ids = vdi::Ids { image: id("image"), modification: id("modification") };
+    let plan = vdi::plan(&BlockMap::new(size, vdi::BLOCK, [])?, ids)?;
+    image::write_blank(&plan, file)
+}
+
+/// Gives a machine its hardware, reads back that VirtualBox took it, and writes its record.
+pub fn finish(
+    registry: &Registry<'_>,
+    wanted: &Wanted,
+    mut record: Record,
+    forwards: &[(usize, String)],
+) -> Result<()> {
+    let hardware = &wanted.hardware;
+    if hardware.nics.len() > MOST_NICS {
+        bail!("VirtualBox gives a machine {MOST_NICS} network cards, not {}", hardware.nics.len());
+    }
+    let place = registry.place(&wanted.name);
+    let host_only = host_only_adapter(registry, wanted)?;
+    let description = format!("Made by kuth from the pipeline {}.", record.pipeline);
+    let modification = Modification {
+        hardware,
+        forwards,
+        console: &place.join(CONSOLE),
+        ssh_port: record.ssh_port,
+        host_only: &host_only,
+        description: &description,
+    };
+    let mut words = vec!["modifyvm".to_string(), record.uuid.clone()];
+    words.extend(modification.arguments(registry.vbox.version));
+    registry.change(words)?;
+    let info = known(registry, &record.uuid)?;
+    if let Some(difference) = difference(&info, hardware) {
+        bail!("VirtualBox did not make `{}` as asked: {difference}", wanted.name);
+    }
+    let disks: usize = info.controllers().iter().map(|it| it.attached.len()).sum();
+    if disks < 1 + hardware.disks.len() {
+        bail!("VirtualBox did not attach all disks of `{}`", wanted.name);
+    }
+    record.made = info.state_change().to_string();
+    remember(registry, &record)?;
+    Note::write(&info.settings(), info.snapshots());
+    Ok(())
+}
+
+/// The adapter for host-only cards that name none.
+fn host_only_adapter(registry: &Registry<'_>, wanted: &Wanted) -> Result<String> {
+    let asks = |network: &Network| matches!(network, Network::HostOnly(None));
+    if !wanted.hardware.nics.iter().any(|nic| asks(&nic.network)) {
+        return Ok(String::new());
+    }
+    let listed = registry.vbox.run(["list", "hostonlyifs"])?;
+    let first = answers::adapters(&listed).into_iter().next();
+    Ok(first.map_or_else(|| "vboxnet0".to_string(), |adapter| adapter.name))
+}
+
+/// Writes the record of a machine.
+pub fn remember(registry: &Registry<'_>, record: &Record) -> Result<()> {
+    registry.change(["setextradata", &record.uuid, KEY, &record.to_text()?]).map(|_| ())
+}
+
+/// Takes down how a machine is now.
+pub fn note(registry: &Registry<'_>, uuid: &str) -> Result<()> {
+    let info = known(registry, uuid)?;
+    Note::write(&info.settings(), info.snapshots());
+    Ok(())
+}
+
+fn known(registry: &Registry<'_>, uuid: &str) -> Result<Info> {
+    registry.info(uuid)?.ok_or_else(|| anyhow!("VirtualBox does not know the machine {uuid}"))
+}
+
+/// Takes a machine away with its own disks; whoever calls has seen that nothing rests on them.
+pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
+    let folder = machine.info.folder();
+    // Deleting takes every disk that is attached, wherever it lies.
+    for controller in machine.info.controllers() {
+        for (at, path) in &controller.attached {
+            if path.is_absolute() && !path.starts_with(&folder) {
+                attach(registry, &machine.uuid, &controller.name, *at, "hdd", Path::new("none"))?;
+            }
+        }
+    }
+    registry.change(["unregistervm", &machine.uuid, "--delete"])?;
+    clear_folder(&folder, &machine.names())
+}
+
+/// What is left of a machine that VirtualBox does not know, or that was not finished: its disks
+/// in the registry, and its folder's files that kuth or VirtualBox made.
+pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
+    let uuid = record::uuid(name, origin);
+    let place = registry.place(name);
+    if registry.has(&uuid)? {
+        registry.change(["unregistervm", &uuid, "--delete"])?;
+    }
+    if !place.exists() || registry.machines()?.iter().any(|(_, other)| other == name) {
+        return Ok(());
+    }
+    // The youngest first: a disk with children is not let go.
+    let mut media = registry.media()?;
+    media.retain(|medium| medium.location.starts_with(&place));
+    media.sort_by_key(|medium| medium.parent.is_none());
+    for medium in media {
+        registry.change(["closemedium", "disk", &medium.uuid])?;
+    }
+    clear_folder(&place, &[name])
+}
+
+/// Removes what kuth and VirtualBox made in a machine's folder, and the folder once it is empty.
+fn clear_folder(folder: &Path, machine: &[&str]) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    let what = || format!("removing what is left in {}", folder.display());
+    // The note last: as long as it is there the folder can be recognised.
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort_by_key(|path| path.ends_with(NOTE));
+    for path in paths {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !is_known(&file, machine) {
+            continue;
+        }
+        match path.is_dir() {
+            true => std::fs::remove_dir_all(&path).with_context(what)?,
+            false => std::fs::remove_file(&path).with_context(what)?,
+        }
+    }
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        other => other.with_context(what),
+    }
+}

@@ -1,0 +1,316 @@
+//! VirtualBox, through its own VBoxManage. Machines are addressed by UUIDs that their recipes
+//! give them, so what a killed run left is known again; kuth's record of a machine is in the
+//! machine's extra data. The facts this rests on are of VirtualBox 6.1 to 7.2.
+//!
+//! ```text
+//! machines/virtualbox/NAME/NAME.vbox     VirtualBox's own settings
+//! machines/virtualbox/NAME/NAME.vdi      a base's disk; a linked clone's is in Snapshots/
+//! machines/virtualbox/NAME/seed.iso, disk1.vdi ..., console.log
+//! machines/virtualbox/NAME/kuth.json     see `record::Note`
+//! ```
+//!
+//! A base that its clones still rest on gives its name to the newer one and goes on as
+//! `NAME-ORIGIN` until `clean` finds that nothing needs it.
+
+use std::path::PathBuf;
+
+use crate::digest::Digest;
+use crate::error::{Hint, Result, anyhow};
+use crate::units::Bytes;
+
+use super::journal::Entry;
+use super::{
+    Address, Base, Cloning, Driver, Found, Host, Identity, Listed, Owner, Source, Stopped, Wanted,
+};
+
+pub mod answers;
+pub mod command;
+mod make;
+pub mod options;
+mod record;
+mod registry;
+mod running;
+
+use make::From;
+use record::{Note, Parent};
+use registry::{Machine, Registry, Standing};
+
+/// The driver's word.
+const NAME: &str = "virtualbox";
+
+/// The driver.
+#[derive(Clone, Copy, Debug)]
+pub struct VirtualBox;
+
+impl Driver for VirtualBox {
+    fn unavailable(&self, host: &Host) -> Option<String> {
+        command::Vbox::open(host).err()
+    }
+
+    fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
+        let Source::Disk(disk) = source else {
+            return Err(anyhow!("the driver `virtualbox` does not register folders yet"))
+                .hint("register the `.vbox` file in VirtualBox, or make a disk of it first");
+        };
+        let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
+        let registry = Registry::open(host)?;
+        let standing = registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)?;
+        let free = match standing {
+            Standing::Same => false,
+            Standing::Free | Standing::Damaged => {
+                make_way(&registry, &wanted.name, &wanted.origin)?;
+                true
+            }
+            Standing::Stale(machine) | Standing::Kept(machine, _) => {
+                replace_base(&registry, machine)?;
+                true
+            }
+        };
+        if free {
+            make::base(&registry, wanted, disk)?;
+        }
+        journal.done()?;
+        Ok(identity(&wanted.name, wanted.origin, None))
+    }
+
+    fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity> {
+        let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
+        let registry = Registry::open(host)?;
+        let uuid = record::uuid(&machine.machine, &machine.origin);
+        let Some(found) = registry.machine(&uuid)? else {
+            return Err(anyhow!("the machine `{}` is no longer there", machine.machine))
+                .hint("run the build again; it registers the machine first");
+        };
+        if !found.info.snapshots().contains_key(name) {
+            if found.is_running() {
+                return Err(anyhow!("the machine `{}` is running", machine.machine))
+                    .hint(format!("stop it first: `kuth machine stop {}`", machine.machine));
+            }
+            let description = ["--description", "Made by kuth; clones rest on it."];
+            let words = ["snapshot", &uuid, "take", name];
+            registry.change(words.into_iter().chain(description))?;
+            make::note(&registry, &uuid)?;
+        }
+        journal.done()?;
+        Ok(identity(&machine.machine, machine.origin, Some(name)))
+    }
+
+    fn base(&self, host: &Host, name: &str) -> Result<Option<Base>> {
+        let registry = Registry::look(host)?;
+        let machines = registry.machines()?;
+        let Some((uuid, _)) = machines.iter().find(|(_, other)| other == name) else {
+            return Ok(None);
+        };
+        if let Some(Machine { record, .. }) = registry.machine(uuid)? {
+            let identity = identity(&record.name, record.origin, None);
+            return Ok(Some(Base { identity, hardware: record.hardware, owner: Owner::Kuth }));
+        }
+        let Some(info) = registry.info(uuid)? else { return Ok(None) };
+        // Only its UUID says which it is.
+        let origin = Digest::of(format!("kuth-virtualbox-machine-1\n{uuid}"));
+        let identity = Identity { disk: Some(uuid.clone()), ..identity(name, origin, None) };
+        Ok(Some(Base { identity, hardware: registry::hardware(&info), owner: Owner::Other }))
+    }
+
+    fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
+        let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
+        let registry = Registry::open(host)?;
+        let snapshot = from.snapshot;
+        let parent = Parent {
+            machine: snapshot.machine.clone(),
+            uuid: match &snapshot.disk {
+                Some(uuid) => uuid.clone(),
+                None => record::uuid(&snapshot.machine, &snapshot.origin),
+            },
+            snapshot: snapshot.snapshot.clone().unwrap_or_default(),
+        };
+        let base = record::settings_of(&registry.place(&parent.machine), &parent.machine);
+        let note = Note::read(&registry.place(&parent.machine), &parent.machine);
+        let free = match registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)? {
+            Standing::Same | Standing::Kept(..) => false,
+            Standing::Free | Standing::Damaged => true,
+            Standing::Stale(machine) => {
+                refuse_children(&registry, &machine)?;
+                make::remove(&registry, &machine)?;
+                true
+            }
+        };
+        if free {
+            make_way(&registry, &wanted.name, &wanted.origin)?;
+            make::clone(&registry, wanted, From { parent, copy: from.copy, seed: from.seed })?;
+            // The clone's disk is written down in the settings of the base.
+            if let Some(note) = note {
+                Note::write(&base, note.snapshots);
+            }
+        }
+        journal.done()?;
+        Ok(identity(&wanted.name, wanted.origin, None))
+    }
+
+    fn find(&self, host: &Host, identity: &Identity) -> Result<Found> {
+        let registry = Registry::look(host)?;
+        let (name, origin) = (&identity.machine, &identity.origin);
+        let uuid = record::uuid(name, origin);
+        let place = record::settings_of(&registry.place(name), name);
+        if !registry.has(&uuid)? {
+            return Ok(match registry.standing_of_others(name) {
+                Ok(Standing::Stale(_)) => Found::Replaced("it was made from another recipe".into()),
+                Ok(Standing::Kept(machine, why)) => Found::Kept(machine.info.settings(), why),
+                Ok(_) => Found::Gone("the machine is not there".into()),
+                Err(error) => Found::Gone(error.to_string()),
+            });
+        }
+        let snapshots = match Note::read(&registry.place(name), name) {
+            Some(note) => note.snapshots,
+            None => {
+                let found = registry.machine(&uuid)?.filter(|it| it.record.is_whole());
+                let Some(machine) = found else {
+                    return Ok(Found::Gone("it was not finished".into()));
+                };
+                if let Some(damage) = machine.damage(&machine.record.hardware) {
+                    return Ok(Found::Gone(damage));
+                }
+                machine.info.snapshots()
+            }
+        };
+        Ok(match &identity.snapshot {
+            Some(name) if !snapshots.contains_key(name) => {
+                Found::Gone("the snapshot is not there".into())
+            }
+            _ => Found::Here(place),
+        })
+    }
+
+    fn recover(&self, host: &Host, left: &Entry) -> Result<()> {
+        let registry = Registry::open(host)?;
+        let uuid = record::uuid(&left.machine, &left.origin);
+        let machine = registry.machine(&uuid)?;
+        match machine.is_some_and(|machine| machine.record.is_whole()) {
+            true => Ok(()),
+            false => make::undo(&registry, &left.machine, &left.origin),
+        }
+    }
+
+    fn list(&self, host: &Host) -> Result<Vec<Listed>> {
+        Ok(Registry::look(host)?.all()?.iter().map(running::listed).collect())
+    }
+
+    fn start(&self, host: &Host, name: &str) -> Result<Listed> {
+        running::start(&Registry::open(host)?, name)
+    }
+
+    fn stop(&self, host: &Host, name: &str) -> Result<Stopped> {
+        running::stop(&Registry::open(host)?, name)
+    }
+
+    fn remove(&self, host: &Host, name: &str) -> Result<()> {
+        let registry = Registry::open(host)?;
+        let machine = registry.named(name)?;
+        if machine.is_running() {
+            return Err(anyhow!("the machine `{name}` is running"))
+                .hint(format!("stop it first: `kuth machine stop {name}`"));
+        }
+        refuse_children(&registry, &machine)?;
+        make::remove(&registry, &machine)
+    }
+
+    fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>> {
+        let registry = Registry::open(host)?;
+        let mut freed = Vec::new();
+        for machine in registry.all()? {
+            let all = registry.media()?;
+            if !machine.record.retired
+                || machine.state().is_some()
+                || !machine.children(&all).is_empty()
+            {
+                continue;
+            }
+            let folder = machine.info.folder();
+            let bytes = machine.media(&all).iter().map(|it| size(&it.location)).sum();
+            make::remove(&registry, &machine)?;
+            freed.push((folder, Bytes(bytes)));
+        }
+        Ok(freed)
+    }
+
+    fn addresses(&self, host: &Host, name: &str) -> Result<Vec<Address>> {
+        let registry = Registry::look(host)?;
+        running::addresses(&registry, &registry.named(name)?)
+    }
+
+    fn console(&self, host: &Host, name: &str) -> Result<PathBuf> {
+        running::console(&Registry::look(host)?.named(name)?)
+    }
+
+    fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
+        running::ssh_arguments(&Registry::look(host)?.named(name)?)
+    }
+}
+
+fn identity(machine: &str, origin: Digest, snapshot: Option<&str>) -> Identity {
+    let (driver, machine) = (NAME.to_string(), machine.to_string());
+    Identity { driver, machine, origin, snapshot: snapshot.map(str::to_string), disk: None }
+}
+
+/// Clears the place of a machine of what an unfinished or damaged one left there.
+fn make_way(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
+    let uuid = record::uuid(name, origin);
+    if let Some(machine) = registry.machine(&uuid)? {
+        if machine.record.is_whole() && machine.state().is_some() {
+            return Err(anyhow!("the machine `{name}` is not whole, and it holds state"))
+                .hint("see what it lost in VirtualBox, or remove it: `kuth machine remove`");
+        }
+        refuse_children(registry, &machine)?;
+        return make::remove(registry, &machine);
+    }
+    make::undo(registry, name, origin)
+}
+
+/// An older base goes, or where something rests on it or it holds state, gives its name away.
+fn replace_base(registry: &Registry<'_>, machine: Machine) -> Result<()> {
+    let all = registry.media()?;
+    if machine.children(&all).is_empty() && machine.state().is_none() {
+        return make::remove(registry, &machine);
+    }
+    let name = &machine.record.name;
+    if !machine.is_off() {
+        return Err(anyhow!(
+            "the machine `{name}` is {}, so it is not replaced",
+            machine.info.state()
+        ))
+        .hint(format!("stop it first: `kuth machine stop {name}`"));
+    }
+    let mut record = machine.record.clone();
+    record.retired = true;
+    make::remember(registry, &record)?;
+    let aside = format!("{name}-{}", record.origin.short());
+    registry.change(["modifyvm", &machine.uuid, "--name", &aside]).map(|_| ())
+}
+
+/// Disks that others rest on do not go.
+fn refuse_children(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
+    let all = registry.media()?;
+    let children = machine.children(&all);
+    if children.is_empty() {
+        return Ok(());
+    }
+    let mut names: Vec<String> = Vec::new();
+    for child in children {
+        let folder = child.location.parent().and_then(|it| match it.ends_with("Snapshots") {
+            true => it.parent(),
+            false => Some(it),
+        });
+        let name = folder.and_then(|it| it.file_name()).unwrap_or_default();
+        names.push(name.to_string_lossy().into_owned());
+    }
+    names.sort();
+    names.dedup();
+    let name = machine.info.get("name").unwrap_or_default();
+    Err(anyhow!("the machine `{name}` has clones: {}", names.join(", ")))
+        .hint(format!("remove them first: `kuth machine remove {}`", names.join(" ")))
+}
+
+fn size(path: &std::path::Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().map_or(0, |metadata| metadata.blocks() * 512)
+}

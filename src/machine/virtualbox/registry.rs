@@ -1,0 +1,382 @@
+//! What VirtualBox knows: which machines there are, which of them are kuth's, what state they
+//! hold, and what rests on their disks. Asks only; the lock that those who change things take is
+//! here too.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cache::Lock;
+use crate::digest::Digest;
+use crate::error::{Context, Hint, Result, anyhow};
+use crate::machine::shape::VRAM;
+use crate::machine::{Firmware, Hardware, Host, Replace};
+
+use super::answers::{self, Info, Medium};
+use super::command::{self, Vbox};
+use super::options::{MOST_NICS, firmware, kind, plain};
+use super::record::{self, KEY, NOTE, Note, Record};
+
+/// The folder of the machines, below the folder of all machines.
+const FOLDER: &str = "virtualbox";
+
+/// How long the list of machines is believed: looking at the machines of one build asks once.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The list of machines and when it was asked for, by command line and folder.
+static LISTED: Mutex<Option<Asked>> = Mutex::new(None);
+
+struct Asked {
+    when: Instant,
+    command: Option<String>,
+    machines: Vec<(String, String)>,
+}
+
+/// VirtualBox, as a host's user sees it.
+pub struct Registry<'a> {
+    /// Where and for whom.
+    pub host: &'a Host,
+    /// Its commands.
+    pub vbox: Vbox<'a>,
+    lock: Option<Lock>,
+}
+
+/// What stands under the name and UUID of a machine to be.
+#[derive(Debug)]
+pub enum Standing {
+    /// Nothing.
+    Free,
+    /// The machine itself.
+    Same,
+    /// The machine itself, but not whole or not as it was made.
+    Damaged,
+    /// An older one of the same pipeline, by its UUID, that holds no state.
+    Stale(Machine),
+    /// One that holds state and must stay, and why.
+    Kept(Machine, String),
+}
+
+/// A registered machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its UUID.
+    pub uuid: String,
+    /// What VirtualBox says of it.
+    pub info: Info,
+    /// What kuth kept of it.
+    pub record: Record,
+}
+
+impl<'a> Registry<'a> {
+    /// For looking only.
+    pub fn look(host: &'a Host) -> Result<Registry<'a>> {
+        Ok(Registry { host, vbox: command::open(host)?, lock: None })
+    }
+
+    /// For changing: one process of kuth at a time.
+    pub fn open(host: &'a Host) -> Result<Registry<'a>> {
+        let mut registry = Registry::look(host)?;
+        let folder = registry.folder();
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        registry.lock = Some(Lock::exclusive(&folder.join(".lock"), &host.cancel)?);
+        Ok(registry)
+    }
+
+    /// The folder that machines are made in.
+    pub fn folder(&self) -> PathBuf {
+        self.host.machines.join(FOLDER)
+    }
+
+    /// The folder of the machine `name`.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// Runs a command that changes something.
+    pub fn change<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<String> {
+        debug_assert!(self.lock.is_some(), "changes are made under the lock");
+        *LISTED.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.vbox.run(words)
+    }
+
+    /// UUID and name of every registered machine.
+    pub fn machines(&self) -> Result<Vec<(String, String)>> {
+        let mut listed = LISTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = &*listed
+            && asked.when.elapsed() < FRESH
+            && asked.command == self.host.vboxmanage
+        {
+            return Ok(asked.machines.clone());
+        }
+        let machines = answers::machines(&self.vbox.run(["list", "vms"])?);
+        let command = self.host.vboxmanage.clone();
+        *listed = Some(Asked { when: Instant::now(), command, machines: machines.clone() });
+        Ok(machines)
+    }
+
+    /// Whether a machine of this UUID is registered.
+    pub fn has(&self, uuid: &str) -> Result<bool> {
+        Ok(self.machines()?.iter().any(|(known, _)| known == uuid))
+    }
+
+    /// What VirtualBox says of a machine; `None` where there is none.
+    pub fn info(&self, uuid: &str) -> Result<Option<Info>> {
+        let answer = self.vbox.ask(["showvminfo", uuid, "--machinereadable"])?;
+        match answer {
+            Some(text) if text.is_empty() => Err(anyhow!("VBoxManage showvminfo printed nothing")),
+            answer => Ok(answer.map(|text| Info::parse(&text))),
+        }
+    }
+
+    /// The record of a machine, `None` where kuth did not make it.
+    pub fn record(&self, uuid: &str) -> Result<Option<Record>> {
+        let answer = self.vbox.ask(["getextradata", uuid, KEY])?;
+        Ok(answer.and_then(|text| Record::parse(&text, uuid)))
+    }
+
+    /// A machine of kuth's by its UUID.
+    pub fn machine(&self, uuid: &str) -> Result<Option<Machine>> {
+        let Some(record) = self.record(uuid)? else { return Ok(None) };
+        let info = self.info(uuid)?;
+        Ok(info.map(|info| Machine { uuid: uuid.to_string(), info, record }))
+    }
+
+    /// Every whole machine of kuth's, by name.
+    pub fn all(&self) -> Result<Vec<Machine>> {
+        let mut all = Vec::new();
+        for (uuid, _) in self.machines()? {
+            all.extend(self.machine(&uuid)?.filter(|machine| machine.record.is_whole()));
+        }
+        all.sort_by(|a, b| a.info.get("name").cmp(&b.info.get("name")));
+        Ok(all)
+    }
+
+    /// The machine of kuth's called `name`.
+    pub fn named(&self, name: &str) -> Result<Machine> {
+        let all = self.machines()?;
+        let mut named = all.iter().filter(|(_, other)| other == name);
+        let none = || anyhow!("VirtualBox has no machine `{name}` of kuth's");
+        let found = named.find_map(|(uuid, _)| self.machine(uuid).transpose()).transpose()?;
+        found.ok_or_else(none).hint("see what there is: `kuth machine list`")
+    }
+
+    /// Every disk that VirtualBox knows.
+    pub fn media(&self) -> Result<Vec<Medium>> {
+        Ok(answers::media(&self.vbox.run(["list", "hdds"])?))
+    }
+
+    /// What stands where the machine `name` of `origin` would. An error when it is somebody
+    /// else's.
+    pub fn standing(&self, name: &str, origin: &Digest, hardware: &Hardware) -> Result<Standing> {
+        let uuid = record::uuid(name, origin);
+        if self.has(&uuid)? {
+            if Note::read(&self.place(name), name).is_some() {
+                return Ok(Standing::Same);
+            }
+            let Some(machine) = self.machine(&uuid)?.filter(|it| it.record.is_whole()) else {
+                return Ok(Standing::Damaged);
+            };
+            return Ok(match machine.damage(hardware) {
+                Some(_) => Standing::Damaged,
+                None => Standing::Same,
+            });
+        }
+        self.standing_of_others(name)
+    }
+
+    /// What stands under a name of which VirtualBox does not have the machine looked for.
+    pub fn standing_of_others(&self, name: &str) -> Result<Standing> {
+        let all = self.machines()?;
+        let Some((other, _)) = all.iter().find(|(_, other)| other == name) else {
+            return self.unregistered(name);
+        };
+        let machine = self.machine(other)?;
+        let machine = machine
+            .ok_or_else(|| {
+                anyhow!("VirtualBox has a machine `{name}` already, and kuth did not make it")
+            })
+            .hint("give the machine another name, or rename that one")?;
+        if machine.record.pipeline != self.host.pipeline {
+            return Err(anyhow!(
+                "the machine `{name}` is there already, made by the pipeline `{}`",
+                machine.record.pipeline
+            ))
+            .hint(format!("give it another name, or remove that: `kuth machine remove {name}`"));
+        }
+        Ok(match (machine.state(), self.host.replace) {
+            (None, _) => Standing::Stale(machine),
+            (Some(_), Replace::Always) if machine.is_off() => Standing::Stale(machine),
+            (Some(_), Replace::Always) => {
+                return Err(anyhow!("the machine `{name}` is running, so it is not replaced"))
+                    .hint(format!("stop it first: `kuth machine stop {name}`"));
+            }
+            (Some(why), Replace::Never) => Standing::Kept(
+                machine,
+                format!(
+                    "made from another recipe, but {why}, so it stays; `--replace` would replace it"
+                ),
+            ),
+        })
+    }
+
+    /// Where VirtualBox knows no machine of the name, a folder of the name may still be somebody's.
+    fn unregistered(&self, name: &str) -> Result<Standing> {
+        let place = self.place(name);
+        let settings = record::settings_of(&place, name);
+        let is_kuths = place.join(NOTE).exists() || !settings.exists();
+        match is_kuths {
+            true => Ok(Standing::Free),
+            false => {
+                let path = settings.display();
+                Err(anyhow!("{path} is there already, and VirtualBox does not know it"))
+                    .hint("move that folder away, or register it in VirtualBox")
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// Whether nothing runs it.
+    pub fn is_off(&self) -> bool {
+        matches!(self.info.state(), "poweroff" | "aborted")
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        matches!(self.info.state(), "running" | "paused" | "starting" | "stopping" | "stuck")
+    }
+
+    /// Why it holds state, if it does.
+    pub fn state(&self) -> Option<String> {
+        let logs =
+            self.info.get("LogFldr").is_some_and(|it| Path::new(it).join("VBox.log").exists());
+        if self.info.state() != "poweroff" {
+            return Some(format!("it is {}", self.info.state()));
+        }
+        // Taking a snapshot and cloning it change the state of a base for a moment.
+        let is_clone = self.record.cloned_from.is_some();
+        if logs || is_clone && self.info.state_change() != self.record.made {
+            return Some("it has been started".into());
+        }
+        if is_clone && !self.info.snapshots().is_empty() {
+            return Some("it has snapshots".into());
+        }
+        let strangers = strangers(&self.info.folder(), &self.names());
+        (!strangers.is_empty())
+            .then(|| format!("its folder has other files ({})", strangers.join(", ")))
+    }
+
+    /// Its names, which its files are called by: a base that was retired has two.
+    pub fn names(&self) -> [&str; 2] {
+        [&self.record.name, self.info.get("name").unwrap_or_default()]
+    }
+
+    /// In what it is not as it was made, if in anything. What somebody uses may be changed. A
+    /// machine that is sound is noted to be so.
+    pub fn damage(&self, hardware: &Hardware) -> Option<String> {
+        if let Some(missing) = self.missing() {
+            return Some(format!("{} is gone", missing.display()));
+        }
+        if self.state().is_some() {
+            return None;
+        }
+        let difference = difference(&self.info, hardware);
+        if difference.is_none() {
+            Note::write(&self.info.settings(), self.info.snapshots());
+        }
+        difference.map(|difference| format!("it was changed: {difference}"))
+    }
+
+    /// The first disk of it whose file is gone.
+    fn missing(&self) -> Option<PathBuf> {
+        let controllers = self.info.controllers();
+        let mut attached = controllers.iter().flat_map(|it| it.attached.values());
+        attached.find(|path| path.is_absolute() && !path.exists()).cloned()
+    }
+
+    /// The machine's own disks: those in its folder.
+    pub fn media<'m>(&self, all: &'m [Medium]) -> Vec<&'m Medium> {
+        let folder = self.info.folder();
+        all.iter().filter(|medium| medium.location.starts_with(&folder)).collect()
+    }
+
+    /// Disks elsewhere that rest on the machine's own: those of its linked clones.
+    pub fn children<'m>(&self, all: &'m [Medium]) -> Vec<&'m Medium> {
+        let own: Vec<&str> = self.media(all).iter().map(|medium| medium.uuid.as_str()).collect();
+        let folder = self.info.folder();
+        all.iter()
+            .filter(|medium| {
+                let rests = medium.parent.as_deref().is_some_and(|parent| own.contains(&parent));
+                rests && !medium.location.starts_with(&folder)
+            })
+            .collect()
+    }
+}
+
+/// The first thing in which a machine is not what it was made to be.
+pub fn difference(info: &Info, hardware: &Hardware) -> Option<String> {
+    let mut differ = Vec::new();
+    let mut compare = |what: &str, is: Option<&str>, wanted: String| {
+        if is.unwrap_or_default() != wanted {
+            differ.push(format!("{what} is {}, not {wanted}", is.unwrap_or("nothing")));
+        }
+    };
+    compare("memory", info.get("memory"), hardware.memory.to_string());
+    compare("cpus", info.get("cpus"), hardware.cpus.to_string());
+    compare("vram", info.get("vram"), hardware.vram.to_string());
+    let shown = info.get("firmware").map(str::to_lowercase);
+    // `EFI`, or `EFI64` where it was asked for so.
+    let shown = shown.as_deref().map(|it| if it.starts_with("efi") { "efi" } else { it });
+    compare("firmware", shown, firmware(hardware.firmware).to_string());
+    for number in 1..=MOST_NICS {
+        let nic = hardware.nics.get(number - 1);
+        let kind = nic.map_or("none", |nic| kind(&nic.network));
+        compare(&format!("nic{number}"), info.get(&format!("nic{number}")), kind.to_string());
+        if let Some(nic) = nic {
+            let key = format!("macaddress{number}");
+            compare(&key, info.get(&key), plain(nic.mac));
+        }
+    }
+    differ.into_iter().next()
+}
+
+/// What a machine that kuth did not make is made of, as far as a clone of it takes that over.
+pub fn hardware(info: &Info) -> Hardware {
+    let number = |name, default| info.number(name).unwrap_or(default);
+    let is_efi = info.get("firmware").is_some_and(|it| it.to_lowercase().starts_with("efi"));
+    Hardware {
+        architecture: "amd64".to_string(),
+        cpus: number("cpus", 1) as u32,
+        memory: number("memory", 1024),
+        firmware: if is_efi { Firmware::Uefi } else { Firmware::Bios },
+        vram: number("vram", VRAM).max(1),
+        disks: Vec::new(),
+        nics: Vec::new(),
+        forwards: Vec::new(),
+    }
+}
+
+/// Whether kuth, or VirtualBox on its behalf, keeps a file of this name in the folder of a machine
+/// of these names.
+pub fn is_known(file: &str, machine: &[&str]) -> bool {
+    machine.iter().any(|name| is_known_of(file, name))
+}
+
+fn is_known_of(file: &str, name: &str) -> bool {
+    let settings = [".vbox", ".vbox-prev", ".vbox-tmp", ".nvram", ".vdi"];
+    let further = |rest: &str| rest.strip_suffix(".vdi").is_some_and(|it| it.parse::<u8>().is_ok());
+    settings.iter().any(|end| file.strip_suffix(end) == Some(name))
+        || file.strip_prefix("disk").is_some_and(further)
+        || file.strip_prefix(name).and_then(|it| it.strip_prefix("-disk")).is_some_and(further)
+        || [NOTE, super::make::SEED, super::make::CONSOLE, "Logs", "Snapshots", "known_hosts"]
+            .contains(&file)
+}
+
+/// What lies in a machine's folder that neither made.
+pub fn strangers(folder: &Path, machine: &[&str]) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut strangers: Vec<String> = names.filter(|file| !is_known(file, machine)).collect();
+    strangers.sort();
+    strangers
+}

@@ -1,0 +1,133 @@
+//! Machines that run: starting and stopping them, and how they are reached.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::error::{Hint, Result, anyhow, bail};
+use crate::machine::nic::reached;
+use crate::machine::{Address, Listed, Network, State, Stopped, ssh};
+
+use super::make::CONSOLE;
+use super::options::MOST_NICS;
+use super::registry::{Machine, Registry};
+
+/// How long a guest may take to power off.
+const POWER_OFF: Duration = Duration::from_secs(120);
+
+/// A machine as `list` shows it.
+pub fn listed(machine: &Machine) -> Listed {
+    let state = match (machine.is_running(), machine.state()) {
+        (true, _) => State::Running,
+        (false, Some(_)) => State::Used,
+        (false, None) => State::Ready,
+    };
+    let record = &machine.record;
+    let is_reached = state == State::Running && has_nat(machine);
+    Listed {
+        name: machine.info.get("name").unwrap_or(&record.name).to_string(),
+        folder: machine.info.folder(),
+        pipeline: record.pipeline.clone(),
+        snapshots: machine.info.snapshots().into_keys().collect(),
+        cloned_from: record.cloned_from.as_ref().map(|parent| parent.machine.clone()),
+        state,
+        hardware: record.hardware.clone(),
+        user: record.user.clone(),
+        ssh_port: is_reached.then_some(record.ssh_port),
+    }
+}
+
+fn has_nat(machine: &Machine) -> bool {
+    let nics = &machine.record.hardware.nics;
+    reached(nics).is_some_and(|at| nics[at].network == Network::Nat)
+}
+
+/// Starts a machine without a window.
+pub fn start(registry: &Registry<'_>, name: &str) -> Result<Listed> {
+    let machine = registry.named(name)?;
+    if !machine.is_running() {
+        registry.change(["startvm", &machine.uuid, "--type", "headless"]).hint(format!(
+            "VirtualBox's log is in {}",
+            machine.info.folder().join("Logs").display()
+        ))?;
+    }
+    Ok(listed(&registry.named(name)?))
+}
+
+/// Asks the guest to power off; cuts its power when it does not.
+pub fn stop(registry: &Registry<'_>, name: &str) -> Result<Stopped> {
+    let machine = registry.named(name)?;
+    if !machine.is_running() {
+        return Ok(Stopped::Already);
+    }
+    // A guest that cannot be asked (paused, or without a driver for the button) is ended.
+    if registry.change(["controlvm", &machine.uuid, "acpipowerbutton"]).is_ok()
+        && is_off_within(registry, &machine.uuid, POWER_OFF)?
+    {
+        return Ok(Stopped::PoweredOff);
+    }
+    registry.change(["controlvm", &machine.uuid, "poweroff"])?;
+    match is_off_within(registry, &machine.uuid, Duration::from_secs(30))? {
+        true => Ok(Stopped::Ended),
+        false => bail!("the machine `{name}` does not end"),
+    }
+}
+
+fn is_off_within(registry: &Registry<'_>, uuid: &str, limit: Duration) -> Result<bool> {
+    let start = Instant::now();
+    loop {
+        let info = registry.info(uuid)?;
+        let off = |state: &str| matches!(state, "poweroff" | "aborted" | "saved");
+        if info.is_none_or(|info| off(info.state())) {
+            return Ok(true);
+        }
+        if start.elapsed() > limit {
+            return Ok(false);
+        }
+        registry.host.cancel.check()?;
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// The addresses that the guest additions in a machine tell of.
+pub fn addresses(registry: &Registry<'_>, machine: &Machine) -> Result<Vec<Address>> {
+    let property = |index: usize, what: &str| -> Result<Option<String>> {
+        let key = format!("/VirtualBox/GuestInfo/Net/{index}/{what}");
+        let answer = registry.vbox.run(["guestproperty", "get", &machine.uuid, &key])?;
+        Ok(answer.trim().strip_prefix("Value: ").map(str::to_string))
+    };
+    let mut addresses = Vec::new();
+    for index in 0..MOST_NICS {
+        let (mac, ip) = (property(index, "MAC")?, property(index, "V4/IP")?);
+        let (Some(mac), Some(ip)) = (mac, ip) else { break };
+        let pairs: Vec<_> = mac.as_bytes().chunks(2).map(String::from_utf8_lossy).collect();
+        if let (Ok(mac), Ok(ip)) = (pairs.join(":").parse(), ip.parse()) {
+            addresses.push(Address { mac, ip });
+        }
+    }
+    Ok(addresses)
+}
+
+/// The file of a machine's serial console.
+pub fn console(machine: &Machine) -> Result<PathBuf> {
+    let console = machine.info.folder().join(CONSOLE);
+    let name = &machine.record.name;
+    match console.is_file() {
+        true => Ok(console),
+        false => Err(anyhow!("the machine `{name}` has never been started"))
+            .hint(format!("start it: `kuth machine start {name}`")),
+    }
+}
+
+/// The arguments for `ssh` that reach a running machine.
+pub fn ssh_arguments(machine: &Machine) -> Result<Vec<String>> {
+    let (record, name) = (&machine.record, &machine.record.name);
+    if !has_nat(machine) {
+        return Err(anyhow!("the machine `{name}` has no network card on `nat`"))
+            .hint("reach it from a machine on the same network that has one");
+    }
+    if !machine.is_running() {
+        return Err(anyhow!("the machine `{name}` is not running"))
+            .hint(format!("start it: `kuth machine start {name}`"));
+    }
+    Ok(ssh::arguments(&machine.info.folder(), record.user.as_deref(), record.ssh_port))
+}

@@ -1,0 +1,158 @@
+//! Gets a file from one address into the cache's store, and only what it must be counts.
+
+use std::path::Path;
+
+use super::sums::Expected;
+use super::{local, path_of};
+use crate::archive::magic::{self, Format};
+use crate::artifact::{Artifact, Hashing, Product};
+use crate::cache::{space, sparse};
+use crate::digest::{Digest, Sha512, Sums};
+use crate::error::{Context, Error, Hint, Result, anyhow, with_hint};
+use crate::http::{Beginning, Fetch, Going, Http, note_path};
+use crate::recipe::Key;
+use crate::stage::Site;
+use crate::units::Bytes;
+
+/// A file as the store knows it.
+fn artifact(digest: Digest, size: u64) -> Artifact {
+    let facts = Default::default();
+    Artifact { product: Product::File, hashing: Hashing::Plain, digest, size, facts }
+}
+
+/// The file, if the store has it already: another stage may have got it.
+pub(super) fn there(site: &Site, expected: Expected) -> Option<Artifact> {
+    let Expected::Sha256(digest) = expected else { return None };
+    let object = site.object(&artifact(digest, 0));
+    // A disk may bear the same name only if it has the same bytes.
+    let file = std::fs::File::open(object).ok()?;
+    let (found, size) = crate::digest::of_reader(file).ok()?;
+    (found == digest).then(|| artifact(digest, size))
+}
+
+/// Gets `url` into the store.
+pub(super) fn from(site: &Site, url: &str, expected: Option<Expected>) -> Result<Artifact> {
+    let sums = match expected {
+        Some(Expected::Sha512(_)) => Sums::both(),
+        _ => Sums::default(),
+    };
+    if let Some(path) = local(url) {
+        return copied(site, &path, sums, expected);
+    }
+    let folder = site.cache.folder().join("downloads");
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let name = Digest::of(expected.map_or(url.to_string(), |expected| expected.to_string()));
+    let part = folder.join(format!("{name}.part"));
+    // Two builds must not write into one part.
+    let _lock = site.cache.lock_key(&Key(name), &site.cancel)?;
+    let going = if expected.is_some() { Going::Known } else { Going::Unknown };
+    let http = Http::new()?;
+    let look = |beginning: &Beginning<'_>| look(site, url, beginning);
+    let told = |done, total| (site.progress)(done, total, "B");
+    loop {
+        let sums = sums.clone();
+        let (part, look, told) = (part.as_path(), &look, &told);
+        let fetch = Fetch { url, part, going, sums, look, cancel: &site.cancel, told };
+        let fetched = http.fetch(&fetch)?;
+        let (digest, sha512, size) = fetched.sums.finish();
+        let wrong = mismatch(expected, digest, sha512);
+        if wrong.is_some() && fetched.resumed {
+            // What was there before may have been of another file.
+            std::fs::remove_file(part).context("removing a part of a download")?;
+            continue;
+        }
+        let artifact = artifact(digest, size);
+        // A file that is not the one wanted is kept all the same, under its own name: the digest
+        // in the pipeline may be what is wrong.
+        site.cache.adopt(part, &site.object(&artifact))?;
+        let _ = std::fs::remove_file(note_path(part));
+        return match wrong {
+            None => Ok(artifact),
+            Some(error) => Err(error.context(format!("downloading {url}"))),
+        };
+    }
+}
+
+/// Copies a file of this machine into the store.
+fn copied(
+    site: &Site,
+    path: &Path,
+    mut sums: Sums,
+    expected: Option<Expected>,
+) -> Result<Artifact> {
+    use std::io::Read;
+    let what = || format!("reading {}", path.display());
+    let size = path.metadata().with_context(what)?.len();
+    space::require(site.cache.folder(), Bytes(size))?;
+    let folder = tempfile::tempdir_in(site.cache.folder().join("work"))?;
+    let copy = folder.path().join("file");
+    sparse::copy_file(path, &copy)?;
+    let mut file = std::fs::File::open(&copy).with_context(what)?;
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        site.cancel.check()?;
+        match file.read(&mut buffer).with_context(what)? {
+            0 => break,
+            n => sums.update(&buffer[..n]),
+        }
+        (site.progress)(sums.length(), size, "B");
+    }
+    let (digest, sha512, size) = sums.finish();
+    if let Some(error) = mismatch(expected, digest, sha512) {
+        return Err(error.context(what()));
+    }
+    let artifact = artifact(digest, size);
+    site.cache.adopt(&copy, &site.object(&artifact))?;
+    Ok(artifact)
+}
+
+/// Why the file is not the one wanted.
+fn mismatch(expected: Option<Expected>, sha256: Digest, sha512: Option<Sha512>) -> Option<Error> {
+    let (wanted, found, kind) = match expected? {
+        Expected::Sha256(wanted) if wanted == sha256 => return None,
+        Expected::Sha512(wanted) if sha512 == Some(wanted) => return None,
+        Expected::Sha256(wanted) => (wanted.to_string(), sha256.to_string(), "SHA-256"),
+        Expected::Sha512(wanted) => {
+            (wanted.to_string(), sha512.map_or(String::new(), |it| it.to_string()), "SHA-512")
+        }
+    };
+    let error = anyhow!("the {kind} is {found}, not {wanted}");
+    let hint = "another file lies there now, or somebody changed it; if this one is right, write \
+                its digest into the pipeline, or remove its entry from the lock";
+    Some(with_hint(error, hint))
+}
+
+/// Refuses what is not what the address promises, before any of it is kept, and what does not fit.
+fn look(site: &Site, url: &str, beginning: &Beginning<'_>) -> Result<()> {
+    let (found, promised) = (magic::of(beginning.start), magic::promised(path_of(url)));
+    if found == Some(Format::Html) && promised != Some(Format::Html) {
+        return Err(anyhow!("the server answered with an HTML page, not with a file"))
+            .hint("open the address in a browser: it may ask for a click, or the file has moved");
+    }
+    if let Some(promised) = promised
+        && found != Some(promised)
+        && promised != Format::Html
+    {
+        let found = found.map_or("something else".to_string(), |found| found.to_string());
+        return Err(anyhow!("the server answered with {found}, not with {promised}"))
+            .hint("look at what the address gives; the file may have moved");
+    }
+    match beginning.left {
+        Some(left) => space::require(site.cache.folder(), Bytes(left)),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_file_is_told_with_both_digests() {
+        let (right, wrong) = (Digest::of("a"), Digest::of("b"));
+        assert!(mismatch(Some(Expected::Sha256(right)), right, None).is_none());
+        assert!(mismatch(None, wrong, None).is_none());
+        let error = mismatch(Some(Expected::Sha256(right)), wrong, None).unwrap();
+        assert_eq!(error.to_string(), format!("the SHA-256 is {wrong}, not {right}"));
+    }
+}

@@ -1,0 +1,283 @@
+//! `download`: a file from the network, or from this machine by `file:`. Eats nothing, makes a
+//! file. What it must be is told by a digest, by a signed list, or else by the lock, which has the
+//! digest of the first time.
+
+use std::path::PathBuf;
+
+use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
+use crate::artifact::{Artifact, Made, Product};
+use crate::cache::sparse;
+use crate::digest::{Digest, Sha512};
+use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
+use crate::http::Http;
+use crate::pipeline::{Fault, Fields, Text};
+use crate::recipe::Recipe;
+
+mod fetch;
+mod signed;
+mod sums;
+
+use sums::Expected;
+
+/// The row of the table of kinds.
+pub const KIND: Kind = Kind { name: "download", product: Product::File, read };
+
+/// A list of checksums, or a signature, is smaller.
+const MOST_LIST: u64 = 16 << 20;
+
+struct Download {
+    /// The same file at each.
+    urls: Vec<String>,
+    known: Known,
+}
+
+/// How it is known what the file must be.
+enum Known {
+    /// The pipeline says so.
+    Here(Expected),
+    /// A list says so that somebody signed.
+    Listed { checksums: String, signature: String, keyring: PathBuf },
+    /// The first one that came is the one.
+    First,
+}
+
+fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let urls = fields.require("url").text_or_texts("url");
+    let urls: Vec<String> = urls.into_iter().filter_map(|url| checked(fields, url)).collect();
+    fields.at_most_one(&["sha256", "sha512", "checksums"]);
+    let sha256 = fields.parsed::<Digest>("sha256", "a SHA-256");
+    let sha512 = fields.parsed::<Sha512>("sha512", "a SHA-512");
+    let checksums = fields.text("checksums").and_then(|url| checked(fields, url));
+    let signature = fields.text("signature").and_then(|url| checked(fields, url));
+    let keyring = fields.existing_path("keyring").map(|keyring| keyring.path);
+    let has_list = fields.has("checksums");
+    for key in ["signature", "keyring"] {
+        match (has_list, fields.key_span(key)) {
+            (true, None) => {
+                let span = fields.key_span("checksums").unwrap_or(fields.span());
+                let fault = Fault::new(span, format!("`checksums` without `{key}`"));
+                let hint = "a list that nobody signed proves nothing; write the file's `sha256`";
+                fields.fault(fault.hint(hint));
+            }
+            (false, Some(span)) => {
+                let fault = Fault::new(span, format!("`{key}` without `checksums`"));
+                fields.fault(fault.hint("`checksums` is the address of the list that is signed"));
+            }
+            _ => {}
+        }
+    }
+    let known = match (sha256, sha512, has_list) {
+        (Some(digest), ..) => Known::Here(Expected::Sha256(digest.value)),
+        (_, Some(digest), _) => Known::Here(Expected::Sha512(digest.value)),
+        (.., true) => {
+            Known::Listed { checksums: checksums?, signature: signature?, keyring: keyring? }
+        }
+        _ => Known::First,
+    };
+    (!urls.is_empty()).then(|| Parsed::one(Vec::new(), Download { urls, known }))
+}
+
+/// An address that kuth can read.
+fn checked(fields: &Fields<'_>, url: Text) -> Option<String> {
+    let known = ["http://", "https://", "file:///"].iter().any(|scheme| {
+        url.text.strip_prefix(scheme).is_some_and(|rest| !rest.trim_matches('/').is_empty())
+    });
+    if known && !url.text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Some(url.text);
+    }
+    let fault = Fault::new(url.span.clone(), format!("{} is no address of a file", url.shown()));
+    fields.fault(fault.hint("an address begins with `https://`, `http://` or `file:///`"));
+    None
+}
+
+/// The path of an address on its server, without what follows `?` and `#`.
+fn path_of(url: &str) -> &str {
+    let path = url.split(['?', '#']).next().unwrap_or(url);
+    let rest = path.split_once("://").map_or(path, |(_, rest)| rest);
+    rest.find('/').map_or("", |at| &rest[at..])
+}
+
+/// The path that a `file:` address names.
+fn local(url: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let text = url.strip_prefix("file://")?.as_bytes();
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let hex = text.get(at + 1..at + 3).filter(|_| text[at] == b'%');
+        let code = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        bytes.push(code.unwrap_or(text[at]));
+        at += if code.is_some() { 3 } else { 1 };
+    }
+    Some(std::ffi::OsString::from_vec(bytes).into())
+}
+
+impl Stage for Download {
+    fn revision(&self) -> u32 {
+        1
+    }
+
+    /// What the file is, never where it comes from.
+    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        if let Known::Here(expected) = &self.known {
+            recipe.value("file", expected);
+        }
+        Ok(())
+    }
+
+    fn pool(&self) -> Pool {
+        Pool::Network
+    }
+
+    fn pin(&self, site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
+        if let Known::Here(_) = self.known {
+            return Ok(Vec::new());
+        }
+        if let Some((expected, locked)) = self.locked(site) {
+            return Ok(vec![pin(locked, expected)]);
+        }
+        let (stage, url) = (&site.stage, &self.urls[0]);
+        if site.settings.locked {
+            return Err(anyhow!("the lock does not say which file `{stage}` means by {url}"))
+                .hint("build once without `--locked` to write its digest into the lock");
+        }
+        self.refuse_if_offline(site)?;
+        let mut entry = toml::Table::new();
+        entry.insert("part".into(), url.clone().into());
+        let expected = match &self.known {
+            Known::Listed { checksums, signature, keyring } => {
+                let http = Http::new()?;
+                let list = small(&http, checksums, site)?;
+                signed::verify(site, &list, &small(&http, signature, site)?, keyring)
+                    .with_context(|| format!("trusting {checksums}"))?;
+                entry.insert("checksums".into(), checksums.clone().into());
+                sums::find(&String::from_utf8_lossy(&list), path_of(url))
+                    .with_context(|| format!("reading {checksums}"))?
+            }
+            _ => {
+                let artifact = self.get(site, None)?;
+                entry.insert("size".into(), (artifact.size as i64).into());
+                let digest = artifact.digest;
+                note(site, &format!("nothing says what {url} must be; from now on {digest}"));
+                Expected::Sha256(digest)
+            }
+        };
+        let (name, digest) = match expected {
+            Expected::Sha256(digest) => ("sha256", digest.to_string()),
+            Expected::Sha512(digest) => ("sha512", digest.to_string()),
+        };
+        entry.insert(name.into(), digest.into());
+        Ok(vec![pin(entry, expected)])
+    }
+
+    fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+        let expected = match (&self.known, pins.first()) {
+            (Known::Here(expected), _) => *expected,
+            (_, Some(pin)) => expected_of(&pin.locked).context("the lock's entry has no digest")?,
+            _ => bail!("it is not known which file is meant"),
+        };
+        let artifact = match fetch::there(site, expected) {
+            Some(artifact) => artifact,
+            None => {
+                self.refuse_if_offline(site)?;
+                self.get(site, Some(expected))?
+            }
+        };
+        // A second name for the object, which the cache drops again.
+        let (object, file) = (site.object(&artifact), site.scratch("file"));
+        if std::fs::hard_link(&object, &file).is_err() {
+            sparse::copy_file(&object, &file)?;
+        }
+        Ok(Made { artifact, file })
+    }
+}
+
+impl Download {
+    fn refuse_if_offline(&self, site: &Site) -> Result<()> {
+        if site.settings.offline && !self.urls.iter().all(|url| local(url).is_some()) {
+            return Err(anyhow!("{} is not in the cache", self.urls[0]))
+                .hint("build once without `--offline`");
+        }
+        Ok(())
+    }
+
+    /// What the lock says of one of the addresses, for the same list of checksums.
+    fn locked(&self, site: &Site) -> Option<(Expected, toml::Table)> {
+        let list = match &self.known {
+            Known::Listed { checksums, .. } => Some(checksums.as_str()),
+            _ => None,
+        };
+        let text = |table: &toml::Table, key: &str| {
+            table.get(key).and_then(toml::Value::as_str).map(str::to_string)
+        };
+        let means_it = |table: &&toml::Table| {
+            text(table, "part").is_some_and(|part| self.urls.contains(&part))
+                && text(table, "checksums").as_deref() == list
+        };
+        let locked = site.locked.iter().find(means_it)?;
+        Some((expected_of(locked)?, locked.clone()))
+    }
+
+    /// The file from the first address that gives the right one, in the cache's store.
+    fn get(&self, site: &Site, expected: Option<Expected>) -> Result<Artifact> {
+        let mut failures: Vec<Error> = Vec::new();
+        for url in &self.urls {
+            match fetch::from(site, url, expected) {
+                Ok(artifact) => return Ok(artifact),
+                Err(error) => {
+                    site.cancel.check()?;
+                    if self.urls.len() > 1 {
+                        note(site, &format!("{error:#}"));
+                    }
+                    failures.push(error);
+                }
+            }
+        }
+        let last = failures.pop().context("it has no address")?;
+        if failures.is_empty() {
+            return Err(last);
+        }
+        let others: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
+        let all = format!("none of {} addresses gave the file", self.urls.len());
+        Err(with_hint(last.context(all), format!("before that: {}", others.join("; "))))
+    }
+}
+
+/// One line for the log, and for whoever looks on.
+fn note(site: &Site, text: &str) {
+    use std::io::Write;
+    (site.progress)(0, 0, text);
+    if let Ok(mut log) = crate::process::open_log(&site.log) {
+        let _ = writeln!(log, "{text}");
+    }
+}
+
+fn pin(locked: toml::Table, expected: Expected) -> Pin {
+    Pin { locked, digest: Digest::of(expected.to_string()) }
+}
+
+fn expected_of(table: &toml::Table) -> Option<Expected> {
+    let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
+    let sha512 = || text("sha512")?.parse().ok().map(Expected::Sha512);
+    text("sha256").and_then(|hex| hex.parse().ok()).map(Expected::Sha256).or_else(sha512)
+}
+
+fn small(http: &Http, url: &str, site: &Site) -> Result<Vec<u8>> {
+    match local(url) {
+        Some(path) => std::fs::read(&path).with_context(|| format!("reading {}", path.display())),
+        None => http.small(url, MOST_LIST, &site.cancel),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_come_apart() {
+        assert_eq!(path_of("https://a.b/c/d.iso?x=/y#z"), "/c/d.iso");
+        assert_eq!(path_of("https://a.b"), "");
+        assert_eq!(local("file:///a%20b/100%"), Some("/a b/100%".into()));
+        assert_eq!(local("https://a"), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! Whether somebody whose key the user trusts signed a text. The judge is `gpgv`, or `sqv` where
+//! that is what apt uses; one of them is wherever apt is.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Hint, Result, anyhow, bail, with_hint};
+use crate::process::{Command, find_program};
+use crate::stage::Site;
+
+const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+
+/// Fails unless `signature` is one of `text` by a key of the file `keyring`, and none is wrong.
+pub(super) fn verify(site: &Site, text: &[u8], signature: &[u8], keyring: &Path) -> Result<()> {
+    let folder = tempfile::tempdir_in(site.cache.folder().join("work"))
+        .context("making a folder for the signature")?;
+    let put = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    };
+    let keys = std::fs::read(keyring).with_context(|| format!("reading {}", keyring.display()))?;
+    let keys = match std::str::from_utf8(&keys) {
+        Ok(text) if text.contains(ARMOR) => {
+            dearmored(text).with_context(|| format!("reading the keys in {}", keyring.display()))?
+        }
+        _ => keys,
+    };
+    let (keys, text) = (put("keys.gpg", &keys)?, put("text", text)?);
+    let signature = put("text.sig", signature)?;
+    let what = || format!("checking the signature by the keys of {}", keyring.display());
+    if find_program("gpgv").is_some() {
+        let command = Command::new("gpgv")
+            .args(["--status-fd", "1", "--weak-digest", "SHA1", "--homedir"])
+            .arg(folder.path())
+            .arg("--keyring")
+            .args([&keys, &signature, &text]);
+        // It fails also when one of several signers is not known; what it says counts.
+        let mut said = Vec::new();
+        let ended = command.watch(&site.log, &site.cancel, |bytes| said.extend_from_slice(bytes));
+        site.cancel.check()?;
+        return judge(&String::from_utf8_lossy(&said))
+            .map_err(|error| match ended {
+                Err(ended) if said.is_empty() => ended,
+                _ => error,
+            })
+            .with_context(what);
+    }
+    if find_program("sqv").is_some() {
+        let command = Command::new("sqv").arg("--keyring").args([&keys, &signature, &text]);
+        let ran = command.run(&site.log, &site.cancel).map(drop);
+        return ran.with_context(what);
+    }
+    Err(anyhow!("neither `gpgv` nor `sqv` is installed; kuth uses one to check signatures"))
+        .hint("install the package gpgv, or write the file's `sha256` instead of `checksums`")
+}
+
+/// What gpgv's status lines mean.
+fn judge(status: &str) -> Result<()> {
+    let (mut good, mut expired) = (false, None);
+    for line in status.lines() {
+        let mut words = line.strip_prefix("[GNUPG:] ").unwrap_or("").split(' ');
+        let (word, key) = (words.next().unwrap_or(""), words.next().unwrap_or("?"));
+        match word {
+            "BADSIG" => bail!("the signature of key {key} is wrong: the text was changed"),
+            "EXPKEYSIG" | "REVKEYSIG" | "EXPSIG" => expired = Some(key.to_string()),
+            "GOODSIG" => good = true,
+            _ => {}
+        }
+    }
+    if good {
+        return Ok(());
+    }
+    if let Some(key) = expired {
+        bail!("the signature of key {key} counts no more: it or its key has expired");
+    }
+    let unknown = status.lines().filter_map(|line| line.strip_prefix("[GNUPG:] NO_PUBKEY "));
+    let unknown: Vec<&str> = unknown.collect();
+    Err(match unknown[..] {
+        [] => anyhow!("there is no signature that counts"),
+        _ => with_hint(
+            anyhow!("it is signed by {}, whose key is not there", unknown.join(" and ")),
+            "name a `keyring` that has this key, if you trust it",
+        ),
+    })
+}
+
+/// The bytes of every key block in an ASCII text (RFC 9580, 6.2).
+fn dearmored(text: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for block in text.split(ARMOR).skip(1) {
+        let block = block.split("-----END").next().unwrap_or_default();
+        // An empty line ends the headers; a line that begins with `=` is the checksum.
+        let body = block.lines().skip(1).skip_while(|line| line.contains(": "));
+        let lines = body.map(str::trim).filter(|line| !line.starts_with('='));
+        let digits: Vec<u32> = lines
+            .flat_map(|line| line.trim_end_matches('=').bytes())
+            .map(|byte| value(byte).with_context(|| format!("`{}`", byte.escape_ascii())))
+            .collect::<Result<_>>()?;
+        for group in digits.chunks(4) {
+            let all = group.iter().fold(0, |all, digit| all << 6 | digit);
+            let all = all << (6 * (4 - group.len()));
+            bytes.extend_from_slice(&all.to_be_bytes()[1..group.len().max(1)]);
+        }
+    }
+    Ok(bytes)
+}
+
+/// What a digit of base64 is worth.
+fn value(byte: u8) -> Option<u32> {
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    digits.iter().position(|digit| *digit == byte).map(|at| at as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn armor_is_taken_off() {
+        let text = format!("x\n{ARMOR}\nVersion: 1\n\naGVs\nbG8h\nISE=\n=abcd\n-----END PGP\n");
+        assert_eq!(dearmored(&text).unwrap(), b"hello!!!");
+        assert!(dearmored(&format!("{ARMOR}\n\na-b\n-----END")).is_err());
+    }
+
+    #[test]
+    fn one_good_signature_counts_and_no_bad_one_is_let_pass() {
+        let line = |text: &str| format!("[GNUPG:] NEWSIG\n[GNUPG:] {text}\n");
+        let good = line("GOODSIG 0123 Somebody");
+        judge(&good).unwrap();
+        judge(&format!("{good}{}", line("NO_PUBKEY 4567"))).unwrap();
+        let why = |text: &str| judge(text).unwrap_err().to_string();
+        assert!(why(&format!("{good}{}", line("BADSIG 4567 x"))).contains("4567 is wrong"));
+        assert!(why(&line("EXPKEYSIG 4567 x")).contains("no more"));
+        assert!(why(&line("NO_PUBKEY 4567")).contains("signed by 4567, whose key"));
+        assert!(why("").contains("no signature that counts"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Lists of checksums, as GNU's `sha256sum` and BSD's `sha256` write them.
+
+use std::path::Path;
+
+use crate::digest::{Digest, Sha512};
+use crate::error::{Context, Result, anyhow, bail};
+
+/// What a file must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    Sha256(Digest),
+    Sha512(Sha512),
+}
+
+impl std::fmt::Display for Expected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Expected::Sha256(digest) => write!(f, "sha256 {digest}"),
+            Expected::Sha512(digest) => write!(f, "sha512 {digest}"),
+        }
+    }
+}
+
+impl Expected {
+    fn from_hex(hex: &str) -> Option<Expected> {
+        let long = || hex.parse().ok().map(Expected::Sha512);
+        hex.parse().ok().map(Expected::Sha256).or_else(long)
+    }
+}
+
+/// What the list `text` says of the file at `path`: the entry whose name is the longest end of it.
+pub(super) fn find(text: &str, path: &str) -> Result<Expected> {
+    let file = Path::new(path);
+    let mut found: Vec<(usize, &str)> = Vec::new();
+    for line in text.lines() {
+        let Some((hex, name)) = entry(line) else { continue };
+        let name = name.strip_prefix("./").unwrap_or(name);
+        if !name.is_empty() && file.ends_with(name) {
+            found.push((Path::new(name).components().count(), hex));
+        }
+    }
+    let longest = found.iter().map(|(parts, _)| *parts).max();
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let longest = longest.with_context(|| format!("the list does not name {name}"))?;
+    found.retain(|(parts, _)| *parts == longest);
+    // A list may have the sums of several kinds; the longer one is as good as the other.
+    let mut known: Vec<Expected> =
+        found.iter().filter_map(|(_, hex)| Expected::from_hex(hex)).collect();
+    known.dedup();
+    known.sort_by_key(|sum| matches!(sum, Expected::Sha512(_)));
+    match known[..] {
+        [] => {
+            Err(anyhow!("the sum that the list has of {name} is neither a SHA-256 nor a SHA-512"))
+        }
+        [one] | [one @ Expected::Sha256(_), Expected::Sha512(_)] => Ok(one),
+        _ => bail!("the list has several sums of {name}"),
+    }
+}
+
+/// The sum and the name of a line.
+fn entry(line: &str) -> Option<(&str, &str)> {
+    if let Some((head, hex)) = line.trim_end().rsplit_once(") = ") {
+        return Some((hex, head.split_once(" (")?.1));
+    }
+    let (hex, name) = line.trim_end().split_once(' ')?;
+    let name = name.strip_prefix([' ', '*'])?;
+    Some((hex, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const TWO: &str = "aa7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    fn sha256(hex: &str) -> Expected {
+        Expected::Sha256(hex.parse().unwrap())
+    }
+
+    #[test]
+    fn both_forms_are_read() {
+        let gnu = format!("{ONE}  other.iso\n{TWO} *x.iso\n");
+        assert_eq!(find(&gnu, "/a/x.iso").unwrap(), sha256(TWO));
+        let bsd = format!("# x.iso: 1 bytes\nSHA256 (x.iso) = {ONE}\n");
+        assert_eq!(find(&bsd, "/a/x.iso").unwrap(), sha256(ONE));
+        let long = format!("{ONE}{TWO}  x.iso");
+        assert!(matches!(find(&long, "x.iso").unwrap(), Expected::Sha512(_)));
+    }
+
+    #[test]
+    fn the_longest_name_counts() {
+        let list = format!("{ONE}  ./netboot/mini.iso\n{TWO}  ./netboot/gtk/mini.iso\n");
+        assert_eq!(find(&list, "/d/netboot/gtk/mini.iso").unwrap(), sha256(TWO));
+        assert_eq!(find(&list, "/d/netboot/mini.iso").unwrap(), sha256(ONE));
+        assert!(find(&list, "/d/mini.iso").is_err());
+        assert!(find(&list, "/d/xnetboot/mini.iso").is_err());
+    }
+
+    #[test]
+    fn doubt_is_an_error() {
+        let why = |list: &str| find(list, "/x").unwrap_err().to_string();
+        assert!(why(&format!("{ONE}  x\n{TWO}  x\n")).contains("several sums"));
+        assert!(why("900150983cd24fb0d6963f7d28e17f72  x\n").contains("neither"));
+        assert!(why("").contains("does not name x"));
+        assert_eq!(find(&format!("{ONE}  x\n{ONE}  x\n"), "x").unwrap(), sha256(ONE));
+    }
+}

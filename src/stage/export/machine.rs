@@ -1,0 +1,89 @@
+//! What a pipeline says of the machine around an exported disk, for the formats that have one.
+
+use crate::artifact::Artifact;
+use crate::error::Result;
+use crate::format::appliance::{Appliance, Card, Firmware, MOST_CARDS, Plug};
+use crate::machine::{self, Network, Nic};
+use crate::pipeline::{Fault, Fields};
+use crate::recipe::Recipe;
+use crate::stage::clone::read_networks;
+use crate::stage::register::{Shape, check_firmware};
+
+/// The keys that only these formats have.
+const KEYS: [&str; 5] = ["cpus", "memory", "firmware", "vram", "nics"];
+
+/// The machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    shape: Shape,
+    /// Whether the pipeline chose the firmware.
+    chosen: bool,
+    networks: Vec<Network>,
+}
+
+impl Machine {
+    /// Reads it; says which of its keys is written first, for a fault where there is no machine.
+    pub(super) fn read(fields: &mut Fields<'_>) -> (Machine, Option<&'static str>) {
+        let written = KEYS.into_iter().find(|key| fields.key_span(key).is_some());
+        let chosen = fields.key_span("firmware").is_some();
+        let networks = match fields.has("nics") {
+            true => read_networks(fields),
+            false => vec![Network::Nat],
+        };
+        if networks.len() > MOST_CARDS
+            && let Some(span) = fields.key_span("nics")
+        {
+            let message = format!("{} network cards", networks.len());
+            fields.fault(Fault::new(span, message).hint(format!("at most {MOST_CARDS}")));
+        }
+        (Machine { shape: Shape::read(fields), chosen, networks }, written)
+    }
+
+    /// One processor, 1 GiB, a card that leads outwards.
+    pub fn ordinary() -> Machine {
+        let firmware = machine::Firmware::Bios;
+        let (memory, vram) = (crate::units::Bytes::GIB, machine::shape::VRAM);
+        let shape = Shape { cpus: 1, memory, firmware, vram };
+        Machine { shape, chosen: false, networks: vec![Network::Nat] }
+    }
+
+    /// Writes it down.
+    pub(super) fn describe(&self, recipe: &mut Recipe) {
+        self.shape.describe(recipe);
+        recipe.value("firmware chosen", self.chosen);
+        recipe.list("nic", &self.networks);
+    }
+
+    /// As the formats take it.
+    pub(super) fn around(&self, disk: &Artifact, name: &str) -> Result<Appliance> {
+        let only_uefi = disk.facts.get("firmware").is_some_and(|has| has == "uefi");
+        let firmware = match (self.chosen, only_uefi) {
+            (false, true) => machine::Firmware::Uefi,
+            _ => self.shape.firmware,
+        };
+        check_firmware(disk, firmware)?;
+        let card = |nic: Nic| Card { plug: plug(&nic.network), mac: nic.mac.0 };
+        Ok(Appliance {
+            name: name.to_string(),
+            cpus: self.shape.cpus,
+            memory: self.shape.memory,
+            vram: self.shape.vram,
+            firmware: match firmware {
+                machine::Firmware::Bios => Firmware::Bios,
+                machine::Firmware::Uefi => Firmware::Uefi,
+            },
+            cards: Nic::all(name, &self.networks).into_iter().map(card).collect(),
+            disk: crate::units::Bytes(disk.size),
+        })
+    }
+}
+
+fn plug(network: &Network) -> Plug {
+    match network.clone() {
+        Network::Nat => Plug::Nat,
+        Network::HostOnly(adapter) => Plug::HostOnly(adapter),
+        Network::Internal(name) => Plug::Internal(name),
+        Network::Bridged(adapter) => Plug::Bridged(adapter),
+        Network::NatNetwork(name) => Plug::NatNetwork(name),
+    }
+}

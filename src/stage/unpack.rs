@@ -1,0 +1,72 @@
+//! `unpack`: an archive, whatever its kind, as a folder. Eats a file, makes a folder.
+
+use super::{Inputs, Kind, Parsed, Pin, Site, Stage};
+use crate::archive::{self, Options, magic::Format};
+use crate::artifact::{Made, Product};
+use crate::error::{Context, Result};
+use crate::pipeline::{Fault, Fields};
+use crate::recipe::Recipe;
+use crate::units::Bytes;
+
+/// Raised when the same archive gives another tar.
+const REVISION: u32 = 1;
+
+/// The row of the table of kinds.
+pub const KIND: Kind = Kind { name: "unpack", product: Product::Folder, read };
+
+/// How much compressed data may grow before a full disk is a surprise.
+const GROWTH: u64 = 4;
+
+struct Unpack {
+    limit: Option<Bytes>,
+}
+
+fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let from = fields.required_input("from", &[Product::File]);
+    let limit = fields.size("limit");
+    if let Some(limit) = &limit
+        && limit.value == Bytes(0)
+    {
+        let fault = Fault::new(limit.span.clone(), "a `limit` of nothing");
+        fields.fault(fault.hint("say how much the archive may hold, such as \"100 GiB\""));
+    }
+    Some(Parsed::one(vec![from?], Unpack { limit: limit.map(|limit| limit.value) }))
+}
+
+impl Stage for Unpack {
+    fn revision(&self) -> u32 {
+        REVISION
+    }
+
+    /// Without `limit`: what it lets pass is the same.
+    fn describe(&self, _site: &Site, _recipe: &mut Recipe) -> Result<()> {
+        Ok(())
+    }
+
+    /// What it holds, once aside and once as the result.
+    fn need(&self, site: &Site, inputs: &Inputs) -> u64 {
+        let Ok(archive) = inputs.get("from") else { return 0 };
+        let format = std::fs::File::open(site.object(archive))
+            .and_then(|file| archive::magic::of_file(&file));
+        match format {
+            Ok(Some(Format::Tar)) => archive.size * 2,
+            _ => archive.size.saturating_mul(2 * GROWTH),
+        }
+    }
+
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+        let archive = site.object(inputs.get("from")?);
+        let file = site.scratch("folder.tar");
+        let options = Options {
+            limit: self.limit,
+            threads: site.settings.jobs,
+            epoch: site.settings.epoch,
+            work: &site.work,
+            cancel: &site.cancel,
+            told: &|done, total| (site.progress)(done, total, "B"),
+        };
+        let unpacked =
+            archive::unpack(&archive, &file, &options).context("unpacking the archive")?;
+        Ok(Made::hashed(Product::Folder, file, unpacked.digest, unpacked.size.0))
+    }
+}

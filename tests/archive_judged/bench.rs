@@ -1,0 +1,112 @@
+//! A folder to work in, kuth's way to unpack, and how two unpacked folders are compared.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kuth::archive::{self, Options, Unpacked};
+use kuth::digest::Digest;
+use kuth::error::Result;
+use kuth::process::Cancel;
+use kuth::units::Bytes;
+
+pub const EPOCH: u64 = 2_000_000_000;
+
+pub struct Bench {
+    pub folder: tempfile::TempDir,
+}
+
+impl Bench {
+    pub fn new() -> Bench {
+        Bench { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Unpacks `archive` into the new tar `name`.
+    pub fn unpack(&self, archive: &Path, name: &str, limit: Option<Bytes>) -> Result<Unpacked> {
+        self.unpack_with(archive, name, limit, 2)
+    }
+
+    pub fn unpack_with(
+        &self,
+        archive: &Path,
+        name: &str,
+        limit: Option<Bytes>,
+        threads: usize,
+    ) -> Result<Unpacked> {
+        let work = self.folder.path();
+        let cancel = &Cancel::default();
+        let options = Options { limit, threads, epoch: EPOCH, work, cancel, told: &|_, _| () };
+        archive::unpack(archive, &self.path(name), &options)
+    }
+
+    /// What kuth makes of `archive`, in the file system.
+    pub fn unpacked(&self, archive: &Path) -> BTreeMap<PathBuf, String> {
+        let _ = std::fs::remove_file(self.path("kept.tar"));
+        let _ = std::fs::remove_dir_all(self.path("kuth"));
+        self.unpack(archive, "kept.tar", None)
+            .unwrap_or_else(|error| panic!("{}: {error:#}", archive.display()));
+        archive::extract::extract(&self.path("kept.tar"), &self.path("kuth"), &Cancel::default())
+            .unwrap();
+        listed(&self.path("kuth"))
+    }
+
+    /// What a command makes in an empty folder; `None` where it is not installed.
+    pub fn made_by(&self, program: &str, args: &[&str]) -> Option<BTreeMap<PathBuf, String>> {
+        let folder = self.path("tool");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        run(program, args, &folder)?;
+        Some(listed(&folder))
+    }
+}
+
+/// The output of a command that must succeed; `None` where it is not installed.
+pub fn run(program: &str, args: &[&str], folder: &Path) -> Option<String> {
+    match Command::new(program).args(args).current_dir(folder).output() {
+        Ok(run) => {
+            let err = String::from_utf8_lossy(&run.stderr);
+            assert!(run.status.success(), "{program} {args:?}: {err}");
+            Some(String::from_utf8_lossy(&run.stdout).into_owned())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+            assert!(!required, "{program} is not installed");
+            println!("SKIPPED: {program} is not installed");
+            None
+        }
+        Err(error) => panic!("running {program}: {error}"),
+    }
+}
+
+/// Every name below `root`, and all of it that a folder keeps.
+pub fn listed(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![root.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(root).unwrap().to_path_buf();
+            let metadata = path.symlink_metadata().unwrap();
+            let mode = metadata.mode() & 0o777;
+            let time = metadata.mtime();
+            let text = if metadata.is_symlink() {
+                format!("link to {}", path.read_link().unwrap().display())
+            } else if metadata.is_dir() {
+                folders.push(path);
+                format!("folder {mode:o}")
+            } else {
+                assert!(!metadata.file_type().is_fifo());
+                let (size, links) = (metadata.len(), metadata.nlink());
+                let digest = Digest::of(std::fs::read(&path).unwrap()).short();
+                format!("file {mode:o} {time} {links} {size} {digest}")
+            };
+            found.insert(name, text);
+        }
+    }
+    found
+}

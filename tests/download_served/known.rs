@@ -1,0 +1,132 @@
+//! How it is known what the file must be.
+
+use std::process::Command;
+
+use crate::server::{Answer, Server};
+use crate::world::{World, body, sha256};
+
+fn serving(body: Vec<u8>) -> Server {
+    Server::start(move |_, request| Answer::part(request, &body, "\"one\""))
+}
+
+#[test]
+fn a_wrong_file_is_refused_but_not_thrown_away() {
+    let body = body();
+    let server = serving(body.clone());
+    let url = format!("url = \"{}/f\"", server.address);
+    let world = World::new(&format!("{url}\n{}", sha256(b"other")));
+    world.fails("the SHA-256 is ");
+    // The pipeline was wrong: put right, it needs no network.
+    world.write(&format!("{url}\n{}", sha256(&body)));
+    world.gives(&body);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn a_sha512_is_as_good() {
+    use kuth::digest::Sums;
+    let body = body();
+    let server = serving(body.clone());
+    let mut sums = Sums::both();
+    sums.update(&body);
+    let sum = sums.finish().1.unwrap().to_string();
+    let url = format!("url = \"{}/f\"", server.address);
+    World::new(&format!("{url}\nsha512 = \"{sum}\"")).gives(&body);
+    let wrong = sum.replace(&sum[..1], if sum.starts_with('0') { "1" } else { "0" });
+    World::new(&format!("{url}\nsha512 = \"{wrong}\"")).fails("the SHA-512 is ");
+}
+
+#[test]
+fn without_a_digest_the_first_one_counts() {
+    let server = Server::start(|number, request| match number {
+        0 => Answer::part(request, b"first", "\"one\""),
+        _ => Answer::part(request, b"second", "\"two\""),
+    });
+    let world = World::new(&format!("url = \"{}/f\"", server.address));
+    let run = world.build(&["--locked"]);
+    assert!(run.err.contains("the lock does not say which file `file` means"), "{}", run.err);
+    let run = world.build(&["--offline"]);
+    assert!(run.err.contains("/f is not in the cache"), "{}", run.err);
+    assert!(server.requests().is_empty());
+    world.gives(b"first");
+    assert!(world.lock().contains(&sha256(b"first")), "{}", world.lock());
+    assert!(world.lock().contains("size = 5"), "{}", world.lock());
+    // All is in the cache.
+    assert_eq!(world.build(&["--offline", "--locked"]).status, 0);
+    assert_eq!(server.requests().len(), 1);
+    // Somebody else's cache has nothing: the lock still says what it must be.
+    std::fs::remove_dir_all(world.path("cache")).unwrap();
+    world.fails("the SHA-256 is ");
+}
+
+#[test]
+fn a_file_of_this_machine_is_taken_too() {
+    let world = World::new("");
+    std::fs::write(world.path("a b"), "text").unwrap();
+    let path = world.path("a%20b");
+    world.write(&format!("url = \"file://{}\"\n{}", path.display(), sha256(b"text")));
+    assert_eq!(world.build(&["--offline"]).status, 0);
+    assert_eq!(world.made(), b"text");
+    world.write(&format!("url = \"file://{}\"\n{}", path.display(), sha256(b"other")));
+    world.fails("the SHA-256 is ");
+    assert_eq!(std::fs::read(world.path("a b")).unwrap(), b"text");
+}
+
+#[test]
+fn a_list_counts_when_it_is_signed() {
+    let folder = tempfile::tempdir().unwrap();
+    let gpg = |args: &[&str]| {
+        let mut command = Command::new("gpg");
+        command.arg("--homedir").arg(folder.path()).args(["--batch", "--quiet", "--yes"]);
+        command.current_dir(folder.path()).args(args).output()
+    };
+    let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+    if gpg(&["--version"]).is_err() {
+        assert!(!required, "gpg is not installed");
+        println!("SKIPPED: gpg is not installed");
+        return;
+    }
+    let run = |args: &[&str]| {
+        let output = gpg(args).unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let body = body();
+    let list = format!("{}  ./d/f\n", kuth::digest::Digest::of(&body));
+    std::fs::write(folder.path().join("list"), &list).unwrap();
+    for user in ["us", "them"] {
+        let key = ["--passphrase", "", "--quick-gen-key", user, "ed25519", "sign", "never"];
+        run(&key);
+    }
+    run(&["--armor", "--export", "--output", "us.asc", "us"]);
+    run(&["--export", "--output", "them.gpg", "them"]);
+    run(&["-u", "us", "--detach-sign", "--armor", "--output", "list.sig", "list"]);
+    let signature = std::fs::read(folder.path().join("list.sig")).unwrap();
+    let (served, good) = (body.clone(), list.clone());
+    let server = Server::start(move |_, request| match request.path.as_str() {
+        "/list" => Answer::ok(good.as_bytes()),
+        "/changed" => Answer::ok(good.replace('0', "1").as_bytes()),
+        "/list.sig" => Answer::ok(&signature),
+        _ => Answer::part(request, &served, "\"one\""),
+    });
+    let world = World::new("");
+    let address = &server.address;
+    let stage = |list: &str, keys: &str| {
+        std::fs::copy(folder.path().join(keys), world.path(keys)).unwrap();
+        world.write(&format!(
+            "url = \"{address}/d/f\"\nchecksums = \"{address}/{list}\"\n\
+             signature = \"{address}/list.sig\"\nkeyring = \"{keys}\""
+        ));
+    };
+    stage("changed", "us.asc");
+    world.fails("is wrong: the text was changed");
+    stage("list", "them.gpg");
+    world.fails("whose key is not there");
+    assert_eq!(world.lock(), "");
+    stage("list", "us.asc");
+    world.gives(&body);
+    assert!(world.lock().contains(&sha256(&body)));
+    // The lock answers from now on.
+    let asked = server.requests().len();
+    assert_eq!(world.build(&["--offline", "--locked"]).status, 0);
+    assert_eq!(server.requests().len(), asked);
+}

@@ -1,0 +1,7 @@
+//! `download` against servers that behave as servers do: they cut off, ignore ranges, change the
+//! file meanwhile, and answer with web pages.
+
+mod faults;
+mod known;
+mod server;
+mod world;

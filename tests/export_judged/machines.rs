@@ -1,0 +1,145 @@
+//! The formats with a machine: `ova` and `tar.bz2`, taken apart by tar, bzip2 and qemu-img.
+
+use std::path::Path;
+use std::process::Command;
+
+use kuth::archive::{self, Options};
+use kuth::digest::Digest;
+use kuth::process::Cancel;
+use kuth::stage::Stage;
+use kuth::stage::export::Export;
+
+use crate::bench::{Bench, Zeros, export, here};
+
+/// A command that must succeed; `None` where it is not installed.
+fn run(program: &str, args: &[&str], folder: &Path) -> Option<String> {
+    match Command::new(program).args(args).current_dir(folder).output() {
+        Ok(run) => {
+            let err = String::from_utf8_lossy(&run.stderr);
+            assert!(run.status.success(), "{program} {args:?}: {err}");
+            Some(String::from_utf8_lossy(&run.stdout).into_owned())
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+            assert!(!required, "{program} is not installed");
+            println!("SKIPPED: {program} is not installed");
+            None
+        }
+        Err(error) => panic!("running {program}: {error}"),
+    }
+}
+
+fn compare(raw: &Path, format: &str, image: &Path) {
+    let (raw, image) = (raw.to_str().unwrap(), image.to_str().unwrap());
+    if let Some(out) =
+        run("qemu-img", &["compare", "-f", "raw", "-F", format, raw, image], Path::new("/"))
+    {
+        assert!(out.contains("Images are identical."), "{out}");
+    }
+}
+
+#[test]
+fn an_ova_is_a_tar_of_what_its_manifest_says() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let export = export("ova");
+    let artifact = bench.run(&export, &site, &disk).unwrap();
+    let path = here(export.place(&site, &artifact).unwrap());
+    assert!(path.ends_with("out/debian/debian.ova"));
+    assert_eq!(Digest::of(std::fs::read(&path).unwrap()), artifact.digest);
+    let folder = bench.folder.path().join("apart");
+    std::fs::create_dir(&folder).unwrap();
+    let path = path.to_str().unwrap();
+    let Some(list) = run("tar", &["-tvf", path, "--utc", "--numeric-owner"], &folder) else {
+        return;
+    };
+    let names: Vec<&str> = list.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(names, ["debian.ovf", "debian.mf", "debian-disk1.vmdk"]);
+    assert!(list.lines().all(|line| line.starts_with("-rw-r--r-- 0/0")), "{list}");
+    run("tar", &["-xf", path], &folder).unwrap();
+    let manifest = std::fs::read_to_string(folder.join("debian.mf")).unwrap();
+    assert_eq!(manifest.lines().count(), 2);
+    for line in manifest.lines() {
+        let (name, digest) = line.strip_prefix("SHA256(").unwrap().split_once(")= ").unwrap();
+        assert_eq!(Digest::of(std::fs::read(folder.join(name)).unwrap()).to_string(), digest);
+    }
+    compare(&bench.cache.object(&disk), "vmdk", &folder.join("debian-disk1.vmdk"));
+    // And the way back.
+    let kept = folder.join("kept.tar");
+    archive::unpack(Path::new(path), &kept, &options(&folder, &Cancel::default())).unwrap();
+    let members = archive::extract::members(&kept).unwrap();
+    assert_eq!(members.len(), 4);
+}
+
+#[test]
+fn a_box_is_a_folder_with_settings_and_a_disk() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let export = export("tar.bz2");
+    let artifact = bench.run(&export, &site, &disk).unwrap();
+    let path = here(export.place(&site, &artifact).unwrap());
+    assert!(path.ends_with("out/debian/debian.tar.bz2"));
+    let folder = bench.folder.path().join("apart");
+    std::fs::create_dir(&folder).unwrap();
+    let name = path.to_str().unwrap();
+    if run("bzip2", &["-t", name], &folder).is_none() {
+        return;
+    }
+    run("tar", &["-xjf", name], &folder).unwrap();
+    compare(&bench.cache.object(&disk), "vdi", &folder.join("debian/debian.vdi"));
+    let settings = std::fs::read_to_string(folder.join("debian/debian.vbox")).unwrap();
+    // The header of the VDI and the settings name it alike.
+    let vdi = std::fs::read(folder.join("debian/debian.vdi")).unwrap();
+    let id: [u8; 16] = vdi[392..408].try_into().unwrap();
+    let id = kuth::format::Guid::from_mixed_endian(id).to_string();
+    assert_eq!(settings.matches(&format!("{{{id}}}")).count(), 2, "{settings}");
+    // And the way back, on any number of threads.
+    let kept = folder.join("kept.tar");
+    archive::unpack(&path, &kept, &options(&folder, &Cancel::default())).unwrap();
+    let to = folder.join("back");
+    archive::extract::extract(&kept, &to, &Cancel::default()).unwrap();
+    assert!(std::fs::read(to.join("debian/debian.vdi")).unwrap() == vdi);
+}
+
+fn options<'a>(work: &'a Path, cancel: &'a Cancel) -> Options<'a> {
+    Options { limit: None, threads: 3, epoch: 2_000_000_000, work, cancel, told: &|_, _| () }
+}
+
+/// The machine's name is in these, and so its file's name.
+#[test]
+fn the_bytes_depend_on_the_name_and_on_nothing_else_of_the_place() {
+    let (one, other) = (Bench::new(), Bench::new());
+    let (holes, zeros) = (one.disk(Zeros::Holes), other.disk(Zeros::Written));
+    for word in ["ova", "tar.bz2"] {
+        let made = one.run(&export(word), &one.site("image", 1), &holes).unwrap();
+        for jobs in [2, 7] {
+            let again = other.run(&export(word), &other.site("picture", jobs), &zeros).unwrap();
+            assert_eq!(made, again, "{word} {jobs}");
+        }
+        let named = Export { name: Some("other".into()), ..export(word) };
+        let named = one.run(&named, &one.site("image", 1), &holes).unwrap();
+        assert_ne!(made.digest, named.digest, "{word}");
+    }
+}
+
+/// Raise `REVISION` in src/stage/export/mod.rs when one of these moves.
+#[test]
+fn the_bytes_are_pinned() {
+    let bench = Bench::new();
+    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let digest = |word| bench.run(&export(word), &site, &disk).unwrap().digest.short();
+    assert_eq!(["ova", "tar.bz2"].map(digest), ["fa0ea0b8e83f", "138a5ead20d6"]);
+}
+
+#[test]
+fn machines_of_other_architectures_are_refused() {
+    let bench = Bench::new();
+    let (mut site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let settings =
+        kuth::stage::Settings { architecture: "arm64".into(), ..(*site.settings).clone() };
+    site.settings = std::sync::Arc::new(settings);
+    for word in ["ova", "tar.bz2"] {
+        let error = bench.run(&export(word), &site, &disk).unwrap_err();
+        assert!(error.to_string().contains("not of arm64"), "{error:#}");
+    }
+}

@@ -1,0 +1,509 @@
+//! The host's side of machines: `kuth network` with scripts in the place of VBoxManage and ip,
+//! `kuth machine hosts` with one in the place of ssh, and `kuth machine doctor`.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use kuth::digest::Digest;
+use kuth::machine::qemu::folder::{Fresh, Kind, Record};
+use kuth::machine::{Firmware, Hardware, Nic};
+
+mod cli_support;
+
+use cli_support::{Home, Said};
+
+const PIPELINE: &str = r#"[pipeline]
+name = "demo"
+
+[stage.rootfs]
+kind = "bootstrap"
+suite = "trixie"
+
+[stage.disk]
+kind = "disk"
+from = "rootfs"
+size = "4 GiB"
+partition = [{ name = "root", size = "rest", filesystem = "ext4", mount = "/" }]
+
+[stage.machine]
+kind = "register"
+from = "disk"
+name = "base"
+
+[stage.golden]
+kind = "snapshot"
+from = "machine"
+name = "golden"
+
+[stage.nodes]
+kind = "clone"
+from = "golden"
+role.gate = { instances = ["gate"], nics = ["nat", "internal:dmz", "host-only"] }
+
+[stage.nodes.network]
+host = "192.168.254.1/24"
+gateway = "192.168.254.254"
+routes = ["192.168.1.0/24", "192.168.2.0/24"]
+domain = "kube.local"
+"#;
+
+/// Keeps adapters as files that hold their address.
+const VBOXMANAGE: &str = r#"#!/bin/sh
+set -eu
+cd "$(dirname "$0")/adapters"
+echo "$*" >>../commands
+case "$*" in
+--version) echo 7.0.20r163906 ;;
+"list hostonlyifs")
+    for name in *; do
+        [ -e "$name" ] || continue
+        echo "Name:            $name"
+        echo "IPAddress:       $(cut -d' ' -f1 "$name")"
+        echo "NetworkMask:     $(cut -d' ' -f2 "$name")"
+        echo
+    done ;;
+"hostonlyif create")
+    number=0
+    while [ -e "vboxnet$number" ]; do number=$((number + 1)); done
+    echo "0.0.0.0 0.0.0.0" >"vboxnet$number"
+    echo "0%...10%...100%"
+    echo "Interface 'vboxnet$number' was successfully created" ;;
+"hostonlyif ipconfig "*)
+    if [ -e ../refuse ]; then echo "VBoxManage: error: E_ACCESSDENIED" >&2; exit 1; fi
+    echo "$5 $7" >"$3" ;;
+"hostonlyif remove "*) rm "$3" ;;
+*) exit 2 ;;
+esac
+"#;
+
+/// Keeps routes as files that hold their gateway.
+const IP: &str = r#"#!/bin/sh
+set -eu
+cd "$(dirname "$0")/../routes"
+[ "$1" = -4 ] && shift
+file=$(echo "$3" | tr / _)
+case "$1 $2" in
+"route show") if [ -e "$file" ]; then echo "$3 via $(cat "$file") dev vboxnet0"; fi ;;
+"route add")
+    if [ "$3" = "$(cat ../refuse-route)" ]; then echo "Network is unreachable" >&2; exit 2; fi
+    echo "$5" >"$file" ;;
+"route del") rm "$file" ;;
+*) exit 2 ;;
+esac
+"#;
+
+struct World(Home);
+
+impl World {
+    fn new() -> World {
+        let home = Home::with(PIPELINE);
+        for folder in ["adapters", "routes", "names"] {
+            std::fs::create_dir(home.path(folder)).unwrap();
+        }
+        home.write("refuse-route", "");
+        home.write("networks.conf", "# ours\n* 192.168.0.0/16\n");
+        let world = World(home);
+        world.script("VBoxManage", VBOXMANAGE);
+        world.script("bin/ip", IP);
+        world.script(
+            "bin/systemctl",
+            "#!/bin/sh\necho \"$*\" >>\"$(dirname \"$0\")/../restarts\"\n",
+        );
+        world
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        self.0.write(name, text);
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(self.0.path(name), mode).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        let path = format!("{}:{}", self.0.path("bin").display(), cli_support::path());
+        let machines = self.0.path("machines").display().to_string();
+        self.0.kuth_with(arguments, &[("PATH", &path), ("KUTH_MACHINES", &machines)])
+    }
+
+    fn network(&self, action: &str, more: &[&str]) -> Said {
+        let path = |name: &str| self.0.path(name).display().to_string();
+        let (vboxmanage, names) = (path("VBoxManage"), path("names"));
+        let networks = path("networks.conf");
+        let fixed = [
+            "network",
+            action,
+            "--vboxmanage",
+            &vboxmanage,
+            "--dnsmasq",
+            &names,
+            "--networks-conf",
+            &networks,
+        ];
+        self.run(&[&fixed, more].concat())
+    }
+
+    /// What the host has: adapters, routes, names.
+    fn has(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for folder in ["adapters", "routes", "names"] {
+            for entry in std::fs::read_dir(self.0.path(folder)).unwrap() {
+                let entry = entry.unwrap();
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                all.push(format!("{} {}", entry.file_name().to_string_lossy(), text.trim()));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    fn noted(&self) -> bool {
+        self.0.path("cache/journal/demo.network").exists()
+    }
+}
+
+/// Whether the tests run as root. Anybody else is refused, which is checked instead.
+fn may_apply(world: &World) -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let said = world.network("apply", &[]);
+    let err = "error: routes and dnsmasq's files can only be changed by root\n\
+               hint: run it as root (`sudo kuth network apply ...`); nothing was done\n";
+    assert_eq!(said, Said::err(1, err));
+    assert_eq!(world.has(), [""; 0]);
+    assert!(!world.noted());
+    false
+}
+
+const WHOLE: [&str; 4] = [
+    "192.168.1.0_24 192.168.254.254",
+    "192.168.2.0_24 192.168.254.254",
+    "kuth-demo.conf server=/kube.local/192.168.254.254",
+    "vboxnet0 192.168.254.1 255.255.255.0",
+];
+
+#[test]
+fn a_plan_prints_what_apply_does_and_undo_takes_it_back() {
+    let world = World::new();
+    let (vboxmanage, names) = (world.0.path("VBoxManage"), world.0.path("names"));
+    let commands = format!(
+        "{vboxmanage} hostonlyif create\n\
+         {vboxmanage} hostonlyif ipconfig vboxnet0 --ip 192.168.254.1 --netmask 255.255.255.0\n\
+         ip route add 192.168.1.0/24 via 192.168.254.254\n\
+         ip route add 192.168.2.0/24 via 192.168.254.254\n\
+         echo server=/kube.local/192.168.254.254 >{}/kuth-demo.conf\n\
+         systemctl try-restart dnsmasq.service\n",
+        names.display(),
+        vboxmanage = vboxmanage.display(),
+    );
+    assert_eq!(world.network("plan", &[]), Said::out(&commands));
+    assert_eq!(world.has(), [""; 0], "a plan changes nothing");
+    if !may_apply(&world) {
+        return;
+    }
+    assert_eq!(world.network("apply", &[]), Said::err(0, &commands));
+    assert_eq!(world.has(), WHOLE);
+    let all = "this host has all of it\n";
+    assert_eq!(world.network("plan", &["pipelines/small.toml"]), Said::err(0, all));
+    assert_eq!(world.network("apply", &[]), Said::err(0, all));
+    let undone = format!(
+        "rm {}/kuth-demo.conf\nip route del 192.168.2.0/24 via 192.168.254.254\n\
+         ip route del 192.168.1.0/24 via 192.168.254.254\n{} hostonlyif remove vboxnet0\n",
+        names.display(),
+        vboxmanage.display()
+    );
+    assert_eq!(world.network("undo", &[]), Said::err(0, &undone));
+    assert_eq!(world.has(), [""; 0]);
+    assert!(!world.noted());
+    assert_eq!(world.network("undo", &[]), Said::err(0, "there is nothing to take back\n"));
+    let restarts = std::fs::read_to_string(world.0.path("restarts")).unwrap();
+    assert_eq!(restarts, "try-restart dnsmasq.service\n".repeat(2));
+}
+
+#[test]
+fn what_was_there_before_stays() {
+    let world = World::new();
+    if !may_apply(&world) {
+        return;
+    }
+    world.0.write("adapters/vboxnet0", "192.168.254.1 255.255.255.0\n");
+    world.0.write("routes/192.168.1.0_24", "192.168.254.254\n");
+    world.network("apply", &[]);
+    assert_eq!(world.has(), WHOLE);
+    world.network("undo", &[]);
+    let before = [WHOLE[0], WHOLE[3]];
+    assert_eq!(world.has(), before);
+}
+
+#[test]
+fn half_of_it_is_taken_back_or_gone_on_with() {
+    let world = World::new();
+    if !may_apply(&world) {
+        return;
+    }
+    world.0.write("refuse-route", "192.168.2.0/24");
+    let said = world.network("apply", &[]);
+    assert_eq!(said.status, 1);
+    for line in [
+        "error: setting up the route to 192.168.2.0/24\n",
+        "  | Network is unreachable\n",
+        "hint: `kuth network undo` takes back what was made\n",
+    ] {
+        assert!(said.err.contains(line), "{}", said.err);
+    }
+    assert_eq!(world.has(), [WHOLE[0], WHOLE[3]]);
+    world.0.write("refuse-route", "");
+    // Going on does the rest alone.
+    let said = world.network("apply", &[]);
+    assert!(!said.err.contains("hostonlyif create"), "{}", said.err);
+    assert_eq!(world.has(), WHOLE);
+    assert_eq!(world.network("undo", &[]).status, 0);
+    assert_eq!(world.has(), [""; 0]);
+
+    // An adapter that got no address is not left behind by a second try.
+    world.0.write("refuse", "");
+    assert_eq!(world.network("apply", &[]).status, 1);
+    assert_eq!(world.has(), ["vboxnet0 0.0.0.0 0.0.0.0"]);
+    std::fs::remove_file(world.0.path("refuse")).unwrap();
+    assert_eq!(world.network("apply", &[]).status, 0);
+    assert_eq!(world.has(), WHOLE);
+    assert_eq!(world.network("undo", &[]).status, 0);
+    assert_eq!(world.has(), [""; 0]);
+}
+
+#[test]
+fn an_adapter_of_a_killed_apply_is_found_by_what_was_there_before() {
+    let world = World::new();
+    world.0.write("adapters/vboxnet0", "192.168.56.1 255.255.255.0\n");
+    world.0.write("adapters/vboxnet1", "0.0.0.0 0.0.0.0\n");
+    let noted = r#"[{"made": "adapter", "before": ["vboxnet0"], "name": null}]"#;
+    world.0.write("cache/journal/demo.network", noted);
+    assert_eq!(world.network("undo", &[]).status, 0);
+    assert_eq!(world.has(), ["vboxnet0 192.168.56.1 255.255.255.0"]);
+    assert!(!world.noted());
+}
+
+#[test]
+fn a_changed_plan_takes_the_old_one_back_first() {
+    let world = World::new();
+    if !may_apply(&world) {
+        return;
+    }
+    world.network("apply", &[]);
+    let changed = PIPELINE
+        .replace("192.168.254.1/24", "192.168.253.1/24")
+        .replace("192.168.254.254", "192.168.253.254");
+    world.0.write("pipelines/small.toml", &changed);
+    let said = world.network("apply", &[]);
+    assert_eq!(said.status, 0, "{}", said.err);
+    let expected = WHOLE.map(|line| line.replace("192.168.254.", "192.168.253."));
+    assert_eq!(world.has(), expected);
+    world.network("undo", &[]);
+    assert_eq!(world.has(), [""; 0]);
+}
+
+#[test]
+fn an_address_that_virtualbox_refuses_is_refused_with_what_allows_it() {
+    let world = World::new();
+    let file = world.0.path("networks.conf");
+    let shown = file.display();
+    world.0.write("networks.conf", "* 10.0.0.0/8\n");
+    let err = format!(
+        "error: VirtualBox does not allow the host-only address 192.168.254.1/24\n  \
+         because: {shown} allows 10.0.0.0/8\n\
+         hint: allow it, as root: `echo '* 192.168.254.0/24' >>{shown}`; or take a `host` in an \
+         allowed range\n"
+    );
+    for action in ["plan", "apply"] {
+        assert_eq!(world.network(action, &[]), Said::err(1, &err));
+    }
+    std::fs::remove_file(&file).unwrap();
+    let said = world.network("plan", &[]);
+    let fix = format!(
+        "hint: allow it, as root: `mkdir -p {} && echo '* 192.168.56.0/21 192.168.254.0/24' \
+         >>{shown}`;",
+        world.0.path(".").display()
+    );
+    assert!(said.err.contains(&fix), "{}", said.err);
+    assert!(said.err.contains("so only 192.168.56.0/21 is allowed"), "{}", said.err);
+    // Older ones refuse nothing.
+    world.script("VBoxManage", &VBOXMANAGE.replace("7.0.20r163906", "6.1.26r145957"));
+    assert_eq!(world.network("plan", &[]).status, 0);
+    assert_eq!(world.has(), [""; 0]);
+}
+
+#[test]
+fn a_network_that_cannot_be_is_a_fault_of_the_pipeline() {
+    let world = World::new();
+    let seeds = PIPELINE.replace("192.168.254.1/24", "192.168.254.1/16");
+    world.0.write("pipelines/small.toml", &seeds);
+    let err = "\
+error: `192.168.1.0/24` lies in the host's own network 192.168.0.0/16
+  --> pipelines/small.toml:32:11
+   |
+32 | routes = [\"192.168.1.0/24\", \"192.168.2.0/24\"]
+   |           ^^^^^^^^^^^^^^^^
+   |
+   = help: make the host's network smaller: \"192.168.254.1/24\"
+
+error: `192.168.2.0/24` lies in the host's own network 192.168.0.0/16
+  --> pipelines/small.toml:32:29
+   |
+32 | routes = [\"192.168.1.0/24\", \"192.168.2.0/24\"]
+   |                             ^^^^^^^^^^^^^^^^
+   |
+   = help: make the host's network smaller: \"192.168.254.1/24\"
+";
+    for arguments in [&["check", "pipelines/small.toml"][..], &["plan", "pipelines/small.toml"]] {
+        let said = world.run(arguments);
+        assert_eq!(said.status, 2);
+        assert!(said.err.starts_with(err), "{}", said.err);
+    }
+}
+
+/// A process that QEMU's driver takes for a machine: it ends with its standard input.
+struct Running(Child);
+
+impl Running {
+    fn start(machine: &str) -> Running {
+        let mut command = std::process::Command::new("sh");
+        command.arg0("qemu-system-fake").args(["-c", "read line", &format!("kuth-{machine}")]);
+        Running(command.stdin(Stdio::piped()).spawn().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+fn machine(world: &World, name: &str, networks: &[&str]) -> Vec<Nic> {
+    let folder = world.0.path("machines").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("disk.qcow2"), "disk").unwrap();
+    let networks: Vec<_> = networks.iter().map(|it| it.parse().unwrap()).collect();
+    let nics = Nic::all(name, &networks);
+    let record = Record {
+        made_by: Record::made_by(),
+        name: name.into(),
+        kind: Kind::Clone,
+        origin: Digest([1; 32]),
+        pipeline: "demo".into(),
+        backing: None,
+        bases: vec![],
+        snapshot: None,
+        user: Some("debian".into()),
+        ssh_port: 22_022,
+        fresh: Fresh::of(&folder.join("disk.qcow2")).unwrap(),
+        hardware: Hardware {
+            architecture: "amd64".into(),
+            cpus: 1,
+            memory: 512,
+            firmware: Firmware::Bios,
+            vram: 33,
+            disks: vec![],
+            nics: nics.clone(),
+            forwards: vec![],
+        },
+    };
+    record.write(&folder).unwrap();
+    nics
+}
+
+fn run_machine(world: &World, name: &str) -> Running {
+    let running = Running::start(name);
+    let pid = world.0.path("machines").join(name).join("qemu.pid");
+    std::fs::write(pid, running.0.id().to_string()).unwrap();
+    running
+}
+
+#[test]
+fn hosts_come_from_leases_and_ports() {
+    let world = World::new();
+    machine(&world, "gate", &["nat", "internal:dmz"]);
+    let inner = machine(&world, "hapx", &["internal:dmz"]);
+    machine(&world, "off", &["internal:dmz"]);
+    let _running = [run_machine(&world, "gate"), run_machine(&world, "hapx")];
+    world.script(
+        "bin/ssh",
+        &format!(
+            "#!/bin/sh\nd=$(dirname \"$0\")\necho \"$*\" >\"$d/asked\"\n\
+             [ -e \"$d/silent\" ] && {{ echo refused >&2; exit 255; }}\n\
+             echo kube.local\necho '1767268800 {} 192.168.4.131 hapx *'\n",
+            inner[0].mac
+        ),
+    );
+    let expected = "127.0.0.1\tgate.kube.local gate\t# ssh port 22022\n\
+                    192.168.4.131\thapx.kube.local hapx\n";
+    assert_eq!(world.run(&["machine", "hosts"]), Said::out(expected));
+    let asked = std::fs::read_to_string(world.0.path("bin/asked")).unwrap();
+    assert!(asked.starts_with("-o BatchMode=yes -o ConnectTimeout=5 -p 22022 "), "{asked}");
+    let said = world.run(&["machine", "hosts", "--domain", "x.org"]);
+    let expected = Said::out(&expected.replace("kube.local", "x.org"));
+    assert_eq!(said, expected);
+    world.0.write("bin/silent", "");
+    let said = world.run(&["machine", "hosts"]);
+    assert_eq!((said.status, said.out.as_str()), (0, "127.0.0.1\tgate\t# ssh port 22022\n"));
+    assert!(said.err.starts_with("gate: could not be asked for its leases: "), "{}", said.err);
+}
+
+#[test]
+fn the_doctor_lists_what_was_left_and_takes_it_away() {
+    let world = World::new();
+    let doctor = |more: &[&str]| world.run(&[&["machine", "doctor"], more].concat());
+    assert_eq!(doctor(&[]), Said::err(0, "nothing was left behind\n"));
+    machine(&world, "gate", &["nat"]);
+    machine(&world, "runs", &["nat"]);
+    let running = run_machine(&world, "runs");
+    let machines = world.0.path("machines");
+    let base = format!("bases/{}.raw", Digest([2; 32]));
+    for (name, text) in [
+        ("gate/qemu.pid", "1"),
+        ("gate/qmp.sock", ""),
+        (".making-web-0123/.kuth", "being made by kuth\n"),
+        (base.as_str(), "disk"),
+        ("bases/mine.raw", "not of kuth's making"),
+        (".making-mine/note", "not of kuth's making"),
+    ] {
+        world.0.write(&format!("machines/{name}"), text);
+    }
+    let entry = format!(
+        r#"{{"driver":"qemu","action":"clone","machine":"web","origin":"{}","machines":"{}"}}"#,
+        Digest([3; 32]),
+        machines.display()
+    );
+    world.0.write("cache/journal/qemu-web-0.json", &entry);
+    let journal = world.0.path("cache/journal/qemu-web-0.json");
+    let at = |name: &str| machines.join(name).display().to_string();
+    let run = "its QEMU or its snapshot was cut short, and the machine does not run";
+    let out = format!(
+        "{}: a machine that was never finished\n{}: no machine rests on it\n{}: {run}\n{}: {run}\n\
+         {}: `clone` of the machine `web` (qemu) did not end\n",
+        at(".making-web-0123"),
+        at(&base),
+        at("gate/qemu.pid"),
+        at("gate/qmp.sock"),
+        journal.display()
+    );
+    let err = "take it away with `kuth machine doctor --clean`\n".to_string();
+    assert_eq!(doctor(&[]), Said { status: 1, out: out.clone(), err });
+    let err = "all of it was taken away\n".to_string();
+    assert_eq!(doctor(&["--clean"]), Said { status: 0, out, err });
+    assert_eq!(doctor(&[]), Said::err(0, "nothing was left behind\n"));
+    for (name, stays) in [
+        ("gate/qemu.pid", false),
+        (".making-web-0123", false),
+        (base.as_str(), false),
+        ("gate/machine.toml", true),
+        ("runs/qemu.pid", true),
+        ("bases/mine.raw", true),
+        (".making-mine/note", true),
+    ] {
+        assert_eq!(Path::new(&machines).join(name).exists(), stays, "{name}");
+    }
+    assert!(!journal.exists());
+    drop(running);
+}

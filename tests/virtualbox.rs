@@ -1,0 +1,359 @@
+//! The VirtualBox driver against the real VBoxManage, each test with a registry of its own. Where
+//! it comes from, scripts/virtualbox says; `KUTH_TEST_VIRTUALBOX` names that folder.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use kuth::cache::sparse;
+use kuth::digest::Digest;
+use kuth::machine::seed::Template;
+use kuth::machine::virtualbox::VirtualBox;
+use kuth::machine::{
+    Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Owner, Replace,
+    Source, State, Wanted, journal,
+};
+use kuth::process::Cancel;
+use kuth::units::Bytes;
+
+/// A registry of VirtualBox's and a folder of machines.
+struct World {
+    host: Host,
+    folder: PathBuf,
+}
+
+impl World {
+    /// `None`, said aloud, where there is no VirtualBox.
+    fn new(name: &str) -> Option<World> {
+        let Some(virtualbox) = std::env::var_os("KUTH_TEST_VIRTUALBOX") else {
+            let why = "SKIPPED: no VirtualBox: KUTH_TEST_VIRTUALBOX names no folder";
+            assert!(std::env::var_os("KUTH_REQUIRE_TOOLS").is_none(), "{why}");
+            eprintln!("{why}");
+            return None;
+        };
+        let virtualbox = PathBuf::from(virtualbox);
+        let folder = virtualbox.join("work").join(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Some(World { host: host(&virtualbox, &folder, name), folder })
+    }
+
+    fn vbm(&self, words: &[&str]) -> String {
+        let command = self.host.vboxmanage.as_deref().unwrap();
+        let script = format!("{command} \"$@\"");
+        let output = Command::new("sh").args(["-c", &script, "sh"]).args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn disk(&self, content: &str) -> Source {
+        disk(&self.folder, content)
+    }
+
+    fn base(&self, content: &str) -> (Identity, Identity) {
+        let wanted = wanted("base", content, 512, &[]);
+        let base = VirtualBox.register(&self.host, &wanted, &self.disk(content)).unwrap();
+        let golden = VirtualBox.snapshot(&self.host, &base, "golden").unwrap();
+        (base, golden)
+    }
+
+    fn clone(&self, name: &str, golden: &Identity, memory: u64) -> Identity {
+        clone(&self.host, name, golden, memory, self.host.replace)
+    }
+
+    fn uuid(&self, name: &str) -> String {
+        let vms = self.vbm(&["list", "vms"]);
+        let line = vms.lines().find(|line| line.starts_with(&format!("\"{name}\" ")));
+        line.unwrap_or_else(|| panic!("{name} in {vms}")).rsplit_once(' ').unwrap().1.to_string()
+    }
+
+    /// What VirtualBox knows and what lies in the folders, by name.
+    fn state(&self) -> Vec<String> {
+        let mut state: Vec<String> = self.vbm(&["list", "vms"]).lines().map(String::from).collect();
+        let hdds = self.vbm(&["list", "hdds"]);
+        state.extend(hdds.lines().filter(|line| line.starts_with("Location:")).map(hide_uuid));
+        let find =
+            Command::new("find").arg(self.host.machines.join("virtualbox")).output().unwrap();
+        let found = String::from_utf8(find.stdout).unwrap();
+        // VirtualBox keeps the settings before the last change.
+        state.extend(found.lines().filter(|line| !line.ends_with("-prev")).map(hide_uuid));
+        state.sort();
+        state
+    }
+}
+
+/// Disks of clones are called by random UUIDs.
+fn hide_uuid(line: &str) -> String {
+    match (line.find('{'), line.find('}')) {
+        (Some(from), Some(to)) => format!("{}{{}}{}", &line[..from], &line[to + 1..]),
+        _ => line.to_string(),
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // Its server ends by itself 5 s after the last question.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn host(virtualbox: &Path, folder: &Path, name: &str) -> Host {
+    let command = format!(
+        "env VBOX_USER_HOME={} VBOX_IPC_SOCKETID=kuth-{name} {}",
+        folder.join("home").display(),
+        virtualbox.join("VBoxManage").display()
+    );
+    Host {
+        machines: folder.join("machines"),
+        vboxmanage: Some(command),
+        journal: Some(folder.join("journal")),
+        log: folder.join("log"),
+        pipeline: "debian".into(),
+        epoch: 1_767_225_600,
+        replace: Replace::Never,
+        cancel: Cancel::default(),
+    }
+}
+
+fn disk(folder: &Path, content: &str) -> Source {
+    let file = folder.join(format!("{content}.img"));
+    let image = File::create(&file).unwrap();
+    image.set_len(64 << 20).unwrap();
+    image.write_all_at(content.as_bytes(), 1 << 20).unwrap();
+    let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
+    Source::Disk(Disk { file, digest, size: Bytes::mib(64) })
+}
+
+fn wanted(name: &str, seed: &str, memory: u64, disks: &[u64]) -> Wanted {
+    let networks = ["nat", "internal:dmz", "host-only"].map(|it| it.parse().unwrap());
+    let is_base = name.starts_with("base");
+    Wanted {
+        name: name.into(),
+        origin: Digest::of(format!("{name} {seed} {memory}")),
+        hardware: Hardware {
+            architecture: "amd64".into(),
+            cpus: 2,
+            memory,
+            firmware: Firmware::Bios,
+            vram: 33,
+            disks: disks.to_vec(),
+            nics: if is_base { vec![] } else { Nic::all(name, &networks) },
+            forwards: vec![],
+        },
+        user: Some("debian".into()),
+    }
+}
+
+fn clone(host: &Host, name: &str, golden: &Identity, memory: u64, replace: Replace) -> Identity {
+    let host = Host { replace, ..host.clone() };
+    make_clone(&host, name, golden, memory, Copying::Linked)
+}
+
+fn make_clone(host: &Host, name: &str, golden: &Identity, memory: u64, copy: Copying) -> Identity {
+    let wanted = wanted(name, &golden.origin.to_string(), memory, &[500 << 30]);
+    let template = Template { hostname: name.into(), user: "debian".into(), ..Template::default() };
+    let seed = template.render().unwrap().iso(host.epoch).unwrap();
+    let from = Cloning { snapshot: golden, copy, seed: &seed };
+    VirtualBox.clone_snapshot(host, &wanted, &from).unwrap()
+}
+
+fn is_here(found: Found) -> bool {
+    matches!(found, Found::Here(_))
+}
+
+#[test]
+fn twelve_linked_clones_are_what_was_asked_for_and_nothing_is_done_twice() {
+    let Some(world) = World::new("twelve") else { return };
+    let (base, golden) = world.base("one");
+    let names: Vec<String> = (1..=12).map(|n| format!("node{n:02}")).collect();
+    let start = Instant::now();
+    let clones: Vec<Identity> = names.iter().map(|name| world.clone(name, &golden, 640)).collect();
+    let took = start.elapsed();
+    eprintln!("twelve linked clones: {:.1} s", took.as_secs_f64());
+    for name in &names {
+        let info = world.vbm(&["showvminfo", &world.uuid(name), "--machinereadable"]);
+        let mac = Nic::all(name, &["nat".parse().unwrap()])[0].mac.to_string().replace(':', "");
+        for line in [
+            "memory=640",
+            "cpus=2",
+            "vram=33",
+            "nic1=\"nat\"",
+            "nic2=\"intnet\"",
+            "intnet2=\"dmz\"",
+            "nic3=\"hostonly\"",
+            "nic4=\"none\"",
+            &format!("macaddress1=\"{}\"", mac.to_uppercase()),
+        ] {
+            assert!(info.lines().any(|it| it == line), "{line} of {name} in\n{info}");
+        }
+        assert!(info.contains(&format!("{name}/seed.iso")), "{info}");
+        assert!(info.contains(&format!("{name}/disk1.vdi")), "{info}");
+        assert!(info.contains("Forwarding(0)=\"ssh,tcp,127.0.0.1,"), "{info}");
+    }
+
+    // Again: only looks.
+    std::fs::remove_file(&world.host.log).unwrap();
+    for identity in clones.iter().chain([&base, &golden]) {
+        assert!(is_here(VirtualBox.find(&world.host, identity).unwrap()), "{identity:?}");
+    }
+    let log = std::fs::read_to_string(&world.host.log).unwrap_or_default();
+    let asked: Vec<&str> = log.lines().filter(|line| line.starts_with("$ ")).collect();
+    assert!(asked.iter().all(|line| line.ends_with("list vms")), "{asked:?}");
+    assert!(asked.len() <= 3, "{asked:?}");
+
+    // One machine of another memory: only that one changes.
+    let before = world.state();
+    let changed = world.clone("node03", &golden, 768);
+    assert_ne!(changed, clones[2]);
+    let info = world.vbm(&["showvminfo", &world.uuid("node03"), "--machinereadable"]);
+    assert!(info.contains("memory=768"));
+    let others = |state: Vec<String>| -> Vec<String> {
+        state.into_iter().filter(|line| !line.contains("node03")).collect()
+    };
+    assert_eq!(others(before), others(world.state()));
+    assert!(matches!(VirtualBox.find(&world.host, &clones[2]).unwrap(), Found::Replaced(_)));
+
+    // One that somebody deleted is noticed and made again.
+    world.vbm(&["unregistervm", &world.uuid("node05"), "--delete"]);
+    std::thread::sleep(Duration::from_millis(1100));
+    assert!(matches!(VirtualBox.find(&world.host, &clones[4]).unwrap(), Found::Gone(_)));
+    world.clone("node05", &golden, 640);
+    assert!(is_here(VirtualBox.find(&world.host, &clones[4]).unwrap()));
+
+    // One that somebody changed too.
+    world.vbm(&["modifyvm", &world.uuid("node06"), "--memory", "100"]);
+    let Found::Gone(why) = VirtualBox.find(&world.host, &clones[5]).unwrap() else { panic!() };
+    assert_eq!(why, "it was changed: memory is 100, not 640");
+    world.clone("node06", &golden, 640);
+    assert!(is_here(VirtualBox.find(&world.host, &clones[5]).unwrap()));
+
+    // What others rest on stays.
+    let error = VirtualBox.remove(&world.host, "base").unwrap_err().to_string();
+    assert!(error.starts_with("the machine `base` has clones: node01, node02"), "{error}");
+    for name in &names {
+        VirtualBox.remove(&world.host, name).unwrap();
+    }
+    VirtualBox.remove(&world.host, "base").unwrap();
+    assert_eq!(world.vbm(&["list", "vms"]) + &world.vbm(&["list", "hdds"]), "");
+}
+
+#[test]
+fn a_changed_base_leaves_old_clones_working_until_they_are_gone() {
+    let Some(world) = World::new("generations") else { return };
+    let (_, golden) = world.base("one");
+    world.clone("old", &golden, 640);
+    let (_, newer) = world.base("two");
+    world.clone("new", &newer, 640);
+    let listed = VirtualBox.list(&world.host).unwrap();
+    let names: Vec<&str> = listed.iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(names.iter().any(|name| name.starts_with("base-")), "{names:?}");
+    let info = world.vbm(&["showvminfo", &world.uuid("old"), "--machinereadable"]);
+    assert!(info.contains("VMState=\"poweroff\""), "{info}");
+    assert!(!world.vbm(&["list", "hdds"]).contains("inaccessible"));
+    assert_eq!(VirtualBox.clean(&world.host).unwrap(), []);
+    VirtualBox.remove(&world.host, "old").unwrap();
+    assert_eq!(VirtualBox.clean(&world.host).unwrap().len(), 1);
+    let listed = VirtualBox.list(&world.host).unwrap();
+    assert_eq!(listed.iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["base", "new"]);
+}
+
+#[test]
+fn a_machine_with_state_stays_until_replacing_is_asked_for() {
+    let Some(world) = World::new("state") else { return };
+    let (_, golden) = world.base("one");
+    let first = world.clone("web", &golden, 640);
+    // Without VirtualBox's kernel driver nothing starts here; a start leaves this log.
+    let logs = world.host.machines.join("virtualbox/web/Logs");
+    std::fs::create_dir_all(&logs).unwrap();
+    std::fs::write(logs.join("VBox.log"), "started").unwrap();
+    assert!(is_here(VirtualBox.find(&world.host, &first).unwrap()));
+    assert_eq!(VirtualBox.list(&world.host).unwrap()[1].state, State::Used);
+    let second = world.clone("web", &golden, 768);
+    let Found::Kept(_, why) = VirtualBox.find(&world.host, &second).unwrap() else { panic!() };
+    assert!(why.contains("it has been started") && why.contains("--replace"), "{why}");
+    let info = |world: &World| world.vbm(&["showvminfo", &world.uuid("web"), "--machinereadable"]);
+    assert!(info(&world).contains("memory=640"));
+    let third = clone(&world.host, "web", &golden, 768, Replace::Always);
+    assert_eq!(third, second);
+    assert!(info(&world).contains("memory=768"));
+    assert!(is_here(VirtualBox.find(&world.host, &third).unwrap()));
+}
+
+#[test]
+fn what_kuth_did_not_make_is_never_touched() {
+    let Some(world) = World::new("foreign") else { return };
+    let folder = world.folder.join("theirs");
+    let folder = folder.to_str().unwrap();
+    world.vbm(&["createvm", "--name", "base", "--basefolder", folder, "--register"]);
+    world.vbm(&["storagectl", "base", "--name", "Disks of mine", "--add", "sata"]);
+    let disk = format!("{folder}/base/mine.vdi");
+    world.vbm(&["createmedium", "disk", "--filename", &disk, "--size", "64"]);
+    let place = ["--storagectl", "Disks of mine", "--port", "0", "--device", "0"];
+    let medium = ["--type", "hdd", "--medium", &disk];
+    world.vbm(&[&["storageattach", "base"], &place[..], &medium[..]].concat());
+    let wanted = wanted("base", "one", 512, &[]);
+    let error = VirtualBox.register(&world.host, &wanted, &world.disk("one")).unwrap_err();
+    let text = "VirtualBox has a machine `base` already, and kuth did not make it";
+    assert_eq!(error.to_string(), text);
+    assert!(VirtualBox.remove(&world.host, "base").is_err());
+    let theirs = VirtualBox.base(&world.host, "base").unwrap().unwrap();
+    assert_eq!(theirs.owner, Owner::Other);
+    let copied = make_clone(&world.host, "copy", &theirs.identity, 640, Copying::Full);
+    assert!(is_here(VirtualBox.find(&world.host, &copied).unwrap()));
+    VirtualBox.remove(&world.host, "copy").unwrap();
+    assert_eq!(VirtualBox.list(&world.host).unwrap(), []);
+    assert!(Path::new(folder).join("base/base.vbox").exists());
+}
+
+const CHILD: &str = "KUTH_TEST_VIRTUALBOX_CHILD";
+
+/// Runs in a process of its own, which the next test kills.
+#[test]
+fn child() {
+    let Some(name) = std::env::var_os(CHILD) else { return };
+    let name = name.to_str().unwrap().to_string();
+    let virtualbox = PathBuf::from(std::env::var_os("KUTH_TEST_VIRTUALBOX").unwrap());
+    let folder = virtualbox.join("work").join(&name);
+    build(&host(&virtualbox, &folder, &name), &folder);
+}
+
+/// Recovers, registers, takes a snapshot and clones.
+fn build(host: &Host, folder: &Path) -> [Identity; 3] {
+    journal::recover(host).unwrap();
+    let wanted = wanted("base", "one", 512, &[]);
+    let base = VirtualBox.register(host, &wanted, &disk(folder, "one")).unwrap();
+    let golden = VirtualBox.snapshot(host, &base, "golden").unwrap();
+    let web = clone(host, "web", &golden, 640, Replace::Never);
+    [base, golden, web]
+}
+
+#[test]
+fn a_kill_at_any_point_is_mended_by_the_next_build() {
+    let Some(world) = World::new("kill") else { return };
+    let start = Instant::now();
+    build(&world.host, &world.folder);
+    let whole = start.elapsed();
+    let clean = world.state();
+    for round in 0..20u32 {
+        for name in ["web", "base"] {
+            VirtualBox.remove(&world.host, name).unwrap();
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "child"])
+            .env(CHILD, "kill")
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(whole * (round + 1) / 20);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let identities = build(&world.host, &world.folder);
+        for identity in &identities {
+            assert!(is_here(VirtualBox.find(&world.host, identity).unwrap()), "round {round}");
+        }
+        assert_eq!(world.state(), clean, "round {round}");
+    }
+}
