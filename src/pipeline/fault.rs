@@ -105,20 +105,19 @@ impl Fault {
             AnnotationKind::Context.span(clip(source, span)).label(label.as_str())
         });
         let here = Snippet::source(source).path(path).annotations(more);
-        let mut group = Level::ERROR.primary_title(self.message.as_str());
-        let here = match &self.elsewhere {
+        let title = Level::ERROR.primary_title(self.message.as_str());
+        let mut group = match &self.elsewhere {
             None => {
                 let primary = AnnotationKind::Primary.span(clip(source, &self.span));
-                here.annotation(primary.label(label))
+                title.element(here.annotation(primary.label(label)))
             }
             Some(Elsewhere { path, source: text, span }) => {
                 let primary = AnnotationKind::Primary.span(clip(text, span)).label(label);
-                group = group.element(Snippet::source(&**text).path(path).annotation(primary));
+                let there = Snippet::source(&**text).path(path).annotation(primary);
                 let named = AnnotationKind::Context.span(clip(source, &self.span));
-                here.annotation(named.label("the file is named here"))
+                title.element(there).element(here.annotation(named.label("the file is named here")))
             }
         };
-        group = group.element(here);
         if let Some(hint) = &self.hint {
             group = group.element(Level::HELP.message(hint.as_str()));
         }

@@ -138,7 +138,8 @@ fn killed_disks_exports_and_clones_are_begun_anew() {
     let mut machines: Vec<_> =
         std::fs::read_dir(&project.machines).unwrap().map(|e| e.unwrap().file_name()).collect();
     machines.sort();
-    let wanted = [".lock", "bases", "debian-base", "gate-node01", "hapx-node01", "hapx-node02"];
+    let wanted =
+        [".lock", ".secret", "bases", "debian-base", "gate-node01", "hapx-node01", "hapx-node02"];
     assert_eq!(machines, wanted);
     let exports: Vec<_> = std::fs::read_dir(project.output().join("debian")).unwrap().collect();
     // The qcow2 of the first build, and the new one.

@@ -256,7 +256,7 @@ fn make(
         Found::Gone(_) | Found::Replaced(_) => {}
     }
     let was_there = listed(driver, host, name)?.is_some();
-    let seed = files.seed()?.iso(host.epoch)?;
+    let seed = files.seed(host)?.iso(host.epoch)?;
     let cloning = Cloning { snapshot: &snapshot, copy, seed: &seed };
     let identity = driver
         .clone_snapshot(host, &wanted, &cloning)

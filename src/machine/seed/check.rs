@@ -6,6 +6,8 @@
 //!
 //! Source of the keys: `schema-cloud-config-v1.json` of cloud-init 25.1.
 
+use super::fill::card;
+use super::{Template, secret};
 use crate::pipeline::suggest;
 
 /// cloud-init refuses what is larger over most transports, and so do we.
@@ -140,6 +142,60 @@ impl SeedFault {
     pub(super) fn new(line: usize, message: impl Into<String>, hint: Option<String>) -> SeedFault {
         SeedFault { line, message: message.into(), hint }
     }
+}
+
+/// `LINE: what is wrong (what to try)`
+impl std::fmt::Display for SeedFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.line > 0 {
+            write!(f, "{}: ", self.line)?;
+        }
+        write!(f, "{}", self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, " ({hint})"))
+    }
+}
+
+/// The words of placeholders besides `MAC1` and `SECRET:name`.
+const PLACEHOLDERS: &[&str] = &["HOSTNAME", "UUID", "SSH-PUB-KEY"];
+
+/// The placeholders of `text`, the file called `file`, that `template` cannot fill in.
+pub fn placeholders(file: &str, text: &str, template: &Template) -> Vec<SeedFault> {
+    let mut faults = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for name in secret::asked(line).filter(|name| !secret::is_legal(name)) {
+            let hint = "write `#SECRET:name#`, in lower-case letters, digits, `-`, `_` and `.`";
+            let message = format!("`{name}` cannot be the name of a secret");
+            faults.push(SeedFault::new(index + 1, message, Some(hint.into())));
+        }
+        for word in line.split('#').skip(1) {
+            let capitals =
+                |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "-_".contains(c);
+            if !line.contains(&format!("#{word}#")) || !word.chars().all(capitals) {
+                continue;
+            }
+            let cards = template.nics.len();
+            let (message, hint) = match card(word) {
+                Some(number) if (1..=cards).contains(&number) => continue,
+                Some(_) => (
+                    format!("`#{word}#` names a card, but `{}` has {cards}", template.hostname),
+                    None,
+                ),
+                None if word == "UUID" && file == "network-config" => {
+                    (format!("`#{word}#` is not known in {file}"), None)
+                }
+                None if PLACEHOLDERS.contains(&word) => continue,
+                None => match suggest::nearest(word, PLACEHOLDERS.iter().copied()) {
+                    Some(near) => (
+                        format!("`#{word}#` is no placeholder"),
+                        Some(format!("did you mean `#{near}#`?")),
+                    ),
+                    None => continue,
+                },
+            };
+            faults.push(SeedFault::new(index + 1, message, hint));
+        }
+    }
+    faults
 }
 
 /// Every fault of a user-data file.
