@@ -2,7 +2,6 @@
 //! of its own, so that a change to one role's user-data runs that role's instances again and
 //! nothing else.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::artifact::{Artifact, Made, Product};
@@ -13,7 +12,7 @@ use crate::machine::{
     Cloning, Copying, Forward, Hardware, Host, Listed, Network, Nic, Replace, State, Wanted,
     is_legal_name,
 };
-use crate::pipeline::{Data, Fault, Fields, LocalPath, Span, Text};
+use crate::pipeline::{Data, Elsewhere, Fault, Fields, LocalPath, Span, Text};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -120,6 +119,8 @@ fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
     let auto_start = role.boolean("auto-start", false);
     let words = [("never", Replace::Never), ("always", Replace::Always)];
     let replace = role.choice_of("replace", &words).map_or(Replace::Never, |it| it.value);
+    // The one label that cloud-init looks for; the key is there so that a file can say so.
+    role.choice("label", &["cidata"]);
     let user_data = read_file(role, "user-data");
     let meta_data = read_file(role, "meta-data");
     let network_config = read_file(role, "network-config");
@@ -240,17 +241,22 @@ fn read_file(role: &mut Fields<'_>, key: &str) -> Option<(LocalPath, String)> {
     }
 }
 
-/// Faults inside a file, told where the pipeline names the file.
+/// Faults inside a file, told with their places there and where the pipeline names it.
 fn tell(role: &Fields<'_>, file: &Option<(LocalPath, String)>, faults: Vec<SeedFault>) {
-    let Some((path, _)) = file else { return };
-    let name = Path::new(path.written.as_str()).display();
-    for fault in faults {
-        let message = match fault.line {
-            0 => format!("{name}: {}", fault.message),
-            line => format!("{name}:{line}: {}", fault.message),
-        };
+    let Some((path, text)) = file else { return };
+    let source: Arc<str> = text.as_str().into();
+    for SeedFault { place, message, hint } in faults {
         let span = path.written.span.clone();
-        role.fault(Fault::new(span, message).maybe_hint(fault.hint));
+        let fault = match place.within(text) {
+            _ if path.written.secret => Fault::new(span, message),
+            None => Fault::new(span, format!("{}: {message}", path.written.text)),
+            Some(span_there) => Fault::new(span, message).elsewhere(Elsewhere {
+                path: path.shown(),
+                source: Arc::clone(&source),
+                span: span_there,
+            }),
+        };
+        role.fault(fault.maybe_hint(hint));
     }
 }
 

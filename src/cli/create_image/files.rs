@@ -216,7 +216,7 @@ fn parsed<T>(
 
 /// Adds each fault as `FILE:LINE: what is wrong (what to try)`.
 fn tell(file: &str, found: Vec<SeedFault>, faults: &mut Vec<String>) {
-    faults.extend(found.iter().map(|fault| match fault.line {
+    faults.extend(found.iter().map(|fault| match fault.place.line {
         0 => format!("{file}: {fault}"),
         _ => format!("{file}:{fault}"),
     }));

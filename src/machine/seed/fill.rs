@@ -2,10 +2,11 @@
 //! was meant is `check`'s matter.
 
 use super::secret::{self, Secrets};
-use super::{Seed, Template, default_user_data, network};
+use super::{Seed, SeedFault, Template, default_user_data, network};
 use crate::digest::Hasher;
 use crate::error::Result;
 use crate::format::Guid;
+use crate::machine::yaml::Place;
 
 const KEY: &str = "#SSH-PUB-KEY#";
 
@@ -23,9 +24,31 @@ pub(super) struct Filled {
     pub(super) lines: Vec<usize>,
 }
 
+impl Filled {
+    /// Faults of the text as those of the template. Columns are only known where nothing was
+    /// filled in.
+    pub(super) fn back(&self, template: &str, faults: Vec<SeedFault>) -> Vec<SeedFault> {
+        let whole = |line| Place { line, columns: 0..usize::MAX };
+        let back = |place: Place| {
+            let at = place.line.checked_sub(1);
+            let Some(line) = at.and_then(|at| self.lines.get(at)) else {
+                // Where a text breaks off it has no line any more.
+                return whole(if place.line == 0 { 0 } else { template.lines().count() });
+            };
+            let before = template.lines().nth(line - 1);
+            match before == self.text.lines().nth(place.line - 1) {
+                true => Place { line: *line, ..place },
+                false => whole(*line),
+            }
+        };
+        let faults = faults.into_iter();
+        faults.map(|fault| SeedFault { place: back(fault.place), ..fault }).collect()
+    }
+}
+
 impl Filling<'_> {
-    /// All three files.
-    pub(super) fn all(&self) -> Result<Seed<Filled>> {
+    /// The id of the instance, and all three files.
+    pub(super) fn all(&self) -> Result<(String, Seed<Filled>)> {
         let template = self.template;
         let default;
         let user_data = match &template.user_data {
@@ -45,7 +68,8 @@ impl Filling<'_> {
             Some(text) => self.fill(text, &id)?,
             None => whole(format!("instance-id: {id}\nlocal-hostname: {}\n", template.hostname)),
         };
-        Ok(Seed { user_data: self.fill(user_data, &id)?, meta_data, network_config })
+        let user_data = self.fill(user_data, &id)?;
+        Ok((id, Seed { user_data, meta_data, network_config }))
     }
 
     /// Of everything that goes into the seed, with `#UUID#` itself still a placeholder.

@@ -2,15 +2,21 @@
 //!
 //! Source: `schema-cloud-config-v1.json` of cloud-init 25.1, whose types these are.
 
-/// What a value may be: words as [`Node::describe`](super::yaml::Node::describe) has them.
+/// What a value may be: words as [`Node::describe`](crate::machine::yaml::Node::describe) has them.
 pub type Shapes = &'static [&'static str];
 
-const LIST: &str = "a list";
-const MAPPING: &str = "a mapping";
-const TEXT: &str = "text";
-const TRUTH: &str = "a truth value";
-const NUMBER: &str = "a number";
-const NOTHING: &str = "nothing";
+/// A word of [`Shapes`].
+pub const LIST: &str = "a list";
+/// A word of [`Shapes`].
+pub const MAPPING: &str = "a mapping";
+/// A word of [`Shapes`].
+pub const TEXT: &str = "text";
+/// A word of [`Shapes`].
+pub const TRUTH: &str = "a truth value";
+/// A word of [`Shapes`].
+pub const NUMBER: &str = "a number";
+/// A word of [`Shapes`].
+pub const NOTHING: &str = "nothing";
 
 /// Every key, sorted; no shapes where anything goes.
 pub const KEYS: &[(&str, Shapes)] = &[

@@ -17,11 +17,15 @@ use crate::format::iso9660::{File, Volume};
 use crate::machine::Nic;
 
 pub mod check;
+mod config;
+mod fault;
 mod fill;
+mod keys;
 pub mod network;
 pub mod secret;
 
-pub use check::SeedFault;
+pub use fault::SeedFault;
+use fill::Filled;
 pub use secret::{Secrets, Variable, Variables};
 
 /// The label by which cloud-init finds the medium.
@@ -73,26 +77,30 @@ impl<T> Seed<T> {
 impl Template {
     /// Fills the templates in.
     pub fn render(&self, secrets: Secrets<'_>) -> Result<Seed> {
-        Ok(fill::Filling { template: self, secrets }.all()?.map(|filled| filled.text))
+        let (_, filled) = fill::Filling { template: self, secrets }.all()?;
+        Ok(filled.map(|filled| filled.text))
     }
 
     /// What is wrong with the templates, by their own lines.
     pub fn faults(&self) -> Result<Seed<Vec<SeedFault>>> {
-        let filled = fill::Filling { template: self, secrets: Secrets::Withheld }.all()?;
-        let of = |name: &str, template: &Option<String>| match template {
-            Some(text) => check::placeholders(name, text, self),
+        let (id, filled) = fill::Filling { template: self, secrets: Secrets::Withheld }.all()?;
+        let of = |name, template: &Option<String>, filled: &Filled, found| match template {
+            Some(text) => {
+                let mut faults = check::placeholders(name, text, self);
+                faults.extend(filled.back(text, found));
+                faults
+            }
             None => Vec::new(),
         };
-        let mut faults = Seed {
-            user_data: of("user-data", &self.user_data),
-            meta_data: of("meta-data", &self.meta_data),
-            network_config: of("network-config", &self.network_config),
-        };
-        let at = |line: usize| filled.user_data.lines.get(line.wrapping_sub(1)).copied();
-        for fault in check::user_data(&filled.user_data.text) {
-            faults.user_data.push(SeedFault { line: at(fault.line).unwrap_or(0), ..fault });
-        }
-        Ok(faults)
+        let Seed { user_data, meta_data, network_config } = &filled;
+        let user = check::user_data(&user_data.text);
+        let meta = check::meta_data(&meta_data.text, &id);
+        let network = check::network_config(&network_config.text, &self.nics);
+        Ok(Seed {
+            user_data: of("user-data", &self.user_data, user_data, user),
+            meta_data: of("meta-data", &self.meta_data, meta_data, meta),
+            network_config: of("network-config", &self.network_config, network_config, network),
+        })
     }
 }
 
@@ -221,10 +229,63 @@ mod tests {
             ("#UUID#\n", "1: `#UUID#` is not known in network-config"),
             ("## #Comment# #ANYTHING ELSE# $x ${y}\n", ""),
         ] {
-            let template = Template { network_config: Some(text.into()), ..template() };
-            let faults = template.faults().unwrap().network_config;
+            let faults = check::placeholders("network-config", text, &template());
             let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
             assert_eq!(told.join("\n"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn faults_have_the_lines_of_the_template() {
+        let mut template = template();
+        template.ssh_keys = vec!["ssh-rsa AAAA a".into(), "ssh-rsa AAAB b".into()];
+        let told = |template: &Template| {
+            let faults = template.faults().unwrap();
+            let told = faults.map(|it| it.iter().map(ToString::to_string).collect::<Vec<_>>());
+            [told.user_data, told.meta_data, told.network_config].concat().join("\n")
+        };
+        // Two keys push everything below them down by a line.
+        let user_data = "#cloud-config\nssh_authorized_keys:\n  - \"#SSH-PUB-KEY#\"\nhostnam: a\n";
+        template.user_data = Some(user_data.into());
+        let hostname = "4: cloud-init knows no key `hostnam` (did you mean `hostname`?)";
+        assert_eq!(told(&template), hostname);
+        template.user_data = None;
+        let hint = "(write `instance-id: #UUID#`: that changes when the seed does)";
+        for (meta_data, network_config, expected) in [
+            ("local-hostname: a\n", "version: 2\n", format!("1: there is no `instance-id` {hint}")),
+            (
+                "\ninstance-id: i-1\n",
+                "version: 2\n",
+                format!(
+                    "2: an `instance-id` of one's own: cloud-init would not see a changed seed {hint}"
+                ),
+            ),
+            (
+                "instance-id: x-#UUID#\n",
+                "version: 2\nethernets: {a: {match: {macaddress: '#MAC2#'}}}",
+                String::new(),
+            ),
+            (
+                "instance-id: #UUID#\n",
+                "version: 2\nethernet: {}\n",
+                "2: network-config has no key `ethernet` (did you mean `ethernets`?)".into(),
+            ),
+            (
+                "instance-id: #UUID#\n",
+                "ethernets: {}\n",
+                "1: `version` is neither 1 nor 2 (begin with `version: 2`)".into(),
+            ),
+            (
+                "instance-id: #UUID#\n",
+                "version: 2\nethernets:\n  a:\n    match: {macaddress: '52:54:00:00:00:01'}\n",
+                "4: `52:54:00:00:00:01` is the address of no card of this machine \
+                 (write `\"#MAC1#\"`, `\"#MAC2#\"` ...)"
+                    .into(),
+            ),
+        ] {
+            template.meta_data = Some(meta_data.into());
+            template.network_config = Some(network_config.into());
+            assert_eq!(told(&template), expected, "{meta_data}{network_config}");
         }
     }
 
