@@ -49,7 +49,7 @@ const REVISION: u32 = 1;
 ///
 ///   kuth create-image -k ~/.ssh/id_ed25519.pub -u gate/user-data \
 ///       -n gate/network-config -i gate/post-config-interfaces \
-///       -r gate/post-config-resources -o gate-node01 -b debian-base
+///       -r gate/post-config-resources -o gate-node01 -b debian-base-image
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(override_usage = "kuth create-image [OPTIONS] -k <FILE> -o <NAME> -b <NAME>")]
