@@ -22,6 +22,15 @@ impl Digest {
         Digest(Sha256::digest(bytes.as_ref()).into())
     }
 
+    /// The digest of `bytes` under a key: HMAC-SHA-256 (RFC 2104), for keys shorter than a block.
+    pub fn keyed(key: &[u8; 32], bytes: impl AsRef<[u8]>) -> Digest {
+        let pad = |byte: u8| -> Vec<u8> {
+            (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ byte).collect()
+        };
+        let inner = Digest::of([pad(0x36), bytes.as_ref().to_vec()].concat());
+        Digest::of([pad(0x5c), inner.0.to_vec()].concat())
+    }
+
     /// The first 12 digits, for people.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_string()
@@ -154,6 +163,14 @@ mod tests {
         assert!(digest.to_string().starts_with("ba7816bf8f01cfea"));
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!("zz".repeat(32).parse::<Digest>(), Err(NotADigest));
+    }
+
+    #[test]
+    fn a_keyed_digest_is_that_of_rfc_4231() {
+        let mut key = [0; 32];
+        key[..4].copy_from_slice(b"Jefe");
+        let digest = Digest::keyed(&key, "what do ya want for nothing?").to_string();
+        assert_eq!(digest, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 
     #[test]

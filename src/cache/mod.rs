@@ -13,7 +13,7 @@
 //! ```
 
 use std::fs::{File, Permissions};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -27,6 +27,7 @@ use crate::process::Cancel;
 use crate::recipe::{Key, Recipe};
 
 pub mod lock;
+pub mod secret;
 pub mod space;
 pub mod sparse;
 pub mod upkeep;
@@ -233,30 +234,8 @@ impl Cache {
     /// A hash of a secret under a key that never leaves this folder: equal secrets give equal
     /// hashes here, and nobody without the folder can try secrets out.
     pub fn keyed_hash(&self, secret: &str) -> Result<Digest> {
-        let path = self.folder.join("secret");
-        let what = || format!("reading {}", path.display());
-        let key = match std::fs::read(&path) {
-            Ok(key) => key,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut key = [0; 32];
-                File::open("/dev/urandom")
-                    .and_then(|mut file| file.read_exact(&mut key))
-                    .with_context(what)?;
-                let file =
-                    tempfile::NamedTempFile::new_in(self.folder.join("work")).with_context(what)?;
-                file.as_file().write_all(&key).with_context(what)?;
-                // Whoever comes first wins; everybody reads what is there then.
-                let _ = file.persist_noclobber(&path);
-                std::fs::read(&path).with_context(what)?
-            }
-            Err(error) => return Err(error).with_context(what),
-        };
-        // HMAC-SHA-256 (RFC 2104) with a key shorter than a block.
-        let pad = |byte: u8| -> Vec<u8> {
-            (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ byte).collect()
-        };
-        let inner = Digest::of([pad(0x36), secret.as_bytes().to_vec()].concat());
-        Ok(Digest::of([pad(0x5c), inner.0.to_vec()].concat()))
+        let key = secret::key(&self.folder.join("secret"), &self.folder.join("work"))?;
+        Ok(Digest::keyed(&key, secret))
     }
 
     /// Waits until no other process works on `key`.

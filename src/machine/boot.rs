@@ -17,7 +17,7 @@ use super::console::{Event, Parser};
 use super::probe::{self, Expectation};
 use super::qemu::argv::{Card, Drive, Durability, Flash, Launch, needs_flash, program};
 use super::qemu::host;
-use super::seed::Template;
+use super::seed::{Secrets, Template};
 use super::{Firmware, Mac, Network, Nic};
 
 /// A disk to boot.
@@ -140,7 +140,7 @@ impl Check<'_> {
             user_data: Some(probe::user_data(&script)),
             ..Template::default()
         };
-        write("seed.iso", &template.render()?.iso(self.epoch)?)?;
+        write("seed.iso", &template.render(Secrets::Withheld)?.iso(self.epoch)?)?;
         let flash = match needs_flash(self.architecture, self.firmware) {
             false => None,
             true => {

@@ -28,6 +28,7 @@ pub mod seed;
 pub mod shape;
 pub mod ssh;
 pub mod virtualbox;
+pub mod yaml;
 
 pub use host::{Host, Replace};
 pub use identity::{Address, Base, Found, Identity, Leftover, Listed, Owner, State, Stopped};

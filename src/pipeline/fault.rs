@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 
@@ -21,8 +22,21 @@ pub struct Fault {
     pub hint: Option<String>,
     /// Other places that have to do with it.
     pub more: Vec<(Span, String)>,
+    /// Where it is, if that is another file: `span` is then where the pipeline names the file.
+    pub elsewhere: Option<Elsewhere>,
     /// What the fault was concluded from.
     evidence: Evidence,
+}
+
+/// A place in a file that the pipeline names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The file, as the pipeline's own path is told.
+    pub path: String,
+    /// What stands in it.
+    pub source: Arc<str>,
+    /// What the carets stand under.
+    pub span: Span,
 }
 
 /// What a fault was concluded from.
@@ -43,6 +57,7 @@ impl Fault {
             label: String::new(),
             hint: None,
             more: Vec::new(),
+            elsewhere: None,
             evidence: Evidence::Presence,
         }
     }
@@ -71,6 +86,12 @@ impl Fault {
         self
     }
 
+    /// The fault is in another file; its own span says where the pipeline names that.
+    pub fn elsewhere(mut self, place: Elsewhere) -> Fault {
+        self.elsewhere = Some(place);
+        self
+    }
+
     /// Marks the fault as concluded from the lack of one of `words`, so that it is left out
     /// where a syntax error has swallowed the word.
     pub fn of_absence<'w>(mut self, words: impl IntoIterator<Item = &'w str>) -> Fault {
@@ -80,12 +101,23 @@ impl Fault {
 
     fn render(&self, path: &str, source: &str, renderer: &Renderer) -> String {
         let label = Some(self.label.as_str()).filter(|label| !label.is_empty());
-        let primary = AnnotationKind::Primary.span(clip(source, &self.span)).label(label);
         let more = self.more.iter().map(|(span, label)| {
             AnnotationKind::Context.span(clip(source, span)).label(label.as_str())
         });
-        let snippet = Snippet::source(source).path(path).annotation(primary).annotations(more);
-        let mut group = Level::ERROR.primary_title(self.message.as_str()).element(snippet);
+        let here = Snippet::source(source).path(path).annotations(more);
+        let title = Level::ERROR.primary_title(self.message.as_str());
+        let mut group = match &self.elsewhere {
+            None => {
+                let primary = AnnotationKind::Primary.span(clip(source, &self.span));
+                title.element(here.annotation(primary.label(label)))
+            }
+            Some(Elsewhere { path, source: text, span }) => {
+                let primary = AnnotationKind::Primary.span(clip(text, span)).label(label);
+                let there = Snippet::source(&**text).path(path).annotation(primary);
+                let named = AnnotationKind::Context.span(clip(source, &self.span));
+                title.element(there).element(here.annotation(named.label("the file is named here")))
+            }
+        };
         if let Some(hint) = &self.hint {
             group = group.element(Level::HELP.message(hint.as_str()));
         }
@@ -145,10 +177,15 @@ impl Faults {
     /// In order of place, each once.
     pub fn sorted(&self) -> Vec<&Fault> {
         let mut faults: Vec<&Fault> = self.all.iter().collect();
-        faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
+        let inside = |fault: &Fault| fault.elsewhere.as_ref().map(|place| place.span.start);
+        faults.sort_by_key(|fault| (fault.span.start, fault.span.end, inside(fault)));
         let mut kept: Vec<&Fault> = Vec::new();
         for fault in faults {
-            let said = |other: &&&Fault| other.span == fault.span && other.message == fault.message;
+            let said = |other: &&&Fault| {
+                other.span == fault.span
+                    && other.message == fault.message
+                    && other.elsewhere == fault.elsewhere
+            };
             if kept.iter().rev().find(said).is_none() {
                 kept.push(fault);
             }
@@ -227,6 +264,24 @@ error: unknown key `pakages`
   |
   = help: did you mean `packages`?";
         assert_eq!(plain("a = 1\npakages = 1\n", fault), expected);
+    }
+
+    #[test]
+    fn a_fault_in_another_file_shows_that_line_and_where_it_is_named() {
+        let place = Elsewhere { path: "data/x".into(), source: "a\nbb\n".into(), span: 2..4 };
+        let fault = Fault::new(4..7, "wrong").label("this").elsewhere(place);
+        let expected = "\
+error: wrong
+ --> data/x:2:1
+  |
+2 | bb
+  | ^^ this
+  |
+ ::: p.toml:1:5
+  |
+1 | f = 'x'
+  |     --- the file is named here";
+        assert_eq!(plain("f = 'x'\n", fault), expected);
     }
 
     #[test]

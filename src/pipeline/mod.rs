@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use check::Input;
 pub use document::{Document, is_legal_name, project_root};
-pub use fault::{Color, Fault, Faults, FaultyPipeline};
+pub use fault::{Color, Elsewhere, Fault, Faults, FaultyPipeline};
 pub use fields::{Element, Fields, Scope};
 pub use getters::Size;
 pub use references::LocalPath;

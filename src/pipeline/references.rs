@@ -19,6 +19,13 @@ pub struct LocalPath {
     pub path: PathBuf,
 }
 
+impl LocalPath {
+    /// The path as the pipeline's own is told.
+    pub fn shown(&self) -> String {
+        self.path.strip_prefix(".").unwrap_or(&self.path).display().to_string()
+    }
+}
+
 impl Fields<'_> {
     /// The path under `key`, joined to the project root.
     pub fn path(&mut self, key: &str) -> Option<LocalPath> {

@@ -2,19 +2,17 @@
 //! of its own, so that a change to one role's user-data runs that role's instances again and
 //! nothing else.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::artifact::{Artifact, Made, Product};
 use crate::error::Result;
 use crate::machine::network::Plan;
-use crate::machine::seed::{Seed, SeedFault, Template, check, ssh_keys};
+use crate::machine::seed::{Secrets, SeedFault, Template, Variables, ssh_keys};
 use crate::machine::{
     Cloning, Copying, Forward, Hardware, Host, Listed, Network, Nic, Replace, State, Wanted,
     is_legal_name,
 };
-use crate::pipeline::{Data, Fault, Fields, LocalPath, Span, Spanned, Text};
+use crate::pipeline::{Data, Elsewhere, Fault, Fields, LocalPath, Span, Text};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -45,7 +43,7 @@ struct Common {
     copy: Copying,
     user: String,
     keys: Vec<String>,
-    variables: BTreeMap<String, String>,
+    variables: Variables,
     network: Option<Arc<Plan>>,
 }
 
@@ -55,7 +53,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let user = fields.text("user").map_or_else(|| "debian".to_string(), |user| user.text);
     let keys = read_keys(fields);
     let variables = fields.variables().iter();
-    let variables = variables.map(|(name, text)| (name.clone(), text.text.clone())).collect();
+    let variables = variables.map(|(name, text)| (name.clone(), text.into())).collect();
     let network = network::read(fields).map(Arc::new);
     let common = Common { copy, user, keys, variables, network };
     fields.require("role");
@@ -121,12 +119,9 @@ fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
     let auto_start = role.boolean("auto-start", false);
     let words = [("never", Replace::Never), ("always", Replace::Always)];
     let replace = role.choice_of("replace", &words).map_or(Replace::Never, |it| it.value);
+    // The one label that cloud-init looks for; the key is there so that a file can say so.
+    role.choice("label", &["cidata"]);
     let user_data = read_file(role, "user-data");
-    if let Some((path, text)) = &user_data {
-        for fault in check::user_data(text) {
-            tell(role, path, fault);
-        }
-    }
     let meta_data = read_file(role, "meta-data");
     let network_config = read_file(role, "network-config");
     let mut clones = Vec::new();
@@ -152,8 +147,15 @@ fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
             meta_data: text(&meta_data),
             network_config: text(&network_config),
         };
-        if let Err(error) = template.render() {
-            role.fault(Fault::new(span.clone(), error.to_string()));
+        match template.faults() {
+            // The machines of a role are alike, so the first speaks for all.
+            Ok(faults) if clones.is_empty() => {
+                tell(role, &user_data, faults.user_data);
+                tell(role, &meta_data, faults.meta_data);
+                tell(role, &network_config, faults.network_config);
+            }
+            Ok(_) => {}
+            Err(error) => role.fault(Fault::new(span.clone(), error.to_string())),
         }
         let clone = Clone {
             name,
@@ -239,25 +241,29 @@ fn read_file(role: &mut Fields<'_>, key: &str) -> Option<(LocalPath, String)> {
     }
 }
 
-/// A fault inside a file, told where the pipeline names the file.
-fn tell(role: &Fields<'_>, path: &LocalPath, fault: SeedFault) {
-    let name = Path::new(path.written.as_str()).display();
-    let message = match fault.line {
-        0 => format!("{name}: {}", fault.message),
-        line => format!("{name}:{line}: {}", fault.message),
-    };
-    let Spanned { span, value } = Spanned::new(path.written.span.clone(), message);
-    role.fault(Fault::new(span, value).maybe_hint(fault.hint));
+/// Faults inside a file, told with their places there and where the pipeline names it.
+fn tell(role: &Fields<'_>, file: &Option<(LocalPath, String)>, faults: Vec<SeedFault>) {
+    let Some((path, text)) = file else { return };
+    let source: Arc<str> = text.as_str().into();
+    for SeedFault { place, message, hint } in faults {
+        let span = path.written.span.clone();
+        let fault = match place.within(text) {
+            _ if path.written.secret => Fault::new(span, message),
+            None => Fault::new(span, format!("{}: {message}", path.written.text)),
+            Some(span_there) => Fault::new(span, message).elsewhere(Elsewhere {
+                path: path.shown(),
+                source: Arc::clone(&source),
+                span: span_there,
+            }),
+        };
+        role.fault(fault.maybe_hint(hint));
+    }
 }
 
 impl Clone {
     /// Whether a machine is this one as it was just made: one that holds state is its user's.
     fn is_to_start(&self, listed: &Listed) -> bool {
         listed.name == self.name && listed.state == State::Ready
-    }
-
-    fn seed(&self) -> Result<Seed> {
-        self.template.render()
     }
 
     fn hardware(&self, site: &Site) -> Hardware {
@@ -277,7 +283,7 @@ impl Stage for Clone {
 
     // `replace` and `auto-start` are left out: they say what may be lost, and what is done with the
     // machine once it is made.
-    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
         recipe.value("name", &self.name);
         recipe.value("linked", self.copy == Copying::Linked);
         recipe.value("user", &self.user);
@@ -285,7 +291,8 @@ impl Stage for Clone {
         recipe.list("nic", self.nics.iter().map(|nic| format!("{} {}", nic.network, nic.mac)));
         recipe.list("forward", &self.forwards);
         recipe.list("disk", &self.disks);
-        recipe.value("seed", self.seed()?.digest());
+        let secrets = Secrets::Hashed(&site.settings.machines);
+        recipe.value("seed", self.template.render(secrets)?.digest());
         Ok(())
     }
 
@@ -306,7 +313,8 @@ impl Stage for Clone {
             hardware: self.hardware(site),
             user: Some(self.user.clone()),
         };
-        let seed = self.seed()?.iso(site.settings.epoch)?;
+        let secrets = Secrets::Told(&site.settings.machines);
+        let seed = self.template.render(secrets)?.iso(site.settings.epoch)?;
         let cloning = Cloning { snapshot: &snapshot, copy: self.copy, seed: &seed };
         let host = Host::of(site, self.replace);
         let driver = snapshot.row()?.driver;

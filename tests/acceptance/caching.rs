@@ -11,7 +11,9 @@ use crate::tools::tool;
 use crate::world::{DEBIAN, world};
 
 /// The stages below `disk`.
-const MACHINES: &str = "golden image machine nodes/gate-node01 nodes/hapx-node01 nodes/hapx-node02";
+pub const MACHINES: &str = "golden image machine nodes/gate-node01 nodes/glus-node01 \
+    nodes/glus-node02 nodes/glus-node03 nodes/hapx-node01 nodes/hapx-node02 nodes/kube-mast01 \
+    nodes/kube-mast02 nodes/kube-mast03 nodes/kube-node01 nodes/kube-node02 nodes/kube-node03";
 
 fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
     let out = tool("find", &[folder.to_str().unwrap(), "-type", "f"]).unwrap();

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::caching::MACHINES;
 use crate::kuth::{Project, Run};
 use crate::small::{SCRIPT, SMALL, fresh, small};
 use crate::tools::is_root;
@@ -135,10 +136,15 @@ fn killed_disks_exports_and_clones_are_begun_anew() {
         kill(&project, DEBIAN, stage, dice.throw(Duration::from_millis(15)));
     }
     go_on(&project, DEBIAN, &["rootfs", "base", "disk"]);
-    let mut machines: Vec<_> =
-        std::fs::read_dir(&project.machines).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let mut machines: Vec<_> = std::fs::read_dir(&project.machines)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     machines.sort();
-    let wanted = [".lock", "bases", "debian-base", "gate-node01", "hapx-node01", "hapx-node02"];
+    let clones = MACHINES.split_whitespace().filter_map(|stage| stage.strip_prefix("nodes/"));
+    let mut wanted: Vec<&str> = clones.collect();
+    wanted.extend([".lock", ".secret", "bases", "debian-base-image"]);
+    wanted.sort();
     assert_eq!(machines, wanted);
     let exports: Vec<_> = std::fs::read_dir(project.output().join("debian")).unwrap().collect();
     // The qcow2 of the first build, and the new one.

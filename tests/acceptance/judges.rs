@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use kuth::format::{gpt, lvm2};
 use kuth::units::Bytes;
 
+use crate::caching::MACHINES;
 use crate::tools::{is_root, tool, verdict};
 use crate::world::{DEBIAN, folder, world};
 
@@ -61,17 +62,17 @@ fn the_first_build_makes_everything() {
     let world = world();
     world.first.assert_all("done");
     let states = world.first.states();
-    let stages = "base disk golden image machine nodes/gate-node01 nodes/hapx-node01 \
-        nodes/hapx-node02 rootfs";
+    let stages = format!("base disk {MACHINES} rootfs");
     assert_eq!(states.keys().copied().collect::<Vec<_>>().join(" "), stages);
     let summary = world.first.events.last().unwrap();
-    assert_eq!((&summary["event"], &summary["run"]), (&"summary".into(), &9.into()));
+    assert_eq!((&summary["event"], &summary["run"]), (&"summary".into(), &18.into()));
     for stage in states.keys() {
         let path = Path::new(world.first.of(stage, "path"));
         assert!(path.exists(), "{stage}: {}", path.display());
     }
     assert!(world.project.output().join("debian/debian.qcow2").is_file());
-    for machine in ["debian-base", "gate-node01", "hapx-node01", "hapx-node02"] {
+    for machine in ["debian-base-image", "gate-node01", "hapx-node02", "kube-mast03", "glus-node01"]
+    {
         assert!(world.project.machines.join(machine).join("machine.toml").is_file(), "{machine}");
     }
 }

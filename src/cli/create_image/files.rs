@@ -1,13 +1,12 @@
 //! The files of `kuth create-image`: where they are looked for, and what they say together.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::{Args, Base, Copying, Host, Identity, Nic, REVISION, Recipe, Wanted};
 use crate::cli::{project, screen};
 use crate::error::{Error, Misuse, Result, with_hint};
 use crate::machine::post_config::{self, Format, Resources, Storage, Variant};
-use crate::machine::seed::{Seed, SeedFault, Template, check, ssh_keys};
+use crate::machine::seed::{Secrets, Seed, SeedFault, Template, Variables, ssh_keys};
 use crate::machine::{Hardware, Network};
 use crate::pipeline::{Override, suggest};
 use crate::stage::Table;
@@ -117,9 +116,8 @@ impl Files {
         let networks = parsed(&interfaces, post_config::interfaces, &mut faults);
         let storages = parsed(&storages, post_config::storages, &mut faults);
         let resources = parsed(&resources, post_config::resources, &mut faults);
-        if let Some(file) = &user_data {
-            tell(&file.name, check::user_data(&file.text), &mut faults);
-        }
+        let named = |file: &Option<File>| file.as_ref().map(|file| file.name.clone());
+        let names = [named(&user_data), named(&meta_data), named(&network_config)];
         let keys = read_keys(&args.ssh_pub_keyfile, &mut faults)?;
         let networks = networks.unwrap_or_else(|| vec![Network::Nat]);
         let text = |file: Option<File>| file.map(|file| file.text);
@@ -133,8 +131,10 @@ impl Files {
             meta_data: text(meta_data),
             network_config: text(network_config),
         };
-        if let Err(error) = template.render() {
-            faults.push(error.to_string());
+        let found = template.faults()?;
+        let found = [found.user_data, found.meta_data, found.network_config];
+        for (name, found) in names.iter().zip(found) {
+            tell(name.as_deref().unwrap_or_default(), found, &mut faults);
         }
         if !faults.is_empty() {
             return Err(Error::new(Misuse(format!(
@@ -149,8 +149,8 @@ impl Files {
     }
 
     /// The seed.
-    pub fn seed(&self) -> Result<Seed> {
-        self.template.render()
+    pub fn seed(&self, host: &Host) -> Result<Seed> {
+        self.template.render(Secrets::Told(&host.machines))
     }
 
     /// The machine to make.
@@ -183,7 +183,8 @@ impl Files {
         recipe.value("vram", hardware.vram);
         recipe.list("nic", hardware.nics.iter().map(|it| format!("{} {}", it.network, it.mac)));
         recipe.list("disk", &hardware.disks);
-        recipe.value("seed", self.template.render()?.digest());
+        let seed = self.template.render(Secrets::Hashed(&host.machines))?;
+        recipe.value("seed", seed.digest());
         let user = Some(self.template.user.clone());
         Ok(Wanted { name: name.to_string(), origin: recipe.key().0, hardware, user })
     }
@@ -215,10 +216,9 @@ fn parsed<T>(
 
 /// Adds each fault as `FILE:LINE: what is wrong (what to try)`.
 fn tell(file: &str, found: Vec<SeedFault>, faults: &mut Vec<String>) {
-    faults.extend(found.into_iter().map(|fault| {
-        let line = if fault.line == 0 { String::new() } else { format!(":{}", fault.line) };
-        let hint = fault.hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
-        format!("{file}{line}: {}{hint}", fault.message)
+    faults.extend(found.iter().map(|fault| match fault.place.line {
+        0 => format!("{file}: {fault}"),
+        _ => format!("{file}:{fault}"),
     }));
 }
 
@@ -237,17 +237,14 @@ fn read_keys(path: &Path, faults: &mut Vec<String>) -> Result<Vec<String>> {
 }
 
 /// The variables of the distribution's pipeline, if it has one, and those that were given.
-fn variables(
-    folder: &Folder,
-    distribution: &str,
-    given: &[Override],
-) -> Result<BTreeMap<String, String>> {
+fn variables(folder: &Folder, distribution: &str, given: &[Override]) -> Result<Variables> {
     let pipeline = folder.root.join("pipelines").join(format!("{distribution}.toml"));
     if !pipeline.is_file() {
-        return Ok(given.iter().map(|it| (it.name.clone(), it.value.clone())).collect());
+        let given = given.iter();
+        return Ok(given.map(|it| (it.name.clone(), it.value.as_str().into())).collect());
     }
     let pipeline = project::load(&pipeline, given, &Table)?;
-    Ok(pipeline.vars.into_iter().map(|(name, text)| (name, text.text)).collect())
+    Ok(pipeline.vars.iter().map(|(name, text)| (name.clone(), text.into())).collect())
 }
 
 /// Every driver keeps further disks in its own form; who asked for another is told.

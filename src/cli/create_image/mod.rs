@@ -49,7 +49,7 @@ const REVISION: u32 = 1;
 ///
 ///   kuth create-image -k ~/.ssh/id_ed25519.pub -u gate/user-data \
 ///       -n gate/network-config -i gate/post-config-interfaces \
-///       -r gate/post-config-resources -o gate-node01 -b debian-base
+///       -r gate/post-config-resources -o gate-node01 -b debian-base-image
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 #[command(override_usage = "kuth create-image [OPTIONS] -k <FILE> -o <NAME> -b <NAME>")]
@@ -256,7 +256,7 @@ fn make(
         Found::Gone(_) | Found::Replaced(_) => {}
     }
     let was_there = listed(driver, host, name)?.is_some();
-    let seed = files.seed()?.iso(host.epoch)?;
+    let seed = files.seed(host)?.iso(host.epoch)?;
     let cloning = Cloning { snapshot: &snapshot, copy, seed: &seed };
     let identity = driver
         .clone_snapshot(host, &wanted, &cloning)

@@ -150,10 +150,10 @@ fn storage(row: &mut Mapping<'_>, faults: &mut Faults) -> Option<Storage> {
 
 /// Processors and memory.
 pub fn resources(text: &str) -> Result<Resources, Faults> {
-    let documents = yaml::parse(text)?;
+    let document = yaml::parse(text)?;
     let mut faults = Faults::new();
     let mut found = Resources::default();
-    if let Some(mut top) = yaml::top(&documents, "resources", &mut faults) {
+    if let Some(mut top) = yaml::top(document.as_ref(), "resources", &mut faults) {
         let processors = top.number("processors", 1..=256, &mut faults);
         found.processors = processors.and_then(|it| u32::try_from(it.value).ok());
         found.memory = top.number("memory", 64..=2 << 20, &mut faults).map(|it| it.value);
@@ -171,9 +171,9 @@ fn numbered<T>(
     most: u64,
     read: impl Fn(&mut Mapping<'_>, &mut Faults) -> Option<T>,
 ) -> Result<Vec<T>, Faults> {
-    let documents = yaml::parse(text)?;
+    let document = yaml::parse(text)?;
     let mut faults = Faults::new();
-    let top = yaml::top(&documents, outer, &mut faults);
+    let top = yaml::top(document.as_ref(), outer, &mut faults);
     let mut rows: Vec<(At<u64>, T)> = Vec::new();
     let mut taken = Vec::new();
     for (name, node) in top.map(Mapping::into_entries).unwrap_or_default() {

@@ -3,11 +3,7 @@
 use super::*;
 
 fn one(faults: Faults) -> String {
-    let line = |it: &crate::machine::seed::SeedFault| match &it.hint {
-        Some(hint) => format!("{}: {} ({hint})", it.line, it.message),
-        None => format!("{}: {}", it.line, it.message),
-    };
-    faults.iter().map(line).collect::<Vec<_>>().join("\n")
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn networks(text: &str) -> Result<Vec<String>, String> {
@@ -75,7 +71,7 @@ fn each_fault_of_a_card_has_its_line() {
     let broken = networks("nic1: {type: nat\nnic2: [\n").unwrap_err();
     assert!(broken.contains(": this is no YAML: "), "{broken}");
     let twice = networks("nic1: {type: nat}\nnic1: {type: nat}\n").unwrap_err();
-    assert!(twice.starts_with("2: this is no YAML: duplicated key"), "{twice}");
+    assert_eq!(twice, "2: `nic1` is there twice");
 }
 
 #[test]
@@ -110,10 +106,7 @@ fn processors_and_memory_are_numbers() {
     assert_eq!(resources("").unwrap(), Resources::default());
     for (text, expected) in [
         ("processors: 0", "1: `processors` of `resources` is `0` (a whole number from 1 to 256)"),
-        (
-            "memory: 1.5",
-            "1: `memory` of `resources` is a fraction (a whole number from 64 to 2097152)",
-        ),
+        ("memory: 1.5", "1: `memory` of `resources` is `1.5` (a whole number from 64 to 2097152)"),
         (
             "cpus: 1",
             "1: `resources` has no key `cpus` (the keys here are `processors` and `memory`)",

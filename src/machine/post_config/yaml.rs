@@ -4,9 +4,8 @@
 
 use std::ops::RangeInclusive;
 
-use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
-
 use crate::machine::seed::SeedFault;
+use crate::machine::yaml::{self, Data, Node};
 use crate::pipeline::suggest;
 
 /// What is wrong with a file, so far.
@@ -27,39 +26,35 @@ pub struct Mapping<'a> {
     pub name: String,
     /// Where it begins.
     pub line: usize,
-    entries: Vec<(At<String>, &'a MarkedYaml<'a>)>,
+    entries: Vec<(At<String>, &'a Node)>,
     asked: Vec<&'static str>,
 }
 
 /// A fault at `line`.
 pub fn fault(line: usize, message: impl Into<String>, hint: Option<String>) -> SeedFault {
-    SeedFault { line, message: message.into(), hint }
+    SeedFault::new(line, message, hint)
 }
 
-/// The documents of `text`.
-pub fn parse(text: &str) -> Result<Vec<MarkedYaml<'_>>, Faults> {
-    MarkedYaml::load_from_str(text).map_err(|error| {
+/// What `text` says; `None` for nothing.
+pub fn parse(text: &str) -> Result<Option<Node>, Faults> {
+    yaml::read(text).map_err(|broken| {
         let hint =
             text.contains('\t').then(|| "YAML does not take tabs; indent with spaces".into());
-        vec![fault(error.marker().line(), format!("this is no YAML: {}", error.info()), hint)]
+        vec![fault(broken.place.line, format!("this is no YAML: {}", broken.why), hint)]
     })
 }
 
 /// The mapping that a file is; what is below `outer` where that is its only key. An empty file is
 /// an empty mapping.
 pub fn top<'a>(
-    documents: &'a [MarkedYaml<'a>],
+    document: Option<&'a Node>,
     outer: &str,
     faults: &mut Faults,
 ) -> Option<Mapping<'a>> {
     let empty = Mapping { name: outer.into(), line: 1, entries: Vec::new(), asked: Vec::new() };
-    let Some(document) = documents.first() else { return Some(empty) };
-    if let Some(second) = documents.get(1) {
-        faults.push(fault(line(second), "a second document, which nothing reads", None));
-    }
-    let top = match is_null(document) {
-        true => return Some(empty),
-        false => mapping(outer, document, faults)?,
+    let top = match document {
+        Some(document) if !is_null(document) => mapping(outer, document, faults)?,
+        _ => return Some(empty),
     };
     match &top.entries[..] {
         [(key, below)] if key.value == outer && is_null(below) => Some(empty),
@@ -69,20 +64,20 @@ pub fn top<'a>(
 }
 
 /// `node` as a mapping.
-pub fn mapping<'a>(
-    name: &str,
-    node: &'a MarkedYaml<'a>,
-    faults: &mut Faults,
-) -> Option<Mapping<'a>> {
+pub fn mapping<'a>(name: &str, node: &'a Node, faults: &mut Faults) -> Option<Mapping<'a>> {
     let line = line(node);
-    let YamlData::Mapping(pairs) = &node.data else {
+    let Data::Mapping(pairs) = &node.data else {
         let message = format!("`{name}` is {}, not keys with values", kind(node));
         faults.push(fault(line, message, None));
         return None;
     };
-    let mut entries = Vec::new();
+    let mut entries: Vec<(At<String>, &Node)> = Vec::new();
     for (key, value) in pairs {
         match text(key) {
+            Some(word) if entries.iter().any(|(known, _)| known.value == word) => {
+                let message = format!("`{word}` is there twice");
+                faults.push(fault(self::line(key), message, None));
+            }
             Some(word) => entries.push((At { line: self::line(key), value: word }, value)),
             None => {
                 let message = format!("a key of `{name}` is {}", kind(key));
@@ -95,11 +90,11 @@ pub fn mapping<'a>(
 
 impl<'a> Mapping<'a> {
     /// Everything in it, in the order of the file; counts as asking for it all.
-    pub fn into_entries(self) -> Vec<(At<String>, &'a MarkedYaml<'a>)> {
+    pub fn into_entries(self) -> Vec<(At<String>, &'a Node)> {
         self.entries
     }
 
-    fn get(&mut self, key: &'static str) -> Option<&'a MarkedYaml<'a>> {
+    fn get(&mut self, key: &'static str) -> Option<&'a Node> {
         self.asked.push(key);
         self.entries.iter().find(|(known, _)| known.value == key).map(|(_, value)| *value)
     }
@@ -170,33 +165,25 @@ impl<'a> Mapping<'a> {
     }
 }
 
-fn line(node: &MarkedYaml<'_>) -> usize {
-    node.span.start.line()
+fn line(node: &Node) -> usize {
+    node.place.line
 }
 
-fn is_null(node: &MarkedYaml<'_>) -> bool {
-    matches!(node.data, YamlData::Value(Scalar::Null))
+fn is_null(node: &Node) -> bool {
+    node.describe() == "nothing"
 }
 
-/// What a scalar reads as.
-fn text(node: &MarkedYaml<'_>) -> Option<String> {
-    match &node.data {
-        YamlData::Value(Scalar::String(text)) => Some(text.to_string()),
-        YamlData::Value(Scalar::Integer(number)) => Some(number.to_string()),
-        _ => None,
-    }
+/// What a word or number reads as.
+fn text(node: &Node) -> Option<String> {
+    let is_word = ["text", "a number"].contains(&node.describe());
+    node.text().filter(|_| is_word).map(str::to_string)
 }
 
 /// What a node is, for messages.
-fn kind(node: &MarkedYaml<'_>) -> &'static str {
-    match &node.data {
-        YamlData::Mapping(_) => "a mapping",
-        YamlData::Sequence(_) => "a list",
-        YamlData::Value(Scalar::Null) => "empty",
-        YamlData::Value(Scalar::Boolean(_)) => "`true` or `false`",
-        YamlData::Value(Scalar::FloatingPoint(_)) => "a fraction",
-        YamlData::Value(Scalar::Integer(_)) => "a number",
-        YamlData::Value(Scalar::String(_)) => "a word",
-        _ => "not a plain value",
+fn kind(node: &Node) -> &'static str {
+    match node.describe() {
+        "text" => "a word",
+        "nothing" => "empty",
+        other => other,
     }
 }

@@ -1,11 +1,14 @@
-//! What is wrong with a user-data file, as far as that shows before a boot: cloud-init skips a
+//! What is wrong with the files of a seed, as far as that shows before a boot: cloud-init skips a
 //! file with a wrong first line, and a key it does not know, without a word on the console.
 //!
-//! It reads lines, not YAML: the first line, indentation, and the keys at the left margin. A
-//! fault in a module's own values is found by `cloud-init schema` alone.
-//!
-//! Source of the keys: `schema-cloud-config-v1.json` of cloud-init 25.1.
+//! The values of most modules are theirs to judge: `cloud-init schema` knows them all.
 
+use std::collections::BTreeSet;
+
+use super::fill::card;
+use super::{SeedFault, Template, config, secret};
+use crate::machine::Nic;
+use crate::machine::yaml::{self, Broken, Data, Node};
 use crate::pipeline::suggest;
 
 /// cloud-init refuses what is larger over most transports, and so do we.
@@ -23,126 +26,28 @@ const HEADERS: &[&str] = &[
     "MIME-Version:",
 ];
 
-/// Every key at the top of a `#cloud-config`, sorted.
-const KEYS: &[&str] = &[
-    "allow_public_ssh_keys",
-    "ansible",
-    "apk_repos",
-    "apt",
-    "apt_pipelining",
-    "apt_reboot_if_required",
-    "apt_update",
-    "apt_upgrade",
-    "authkey_hash",
-    "autoinstall",
-    "bootcmd",
-    "byobu_by_default",
-    "ca-certs",
-    "ca_certs",
-    "chef",
-    "chpasswd",
-    "cloud_config_modules",
-    "cloud_final_modules",
-    "cloud_init_modules",
-    "create_hostname_file",
-    "device_aliases",
-    "disable_ec2_metadata",
-    "disable_root",
-    "disable_root_opts",
-    "disk_setup",
-    "drivers",
-    "fan",
-    "final_message",
-    "fqdn",
-    "fs_setup",
-    "groups",
-    "growpart",
-    "grub-dpkg",
-    "grub_dpkg",
-    "hostname",
-    "keyboard",
-    "landscape",
-    "launch-index",
-    "locale",
-    "locale_configfile",
-    "lxd",
-    "manage_etc_hosts",
-    "manage_resolv_conf",
-    "mcollective",
-    "merge_how",
-    "merge_type",
-    "migrate",
-    "mount_default_fields",
-    "mounts",
-    "no_ssh_fingerprints",
-    "ntp",
-    "output",
-    "package_reboot_if_required",
-    "package_update",
-    "package_upgrade",
-    "packages",
-    "password",
-    "phone_home",
-    "power_state",
-    "prefer_fqdn_over_hostname",
-    "preserve_hostname",
-    "puppet",
-    "random_seed",
-    "reporting",
-    "resize_rootfs",
-    "resolv_conf",
-    "rh_subscription",
-    "rsyslog",
-    "runcmd",
-    "salt_minion",
-    "snap",
-    "spacewalk",
-    "ssh",
-    "ssh_authorized_keys",
-    "ssh_deletekeys",
-    "ssh_fp_console_blacklist",
-    "ssh_genkeytypes",
-    "ssh_import_id",
-    "ssh_key_console_blacklist",
-    "ssh_keys",
-    "ssh_publish_hostkeys",
-    "ssh_pwauth",
-    "ssh_quiet_keygen",
-    "swap",
-    "system_info",
-    "timezone",
-    "ubuntu_advantage",
-    "ubuntu_pro",
-    "updates",
-    "user",
-    "users",
-    "vendor_data",
+/// The words of placeholders besides `MAC1` and `SECRET:name`.
+const PLACEHOLDERS: &[&str] = &["HOSTNAME", "UUID", "SSH-PUB-KEY"];
+
+/// The keys at the top of netplan's version 2.
+const NETWORK_KEYS: &[&str] = &[
+    "bonds",
+    "bridges",
+    "dummy-devices",
+    "ethernets",
+    "modems",
+    "nm-devices",
+    "openvswitch",
+    "renderer",
+    "tunnels",
     "version",
-    "wireguard",
-    "write_files",
-    "yum_repo_dir",
-    "yum_repos",
-    "zypper",
+    "virtual-ethernets",
+    "vlans",
+    "vrfs",
+    "wifis",
 ];
 
-/// A fault in a seed file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SeedFault {
-    /// The line, from 1; 0 for the file as a whole.
-    pub line: usize,
-    /// What is wrong.
-    pub message: String,
-    /// What to try.
-    pub hint: Option<String>,
-}
-
-impl SeedFault {
-    pub(super) fn new(line: usize, message: impl Into<String>, hint: Option<String>) -> SeedFault {
-        SeedFault { line, message: message.into(), hint }
-    }
-}
-
-/// Every fault of a user-data file.
+/// Every fault of a user-data file that was filled in.
 pub fn user_data(text: &str) -> Vec<SeedFault> {
     let mut faults = Vec::new();
     if text.len() > LARGEST {
@@ -158,75 +63,175 @@ pub fn user_data(text: &str) -> Vec<SeedFault> {
         };
         faults.push(SeedFault::new(1, message, Some(hint.into())));
     }
-    if first.trim_end() == "#cloud-config" || first.starts_with("## template: jinja") {
-        cloud_config(text, &mut faults);
+    // What jinja has not filled in yet is no YAML.
+    if first.trim_end() == "#cloud-config"
+        && let Some(root) = mapping(text, "a #cloud-config", &mut faults)
+    {
+        config::check(&root, &mut faults);
     }
     faults
 }
 
-/// Faults of a `#cloud-config`, line by line.
-fn cloud_config(text: &str, faults: &mut Vec<SeedFault>) {
-    let mut keys: Vec<&str> = Vec::new();
-    // The indentation of the key whose value is a block of literal text, while that lasts.
-    let mut block: Option<usize> = None;
+/// Every fault of a meta-data file that was filled in, with `id` for the instance.
+pub fn meta_data(text: &str, id: &str) -> Vec<SeedFault> {
+    let mut faults = Vec::new();
+    let Some(root) = mapping(text, "meta-data", &mut faults) else { return faults };
+    let hint = "write `instance-id: #UUID#`: that changes when the seed does";
+    match root.get("instance-id") {
+        None => faults.push(SeedFault::of(&root, "there is no `instance-id`").hint(hint)),
+        Some(found) if found.text().is_some_and(|found| found.contains(id)) => {}
+        Some(found) => {
+            let message = "an `instance-id` of one's own: cloud-init would not see a changed seed";
+            faults.push(SeedFault::of(found, message).hint(hint));
+        }
+    }
+    faults
+}
+
+/// Every fault of a network-config file that was filled in, for a machine with these cards.
+pub fn network_config(text: &str, nics: &[Nic]) -> Vec<SeedFault> {
+    let mut faults = Vec::new();
+    let Some(root) = mapping(text, "network-config", &mut faults) else { return faults };
+    let root = root.get("network").unwrap_or(&root);
+    let version = root.get("version");
+    match version.and_then(Node::text) {
+        Some("1") => return faults,
+        Some("2") => {}
+        _ => {
+            let message = "`version` is neither 1 nor 2";
+            let fault = SeedFault::of(version.unwrap_or(root), message);
+            faults.push(fault.hint("begin with `version: 2`"));
+            return faults;
+        }
+    }
+    for (key, _) in root.pairs() {
+        let word = key.text().unwrap_or_default();
+        if !NETWORK_KEYS.contains(&word) {
+            let hint = suggest::hint(word, NETWORK_KEYS, "netplan's are");
+            let message = format!("network-config has no key `{word}`");
+            faults.push(SeedFault { hint, ..SeedFault::of(key, message) });
+        }
+    }
+    let addresses: BTreeSet<String> = nics.iter().map(|nic| nic.mac.to_string()).collect();
+    for (_, card) in root.get("ethernets").map(Node::pairs).unwrap_or_default() {
+        let address = card.get("match").and_then(|it| it.get("macaddress"));
+        if let Some(address) = address
+            && let Some(text) = address.text()
+            && !addresses.contains(&text.to_lowercase())
+        {
+            let message = format!("`{text}` is the address of no card of this machine");
+            faults
+                .push(SeedFault::of(address, message).hint("write `\"#MAC1#\"`, `\"#MAC2#\"` ..."));
+        }
+    }
+    faults
+}
+
+/// The mapping that a file is; an empty one where there is nothing in it.
+fn mapping(text: &str, what: &str, faults: &mut Vec<SeedFault>) -> Option<Node> {
+    match yaml::read(text) {
+        Err(broken) => faults.push(not_yaml(text, broken)),
+        Ok(None) => {
+            return Some(Node { place: Default::default(), data: Data::Mapping(Vec::new()) });
+        }
+        Ok(Some(root)) => {
+            twice(&root, faults);
+            if let Data::Mapping(_) = root.data {
+                return Some(root);
+            }
+            let message = format!("{what} is keys with values; this is {}", root.describe());
+            let close = colon(text, root.place.line);
+            faults.push(close.unwrap_or_else(|| SeedFault::of(&root, message)));
+        }
+    }
+    None
+}
+
+/// A plainer word for what the parser says, where one is at hand.
+fn not_yaml(text: &str, broken: Broken) -> SeedFault {
+    let Broken { place, why } = broken;
+    let line = text.lines().nth(place.line.saturating_sub(1)).unwrap_or_default();
+    let indentation = &line[..line.len() - line.trim_start().len()];
+    if let Some(column) = indentation.find('\t') {
+        let message = "a tab in the indentation, which YAML does not take".to_string();
+        let place = yaml::Place { columns: column..column + 1, ..place };
+        return SeedFault { place, message, hint: Some("indent with spaces".into()) };
+    }
+    // What is missing is often found out on the next line.
+    let before = (0..2).find_map(|back| colon(text, place.line.checked_sub(back)?));
+    before.unwrap_or_else(|| SeedFault {
+        place,
+        message: format!("this is no YAML: {why}"),
+        hint: None,
+    })
+}
+
+/// The fault of a line that has no space behind the colon of its key.
+fn colon(text: &str, line: usize) -> Option<SeedFault> {
+    let code = text.lines().nth(line.checked_sub(1)?)?.trim().trim_start_matches("- ").trim();
+    let (key, value) = code.split_once(':')?;
+    let word = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+    if key.is_empty() || !key.chars().all(word) || value.is_empty() || value.starts_with([' ', '/'])
+    {
+        return None;
+    }
+    let hint = format!("write `{key}: {value}`");
+    Some(SeedFault::new(line, format!("no space after `{key}:`"), Some(hint)))
+}
+
+/// Keys that come again in their mapping, wherever that is.
+fn twice(node: &Node, faults: &mut Vec<SeedFault>) {
+    let mut keys = BTreeSet::new();
+    for (key, value) in node.pairs() {
+        if let Some(text) = key.text().filter(|text| *text != "<<")
+            && !keys.insert(text)
+        {
+            let message = format!("`{text}` is there twice; the second wins");
+            faults.push(SeedFault::of(key, message));
+        }
+        twice(value, faults);
+    }
+    node.elements().iter().for_each(|element| twice(element, faults));
+}
+
+/// The placeholders of `text`, the file called `file`, that `template` cannot fill in.
+pub fn placeholders(file: &str, text: &str, template: &Template) -> Vec<SeedFault> {
+    let mut faults = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let (at, bare) = (index + 1, line.trim());
-        let indent = line.len() - line.trim_start_matches(' ').len();
-        if bare.is_empty() {
-            continue;
+        for name in secret::asked(line).filter(|name| !secret::is_legal(name)) {
+            let hint = "write `#SECRET:name#`, in lower-case letters, digits, `-`, `_` and `.`";
+            let message = format!("`{name}` cannot be the name of a secret");
+            faults.push(SeedFault::new(index + 1, message, Some(hint.into())));
         }
-        match block {
-            Some(parent) if indent > parent => continue,
-            _ => block = None,
-        }
-        if line[indent..].starts_with('\t') {
-            let message = "a tab in the indentation, which YAML does not take";
-            faults.push(SeedFault::new(at, message, Some("indent with spaces".into())));
-            continue;
-        }
-        if bare.starts_with('#') || bare == "---" || bare == "..." {
-            continue;
-        }
-        if indent == 0 && !line.starts_with(['-', '{', '}', '[', ']', '%']) {
-            top_level(at, line, &mut keys, faults);
-        }
-        if opens_block(bare) {
-            block = Some(indent);
+        for word in line.split('#').skip(1) {
+            let capitals =
+                |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "-_".contains(c);
+            if !line.contains(&format!("#{word}#")) || !word.chars().all(capitals) {
+                continue;
+            }
+            let cards = template.nics.len();
+            let (message, hint) = match card(word) {
+                Some(number) if (1..=cards).contains(&number) => continue,
+                Some(_) => (
+                    format!("`#{word}#` names a card, but `{}` has {cards}", template.hostname),
+                    None,
+                ),
+                None if word == "UUID" && file == "network-config" => {
+                    (format!("`#{word}#` is not known in {file}"), None)
+                }
+                None if PLACEHOLDERS.contains(&word) => continue,
+                None => match suggest::nearest(word, PLACEHOLDERS.iter().copied()) {
+                    Some(near) => (
+                        format!("`#{word}#` is no placeholder"),
+                        Some(format!("did you mean `#{near}#`?")),
+                    ),
+                    None => continue,
+                },
+            };
+            faults.push(SeedFault::new(index + 1, message, hint));
         }
     }
-}
-
-/// Checks the key of a line at the left margin.
-fn top_level<'a>(at: usize, line: &'a str, keys: &mut Vec<&'a str>, faults: &mut Vec<SeedFault>) {
-    let Some((key, rest)) = line.split_once(':') else {
-        let message = format!("`{}` is not `key: value`", line.trim_end());
-        return faults.push(SeedFault::new(at, message, None));
-    };
-    let key = key.trim().trim_matches(['"', '\'']);
-    if !rest.is_empty() && !rest.starts_with([' ', '\t', '\r']) {
-        let hint = format!("write `{key}: {}`", rest.trim());
-        let message = format!("no space after `{key}:`");
-        return faults.push(SeedFault::new(at, message, Some(hint)));
-    }
-    if keys.contains(&key) {
-        let message = format!("`{key}` is there twice; the second wins");
-        faults.push(SeedFault::new(at, message, None));
-    }
-    keys.push(key);
-    if KEYS.binary_search(&key).is_err() {
-        let near = suggest::nearest(key, KEYS.iter().copied());
-        let hint = near.map(|near| format!("did you mean `{near}`?"));
-        let message = format!("cloud-init knows no key `{key}`");
-        faults.push(SeedFault::new(at, message, hint));
-    }
-}
-
-/// Whether the line ends with `|` or `>`, perhaps with `-`, `+` and a digit behind it.
-fn opens_block(bare: &str) -> bool {
-    let code = bare.split(" #").next().unwrap_or_default().trim_end();
-    let head = code.trim_end_matches(|c: char| c == '-' || c == '+' || c.is_ascii_digit());
-    let Some(before) = head.strip_suffix(['|', '>']) else { return false };
-    before.is_empty() || before.ends_with(' ')
+    faults
 }
 
 #[cfg(test)]
@@ -234,16 +239,7 @@ mod tests {
     use super::*;
 
     fn said(text: &str) -> Vec<String> {
-        let line = |fault: SeedFault| match fault.hint {
-            Some(hint) => format!("{}: {} ({hint})", fault.line, fault.message),
-            None => format!("{}: {}", fault.line, fault.message),
-        };
-        user_data(text).into_iter().map(line).collect()
-    }
-
-    #[test]
-    fn keys_are_sorted() {
-        assert!(KEYS.is_sorted());
+        user_data(text).iter().map(SeedFault::to_string).collect()
     }
 
     #[test]
@@ -279,7 +275,10 @@ mod tests {
                         .into(),
                 ],
             ),
-            ("#cloud-config\nzzz\n", vec!["2: `zzz` is not `key: value`".into()]),
+            (
+                "#cloud-config\nzzz\n",
+                vec!["2: a #cloud-config is keys with values; this is text".into()],
+            ),
             ("#cloud-config\nfqdn:a\n", vec!["2: no space after `fqdn:` (write `fqdn: a`)".into()]),
             (
                 "#cloud-config\nruncmd: [a]\nruncmd: [b]\n",

@@ -4,25 +4,29 @@
 //! A template has placeholders `#HOSTNAME#`, `#UUID#`, `#SSH-PUB-KEY#` and `#MAC1#`, `#MAC2#` ...
 //! (the address of the machine's first card, second card ...), and `${name}` for each variable of
 //! the pipeline. Other `${...}` stays as it is: it is the shell's. The line of `#SSH-PUB-KEY#`
-//! is repeated for each key.
+//! is repeated for each key. `#SECRET:name#` is a secret that kuth makes ([`secret`]).
 //!
 //! The instance-id is derived from the content, so a machine made of a changed seed applies it,
 //! and one made of the same seed does not start over.
 //!
 //! Source: cloud-init's reference, "NoCloud" and "Networking config Version 2".
 
-use std::collections::BTreeMap;
-
 use crate::digest::{Digest, Hasher};
-use crate::error::{Result, anyhow};
-use crate::format::Guid;
+use crate::error::Result;
 use crate::format::iso9660::{File, Volume};
 use crate::machine::Nic;
 
 pub mod check;
+mod config;
+mod fault;
+mod fill;
+mod keys;
 pub mod network;
+pub mod secret;
 
-pub use check::SeedFault;
+pub use fault::SeedFault;
+use fill::Filled;
+pub use secret::{Secrets, Variable, Variables};
 
 /// The label by which cloud-init finds the medium.
 const LABEL: &str = "cidata";
@@ -39,7 +43,7 @@ pub struct Template {
     /// Public keys, a line each.
     pub ssh_keys: Vec<String>,
     /// The pipeline's variables.
-    pub variables: BTreeMap<String, String>,
+    pub variables: Variables,
     /// Templates as read from files.
     pub user_data: Option<String>,
     /// Generated when there is none.
@@ -48,143 +52,56 @@ pub struct Template {
     pub network_config: Option<String>,
 }
 
-/// The files of a seed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seed {
+/// The files of a seed, or what is known of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seed<T = String> {
     /// What to do.
-    pub user_data: String,
+    pub user_data: T,
     /// Who the machine is.
-    pub meta_data: String,
+    pub meta_data: T,
     /// How its cards are set up.
-    pub network_config: String,
+    pub network_config: T,
+}
+
+impl<T> Seed<T> {
+    /// The same of each file.
+    fn map<U>(self, mut each: impl FnMut(T) -> U) -> Seed<U> {
+        Seed {
+            user_data: each(self.user_data),
+            meta_data: each(self.meta_data),
+            network_config: each(self.network_config),
+        }
+    }
 }
 
 impl Template {
     /// Fills the templates in.
-    pub fn render(&self) -> Result<Seed> {
-        let default;
-        let user_data = match &self.user_data {
-            Some(text) => text.as_str(),
-            None => {
-                default = default_user_data(&self.user);
-                &default
-            }
-        };
-        let network_config = match &self.network_config {
-            Some(text) => self.fill(text, "network-config", "")?,
-            None => network::generated(&self.nics),
-        };
-        let id = self.instance_id(user_data, &network_config);
-        let meta_data = match &self.meta_data {
-            Some(text) => self.fill(text, "meta-data", &id)?,
-            None => format!("instance-id: {id}\nlocal-hostname: {}\n", self.hostname),
-        };
-        let user_data = self.fill(user_data, "user-data", &id)?;
-        Ok(Seed { user_data, meta_data, network_config })
+    pub fn render(&self, secrets: Secrets<'_>) -> Result<Seed> {
+        let (_, filled) = fill::Filling { template: self, secrets }.all()?;
+        Ok(filled.map(|filled| filled.text))
     }
 
-    /// Of everything that goes into the seed, with `#UUID#` itself still a placeholder.
-    fn instance_id(&self, user_data: &str, network_config: &str) -> String {
-        let mut hasher = Hasher::default();
-        let mut field = |text: &str| {
-            hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.as_bytes());
+    /// What is wrong with the templates, by their own lines.
+    pub fn faults(&self) -> Result<Seed<Vec<SeedFault>>> {
+        let (id, filled) = fill::Filling { template: self, secrets: Secrets::Withheld }.all()?;
+        let of = |name, template: &Option<String>, filled: &Filled, found| match template {
+            Some(text) => {
+                let mut faults = check::placeholders(name, text, self);
+                faults.extend(filled.back(text, found));
+                faults
+            }
+            None => Vec::new(),
         };
-        field(&self.hostname);
-        field(user_data);
-        field(self.meta_data.as_deref().unwrap_or_default());
-        field(network_config);
-        self.ssh_keys.iter().for_each(|key| field(key));
-        for (name, value) in &self.variables {
-            let used = format!("${{{name}}}");
-            if [Some(user_data), self.meta_data.as_deref()]
-                .into_iter()
-                .flatten()
-                .any(|text| text.contains(&used))
-            {
-                field(name);
-                field(value);
-            }
-        }
-        Guid::derived(hasher.finish().0, "instance-id").to_string()
+        let Seed { user_data, meta_data, network_config } = &filled;
+        let user = check::user_data(&user_data.text);
+        let meta = check::meta_data(&meta_data.text, &id);
+        let network = check::network_config(&network_config.text, &self.nics);
+        Ok(Seed {
+            user_data: of("user-data", &self.user_data, user_data, user),
+            meta_data: of("meta-data", &self.meta_data, meta_data, meta),
+            network_config: of("network-config", &self.network_config, network_config, network),
+        })
     }
-
-    /// `text` with its placeholders filled in; `file` is for messages.
-    fn fill(&self, text: &str, file: &str, id: &str) -> Result<String> {
-        let mut filled = String::with_capacity(text.len());
-        for (index, line) in text.split_inclusive('\n').enumerate() {
-            if line.contains(KEY) {
-                // Without any key the value is an empty string, which gives access to nobody.
-                let none = [String::new()];
-                let keys = if self.ssh_keys.is_empty() { &none[..] } else { &self.ssh_keys[..] };
-                for key in keys {
-                    self.fill_line(line, Some(key), id, &mut filled);
-                }
-            } else {
-                self.fill_line(line, None, id, &mut filled);
-            }
-            if let Some(missing) = missing_card(line, self.nics.len()) {
-                return Err(anyhow!(
-                    "{file}:{}: {missing}, but `{}` has {} network card(s)",
-                    index + 1,
-                    self.hostname,
-                    self.nics.len()
-                ));
-            }
-        }
-        Ok(filled)
-    }
-
-    /// Goes once from left to right, so that nothing that was filled in is looked at again.
-    fn fill_line(&self, line: &str, key: Option<&str>, id: &str, filled: &mut String) {
-        let mut rest = line;
-        while let Some(at) = rest.find(['#', '$']) {
-            let (before, tail) = rest.split_at(at);
-            filled.push_str(before);
-            match self.placeholder(tail, key, id) {
-                Some((length, value)) => {
-                    filled.push_str(&value);
-                    rest = &tail[length..];
-                }
-                None => {
-                    filled.push_str(&tail[..1]);
-                    rest = &tail[1..];
-                }
-            }
-        }
-        filled.push_str(rest);
-    }
-
-    /// The placeholder that `tail` begins with: its length and its value.
-    fn placeholder(&self, tail: &str, key: Option<&str>, id: &str) -> Option<(usize, String)> {
-        if let Some(inner) = tail.strip_prefix("${") {
-            let name = &inner[..inner.find('}')?];
-            return Some((name.len() + 3, self.variables.get(name)?.clone()));
-        }
-        let inner = tail.strip_prefix('#')?;
-        let name = &inner[..inner.find('#')?];
-        let value = match name {
-            "HOSTNAME" => self.hostname.clone(),
-            "UUID" => id.to_string(),
-            "SSH-PUB-KEY" => key?.to_string(),
-            _ => self.nics.get(card(name)?.checked_sub(1)?)?.mac.to_string(),
-        };
-        Some((name.len() + 2, value))
-    }
-}
-
-const KEY: &str = "#SSH-PUB-KEY#";
-
-/// The number in `MAC7`.
-fn card(name: &str) -> Option<usize> {
-    name.strip_prefix("MAC")?.parse().ok()
-}
-
-/// The placeholder of a card that a machine with `cards` of them does not have.
-fn missing_card(line: &str, cards: usize) -> Option<String> {
-    let names = line.split('#').skip(1).filter_map(|name| Some((name, card(name)?)));
-    let mut missing = names.filter(|(_, card)| !(1..=cards).contains(card));
-    missing.next().map(|(name, _)| format!("`#{name}#` names a card"))
 }
 
 /// One user with the keys and `sudo`, nobody else, no passwords.
@@ -200,7 +117,7 @@ users:
     lock_passwd: true
     sudo: \"ALL=(ALL) NOPASSWD:ALL\"
     ssh_authorized_keys:
-      - \"{KEY}\"
+      - \"#SSH-PUB-KEY#\"
 "
     )
 }
@@ -264,14 +181,14 @@ mod tests {
             hostname: "gate-node01".into(),
             nics: Nic::all("gate-node01", &[Network::Nat, Network::HostOnly(None)]),
             user: "debian".into(),
-            variables: [("domain".to_string(), "kube.local".to_string())].into(),
+            variables: [("domain".to_string(), "kube.local".into())].into(),
             ..Template::default()
         }
     }
 
     fn user_data(template: &Template, text: &str) -> String {
         let template = Template { user_data: Some(text.into()), ..template.clone() };
-        template.render().unwrap().user_data
+        template.render(Secrets::Withheld).unwrap().user_data
     }
 
     #[test]
@@ -299,17 +216,103 @@ mod tests {
     }
 
     #[test]
-    fn a_card_that_is_not_there_is_told() {
-        let template = Template { network_config: Some("a\nb: #MAC3#\n".into()), ..template() };
-        let error = template.render().unwrap_err().to_string();
-        let expected = "network-config:2: `#MAC3#` names a card, but `gate-node01` has 2 network \
-                        card(s)";
-        assert_eq!(error, expected);
+    fn placeholders_that_cannot_be_filled_in_are_told() {
+        for (text, expected) in [
+            ("a\nb: #MAC3#\n", "2: `#MAC3#` names a card, but `gate-node01` has 2"),
+            ("b: #MAC0#\n", "1: `#MAC0#` names a card, but `gate-node01` has 2"),
+            ("b: #HOSTNAM#\n", "1: `#HOSTNAM#` is no placeholder (did you mean `#HOSTNAME#`?)"),
+            (
+                "\nb: #SECRET:My key#\n",
+                "2: `My key` cannot be the name of a secret \
+                 (write `#SECRET:name#`, in lower-case letters, digits, `-`, `_` and `.`)",
+            ),
+            ("#UUID#\n", "1: `#UUID#` is not known in network-config"),
+            ("## #Comment# #ANYTHING ELSE# $x ${y}\n", ""),
+        ] {
+            let faults = check::placeholders("network-config", text, &template());
+            let told: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            assert_eq!(told.join("\n"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn faults_have_the_lines_of_the_template() {
+        let mut template = template();
+        template.ssh_keys = vec!["ssh-rsa AAAA a".into(), "ssh-rsa AAAB b".into()];
+        let told = |template: &Template| {
+            let faults = template.faults().unwrap();
+            let told = faults.map(|it| it.iter().map(ToString::to_string).collect::<Vec<_>>());
+            [told.user_data, told.meta_data, told.network_config].concat().join("\n")
+        };
+        // Two keys push everything below them down by a line.
+        let user_data = "#cloud-config\nssh_authorized_keys:\n  - \"#SSH-PUB-KEY#\"\nhostnam: a\n";
+        template.user_data = Some(user_data.into());
+        let hostname = "4: cloud-init knows no key `hostnam` (did you mean `hostname`?)";
+        assert_eq!(told(&template), hostname);
+        template.user_data = None;
+        let hint = "(write `instance-id: #UUID#`: that changes when the seed does)";
+        for (meta_data, network_config, expected) in [
+            ("local-hostname: a\n", "version: 2\n", format!("1: there is no `instance-id` {hint}")),
+            (
+                "\ninstance-id: i-1\n",
+                "version: 2\n",
+                format!(
+                    "2: an `instance-id` of one's own: cloud-init would not see a changed seed {hint}"
+                ),
+            ),
+            (
+                "instance-id: x-#UUID#\n",
+                "version: 2\nethernets: {a: {match: {macaddress: '#MAC2#'}}}",
+                String::new(),
+            ),
+            (
+                "instance-id: #UUID#\n",
+                "version: 2\nethernet: {}\n",
+                "2: network-config has no key `ethernet` (did you mean `ethernets`?)".into(),
+            ),
+            (
+                "instance-id: #UUID#\n",
+                "ethernets: {}\n",
+                "1: `version` is neither 1 nor 2 (begin with `version: 2`)".into(),
+            ),
+            (
+                "instance-id: #UUID#\n",
+                "version: 2\nethernets:\n  a:\n    match: {macaddress: '52:54:00:00:00:01'}\n",
+                "4: `52:54:00:00:00:01` is the address of no card of this machine \
+                 (write `\"#MAC1#\"`, `\"#MAC2#\"` ...)"
+                    .into(),
+            ),
+        ] {
+            template.meta_data = Some(meta_data.into());
+            template.network_config = Some(network_config.into());
+            assert_eq!(told(&template), expected, "{meta_data}{network_config}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_told_to_the_machine_and_to_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut template = template();
+        let hunter2 = Variable { text: "hunter2".into(), secret: true };
+        template.variables.insert("password".into(), hunter2);
+        template.user_data = Some("#cloud-config\na: ${password} #SECRET:b#\nc: #UUID#".into());
+        let render = |secrets| template.render(secrets).unwrap();
+        let (told, again) =
+            (render(Secrets::Told(folder.path())), render(Secrets::Told(folder.path())));
+        assert_eq!(told, again);
+        assert!(told.user_data.contains("a: hunter2 ") && !told.user_data.contains("#SECRET"));
+        let hashed = render(Secrets::Hashed(folder.path()));
+        assert!(!hashed.user_data.contains("hunter2"), "{hashed:?}");
+        // Not even the id of the instance may tell what others could try out.
+        assert_ne!(told.meta_data, hashed.meta_data);
+        let secret = Secrets::Told(folder.path()).made("b").unwrap();
+        assert!(told.user_data.contains(&secret) && !hashed.user_data.contains(&secret));
+        assert_eq!(template.faults().unwrap().network_config, []);
     }
 
     #[test]
     fn the_instance_id_follows_the_content() {
-        let id = |template: &Template| template.render().unwrap().meta_data;
+        let id = |template: &Template| template.render(Secrets::Withheld).unwrap().meta_data;
         let base = template();
         assert_eq!(id(&base), id(&base.clone()));
         let mut changed = [base.clone(), base.clone(), base.clone(), base.clone()];
@@ -329,7 +332,7 @@ mod tests {
 
     #[test]
     fn what_kuth_writes_itself_is_sound() {
-        let seed = template().render().unwrap();
+        let seed = template().render(Secrets::Withheld).unwrap();
         assert_eq!(check::user_data(&seed.user_data), []);
         assert!(seed.meta_data.ends_with("local-hostname: gate-node01\n"));
         let iso = seed.iso(1_767_225_600).unwrap();

@@ -1,0 +1,59 @@
+//! A key in a file that nobody else may read: made by whoever needs it first, and the same for
+//! everybody who comes later.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+use crate::error::{Context, Hint, Result, anyhow};
+
+/// The key in `path`, made if it is not there; `aside` is a folder of the same file system.
+pub fn key(path: &Path, aside: &Path) -> Result<[u8; 32]> {
+    let what = || format!("reading the key {}", path.display());
+    let found = match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make(path, aside).with_context(|| format!("making the key {}", path.display()))?;
+            std::fs::read(path)
+        }
+        found => found,
+    };
+    let key = <[u8; 32]>::try_from(found.with_context(what)?);
+    key.map_err(|_| anyhow!("{} is not 32 bytes long", path.display()))
+        .hint("remove it; another key is made, and what depends on it with it")
+}
+
+fn make(path: &Path, aside: &Path) -> std::io::Result<()> {
+    let mut key = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    // Readable by its owner alone, as all temporary files are.
+    let mut file = NamedTempFile::new_in(aside)?;
+    file.write_all(&key)?;
+    file.as_file().sync_all()?;
+    // Whoever comes first wins; everybody reads what is there then.
+    match file.persist_noclobber(path) {
+        Err(lost) if lost.error.kind() != ErrorKind::AlreadyExists => Err(lost.error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_once_and_for_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let first = key(&path, folder.path()).unwrap();
+        assert_eq!(key(&path, folder.path()).unwrap(), first);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let other = key(&folder.path().join("other"), folder.path()).unwrap();
+        assert_ne!(first, other);
+        std::fs::write(&path, "short").unwrap();
+        assert!(key(&path, folder.path()).is_err());
+    }
+}
