@@ -1,7 +1,9 @@
 //! Making machines: each step of a base and of a clone, the state of a machine until the last
 //! step being that of one that was not finished. Taking them away is here too.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
@@ -51,7 +53,8 @@ pub fn base(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result
         |name: &str, model, ports| vbox::Controller { name: name.into(), model, ports };
     let (controllers, of_disk, at) = match source {
         Source::Disk(_) => {
-            let ours = [controller("SATA", vbox::AHCI, 1), controller("IDE", vbox::PIIX4, 2)];
+            // Room for some disks of clones, which otherwise each has to ask for.
+            let ours = [controller("SATA", vbox::AHCI, 4), controller("IDE", vbox::PIIX4, 2)];
             (ours.to_vec(), 0, (0, 0))
         }
         Source::Machine(_, settings) => {
@@ -87,7 +90,7 @@ fn begin(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<Re
     };
     words.extend(["--basefolder", &folder, "--ostype", system]);
     words.push("--register");
-    registry.change(words)?;
+    registry.add(&record.uuid, &wanted.name, &words)?;
     remember(registry, &record)?;
     Ok(record)
 }
@@ -107,15 +110,14 @@ pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result
     let folder = folder.to_string_lossy();
     words.extend(["--name", &wanted.name, "--uuid", &record.uuid, "--basefolder", &folder]);
     words.push("--register");
-    registry.change(words)?;
-    record.cloned_from = Some(from.parent);
+    registry.add(&record.uuid, &wanted.name, &words)?;
     let uuid = record.uuid.clone();
     let place = registry.place(&wanted.name);
-    let info = known(registry, &uuid)?;
+    let Shape { mut controllers, rules } = shape(registry, &from.parent, &uuid)?;
+    record.cloned_from = Some(from.parent);
 
     let seed = place.join(SEED);
     std::fs::write(&seed, from.seed).with_context(|| format!("writing {}", seed.display()))?;
-    let mut controllers = info.controllers();
     empty_drives(registry, &uuid, &mut controllers)?;
     let (controller, at) = place_for_seed(registry, &uuid, &mut controllers)?;
     attach(registry, &uuid, &controller, at, "dvddrive", &seed)?;
@@ -125,12 +127,37 @@ pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result
         let (controller, at) = place_for_disk(registry, &uuid, &mut controllers)?;
         attach(registry, &uuid, &controller, at, "hdd", &file)?;
     }
-    let forwards: Vec<(usize, String)> = info
-        .forwards(MOST_NICS)
-        .into_iter()
-        .map(|(card, rule)| (card, rule.split(',').next().unwrap_or_default().to_string()))
-        .collect();
-    finish(registry, wanted, record, &forwards)
+    finish(registry, wanted, record, &rules)
+}
+
+/// What a new clone has of its parent that the rest of its making depends on.
+#[derive(Clone)]
+struct Shape {
+    controllers: Vec<Controller>,
+    /// The card and the name of each rule that forwards a port.
+    rules: Vec<(usize, String)>,
+}
+
+/// The shapes of clones, by VirtualBox and what they were made of: a snapshot does not change, so the clones of
+/// one are alike until kuth goes on with them.
+static SHAPES: Mutex<BTreeMap<(Option<String>, Parent), Shape>> = Mutex::new(BTreeMap::new());
+
+/// The shape of a clone of `parent` that was just made.
+fn shape(registry: &Registry<'_>, parent: &Parent, clone: &str) -> Result<Shape> {
+    let shapes = || SHAPES.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (registry.host.vboxmanage.clone(), parent.clone());
+    if let Some(shape) = shapes().get(&key) {
+        return Ok(shape.clone());
+    }
+    let info = known(registry, clone)?;
+    let name = |rule: String| rule.split(',').next().unwrap_or_default().to_string();
+    let rules = info.forwards(MOST_NICS).into_iter().map(|(card, rule)| (card, name(rule)));
+    let shape = Shape { controllers: info.controllers(), rules: rules.collect() };
+    // Without a snapshot it is the machine as it is now that was copied.
+    if !parent.snapshot.is_empty() {
+        shapes().insert(key, shape.clone());
+    }
+    Ok(shape)
 }
 
 /// Takes out what the parent had in its drives for removable media.
@@ -257,15 +284,22 @@ pub fn finish(
     Ok(())
 }
 
-/// The adapter for host-only cards that name none.
+/// The adapter for host-only cards that name none; asked for once.
 fn host_only_adapter(registry: &Registry<'_>, wanted: &Wanted) -> Result<String> {
     let asks = |network: &Network| matches!(network, Network::HostOnly(None));
     if !wanted.hardware.nics.iter().any(|nic| asks(&nic.network)) {
         return Ok(String::new());
     }
-    let listed = registry.vbox.run(["list", "hostonlyifs"])?;
+    static FIRST: Mutex<BTreeMap<Option<String>, String>> = Mutex::new(BTreeMap::new());
+    let mut known = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(name) = known.get(&registry.host.vboxmanage) {
+        return Ok(name.clone());
+    }
+    let listed = registry.vbox.query(["list", "hostonlyifs"])?;
     let first = answers::adapters(&listed).into_iter().next();
-    Ok(first.map_or_else(|| "vboxnet0".to_string(), |adapter| adapter.name))
+    let name = first.map_or_else(|| "vboxnet0".to_string(), |adapter| adapter.name);
+    known.insert(registry.host.vboxmanage.clone(), name.clone());
+    Ok(name)
 }
 
 /// Writes the record of a machine.
@@ -295,7 +329,7 @@ pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
             }
         }
     }
-    registry.change(["unregistervm", &machine.uuid, "--delete"])?;
+    registry.take(&["unregistervm", &machine.uuid, "--delete"])?;
     clear_folder(&folder, &machine.names())
 }
 
@@ -305,7 +339,7 @@ pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> 
     let uuid = record::uuid(name, origin);
     let place = registry.place(name);
     if registry.has(&uuid)? {
-        registry.change(["unregistervm", &uuid, "--delete"])?;
+        registry.take(&["unregistervm", &uuid, "--delete"])?;
     }
     if !place.exists() || registry.machines()?.iter().any(|(_, other)| other == name) {
         return Ok(());

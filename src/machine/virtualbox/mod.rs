@@ -25,8 +25,10 @@ use super::{
 
 pub mod answers;
 pub mod command;
+mod listed;
 mod make;
 pub mod options;
+mod patience;
 mod record;
 mod registry;
 mod running;
@@ -251,7 +253,9 @@ fn identity(machine: &str, origin: Digest, snapshot: Option<&str>) -> Identity {
 /// Clears the place of a machine of what an unfinished or damaged one left there.
 fn make_way(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
     let uuid = record::uuid(name, origin);
-    if let Some(machine) = registry.machine(&uuid)? {
+    if registry.has(&uuid)?
+        && let Some(machine) = registry.machine(&uuid)?
+    {
         if machine.record.is_whole() && machine.state().is_some() {
             return Err(anyhow!("the machine `{name}` is not whole, and it holds state"))
                 .hint("see what it lost in VirtualBox, or remove it: `kuth machine remove`");
@@ -280,7 +284,7 @@ fn replace_base(registry: &Registry<'_>, machine: Machine) -> Result<()> {
     record.retired = true;
     make::remember(registry, &record)?;
     let aside = format!("{name}-{}", record.origin.short());
-    registry.change(["modifyvm", &machine.uuid, "--name", &aside]).map(|_| ())
+    registry.take(&["modifyvm", &machine.uuid, "--name", &aside])
 }
 
 /// Disks that others rest on do not go.
