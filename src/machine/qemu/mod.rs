@@ -228,7 +228,7 @@ impl Driver for Qemu {
 
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
         let (place, record) = get(host, name)?;
-        running::ssh_arguments(&place, &record)
+        running::ssh_arguments(host, &place, &record)
     }
 }
 

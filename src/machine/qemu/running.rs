@@ -2,6 +2,7 @@
 //! reached by. The pid file alone proves nothing (a crash leaves it, and the number comes back),
 //! so the process has to be a QEMU with this machine's name.
 
+use std::cmp::Reverse;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::machine::{Host, Stopped, ssh};
+use crate::machine::{Host, Network, Nic, Stopped, ssh};
 use crate::process::Command;
 
 use super::folder::{self, Record};
@@ -77,17 +78,38 @@ pub fn ssh_port(place: &Path, record: &Record) -> Option<u16> {
     Some(written.and_then(|text| text.trim().parse().ok()).unwrap_or(record.ssh_port))
 }
 
-/// The arguments for `ssh`.
-pub fn ssh_arguments(place: &Path, record: &Record) -> Result<Vec<String>> {
+/// The arguments for `ssh`: by the machine's own port, or through a machine on one of its internal
+/// networks that has one.
+pub fn ssh_arguments(host: &Host, place: &Path, record: &Record) -> Result<Vec<String>> {
     let name = &record.name;
-    if !script::is_reached(&record.hardware) {
-        return Err(anyhow!("the machine `{name}` has no network card that this host reaches"))
-            .hint("reach it from a machine on the same network that has a `nat` card");
+    if pid(place, name).is_none() {
+        return Err(anyhow!("the machine `{name}` is not running"))
+            .hint(format!("start it: `kuth machine start {name}`"));
     }
-    let port = ssh_port(place, record)
-        .ok_or_else(|| anyhow!("the machine `{name}` is not running"))
-        .hint(format!("start it: `kuth machine start {name}`"))?;
-    Ok(ssh::arguments(place, record.user.as_deref(), port))
+    if let Some(port) = ssh_port(place, record) {
+        return Ok(ssh::arguments(place, record.user.as_deref(), port));
+    }
+    let (between, jump, port) = neighbour(host, record)?
+        .ok_or_else(|| anyhow!("this host does not reach the machine `{name}`"))
+        .hint("start one that has a `nat` card and shares an internal network with it")?;
+    let jump = ssh::arguments(&between, jump.user.as_deref(), port);
+    Ok(ssh::through(&jump, place, record.user.as_deref(), name))
+}
+
+/// A running machine that this host reaches and that shares an internal network with `record`'s.
+/// The one with the most cards, as that one is likeliest to know the others' names.
+fn neighbour(host: &Host, record: &Record) -> Result<Option<(PathBuf, Record, u16)>> {
+    let is_internal = |nic: &&Nic| matches!(nic.network, Network::Internal(_));
+    let shares = |other: &Record| {
+        let own = record.hardware.nics.iter().filter(is_internal);
+        own.into_iter().any(|nic| other.hardware.nics.iter().any(|it| it.network == nic.network))
+    };
+    let reached = |(place, other): (PathBuf, Record)| {
+        let port = ssh_port(&place, &other).filter(|_| shares(&other))?;
+        Some((place, other, port))
+    };
+    let found = folder::machines(&host.machines)?.into_iter().filter_map(reached);
+    Ok(found.min_by_key(|(_, other, _)| Reverse(other.hardware.nics.len())))
 }
 
 /// Asks the guest to power off; ends QEMU when it does not.
