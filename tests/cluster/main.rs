@@ -27,9 +27,9 @@ fn machines_started_together_set_themselves_up_and_find_each_other() {
     cluster.start(&[HAPX, GLUS, GATE]);
     cluster.wait_until_set_up(&[GATE, HAPX, GLUS]);
     let answers = Asked {
-        gate: cluster.ask(GATE, include_str!("gate.sh")),
-        hapx: cluster.ask(HAPX, include_str!("hapx.sh")),
-        glus: cluster.ask(GLUS, include_str!("glus.sh")),
+        gate: cluster.ask(GATE, concat!(include_str!("each.sh"), include_str!("gate.sh"))),
+        hapx: cluster.ask(HAPX, concat!(include_str!("each.sh"), include_str!("hapx.sh"))),
+        glus: cluster.ask(GLUS, concat!(include_str!("each.sh"), include_str!("glus.sh"))),
         hosts: Answers::parse("kuth machine hosts", &cluster.kuth(&["machine", "hosts"])),
         archive: cluster.archive.clone(),
     };
@@ -59,7 +59,7 @@ const CHECKS: &[(&str, Check)] = &[
         for answers in [&asked.gate, &asked.hapx, &asked.glus] {
             answers.has("cloud-init", "status: done");
             answers.has("cloud-init", "errors: []");
-            assert_eq!(answers.of("faults of the first boot"), "");
+            assert_eq!(answers.of("faults"), "");
             assert_eq!(answers.of("failed units"), "");
         }
     }),
@@ -124,7 +124,7 @@ const CHECKS: &[(&str, Check)] = &[
             let line = asked.hapx.line("resources", resource);
             assert!(line.ends_with("Started hapx-node01"), "{line}");
         }
-        asked.hapx.has("addresses", "192.168.4.20/32");
+        asked.hapx.has("floating", "192.168.4.20/32");
         asked.hapx.has("corosync", "crypto_cipher: aes256");
         // Another machine reaches it, from another network.
         assert_eq!(asked.glus.of("floating address"), "open");
