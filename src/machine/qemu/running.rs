@@ -15,7 +15,8 @@ use crate::process::Command;
 
 use super::folder::{self, Record};
 use super::qmp::Qmp;
-use super::{host, script, store};
+use super::script::is_reached;
+use super::{host, store};
 
 /// A new overlay that is about to take the disk's place.
 pub const NEW_DISK: &str = ".disk-new.qcow2";
@@ -45,7 +46,23 @@ fn is_machine(cmdline: &[u8], name: &str) -> bool {
 /// Starts a machine in the background.
 pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
     host::require_program(&record.hardware.architecture)?;
-    let port = free_port(record.ssh_port)?;
+    let mut port = free_port(record.ssh_port)?;
+    let mut left = 3;
+    while let Err(error) = run(host, place, port) {
+        left -= 1;
+        // Somebody may have taken the port before QEMU did.
+        if left == 0 || !is_reached(&record.hardware) || is_free(port) {
+            return Err(error)
+                .with_context(|| format!("starting the machine `{}`", record.name))
+                .hint(format!("its own command line is {}", place.join("run").display()));
+        }
+        port = free_port(record.ssh_port)?;
+    }
+    Ok(())
+}
+
+/// Runs the script, which comes back when QEMU is in the background.
+fn run(host: &Host, place: &Path, port: u16) -> Result<()> {
     store::write(&place.join("ssh-port"), format!("{port}\n").as_bytes(), 0o644)?;
     let log = place.join("start.log");
     store::remove_file(&log)?;
@@ -56,24 +73,26 @@ pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
         .env("KUTH_BACKGROUND", "1")
         .env("KUTH_SSH_PORT", port.to_string())
         .time_limit(SET_UP);
-    command
-        .run(&log, &host.cancel)
-        .with_context(|| format!("starting the machine `{}`", record.name))
-        .hint(format!("its own command line is {}", place.join("run").display()))?;
-    Ok(())
+    command.run(&log, &host.cancel).map(|_| ())
 }
 
 /// The preferred port if nobody listens there, else one the system picks.
 fn free_port(preferred: u16) -> Result<u16> {
-    let free = |port: u16| -> std::io::Result<u16> {
-        Ok(TcpListener::bind(("127.0.0.1", port))?.local_addr()?.port())
-    };
-    free(preferred).or_else(|_| free(0)).context("looking for a free port")
+    listen(preferred).or_else(|_| listen(0)).context("looking for a free port")
+}
+
+fn is_free(port: u16) -> bool {
+    listen(port).is_ok()
+}
+
+/// Listens at a port, or one the system picks for 0, and gives it back.
+fn listen(port: u16) -> std::io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", port))?.local_addr()?.port())
 }
 
 /// The port that leads to a running machine's SSH server.
 pub fn ssh_port(place: &Path, record: &Record) -> Option<u16> {
-    pid(place, &record.name).filter(|_| script::is_reached(&record.hardware))?;
+    pid(place, &record.name).filter(|_| is_reached(&record.hardware))?;
     let written = folder::read_text(&place.join("ssh-port")).ok().flatten();
     Some(written.and_then(|text| text.trim().parse().ok()).unwrap_or(record.ssh_port))
 }
