@@ -13,6 +13,8 @@ pub const GATE: &str = "gate-node01";
 pub const HAPX: &str = "hapx-node01";
 /// The storage server.
 pub const GLUS: &str = "glus-node01";
+/// In the order that they are started: the gate, which the others need, comes last.
+pub const ALL: [&str; 3] = [HAPX, GLUS, GATE];
 
 /// How long the machines may take from their start until all are set up.
 const SET_UP: Duration = Duration::from_secs(1200);
@@ -21,7 +23,7 @@ const SET_UP: Duration = Duration::from_secs(1200);
 const ANSWER: &str = "400";
 
 /// What cloud-init says on the console at the end of each boot; the machines boot twice.
-const FINISHED: &str = "modules:final' at";
+const FINISHED: &str = "finished at";
 
 /// The machines, and a key that they let in.
 #[derive(Debug)]
@@ -67,7 +69,7 @@ impl Cluster {
     /// Takes away what an earlier run left, which may still run, and lays out the project.
     fn clear(&self) {
         if self.machines().is_dir() {
-            self.stop(&[HAPX, GLUS, GATE]);
+            self.stop(&ALL);
             fs::remove_dir_all(self.machines()).unwrap();
         }
         for folder in ["logs", "project"] {
@@ -173,26 +175,28 @@ impl Cluster {
         Answers::parse(name, &answer)
     }
 
-    /// Stops machines, all at once; what each did is in the logs.
-    pub fn stop(&self, names: &[&str]) {
+    /// Stops machines, all at once; what kuth says of each.
+    pub fn stop(&self, names: &[&str]) -> String {
         let start = Instant::now();
-        let stopping: Vec<Child> = names
-            .iter()
-            .map(|name| {
-                let mut stop = self.command(&[], &["machine", "stop", name]);
-                stop.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-            })
-            .collect();
-        stopping.into_iter().for_each(|mut child| drop(child.wait()));
+        let stop = |name: &&str| {
+            let mut stop = self.command(&[], &["machine", "stop", name]);
+            stop.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+        };
+        let stopping: Vec<Child> = names.iter().map(stop).collect();
+        let said = |child: Child| child.wait_with_output().unwrap().stderr;
+        let said: Vec<u8> = stopping.into_iter().flat_map(said).collect();
         eprintln!("stopped: {:.0} s", start.elapsed().as_secs_f32());
+        String::from_utf8_lossy(&said).into_owned()
     }
 }
 
 /// However the test ends, nothing of it goes on running.
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.stop(&[HAPX, GLUS, GATE]);
-        for name in [HAPX, GLUS, GATE] {
+        if std::thread::panicking() {
+            eprintln!("{}", self.stop(&ALL));
+        }
+        for name in ALL {
             let _ = fs::write(self.logs().join(format!("{name}.console")), self.console(name));
         }
         let _ = self.agent.kill();

@@ -14,7 +14,7 @@ mod tools;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use answers::Answers;
-use cluster::{Cluster, GATE, GLUS, HAPX};
+use cluster::{ALL, Cluster, GATE, GLUS, HAPX};
 use kuth::machine::Mac;
 
 #[test]
@@ -23,9 +23,8 @@ fn machines_started_together_set_themselves_up_and_find_each_other() {
         return;
     }
     let cluster = Cluster::build();
-    // The gate, which the others need, comes last.
-    cluster.start(&[HAPX, GLUS, GATE]);
-    cluster.wait_until_set_up(&[GATE, HAPX, GLUS]);
+    cluster.start(&ALL);
+    cluster.wait_until_set_up(&ALL);
     let answers = Asked {
         gate: cluster.ask(GATE, concat!(include_str!("each.sh"), include_str!("gate.sh"))),
         hapx: cluster.ask(HAPX, concat!(include_str!("each.sh"), include_str!("hapx.sh"))),
@@ -39,7 +38,8 @@ fn machines_started_together_set_themselves_up_and_find_each_other() {
         .map(|(what, _)| *what)
         .collect();
     assert!(failed.is_empty(), "not so: {failed:#?}; see {}", cluster.logs().display());
-    cluster.stop(&[HAPX, GLUS, GATE]);
+    let said = cluster.stop(&ALL);
+    assert_eq!(said.matches(": powered off").count(), ALL.len(), "{said}");
 }
 
 /// What each machine answered.
