@@ -181,13 +181,36 @@ impl Idle {
         Pid::from_raw(text.trim().parse().unwrap()).unwrap()
     }
 
-    fn kill(&self) {
-        let pid = self.pid();
-        kill_process(pid, Signal::KILL).unwrap();
-        let process = format!("/proc/{}/exe", pid.as_raw_nonzero());
-        while Path::new(&process).exists() {
-            std::thread::sleep(Duration::from_millis(10));
+    /// The switch of the machine's network, which the machine's script started in its folder.
+    fn switch(&self) -> Pid {
+        let place = self.place().canonicalize().unwrap();
+        let is_switch = |process: &Path| {
+            let cmdline = fs::read(process.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&cmdline).contains("\0__network\0")
+                && fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == place)
+        };
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+            if let Some(process) = processes.into_iter().find(|path| is_switch(path)) {
+                let number = process.file_name().unwrap().to_str().unwrap();
+                return Pid::from_raw(number.parse().unwrap()).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
+        panic!("there is no switch");
+    }
+
+    fn kill(&self) {
+        kill(self.pid());
+    }
+}
+
+fn kill(pid: Pid) {
+    kill_process(pid, Signal::KILL).unwrap();
+    let process = format!("/proc/{}/exe", pid.as_raw_nonzero());
+    while fs::read_link(&process).is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -245,4 +268,15 @@ fn a_qemu_that_hangs_is_ended() {
     assert!(!said.contains("powered off"), "{said}");
     assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     assert!(idle.ok(&["list"]).contains(" used "));
+}
+
+#[test]
+fn a_killed_switch_comes_back_with_the_next_start() {
+    let Some(idle) = Idle::new() else { return };
+    idle.ok(&["start", "web"]);
+    let (machine, switch) = (idle.pid(), idle.switch());
+    kill(switch);
+    idle.ok(&["start", "web"]);
+    assert_ne!(idle.switch(), switch);
+    assert_eq!(idle.pid(), machine);
 }

@@ -15,7 +15,7 @@ use crate::process::Command;
 
 use super::folder::{self, Record};
 use super::qmp::Qmp;
-use super::script::is_reached;
+use super::script::{is_internal, is_reached};
 use super::{host, store};
 
 /// A new overlay that is about to take the disk's place.
@@ -64,16 +64,25 @@ pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
 /// Runs the script, which comes back when QEMU is in the background.
 fn run(host: &Host, place: &Path, port: u16) -> Result<()> {
     store::write(&place.join("ssh-port"), format!("{port}\n").as_bytes(), 0o644)?;
+    let command = script(place)?.env("KUTH_BACKGROUND", "1");
     let log = place.join("start.log");
     store::remove_file(&log)?;
+    command.env("KUTH_SSH_PORT", port.to_string()).run(&log, &host.cancel).map(|_| ())
+}
+
+/// Starts the switches that are gone of a running machine's networks: somebody may have ended one.
+pub fn mend_networks(host: &Host, place: &Path, record: &Record) -> Result<()> {
+    if is_internal(&record.hardware) {
+        let command = script(place)?.env("KUTH_NETWORKS_ALONE", "1");
+        command.run(&place.join("start.log"), &host.cancel)?;
+    }
+    Ok(())
+}
+
+fn script(place: &Path) -> Result<Command> {
     let run = std::path::absolute(place.join("run")).context("finding the working folder")?;
     let kuth = std::env::current_exe().context("finding kuth's own program")?;
-    let command = Command::new(run)
-        .env("KUTH", kuth)
-        .env("KUTH_BACKGROUND", "1")
-        .env("KUTH_SSH_PORT", port.to_string())
-        .time_limit(SET_UP);
-    command.run(&log, &host.cancel).map(|_| ())
+    Ok(Command::new(run).env("KUTH", kuth).time_limit(SET_UP))
 }
 
 /// The preferred port if nobody listens there, else one the system picks.
