@@ -170,10 +170,10 @@ impl Driver for Qemu {
 
     fn start(&self, host: &Host, name: &str) -> Result<Listed> {
         let (place, record) = get(host, name)?;
-        if running::pid(&place, name).is_none() {
-            let store = Store::open(host)?;
-            running::start(host, &place, &record)?;
-            drop(store);
+        let _store = Store::open(host)?;
+        match running::pid(&place, name) {
+            None => running::start(host, &place, &record)?,
+            Some(_) => running::mend_networks(host, &place, &record)?,
         }
         listed(place, record)
     }
@@ -222,7 +222,7 @@ impl Driver for Qemu {
 
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
         let (place, record) = get(host, name)?;
-        running::ssh_arguments(&place, &record)
+        running::ssh_arguments(host, &place, &record)
     }
 }
 
