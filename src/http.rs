@@ -13,8 +13,10 @@ use crate::error::{Context, Result, anyhow, bail, with_hint};
 use crate::process::Cancel;
 
 mod resume;
+mod store;
 
 pub use resume::{Beginning, Fetch, Fetched, Going, note_path};
+pub use store::Store;
 
 /// How often a file is tried before the error is the user's to see.
 const ATTEMPTS: u32 = 4;

@@ -19,6 +19,7 @@ pub mod machine;
 pub mod pipeline;
 pub mod process;
 pub mod recipe;
+pub mod remote;
 pub mod sandbox;
 pub mod site;
 pub mod stage;

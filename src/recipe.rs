@@ -29,12 +29,14 @@ impl fmt::Display for Key {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
     lines: Vec<String>,
+    /// Not in the text: see [`Recipe::hide`].
+    secret: bool,
 }
 
 impl Recipe {
     /// Begins the recipe of an action of `kind`, whose code is at `revision`.
     pub fn new(kind: &str, revision: u32) -> Recipe {
-        let mut recipe = Recipe { lines: Vec::new() };
+        let mut recipe = Recipe { lines: Vec::new(), secret: false };
         recipe.value("recipe", FORMAT);
         recipe.value("kind", kind);
         recipe.value("revision", revision);
@@ -43,7 +45,7 @@ impl Recipe {
 
     /// The recipe that a record keeps.
     pub fn from_text(text: &str) -> Recipe {
-        Recipe { lines: text.lines().map(str::to_string).collect() }
+        Recipe { lines: text.lines().map(str::to_string).collect(), secret: false }
     }
 
     /// Adds `name = value`. A value of several lines is quoted, so that no value can look like
@@ -78,6 +80,17 @@ impl Recipe {
         items.sort();
         items.dedup();
         self.list(name, items);
+    }
+
+    /// Notes that what it describes depends on a secret, so that the result stays on this machine.
+    /// The text says nothing of it.
+    pub fn hide(&mut self) {
+        self.secret = true;
+    }
+
+    /// Whether something in it is a secret.
+    pub fn is_secret(&self) -> bool {
+        self.secret
     }
 
     /// The text that is hashed and stored.

@@ -150,7 +150,10 @@ impl Site {
     pub fn describe_text(&self, recipe: &mut Recipe, name: &str, text: &Text) -> Result<()> {
         match text.secret {
             false => recipe.value(name, &text.text),
-            true => recipe.value(name, format!("secret {}", self.cache.keyed_hash(&text.text)?)),
+            true => {
+                recipe.hide();
+                recipe.value(name, format!("secret {}", self.cache.keyed_hash(&text.text)?));
+            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("archive", &["cache", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("process", &[]),
     ("http", &["process"]),
     ("cache", &["process"]),
+    ("remote", &["archive", "cache", "http", "process"]),
     ("sandbox", &["cache", "process"]),
     ("site", &["cache", "pipeline", "process"]),
     ("debian", &["http", "process", "sandbox", "site"]),

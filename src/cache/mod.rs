@@ -9,6 +9,7 @@
 //! cache/packages/ab/SHA256 Debian packages, each verified when it came
 //! cache/latest/PIPELINE/S  the key that stage S had last: what `explain` compares with
 //! cache/downloads          parts of files that a later build goes on with
+//! cache/outbox/KEY         a result that is still to be brought to the remote cache
 //! cache/locks  cache/work  cache/logs  cache/journal
 //! ```
 
@@ -52,6 +53,26 @@ pub struct Record {
     pub seconds: f32,
     /// When it was made, in seconds since 1970; for people and for eviction.
     pub made: u64,
+    /// Where the record is from.
+    #[serde(default, skip_serializing_if = "Origin::is_here")]
+    pub origin: Origin,
+}
+
+/// Where a record is from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The result was made here.
+    #[default]
+    Here,
+    /// A remote cache told of it; the object may still lie there alone.
+    Remote,
+}
+
+impl Origin {
+    fn is_here(&self) -> bool {
+        *self == Origin::Here
+    }
 }
 
 /// An open cache folder. While it is open, nothing in it is cleaned away by another process.
@@ -136,11 +157,19 @@ impl Cache {
 
     /// What is recorded under `key`, provided that its object is still there at its full length.
     pub fn find(&self, key: &Key) -> Result<Option<Record>> {
-        let Some(record) = self.recorded(key)? else { return Ok(None) };
-        match self.object(&record.output).metadata() {
-            Ok(found) if found.len() == record.output.size => Ok(Some(record)),
-            _ => Ok(None),
-        }
+        Ok(self.recorded(key)?.filter(|record| self.holds(&record.output)))
+    }
+
+    /// What is recorded under `key`, provided that its object is here, or that the record is from
+    /// a remote cache and the object may still be there.
+    pub fn known(&self, key: &Key) -> Result<Option<Record>> {
+        let record = self.recorded(key)?;
+        Ok(record.filter(|it| it.origin == Origin::Remote || self.holds(&it.output)))
+    }
+
+    /// Whether the object of an artifact is here at its full length.
+    pub fn holds(&self, artifact: &Artifact) -> bool {
+        self.object(artifact).metadata().is_ok_and(|found| found.len() == artifact.size)
     }
 
     /// What is recorded under `key`, whether or not its object is still there. A record that
@@ -163,7 +192,7 @@ impl Cache {
         let Made { artifact, file } = made;
         let object = self.object(&artifact);
         let whole = |path: &Path| path.metadata().is_ok_and(|found| found.len() == artifact.size);
-        if whole(&object) {
+        if self.holds(&artifact) {
             std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
         } else {
             if !whole(&file) {
@@ -176,10 +205,16 @@ impl Cache {
             output: artifact,
             seconds: took.as_secs_f32(),
             made: now(),
+            origin: Origin::Here,
         };
-        let text = serde_json::to_vec_pretty(&record).context("writing a record")?;
-        self.write_aside(&self.record(&recipe.key()), &text)?;
+        self.note(&recipe.key(), &record)?;
         Ok(record.output)
+    }
+
+    /// Writes down a record, whether or not its object is here.
+    pub fn note(&self, key: &Key, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec_pretty(record).context("writing a record")?;
+        self.write_aside(&self.record(key), &text)
     }
 
     /// Moves a finished file of the same file system to its place in the store, read-only.
@@ -241,6 +276,12 @@ impl Cache {
     /// Waits until no other process works on `key`.
     pub fn lock_key(&self, key: &Key, cancel: &Cancel) -> Result<Lock> {
         Lock::exclusive(&self.folder.join("locks").join(key.to_string()), cancel)
+    }
+
+    /// Waits until no other process brings the object of `artifact` here.
+    pub fn lock_object(&self, artifact: &Artifact, cancel: &Cancel) -> Result<Lock> {
+        let name = format!("object-{}", artifact.digest);
+        Lock::exclusive(&self.folder.join("locks").join(name), cancel)
     }
 
     /// A folder to work in, removed with everything in it when dropped.

@@ -8,6 +8,7 @@ mod fault;
 mod fields;
 mod getters;
 mod mend;
+pub mod project_file;
 mod references;
 mod substitute;
 pub mod suggest;

@@ -293,6 +293,9 @@ impl Stage for Clone {
         recipe.list("disk", &self.disks);
         let secrets = Secrets::Hashed(&site.settings.machines);
         recipe.value("seed", self.template.render(secrets)?.digest());
+        if self.template.has_secrets() {
+            recipe.hide();
+        }
         Ok(())
     }
 

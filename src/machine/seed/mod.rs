@@ -81,6 +81,16 @@ impl Template {
         Ok(filled.map(|filled| filled.text))
     }
 
+    /// Whether what is filled in depends on a secret.
+    pub fn has_secrets(&self) -> bool {
+        let texts = [&self.user_data, &self.meta_data, &self.network_config];
+        let texts = || texts.into_iter().flatten();
+        let given = self.variables.iter().filter(|(_, variable)| variable.secret);
+        let mut given = given.map(|(name, _)| format!("${{{name}}}"));
+        texts().any(|text| secret::asked(text).next().is_some())
+            || given.any(|used| texts().any(|text| text.contains(&used)))
+    }
+
     /// What is wrong with the templates, by their own lines.
     pub fn faults(&self) -> Result<Seed<Vec<SeedFault>>> {
         let (id, filled) = fill::Filling { template: self, secrets: Secrets::Withheld }.all()?;

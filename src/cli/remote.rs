@@ -1,0 +1,187 @@
+//! The remote cache that a project names, in `kuth.toml` or the environment: on what terms, and
+//! whose results count. Knows no subcommand.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::error::{Context, Error, Misuse, Result, with_hint};
+use crate::pipeline::project_file::{self, CacheTable, ProjectFile};
+use crate::process::Cancel;
+use crate::remote::trust::{PrivateKey, PublicKey, Trust};
+use crate::remote::{self, Mode, Shelf, Tell, Terms};
+
+/// The most that one request may take, unless `KUTH_CACHE_TIMEOUT` says another number of seconds.
+const PATIENCE: u64 = 30;
+
+/// What the environment says, by the names of its variables.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Opens the remote cache of the project at `root`, if it names one and may use it.
+pub fn shelf(
+    root: &Path,
+    offline: bool,
+    cache: &Arc<Cache>,
+    cancel: &Cancel,
+    tell: Tell,
+) -> Result<Option<Arc<Shelf>>> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let terms = terms(&project_file(root)?.cache, root, &environment)?;
+    // Without a network there is no remote, and nothing to say about it: it was asked for.
+    let Some(terms) = terms.filter(|it| !offline || remote::is_local(&it.address)) else {
+        return Ok(None);
+    };
+    Shelf::open(&terms, cache.clone(), cancel.clone(), tell).map(|shelf| Some(Arc::new(shelf)))
+}
+
+/// The project's file, empty where there is none.
+fn project_file(root: &Path) -> Result<ProjectFile> {
+    let path = root.join(project_file::NAME);
+    let source = match std::fs::read_to_string(&path) {
+        Ok(source) => source,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(ProjectFile::default());
+        }
+        Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
+    };
+    let is_key =
+        |key: &str| key.parse::<PublicKey>().map(|_| ()).map_err(|error| error.to_string());
+    Ok(project_file::load(&path, &source, &is_key)?)
+}
+
+fn misuse(text: impl Into<String>, hint: impl Into<String>) -> Error {
+    with_hint(Error::new(Misuse(text.into())), hint)
+}
+
+/// The terms of the remote, if one is named. The environment counts before the file.
+fn terms(table: &CacheTable, root: &Path, environment: Environment<'_>) -> Result<Option<Terms>> {
+    let set = |name: &str| environment(name).filter(|value| !value.is_empty());
+    let (address, root) = match (set("KUTH_CACHE_REMOTE"), &table.remote) {
+        // An environment that names a folder means one seen from here.
+        (Some(address), _) => (address, PathBuf::new()),
+        (None, Some(remote)) => (remote.text.clone(), root.to_path_buf()),
+        (None, None) => return Ok(None),
+    };
+    let key = set("KUTH_CACHE_KEY").map(|given| private_key(&given)).transpose()?;
+    let trust = trust(table, key.as_ref())?;
+    let can_sign = key.is_some() || trust == Trust::Anyone;
+    let mode = match set("KUTH_CACHE_MODE") {
+        Some(word) => Some(mode(&word).ok_or_else(|| {
+            misuse(format!("KUTH_CACHE_MODE is `{word}`"), "it is `read` or `read-write`")
+        })?),
+        None => table.mode.as_ref().and_then(|word| mode(word.value)),
+    };
+    let mode = match mode {
+        Some(Mode::ReadWrite) if !can_sign => {
+            return Err(misuse(
+                "results cannot be brought to the remote cache without a key to sign them",
+                "set KUTH_CACHE_KEY to the file that `kuth cache keygen FILE` wrote, or the mode \
+                 to `read`",
+            ));
+        }
+        Some(mode) => mode,
+        None if key.is_some() => Mode::ReadWrite,
+        None => Mode::Read,
+    };
+    let patience = match set("KUTH_CACHE_TIMEOUT") {
+        Some(text) => text.parse().ok().filter(|seconds| *seconds > 0).ok_or_else(|| {
+            misuse(format!("KUTH_CACHE_TIMEOUT is `{text}`"), "it is a number of seconds")
+        })?,
+        None => PATIENCE,
+    };
+    let patience = Duration::from_secs(patience);
+    Ok(Some(Terms { address, root, mode, trust, key, patience }))
+}
+
+fn mode(word: &str) -> Option<Mode> {
+    match word {
+        "read" => Some(Mode::Read),
+        "read-write" => Some(Mode::ReadWrite),
+        _ => None,
+    }
+}
+
+/// Whose records count: those of the keys that are listed, and one's own.
+fn trust(table: &CacheTable, own: Option<&PrivateKey>) -> Result<Trust> {
+    if table.trust.as_ref().is_some_and(|trust| trust.value == "anyone") {
+        return Ok(Trust::Anyone);
+    }
+    // The file was checked when it was read.
+    let listed = table.keys.iter().filter_map(|key| key.text.parse().ok());
+    let keys: Vec<PublicKey> = listed.chain(own.map(PrivateKey::public)).collect();
+    match keys.is_empty() {
+        false => Ok(Trust::Keys(keys)),
+        true => Err(misuse(
+            "nothing says whose results of the remote cache may be used",
+            "list their keys in kuth.toml: `keys = [\"ed25519:…\"]` in `[cache]` (`kuth cache \
+             keygen FILE` makes one); `trust = \"anyone\"` takes results of everybody who can \
+             write there",
+        )),
+    }
+}
+
+/// The private key that `given` is, or names the file of.
+fn private_key(given: &str) -> Result<PrivateKey> {
+    let hint = "`kuth cache keygen FILE` makes one";
+    if PrivateKey::is_one(given) {
+        return given.parse().map_err(|error| misuse(format!("KUTH_CACHE_KEY: {error}"), hint));
+    }
+    let text = std::fs::read_to_string(given)
+        .map_err(|error| misuse(format!("KUTH_CACHE_KEY: reading {given}: {error}"), hint))?;
+    text.parse().map_err(|error| misuse(format!("KUTH_CACHE_KEY: {given}: {error}"), hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The terms of `[cache]` with these lines and this environment.
+    fn said(lines: &str, environment: &[(&str, &str)]) -> Result<Option<Terms>, String> {
+        let file = project_file::load(Path::new("k"), &format!("[cache]\n{lines}"), &|_| Ok(()));
+        let look = |name: &str| {
+            environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
+        };
+        terms(&file.unwrap().cache, Path::new("/p"), &look).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_key_makes_it_writable_and_trusts_itself() {
+        let key = PrivateKey::new([1; 32]);
+        let line = key.line();
+        let own = [("KUTH_CACHE_REMOTE", "x"), ("KUTH_CACHE_KEY", line.as_str())];
+        let terms = said("", &own).unwrap().unwrap();
+        assert_eq!((terms.mode, terms.root), (Mode::ReadWrite, PathBuf::new()));
+        assert_eq!(terms.trust, Trust::Keys(vec![key.public()]));
+        let other = PrivateKey::new([2; 32]).public();
+        let listed = format!("remote = \"s3://a\"\nkeys = [\"{other}\"]");
+        let terms = said(&listed, &[]).unwrap().unwrap();
+        assert_eq!((terms.mode, terms.root), (Mode::Read, PathBuf::from("/p")));
+        let terms = said(&listed, &own[1..]).unwrap().unwrap();
+        assert_eq!(terms.trust, Trust::Keys(vec![other, key.public()]));
+        let reading = [own[1], ("KUTH_CACHE_MODE", "read")];
+        assert_eq!(said(&listed, &reading).unwrap().unwrap().mode, Mode::Read);
+    }
+
+    #[test]
+    fn nothing_is_trusted_unless_it_is_said() {
+        assert!(said("", &[]).unwrap().is_none());
+        let error = said("remote = \"x\"", &[]).unwrap_err();
+        assert!(error.starts_with("nothing says whose results"), "{error}");
+        let anyone = said("remote = \"x\"\ntrust = \"anyone\"", &[]).unwrap().unwrap();
+        assert_eq!((anyone.trust, anyone.mode), (Trust::Anyone, Mode::Read));
+        let key = PrivateKey::new([2; 32]).public();
+        let unsigned = format!("remote = \"x\"\nmode = \"read-write\"\nkeys = [\"{key}\"]");
+        assert!(said(&unsigned, &[]).unwrap_err().contains("without a key to sign"));
+    }
+
+    #[test]
+    fn what_the_environment_says_is_checked() {
+        for (name, value) in
+            [("KUTH_CACHE_MODE", "rw"), ("KUTH_CACHE_TIMEOUT", "0"), ("KUTH_CACHE_KEY", "/nowhere")]
+        {
+            let error = said("remote = \"x\"\ntrust = \"anyone\"", &[(name, value)]).unwrap_err();
+            assert!(error.starts_with(name), "{error}");
+        }
+    }
+}

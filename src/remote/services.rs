@@ -1,0 +1,137 @@
+//! Object stores as remotes, through opendal: S3, Google's and Azure's, WebDAV, and the cache of
+//! GitHub's Actions. Keys and endpoints come from each service's usual environment variables.
+
+use std::time::Duration;
+
+use opendal::layers::{RetryLayer, TimeoutLayer};
+use opendal::{ErrorKind, Operator, services};
+use tokio::runtime::{Builder, Runtime};
+
+use super::Remote;
+use crate::error::{Context, Result, anyhow, bail};
+
+/// The first words of their addresses.
+pub(super) const SCHEMES: [&str; 6] = ["s3", "gcs", "azblob", "webdav", "webdavs", "ghac"];
+
+/// See the file.
+pub(super) struct Service {
+    operator: Operator,
+    runtime: Runtime,
+}
+
+impl Service {
+    /// The service at `address`: `s3://bucket/prefix`.
+    pub fn open(address: &str, patience: Duration) -> Result<Service> {
+        opendal::install_default();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .context("starting the threads of the network")?;
+        let operator = {
+            let _inside = runtime.enter();
+            operator(address)?
+        };
+        let operator = operator
+            .layer(TimeoutLayer::new().with_timeout(patience).with_io_timeout(patience))
+            .layer(RetryLayer::new().with_max_times(1).with_min_delay(Duration::from_millis(200)));
+        Ok(Service { operator, runtime })
+    }
+}
+
+/// An environment variable that is set to something.
+fn set(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn operator(address: &str) -> Result<Operator> {
+    let (scheme, rest) = address.split_once("://").context("an address has a scheme")?;
+    let (place, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    let named = |what: &str| match place {
+        "" => Err(anyhow!("the address names no {what}")),
+        place => Ok(place),
+    };
+    Ok(match scheme {
+        "s3" => {
+            let mut s3 = services::S3::default().bucket(named("bucket")?).root(prefix);
+            // Servers other than Amazon's ask for a region all the same, and take any.
+            if set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION")).is_none() {
+                s3 = s3.region("us-east-1");
+            }
+            Operator::new(s3)?
+        }
+        "gcs" => {
+            let mut gcs = services::Gcs::default().bucket(named("bucket")?).root(prefix);
+            if let Some(host) = set("STORAGE_EMULATOR_HOST") {
+                gcs = gcs.endpoint(&host).allow_anonymous();
+            }
+            Operator::new(gcs)?
+        }
+        "azblob" => {
+            let blob = services::Azblob::default().container(named("container")?).root(prefix);
+            let account = set("AZURE_STORAGE_ACCOUNT_NAME").or_else(|| set("AZURE_STORAGE_ACCOUNT"));
+            let key = set("AZURE_STORAGE_ACCOUNT_KEY").or_else(|| set("AZURE_STORAGE_KEY"));
+            let endpoint = set("AZURE_STORAGE_ENDPOINT")
+                .or_else(|| account.as_ref().map(|it| format!("https://{it}.blob.core.windows.net")));
+            let Some(endpoint) = endpoint else { bail!("AZURE_STORAGE_ACCOUNT is not set") };
+            let mut blob = blob.endpoint(&endpoint);
+            if let Some(account) = &account {
+                blob = blob.account_name(account);
+            }
+            if let Some(key) = &key {
+                blob = blob.account_key(key);
+            }
+            Operator::new(blob)?
+        }
+        "webdav" | "webdavs" => {
+            let web = if scheme == "webdav" { "http" } else { "https" };
+            let (who, host) = named("server")?.rsplit_once('@').unwrap_or(("", place));
+            let mut dav =
+                services::Webdav::default().endpoint(&format!("{web}://{host}")).root(prefix);
+            if let Some((user, password)) = who.split_once(':') {
+                dav = dav.username(user).password(password);
+            }
+            Operator::new(dav)?
+        }
+        "ghac" => {
+            let root = [place, prefix].join("/");
+            Operator::new(services::Ghac::default().root(root.trim_matches('/')))?
+        }
+        other => bail!("there is no service `{other}`"),
+    })
+}
+
+impl Remote for Service {
+    fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        match self.runtime.block_on(self.operator.read(name)) {
+            Ok(bytes) if bytes.len() as u64 > most => bail!("{name} has more than {most} bytes"),
+            Ok(bytes) => Ok(Some(bytes.to_vec())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(said(&error)),
+        }
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let written = self.runtime.block_on(self.operator.write(name, bytes.to_vec()));
+        match written {
+            Ok(_) => Ok(()),
+            // What is there under such a name is the same: GitHub's cache writes a name once.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(said(&error)),
+        }
+    }
+
+    fn has(&self, name: &str) -> Result<bool> {
+        match self.runtime.block_on(self.operator.exists(name)) {
+            Ok(there) => Ok(there),
+            Err(error) => Err(said(&error)),
+        }
+    }
+}
+
+/// The error in one line: opendal's own words go on for pages, with addresses and headers.
+fn said(error: &opendal::Error) -> crate::error::Error {
+    let kind = error.kind();
+    let first = error.message().lines().next().unwrap_or_default().to_string();
+    anyhow!("{kind}: {}", first.chars().take(200).collect::<String>())
+}

@@ -1,0 +1,273 @@
+//! Whose records count: ed25519 keys, and the sealed form of a record. The seal is over the
+//! record's own text, so nothing has to agree on how a record is written.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::cache::Record;
+use crate::digest::Digest;
+use crate::recipe::{Key, Recipe};
+
+/// What is signed begins with this, so that a signature of anything else is none of a record.
+const PURPOSE: &[u8] = b"kuth-record-1\n";
+
+/// The words before a key.
+const PUBLIC: &str = "ed25519:";
+const PRIVATE: &str = "kuth-private-ed25519:";
+
+/// A key that says whose record it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PublicKey([u8; 32]);
+
+/// As `kuth.toml` lists it: `ed25519:` and 64 hexadecimal digits.
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PUBLIC}{}", Digest(self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// The text is not a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAKey(&'static str);
+
+impl fmt::Display for NotAKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a key is `{}` and 64 hexadecimal digits", self.0)
+    }
+}
+
+impl std::error::Error for NotAKey {}
+
+fn digits(text: &str, before: &'static str) -> Result<[u8; 32], NotAKey> {
+    let hex = text.strip_prefix(before).ok_or(NotAKey(before))?;
+    hex.parse::<Digest>().map(|it| it.0).map_err(|_| NotAKey(before))
+}
+
+impl FromStr for PublicKey {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<PublicKey, NotAKey> {
+        let bytes = digits(text, PUBLIC)?;
+        VerifyingKey::from_bytes(&bytes).map_err(|_| NotAKey(PUBLIC))?;
+        Ok(PublicKey(bytes))
+    }
+}
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PublicKey, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A key that signs.
+#[derive(Clone)]
+pub struct PrivateKey(SigningKey);
+
+impl PrivateKey {
+    /// The key with this secret.
+    pub fn new(secret: [u8; 32]) -> PrivateKey {
+        PrivateKey(SigningKey::from_bytes(&secret))
+    }
+
+    /// The line that a key file holds.
+    pub fn line(&self) -> String {
+        format!("{PRIVATE}{}\n", Digest(self.0.to_bytes()))
+    }
+
+    /// What its signatures are known by.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Whether a text is meant to be a key itself, not the name of a file.
+    pub fn is_one(text: &str) -> bool {
+        text.starts_with(PRIVATE)
+    }
+}
+
+impl FromStr for PrivateKey {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<PrivateKey, NotAKey> {
+        digits(text.trim(), PRIVATE).map(PrivateKey::new)
+    }
+}
+
+/// Never prints the secret.
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<private key of {}>", self.public())
+    }
+}
+
+/// Whose records count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those with these keys.
+    Keys(Vec<PublicKey>),
+    /// Everybody who can write to the remote.
+    Anyone,
+}
+
+/// Why a sealed record does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is not what was once written.
+    Damaged,
+    /// Nobody signed it.
+    Unsigned,
+    /// Somebody did who is not trusted.
+    Stranger(PublicKey),
+}
+
+/// A record as it lies on a remote.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sealed {
+    record: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seal: Option<Seal>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seal {
+    signer: PublicKey,
+    signature: String,
+}
+
+fn message(record: &str) -> Vec<u8> {
+    [PURPOSE, record.as_bytes()].concat()
+}
+
+/// The bytes that a remote keeps of `record`.
+pub fn seal(record: &Record, key: Option<&PrivateKey>) -> serde_json::Result<Vec<u8>> {
+    let record = serde_json::to_string(record)?;
+    let seal = key.map(|key| {
+        let signature = key.0.sign(&message(&record)).to_bytes();
+        let signature = signature.iter().map(|byte| format!("{byte:02x}")).collect();
+        Seal { signer: key.public(), signature }
+    });
+    serde_json::to_vec(&Sealed { record, seal })
+}
+
+/// The record that `bytes` hold under `key`, if it counts.
+pub fn open(bytes: &[u8], key: &Key, trust: &Trust) -> Result<Record, Refusal> {
+    let sealed: Sealed = serde_json::from_slice(bytes).map_err(|_| Refusal::Damaged)?;
+    // A changed byte shows also where it would mean the same.
+    if serde_json::to_vec(&sealed).ok().as_deref() != Some(bytes) {
+        return Err(Refusal::Damaged);
+    }
+    match (&sealed.seal, trust) {
+        (Some(seal), _) => {
+            verify(&sealed.record, seal).ok_or(Refusal::Damaged)?;
+            if let Trust::Keys(keys) = trust
+                && !keys.contains(&seal.signer)
+            {
+                return Err(Refusal::Stranger(seal.signer));
+            }
+        }
+        (None, Trust::Keys(_)) => return Err(Refusal::Unsigned),
+        (None, Trust::Anyone) => {}
+    }
+    let record: Record = serde_json::from_str(&sealed.record).map_err(|_| Refusal::Damaged)?;
+    match Recipe::from_text(&record.recipe).key() == *key {
+        true => Ok(record),
+        false => Err(Refusal::Damaged),
+    }
+}
+
+/// `None` unless the signature is one, of this text, by this key.
+fn verify(record: &str, seal: &Seal) -> Option<()> {
+    let key = VerifyingKey::from_bytes(&seal.signer.0).ok()?;
+    let (first, second) = seal.signature.split_at_checked(64)?;
+    let halves = [first, second].map(|half| half.parse::<Digest>().map(|it| it.0));
+    let [Ok(first), Ok(second)] = halves else { return None };
+    // Digits have two forms, and only one is written.
+    if format!("{}{}", Digest(first), Digest(second)) != seal.signature {
+        return None;
+    }
+    let signature = Signature::from_components(first, second);
+    key.verify_strict(&message(record), &signature).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::{Artifact, Hashing, Product};
+
+    fn record() -> (Record, Key) {
+        let mut recipe = Recipe::new("x", 1);
+        recipe.value("text", "a\n\"b\"");
+        let output = Artifact {
+            product: Product::File,
+            hashing: Hashing::Plain,
+            digest: Digest::of("bytes"),
+            size: 5,
+            facts: Default::default(),
+        };
+        let origin = Default::default();
+        let key = recipe.key();
+        (Record { recipe: recipe.text(), output, seconds: 1.25, made: 7, origin }, key)
+    }
+
+    fn key(byte: u8) -> PrivateKey {
+        PrivateKey::new([byte; 32])
+    }
+
+    #[test]
+    fn keys_are_written_and_read() {
+        let private = key(3);
+        assert_eq!(private.line().parse::<PrivateKey>().unwrap().public(), private.public());
+        assert_eq!(private.public().to_string().parse(), Ok(private.public()));
+        assert!(PrivateKey::is_one(&private.line()) && !PrivateKey::is_one("key.txt"));
+        assert!("ed25519:12".parse::<PublicKey>().is_err());
+        assert!(!format!("{private:?}").contains(&private.line()[21..40]));
+    }
+
+    #[test]
+    fn a_record_counts_by_its_signer() {
+        let (record, at) = record();
+        let (ours, theirs) = (key(1), key(2));
+        let keys = Trust::Keys(vec![ours.public()]);
+        let sealed = seal(&record, Some(&ours)).unwrap();
+        assert_eq!(open(&sealed, &at, &keys), Ok(record.clone()));
+        let foreign = seal(&record, Some(&theirs)).unwrap();
+        assert_eq!(open(&foreign, &at, &keys), Err(Refusal::Stranger(theirs.public())));
+        assert_eq!(open(&foreign, &at, &Trust::Anyone), Ok(record.clone()));
+        let bare = seal(&record, None).unwrap();
+        assert_eq!(open(&bare, &at, &keys), Err(Refusal::Unsigned));
+        assert_eq!(open(&bare, &at, &Trust::Anyone), Ok(record));
+        let other = Recipe::new("y", 1).key();
+        assert_eq!(open(&sealed, &other, &keys), Err(Refusal::Damaged));
+    }
+
+    #[test]
+    fn no_byte_of_a_sealed_record_can_change() {
+        let (record, at) = record();
+        let keys = Trust::Keys(vec![key(1).public()]);
+        let sealed = seal(&record, Some(&key(1))).unwrap();
+        for place in 0..sealed.len() {
+            for bit in 0..8 {
+                let mut changed = sealed.clone();
+                changed[place] ^= 1 << bit;
+                assert!(open(&changed, &at, &keys).is_err(), "byte {place}, bit {bit}");
+            }
+        }
+    }
+}
