@@ -34,6 +34,19 @@ pub enum Product {
     Machines,
 }
 
+impl Product {
+    /// Whether a result has a place outside the cache (a user's file, a machine), so that its bytes
+    /// are needed to say whether it is there.
+    pub fn has_a_place(self) -> bool {
+        match self {
+            Product::Export | Product::Machine | Product::Snapshot | Product::Machines => true,
+            Product::File | Product::Folder | Product::Tree | Product::Disk | Product::Report => {
+                false
+            }
+        }
+    }
+}
+
 /// With its article: `a tree`.
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::options::{Building, MessageFormat, OnError};
 use super::progress::{self, Places};
 use super::project::Project;
-use super::{Exit, interrupt, screen};
+use super::{Exit, interrupt, remote, screen};
 use crate::artifact::Product;
 use crate::cache::Cache;
-use crate::engine::{Build, Options, Plan};
+use crate::engine::{Build, Event, Observer, Options, Plan};
 use crate::error::Result;
 use crate::machine::{Host, journal};
 use crate::process::Cancel;
@@ -40,6 +40,12 @@ pub fn run(args: &Args) -> Result<Exit> {
     let places = Arc::new(Places::new(progress::observer(format)));
     let cache = project.cache()?;
     undo_what_was_left(&project, &cache, &cancel)?;
+    let shelf = {
+        let observer = places.clone();
+        let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
+        let settings = &project.settings;
+        remote::shelf(&settings.root, settings.offline, &cache, &cancel, tell)?
+    };
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
         let build = Build {
@@ -49,6 +55,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             lock: &project.lock,
             observer: places.clone(),
             cancel,
+            shelf,
             options: Options { rebuild: args.building.rebuild.clone() },
         };
         build.run()?

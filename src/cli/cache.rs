@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 
-use super::{Exit, project, screen};
+use super::{Exit, project, remote, screen};
 use crate::cache::upkeep::{self, Entry, Limits};
 use crate::cache::{Cache, Record};
 use crate::error::Result;
@@ -43,6 +43,15 @@ enum Action {
     #[command(verbatim_doc_comment)]
     Verify,
     Clean(Clean),
+    /// Make a key that signs results for others
+    ///
+    /// The private key goes to FILE, for KUTH_CACHE_KEY; the public one is printed,
+    /// for `keys` in kuth.toml.
+    #[command(verbatim_doc_comment)]
+    Keygen {
+        /// A new file, readable by you alone
+        file: PathBuf,
+    },
 }
 
 /// Make room
@@ -87,6 +96,11 @@ impl std::str::FromStr for Age {
 
 /// Looks after the cache.
 pub fn run(args: &Args) -> Result<Exit> {
+    if let Action::Keygen { file } = &args.action {
+        let key = remote::keygen(file)?;
+        screen::data(&format!("{}\n", key.public()))?;
+        return Ok(Exit::Done);
+    }
     let folder = project::cache_folder(args.cache.as_deref())?;
     // Looking at a cache must not make one.
     if !folder.join("version").is_file() {
@@ -120,6 +134,8 @@ pub fn run(args: &Args) -> Result<Exit> {
                 return Ok(Exit::Failed);
             }
         }
+        // Needs no cache, and was done above.
+        Action::Keygen { .. } => {}
         Action::Clean(clean) => {
             let cleaned = upkeep::clean(&folder, clean.limits(), sandbox::remove_left)?;
             let freed = Human(cleaned.freed);

@@ -23,6 +23,7 @@ mod path;
 mod plan;
 pub mod progress;
 mod project;
+mod remote;
 pub mod report;
 pub mod screen;
 

@@ -10,6 +10,7 @@ use super::options::MessageFormat;
 use super::report;
 use super::screen::{self, Paint};
 use crate::engine::{Event, Observer, Summary};
+use crate::units;
 
 pub mod bars;
 pub mod json;
@@ -53,7 +54,21 @@ pub fn observer(format: MessageFormat) -> Arc<dyn Observer> {
 /// What people read of an event; `None` where that is nothing.
 fn words(event: &Event<'_>, paint: Paint) -> Option<String> {
     Some(match event {
-        Event::Begin { .. } | Event::Progress { .. } => return None,
+        Event::Begin { .. } | Event::Progress { .. } | Event::Pushing { .. } => return None,
+        Event::Fetching { stage, size } => {
+            format!("{stage}: fetching {}", units::Human(*size))
+        }
+        Event::Withheld { stage } => {
+            format!("{stage}: stays here, a secret went into it")
+        }
+        Event::Warning { text } => format!("{} {text}", paint.yellow("warning:")),
+        Event::Pushed { results, bytes, to } => {
+            let results = match results {
+                1 => "1 result".to_string(),
+                count => format!("{count} results"),
+            };
+            format!("{results} brought to {to}, {} sent", units::Human(*bytes))
+        }
         Event::Cached { stage, .. } => format!("{stage}: {}", paint.dim("cached")),
         Event::Started { stage, reason, .. } => {
             format!("{stage}: {} ({reason})", paint.yellow("started"))
@@ -120,7 +135,7 @@ impl Places {
 impl Observer for Places {
     fn tell(&self, event: &Event<'_>) {
         let place = match event {
-            Event::Cached { stage, path, .. } | Event::Done { stage, path, .. } => {
+            Event::Cached { stage, path: Some(path), .. } | Event::Done { stage, path, .. } => {
                 Some((stage, path))
             }
             Event::Skipped { stage, path: Some(path), .. } => Some((stage, path)),
@@ -192,7 +207,7 @@ pub(super) mod tests {
         let reason = "package = htop (new)";
         observer.tell(&Event::Begin { stages: &names });
         let path = PathBuf::from("/cache/objects/aa");
-        observer.tell(&Event::Cached { stage: "rootfs", key, artifact, path: path.clone() });
+        observer.tell(&Event::Cached { stage: "rootfs", key, artifact, path: Some(path.clone()) });
         observer.tell(&Event::Started { stage: "base", key, reason });
         observer.tell(&Event::Progress { stage: "base", done: 1, total: 3, what: "unpacking" });
         observer.tell(&Event::Progress { stage: "base", done: 1 << 20, total: 3 << 20, what: "B" });

@@ -1,6 +1,9 @@
 //! The remote cache that a project names, in `kuth.toml` or the environment: on what terms, and
 //! whose results count. Knows no subcommand.
 
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +51,21 @@ fn project_file(root: &Path) -> Result<ProjectFile> {
     let is_key =
         |key: &str| key.parse::<PublicKey>().map(|_| ()).map_err(|error| error.to_string());
     Ok(project_file::load(&path, &source, &is_key)?)
+}
+
+/// Makes a key and writes it to the new file `file`, which nobody else may read.
+pub fn keygen(file: &Path) -> Result<PrivateKey> {
+    let what = || format!("writing the key {}", file.display());
+    let mut secret = [0; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut secret))
+        .context("reading /dev/urandom")?;
+    let key = PrivateKey::new(secret);
+    let mut options = File::options();
+    let mut written =
+        options.write(true).create_new(true).mode(0o600).open(file).with_context(what)?;
+    written.write_all(key.line().as_bytes()).with_context(what)?;
+    Ok(key)
 }
 
 fn misuse(text: impl Into<String>, hint: impl Into<String>) -> Error {

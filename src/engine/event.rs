@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::artifact::Artifact;
 use crate::error::Error;
 use crate::recipe::Key;
+use crate::units::Bytes;
 
 /// Something that happened. `stage` is the name of a node: `disk`, or `nodes/gate-node01`.
 #[derive(Debug)]
@@ -24,8 +25,15 @@ pub enum Event<'a> {
         key: &'a Key,
         /// Its result.
         artifact: &'a Artifact,
-        /// Where it lies.
-        path: PathBuf,
+        /// Where it lies; nowhere here if only a remote cache has it, and nothing needs it.
+        path: Option<PathBuf>,
+    },
+    /// A result that is asked for is on its way from the remote cache.
+    Fetching {
+        /// Which stage's.
+        stage: &'a str,
+        /// Its size, holes included.
+        size: Bytes,
     },
     /// A stage begins to run.
     Started {
@@ -79,6 +87,30 @@ pub enum Event<'a> {
         error: &'a Error,
         /// How long it ran.
         took: Duration,
+    },
+    /// The result of a stage stays on this machine: a secret went into it.
+    Withheld {
+        /// Which stage.
+        stage: &'a str,
+    },
+    /// Something is wrong that the build goes on without.
+    Warning {
+        /// What, in one line.
+        text: &'a str,
+    },
+    /// All stages have ended; results are still on their way to the remote cache.
+    Pushing {
+        /// So much was sent so far.
+        bytes: Bytes,
+    },
+    /// Results were brought to the remote cache.
+    Pushed {
+        /// How many.
+        results: usize,
+        /// What was sent for them.
+        bytes: Bytes,
+        /// Where to.
+        to: &'a str,
     },
     /// The build is over.
     End(Summary),

@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use super::attempt::{was_never_here, why};
 use super::event::{Event, Observer};
 use super::key;
 use super::lockfile::LockFile;
 use super::plan::{Node, Plan};
-use super::worker::{Build, why};
+use super::worker::Build;
 use crate::artifact::Artifact;
 use crate::cache::Cache;
 use crate::error::Result;
@@ -66,6 +67,7 @@ pub fn explain(
         lock,
         observer: Arc::new(Deaf),
         cancel: Cancel::default(),
+        shelf: None,
         options: Default::default(),
     };
     let mut found: Vec<Explanation> = Vec::new();
@@ -127,15 +129,24 @@ fn explain_node(
             None => Forecast::Run("its packages are not resolved yet".to_string()),
         }
     } else {
-        match cache.find(&recipe.key())? {
+        let key = recipe.key();
+        match cache.known(&key)? {
             None => Forecast::Run(why(cache, pipeline, node, &recipe)?),
+            Some(record) if !cache.holds(&record.output) => match record.output.product {
+                product if product.has_a_place() => {
+                    Forecast::Run("its result is not here, and may have to be made again".into())
+                }
+                _ => Forecast::Cached(key, record.output),
+            },
             Some(record) => match node.stage.look(&site, &record.output)? {
                 Placed::Here(_) => Forecast::Cached(recipe.key(), record.output),
                 Placed::Replaced(_) => {
                     put_back = true;
                     Forecast::Cached(recipe.key(), record.output)
                 }
-                Placed::Gone(_) if moved => {
+                Placed::Gone(_)
+                    if moved || was_never_here(cache, pipeline, node, &key, &record) =>
+                {
                     put_back = true;
                     Forecast::Cached(recipe.key(), record.output)
                 }

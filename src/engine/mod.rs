@@ -2,11 +2,14 @@
 //! a thread for each stage at work, [`state`] says what state a stage is in, [`event`] is what it
 //! tells whoever watches. It knows stages as `dyn Stage` alone, and never prints.
 
+mod attempt;
+mod bring;
 pub mod event;
 pub mod inspect;
 pub mod key;
 pub mod lockfile;
 pub mod plan;
+mod results;
 pub mod state;
 pub mod worker;
 

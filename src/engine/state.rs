@@ -3,6 +3,7 @@
 //! ```text
 //! Waiting -> Running -> Done | Cached | Kept | Failed
 //!    \--> Skipped (something it needs failed)
+//! Cached -> Done | Failed (its object lay on a remote cache and could not be fetched)
 //! ```
 
 use crate::artifact::Artifact;
@@ -62,6 +63,11 @@ impl States {
     /// Moves a stage on. A final state stays what it is.
     pub fn set(&mut self, at: usize, state: State) {
         debug_assert!(!self.0[at].is_final(), "stage {at} is {:?} already", self.0[at]);
+        self.0[at] = state;
+    }
+
+    /// Moves a stage whose result was known, but could not be had, to what became of it.
+    pub fn again(&mut self, at: usize, state: State) {
         self.0[at] = state;
     }
 

@@ -1,22 +1,21 @@
-//! Walks a plan: a stage whose inputs are there gets a thread, which finishes its recipe, looks
-//! the key up and runs it on a miss. Results come back over a channel; the walk itself is this
-//! one loop.
+//! Walks a plan: a stage whose inputs are known gets a thread ([`super::attempt`]). What becomes of
+//! it comes back over a channel; the walk itself is this one loop.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Observer, Summary};
-use super::key;
 use super::lockfile::LockFile;
 use super::plan::{Node, NodeId, Plan};
+use super::results::Results;
 use super::state::{State, States};
 use crate::artifact::Artifact;
-use crate::cache::{Cache, space};
-use crate::error::{Context, Error, Interrupted, Result, caused_by};
+use crate::cache::Cache;
+use crate::error::{Error, Interrupted, Result, caused_by};
 use crate::process::Cancel;
-use crate::recipe::{Key, Recipe, first_difference};
-use crate::stage::{Inputs, KeptAsItIs, Pin, Placed, Pool, Settings, Site};
+use crate::remote::Shelf;
+use crate::stage::{Pool, Settings, Site};
 use crate::units::Bytes;
 
 /// How to build, beyond what [`Settings`] says.
@@ -40,12 +39,14 @@ pub struct Build<'p> {
     pub observer: Arc<dyn Observer>,
     /// Set to stop.
     pub cancel: Cancel,
+    /// The remote cache, where there is one.
+    pub shelf: Option<Arc<Shelf>>,
     /// More.
     pub options: Options,
 }
 
 /// How one stage ended.
-enum Ended {
+pub(super) enum Ended {
     Cached(Artifact),
     /// Was there before, and was put back into its place.
     PutBack(Artifact),
@@ -54,13 +55,18 @@ enum Ended {
     Failed(Error),
 }
 
-/// Why a stage runs.
-#[derive(Clone, Copy)]
-enum Why<'a> {
-    /// For this reason.
-    News(&'a str),
-    /// Its result is known and only takes its place again.
-    PutBack,
+/// What a thread tells the walk.
+pub(super) enum Message {
+    /// The stage that it was started for ended.
+    Ended(usize, Ended),
+    /// A stage whose result was known, but could not be fetched, ran after all, or could not.
+    Again(usize, Option<Artifact>),
+}
+
+/// What the threads of one walk share.
+pub(super) struct Walk {
+    pub results: Results,
+    pub messages: mpsc::Sender<Message>,
 }
 
 impl Build<'_> {
@@ -71,6 +77,7 @@ impl Build<'_> {
         crate::cache::lock::sweep(&self.cache.folder().join("work"), crate::sandbox::remove_left)?;
         self.observer.tell(&Event::Begin { stages: &self.plan.names() });
         let states = self.walk()?;
+        let brought = self.drain();
         let count = |matches: fn(&State) -> bool| states.iter().filter(|s| matches(s)).count();
         let summary = Summary {
             stages: self.plan.nodes().len(),
@@ -83,15 +90,28 @@ impl Build<'_> {
         self.observer.tell(&Event::End(summary));
         // After the summary: what finished before the interruption is told like any other.
         self.cancel.check()?;
-        Ok(summary)
+        brought.map(|()| summary)
+    }
+
+    /// Waits for what is still on its way to the remote cache.
+    fn drain(&self) -> Result<()> {
+        let Some(shelf) = &self.shelf else { return Ok(()) };
+        let pushed = shelf.drain(&|bytes| {
+            self.observer.tell(&Event::Pushing { bytes: Bytes(bytes) });
+        })?;
+        if pushed.results > 0 {
+            let (results, bytes) = (pushed.results, Bytes(pushed.bytes));
+            self.observer.tell(&Event::Pushed { results, bytes, to: shelf.address() });
+        }
+        Ok(())
     }
 
     fn walk(&self) -> Result<States> {
         let nodes = self.plan.nodes();
         let mut states = States::new(nodes.len());
-        let mut put_back = vec![false; nodes.len()];
         let mut busy: BTreeMap<Pool, usize> = BTreeMap::new();
-        let (sender, results) = mpsc::channel::<(usize, Ended)>();
+        let (sender, messages) = mpsc::channel::<Message>();
+        let walk = Walk { results: Results::new(nodes.len()), messages: sender };
         std::thread::scope(|scope| {
             loop {
                 while !self.cancel.is_set()
@@ -99,22 +119,27 @@ impl Build<'_> {
                 {
                     states.set(at, State::Running);
                     *busy.entry(nodes[at].stage.pool()).or_default() += 1;
-                    let inputs = self.inputs(&nodes[at], &states);
-                    let sender = sender.clone();
-                    let moved = nodes[at].inputs.iter().any(|(_, input)| put_back[input.0]);
+                    let walk = &walk;
                     scope.spawn(move || {
-                        let ended = self.carry_out(&nodes[at], &inputs, moved);
+                        let ended = self.carry_out(at, walk);
                         // The walk outlives every thread, so the channel is open.
-                        let _ = sender.send((at, ended));
+                        let _ = walk.messages.send(Message::Ended(at, ended));
                     });
                 }
                 if !states.iter().any(|state| *state == State::Running) {
                     break;
                 }
-                let Ok((at, ended)) = results.recv() else { break };
-                busy.entry(nodes[at].stage.pool()).and_modify(|n| *n -= 1);
-                put_back[at] = matches!(ended, Ended::PutBack(_));
-                self.settle(at, ended, &mut states);
+                match messages.recv() {
+                    Ok(Message::Ended(at, ended)) => {
+                        busy.entry(nodes[at].stage.pool()).and_modify(|n| *n -= 1);
+                        self.settle(at, ended, &walk.results, &mut states);
+                    }
+                    Ok(Message::Again(at, Some(artifact))) => {
+                        states.again(at, State::Done(artifact));
+                    }
+                    Ok(Message::Again(at, None)) => states.again(at, State::Failed),
+                    Err(mpsc::RecvError) => break,
+                }
             }
         });
         Ok(states)
@@ -142,16 +167,18 @@ impl Build<'_> {
         }
     }
 
-    fn inputs(&self, node: &Node<'_>, states: &States) -> Inputs {
-        let found = node.inputs.iter().filter_map(|(key, input)| {
-            states.get(input.0).artifact().map(|artifact| (*key, artifact.clone()))
-        });
-        Inputs(found.collect())
-    }
-
-    fn settle(&self, at: usize, ended: Ended, states: &mut States) {
+    fn settle(&self, at: usize, ended: Ended, results: &Results, states: &mut States) {
+        if let Ended::Cached(artifact)
+        | Ended::PutBack(artifact)
+        | Ended::Done(artifact)
+        | Ended::Kept(Some(artifact), _) = &ended
+        {
+            results.set(at, artifact);
+        }
         match ended {
-            Ended::Cached(artifact) | Ended::PutBack(artifact) => {
+            Ended::Cached(artifact) => states.set(at, State::Cached(artifact)),
+            Ended::PutBack(artifact) => {
+                results.set_moved(at);
                 states.set(at, State::Cached(artifact));
             }
             Ended::Done(artifact) => states.set(at, State::Done(artifact)),
@@ -197,174 +224,6 @@ impl Build<'_> {
             ..Site::new(self.cache.clone(), self.settings.clone(), &node.name, log)
         }
     }
-
-    /// `moved` says that something the node eats was put back just now.
-    fn carry_out(&self, node: &Node<'_>, inputs: &Inputs, moved: bool) -> Ended {
-        let start = Instant::now();
-        match self.look_up_or_run(node, inputs, moved) {
-            Ok(ended) => ended,
-            Err(error) => match caused_by::<KeptAsItIs>(&error) {
-                Some(KeptAsItIs { path, reason }) => {
-                    let path = Some(path.clone());
-                    self.observer.tell(&Event::Skipped { stage: &node.name, reason, path });
-                    Ended::Kept(None, reason.clone())
-                }
-                None => {
-                    let (stage, took) = (&node.name, start.elapsed());
-                    self.observer.tell(&match caused_by::<Interrupted>(&error) {
-                        Some(_) => Event::Skipped { stage, reason: "interrupted", path: None },
-                        None => Event::Failed { stage, error: &error, took },
-                    });
-                    Ended::Failed(error)
-                }
-            },
-        }
-    }
-
-    fn look_up_or_run(&self, node: &Node<'_>, inputs: &Inputs, moved: bool) -> Result<Ended> {
-        let mut site = self.site(node);
-        site.log = self.cache.log(&self.settings.pipeline, &format!("{}.resolve", node.name));
-        let pins = node.stage.pin(&site, inputs)?;
-        pins.iter().try_for_each(|pin| self.lock.note(&node.name, &pin.locked))?;
-        site.log = self.cache.log(&self.settings.pipeline, &node.name);
-        let recipe = key::recipe(node, &site, inputs, &pins)?;
-        let key = recipe.key();
-        let forced =
-            self.options.rebuild.iter().any(|name| *name == node.name || *name == node.stage_name);
-        let mut gone = None;
-        if !forced && let Some(ended) = self.look_up(node, &site, &key, &mut gone)? {
-            return Ok(ended);
-        }
-        let _lock = self.cache.lock_key(&key, &self.cancel)?;
-        // Another process may have made it while this one waited.
-        if !forced && let Some(ended) = self.look_up(node, &site, &key, &mut gone)? {
-            return Ok(ended);
-        }
-        let reason = match gone {
-            Some(Placed::Replaced(_)) => None,
-            Some(Placed::Gone(_)) if moved => None,
-            Some(Placed::Gone(reason)) => Some(reason),
-            _ if forced => Some("asked for with --rebuild".to_string()),
-            _ => Some(why(&self.cache, &self.settings.pipeline, node, &recipe)?),
-        };
-        let why = reason.as_deref().map_or(Why::PutBack, Why::News);
-        self.run_stage(node, site, inputs, &pins, &recipe, why)
-    }
-
-    fn look_up(
-        &self,
-        node: &Node<'_>,
-        site: &Site,
-        key: &Key,
-        gone: &mut Option<Placed>,
-    ) -> Result<Option<Ended>> {
-        let Some(record) = self.cache.find(key)? else { return Ok(None) };
-        let artifact = record.output;
-        match node.stage.place(site, &artifact)? {
-            Placed::Here(path) => {
-                self.cache.note_latest(&self.settings.pipeline, &node.name, key)?;
-                let told = Event::Cached { stage: &node.name, key, artifact: &artifact, path };
-                self.observer.tell(&told);
-                Ok(Some(Ended::Cached(artifact)))
-            }
-            Placed::Kept(path, reason) => {
-                let (stage, path) = (&node.name, Some(path));
-                self.observer.tell(&Event::Skipped { stage, reason: &reason, path });
-                Ok(Some(Ended::Kept(Some(artifact), reason)))
-            }
-            placed @ (Placed::Gone(_) | Placed::Replaced(_)) => {
-                *gone = Some(placed);
-                Ok(None)
-            }
-        }
-    }
-
-    fn run_stage(
-        &self,
-        node: &Node<'_>,
-        mut site: Site,
-        inputs: &Inputs,
-        pins: &[Pin],
-        recipe: &Recipe,
-        why: Why<'_>,
-    ) -> Result<Ended> {
-        let (stage, key) = (node.name.as_str(), recipe.key());
-        let start = Instant::now();
-        if let Why::News(reason) = why {
-            self.observer.tell(&Event::Started { stage, key: &key, reason });
-        }
-        let need = Bytes(node.stage.need(&site, inputs));
-        space::require(self.cache.folder(), need)?;
-        // A log is of one run.
-        let _ = std::fs::remove_file(&site.log);
-        let scratch = self.cache.scratch()?;
-        site.work = scratch.path().to_path_buf();
-        let made = match node.stage.run(&site, inputs, pins) {
-            Ok(made) => made,
-            Err(error) => {
-                let error = space::explain(error, self.cache.folder(), need);
-                return Err(self.after_failure(error, scratch));
-            }
-        };
-        let took = start.elapsed();
-        let artifact = self
-            .cache
-            .commit(recipe, made, took)
-            .map_err(|error| space::explain(error, self.cache.folder(), need))?;
-        drop(scratch);
-        self.cache.note_latest(&self.settings.pipeline, stage, &key)?;
-        let path = match node.stage.place(&site, &artifact)? {
-            Placed::Here(path) | Placed::Kept(path, _) => path,
-            Placed::Gone(reason) | Placed::Replaced(reason) => {
-                return Err(crate::error::anyhow!("{reason}, although it was just made"));
-            }
-        };
-        let (key, artifact) = (&key, artifact);
-        Ok(match why {
-            Why::News(reason) => {
-                let artifact = &artifact;
-                self.observer.tell(&Event::Done { stage, key, artifact, path, took, reason });
-                Ended::Done(artifact.clone())
-            }
-            Why::PutBack => {
-                let artifact = &artifact;
-                self.observer.tell(&Event::Cached { stage, key, artifact, path });
-                Ended::PutBack(artifact.clone())
-            }
-        })
-    }
-
-    fn after_failure(&self, error: Error, scratch: crate::cache::Scratch) -> Error {
-        if self.settings.keep_failed && caused_by::<Interrupted>(&error).is_none() {
-            let kept = scratch.keep();
-            return crate::error::with_hint(
-                error,
-                format!("its folder was kept: {}", kept.display()),
-            );
-        }
-        error
-    }
-}
-
-/// Why a node with this recipe and no result has to run: the first line in which the recipe
-/// differs from that of the last time.
-pub(super) fn why(
-    cache: &Cache,
-    pipeline: &str,
-    node: &Node<'_>,
-    recipe: &Recipe,
-) -> Result<String> {
-    let Some(latest) = cache.latest(pipeline, &node.name) else {
-        return Ok("not built before".to_string());
-    };
-    if latest == recipe.key() {
-        return Ok("its result is no longer in the cache".to_string());
-    }
-    let Some(earlier) = cache.latest_recipe(pipeline, &node.name)? else {
-        return Ok("the record of the last build is no longer in the cache".to_string());
-    };
-    let reason = first_difference(&recipe.differences(&earlier));
-    reason.context("two recipes of different keys do not differ")
 }
 
 /// Seconds for people.

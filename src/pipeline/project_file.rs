@@ -85,7 +85,8 @@ fn read(mut fields: Fields<'_>, is_key: &dyn Fn(&str) -> Result<(), String>) -> 
         && trust.value == "anyone"
         && !keys.is_empty()
     {
-        let fault = Fault::new(trust.span.clone(), "`trust = \"anyone\"` makes `keys` mean nothing");
+        let fault =
+            Fault::new(trust.span.clone(), "`trust = \"anyone\"` makes `keys` mean nothing");
         fields.fault(fault.hint("leave one of the two out"));
     }
     fields.finish();

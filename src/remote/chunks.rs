@@ -80,7 +80,8 @@ impl Manifest {
             end = next;
         }
         let legal = |chunk: &Chunk| (1..=MOST as u32).contains(&chunk.1);
-        self.chunks.iter().all(legal) && self.data() == self.runs.iter().map(|run| run.1).sum()
+        self.chunks.iter().all(legal)
+            && self.data() == self.runs.iter().map(|run| run.1).sum::<u64>()
     }
 
     /// Bytes in chunks.
@@ -144,7 +145,9 @@ impl Survey {
             let at = at + (index * GRAIN) as u64;
             let end = at + grain.len() as u64;
             match self.runs.last_mut() {
-                Some(last) if at - (last.0 + last.1) < WORTH * GRAIN as u64 => last.1 = end - last.0,
+                Some(last) if at - (last.0 + last.1) < WORTH * GRAIN as u64 => {
+                    last.1 = end - last.0
+                }
                 _ => self.runs.push(Run(at, end - at)),
             }
         }

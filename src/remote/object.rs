@@ -99,7 +99,9 @@ pub(super) fn send(
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
         let cut = cut(&file, &runs, |chunk, bytes| {
             // Without a worker left there is nobody to take it, and their error says why.
-            Ok(!stop.load(Ordering::Relaxed) && !cancel.is_set() && sender.send((chunk, bytes)).is_ok())
+            Ok(!stop.load(Ordering::Relaxed)
+                && !cancel.is_set()
+                && sender.send((chunk, bytes)).is_ok())
         });
         drop(sender);
         for worker in workers {

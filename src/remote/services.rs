@@ -63,16 +63,18 @@ fn operator(address: &str) -> Result<Operator> {
         "gcs" => {
             let mut gcs = services::Gcs::default().bucket(named("bucket")?).root(prefix);
             if let Some(host) = set("STORAGE_EMULATOR_HOST") {
-                gcs = gcs.endpoint(&host).allow_anonymous();
+                gcs = gcs.endpoint(&host).skip_signature();
             }
             Operator::new(gcs)?
         }
         "azblob" => {
             let blob = services::Azblob::default().container(named("container")?).root(prefix);
-            let account = set("AZURE_STORAGE_ACCOUNT_NAME").or_else(|| set("AZURE_STORAGE_ACCOUNT"));
+            let account =
+                set("AZURE_STORAGE_ACCOUNT_NAME").or_else(|| set("AZURE_STORAGE_ACCOUNT"));
             let key = set("AZURE_STORAGE_ACCOUNT_KEY").or_else(|| set("AZURE_STORAGE_KEY"));
-            let endpoint = set("AZURE_STORAGE_ENDPOINT")
-                .or_else(|| account.as_ref().map(|it| format!("https://{it}.blob.core.windows.net")));
+            let endpoint = set("AZURE_STORAGE_ENDPOINT").or_else(|| {
+                account.as_ref().map(|it| format!("https://{it}.blob.core.windows.net"))
+            });
             let Some(endpoint) = endpoint else { bail!("AZURE_STORAGE_ACCOUNT is not set") };
             let mut blob = blob.endpoint(&endpoint);
             if let Some(account) = &account {

@@ -18,6 +18,9 @@ const SPINNER: &str = "{spinner} {prefix}  {msg}  {elapsed}";
 /// Once it is.
 const BAR: &str = "{spinner} {prefix}  [{bar:24}] {msg}  {elapsed}";
 
+/// The bar of what is on its way to the remote cache; no stage may have such a name.
+const PUSH: &str = "(pushing)";
+
 /// How often the spinner and the clock move.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -41,6 +44,8 @@ impl Bars {
     }
 
     fn begin(&self, stage: &str) {
+        // A result that could not be fetched has a bar already when its stage starts.
+        self.end(stage);
         let bar = self.screen.add(ProgressBar::new(0));
         bar.set_style(style(SPINNER));
         bar.set_prefix(stage.to_string());
@@ -75,8 +80,9 @@ fn message(done: u64, total: u64, what: &str) -> String {
 impl Observer for Bars {
     fn tell(&self, event: &Event<'_>) {
         match event {
-            Event::Started { stage, .. } => self.begin(stage),
+            Event::Started { stage, .. } | Event::Fetching { stage, .. } => self.begin(stage),
             Event::Done { stage, .. }
+            | Event::Cached { stage, .. }
             | Event::Failed { stage, .. }
             | Event::Skipped { stage, .. } => self.end(stage),
             Event::Progress { stage, done, total, what } => {
@@ -89,7 +95,16 @@ impl Observer for Bars {
                     bar.set_message(message(*done, *total, what));
                 }
             }
-            Event::Begin { .. } | Event::Cached { .. } | Event::End(_) => {}
+            Event::Pushing { bytes } => {
+                if !self.running().contains_key(PUSH) {
+                    self.begin(PUSH);
+                }
+                if let Some(bar) = self.running().get(PUSH) {
+                    bar.set_message(message(bytes.0, 0, "B"));
+                }
+            }
+            Event::Pushed { .. } | Event::End(_) => self.end(PUSH),
+            Event::Begin { .. } | Event::Withheld { .. } | Event::Warning { .. } => {}
         }
         if let Some(words) = words(event, self.paint) {
             self.screen.suspend(|| self.talk.line(&words));

@@ -32,12 +32,21 @@ impl Json {
     fn object(&self, event: &Event<'_>) -> Option<Value> {
         let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
         Some(match event {
-            Event::Begin { .. } | Event::Progress { .. } => return None,
-            Event::Cached { stage, key, artifact, path } => Line::new(stage, "cached")
-                .with("key", key)
-                .with("digest", artifact.digest)
-                .path(path)
-                .end(),
+            Event::Begin { .. }
+            | Event::Progress { .. }
+            | Event::Fetching { .. }
+            | Event::Withheld { .. }
+            | Event::Warning { .. }
+            | Event::Pushing { .. }
+            | Event::Pushed { .. } => return None,
+            Event::Cached { stage, key, artifact, path } => {
+                let line = Line::new(stage, "cached").with("key", key);
+                let line = line.with("digest", artifact.digest);
+                match path {
+                    Some(path) => line.path(path).end(),
+                    None => line.end(),
+                }
+            }
             Event::Started { stage, key, reason } => {
                 keys.insert(stage.to_string(), **key);
                 Line::new(stage, "started").with("key", key).with("reason", reason).end()
@@ -82,7 +91,10 @@ impl Observer for Json {
         if let Some(object) = self.object(event) {
             self.data.line(&object.to_string());
         }
-        if let Event::Failed { .. } = event
+        if let Event::Failed { .. }
+        | Event::Withheld { .. }
+        | Event::Warning { .. }
+        | Event::Pushed { .. } = event
             && let Some(words) = words(event, self.paint)
         {
             self.talk.line(&words);

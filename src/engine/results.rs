@@ -1,0 +1,79 @@
+//! What came out of the stages of a build so far, shared by its threads: the walk reads inputs
+//! from it, and a thread that makes something again writes there.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::plan::Node;
+use crate::artifact::Artifact;
+use crate::stage::Inputs;
+
+/// Whether a result may leave this machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// It may.
+    #[default]
+    Open,
+    /// A secret went into it, or into something it is made of.
+    Secret,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    artifact: Option<Artifact>,
+    reach: Reach,
+    /// Its inputs were put back just now, or it was.
+    moved: bool,
+}
+
+/// See the file.
+pub struct Results(Mutex<Vec<Entry>>);
+
+impl Results {
+    /// Nothing of `count` stages so far.
+    pub fn new(count: usize) -> Results {
+        Results(Mutex::new(vec![Entry::default(); count]))
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The result of a stage, where there is one.
+    pub fn artifact(&self, at: usize) -> Option<Artifact> {
+        self.entries()[at].artifact.clone()
+    }
+
+    /// Notes a result, also one in the place of another.
+    pub fn set(&self, at: usize, artifact: &Artifact) {
+        self.entries()[at].artifact = Some(artifact.clone());
+    }
+
+    /// Notes that a result was put back into its place.
+    pub fn set_moved(&self, at: usize) {
+        self.entries()[at].moved = true;
+    }
+
+    /// Whether something that a node eats was put back just now.
+    pub fn moved(&self, node: &Node<'_>) -> bool {
+        let entries = self.entries();
+        node.inputs.iter().any(|(_, input)| entries[input.0].moved)
+    }
+
+    /// What a node eats.
+    pub fn inputs(&self, node: &Node<'_>) -> Inputs {
+        let entries = self.entries();
+        let found = node.inputs.iter().filter_map(|(key, input)| {
+            entries[input.0].artifact.as_ref().map(|artifact| (*key, artifact.clone()))
+        });
+        Inputs(found.collect())
+    }
+
+    /// Notes whether the result of `node`, at `at`, may leave, given that of its own recipe.
+    pub fn reach(&self, at: usize, node: &Node<'_>, own: Reach) -> Reach {
+        let mut entries = self.entries();
+        let eats_secrets =
+            node.inputs.iter().any(|(_, input)| entries[input.0].reach == Reach::Secret);
+        entries[at].reach = if eats_secrets { Reach::Secret } else { own };
+        entries[at].reach
+    }
+}
