@@ -1,0 +1,9 @@
+//! The cache between machines: two kuth with a cache each and one remote between them, of every
+//! kind that a test can run, sound and at fault. Servers that are not installed are skipped
+//! aloud, or missed where KUTH_REQUIRE_TOOLS is set.
+
+mod faults;
+mod folder;
+mod server;
+mod services;
+mod world;

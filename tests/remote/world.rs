@@ -1,0 +1,213 @@
+//! A project that several machines build: two archives, downloaded and unpacked. A machine has a
+//! cache of its own. The file that it downloads may be missing, which shows that no stage ran.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use kuth::digest::Digest;
+
+/// A folder in which everything lies.
+pub struct World {
+    folder: tempfile::TempDir,
+    archive: Vec<u8>,
+}
+
+/// How a build went.
+#[derive(Debug)]
+pub struct Run {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+/// How many bytes the archive's file has.
+const SIZE: usize = 3 << 20;
+
+impl World {
+    pub fn new() -> World {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(SIZE as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        archive.append_data(&mut header, "data", &noise(SIZE)[..]).unwrap();
+        let archive = archive.into_inner().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("archive.tar"), &archive).unwrap();
+        let world = World { folder, archive };
+        world.keygen("key");
+        world
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Makes a key in the file `name`; the public line.
+    pub fn keygen(&self, name: &str) -> String {
+        let mut command = kuth(self.folder.path());
+        let output = command.args(["cache", "keygen", name]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_string()
+    }
+
+    /// A machine whose file to download is there.
+    pub fn machine(&self, name: &str, remote: &str) -> Machine<'_> {
+        let archive = self.path("archive.tar");
+        self.machine_with(name, remote, &archive)
+    }
+
+    /// A machine that could not download.
+    pub fn empty_handed(&self, name: &str, remote: &str) -> Machine<'_> {
+        self.machine_with(name, remote, Path::new("/nowhere/archive.tar"))
+    }
+
+    fn machine_with(&self, name: &str, remote: &str, archive: &Path) -> Machine<'_> {
+        let folder = self.path(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let pipeline = format!(
+            "[pipeline]\nname = \"p\"\n\n[stage.file]\nkind = \"download\"\nurl = \"file:{}\"\n\
+             sha256 = \"{}\"\n\n[stage.folder]\nkind = \"unpack\"\nfrom = \"file\"\n",
+            archive.display(),
+            Digest::of(&self.archive),
+        );
+        std::fs::write(folder.join("p.toml"), pipeline).unwrap();
+        let key = self.path("key").display().to_string();
+        let variables = [("KUTH_CACHE_KEY", key.as_str()), ("KUTH_CACHE_REMOTE", remote)];
+        let variables = variables.map(|(name, value)| (name.to_string(), value.to_string()));
+        Machine { folder, variables: variables.to_vec(), world: self }
+    }
+}
+
+/// Bytes that do not compress.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 7u64;
+    let step = |_| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as u8
+    };
+    (0..length).map(step).collect()
+}
+
+fn kuth(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
+    command.current_dir(folder).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command
+}
+
+/// A kuth with a cache of its own.
+pub struct Machine<'w> {
+    folder: PathBuf,
+    variables: Vec<(String, String)>,
+    world: &'w World,
+}
+
+impl Machine<'_> {
+    /// With another variable; an empty one is none.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.variables.retain(|(other, _)| other != name);
+        self.variables.push((name.to_string(), value.to_string()));
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = kuth(&self.folder);
+        command.args(arguments).envs(self.variables.iter().cloned());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    pub fn kuth(&self, arguments: &[&str]) -> Run {
+        end(self.start(arguments))
+    }
+
+    pub fn build(&self, options: &[&str]) -> Run {
+        self.kuth(&[&["build", "p.toml", "--message-format", "json"], options].concat())
+    }
+
+    /// Builds; all must be well, and so many stages have run. What was talked about.
+    pub fn runs(&self, count: u64, options: &[&str]) -> String {
+        let run = self.build(options);
+        assert_eq!(run.status, 0, "{}", run.err);
+        assert_eq!(run.count("run"), count, "{}\n{}", run.out, run.err);
+        self.is_right();
+        run.err
+    }
+
+    /// The folder holds what was packed.
+    pub fn is_right(&self) {
+        let run = self.kuth(&["path", "p.toml", "folder"]);
+        assert_eq!(run.status, 0, "{}", run.err);
+        let tar = std::fs::read(run.out.trim()).unwrap();
+        let mut archive = tar::Archive::new(&tar[..]);
+        let mut files = archive.entries().unwrap().map(|entry| entry.unwrap());
+        let data = files.find(|entry| entry.path().unwrap().ends_with("data")).unwrap();
+        let bytes: Vec<u8> = std::io::Read::bytes(data).map(|byte| byte.unwrap()).collect();
+        assert!(bytes == noise(SIZE), "the folder holds something else");
+        assert_eq!(self.world.archive.len() / (1 << 20), SIZE / (1 << 20));
+    }
+
+    /// The object of a stage, whether or not it is here.
+    pub fn has_object(&self, digest: &str) -> bool {
+        self.path("cache/objects").join(&digest[..2]).join(digest).exists()
+    }
+}
+
+pub fn end(child: Child) -> Run {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let status = output.status.code().unwrap();
+    Run { status, out: text(output.stdout), err: text(output.stderr) }
+}
+
+impl Run {
+    fn lines(&self) -> impl Iterator<Item = serde_json::Value> + '_ {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap())
+    }
+
+    /// A number of the summary.
+    pub fn count(&self, name: &str) -> u64 {
+        let summary = self.lines().find(|line| line["event"] == "summary");
+        summary.unwrap_or_else(|| panic!("no summary: {}", self.err))[name].as_u64().unwrap()
+    }
+
+    /// The digest of a stage's result.
+    pub fn digest(&self, stage: &str) -> String {
+        let mut lines = self.lines();
+        let line = lines.find(|line| line["stage"] == stage && line["digest"].is_string());
+        line.unwrap()["digest"].as_str().unwrap().to_string()
+    }
+}
+
+/// How many lines begin with `warning:`.
+pub fn warnings(err: &str) -> usize {
+    err.lines().filter(|line| line.starts_with("warning:")).count()
+}
+
+/// Every file below `folder`, sorted.
+pub fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The one that is called so, wherever it is installed.
+pub fn tool(name: &str) -> Option<PathBuf> {
+    let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/bin";
+    let found = folders.split(':').map(|it| Path::new(it).join(name)).find(|it| it.is_file());
+    if found.is_none() {
+        assert!(std::env::var_os("KUTH_REQUIRE_TOOLS").is_none(), "{name} is not installed");
+        eprintln!("SKIPPED: {name} is not installed");
+    }
+    found
+}
