@@ -66,7 +66,7 @@ impl World {
         let folder = self.path(name);
         std::fs::create_dir_all(&folder).unwrap();
         let pipeline = format!(
-            "[pipeline]\nname = \"p\"\n\n[stage.file]\nkind = \"download\"\nurl = \"file:{}\"\n\
+            "[pipeline]\nname = \"p\"\n\n[stage.file]\nkind = \"download\"\nurl = \"file://{}\"\n\
              sha256 = \"{}\"\n\n[stage.folder]\nkind = \"unpack\"\nfrom = \"file\"\n",
             archive.display(),
             Digest::of(&self.archive),
