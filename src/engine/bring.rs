@@ -12,6 +12,9 @@ use crate::recipe::Key;
 use crate::site::Progress;
 use crate::units::Bytes;
 
+/// What is smaller than this is fetched without a word.
+const WORTH: u64 = 1 << 20;
+
 /// Whether something is here now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Brought {
@@ -24,7 +27,7 @@ pub(super) enum Brought {
 impl Build<'_> {
     /// Fetches what was asked for, and says so.
     pub(super) fn fetch(&self, node: &Node<'_>, artifact: &Artifact) -> Result<Brought> {
-        if self.shelf.is_some() {
+        if self.shelf.is_some() && artifact.size >= WORTH {
             let (stage, size) = (&node.name, Bytes(artifact.size));
             self.observer.tell(&Event::Fetching { stage, size });
         }

@@ -23,9 +23,9 @@ use crate::error::{Context, Error, Result, anyhow};
 use crate::process::Cancel;
 
 /// Requests under way at once.
-const WORKERS: usize = 8;
+const WORKERS: usize = 16;
 
-/// A manifest may be so long: enough for 1 TiB of data in chunks.
+/// A manifest may be so long: enough for hundreds of GiB of data.
 const MOST_MANIFEST: u64 = 512 << 20;
 
 /// What a chunk may grow to by being compressed.

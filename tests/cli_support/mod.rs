@@ -24,6 +24,7 @@ const COMMANDS: &[&str] = &[
     "cache size",
     "cache verify",
     "cache clean",
+    "cache keygen",
     "machine",
     "machine list",
     "machine start",
