@@ -72,43 +72,42 @@ pub(super) fn send(
     let stop = AtomicBool::new(false);
     let (sender, receiver) = mpsc::sync_channel::<(Chunk, Vec<u8>)>(WORKERS);
     let receiver = Mutex::new(receiver);
-    let work = || -> Result<()> {
+    let failed = Mutex::new(None);
+    let store = |chunk: &Chunk, bytes: &[u8]| -> Result<()> {
+        let name = chunk_name(chunk);
+        if bad.contains(&name) || !remote.has(&name)? {
+            let small = compress_to_vec(bytes, CompressionLevel::Fastest);
+            remote.put(&name, &small)?;
+            sent.fetch_add(small.len() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    };
+    let work = || {
         loop {
             let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-            let Ok((chunk, bytes)) = next else { return Ok(()) };
-            // The channel is emptied even so, or the cutter would wait.
-            if stop.load(Ordering::Relaxed) {
-                continue;
-            }
-            let name = chunk_name(&chunk);
-            let stored = (|| -> Result<()> {
-                if bad.contains(&name) || !remote.has(&name)? {
-                    let small = compress_to_vec(&bytes[..], CompressionLevel::Fastest);
-                    remote.put(&name, &small)?;
-                    sent.fetch_add(small.len() as u64, Ordering::Relaxed);
-                }
-                Ok(())
-            })();
-            if let Err(error) = stored {
+            let Ok((chunk, bytes)) = next else { return };
+            // After a failure the channel is emptied all the same, or the cutter would wait for
+            // somebody to take what it has.
+            if !stop.load(Ordering::Relaxed)
+                && let Err(error) = store(&chunk, &bytes)
+            {
                 stop.store(true, Ordering::Relaxed);
-                return Err(error);
+                failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
             }
         }
     };
-    let chunks = std::thread::scope(|scope| -> Result<Vec<Chunk>> {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+    let chunks = std::thread::scope(|scope| {
+        (0..WORKERS).for_each(|_| drop(scope.spawn(work)));
         let cut = cut(&file, &runs, |chunk, bytes| {
-            // Without a worker left there is nobody to take it, and their error says why.
-            Ok(!stop.load(Ordering::Relaxed)
-                && !cancel.is_set()
-                && sender.send((chunk, bytes)).is_ok())
+            let goes_on = !stop.load(Ordering::Relaxed) && !cancel.is_set();
+            Ok(goes_on && sender.send((chunk, bytes)).is_ok())
         });
         drop(sender);
-        for worker in workers {
-            worker.join().map_err(|_| anyhow!("a thread that stores chunks panicked"))??;
-        }
         cut.with_context(what)
     })?;
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
     cancel.check()?;
     let manifest = Manifest { hashing: artifact.hashing, size: artifact.size, runs, chunks };
     let text = manifest.text();
