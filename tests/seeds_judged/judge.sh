@@ -56,7 +56,9 @@ for machine in /seeds/*/*/; do
     for configuration in etc/corosync/corosync.conf*; do
         [ -e "$configuration" ] || continue
         head -c 128 /dev/zero | tr '\0' k >/etc/corosync/authkey
-        corosync -t -c "$PWD/$configuration" || fail "$machine: $configuration"
+        # It looks for itself among the nodes, by the host's name.
+        unshare --uts sh -c 'echo "$1" >/proc/sys/kernel/hostname && corosync -t -c "$2"' sh \
+            "${machine##*/}" "$PWD/$configuration" || fail "$machine: $configuration"
         echo "corosync takes $machine"
     done
     if [ -e etc/containerd/config.toml ]; then

@@ -100,7 +100,7 @@ fn a_faulty_user_data_is_told_with_its_file_and_line() {
             "`packages` is text, not a list",
             "write `[htop]`",
         ),
-        (large.as_str(), "pipelines/p.toml:37:13", "is larger than 64 KiB", "move files into"),
+        (large.as_str(), "pipelines/p.toml:32:13", "is larger than 64 KiB", "move files into"),
         (
             "#cloud-config\nssh_authorized_keys:\n  - #SSH-PUBKEY#\n",
             "data/seed:3:3",
@@ -131,7 +131,7 @@ fn other_files_and_another_label_are_told_too() {
         (
             "label = \"seed\"",
             "",
-            ["`seed` is no `label`", "pipelines/p.toml:37:9", "cidata"],
+            ["`seed` is no `label`", "pipelines/p.toml:32:9", "cidata"],
         ),
     ] {
         let said = refused(lines, seed);
