@@ -128,11 +128,7 @@ fn other_files_and_another_label_are_told_too() {
             "version: 2\nethernets:\n  a: {match: {macaddress: '#MAC2#'}}\n",
             ["`#MAC2#` names a card, but `a1` has 1", "data/seed:3:3", "is named here"],
         ),
-        (
-            "label = \"seed\"",
-            "",
-            ["`seed` is no `label`", "pipelines/p.toml:32:9", "cidata"],
-        ),
+        ("label = \"seed\"", "", ["`seed` is no `label`", "pipelines/p.toml:32:9", "cidata"]),
     ] {
         let said = refused(lines, seed);
         for part in parts {
