@@ -13,12 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::error::{Context, Error, Interrupted, Result};
 
 /// How long a process group may take to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_millis(300);
+
+/// How often somebody who waits for a command looks whether to stop.
+const LOOK: Option<&Timespec> = Some(&Timespec { tv_sec: 0, tv_nsec: 50_000_000 });
 
 /// Set once when the user wants to stop; shared by everything that waits.
 #[derive(Clone, Debug, Default)]
@@ -243,7 +247,7 @@ enum Ended {
 impl Running {
     fn wait(&mut self, cancel: &Cancel, limit: Option<Duration>) -> Result<Ended> {
         let start = Instant::now();
-        let mut pause = Duration::from_millis(1);
+        let process = self.pid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         loop {
             if let Some(status) = self.child.try_wait().context("waiting for a command")? {
                 return Ok(Ended::Status(status));
@@ -258,16 +262,20 @@ impl Running {
                 self.end();
                 return Ok(Ended::TimedOut(limit));
             }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(50));
+            match &process {
+                Some(process) => drop(poll(&mut [PollFd::new(process, PollFlags::IN)], LOOK)),
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
         }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 
     /// Ends the whole process group: politely, then not.
     fn end(&mut self) {
-        let Some(group) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) else {
-            return;
-        };
+        let Some(group) = self.pid() else { return };
         let _ = kill_process_group(group, Signal::TERM);
         let start = Instant::now();
         while start.elapsed() < GRACE {

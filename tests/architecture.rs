@@ -26,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("tools", &["process", "site"]),
     ("disk", &["cache", "format", "pipeline", "process", "site", "tools"]),
     ("image", &["cache", "format", "process"]),
-    ("machine", &["cache", "format", "image", "pipeline", "process", "site"]),
+    ("machine", &["archive", "cache", "format", "image", "pipeline", "process", "site"]),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command

@@ -193,8 +193,8 @@ fn every_key_is_documented_where_it_belongs() {
     }
     for kind in KINDS {
         let mut known = keys.get(kind.name).cloned().unwrap_or_default();
-        if matches!(kind.name, "clone" | "export") {
-            // The shape of a machine is read by the code of `register`.
+        if matches!(kind.name, "boot" | "clone" | "export") {
+            // The shape of a machine, or some of it, is read by the code of `register`.
             known.extend(keys["register"].iter().cloned());
         }
         let documented = sections.get(kind.name).map(|section| documented(section));

@@ -1,14 +1,17 @@
-//! Starts a real clone in the background, logs in, and stops it; one to four minutes. By hand:
+//! The real QEMU. A machine with nothing on its disk, whose QEMU is killed or hangs; and, by hand,
+//! a clone that is started in the background, logged in to, and stopped, one to four minutes:
 //! `KUTH_TEST_DISK=disk.img cargo test --test machine_real -- --ignored --nocapture`
 
-use std::fs::File;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use kuth::cache::sparse;
 use kuth::digest::Digest;
 use kuth::machine::qemu::Qemu;
-use kuth::machine::seed::Template;
+use kuth::machine::seed::{Secrets, Template};
 use kuth::machine::{
     Cloning, Copying, Disk, Driver, Firmware, Hardware, Host, Nic, Source, State, Stopped, Wanted,
 };
@@ -60,7 +63,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
         ssh_keys: vec![public.trim().into()],
         ..Template::default()
     };
-    let seed = template.render().unwrap().iso(1_767_225_600).unwrap();
+    let seed = template.render(Secrets::Withheld).unwrap().iso(1_767_225_600).unwrap();
     let start = Instant::now();
     let base = Qemu.register(&host, &wanted("base"), &disk).unwrap();
     let golden = Qemu.snapshot(&host, &base, "golden").unwrap();
@@ -103,4 +106,177 @@ fn a_clone_starts_takes_a_login_and_stops() {
     assert!(console.unwrap().contains("Linux version"));
     assert_eq!(Qemu.stop(&host, "web").unwrap(), Stopped::Already);
     Qemu.remove(&host, "web").unwrap();
+}
+
+/// A machine whose disk is empty, so that its QEMU comes no further than the firmware.
+struct Idle {
+    folder: tempfile::TempDir,
+}
+
+impl Idle {
+    /// `None`, said aloud, where there is no QEMU.
+    fn new() -> Option<Idle> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let is_there = |folder: PathBuf| folder.join("qemu-system-x86_64").is_file();
+        if !std::env::split_paths(&path).any(is_there) {
+            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
+            assert!(!required, "qemu-system-x86_64 is not installed");
+            eprintln!("SKIPPED: qemu-system-x86_64 is not installed");
+            return None;
+        }
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut host = Host::at(&folder.path().join("machines"), None, Cancel::default());
+        host.pipeline = "test".into();
+        let file = folder.path().join("disk");
+        File::create(&file).unwrap().set_len(1 << 20).unwrap();
+        let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
+        let disk = Source::Disk(Disk { file, digest, size: Bytes::mib(1) });
+        let networks = ["nat", "internal:dmz"].map(|network| network.parse().unwrap());
+        let wanted = Wanted {
+            name: "web".into(),
+            origin: Digest::of("web"),
+            hardware: Hardware {
+                architecture: "amd64".into(),
+                cpus: 1,
+                memory: 64,
+                firmware: Firmware::Bios,
+                vram: 33,
+                disks: vec![],
+                nics: Nic::all("web", &networks),
+                forwards: vec![],
+            },
+            user: None,
+        };
+        Qemu.register(&host, &wanted, &disk).unwrap();
+        Some(Idle { folder })
+    }
+
+    fn place(&self) -> PathBuf {
+        self.folder.path().join("machines/web")
+    }
+
+    /// `kuth machine ...`: whether it succeeded, and all it said.
+    fn kuth(&self, words: &[&str]) -> (bool, String) {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_kuth"))
+            .arg("machine")
+            .args(words)
+            .env("KUTH_MACHINES", self.folder.path().join("machines"))
+            .env("KUTH_CACHE", self.folder.path().join("cache"))
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &[&str]) -> String {
+        let (ok, said) = self.kuth(words);
+        assert!(ok, "{words:?}: {said}");
+        said
+    }
+
+    /// The process that `start` left.
+    fn pid(&self) -> Pid {
+        let text = fs::read_to_string(self.place().join("qemu.pid")).unwrap();
+        Pid::from_raw(text.trim().parse().unwrap()).unwrap()
+    }
+
+    /// The switch of the machine's network, which the machine's script started in its folder.
+    fn switch(&self) -> Pid {
+        let place = self.place().canonicalize().unwrap();
+        let is_switch = |process: &Path| {
+            let cmdline = fs::read(process.join("cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&cmdline).contains("\0__network\0")
+                && fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == place)
+        };
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+            if let Some(process) = processes.into_iter().find(|path| is_switch(path)) {
+                let number = process.file_name().unwrap().to_str().unwrap();
+                return Pid::from_raw(number.parse().unwrap()).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("there is no switch");
+    }
+
+    fn kill(&self) {
+        kill(self.pid());
+    }
+}
+
+fn kill(pid: Pid) {
+    kill_process(pid, Signal::KILL).unwrap();
+    let process = format!("/proc/{}/exe", pid.as_raw_nonzero());
+    while fs::read_link(&process).is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        if self.kuth(&["list"]).1.contains("running") {
+            self.kill();
+        }
+    }
+}
+
+#[test]
+fn a_killed_qemu_is_no_running_machine_and_stands_in_nobodys_way() {
+    let Some(idle) = Idle::new() else { return };
+    assert!(idle.ok(&["list"]).contains(" ready "));
+    idle.ok(&["start", "web"]);
+    assert!(idle.ok(&["list"]).contains(" running "));
+    let first = idle.pid();
+    idle.kill();
+
+    for file in ["qemu.pid", "qmp.sock", "console.sock"] {
+        assert!(idle.place().join(file).symlink_metadata().is_ok(), "{file} is left");
+    }
+    assert!(idle.ok(&["list"]).contains(" used "));
+    assert!(idle.ok(&["stop", "web"]).contains("did not run"));
+    let (ok, said) = idle.kuth(&["ssh", "web"]);
+    assert!(!ok && said.contains("the machine `web` is not running"), "{said}");
+    assert!(idle.kuth(&["doctor"]).1.contains("qemu.pid"));
+
+    // Numbers come around: this one is a process of somebody else's now.
+    fs::write(idle.place().join("qemu.pid"), std::process::id().to_string()).unwrap();
+    assert!(idle.ok(&["list"]).contains(" used "));
+    assert!(idle.ok(&["stop", "web"]).contains("did not run"));
+
+    idle.ok(&["start", "web"]);
+    assert!(idle.ok(&["list"]).contains(" running "));
+    assert_ne!(idle.pid(), first);
+    idle.kill();
+    idle.ok(&["doctor", "--clean"]);
+    for file in ["qemu.pid", "qmp.sock", "console.sock"] {
+        assert!(idle.place().join(file).symlink_metadata().is_err(), "{file} is left");
+    }
+    idle.ok(&["remove", "web"]);
+    assert!(!idle.place().exists());
+}
+
+#[test]
+fn a_qemu_that_hangs_is_ended() {
+    let Some(idle) = Idle::new() else { return };
+    idle.ok(&["start", "web"]);
+    kill_process(idle.pid(), Signal::STOP).unwrap();
+    assert!(idle.ok(&["list"]).contains(" running "));
+    let start = Instant::now();
+    let said = idle.ok(&["stop", "web"]);
+    assert!(!said.contains("powered off"), "{said}");
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    assert!(idle.ok(&["list"]).contains(" used "));
+}
+
+#[test]
+fn a_killed_switch_comes_back_with_the_next_start() {
+    let Some(idle) = Idle::new() else { return };
+    idle.ok(&["start", "web"]);
+    let (machine, switch) = (idle.pid(), idle.switch());
+    kill(switch);
+    idle.ok(&["start", "web"]);
+    assert_ne!(idle.switch(), switch);
+    assert_eq!(idle.pid(), machine);
 }

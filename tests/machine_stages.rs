@@ -151,11 +151,15 @@ impl World {
     }
 }
 
+/// A fault in one line, with the place of one that is in another file.
 fn one(fault: &pipeline::Fault) -> String {
-    match &fault.hint {
-        Some(hint) => format!("{} ({hint})", fault.message),
-        None => fault.message.clone(),
-    }
+    let place = fault.elsewhere.as_ref().map_or(String::new(), |place| {
+        let line = place.source[..place.span.start].matches('\n').count() + 1;
+        let file = Path::new(&place.path).file_name().unwrap().to_str().unwrap();
+        format!("{file}:{line}: ")
+    });
+    let hint = fault.hint.as_ref().map_or(String::new(), |hint| format!(" ({hint})"));
+    format!("{place}{}{hint}", fault.message)
 }
 
 fn inputs(from: &Artifact) -> Inputs {
@@ -196,7 +200,8 @@ fn one_roles_user_data_moves_its_instances_alone() {
 fn faults_are_told_before_anything_runs() {
     let world = World::new();
     write(&world, "bad", "\n#cloud-config\n");
-    write(&world, "typo", "#cloud-config\nhostnam: x\nusers:\n\t- a\n");
+    write(&world, "typo", "#cloud-config\nhostnam: x\n");
+    write(&world, "tab", "#cloud-config\n\t- a\n");
     for (from, to, expected) in [
         ("\"hapx-node02\"", "\"gate-node01\"", "two machines are called `gate-node01`"),
         (
@@ -219,8 +224,12 @@ fn faults_are_told_before_anything_runs() {
         (
             "user-data = \"gate\"",
             "user-data = \"typo\"",
-            "typo:2: cloud-init knows no key `hostnam` (did you mean `hostname`?)\n\
-             typo:4: a tab in the indentation, which YAML does not take (indent with spaces)",
+            "typo:2: cloud-init knows no key `hostnam` (did you mean `hostname`?)",
+        ),
+        (
+            "user-data = \"gate\"",
+            "user-data = \"tab\"",
+            "tab:2: a tab in the indentation, which YAML does not take (indent with spaces)",
         ),
         (
             "ssh-key = \"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 a&b|c\"",

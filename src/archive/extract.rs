@@ -48,6 +48,21 @@ pub fn members(tar: &Path) -> Result<Vec<Member>> {
     Ok(members)
 }
 
+/// Makes the new file `to` of the file `name` of the folder kept in `tar`.
+pub fn file(tar: &Path, name: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
+    let what = || format!("unpacking {} of {}", name.display(), tar.display());
+    let mut archive = Archive::new(File::open(tar).with_context(what)?);
+    for entry in archive.entries_with_seek().with_context(what)? {
+        let mut entry = entry.with_context(what)?;
+        let is_file =
+            matches!(entry.header().entry_type(), EntryType::Regular | EntryType::GNUSparse);
+        if is_file && relative(&entry.path().with_context(what)?)? == name {
+            return fill(&mut entry, to, cancel).with_context(what);
+        }
+    }
+    bail!("{} holds no file {}", tar.display(), name.display())
+}
+
 /// Makes `to`, which does not exist, from the folder kept in `tar`.
 pub fn extract(tar: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     let what = || format!("unpacking {} to {}", tar.display(), to.display());

@@ -119,7 +119,7 @@ fn plan(host: &Host, cancel: Cancel) -> Result<()> {
         Seen { routes, ..Seen::default() }
     });
     let left = steps(&plan, &seen, names.as_deref())?;
-    let lines = left.iter().flat_map(|step| step.lines(&tools.vboxmanage));
+    let lines = left.iter().flat_map(|step| step.lines(tools.shown()));
     screen::data(&lines.map(|line| line + "\n").collect::<String>())?;
     if left.is_empty() {
         screen::talk("this host has all of it");
@@ -181,8 +181,7 @@ fn undo(host: &Host, cancel: Cancel) -> Result<()> {
 
 impl Host {
     fn tools(&self, cache: &Cache, cancel: Cancel) -> Tools {
-        let given = self.vboxmanage.clone().filter(|command| !command.is_empty());
-        let vboxmanage = given.unwrap_or_else(|| "VBoxManage".to_string());
+        let vboxmanage = self.vboxmanage.clone().filter(|command| !command.trim().is_empty());
         Tools { vboxmanage, log: cache.journal().join("network.log"), cancel }
     }
 

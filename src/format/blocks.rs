@@ -16,7 +16,8 @@ pub struct BlockMap {
     runs: Vec<Range<u64>>,
 }
 
-/// Copy these bytes of the disk to that place of the image file.
+/// Copy these bytes of the disk to that place of the image file; the other way round where a plan
+/// makes a disk out of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Copy {
     /// Where the bytes lie on the disk.

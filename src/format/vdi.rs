@@ -1,10 +1,10 @@
-//! VirtualBox's VDI 1.1 with dynamic allocation, as a [`Plan`]. It does not read them, and makes
-//! no differencing images.
+//! VirtualBox's VDI 1.1 as a [`Plan`]: an image with dynamic allocation to write, or, of any that
+//! is no differencing image, the disk in it.
 //!
 //! Source: the structures VirtualBox writes (VDICore.h describes them); all little endian.
 
-use super::blocks::{BlockMap, Plan};
-use super::fields::put;
+use super::blocks::{BlockMap, Copy, Plan};
+use super::fields::{Fields, put};
 use super::{Fault, Guid};
 use crate::units::{Bytes, SECTOR};
 
@@ -17,10 +17,15 @@ const VERSION: u32 = 0x0001_0001;
 /// The header's own size, which it tells; it begins at 72.
 const HEADER_SIZE: u32 = 400;
 const DYNAMIC: u32 = 1;
+const FIXED: u32 = 2;
 /// VirtualBox aligns the map and the data this far.
 const ALIGN: u64 = 1 << 20;
 /// In the map: a block that reads as zero.
 const FREE: u32 = u32::MAX;
+/// In the map: a block that was found to be zero.
+const ZERO: u32 = u32::MAX - 1;
+/// How much of an image [`Head::read`] needs.
+pub const HEAD: usize = 512;
 
 /// The two ids an image carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +46,7 @@ pub fn plan(map: &BlockMap, ids: Ids) -> Result<Plan, Fault> {
     let data_at = (map_at + u64::from(count) * 4).next_multiple_of(ALIGN);
     let data_at = u32::try_from(data_at).map_err(too_large)?;
 
-    let mut header = vec![0; 512];
+    let mut header = vec![0; HEAD];
     put(&mut header, 0, TITLE);
     let numbers: [(usize, u32); 11] = [
         (64, SIGNATURE),
@@ -75,6 +80,89 @@ pub fn plan(map: &BlockMap, ids: Ids) -> Result<Plan, Fault> {
     })
 }
 
+/// What the head of an image says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    disk: Bytes,
+    map_at: u64,
+    data_at: u64,
+    block: u64,
+    /// Bytes before the data of each block, of no use here.
+    extra: u64,
+    count: u64,
+}
+
+impl Head {
+    /// Reads the first [`HEAD`] bytes of an image.
+    pub fn read(bytes: &[u8]) -> Result<Head, Fault> {
+        let fault = |why: String| Fault::new(FORMAT, why);
+        let fields = Fields::of(FORMAT, bytes);
+        if fields.le32(64)? != SIGNATURE {
+            return Err(fault("not an image of this format".into()));
+        }
+        match (fields.le32(68)?, fields.le32(76)?) {
+            (version, _) if version >> 16 != 1 => {
+                let (major, minor) = (version >> 16, version & 0xffff);
+                return Err(fault(format!("version {major}.{minor}, and only 1 is known")));
+            }
+            (_, DYNAMIC | FIXED) => {}
+            (_, 4) => return Err(fault("a differencing image: the disk is in two files".into())),
+            (_, kind) => return Err(fault(format!("an image of the unknown kind {kind}"))),
+        }
+        let head = Head {
+            disk: Bytes(fields.le64(368)?),
+            map_at: fields.le32(340)?.into(),
+            data_at: fields.le32(344)?.into(),
+            block: fields.le32(376)?.into(),
+            extra: fields.le32(380)?.into(),
+            count: fields.le32(384)?.into(),
+        };
+        let sane = head.block.is_power_of_two()
+            && head.block >= SECTOR
+            && head.disk.0.is_multiple_of(SECTOR)
+            && head.count == head.disk.0.div_ceil(head.block);
+        Fault::unless(sane, FORMAT, || {
+            let (disk, count, block) = (head.disk, head.count, Bytes(head.block));
+            format!("a disk of {disk} in {count} blocks of {block}")
+        })?;
+        Ok(head)
+    }
+
+    /// Where the map of the blocks is, which [`Head::contents`] needs, and how long.
+    pub fn map(&self) -> (Bytes, Bytes) {
+        (Bytes(self.map_at), Bytes(self.count * 4))
+    }
+
+    /// How to make the disk: what to copy out of the image, which is `file` long.
+    pub fn contents(&self, map: &[u8], file: Bytes) -> Result<Plan, Fault> {
+        let fields = Fields::of(FORMAT, map);
+        let mut copies: Vec<Copy> = Vec::new();
+        for index in 0..self.count {
+            let place = fields.le32(index as usize * 4)?;
+            if matches!(place, FREE | ZERO) {
+                continue;
+            }
+            let to = index * self.block;
+            let length = self.block.min(self.disk.0 - to);
+            let whole = self.block + self.extra;
+            let from = self.data_at + u64::from(place) * whole + self.extra;
+            Fault::unless(from + length <= file.0, FORMAT, || {
+                format!("cut short: block {index} at {from} of {file}")
+            })?;
+            match copies
+                .last_mut()
+                .filter(|it| it.from.0 + it.length.0 == from && it.to.0 + it.length.0 == to)
+            {
+                Some(last) => last.length.0 += length,
+                None => {
+                    copies.push(Copy { from: Bytes(from), to: Bytes(to), length: Bytes(length) })
+                }
+            }
+        }
+        Ok(Plan { pieces: Vec::new(), copies, length: self.disk })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +178,44 @@ mod tests {
         let map = [[0xff; 12].as_slice(), &[0, 0, 0, 0, 1, 0, 0, 0]].concat();
         assert_eq!(plan.pieces[1], (Bytes::MIB, map));
         assert_eq!(Digest::of(&plan.pieces[0].1).short(), "e001cb3a5581");
+    }
+
+    /// The head and the map of an image of 5 MiB whose blocks 3 and 4 hold data.
+    fn image() -> (Vec<u8>, Vec<u8>, u64) {
+        let map = BlockMap::new(Bytes::mib(5), BLOCK, [(Bytes(3 << 20), Bytes(1 << 21))]).unwrap();
+        let plan = plan(&map, Ids { image: Guid([1; 16]), modification: Guid::NIL }).unwrap();
+        (plan.pieces[0].1.clone(), plan.pieces[1].1.clone(), plan.length.0)
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let (head, map, length) = image();
+        let head = Head::read(&head).unwrap();
+        assert_eq!(head.map(), (Bytes::MIB, Bytes(20)));
+        let disk = head.contents(&map, Bytes(length)).unwrap();
+        let copy = Copy { from: Bytes::mib(2), to: Bytes::mib(3), length: Bytes::mib(2) };
+        assert_eq!((disk.length, disk.copies), (Bytes::mib(5), vec![copy]));
+        let cut = head.contents(&map, Bytes(length - 1)).unwrap_err();
+        assert_eq!(cut.to_string(), "vdi: cut short: block 4 at 3145728 of 4194303 B");
+        assert!(head.contents(&map[..12], Bytes(length)).is_err());
+    }
+
+    #[test]
+    fn images_that_cannot_be_read_are_refused() {
+        for (at, number, why) in [
+            (64, 0_u32, "not an image"),
+            (68, 0x0002_0000, "version 2.0"),
+            (76, 4, "a differencing image"),
+            (76, 9, "unknown kind 9"),
+            (376, 1000, "blocks of 1000 B"),
+            (384, 6, "in 6 blocks"),
+        ] {
+            let (mut head, ..) = image();
+            put(&mut head, at, &number.to_le_bytes());
+            let fault = Head::read(&head).unwrap_err().to_string();
+            assert!(fault.contains(why), "{fault}");
+        }
+        assert!(Head::read(&[0; 20]).is_err());
     }
 
     #[test]

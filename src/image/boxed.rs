@@ -131,7 +131,7 @@ impl<'a> Work<'a> {
         let mut parts = vec![(0, Part::Piece(head))];
         parts.extend(pieces.chain(copies));
         parts.sort_by_key(|(at, _)| *at);
-        debug_assert!(base % BLOCK == 0);
+        debug_assert!(base.is_multiple_of(BLOCK));
         Ok(View { disk: self.disk, parts, length })
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::digest::Digest;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, ensure};
 use crate::format::appliance::Appliance;
 use crate::format::blocks::{BlockMap, Plan};
 use crate::format::vmdk::Level;
@@ -114,6 +114,25 @@ pub fn write(
     laid::write(&plan, &source, &target, watch).with_context(what)
 }
 
+/// Makes the new raw image `to` of the disk in the image file `image`.
+pub fn read(image: &Path, to: &Path, watch: Watch<'_>) -> Result<Bytes> {
+    let what = || format!("reading {}", image.display());
+    let source = File::open(image).with_context(what)?;
+    let length = source.metadata().with_context(what)?.len();
+    let mut head = vec![0; length.min(vdi::HEAD as u64) as usize];
+    source.read_exact_at(&mut head, 0).with_context(what)?;
+    let head = vdi::Head::read(&head).with_context(what)?;
+    let (at, size) = head.map();
+    // The size is as sane as the disk's, so what is to be read is at least there.
+    ensure!(at.0 + size.0 <= length, "{}: cut short in the map of its blocks", image.display());
+    let mut map = vec![0; size.0 as usize];
+    source.read_exact_at(&mut map, at.0).with_context(what)?;
+    let plan = head.contents(&map, Bytes(length)).with_context(what)?;
+    let target = create(to)?;
+    let (_, size) = laid::write(&plan, &source, &target, watch).with_context(what)?;
+    Ok(size)
+}
+
 /// Writes a plan that has no data to the new file `to`: the image of an empty disk.
 pub fn write_blank(plan: &Plan, to: &Path) -> Result<()> {
     let what = || format!("writing {}", to.display());
@@ -169,13 +188,13 @@ fn prepare(disk: &Path, to: &Path, watch: Watch<'_>) -> Result<(File, File, Bloc
     let what = || format!("reading {}", disk.display());
     let size = Bytes(source.metadata().with_context(what)?.len());
     let map = scan::data_blocks(&source, size, watch).with_context(what)?;
-    let target = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(to)
-        .with_context(|| format!("writing {}", to.display()))?;
-    Ok((source, target, map))
+    Ok((source, create(to)?, map))
+}
+
+fn create(to: &Path) -> Result<File> {
+    let mut options = File::options();
+    let options = options.read(true).write(true).create_new(true);
+    options.open(to).with_context(|| format!("writing {}", to.display()))
 }
 
 fn description(size: Bytes, uuid: Guid) -> vmdk::Description {

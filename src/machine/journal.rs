@@ -3,6 +3,7 @@
 //! which driver; how to finish or undo it, the driver knows.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -62,8 +63,9 @@ impl Entry {
         let name = format!("{}-{}-{}.json", self.driver, self.machine, self.origin.short());
         let path = journal.join(name);
         // Not written aside: a torn entry says that nothing had been made yet.
+        let text = serde_json::to_vec_pretty(self).with_context(what)?;
         let mut file = File::create(&path).with_context(what)?;
-        serde_json::to_writer_pretty(&mut file, self).with_context(what)?;
+        file.write_all(&text).with_context(what)?;
         file.sync_all().with_context(what)?;
         Ok(Open { path: Some(path) })
     }

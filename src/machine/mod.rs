@@ -14,6 +14,7 @@ use crate::units::Bytes;
 pub mod base64;
 pub mod boot;
 pub mod console;
+pub mod folder;
 pub mod host;
 pub mod identity;
 pub mod journal;
@@ -39,7 +40,7 @@ pub trait Driver: Send + Sync {
     /// Why it cannot be used here, if it cannot.
     fn unavailable(&self, host: &Host) -> Option<String>;
 
-    /// Makes a disk, or a machine's folder, known as a machine.
+    /// Makes a machine of a disk.
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity>;
 
     /// Freezes the disk of a machine under `name`.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::format::vbox::Settings;
 use crate::units::Bytes;
 
 use super::{Forward, Identity, Nic};
@@ -91,8 +92,17 @@ pub struct Disk {
 pub enum Source {
     /// A disk.
     Disk(Disk),
-    /// A folder as VirtualBox keeps a machine in, as a tar archive, with the digest of that.
-    Folder(PathBuf, Digest),
+    /// The disk of a machine of VirtualBox's, and the settings that it had there.
+    Machine(Disk, Settings),
+}
+
+impl Source {
+    /// The disk.
+    pub fn disk(&self) -> &Disk {
+        match self {
+            Source::Disk(disk) | Source::Machine(disk, _) => disk,
+        }
+    }
 }
 
 /// How a clone comes from its snapshot.

@@ -39,8 +39,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", &[Product::Disk]);
     let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
     let cpus = fields.integer("cpus", 1..=64).map_or(2, |cpus| cpus.value as u32);
-    let memory = fields.size("memory");
-    let memory = register::checked_memory(fields, memory);
+    let memory = register::checked_memory(fields).unwrap_or(Bytes::GIB);
     let limit = read_limit(fields);
     let mut expectations = Vec::new();
     if let Some(mut expect) = fields.table("expect") {

@@ -4,11 +4,12 @@
 use crate::artifact::{Artifact, Made, Product};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
+use crate::format::vbox;
 use crate::machine::{
-    DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Source, Wanted, choose,
-    is_legal_name, shape,
+    self, DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Source, Wanted,
+    choose, is_legal_name, shape,
 };
-use crate::pipeline::{Fault, Fields, Spanned};
+use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -24,7 +25,7 @@ pub(super) const FIRMWARE: &[(&str, Firmware)] =
 struct Register {
     driver: &'static str,
     name: String,
-    shape: Shape,
+    given: Given,
 }
 
 /// What a pipeline says of a machine's hardware, apart from its cards and disks.
@@ -37,15 +38,65 @@ pub(super) struct Shape {
     pub vram: u64,
 }
 
+/// What a pipeline gives of a [`Shape`].
+#[derive(Clone, Debug)]
+struct Given {
+    cpus: Option<u32>,
+    memory: Option<Bytes>,
+    firmware: Option<Firmware>,
+    vram: Option<u64>,
+}
+
+impl Given {
+    /// Reads `cpus`, `memory`, `firmware` and `vram`.
+    fn read(fields: &mut Fields<'_>) -> Given {
+        let cpus = fields.integer("cpus", 1..=256).map(|cpus| cpus.value as u32);
+        let memory = checked_memory(fields);
+        let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
+        Given { cpus, memory, firmware, vram: checked_vram(fields) }
+    }
+
+    /// Writes down what is given: what is not comes from the input, whose digest is there too.
+    fn describe(&self, recipe: &mut Recipe) {
+        let mut told = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                recipe.value(name, value);
+            }
+        };
+        told("cpus", self.cpus.map(|it| it.to_string()));
+        told("memory", self.memory.map(|it| it.to_string()));
+        told("firmware", self.firmware.map(|it| it.word().to_string()));
+        told("vram", self.vram.map(|it| it.to_string()));
+    }
+
+    fn or(&self, other: &Shape) -> Shape {
+        Shape {
+            cpus: self.cpus.unwrap_or(other.cpus),
+            memory: self.memory.unwrap_or(other.memory),
+            firmware: self.firmware.unwrap_or(other.firmware),
+            vram: self.vram.unwrap_or(other.vram),
+        }
+    }
+}
+
 impl Shape {
+    /// One processor, 1 GiB, BIOS.
+    pub const ORDINARY: Shape =
+        Shape { cpus: 1, memory: Bytes::GIB, firmware: Firmware::Bios, vram: shape::VRAM };
+
     /// Reads `cpus`, `memory`, `firmware` and `vram`.
     pub fn read(fields: &mut Fields<'_>) -> Shape {
-        let cpus = fields.integer("cpus", 1..=256).map_or(1, |cpus| cpus.value as u32);
-        let memory = fields.size("memory");
-        let memory = checked_memory(fields, memory);
-        let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
-        let vram = checked_vram(fields);
-        Shape { cpus, memory, firmware: firmware.unwrap_or(Firmware::Bios), vram }
+        Given::read(fields).or(&Shape::ORDINARY)
+    }
+
+    /// Of a machine of VirtualBox's.
+    fn of(settings: &vbox::Settings) -> Shape {
+        Shape {
+            cpus: settings.cpus,
+            memory: Bytes::mib(settings.memory),
+            firmware: if settings.efi { Firmware::Uefi } else { Firmware::Bios },
+            vram: settings.vram,
+        }
     }
 
     /// Writes them down.
@@ -71,27 +122,26 @@ impl Shape {
     }
 }
 
-/// The size of a machine's memory, 1 GiB where it is not given.
-pub(super) fn checked_memory(fields: &Fields<'_>, memory: Option<Spanned<Bytes>>) -> Bytes {
-    if let Some(memory) = &memory
-        && (memory.value < Bytes::mib(64) || memory.value.0 % Bytes::MIB.0 != 0)
-    {
+/// The size of a machine's memory.
+pub(super) fn checked_memory(fields: &mut Fields<'_>) -> Option<Bytes> {
+    let memory = fields.size("memory")?;
+    if memory.value < Bytes::mib(64) || memory.value.0 % Bytes::MIB.0 != 0 {
         let message = format!("{} is no size of memory", memory.value);
         let hint = "at least 64 MiB, in whole MiB";
-        fields.fault(Fault::new(memory.span.clone(), message).hint(hint));
+        fields.fault(Fault::new(memory.span, message).hint(hint));
     }
-    memory.map_or(Bytes::mib(1024), |memory| memory.value)
+    Some(memory.value)
 }
 
 /// The size of a machine's video memory in MiB.
-fn checked_vram(fields: &mut Fields<'_>) -> u64 {
-    let Some(vram) = fields.size("vram") else { return shape::VRAM };
+fn checked_vram(fields: &mut Fields<'_>) -> Option<u64> {
+    let vram = fields.size("vram")?;
     let mib = vram.value.0 / Bytes::MIB.0;
     if vram.value.0 % Bytes::MIB.0 != 0 || !(1..=256).contains(&mib) {
         let message = format!("{} is no size of video memory", vram.value);
         fields.fault(Fault::new(vram.span, message).hint("whole MiB from 1 to 256"));
     }
-    mib
+    Some(mib)
 }
 
 /// Refuses a firmware that the disk has no boot loader for; a disk that does not say has any.
@@ -112,8 +162,8 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", &[Product::Disk, Product::Folder]);
     let driver = fields.choice("driver", DRIVER_WORDS).map_or("auto", |driver| driver.value);
     let name = machine_name(fields, "name");
-    let shape = Shape::read(fields);
-    Some(Parsed::one(vec![from?], Register { driver, name: name?, shape }))
+    let given = Given::read(fields);
+    Some(Parsed::one(vec![from?], Register { driver, name: name?, given }))
 }
 
 /// The required name of a machine under `key`.
@@ -182,7 +232,7 @@ impl Stage for Register {
         let word = site.settings.driver.as_deref().unwrap_or(self.driver);
         recipe.value("driver", choose(word, &Host::of(site, Replace::Never))?.name);
         recipe.value("name", &self.name);
-        self.shape.describe(recipe);
+        self.given.describe(recipe);
         Ok(())
     }
 
@@ -193,17 +243,22 @@ impl Stage for Register {
     fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let input = inputs.get("from")?;
         let file = site.object(input);
-        let source = if input.product == Product::Disk {
-            check_firmware(input, self.shape.firmware)?;
-            Source::Disk(Disk { file, digest: input.digest, size: Bytes(input.size) })
+        let (source, shape) = if input.product == Product::Disk {
+            let shape = self.given.or(&Shape::ORDINARY);
+            check_firmware(input, shape.firmware)?;
+            let disk = Disk { file, digest: input.digest, size: Bytes(input.size) };
+            (Source::Disk(disk), shape)
         } else {
-            Source::Folder(file, input.digest)
+            let (disk, settings) =
+                machine::folder::open(&file, &input.digest, &site.work, &site.cancel)?;
+            let shape = self.given.or(&Shape::of(&settings));
+            (Source::Machine(disk, settings), shape)
         };
         let word = site.settings.driver.as_deref().unwrap_or(self.driver);
         let wanted = Wanted {
             name: self.name.clone(),
             origin: origin(self, KIND.name, site, input)?,
-            hardware: self.shape.hardware(site),
+            hardware: shape.hardware(site),
             user: None,
         };
         let host = Host::of(site, Replace::Never);

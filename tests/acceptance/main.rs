@@ -22,6 +22,7 @@ mod sharing;
 mod small;
 mod tools;
 mod user;
+mod virtualbox;
 mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

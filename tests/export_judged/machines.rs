@@ -5,6 +5,7 @@ use std::process::Command;
 
 use kuth::archive::{self, Options};
 use kuth::digest::Digest;
+use kuth::machine;
 use kuth::process::Cancel;
 use kuth::stage::Stage;
 use kuth::stage::export::Export;
@@ -99,6 +100,63 @@ fn a_box_is_a_folder_with_settings_and_a_disk() {
     let to = folder.join("back");
     archive::extract::extract(&kept, &to, &Cancel::default()).unwrap();
     assert!(std::fs::read(to.join("debian/debian.vdi")).unwrap() == vdi);
+    // As a stage `register` reads it.
+    let digest = Digest::of("the folder");
+    let (read, settings) =
+        machine::folder::open(&kept, &digest, &folder, &Cancel::default()).unwrap();
+    compare(&read.file, "raw", &bench.cache.object(&disk));
+    assert_eq!((settings.cpus, settings.memory, settings.disks.len()), (1, 1024, 1));
+}
+
+/// A kept folder of these files.
+fn kept(folder: &Path, files: &[(&str, &str)]) -> std::path::PathBuf {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    let (from, to) = (folder.join("from.tar"), folder.join("kept.tar"));
+    std::fs::write(&from, tar.into_inner().unwrap()).unwrap();
+    archive::unpack(&from, &to, &options(folder, &Cancel::default())).unwrap();
+    to
+}
+
+#[test]
+fn folders_that_are_no_machine_are_refused() {
+    let machine = |disks: &str, attached: &str| {
+        format!(
+            "<VirtualBox><Machine><MediaRegistry><HardDisks>{disks}</HardDisks></MediaRegistry>\
+             <StorageControllers><StorageController name='a' type='AHCI' PortCount='2'>{attached}\
+             </StorageController></StorageControllers></Machine></VirtualBox>"
+        )
+    };
+    let disk = |format, file| format!("<HardDisk uuid='1' location='{file}' format='{format}'/>");
+    let attached = "<AttachedDevice type='HardDisk' port='0' device='0'><Image uuid='1'/>\
+                    </AttachedDevice>";
+    let twice = attached.repeat(2);
+    for (files, why) in [
+        (vec![("a/b", "c".to_string())], "holds no `.vbox` file"),
+        (vec![("a.vbox", String::new()), ("b.vbox", String::new())], "several machines"),
+        (vec![("a.vbox", machine("", ""))], "no hard disk"),
+        (vec![("a.vbox", machine(&disk("VDI", "a.vdi"), &twice))], "2 hard disks"),
+        (vec![("a.vbox", machine(&disk("VMDK", "a.vmdk"), attached))], "only VDI is read"),
+        (vec![("a.vbox", machine(&disk("VDI", "../a.vdi"), attached))], "outside its folder"),
+        (vec![("a.vbox", machine(&disk("VDI", "/a.vdi"), attached))], "outside its folder"),
+        (vec![("a.vbox", machine(&disk("VDI", "a.vdi"), attached))], "holds no file a.vdi"),
+        (
+            vec![("a.vbox", machine(&disk("VDI", "a.vdi"), attached)), ("a.vdi", "x".repeat(999))],
+            "not an image of this format",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let tar = kept(folder.path(), &files);
+        let (digest, cancel) = (Digest::of("the folder"), Cancel::default());
+        let error = machine::folder::open(&tar, &digest, folder.path(), &cancel).unwrap_err();
+        assert!(format!("{error:#}").contains(why), "{error:#}");
+    }
 }
 
 fn options<'a>(work: &'a Path, cancel: &'a Cancel) -> Options<'a> {

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Cidr;
-use crate::error::{Context, Hint, Result, anyhow};
+use crate::error::{Context, Error, Hint, Result, anyhow};
 pub use crate::machine::virtualbox::answers::Adapter;
 use crate::machine::virtualbox::answers::adapters;
-use crate::machine::virtualbox::command;
+use crate::machine::virtualbox::command::Caller;
 use crate::machine::virtualbox::options::Version;
 use crate::process::{Cancel, Command};
 
@@ -22,8 +22,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// The commands of this host.
 #[derive(Clone, Debug)]
 pub struct Tools {
-    /// VBoxManage's command line.
-    pub vboxmanage: String,
+    /// VBoxManage's command line, where it is not found by itself.
+    pub vboxmanage: Option<String>,
     /// The file that the output of commands goes to.
     pub log: PathBuf,
     /// Set when the user wants to stop.
@@ -31,10 +31,20 @@ pub struct Tools {
 }
 
 impl Tools {
-    /// Runs VBoxManage.
+    /// VBoxManage as a person would type it.
+    pub fn shown(&self) -> &str {
+        self.vboxmanage.as_deref().unwrap_or("VBoxManage")
+    }
+
+    fn caller(&self) -> Result<Caller<'_>> {
+        let given = self.vboxmanage.as_deref();
+        Caller::find(given, &self.log, &self.cancel).map_err(Error::msg)
+    }
+
+    /// Runs VBoxManage to change something.
     pub fn vbox(&self, words: &[&str]) -> Result<String> {
-        let command = command::named(&self.vboxmanage)?.args(words);
-        self.run(command).with_context(|| format!("running `{}`", line(&self.vboxmanage, words)))
+        let answer = self.caller()?.run(words);
+        answer.with_context(|| format!("running `{}`", line(self.shown(), words)))
     }
 
     /// Runs iproute2's `ip`.
@@ -54,13 +64,14 @@ impl Tools {
 
     /// Whether this VirtualBox holds adapters to a list; one that does not say does.
     pub fn is_restricted(&self) -> bool {
-        let version = self.vbox(&["--version"]).ok().and_then(|text| Version::of_answer(&text));
+        let answer = self.caller().and_then(|caller| caller.query(["--version"]));
+        let version = answer.ok().and_then(|text| Version::of_answer(&text));
         version.is_none_or(|version| version >= RESTRICTED_SINCE)
     }
 
     /// The adapters there are.
     pub fn adapters(&self) -> Result<Vec<Adapter>> {
-        Ok(adapters(&self.vbox(&["list", "hostonlyifs"])?))
+        Ok(adapters(&self.caller()?.query(["list", "hostonlyifs"])?))
     }
 
     /// Makes an adapter; its name.

@@ -109,7 +109,7 @@ impl Applied {
             let done = self.make(step, &seen.adapters, tools);
             let what = || format!("setting up {}", shown(step));
             done.with_context(what).hint("`kuth network undo` takes back what was made")?;
-            step.lines(&tools.vboxmanage).iter().for_each(|line| tell(line));
+            step.lines(tools.shown()).iter().for_each(|line| tell(line));
             if matches!(step, Step::Names { .. }) {
                 restart(tools, tell);
             }
@@ -203,7 +203,7 @@ fn take_back(made: &Made, tools: &Tools, tell: Tell<'_>) -> Result<bool> {
             let now: Vec<String> = tools.adapters()?.into_iter().map(|it| it.name).collect();
             let Some(name) = ours(before, name.as_deref(), &now)? else { return Ok(false) };
             tools.vbox(&["hostonlyif", "remove", &name])?;
-            tell(&super::adapters::line(&tools.vboxmanage, &["hostonlyif", "remove", &name]));
+            tell(&super::adapters::line(tools.shown(), &["hostonlyif", "remove", &name]));
         }
         Made::Route { network, gateway } => {
             if !tools.routes(network)?.contains(&Some(*gateway)) {

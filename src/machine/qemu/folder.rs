@@ -179,6 +179,11 @@ impl Record {
         Ok(toml::from_str(&text).ok().filter(|record: &Record| record.made_by == MADE_BY))
     }
 
+    /// What is written.
+    pub fn to_text(&self) -> Result<String> {
+        toml::to_string(self).context("writing a machine's record down")
+    }
+
     /// Writes the record into `folder`, the old one or the new one whatever happens.
     pub fn write(&self, folder: &Path) -> Result<()> {
         write_toml(&folder.join(RECORD), self)

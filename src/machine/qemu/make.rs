@@ -13,7 +13,7 @@ use crate::machine::{Copying, Host, Wanted};
 use crate::units::Bytes;
 
 use super::argv::Durability;
-use super::folder::{self, BASES, DISK, Fresh, Kind, Parent, Record, SnapshotRecord};
+use super::folder::{self, BASES, DISK, Fresh, Kind, Parent, RECORD, Record, SnapshotRecord};
 use super::store::{self, FULL_DISK, Store};
 use super::{get, running, script};
 
@@ -41,7 +41,7 @@ pub fn make(store: &Store<'_>, wanted: &Wanted, under: Under<'_>) -> Result<Path
     let (file, format, backing, bases) = match under.copy {
         Copying::Linked => {
             let overlay = overlay(&below, under.disk)?;
-            store::write(&making.join(DISK), &overlay, 0o644)?;
+            store::put(&making.join(DISK), &overlay, 0o644)?;
             (DISK, "qcow2", Some(under.disk.to_string()), under.bases)
         }
         Copying::Full => {
@@ -58,13 +58,13 @@ pub fn make(store: &Store<'_>, wanted: &Wanted, under: Under<'_>) -> Result<Path
         drives.push((name.clone(), "raw", Durability::Safe));
     }
     if let Some(seed) = under.seed {
-        store::write(&making.join("seed.iso"), seed, 0o444)?;
+        store::put(&making.join("seed.iso"), seed, 0o444)?;
         drives.push(("seed.iso".into(), "raw", Durability::ReadOnly));
     }
     let port = preferred_port(&wanted.name);
     let script =
         script::Script { name: &wanted.name, hardware: &wanted.hardware, port, drives: &drives };
-    store::write(&making.join("run"), script.text().as_bytes(), 0o755)?;
+    store::put(&making.join("run"), script.text().as_bytes(), 0o755)?;
     let record = Record {
         made_by: Record::made_by(),
         name: wanted.name.clone(),
@@ -79,7 +79,7 @@ pub fn make(store: &Store<'_>, wanted: &Wanted, under: Under<'_>) -> Result<Path
         fresh: Fresh::of(&making.join(file))?,
         hardware: wanted.hardware.clone(),
     };
-    record.write(&making)?;
+    store::put(&making.join(RECORD), record.to_text()?.as_bytes(), 0o644)?;
     host.cancel.check()?;
     store.finish(&making, &wanted.name)
 }
@@ -110,10 +110,8 @@ fn copy_whole(host: &Host, below: &Path, to: &Path) -> Result<()> {
     } else {
         sparse::copy_file(below, to)?;
     }
-    let what = || format!("syncing {}", to.display());
-    let file = File::open(to).with_context(what)?;
-    file.set_permissions(Permissions::from_mode(0o644)).with_context(what)?;
-    file.sync_all().with_context(what)
+    std::fs::set_permissions(to, Permissions::from_mode(0o644))
+        .with_context(|| format!("finishing {}", to.display()))
 }
 
 /// Takes the snapshot `name` of a machine; gives the disk it is. Each step leaves a machine that

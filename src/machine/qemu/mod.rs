@@ -44,17 +44,11 @@ impl Driver for Qemu {
     }
 
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
-        let Source::Disk(disk) = source else {
-            return Err(anyhow!(
-                "the driver `qemu` registers a disk, not a folder of VirtualBox's"
-            ))
-            .hint("make a disk of it with stages of the kinds `import` and `disk`");
-        };
         let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let store = Store::open(host)?;
         let standing = standing(host, &wanted.name, &wanted.origin)?;
         // Also under a machine that is kept: its clones are made of the new disk.
-        let base = store.put_base(disk)?;
+        let base = store.put_base(source.disk())?;
         if matches!(standing, Standing::Free | Standing::Stale | Standing::Damaged(_)) {
             let under = Under {
                 kind: Kind::Base,
@@ -176,10 +170,10 @@ impl Driver for Qemu {
 
     fn start(&self, host: &Host, name: &str) -> Result<Listed> {
         let (place, record) = get(host, name)?;
-        if running::pid(&place, name).is_none() {
-            let store = Store::open(host)?;
-            running::start(host, &place, &record)?;
-            drop(store);
+        let _store = Store::open(host)?;
+        match running::pid(&place, name) {
+            None => running::start(host, &place, &record)?,
+            Some(_) => running::mend_networks(host, &place, &record)?,
         }
         listed(place, record)
     }
@@ -228,7 +222,7 @@ impl Driver for Qemu {
 
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
         let (place, record) = get(host, name)?;
-        running::ssh_arguments(&place, &record)
+        running::ssh_arguments(host, &place, &record)
     }
 }
 

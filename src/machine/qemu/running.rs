@@ -2,6 +2,7 @@
 //! reached by. The pid file alone proves nothing (a crash leaves it, and the number comes back),
 //! so the process has to be a QEMU with this machine's name.
 
+use std::cmp::Reverse;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,12 +10,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::machine::{Host, Stopped, ssh};
+use crate::machine::{Host, Network, Nic, Stopped, ssh};
 use crate::process::Command;
 
 use super::folder::{self, Record};
 use super::qmp::Qmp;
-use super::{host, script, store};
+use super::script::{is_internal, is_reached};
+use super::{host, store};
 
 /// A new overlay that is about to take the disk's place.
 pub const NEW_DISK: &str = ".disk-new.qcow2";
@@ -44,50 +46,98 @@ fn is_machine(cmdline: &[u8], name: &str) -> bool {
 /// Starts a machine in the background.
 pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
     host::require_program(&record.hardware.architecture)?;
-    let port = free_port(record.ssh_port)?;
+    let mut port = free_port(record.ssh_port)?;
+    let mut left = 3;
+    while let Err(error) = run(host, place, port) {
+        left -= 1;
+        // Somebody may have taken the port before QEMU did.
+        if left == 0 || !is_reached(&record.hardware) || is_free(port) {
+            return Err(error)
+                .with_context(|| format!("starting the machine `{}`", record.name))
+                .hint(format!("its own command line is {}", place.join("run").display()));
+        }
+        port = free_port(record.ssh_port)?;
+    }
+    Ok(())
+}
+
+/// Runs the script, which comes back when QEMU is in the background.
+fn run(host: &Host, place: &Path, port: u16) -> Result<()> {
     store::write(&place.join("ssh-port"), format!("{port}\n").as_bytes(), 0o644)?;
+    let command = script(place)?.env("KUTH_BACKGROUND", "1");
     let log = place.join("start.log");
     store::remove_file(&log)?;
+    command.env("KUTH_SSH_PORT", port.to_string()).run(&log, &host.cancel).map(|_| ())
+}
+
+/// Starts the switches that are gone of a running machine's networks: somebody may have ended one.
+pub fn mend_networks(host: &Host, place: &Path, record: &Record) -> Result<()> {
+    if is_internal(&record.hardware) {
+        let command = script(place)?.env("KUTH_NETWORKS_ALONE", "1");
+        command.run(&place.join("start.log"), &host.cancel)?;
+    }
+    Ok(())
+}
+
+fn script(place: &Path) -> Result<Command> {
     let run = std::path::absolute(place.join("run")).context("finding the working folder")?;
     let kuth = std::env::current_exe().context("finding kuth's own program")?;
-    let command = Command::new(run)
-        .env("KUTH", kuth)
-        .env("KUTH_BACKGROUND", "1")
-        .env("KUTH_SSH_PORT", port.to_string())
-        .time_limit(SET_UP);
-    command
-        .run(&log, &host.cancel)
-        .with_context(|| format!("starting the machine `{}`", record.name))
-        .hint(format!("its own command line is {}", place.join("run").display()))?;
-    Ok(())
+    Ok(Command::new(run).env("KUTH", kuth).time_limit(SET_UP))
 }
 
 /// The preferred port if nobody listens there, else one the system picks.
 fn free_port(preferred: u16) -> Result<u16> {
-    let free = |port: u16| -> std::io::Result<u16> {
-        Ok(TcpListener::bind(("127.0.0.1", port))?.local_addr()?.port())
-    };
-    free(preferred).or_else(|_| free(0)).context("looking for a free port")
+    listen(preferred).or_else(|_| listen(0)).context("looking for a free port")
+}
+
+fn is_free(port: u16) -> bool {
+    listen(port).is_ok()
+}
+
+/// Listens at a port, or one the system picks for 0, and gives it back.
+fn listen(port: u16) -> std::io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", port))?.local_addr()?.port())
 }
 
 /// The port that leads to a running machine's SSH server.
 pub fn ssh_port(place: &Path, record: &Record) -> Option<u16> {
-    pid(place, &record.name).filter(|_| script::is_reached(&record.hardware))?;
+    pid(place, &record.name).filter(|_| is_reached(&record.hardware))?;
     let written = folder::read_text(&place.join("ssh-port")).ok().flatten();
     Some(written.and_then(|text| text.trim().parse().ok()).unwrap_or(record.ssh_port))
 }
 
-/// The arguments for `ssh`.
-pub fn ssh_arguments(place: &Path, record: &Record) -> Result<Vec<String>> {
+/// The arguments for `ssh`: by the machine's own port, or through a machine on one of its internal
+/// networks that has one.
+pub fn ssh_arguments(host: &Host, place: &Path, record: &Record) -> Result<Vec<String>> {
     let name = &record.name;
-    if !script::is_reached(&record.hardware) {
-        return Err(anyhow!("the machine `{name}` has no network card that this host reaches"))
-            .hint("reach it from a machine on the same network that has a `nat` card");
+    if pid(place, name).is_none() {
+        return Err(anyhow!("the machine `{name}` is not running"))
+            .hint(format!("start it: `kuth machine start {name}`"));
     }
-    let port = ssh_port(place, record)
-        .ok_or_else(|| anyhow!("the machine `{name}` is not running"))
-        .hint(format!("start it: `kuth machine start {name}`"))?;
-    Ok(ssh::arguments(place, record.user.as_deref(), port))
+    if let Some(port) = ssh_port(place, record) {
+        return Ok(ssh::arguments(place, record.user.as_deref(), port));
+    }
+    let (between, jump, port) = neighbour(host, record)?
+        .ok_or_else(|| anyhow!("this host does not reach the machine `{name}`"))
+        .hint("start one that has a `nat` card and shares an internal network with it")?;
+    let jump = ssh::arguments(&between, jump.user.as_deref(), port);
+    Ok(ssh::through(&jump, place, record.user.as_deref(), name))
+}
+
+/// A running machine that this host reaches and that shares an internal network with `record`'s.
+/// The one with the most cards, as that one is likeliest to know the others' names.
+fn neighbour(host: &Host, record: &Record) -> Result<Option<(PathBuf, Record, u16)>> {
+    let is_internal = |nic: &&Nic| matches!(nic.network, Network::Internal(_));
+    let shares = |other: &Record| {
+        let own = record.hardware.nics.iter().filter(is_internal);
+        own.into_iter().any(|nic| other.hardware.nics.iter().any(|it| it.network == nic.network))
+    };
+    let reached = |(place, other): (PathBuf, Record)| {
+        let port = ssh_port(&place, &other).filter(|_| shares(&other))?;
+        Some((place, other, port))
+    };
+    let found = folder::machines(&host.machines)?.into_iter().filter_map(reached);
+    Ok(found.min_by_key(|(_, other, _)| Reverse(other.hardware.nics.len())))
 }
 
 /// Asks the guest to power off; ends QEMU when it does not.

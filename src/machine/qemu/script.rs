@@ -141,6 +141,7 @@ for network in {names}; do
     setsid --fork \"$kuth\" {SUBCOMMAND} \"../{NETWORKS}/$network\" \\
         </dev/null >/dev/null 2>\"../{NETWORKS}/$network/log\"
 done
+[ \"${{KUTH_NETWORKS_ALONE:-}}\" != 1 ] || exit 0
 exec {NETWORKS_HANDLE}<../{NETWORKS}
 ",
         names = names.join(" "),
@@ -158,6 +159,11 @@ fn shell_word(word: &str) -> String {
         }
         None => quote(word),
     }
+}
+
+/// Whether the machine has a card on an internal network.
+pub fn is_internal(hardware: &Hardware) -> bool {
+    hardware.nics.iter().any(|nic| matches!(nic.network, Network::Internal(_)))
 }
 
 /// Whether the machine has a card that the host reaches it through.

@@ -102,14 +102,14 @@ impl<'a> Store<'a> {
     pub fn begin(&self, name: &str, origin: &Digest) -> Result<PathBuf> {
         let making = self.host.machines.join(format!("{MAKING}{name}-{}", origin.short()));
         std::fs::create_dir(&making).with_context(|| format!("making {}", making.display()))?;
-        write(&making.join(MARKER), b"being made by kuth\n", 0o644)?;
+        put(&making.join(MARKER), b"being made by kuth\n", 0o644)?;
         Ok(making)
     }
 
     /// Puts a finished machine in its place, and takes the old one away.
     pub fn finish(&self, making: &Path, name: &str) -> Result<PathBuf> {
         remove_file(&making.join(MARKER))?;
-        folder::sync_folder(making)?;
+        sync_whole(making)?;
         let place = self.host.machines.join(name);
         if place.symlink_metadata().is_err() {
             rename(making, &place)?;
@@ -303,11 +303,35 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Writes a new file, synced.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    put(path, bytes, mode)?;
+    sync(path)
+}
+
+/// Writes a new file of a machine that is being made, which is synced when it is whole.
+pub fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let what = || format!("writing {}", path.display());
     let mut file = File::create(path).with_context(what)?;
     file.write_all(bytes).with_context(what)?;
-    file.set_permissions(Permissions::from_mode(mode)).with_context(what)?;
-    file.sync_all().with_context(what)
+    file.set_permissions(Permissions::from_mode(mode)).with_context(what)
+}
+
+/// Syncs a folder and the files in it, all at once: so a file system writes its journal once or
+/// twice, and not for each of them.
+fn sync_whole(folder: &Path) -> Result<()> {
+    let mut paths = folder::entries(folder)?;
+    paths.push(folder.to_path_buf());
+    std::thread::scope(|scope| {
+        let syncing: Vec<_> = paths.iter().map(|path| scope.spawn(|| sync(path))).collect();
+        syncing.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|_| bail!("syncing {} panicked", folder.display()))
+        })
+    })
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .with_context(|| format!("syncing {}", path.display()))
 }
 
 /// Removes base disks that no record names; says which, and what that freed.

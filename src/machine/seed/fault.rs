@@ -56,6 +56,8 @@ impl Place {
             Some((start, line))
         });
         let (start, line) = lines.nth(self.line.checked_sub(1)?)?;
+        // An empty line ends where it begins.
+        let line = line.trim_end_matches(['\n', '\r']);
         let byte = |column| line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
         let (from, to) = (byte(self.columns.start), byte(self.columns.end));
         let part = &line[from..to.max(from)];
@@ -74,6 +76,7 @@ mod tests {
         let found = |line, columns| Place { line, columns }.within(text).map(|range| &text[range]);
         assert_eq!(found(2, 0..usize::MAX), Some("é: b"));
         assert_eq!(found(2, 2..3), Some("é"));
+        assert_eq!(Place { line: 1, columns: 0..9 }.within("\na"), Some(0..0));
         assert_eq!(found(2, 5..6), Some("b"));
         assert_eq!(found(2, 90..91), Some(""));
         assert_eq!(found(0, 0..1), None);

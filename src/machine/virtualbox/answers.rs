@@ -27,6 +27,12 @@ pub struct Controller {
 }
 
 impl Controller {
+    /// An SATA controller of one port, as it is when it was just made.
+    pub fn sata(name: &str) -> Controller {
+        let (kind, attached) = ("IntelAhci".to_string(), BTreeMap::new());
+        Controller { name: name.to_string(), kind, ports: 1, most_ports: 30, attached }
+    }
+
     /// Whether it is SATA: one device a port, ports to add.
     pub fn is_sata(&self) -> bool {
         self.kind == "IntelAhci"

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use crate::error::{Context, Error, Hint, Result, anyhow, caused_by};
 use crate::machine::Host;
-use crate::process::{Command, CommandFailed, find_program};
+use crate::process::{Cancel, Command, CommandFailed, find_program};
 
 use super::options::Version;
+use super::patience;
 
 /// What VirtualBox reads of the environment: whose machines, and which server keeps them.
 const ENVIRONMENT: &[&str] = &["HOME", "USER", "LOGNAME", "TMPDIR", "XDG_*", "VBOX_*"];
@@ -24,10 +25,16 @@ const LIMIT: Duration = Duration::from_secs(3600);
 /// Pauses before the next attempts at a machine that another process holds: 8 s in all.
 const PAUSES: [u64; 9] = [50, 100, 200, 400, 800, 1200, 1600, 1800, 1850];
 
-/// VBoxManage on this host.
-pub struct Vbox<'a> {
-    host: &'a Host,
+/// VBoxManage by its command line.
+pub struct Caller<'a> {
     words: Vec<String>,
+    log: &'a Path,
+    cancel: &'a Cancel,
+}
+
+/// VBoxManage on this host, of a version that kuth works with.
+pub struct Vbox<'a> {
+    caller: Caller<'a>,
     /// What it calls itself.
     pub version: Version,
 }
@@ -39,26 +46,75 @@ static VERSIONS: Mutex<BTreeMap<Vec<String>, Result<Version, String>>> =
 impl<'a> Vbox<'a> {
     /// Finds it and asks for its version.
     pub fn open(host: &'a Host) -> Result<Vbox<'a>, String> {
-        let words = words(host.vboxmanage.as_deref())?;
+        let caller = Caller::find(host.vboxmanage.as_deref(), &host.log, &host.cancel)?;
         let mut versions = VERSIONS.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = match versions.get(&words) {
+        let known = match versions.get(&caller.words) {
             Some(known) => known.clone(),
             None => {
-                let found = ask_version(&words, host);
-                versions.insert(words.clone(), found.clone());
+                let found = ask_version(&caller);
+                versions.insert(caller.words.clone(), found.clone());
                 found
             }
         };
-        Ok(Vbox { host, words, version: known? })
+        Ok(Vbox { caller, version: known? })
+    }
+}
+
+impl<'a> std::ops::Deref for Vbox<'a> {
+    type Target = Caller<'a>;
+
+    fn deref(&self) -> &Caller<'a> {
+        &self.caller
+    }
+}
+
+impl<'a> Caller<'a> {
+    /// By the command line `given`, else as it is found on this host.
+    pub fn find(
+        given: Option<&str>,
+        log: &'a Path,
+        cancel: &'a Cancel,
+    ) -> Result<Caller<'a>, String> {
+        Ok(Caller { words: words(given)?, log, cancel })
     }
 
     /// Runs a command; gives what it printed.
     pub fn run<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<String> {
-        let words: Vec<String> = words.into_iter().map(|word| word.as_ref().to_string()).collect();
+        self.attempts(&owned(words), self.cancel)
+    }
+
+    /// Runs a command that changes something of which `is_done` tells whether it is there, whole.
+    pub fn run_until<W: AsRef<str>>(
+        &self,
+        words: impl IntoIterator<Item = W>,
+        is_done: impl Fn() -> Result<bool>,
+    ) -> Result<()> {
+        let words = owned(words);
+        let work = |cancel: &Cancel| self.attempts(&words, cancel).map(|_| ());
+        patience::unless(self.cancel, work, || is_done().ok()?.then_some(()))
+    }
+
+    /// Runs a command that changes nothing.
+    pub fn query<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<String> {
+        let words = owned(words);
+        let work = |cancel: &Cancel| self.attempts(&words, cancel);
+        patience::unless(self.cancel, work, || self.attempts(&words, self.cancel).ok())
+    }
+
+    /// Like [`Caller::query`]; `None` where what it asks for does not exist.
+    pub fn ask<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<Option<String>> {
+        match self.query(words) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if has_code(&error, "VBOX_E_OBJECT_NOT_FOUND") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn attempts(&self, words: &[String], cancel: &Cancel) -> Result<String> {
         let mut pauses = PAUSES.iter();
         loop {
-            let command = command(&self.words).args(&words).time_limit(LIMIT);
-            let error = match command.run(&self.host.log, &self.host.cancel) {
+            let command = command(&self.words).args(words).time_limit(LIMIT);
+            let error = match command.run(self.log, cancel) {
                 Ok(output) => return text(&output),
                 Err(error) => error,
             };
@@ -66,18 +122,13 @@ impl<'a> Vbox<'a> {
                 Some(pause) => std::thread::sleep(Duration::from_millis(*pause)),
                 None => return Err(explain(error)),
             }
-            self.host.cancel.check()?;
+            cancel.check()?;
         }
     }
+}
 
-    /// Like [`Vbox::run`]; `None` where what it asks for does not exist.
-    pub fn ask<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<Option<String>> {
-        match self.run(words) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if has_code(&error, "VBOX_E_OBJECT_NOT_FOUND") => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
+fn owned<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Vec<String> {
+    words.into_iter().map(|word| word.as_ref().to_string()).collect()
 }
 
 /// The words that VBoxManage's command line begins with: as given, else as found on this host.
@@ -92,21 +143,17 @@ fn words(given: Option<&str>) -> Result<Vec<String>, String> {
     Ok(vec![program.to_string_lossy().into_owned()])
 }
 
-/// The command that a command line names.
-pub fn named(line: &str) -> Result<Command> {
-    words(Some(line)).map(|words| command(&words)).map_err(Error::msg)
-}
-
 fn command(words: &[String]) -> Command {
     Command::new(&words[0]).args(&words[1..]).inherit(ENVIRONMENT)
 }
 
-fn ask_version(words: &[String], host: &Host) -> Result<Version, String> {
-    let command = command(words).arg("--version").time_limit(Duration::from_secs(60));
-    let output = command.run(&host.log, &host.cancel).map_err(|error| match error.downcast() {
-        Ok(CommandFailed { command, status, .. }) => format!("`{command}` failed: {status}"),
-        Err(error) => format!("{error:#}"),
-    })?;
+fn ask_version(caller: &Caller<'_>) -> Result<Version, String> {
+    let command = command(&caller.words).arg("--version").time_limit(Duration::from_secs(60));
+    let output =
+        command.run(caller.log, caller.cancel).map_err(|error| match error.downcast() {
+            Ok(CommandFailed { command, status, .. }) => format!("`{command}` failed: {status}"),
+            Err(error) => format!("{error:#}"),
+        })?;
     let text = String::from_utf8_lossy(&output).into_owned();
     let answered = || format!("its VBoxManage answered `{}`", text.trim());
     let version = Version::of_answer(&text).ok_or_else(answered)?;

@@ -1,15 +1,17 @@
 //! Making machines: each step of a base and of a clone, the state of a machine until the last
 //! step being that of one that was not finished. Taking them away is here too.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::blocks::BlockMap;
-use crate::format::{Guid, vdi};
+use crate::format::{Guid, vbox, vdi};
 use crate::image::{self, Container, Watch};
 use crate::machine::nic::preferred_port;
-use crate::machine::{Copying, Disk, Network, Wanted};
+use crate::machine::{Copying, Network, Source, Wanted};
 use crate::units::Bytes;
 
 use super::answers::{self, Controller, Info};
@@ -21,6 +23,8 @@ use super::registry::{Machine, Registry, difference, is_known};
 pub const SEED: &str = "seed.iso";
 /// The file its serial console goes to.
 pub const CONSOLE: &str = "console.log";
+/// The controller that is made where a machine has none with room.
+const OURS: &str = "kuth";
 
 /// Where a clone comes from.
 pub struct From<'a> {
@@ -32,10 +36,10 @@ pub struct From<'a> {
     pub seed: &'a [u8],
 }
 
-/// Makes a machine of a disk.
-pub fn base(registry: &Registry<'_>, wanted: &Wanted, disk: &Disk) -> Result<()> {
+/// Makes a machine of a disk, with the controllers that it had if it comes from a machine.
+pub fn base(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<()> {
     let host = registry.host;
-    let record = begin(registry, wanted)?;
+    let record = begin(registry, wanted, source)?;
     let (place, uuid) = (registry.place(&wanted.name), record.uuid.as_str());
     let file = place.join(format!("{}.vdi", wanted.name));
     // The disk's own ids would clash with those of another machine made of the same disk.
@@ -44,35 +48,51 @@ pub fn base(registry: &Registry<'_>, wanted: &Wanted, disk: &Disk) -> Result<()>
         epoch: host.epoch,
     };
     let watch = Watch { cancel: &host.cancel, told: &|_, _| () };
-    image::write(&disk.file, Container::Vdi, identity, &file, 1, watch)?;
-    for (name, add, kind) in [("SATA", "sata", "IntelAhci"), ("IDE", "ide", "PIIX4")] {
-        let mut words = vec!["storagectl", uuid, "--name", name, "--add", add];
-        words.extend(["--controller", kind]);
-        if add == "sata" {
-            words.extend(["--portcount", "1"]);
+    image::write(&source.disk().file, Container::Vdi, identity, &file, 1, watch)?;
+    let controller =
+        |name: &str, model, ports| vbox::Controller { name: name.into(), model, ports };
+    let (controllers, of_disk, at) = match source {
+        Source::Disk(_) => {
+            // Room for some disks of clones, which otherwise each has to ask for.
+            let ours = [controller("SATA", vbox::AHCI, 4), controller("IDE", vbox::PIIX4, 2)];
+            (ours.to_vec(), 0, (0, 0))
+        }
+        Source::Machine(_, settings) => {
+            let disk = settings.disks.first();
+            let disk = disk.ok_or_else(|| anyhow!("the machine has no hard disk"))?;
+            (settings.controllers.clone(), disk.controller, (disk.port, disk.device))
+        }
+    };
+    for controller in &controllers {
+        let (model, ports) = (controller.model, controller.ports.to_string());
+        let mut words = vec!["storagectl", uuid, "--name", &controller.name, "--add", model.bus];
+        words.extend(["--controller", model.chip]);
+        if model == vbox::AHCI {
+            words.extend(["--portcount", &ports]);
         }
         registry.change(words)?;
     }
-    attach(registry, uuid, "SATA", (0, 0), "hdd", &file)?;
+    attach(registry, uuid, &controllers[of_disk].name, at, "hdd", &file)?;
     finish(registry, wanted, record, &[])
 }
 
 /// Creates an empty machine with a record that says it is not finished.
-fn begin(registry: &Registry<'_>, wanted: &Wanted) -> Result<Record> {
+fn begin(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<Record> {
     let record = Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
     let folder = registry.folder();
     let mut words = vec!["createvm", "--name", &wanted.name, "--uuid", &record.uuid];
     let folder = folder.to_string_lossy();
-    words.extend(["--basefolder", &folder, "--ostype", ostype(&wanted.hardware.architecture)]);
+    let system = match source {
+        Source::Machine(_, settings) => &settings.system,
+        // Only its icon and defaults come from that.
+        Source::Disk(_) if wanted.hardware.architecture == "arm64" => "Debian_arm64",
+        Source::Disk(_) => "Debian_64",
+    };
+    words.extend(["--basefolder", &folder, "--ostype", system]);
     words.push("--register");
-    registry.change(words)?;
+    registry.add(&record.uuid, &wanted.name, &words)?;
     remember(registry, &record)?;
     Ok(record)
-}
-
-/// VirtualBox's word for what runs in it; only its icon and defaults come from that.
-fn ostype(architecture: &str) -> &'static str {
-    if architecture == "arm64" { "Debian_arm64" } else { "Debian_64" }
 }
 
 /// Makes a clone of a snapshot.
@@ -90,15 +110,14 @@ pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result
     let folder = folder.to_string_lossy();
     words.extend(["--name", &wanted.name, "--uuid", &record.uuid, "--basefolder", &folder]);
     words.push("--register");
-    registry.change(words)?;
-    record.cloned_from = Some(from.parent);
+    registry.add(&record.uuid, &wanted.name, &words)?;
     let uuid = record.uuid.clone();
     let place = registry.place(&wanted.name);
-    let info = known(registry, &uuid)?;
+    let Shape { mut controllers, rules } = shape(registry, &from.parent, &uuid)?;
+    record.cloned_from = Some(from.parent);
 
     let seed = place.join(SEED);
     std::fs::write(&seed, from.seed).with_context(|| format!("writing {}", seed.display()))?;
-    let mut controllers = info.controllers();
     empty_drives(registry, &uuid, &mut controllers)?;
     let (controller, at) = place_for_seed(registry, &uuid, &mut controllers)?;
     attach(registry, &uuid, &controller, at, "dvddrive", &seed)?;
@@ -108,12 +127,37 @@ pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result
         let (controller, at) = place_for_disk(registry, &uuid, &mut controllers)?;
         attach(registry, &uuid, &controller, at, "hdd", &file)?;
     }
-    let forwards: Vec<(usize, String)> = info
-        .forwards(MOST_NICS)
-        .into_iter()
-        .map(|(card, rule)| (card, rule.split(',').next().unwrap_or_default().to_string()))
-        .collect();
-    finish(registry, wanted, record, &forwards)
+    finish(registry, wanted, record, &rules)
+}
+
+/// What a new clone has of its parent that the rest of its making depends on.
+#[derive(Clone)]
+struct Shape {
+    controllers: Vec<Controller>,
+    /// The card and the name of each rule that forwards a port.
+    rules: Vec<(usize, String)>,
+}
+
+/// The shapes of clones, by VirtualBox and what they were made of: a snapshot does not change, so the clones of
+/// one are alike until kuth goes on with them.
+static SHAPES: Mutex<BTreeMap<(Option<String>, Parent), Shape>> = Mutex::new(BTreeMap::new());
+
+/// The shape of a clone of `parent` that was just made.
+fn shape(registry: &Registry<'_>, parent: &Parent, clone: &str) -> Result<Shape> {
+    let shapes = || SHAPES.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (registry.host.vboxmanage.clone(), parent.clone());
+    if let Some(shape) = shapes().get(&key) {
+        return Ok(shape.clone());
+    }
+    let info = known(registry, clone)?;
+    let name = |rule: String| rule.split(',').next().unwrap_or_default().to_string();
+    let rules = info.forwards(MOST_NICS).into_iter().map(|(card, rule)| (card, name(rule)));
+    let shape = Shape { controllers: info.controllers(), rules: rules.collect() };
+    // Without a snapshot it is the machine as it is now that was copied.
+    if !parent.snapshot.is_empty() {
+        shapes().insert(key, shape.clone());
+    }
+    Ok(shape)
 }
 
 /// Takes out what the parent had in its drives for removable media.
@@ -135,12 +179,11 @@ fn empty_drives(registry: &Registry<'_>, uuid: &str, controllers: &mut [Controll
     Ok(())
 }
 
-/// The place for the seed: on IDE where there is one, else on SATA; an IDE controller is made
-/// where neither has room.
+/// The place for the seed: on IDE where there is room, else on SATA.
 fn place_for_seed(
     registry: &Registry<'_>,
     uuid: &str,
-    controllers: &mut [Controller],
+    controllers: &mut Vec<Controller>,
 ) -> Result<(String, (u32, u32))> {
     let ide = controllers.iter().position(|it| it.is_ide() && it.free().is_some());
     if let Some(controller) = ide.map(|at| &controllers[at])
@@ -148,32 +191,25 @@ fn place_for_seed(
     {
         return Ok((controller.name.clone(), at));
     }
-    if controllers.iter().any(|it| it.is_sata() && it.free().is_some()) {
-        return place_for_disk(registry, uuid, controllers);
-    }
-    registry.change([
-        "storagectl",
-        uuid,
-        "--name",
-        "kuth",
-        "--add",
-        "ide",
-        "--controller",
-        "PIIX4",
-    ])?;
-    Ok(("kuth".to_string(), (0, 0)))
+    place_for_disk(registry, uuid, controllers)
 }
 
-/// The next port on SATA, which gets more ports where it has too few.
+/// The next port on SATA, which is made where there is none, and gets more ports where it has too
+/// few.
 fn place_for_disk(
     registry: &Registry<'_>,
     uuid: &str,
-    controllers: &mut [Controller],
+    controllers: &mut Vec<Controller>,
 ) -> Result<(String, (u32, u32))> {
+    if !controllers.iter().any(Controller::is_sata) {
+        let words = ["--add", "sata", "--controller", "IntelAhci", "--portcount", "1"];
+        registry.change(["storagectl", uuid, "--name", OURS].into_iter().chain(words))?;
+        controllers.push(Controller::sata(OURS));
+    }
     let found = controllers.iter_mut().find(|it| it.is_sata() && it.free().is_some());
     let Some(controller) = found else {
-        return Err(anyhow!("the machine has no SATA controller with a free port"))
-            .hint("give the base machine one, or ask for fewer disks");
+        return Err(anyhow!("the machine's SATA controller has no free port"))
+            .hint("ask for fewer disks");
     };
     let at = controller.free().unwrap_or_default();
     if at.0 >= controller.ports {
@@ -248,15 +284,22 @@ pub fn finish(
     Ok(())
 }
 
-/// The adapter for host-only cards that name none.
+/// The adapter for host-only cards that name none; asked for once.
 fn host_only_adapter(registry: &Registry<'_>, wanted: &Wanted) -> Result<String> {
     let asks = |network: &Network| matches!(network, Network::HostOnly(None));
     if !wanted.hardware.nics.iter().any(|nic| asks(&nic.network)) {
         return Ok(String::new());
     }
-    let listed = registry.vbox.run(["list", "hostonlyifs"])?;
+    static FIRST: Mutex<BTreeMap<Option<String>, String>> = Mutex::new(BTreeMap::new());
+    let mut known = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(name) = known.get(&registry.host.vboxmanage) {
+        return Ok(name.clone());
+    }
+    let listed = registry.vbox.query(["list", "hostonlyifs"])?;
     let first = answers::adapters(&listed).into_iter().next();
-    Ok(first.map_or_else(|| "vboxnet0".to_string(), |adapter| adapter.name))
+    let name = first.map_or_else(|| "vboxnet0".to_string(), |adapter| adapter.name);
+    known.insert(registry.host.vboxmanage.clone(), name.clone());
+    Ok(name)
 }
 
 /// Writes the record of a machine.
@@ -286,7 +329,7 @@ pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
             }
         }
     }
-    registry.change(["unregistervm", &machine.uuid, "--delete"])?;
+    registry.take(&["unregistervm", &machine.uuid, "--delete"])?;
     clear_folder(&folder, &machine.names())
 }
 
@@ -296,7 +339,7 @@ pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> 
     let uuid = record::uuid(name, origin);
     let place = registry.place(name);
     if registry.has(&uuid)? {
-        registry.change(["unregistervm", &uuid, "--delete"])?;
+        registry.take(&["unregistervm", &uuid, "--delete"])?;
     }
     if !place.exists() || registry.machines()?.iter().any(|(_, other)| other == name) {
         return Ok(());

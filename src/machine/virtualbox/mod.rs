@@ -25,8 +25,10 @@ use super::{
 
 pub mod answers;
 pub mod command;
+mod listed;
 mod make;
 pub mod options;
+mod patience;
 mod record;
 mod registry;
 mod running;
@@ -48,10 +50,6 @@ impl Driver for VirtualBox {
     }
 
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
-        let Source::Disk(disk) = source else {
-            return Err(anyhow!("the driver `virtualbox` does not register folders yet"))
-                .hint("register the `.vbox` file in VirtualBox, or make a disk of it first");
-        };
         let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let registry = Registry::open(host)?;
         let standing = registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)?;
@@ -67,7 +65,7 @@ impl Driver for VirtualBox {
             }
         };
         if free {
-            make::base(&registry, wanted, disk)?;
+            make::base(&registry, wanted, source)?;
         }
         journal.done()?;
         Ok(identity(&wanted.name, wanted.origin, None))
@@ -255,7 +253,9 @@ fn identity(machine: &str, origin: Digest, snapshot: Option<&str>) -> Identity {
 /// Clears the place of a machine of what an unfinished or damaged one left there.
 fn make_way(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
     let uuid = record::uuid(name, origin);
-    if let Some(machine) = registry.machine(&uuid)? {
+    if registry.has(&uuid)?
+        && let Some(machine) = registry.machine(&uuid)?
+    {
         if machine.record.is_whole() && machine.state().is_some() {
             return Err(anyhow!("the machine `{name}` is not whole, and it holds state"))
                 .hint("see what it lost in VirtualBox, or remove it: `kuth machine remove`");
@@ -284,7 +284,7 @@ fn replace_base(registry: &Registry<'_>, machine: Machine) -> Result<()> {
     record.retired = true;
     make::remember(registry, &record)?;
     let aside = format!("{name}-{}", record.origin.short());
-    registry.change(["modifyvm", &machine.uuid, "--name", &aside]).map(|_| ())
+    registry.take(&["modifyvm", &machine.uuid, "--name", &aside])
 }
 
 /// Disks that others rest on do not go.

@@ -52,7 +52,7 @@ pub struct Record {
 }
 
 /// Where a clone came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Parent {
     /// The machine's name.
     pub machine: String,

@@ -3,8 +3,7 @@
 //! here too.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::cache::Lock;
 use crate::digest::Digest;
@@ -14,23 +13,12 @@ use crate::machine::{Firmware, Hardware, Host, Replace};
 
 use super::answers::{self, Info, Medium};
 use super::command::{self, Vbox};
+use super::listed;
 use super::options::{MOST_NICS, firmware, kind, plain};
 use super::record::{self, KEY, NOTE, Note, Record};
 
 /// The folder of the machines, below the folder of all machines.
 const FOLDER: &str = "virtualbox";
-
-/// How long the list of machines is believed: looking at the machines of one build asks once.
-const FRESH: Duration = Duration::from_secs(1);
-
-/// The list of machines and when it was asked for, by command line and folder.
-static LISTED: Mutex<Option<Asked>> = Mutex::new(None);
-
-struct Asked {
-    when: Instant,
-    command: Option<String>,
-    machines: Vec<(String, String)>,
-}
 
 /// VirtualBox, as a host's user sees it.
 pub struct Registry<'a> {
@@ -92,26 +80,45 @@ impl<'a> Registry<'a> {
         self.folder().join(name)
     }
 
-    /// Runs a command that changes something.
+    /// Runs a command that changes something, but not which machines there are.
     pub fn change<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<String> {
         debug_assert!(self.lock.is_some(), "changes are made under the lock");
-        *LISTED.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.vbox.run(words)
+    }
+
+    /// Runs a command that adds the machine `name`, which has the UUID `uuid` then.
+    pub fn add(&self, uuid: &str, name: &str, words: &[&str]) -> Result<()> {
+        // Registering it is the last thing that is done.
+        let is_there = || Ok(self.list()?.iter().any(|(known, _)| known == uuid));
+        let added = self.vbox.run_until(words, is_there);
+        match &added {
+            Ok(_) => listed::add(&self.host.vboxmanage, uuid, name),
+            Err(_) => listed::forget(),
+        }
+        added
+    }
+
+    /// Runs a command that takes a machine away, or its name.
+    pub fn take(&self, words: &[&str]) -> Result<()> {
+        let taken = self.change(words);
+        listed::forget();
+        taken.map(|_| ())
     }
 
     /// UUID and name of every registered machine.
     pub fn machines(&self) -> Result<Vec<(String, String)>> {
-        let mut listed = LISTED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(asked) = &*listed
-            && asked.when.elapsed() < FRESH
-            && asked.command == self.host.vboxmanage
-        {
-            return Ok(asked.machines.clone());
+        let command = &self.host.vboxmanage;
+        if let Some(machines) = listed::get(command) {
+            return Ok(machines);
         }
-        let machines = answers::machines(&self.vbox.run(["list", "vms"])?);
-        let command = self.host.vboxmanage.clone();
-        *listed = Some(Asked { when: Instant::now(), command, machines: machines.clone() });
+        let when = Instant::now();
+        let machines = self.list()?;
+        listed::keep(when, command, &machines);
         Ok(machines)
+    }
+
+    fn list(&self) -> Result<Vec<(String, String)>> {
+        Ok(answers::machines(&self.vbox.query(["list", "vms"])?))
     }
 
     /// Whether a machine of this UUID is registered.
@@ -162,7 +169,7 @@ impl<'a> Registry<'a> {
 
     /// Every disk that VirtualBox knows.
     pub fn media(&self) -> Result<Vec<Medium>> {
-        Ok(answers::media(&self.vbox.run(["list", "hdds"])?))
+        Ok(answers::media(&self.vbox.query(["list", "hdds"])?))
     }
 
     /// What stands where the machine `name` of `origin` would. An error when it is somebody

@@ -92,7 +92,7 @@ fn is_off_within(registry: &Registry<'_>, uuid: &str, limit: Duration) -> Result
 pub fn addresses(registry: &Registry<'_>, machine: &Machine) -> Result<Vec<Address>> {
     let property = |index: usize, what: &str| -> Result<Option<String>> {
         let key = format!("/VirtualBox/GuestInfo/Net/{index}/{what}");
-        let answer = registry.vbox.run(["guestproperty", "get", &machine.uuid, &key])?;
+        let answer = registry.vbox.query(["guestproperty", "get", &machine.uuid, &key])?;
         Ok(answer.trim().strip_prefix("Value: ").map(str::to_string))
     };
     let mut addresses = Vec::new();

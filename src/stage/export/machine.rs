@@ -41,10 +41,7 @@ impl Machine {
 
     /// One processor, 1 GiB, a card that leads outwards.
     pub fn ordinary() -> Machine {
-        let firmware = machine::Firmware::Bios;
-        let (memory, vram) = (crate::units::Bytes::GIB, machine::shape::VRAM);
-        let shape = Shape { cpus: 1, memory, firmware, vram };
-        Machine { shape, chosen: false, networks: vec![Network::Nat] }
+        Machine { shape: Shape::ORDINARY, chosen: false, networks: vec![Network::Nat] }
     }
 
     /// Writes it down.

@@ -8,6 +8,10 @@ use std::fmt::Write;
 use super::appliance::{Appliance, Firmware, Plug, escaped};
 use super::{Fault, Guid};
 
+mod read;
+
+pub use read::{AHCI, Attached, Controller, Model, PIIX4, Settings, read};
+
 const FORMAT: &str = "vbox";
 
 /// What names the machine and its disk.

@@ -1,0 +1,1 @@
+echo "== leases"; cat /var/lib/misc/dnsmasq.leases
