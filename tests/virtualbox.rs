@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kuth::cache::sparse;
 use kuth::digest::Digest;
-use kuth::machine::seed::Template;
+use kuth::machine::seed::{Secrets, Template};
 use kuth::machine::virtualbox::VirtualBox;
 use kuth::machine::{
     Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Owner, Replace,
@@ -154,7 +154,7 @@ fn clone(host: &Host, name: &str, golden: &Identity, memory: u64, replace: Repla
 fn make_clone(host: &Host, name: &str, golden: &Identity, memory: u64, copy: Copying) -> Identity {
     let wanted = wanted(name, &golden.origin.to_string(), memory, &[500 << 30]);
     let template = Template { hostname: name.into(), user: "debian".into(), ..Template::default() };
-    let seed = template.render().unwrap().iso(host.epoch).unwrap();
+    let seed = template.render(Secrets::Withheld).unwrap().iso(host.epoch).unwrap();
     let from = Cloning { snapshot: golden, copy, seed: &seed };
     VirtualBox.clone_snapshot(host, &wanted, &from).unwrap()
 }
