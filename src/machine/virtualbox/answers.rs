@@ -124,6 +124,13 @@ impl Info {
         controllers
     }
 
+    /// The files in its drives.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let controllers = self.controllers();
+        let attached = controllers.into_iter().flat_map(|it| it.attached.into_values());
+        attached.filter(|path| path.is_absolute()).collect()
+    }
+
     /// The rules that forward ports: the card each is of, counted from 1, and its whole text.
     pub fn forwards(&self, nics: usize) -> Vec<(usize, String)> {
         let rules = (0..).map_while(|index| self.get(&format!("Forwarding({index})")));

@@ -271,7 +271,7 @@ pub fn finish(
     }
     record.made = info.state_change().to_string();
     remember(registry, &record)?;
-    Note::write(&info.settings(), info.snapshots());
+    Note::write(&info);
     Ok(())
 }
 
@@ -300,8 +300,7 @@ pub fn remember(registry: &Registry<'_>, record: &Record) -> Result<()> {
 
 /// Takes down how a machine is now.
 pub fn note(registry: &Registry<'_>, uuid: &str) -> Result<()> {
-    let info = known(registry, uuid)?;
-    Note::write(&info.settings(), info.snapshots());
+    Note::write(&known(registry, uuid)?);
     Ok(())
 }
 

@@ -19,8 +19,10 @@ use crate::error::{Hint, Result, anyhow};
 use crate::units::Bytes;
 
 use super::journal::Entry;
+use super::network::allowed;
 use super::{
     Address, Base, Cloning, Driver, Found, Host, Identity, Listed, Owner, Source, Stopped, Wanted,
+    network,
 };
 
 pub mod answers;
@@ -33,6 +35,7 @@ mod record;
 mod registry;
 mod running;
 
+use answers::Adapter;
 use make::From;
 use record::{Note, Parent};
 use registry::{Machine, Registry, Standing};
@@ -47,6 +50,17 @@ pub struct VirtualBox;
 impl Driver for VirtualBox {
     fn unavailable(&self, host: &Host) -> Option<String> {
         command::Vbox::open(host).err()
+    }
+
+    fn check_network(&self, host: &Host, network: &network::Plan) -> Result<()> {
+        let refusal = allowed::refusal(allowed::FILE.as_ref(), &network.host)?;
+        let Some(refusal) = refusal else { return Ok(()) };
+        let vbox = command::open(host)?;
+        // An adapter that has it already needs no leave.
+        let has_it = |adapter: &Adapter| adapter.address == Some(network.host);
+        let is_free = vbox.version < allowed::SINCE
+            || answers::adapters(&vbox.query(["list", "hostonlyifs"])?).iter().any(has_it);
+        if is_free { Ok(()) } else { Err(refusal) }
     }
 
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
@@ -142,7 +156,7 @@ impl Driver for VirtualBox {
             make::clone(&registry, wanted, From { parent, copy: from.copy, seed: from.seed })?;
             // The clone's disk is written down in the settings of the base.
             if let Some(note) = note {
-                Note::write(&base, note.snapshots);
+                note.renew(&base);
             }
         }
         journal.done()?;
@@ -156,6 +170,10 @@ impl Driver for VirtualBox {
         let place = record::settings_of(&registry.place(name), name);
         if !registry.has(&uuid)? {
             return Ok(match registry.standing_of_others(name) {
+                // Losing state, although asked for, is news.
+                Ok(Standing::Stale(machine)) if machine.state().is_some() => Found::Gone(
+                    "it was made from another recipe, and replacing was asked for".into(),
+                ),
                 Ok(Standing::Stale(_)) => Found::Replaced("it was made from another recipe".into()),
                 Ok(Standing::Kept(machine, why)) => Found::Kept(machine.info.settings(), why),
                 Ok(_) => Found::Gone("the machine is not there".into()),
@@ -163,7 +181,10 @@ impl Driver for VirtualBox {
             });
         }
         let snapshots = match Note::read(&registry.place(name), name) {
-            Some(note) => note.snapshots,
+            Some(note) => match note.missing() {
+                Some(missing) => return Ok(Found::Gone(format!("{} is gone", missing.display()))),
+                None => note.snapshots,
+            },
             None => {
                 let found = registry.machine(&uuid)?.filter(|it| it.record.is_whole());
                 let Some(machine) = found else {

@@ -177,8 +177,10 @@ impl<'a> Registry<'a> {
     pub fn standing(&self, name: &str, origin: &Digest, hardware: &Hardware) -> Result<Standing> {
         let uuid = record::uuid(name, origin);
         if self.has(&uuid)? {
-            if Note::read(&self.place(name), name).is_some() {
-                return Ok(Standing::Same);
+            match Note::read(&self.place(name), name) {
+                Some(note) if note.missing().is_some() => return Ok(Standing::Damaged),
+                Some(_) => return Ok(Standing::Same),
+                None => {}
             }
             let Some(machine) = self.machine(&uuid)?.filter(|it| it.record.is_whole()) else {
                 return Ok(Standing::Damaged);
@@ -289,16 +291,14 @@ impl Machine {
         }
         let difference = difference(&self.info, hardware);
         if difference.is_none() {
-            Note::write(&self.info.settings(), self.info.snapshots());
+            Note::write(&self.info);
         }
         difference.map(|difference| format!("it was changed: {difference}"))
     }
 
     /// The first disk of it whose file is gone.
     fn missing(&self) -> Option<PathBuf> {
-        let controllers = self.info.controllers();
-        let mut attached = controllers.iter().flat_map(|it| it.attached.values());
-        attached.find(|path| path.is_absolute() && !path.exists()).cloned()
+        self.info.files().into_iter().find(|path| !path.exists())
     }
 
     /// The machine's own disks: those in its folder.
