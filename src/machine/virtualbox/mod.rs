@@ -34,6 +34,8 @@ mod patience;
 mod record;
 mod registry;
 mod running;
+#[cfg(test)]
+mod tests;
 
 use answers::Adapter;
 use make::From;
@@ -223,7 +225,7 @@ impl Driver for VirtualBox {
     }
 
     fn stop(&self, host: &Host, name: &str) -> Result<Stopped> {
-        running::stop(&Registry::open(host)?, name)
+        running::stop(&Registry::open(host)?, name, running::POWER_OFF)
     }
 
     fn remove(&self, host: &Host, name: &str) -> Result<()> {
