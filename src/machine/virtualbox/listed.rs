@@ -2,6 +2,7 @@
 //! asks VirtualBox seldom. What kuth itself changes is known at once; what others change, a second
 //! later.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,38 +14,35 @@ type Machines = Vec<(String, String)>;
 
 struct Listed {
     when: Instant,
-    /// The command line that was asked: each may lead to a VirtualBox of its own.
-    command: Option<String>,
     machines: Machines,
 }
 
-static LISTED: Mutex<Option<Listed>> = Mutex::new(None);
+/// By the command line that was asked: each may lead to a VirtualBox of its own.
+static LISTED: Mutex<BTreeMap<Option<String>, Listed>> = Mutex::new(BTreeMap::new());
 
-fn listed() -> MutexGuard<'static, Option<Listed>> {
+fn listed() -> MutexGuard<'static, BTreeMap<Option<String>, Listed>> {
     LISTED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The list as `command` gave it, while it is fresh.
 pub fn get(command: &Option<String>) -> Option<Machines> {
     let listed = listed();
-    let fresh = listed.as_ref().filter(|it| it.command == *command && it.when.elapsed() < FRESH);
-    fresh.map(|it| it.machines.clone())
+    listed.get(command).filter(|it| it.when.elapsed() < FRESH).map(|it| it.machines.clone())
 }
 
 /// Keeps the answer of a question that began at `when`.
 pub fn keep(when: Instant, command: &Option<String>, machines: &Machines) {
-    let (command, machines) = (command.clone(), machines.clone());
-    *listed() = Some(Listed { when, command, machines });
+    listed().insert(command.clone(), Listed { when, machines: machines.clone() });
 }
 
 /// The list does not hold any more.
-pub fn forget() {
-    *listed() = None;
+pub fn forget(command: &Option<String>) {
+    listed().remove(command);
 }
 
 /// A machine was added while nothing else was.
 pub fn add(command: &Option<String>, uuid: &str, name: &str) {
-    if let Some(listed) = listed().as_mut().filter(|it| it.command == *command) {
+    if let Some(listed) = listed().get_mut(command) {
         listed.machines.push((uuid.to_string(), name.to_string()));
     }
 }
@@ -64,7 +62,7 @@ mod tests {
         assert_eq!(get(&one), Some(machines.clone()));
         add(&one, "2", "b");
         assert_eq!(get(&one).unwrap().len(), 2);
-        forget();
+        forget(&one);
         assert_eq!(get(&one), None);
         if let Some(old) = Instant::now().checked_sub(FRESH) {
             keep(old, &one, &machines);

@@ -93,7 +93,7 @@ impl<'a> Registry<'a> {
         let added = self.vbox.run_until(words, is_there);
         match &added {
             Ok(_) => listed::add(&self.host.vboxmanage, uuid, name),
-            Err(_) => listed::forget(),
+            Err(_) => listed::forget(&self.host.vboxmanage),
         }
         added
     }
@@ -101,7 +101,7 @@ impl<'a> Registry<'a> {
     /// Runs a command that takes a machine away, or its name.
     pub fn take(&self, words: &[&str]) -> Result<()> {
         let taken = self.change(words);
-        listed::forget();
+        listed::forget(&self.host.vboxmanage);
         taken.map(|_| ())
     }
 

@@ -163,7 +163,7 @@ fn a_lock_is_waited_for_and_nothing_else() {
     assert_eq!(world.commands("snapshot ").len(), 1);
     std::fs::remove_file(world.path("broken")).unwrap();
 
-    // One that does not end: 8 s.
+    // One that does not end.
     world.write("locked", "1000");
     let error = VirtualBox.snapshot(&world.host, &base, "third").unwrap_err();
     let text = "VirtualBox: The machine 'x' is already locked for a session (or being unlocked)";
