@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kuth::cache::sparse;
@@ -61,6 +62,26 @@ impl World {
 
     fn clone(&self, name: &str, golden: &Identity, memory: u64) -> Identity {
         clone(&self.host, name, golden, memory, self.host.replace)
+    }
+
+    /// As many at once as a build makes.
+    fn clones(&self, names: &[String], golden: &Identity) -> Vec<Identity> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let made = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while let Some(name) = names.get(next.fetch_add(1, Ordering::SeqCst)) {
+                        let clone = self.clone(name, golden, 640);
+                        assert!(is_here(VirtualBox.find(&self.host, &clone).unwrap()), "{name}");
+                        made.lock().unwrap().push(clone);
+                    }
+                });
+            }
+        });
+        let mut made = made.into_inner().unwrap();
+        made.sort_by(|a, b| a.machine.cmp(&b.machine));
+        made
     }
 
     fn uuid(&self, name: &str) -> String {
@@ -170,7 +191,7 @@ fn twelve_linked_clones_are_what_was_asked_for_and_nothing_is_done_twice() {
     let names: Vec<String> = (1..=12).map(|n| format!("node{n:02}")).collect();
     std::fs::remove_file(&world.host.log).unwrap();
     let start = Instant::now();
-    let clones: Vec<Identity> = names.iter().map(|name| world.clone(name, &golden, 640)).collect();
+    let clones = world.clones(&names, &golden);
     let took = start.elapsed();
     let log = std::fs::read_to_string(&world.host.log).unwrap();
     let commands = log.lines().filter(|line| line.starts_with("$ ")).count();
@@ -335,14 +356,18 @@ fn child() {
     build(&host(&virtualbox, &folder, &name), &folder);
 }
 
-/// Recovers, registers, takes a snapshot and clones.
-fn build(host: &Host, folder: &Path) -> [Identity; 3] {
+/// Recovers, registers, takes a snapshot and makes two clones at once.
+fn build(host: &Host, folder: &Path) -> [Identity; 4] {
     journal::recover(host).unwrap();
     let wanted = wanted("base", "one", 512, &[]);
     let base = VirtualBox.register(host, &wanted, &disk(folder, "one")).unwrap();
     let golden = VirtualBox.snapshot(host, &base, "golden").unwrap();
-    let web = clone(host, "web", &golden, 640, Replace::Never);
-    [base, golden, web]
+    let make = |name| clone(host, name, &golden, 640, Replace::Never);
+    let (web, app) = std::thread::scope(|scope| {
+        let web = scope.spawn(|| make("web"));
+        (make("app"), web.join().unwrap())
+    });
+    [base, golden, web, app]
 }
 
 #[test]
@@ -353,7 +378,7 @@ fn a_kill_at_any_point_is_mended_by_the_next_build() {
     let whole = start.elapsed();
     let clean = world.state();
     for round in 0..20u32 {
-        for name in ["web", "base"] {
+        for name in ["web", "app", "base"] {
             VirtualBox.remove(&world.host, name).unwrap();
         }
         let mut child = Command::new(std::env::current_exe().unwrap())

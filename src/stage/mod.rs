@@ -142,7 +142,7 @@ pub enum Pool {
     Network,
     /// A running virtual machine.
     Machine,
-    /// Quick changes of a hypervisor, one at a time.
+    /// Quick changes of a hypervisor, some at once; what cannot be beside others, its driver locks.
     Hypervisor,
 }
 

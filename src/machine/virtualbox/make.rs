@@ -15,9 +15,10 @@ use crate::machine::{Copying, Disk, Network, Wanted};
 use crate::units::Bytes;
 
 use super::answers::{self, Controller, Info};
+use super::files::is_known;
 use super::options::{MOST_NICS, Modification};
 use super::record::{self, KEY, NOTE, Note, Parent, Record};
-use super::registry::{Machine, Registry, difference, is_known};
+use super::registry::{Machine, Registry, difference};
 
 /// The file of a machine's seed.
 pub const SEED: &str = "seed.iso";
@@ -78,11 +79,10 @@ fn ostype(architecture: &str) -> &'static str {
     if architecture == "arm64" { "Debian_arm64" } else { "Debian_64" }
 }
 
-/// Makes a clone of a snapshot.
-pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result<()> {
-    let folder = registry.folder();
-    let mut record =
-        Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
+/// Makes a clone of a snapshot, which has all of that, and its parent's record: so it counts as
+/// not finished.
+pub fn begin_clone(registry: &Registry<'_>, wanted: &Wanted, from: &From<'_>) -> Result<()> {
+    let uuid = record::uuid(&wanted.name, &wanted.origin);
     let mut words = vec!["clonevm", &from.parent.uuid];
     if !from.parent.snapshot.is_empty() {
         words.extend(["--snapshot", &from.parent.snapshot]);
@@ -90,10 +90,16 @@ pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result
     if from.copy == Copying::Linked {
         words.extend(["--options", "link"]);
     }
+    let folder = registry.folder();
     let folder = folder.to_string_lossy();
-    words.extend(["--name", &wanted.name, "--uuid", &record.uuid, "--basefolder", &folder]);
-    words.push("--register");
-    registry.add(&record.uuid, &wanted.name, &words)?;
+    words.extend(["--name", &wanted.name, "--uuid", &uuid, "--basefolder", &folder, "--register"]);
+    registry.add(&uuid, &wanted.name, &words)
+}
+
+/// Gives a clone its own seed, disks and hardware.
+pub fn finish_clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result<()> {
+    let mut record =
+        Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
     let uuid = record.uuid.clone();
     let place = registry.place(&wanted.name);
     let Shape { mut controllers, rules } = shape(registry, &from.parent, &uuid)?;

@@ -27,6 +27,7 @@ use super::{
 
 pub mod answers;
 pub mod command;
+mod files;
 mod listed;
 mod make;
 pub mod options;
@@ -132,7 +133,7 @@ impl Driver for VirtualBox {
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
         let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
-        let registry = Registry::open(host)?;
+        let mut registry = Registry::open_for_clone(host)?;
         let snapshot = from.snapshot;
         let parent = Parent {
             machine: snapshot.machine.clone(),
@@ -155,11 +156,14 @@ impl Driver for VirtualBox {
         };
         if free {
             make_way(&registry, &wanted.name, &wanted.origin)?;
-            make::clone(&registry, wanted, From { parent, copy: from.copy, seed: from.seed })?;
+            let from = From { parent, copy: from.copy, seed: from.seed };
+            make::begin_clone(&registry, wanted, &from)?;
             // The clone's disk is written down in the settings of the base.
             if let Some(note) = note {
                 note.renew(&base);
             }
+            registry.step_aside();
+            make::finish_clone(&registry, wanted, from)?;
         }
         journal.done()?;
         Ok(identity(&wanted.name, wanted.origin, None))

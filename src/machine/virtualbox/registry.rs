@@ -13,6 +13,7 @@ use crate::machine::{Firmware, Hardware, Host, Replace};
 
 use super::answers::{self, Info, Medium};
 use super::command::{self, Vbox};
+use super::files::strangers;
 use super::listed;
 use super::options::{MOST_NICS, firmware, kind, plain};
 use super::record::{self, KEY, NOTE, Note, Record};
@@ -27,6 +28,7 @@ pub struct Registry<'a> {
     /// Its commands.
     pub vbox: Vbox<'a>,
     lock: Option<Lock>,
+    turn: Option<Lock>,
 }
 
 /// What stands under the name and UUID of a machine to be.
@@ -58,16 +60,35 @@ pub struct Machine {
 impl<'a> Registry<'a> {
     /// For looking only.
     pub fn look(host: &'a Host) -> Result<Registry<'a>> {
-        Ok(Registry { host, vbox: command::open(host)?, lock: None })
+        Ok(Registry { host, vbox: command::open(host)?, lock: None, turn: None })
     }
 
-    /// For changing: one process of kuth at a time.
+    /// For changing: one at a time, of all threads and processes.
     pub fn open(host: &'a Host) -> Result<Registry<'a>> {
         let mut registry = Registry::look(host)?;
-        let folder = registry.folder();
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let folder = registry.prepared()?;
         registry.lock = Some(Lock::exclusive(&folder.join(".lock"), &host.cancel)?);
         Ok(registry)
+    }
+
+    /// For making one clone beside others. Until [`Registry::step_aside`] no other is begun.
+    pub fn open_for_clone(host: &'a Host) -> Result<Registry<'a>> {
+        let mut registry = Registry::look(host)?;
+        let folder = registry.prepared()?;
+        registry.lock = Some(Lock::shared(&folder.join(".lock"), &host.cancel)?);
+        registry.turn = Some(Lock::exclusive(&folder.join(".turn"), &host.cancel)?);
+        Ok(registry)
+    }
+
+    /// From now on only the clone itself is changed, so others may begin theirs.
+    pub fn step_aside(&mut self) {
+        self.turn = None;
+    }
+
+    fn prepared(&self) -> Result<PathBuf> {
+        let folder = self.folder();
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        Ok(folder)
     }
 
     /// The folder that machines are made in.
@@ -361,29 +382,4 @@ pub fn hardware(info: &Info) -> Hardware {
         nics: Vec::new(),
         forwards: Vec::new(),
     }
-}
-
-/// Whether kuth, or VirtualBox on its behalf, keeps a file of this name in the folder of a machine
-/// of these names.
-pub fn is_known(file: &str, machine: &[&str]) -> bool {
-    machine.iter().any(|name| is_known_of(file, name))
-}
-
-fn is_known_of(file: &str, name: &str) -> bool {
-    let settings = [".vbox", ".vbox-prev", ".vbox-tmp", ".nvram", ".vdi"];
-    let further = |rest: &str| rest.strip_suffix(".vdi").is_some_and(|it| it.parse::<u8>().is_ok());
-    settings.iter().any(|end| file.strip_suffix(end) == Some(name))
-        || file.strip_prefix("disk").is_some_and(further)
-        || file.strip_prefix(name).and_then(|it| it.strip_prefix("-disk")).is_some_and(further)
-        || [NOTE, super::make::SEED, super::make::CONSOLE, "Logs", "Snapshots", "known_hosts"]
-            .contains(&file)
-}
-
-/// What lies in a machine's folder that neither made.
-pub fn strangers(folder: &Path, machine: &[&str]) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut strangers: Vec<String> = names.filter(|file| !is_known(file, machine)).collect();
-    strangers.sort();
-    strangers
 }
