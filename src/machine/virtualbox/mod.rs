@@ -15,7 +15,7 @@
 use std::path::PathBuf;
 
 use crate::digest::Digest;
-use crate::error::{Hint, Result, anyhow};
+use crate::error::{Context, Hint, Result, anyhow};
 use crate::units::Bytes;
 
 use super::journal::Entry;
@@ -76,8 +76,13 @@ impl Driver for VirtualBox {
         let standing = registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)?;
         let free = match standing {
             Standing::Same => false,
-            Standing::Free | Standing::Damaged => {
+            Standing::Free => {
                 make_way(&registry, &wanted.name, &wanted.origin)?;
+                true
+            }
+            Standing::Damaged(why) => {
+                make_way(&registry, &wanted.name, &wanted.origin)
+                    .with_context(|| again(&wanted.name, &why))?;
                 true
             }
             Standing::Stale(machine) | Standing::Kept(machine, _) => {
@@ -147,7 +152,12 @@ impl Driver for VirtualBox {
         let note = Note::read(&registry.place(&parent.machine), &parent.machine);
         let free = match registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)? {
             Standing::Same | Standing::Kept(..) => false,
-            Standing::Free | Standing::Damaged => true,
+            Standing::Free => true,
+            Standing::Damaged(why) => {
+                make_way(&registry, &wanted.name, &wanted.origin)
+                    .with_context(|| again(&wanted.name, &why))?;
+                true
+            }
             Standing::Stale(machine) => {
                 refuse_children(&registry, &machine)?;
                 make::remove(&registry, &machine)?;
@@ -279,6 +289,11 @@ impl Driver for VirtualBox {
 fn identity(machine: &str, origin: Digest, snapshot: Option<&str>) -> Identity {
     let (driver, machine) = (NAME.to_string(), machine.to_string());
     Identity { driver, machine, origin, snapshot: snapshot.map(str::to_string), disk: None }
+}
+
+/// Why a machine that is there has to go.
+fn again(name: &str, why: &str) -> String {
+    format!("making the machine `{name}` again, as {why}")
 }
 
 /// Clears the place of a machine of what an unfinished or damaged one left there.

@@ -38,8 +38,8 @@ pub enum Standing {
     Free,
     /// The machine itself.
     Same,
-    /// The machine itself, but not whole or not as it was made.
-    Damaged,
+    /// The machine itself, but not whole or not as it was made, and why.
+    Damaged(String),
     /// An older one of the same pipeline, by its UUID, that holds no state.
     Stale(Machine),
     /// One that holds state and must stay, and why.
@@ -199,17 +199,16 @@ impl<'a> Registry<'a> {
         let uuid = record::uuid(name, origin);
         if self.has(&uuid)? {
             match Note::read(&self.place(name), name) {
-                Some(note) if note.missing().is_some() => return Ok(Standing::Damaged),
-                Some(_) => return Ok(Standing::Same),
+                Some(note) => {
+                    let missing = note.missing().map(|path| format!("{} is gone", path.display()));
+                    return Ok(missing.map_or(Standing::Same, Standing::Damaged));
+                }
                 None => {}
             }
             let Some(machine) = self.machine(&uuid)?.filter(|it| it.record.is_whole()) else {
-                return Ok(Standing::Damaged);
+                return Ok(Standing::Damaged("it was not finished".to_string()));
             };
-            return Ok(match machine.damage(hardware) {
-                Some(_) => Standing::Damaged,
-                None => Standing::Same,
-            });
+            return Ok(machine.damage(hardware).map_or(Standing::Same, Standing::Damaged));
         }
         self.standing_of_others(name)
     }
