@@ -115,14 +115,18 @@ fn hide_uuid(line: &str) -> String {
 
 impl Drop for World {
     fn drop(&mut self) {
-        // Its server ends by itself 5 s after the last question.
-        let _ = std::fs::remove_dir_all(&self.folder);
+        // Its server ends by itself 5 s after the last question. What failed stays, to be looked at.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
     }
 }
 
 fn host(virtualbox: &Path, folder: &Path, name: &str) -> Host {
+    // The server of a run just before may still know what that run removed.
+    let run = std::env::var(RUN).unwrap_or_else(|_| std::process::id().to_string());
     let command = format!(
-        "env VBOX_USER_HOME={} VBOX_IPC_SOCKETID=kuth-{name} {}",
+        "env VBOX_USER_HOME={} VBOX_IPC_SOCKETID=kuth-{name}-{run} {}",
         folder.join("home").display(),
         virtualbox.join("VBoxManage").display()
     );
@@ -345,6 +349,7 @@ fn what_kuth_did_not_make_is_never_touched() {
 }
 
 const CHILD: &str = "KUTH_TEST_VIRTUALBOX_CHILD";
+const RUN: &str = "KUTH_TEST_VIRTUALBOX_RUN";
 
 /// Runs in a process of its own, which the next test kills.
 #[test]
@@ -384,6 +389,7 @@ fn a_kill_at_any_point_is_mended_by_the_next_build() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child"])
             .env(CHILD, "kill")
+            .env(RUN, std::process::id().to_string())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();

@@ -223,10 +223,15 @@ impl Driver for VirtualBox {
     fn recover(&self, host: &Host, left: &Entry) -> Result<()> {
         let registry = Registry::open(host)?;
         let uuid = record::uuid(&left.machine, &left.origin);
-        let machine = registry.machine(&uuid)?;
-        match machine.is_some_and(|machine| machine.record.is_whole()) {
-            true => Ok(()),
-            false => make::undo(&registry, &left.machine, &left.origin),
+        let undo = || make::undo(&registry, &left.machine, &left.origin);
+        let machine = registry.machine(&uuid)?.filter(|machine| machine.record.is_whole());
+        let Some(machine) = machine else { return undo() };
+        // Only a machine that nobody holds can be written to: by then VirtualBox has noticed that
+        // whoever held it was killed, which it takes for the machine's own end.
+        make::remember(&registry, &machine.record)?;
+        match registry.machine(&uuid)? {
+            Some(machine) if !machine.was_cut_short() => Ok(()),
+            _ => undo(),
         }
     }
 

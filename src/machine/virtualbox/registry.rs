@@ -275,10 +275,22 @@ impl Machine {
         matches!(self.info.state(), "running" | "paused" | "starting" | "stopping" | "stuck")
     }
 
+    fn has_logs(&self) -> bool {
+        self.info.get("LogFldr").is_some_and(|it| Path::new(it).join("VBox.log").exists())
+    }
+
+    /// Whether it is as a kill in the last step of its making leaves it: never started, and yet
+    /// taken for one that ended badly.
+    pub fn was_cut_short(&self) -> bool {
+        self.info.state() == "aborted"
+            && !self.has_logs()
+            && self.info.snapshots().is_empty()
+            && strangers(&self.info.folder(), &self.names()).is_empty()
+    }
+
     /// Why it holds state, if it does.
     pub fn state(&self) -> Option<String> {
-        let logs =
-            self.info.get("LogFldr").is_some_and(|it| Path::new(it).join("VBox.log").exists());
+        let logs = self.has_logs();
         if self.info.state() != "poweroff" {
             return Some(format!("it is {}", self.info.state()));
         }
