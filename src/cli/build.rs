@@ -42,6 +42,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     undo_what_was_left(&project, &cache, &cancel)?;
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
+        project.check_networks(&plan, &cache)?;
         let build = Build {
             plan: &plan,
             cache,
