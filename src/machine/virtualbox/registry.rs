@@ -198,12 +198,9 @@ impl<'a> Registry<'a> {
     pub fn standing(&self, name: &str, origin: &Digest, hardware: &Hardware) -> Result<Standing> {
         let uuid = record::uuid(name, origin);
         if self.has(&uuid)? {
-            match Note::read(&self.place(name), name) {
-                Some(note) => {
-                    let missing = note.missing().map(|path| format!("{} is gone", path.display()));
-                    return Ok(missing.map_or(Standing::Same, Standing::Damaged));
-                }
-                None => {}
+            if let Some(note) = Note::read(&self.place(name), name) {
+                let missing = note.missing().map(|path| format!("{} is gone", path.display()));
+                return Ok(missing.map_or(Standing::Same, Standing::Damaged));
             }
             let Some(machine) = self.machine(&uuid)?.filter(|it| it.record.is_whole()) else {
                 return Ok(Standing::Damaged("it was not finished".to_string()));
