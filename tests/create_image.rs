@@ -263,6 +263,10 @@ fn defaults_come_from_the_distributions_folder_and_pipeline() {
 /// The files that come with the project, with the variables of its pipeline.
 #[test]
 fn the_projects_own_files_make_every_role() {
+    ["debian", "ubuntu"].into_iter().for_each(every_role_of);
+}
+
+fn every_role_of(distribution: &str) {
     let world = World::new();
     let (key, cache) = (world.0.path("key.pub"), world.0.path("cache"));
     for (role, cards, disks, memory) in [
@@ -272,14 +276,17 @@ fn the_projects_own_files_make_every_role() {
         ("kube-node", 1, 0, 2048),
         ("glus", 1, 1, 2048),
     ] {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/debian");
+        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(distribution);
         let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_kuth"));
         command.env_clear().env("PATH", cli_support::path());
         command.env("KUTH_MACHINES", world.0.path("machines")).env("KUTH_CACHE", &cache);
         command.current_dir(&data).arg("create-image").arg("-k").arg(&key);
-        command.args(["-b", "debian-base-image", "-a", "false", "-o", role]);
+        command.args(["-b", "debian-base-image", "-a", "false", "-o", role, "-l", distribution]);
+        // Masters and workers share one.
+        let user_data = role.split('-').next().unwrap();
+        let user_data = format!("{user_data}/user-data");
+        command.args(["-u", &user_data]);
         for (option, file) in [
-            ("-u", "user-data"),
             ("-n", "network-config"),
             ("-i", "post-config-interfaces"),
             ("-s", "post-config-storages"),
@@ -297,9 +304,10 @@ fn the_projects_own_files_make_every_role() {
         let has = |name: &str| world.place(role).join(name).exists();
         assert_eq!((has("disk1.raw"), has("disk2.raw")), (disks == 1, false), "{role}");
         assert!(record.contains(&format!("memory = {memory}\n")), "{record}");
+        assert!(world.seed_has(role, &format!("- name: {distribution}\n")));
         assert!(!world.seed_has(role, "#MAC") && !world.seed_has(role, "#SSH-PUB-KEY#\""));
     }
-    // The domain of pipelines/debian.toml.
+    // The domain of the distribution's pipeline.
     assert!(world.seed_has("gate", "fqdn: \"gate.kube.local\"\n"));
 }
 

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use kuth::cache::sparse;
 use kuth::digest::Digest;
 use kuth::machine::qemu::Qemu;
-use kuth::machine::seed::Template;
+use kuth::machine::seed::{Secrets, Template};
 use kuth::machine::{
     Cloning, Copying, Disk, Driver, Firmware, Hardware, Host, Nic, Source, State, Stopped, Wanted,
 };
@@ -63,7 +63,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
         ssh_keys: vec![public.trim().into()],
         ..Template::default()
     };
-    let seed = template.render().unwrap().iso(1_767_225_600).unwrap();
+    let seed = template.render(Secrets::Withheld).unwrap().iso(1_767_225_600).unwrap();
     let start = Instant::now();
     let base = Qemu.register(&host, &wanted("base"), &disk).unwrap();
     let golden = Qemu.snapshot(&host, &base, "golden").unwrap();

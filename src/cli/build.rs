@@ -48,6 +48,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     };
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
+        project.check_networks(&plan, &cache)?;
         let build = Build {
             plan: &plan,
             cache,

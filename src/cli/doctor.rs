@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Exit, project, screen};
 use crate::cache::space;
-use crate::debian::mirror;
+use crate::debian::DEBIAN;
 use crate::error::{Context, Result};
 use crate::machine::qemu::host;
 use crate::process::{Cancel, Command, find_program};
@@ -165,8 +165,8 @@ fn namespaces() -> Result<Finding> {
 }
 
 fn keyring() -> Finding {
-    let state = match Path::new(mirror::KEYRING).is_file() {
-        true => Ok(mirror::KEYRING.to_string()),
+    let state = match Path::new(DEBIAN.keyring).is_file() {
+        true => Ok(DEBIAN.keyring.to_string()),
         false => Err("apt-get install debian-archive-keyring".to_string()),
     };
     Finding { need: Need::Always, what: "Debian's keys".to_string(), state }

@@ -266,33 +266,10 @@ fn the_one_here(host: &Host) -> Result<(String, Plan)> {
 
 /// Refuses an address that VirtualBox would refuse, with what allows it.
 fn refuse_address(host: &Host, plan: &Plan, tools: &Tools) -> Result<()> {
-    let file = &host.networks_conf;
-    let list = match std::fs::read_to_string(file) {
-        Ok(text) => Some(text),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
-    };
-    let list = list.as_deref();
-    if allowed::allows(list, &plan.host) || !tools.is_restricted() {
-        return Ok(());
+    match allowed::refusal(&host.networks_conf, &plan.host)? {
+        Some(refusal) if tools.is_restricted() => Err(refusal),
+        _ => Ok(()),
     }
-    let ranges = allowed::ranges(list).iter().map(ToString::to_string).collect::<Vec<_>>();
-    let ranges = if ranges.is_empty() { "nothing".to_string() } else { ranges.join(", ") };
-    let why = match list {
-        None => format!("there is no {}, so only {ranges} is allowed", file.display()),
-        Some(_) => format!("{} allows {ranges}", file.display()),
-    };
-    let line = allowed::line_for(list, &plan.host);
-    let shown = file.display();
-    let fix = match (list, file.parent()) {
-        (None, Some(folder)) => {
-            format!("mkdir -p {} && echo '{line}' >>{shown}", folder.display())
-        }
-        _ => format!("echo '{line}' >>{shown}"),
-    };
-    Err(anyhow!(why))
-        .with_context(|| format!("VirtualBox does not allow the host-only address {}", plan.host))
-        .hint(format!("allow it, as root: `{fix}`; or take a `host` in an allowed range"))
 }
 
 /// Routes and files of /etc are root's; kuth uses no sudo by itself.

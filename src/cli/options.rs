@@ -69,7 +69,7 @@ pub struct Building {
     #[arg(long, value_name = "STAGE")]
     pub rebuild: Vec<String>,
 
-    /// The Debian mirror to take packages from
+    /// The mirror to take packages from
     /// [default: apt's]
     #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]

@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::engine::lockfile::LockFile;
 use crate::engine::plan::{Node, Plan, Ready};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
+use crate::machine::{Host, Replace, choose};
 use crate::pipeline::{self, Kinds, Override, suggest};
 use crate::stage::{Settings, Site, Table};
 
@@ -81,6 +82,26 @@ impl Project {
         Ok(Arc::new(Cache::open(&self.cache)?))
     }
 
+    /// Refuses a network between this host and the machines of `plan` that their driver cannot
+    /// have here. Done before anything is run: the machines come last.
+    pub fn check_networks(&self, plan: &Plan<'_>, cache: &Arc<Cache>) -> Result<()> {
+        let mut checked = Vec::new();
+        for node in plan.nodes() {
+            let Some(network) = node.stage.network() else { continue };
+            let word = self.settings.driver.as_deref().or_else(|| driver(plan, node));
+            let Some(word) = word.filter(|word| !checked.contains(&(*word, network))) else {
+                continue;
+            };
+            let host = Host::of(&self.site(cache, node), Replace::Never);
+            // A driver that cannot be used is the matter of the stage that registers.
+            if let Ok(row) = choose(word, &host) {
+                row.driver.check_network(&host, network)?;
+            }
+            checked.push((word, network));
+        }
+        Ok(())
+    }
+
     /// The place of a node that is only looked at.
     pub fn site(&self, cache: &Arc<Cache>, node: &Node<'_>) -> Site {
         let settings = Arc::new(Settings { offline: true, ..self.settings.clone() });
@@ -91,6 +112,12 @@ impl Project {
             ..Site::new(cache.clone(), settings, &node.name, log)
         }
     }
+}
+
+/// The word for the driver of the machine that `node` comes from.
+fn driver(plan: &Plan<'_>, node: &Node<'_>) -> Option<&'static str> {
+    let inputs = node.inputs.iter().map(|(_, input)| &plan.nodes()[input.0]);
+    node.stage.driver().or_else(|| inputs.into_iter().find_map(|input| driver(plan, input)))
 }
 
 /// Reads and checks the pipeline file at `path`.

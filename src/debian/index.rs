@@ -64,12 +64,14 @@ impl Apt {
                 "install the package apt (Debian, Ubuntu and Fedora have it)",
             ));
         }
-        let keyring = request.keyring.clone().unwrap_or(mirror::KEYRING.into());
+        let keyring = request.keyring.clone().unwrap_or(request.distribution.keyring.into());
         if !keyring.is_file() {
             return Err(with_hint(
                 anyhow!("the keyring {} does not exist", keyring.display()),
-                "install it with `apt-get install debian-archive-keyring`, or name one with \
-                 `keyring = \"PATH\"`",
+                format!(
+                    "install it with `apt-get install {}`, or name one with `keyring = \"PATH\"`",
+                    request.distribution.keyring_package
+                ),
             ));
         }
         for name in ["lists/partial", "cache/archives/partial", "state", "etc"] {
@@ -130,7 +132,8 @@ impl Apt {
 
 /// Asks the mirror for its index of today.
 fn fetch(site: &Site, request: &Request) -> Result<Index> {
-    let url = mirror::find(site.settings.mirror.as_deref(), request.mirror.as_deref());
+    let (given, configured) = (site.settings.mirror.as_deref(), request.mirror.as_deref());
+    let url = mirror::find(request.distribution, given, configured)?;
     if site.settings.offline {
         return Err(with_hint(
             anyhow!("the packages of `{}` are not locked yet, and kuth is offline", request.suite),
@@ -150,7 +153,7 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
     }
     command
         .run(&site.log, &site.cancel)
-        .map_err(explain)
+        .map_err(|error| explain(error, request))
         .with_context(|| format!("fetching the index of {} from {url}", request.suite))?;
     let release = rename_lists(&apt.lists())?;
     let recipe = recipe(site, request, &release);
@@ -162,7 +165,7 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
     Ok(Index { release, lists })
 }
 
-fn explain(error: crate::error::Error) -> crate::error::Error {
+fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error {
     let said = |text: &str| {
         caused_by::<CommandFailed>(&error)
             .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))
@@ -177,7 +180,10 @@ fn explain(error: crate::error::Error) -> crate::error::Error {
     if said("NO_PUBKEY") || said("is not signed") || said("signature") {
         return with_hint(
             error.context("the mirror's index is not signed by a key of the keyring"),
-            "install a newer debian-archive-keyring, or name a keyring with `keyring = \"PATH\"`",
+            format!(
+                "install a newer {}, or name a keyring with `keyring = \"PATH\"`",
+                request.distribution.keyring_package
+            ),
         );
     }
     if said("404") {

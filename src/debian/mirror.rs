@@ -1,24 +1,43 @@
-//! Where Debian's archive is: what the user says, else what this machine's own apt uses, else the
-//! name that every Debian knows.
+//! Where a distribution's archive is: what the user says, else what this machine's own apt uses,
+//! else the name that every machine of it knows.
 
 use std::path::Path;
 
-/// Where packages come from when nobody says anything.
-const DEFAULT: &str = "http://ftp.debian.org/debian";
+use super::distribution::{Distribution, UBUNTU};
+use crate::error::{Hint, Result, anyhow};
 
-/// The keyring that the package debian-archive-keyring installs.
-pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
-/// The root of a Debian archive, without a slash at its end: `given` (from the command line or
-/// the environment), else `configured` (from the pipeline), else the machine's apt.
-pub fn find(given: Option<&str>, configured: Option<&str>) -> String {
-    let chosen = given.or(configured).map(str::to_string);
-    let url = chosen.or_else(|| of_apt(Path::new("/etc/apt"))).unwrap_or(DEFAULT.to_string());
-    url.trim_end_matches('/').to_string()
+/// The root of an archive, without a slash at its end: `given` (from the command line or the
+/// environment), else `configured` (from the pipeline), else the machine's apt.
+pub fn find(
+    distribution: &Distribution,
+    given: Option<&str>,
+    configured: Option<&str>,
+) -> Result<String> {
+    let here = || of_apt(distribution, Path::new("/etc/apt"));
+    search(distribution, given, configured, here)
 }
 
-/// The first Debian archive in apt's lists of sources in `folder`.
-fn of_apt(folder: &Path) -> Option<String> {
+fn search(
+    distribution: &Distribution,
+    given: Option<&str>,
+    configured: Option<&str>,
+    here: impl FnOnce() -> Option<String>,
+) -> Result<String> {
+    // One address cannot serve both, and a build of Ubuntu takes its tools from Debian.
+    let is_ubuntus = |url: &str| url.trim_end_matches('/').ends_with(UBUNTU.root);
+    let given = given.filter(|url| is_ubuntus(url) == (*distribution == UBUNTU));
+    let configured = configured.filter(|url| !url.is_empty());
+    let chosen = given.or(configured).map(str::to_string);
+    let url = chosen.or_else(here).or(distribution.mirror.map(str::to_string));
+    let url =
+        url.ok_or_else(|| anyhow!("no mirror of {} is known on this machine", distribution.name));
+    let root = distribution.root;
+    let hint = format!("name one that ends in `{root}`: with `--mirror URL`, or the key `mirror`");
+    Ok(url.hint(hint)?.trim_end_matches('/').to_string())
+}
+
+/// The first archive of the distribution in apt's lists of sources in `folder`.
+fn of_apt(distribution: &Distribution, folder: &Path) -> Option<String> {
     let mut files = vec![folder.join("sources.list")];
     if let Ok(entries) = std::fs::read_dir(folder.join("sources.list.d")) {
         files.extend(entries.flatten().map(|entry| entry.path()));
@@ -27,8 +46,8 @@ fn of_apt(folder: &Path) -> Option<String> {
     files.iter().find_map(|file| {
         let text = std::fs::read_to_string(file).ok()?;
         match file.extension()?.to_str()? {
-            "list" => one_line_style(&text).find(|uri| is_debian(uri)),
-            "sources" => deb822_style(&text).find(|uri| is_debian(uri)),
+            "list" => one_line_style(&text).find(|uri| is_of(distribution, uri)),
+            "sources" => deb822_style(&text).find(|uri| is_of(distribution, uri)),
             _ => None,
         }
     })
@@ -55,20 +74,32 @@ fn deb822_style(text: &str) -> impl Iterator<Item = String> + '_ {
     })
 }
 
-/// A Debian archive proper, not its security archive nor somebody else's repository.
-fn is_debian(uri: &str) -> bool {
+/// An archive proper, not the one of security updates nor somebody else's repository.
+fn is_of(distribution: &Distribution, uri: &str) -> bool {
     let uri = uri.trim_end_matches('/');
-    uri.starts_with("http") && uri.ends_with("/debian")
+    uri.starts_with("http") && uri.ends_with(distribution.root) && !uri.contains("//security.")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::debian::distribution::DEBIAN;
 
     #[test]
     fn what_the_user_says_wins_over_the_pipeline() {
-        assert_eq!(find(Some("http://a/debian/"), Some("http://b/debian")), "http://a/debian");
-        assert_eq!(find(None, Some("http://b/debian")), "http://b/debian");
+        let (a, b) = (Some("http://a/debian/"), Some("http://b/debian"));
+        let find = |distribution, given, configured| {
+            search(distribution, given, configured, || None).map_err(|error| error.to_string())
+        };
+        assert_eq!(find(&DEBIAN, a, b).unwrap(), "http://a/debian");
+        assert_eq!(find(&DEBIAN, None, b).unwrap(), "http://b/debian");
+        assert_eq!(find(&DEBIAN, None, Some("")).unwrap(), DEBIAN.mirror.unwrap());
+        // Each takes what is its own.
+        let ubuntu = Some("http://c/ubuntu");
+        assert_eq!(find(&UBUNTU, ubuntu, None).unwrap(), "http://c/ubuntu");
+        assert_eq!(find(&UBUNTU, a, ubuntu).unwrap(), "http://c/ubuntu");
+        assert_eq!(find(&DEBIAN, ubuntu, b).unwrap(), "http://b/debian");
+        assert!(find(&UBUNTU, a, Some("")).unwrap_err().contains("no mirror of ubuntu"));
     }
 
     #[test]
@@ -78,18 +109,20 @@ mod tests {
         let write = |name: &str, text: &str| {
             std::fs::write(folder.path().join(name), text).unwrap();
         };
-        assert_eq!(of_apt(folder.path()), None);
+        assert_eq!(of_apt(&DEBIAN, folder.path()), None);
         write(
             "sources.list.d/debian.sources",
             "Types: deb\nURIs: http://x/debian\nSuites: a\n\n\
              Types: deb\nEnabled: no\nURIs: http://off/debian\n",
         );
-        assert_eq!(of_apt(folder.path()), Some("http://x/debian".into()));
+        assert_eq!(of_apt(&DEBIAN, folder.path()), Some("http://x/debian".into()));
         write(
             "sources.list",
             "# deb http://no/debian a b\ndeb http://s/debian-security a main\n\
-             deb [arch=amd64 signed-by=/k] http://y/debian a main\n",
+             deb [arch=amd64 signed-by=/k] http://y/debian a main\n\
+             deb http://security.z/ubuntu b main\ndeb http://z/ubuntu/ b main\n",
         );
-        assert_eq!(of_apt(folder.path()), Some("http://y/debian".into()));
+        assert_eq!(of_apt(&UBUNTU, folder.path()), Some("http://z/ubuntu/".into()));
+        assert_eq!(of_apt(&DEBIAN, folder.path()), Some("http://y/debian".into()));
     }
 }

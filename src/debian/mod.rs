@@ -12,11 +12,14 @@ use crate::recipe::Recipe;
 use crate::site::{Pin, Site};
 
 pub mod contents;
+pub mod distribution;
 pub mod index;
 pub mod install;
 pub mod mirror;
 pub mod pool;
 pub mod solve;
+
+pub use distribution::{DEBIAN, Distribution, UBUNTU};
 
 /// One exact package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -69,6 +72,8 @@ pub enum Base {
 pub struct Request {
     /// Tells the questions of one stage apart in the lock: `packages`, `tools`.
     pub part: &'static str,
+    /// Whose archive it is.
+    pub distribution: &'static Distribution,
     /// `trixie`
     pub suite: String,
     /// `main`, ...
@@ -88,6 +93,9 @@ impl Request {
     fn recipe(&self, site: &Site) -> Recipe {
         let mut recipe = Recipe::new("solve", 1);
         recipe.value("architecture", &site.settings.architecture);
+        if *self.distribution != DEBIAN {
+            recipe.value("distribution", self.distribution.name);
+        }
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);

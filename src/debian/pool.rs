@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::{Package, mirror};
+use super::{Distribution, Package, mirror};
 use crate::error::{Result, anyhow, caused_by, with_hint};
 use crate::http::{Expected, Http, Refused};
 use crate::site::Site;
@@ -14,7 +14,12 @@ use crate::site::Site;
 const CONNECTIONS: usize = 8;
 
 /// The files of `packages`, in the same order; `configured` is the pipeline's mirror.
-pub fn fetch(site: &Site, packages: &[Package], configured: Option<&str>) -> Result<Vec<PathBuf>> {
+pub fn fetch(
+    site: &Site,
+    distribution: &Distribution,
+    packages: &[Package],
+    configured: Option<&str>,
+) -> Result<Vec<PathBuf>> {
     let place = |package: &Package| site.cache.package(&package.sha256);
     let there = |package: &Package| {
         place(package).metadata().is_ok_and(|found| found.len() == package.size)
@@ -31,7 +36,8 @@ pub fn fetch(site: &Site, packages: &[Package], configured: Option<&str>) -> Res
                 "build once without `--offline`",
             ));
         }
-        download(site, &missing, &mirror::find(site.settings.mirror.as_deref(), configured))?;
+        let given = site.settings.mirror.as_deref();
+        download(site, &missing, &mirror::find(distribution, given, configured)?)?;
     }
     Ok(packages.iter().map(place).collect())
 }

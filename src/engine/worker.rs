@@ -163,7 +163,9 @@ impl Build<'_> {
             Pool::Cpu | Pool::Network => self.settings.jobs.max(1),
             // A guest wants a processor of its own, and two at most fill a small machine.
             Pool::Machine => (self.settings.jobs / 2).max(1),
-            Pool::Hypervisor => 1,
+            // Each change is a few commands that mostly wait for the hypervisor's server; more than
+            // some at once only wait for each other.
+            Pool::Hypervisor => self.settings.jobs.clamp(1, 4),
         }
     }
 

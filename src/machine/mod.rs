@@ -40,6 +40,11 @@ pub trait Driver: Send + Sync {
     /// Why it cannot be used here, if it cannot.
     fn unavailable(&self, host: &Host) -> Option<String>;
 
+    /// Refuses a network between the host and its machines that it cannot have here.
+    fn check_network(&self, _host: &Host, _network: &network::Plan) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes a machine of a disk.
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity>;
 

@@ -1,4 +1,4 @@
-//! `bootstrap`: a minimal Debian tree from a mirror's packages: the essential ones, apt, and what
+//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's packages: the essential ones, apt, and what
 //! `packages` names. Eats nothing, makes a tree.
 
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
 use crate::artifact::{Made, Product};
-use crate::debian::{self, Base, Package, Request, install, pool};
+use crate::debian::{self, Base, DEBIAN, Distribution, Package, Request, UBUNTU, install, pool};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::pipeline::Fields;
@@ -17,10 +17,8 @@ use crate::sandbox::{Network, Packed, Sandbox, Step};
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "bootstrap", product: Product::Tree, read };
 
-/// What an installed system takes its packages from, whatever mirror built it.
-const SOURCE: &str = "http://ftp.debian.org/debian";
-
 struct Bootstrap {
+    distribution: &'static Distribution,
     suite: String,
     components: Vec<String>,
     packages: Vec<String>,
@@ -30,6 +28,8 @@ struct Bootstrap {
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let texts = |texts: Vec<crate::pipeline::Text>| texts.into_iter().map(|text| text.text);
+    let words = [(DEBIAN.name, &DEBIAN), (UBUNTU.name, &UBUNTU)];
+    let distribution = fields.choice_of("distribution", &words).map_or(&DEBIAN, |it| it.value);
     let suite = fields.required_text("suite");
     let mut components: Vec<String> = texts(fields.unique_texts("components")).collect();
     if components.is_empty() {
@@ -41,13 +41,15 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     // The one variant there is; the key is there so that a file can say so.
     fields.choice("variant", &["minbase"]);
     let suite = suite?.text;
-    Some(Parsed::one(Vec::new(), Bootstrap { suite, components, packages, mirror, keyring }))
+    let stage = Bootstrap { distribution, suite, components, packages, mirror, keyring };
+    Some(Parsed::one(Vec::new(), stage))
 }
 
 impl Bootstrap {
     fn request(&self) -> Request {
         Request {
             part: "packages",
+            distribution: self.distribution,
             suite: self.suite.clone(),
             components: self.components.clone(),
             packages: self.packages.clone(),
@@ -64,6 +66,9 @@ impl Stage for Bootstrap {
     }
 
     fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        if *self.distribution != DEBIAN {
+            recipe.value("distribution", self.distribution.name);
+        }
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);
@@ -85,7 +90,7 @@ impl Stage for Bootstrap {
 
     fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
         let packages = debian::packages(&pins[0])?;
-        let files = pool::fetch(site, &packages, self.mirror.as_deref())?;
+        let files = pool::fetch(site, self.distribution, &packages, self.mirror.as_deref())?;
         let sandbox = Sandbox::new(&site.work, site.settings.epoch, "localhost")?;
         offer(&sandbox, &packages, &files)?;
         (site.progress)(0, 0, "unpacking");
@@ -100,8 +105,8 @@ impl Stage for Bootstrap {
         steps.extend(install::install(&rest, &self.packages));
         steps.push(install::initial_ram_disks());
         steps.push(install::write(
-            "/etc/apt/sources.list.d/debian.sources",
-            sources(&self.suite, &self.components),
+            &format!("/etc/apt/sources.list.d/{}.sources", self.distribution.name),
+            sources(self.distribution, &self.suite, &self.components),
         ));
         steps.extend(install::scrub());
         steps.push(Step::Pack { file: PACKED.into() });
@@ -109,6 +114,10 @@ impl Stage for Bootstrap {
         let progress = |at| (site.progress)(at as u64, last as u64, "steps");
         let outcome = sandbox.run(steps, Network::None, &site.log, &site.cancel, progress);
         let made = take_out(site, sandbox, outcome)?;
+        let made = match *self.distribution == DEBIAN {
+            true => made,
+            false => made.with("distribution", self.distribution.name),
+        };
         Ok(made
             .with("suite", &self.suite)
             .with("components", self.components.join(" "))
@@ -158,11 +167,13 @@ pub(super) fn installed(packages: &[Package], below: Option<&str>) -> Digest {
 }
 
 /// deb822 sources for the installed system.
-fn sources(suite: &str, components: &[String]) -> String {
+fn sources(distribution: &Distribution, suite: &str, components: &[String]) -> String {
+    let also: String = distribution.also.iter().map(|also| format!(" {suite}{also}")).collect();
     format!(
-        "Types: deb\nURIs: {SOURCE}\nSuites: {suite}\nComponents: {}\nSigned-By: {}\n",
+        "Types: deb\nURIs: {}\nSuites: {suite}{also}\nComponents: {}\nSigned-By: {}\n",
+        distribution.source,
         components.join(" "),
-        debian::mirror::KEYRING
+        distribution.keyring
     )
 }
 
@@ -206,8 +217,10 @@ mod tests {
 
     #[test]
     fn the_mirror_of_the_build_is_not_in_the_image() {
-        let text = sources("trixie", &["main".into(), "contrib".into()]);
+        let text = sources(&DEBIAN, "trixie", &["main".into(), "contrib".into()]);
         assert!(text.contains("Suites: trixie\nComponents: main contrib\n"));
-        assert!(text.contains(SOURCE));
+        assert!(text.contains(DEBIAN.source));
+        let text = sources(&UBUNTU, "noble", &["main".into()]);
+        assert!(text.contains("Suites: noble noble-updates noble-security\nComponents: main\n"));
     }
 }

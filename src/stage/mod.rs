@@ -84,6 +84,11 @@ pub trait Stage: Send + Sync {
         None
     }
 
+    /// The word for the driver of the machine it registers, as the pipeline has it.
+    fn driver(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Asked after every hit and every run: where the result lies for the user, and whether it
     /// still does. An export puts a missing file back here; a machine looks at the hypervisor.
     fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
@@ -137,7 +142,7 @@ pub enum Pool {
     Network,
     /// A running virtual machine.
     Machine,
-    /// Quick changes of a hypervisor, one at a time.
+    /// Quick changes of a hypervisor, some at once; what cannot be beside others, its driver locks.
     Hypervisor,
 }
 

@@ -236,6 +236,10 @@ impl Stage for Register {
         Ok(())
     }
 
+    fn driver(&self) -> Option<&'static str> {
+        Some(self.driver)
+    }
+
     fn pool(&self) -> Pool {
         Pool::Hypervisor
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use kuth::artifact::{Artifact, Made, Product};
 use kuth::cache::Cache;
+use kuth::debian::DEBIAN;
 use kuth::digest::Digest;
 use kuth::disk::config::Config;
 use kuth::disk::layout::Layout;
@@ -34,7 +35,7 @@ fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
         let disk = disk_of(ANY_LAYOUT).unwrap();
         let pin = disk.pin(&site, &Inputs::default()).unwrap().remove(0);
         let packages = kuth::debian::packages(&pin).unwrap();
-        let files = kuth::debian::pool::fetch(&site, &packages, None).unwrap();
+        let files = kuth::debian::pool::fetch(&site, &DEBIAN, &packages, None).unwrap();
         let digests = packages.into_iter().map(|package| package.sha256);
         (pin, digests.zip(files).collect())
     })

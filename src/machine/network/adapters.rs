@@ -5,16 +5,13 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Cidr;
+use super::{Cidr, allowed};
 use crate::error::{Context, Error, Hint, Result, anyhow};
 pub use crate::machine::virtualbox::answers::Adapter;
 use crate::machine::virtualbox::answers::adapters;
 use crate::machine::virtualbox::command::Caller;
 use crate::machine::virtualbox::options::Version;
 use crate::process::{Cancel, Command};
-
-/// The first version that holds adapters to a list of addresses.
-const RESTRICTED_SINCE: Version = Version([6, 1, 28]);
 
 /// How long one command may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -66,7 +63,7 @@ impl Tools {
     pub fn is_restricted(&self) -> bool {
         let answer = self.caller().and_then(|caller| caller.query(["--version"]));
         let version = answer.ok().and_then(|text| Version::of_answer(&text));
-        version.is_none_or(|version| version >= RESTRICTED_SINCE)
+        version.is_none_or(|version| version >= allowed::SINCE)
     }
 
     /// The adapters there are.

@@ -1,11 +1,18 @@
 //! Which addresses VirtualBox lets a host-only adapter have. Since 6.1.28, on Linux, macOS and
-//! Solaris, those in 192.168.56.0/21 alone, unless the administrator lists others. Text goes in.
+//! Solaris, those in 192.168.56.0/21 alone, unless the administrator lists others.
 //!
 //! Source: `VBoxNetAdpCtl.cpp`. A line counts if its first word is `*`; each other word of it is a
 //! range, and one that is none is passed over. The list takes the place of the default range. An
 //! address is allowed if its whole network lies in one range.
 
+use std::path::Path;
+
 use super::Cidr;
+use crate::error::{Context, Error, Result, anyhow, with_hint};
+use crate::machine::virtualbox::options::Version;
+
+/// The first version that holds adapters to a list.
+pub const SINCE: Version = Version([6, 1, 28]);
 
 /// The list.
 pub const FILE: &str = "/etc/vbox/networks.conf";
@@ -24,6 +31,37 @@ pub fn ranges(list: Option<&str>) -> Vec<Cidr> {
 }
 
 const DEFAULT_LIST: &str = "* 192.168.56.0/21";
+
+/// Why VirtualBox would refuse an adapter the address `host`, if it would, with what allows it;
+/// `file` is the list.
+pub fn refusal(file: &Path, host: &Cidr) -> Result<Option<Error>> {
+    let list = match std::fs::read_to_string(file) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
+    };
+    let (list, shown) = (list.as_deref(), file.display());
+    if allows(list, host) {
+        return Ok(None);
+    }
+    let ranges = ranges(list).iter().map(ToString::to_string).collect::<Vec<_>>();
+    let ranges = if ranges.is_empty() { "nothing".to_string() } else { ranges.join(", ") };
+    let why = match list {
+        None => format!("there is no {shown}, so only {ranges} is allowed"),
+        Some(_) => format!("{shown} allows {ranges}"),
+    };
+    let line = line_for(list, host);
+    let fix = match (list, file.parent()) {
+        (None, Some(folder)) => {
+            format!("mkdir -p {} && echo '{line}' >>{shown}", folder.display())
+        }
+        _ => format!("echo '{line}' >>{shown}"),
+    };
+    let error =
+        anyhow!(why).context(format!("VirtualBox does not allow the host-only address {host}"));
+    let hint = format!("allow it, as root: `{fix}`; or take a `host` in an allowed range");
+    Ok(Some(with_hint(error, hint)))
+}
 
 /// Whether an adapter may have the address `host`.
 pub fn allows(list: Option<&str>, host: &Cidr) -> bool {

@@ -58,7 +58,7 @@ pub fn make(store: &Store<'_>, wanted: &Wanted, under: Under<'_>) -> Result<Path
         drives.push((name.clone(), "raw", Durability::Safe));
     }
     if let Some(seed) = under.seed {
-        store::put(&making.join("seed.iso"), seed, 0o444)?;
+        store::put(&making.join("seed.iso"), seed, 0o400)?;
         drives.push(("seed.iso".into(), "raw", Durability::ReadOnly));
     }
     let port = preferred_port(&wanted.name);

@@ -130,6 +130,13 @@ impl Info {
         controllers
     }
 
+    /// The files in its drives.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let controllers = self.controllers();
+        let attached = controllers.into_iter().flat_map(|it| it.attached.into_values());
+        attached.filter(|path| path.is_absolute()).collect()
+    }
+
     /// The rules that forward ports: the card each is of, counted from 1, and its whole text.
     pub fn forwards(&self, nics: usize) -> Vec<(usize, String)> {
         let rules = (0..).map_while(|index| self.get(&format!("Forwarding({index})")));
@@ -163,6 +170,25 @@ pub fn machines(text: &str) -> Vec<(String, String)> {
         let name = name.strip_prefix('"')?.strip_suffix('"')?;
         let uuid = uuid.strip_prefix('{')?.strip_suffix('}')?;
         Some((uuid.to_string(), name.to_string()))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// The answer of `guestproperty enumerate`: `NAME = 'VALUE' @ TIME FLAGS` since version 7, before
+/// `Name: NAME, value: VALUE, timestamp: TIME, flags: FLAGS`.
+pub fn properties(text: &str) -> BTreeMap<String, String> {
+    let line = |line: &str| {
+        let (name, value) = match line.strip_prefix("Name: ") {
+            Some(rest) => {
+                let (name, rest) = rest.split_once(", value: ")?;
+                (name, rest.rsplit_once(", timestamp: ")?.0)
+            }
+            None => {
+                let (name, rest) = line.split_once(" = '")?;
+                (name, rest.rsplit_once('\'')?.0)
+            }
+        };
+        Some((name.trim().to_string(), value.to_string()))
     };
     text.lines().filter_map(line).collect()
 }
@@ -297,6 +323,22 @@ CurrentSnapshotName="later"
         assert_eq!(found[1].location, PathBuf::from("/x: y"));
         let text = "Name:            vboxnet3\nGUID: 1\n\nName: vboxnet4\n";
         assert_eq!(adapters(text)[0].name, "vboxnet3");
+    }
+
+    #[test]
+    fn properties_of_both_forms_are_read() {
+        let name = "/VirtualBox/GuestInfo/Net/0/V4/IP";
+        for text in [
+            "/VirtualBox/GuestInfo/Net/0/V4/IP     = '10.0.2.15' @ 2026-11-24T23:24:22.580Z RDONLYGUEST\n",
+            "/VirtualBox/GuestInfo/Net/0/V4/IP = '10.0.2.15'\n",
+            "Name: /VirtualBox/GuestInfo/Net/0/V4/IP, value: 10.0.2.15, timestamp: 1763, flags: TRANSIENT\n",
+            "noise\nName: /VirtualBox/GuestInfo/Net/0/V4/IP, value: 10.0.2.15, timestamp: 1763, flags:\n",
+        ] {
+            let found = properties(text);
+            assert_eq!(found.get(name).map(String::as_str), Some("10.0.2.15"), "{text}");
+            assert_eq!(found.len(), 1);
+        }
+        assert!(properties("No value set!\n").is_empty());
     }
 
     #[test]

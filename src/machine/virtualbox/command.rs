@@ -23,7 +23,8 @@ const BEHIND_THE_WRAPPER: &str = "/usr/lib/virtualbox/VBoxManage";
 const LIMIT: Duration = Duration::from_secs(3600);
 
 /// Pauses before the next attempts at a machine that another process holds: 8 s in all.
-const PAUSES: [u64; 9] = [50, 100, 200, 400, 800, 1200, 1600, 1800, 1850];
+const PAUSES: [u64; 9] =
+    if cfg!(test) { [1; 9] } else { [50, 100, 200, 400, 800, 1200, 1600, 1800, 1850] };
 
 /// VBoxManage by its command line.
 pub struct Caller<'a> {
@@ -181,11 +182,13 @@ pub fn has_code(error: &Error, code: &str) -> bool {
     lines(error).iter().any(|line| line.contains("Details: code ") && line.contains(code))
 }
 
-/// Whether another process, or one that is just ending, holds the machine.
+/// Whether another process, or one that is just ending, holds the machine. Who asks while the
+/// server notices that the holder was killed is told that the object is not ready.
 fn is_locked(error: &Error) -> bool {
     let says = |text: &str| lines(error).iter().any(|line| line.contains(text));
     has_code(error, "VBOX_E_INVALID_OBJECT_STATE")
         && (says("is already locked") || says("lock request pending"))
+        || has_code(error, "E_ACCESSDENIED") && says("The object is not ready")
 }
 
 /// Puts VirtualBox's own words first: what its command line was is in the log.
@@ -247,6 +250,16 @@ mod tests {
             "VBoxManage: error: Details: code VBOX_E_INVALID_OBJECT_STATE (0x80bb0007), component",
         ]);
         assert!(is_locked(&locked));
+        let dying = failed(&[
+            "VBoxManage: error: The object is not ready",
+            "VBoxManage: error: Details: code E_ACCESSDENIED (0x80070005), component SessionMachine",
+        ]);
+        assert!(is_locked(&dying));
+        let denied = failed(&[
+            "VBoxManage: error: Code E_ACCESSDENIED (0x80070005) - Access denied",
+            "VBoxManage: error: Details: code E_ACCESSDENIED (0x80070005)",
+        ]);
+        assert!(!is_locked(&denied));
         let saved = failed(&[
             "VBoxManage: error: The machine is not mutable (state is Saved)",
             "VBoxManage: error: Details: code VBOX_E_INVALID_VM_STATE (0x80bb0002)",

@@ -2,7 +2,8 @@
 //! asks VirtualBox seldom. What kuth itself changes is known at once; what others change, a second
 //! later.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the list is believed.
@@ -11,42 +12,52 @@ const FRESH: Duration = Duration::from_secs(1);
 /// UUID and name of each machine.
 type Machines = Vec<(String, String)>;
 
+#[derive(Default)]
 struct Listed {
-    when: Instant,
-    /// The command line that was asked: each may lead to a VirtualBox of its own.
-    command: Option<String>,
-    machines: Machines,
+    /// The list, and when it was asked for.
+    asked: Option<(Instant, Machines)>,
+    /// When kuth last changed which machines there are.
+    changed: Option<Instant>,
 }
 
-static LISTED: Mutex<Option<Listed>> = Mutex::new(None);
+/// By the command line that was asked: each may lead to a VirtualBox of its own.
+static LISTED: Mutex<BTreeMap<Option<String>, Listed>> = Mutex::new(BTreeMap::new());
 
-fn listed() -> MutexGuard<'static, Option<Listed>> {
-    LISTED.lock().unwrap_or_else(PoisonError::into_inner)
+fn with<T>(command: &Option<String>, work: impl FnOnce(&mut Listed) -> T) -> T {
+    let mut all = LISTED.lock().unwrap_or_else(PoisonError::into_inner);
+    work(all.entry(command.clone()).or_default())
 }
 
 /// The list as `command` gave it, while it is fresh.
 pub fn get(command: &Option<String>) -> Option<Machines> {
-    let listed = listed();
-    let fresh = listed.as_ref().filter(|it| it.command == *command && it.when.elapsed() < FRESH);
-    fresh.map(|it| it.machines.clone())
+    with(command, |it| {
+        let fresh = it.asked.as_ref().filter(|(when, _)| when.elapsed() < FRESH);
+        fresh.map(|(_, machines)| machines.clone())
+    })
 }
 
-/// Keeps the answer of a question that began at `when`.
+/// Keeps the answer of a question that began at `when`, unless something changed since.
 pub fn keep(when: Instant, command: &Option<String>, machines: &Machines) {
-    let (command, machines) = (command.clone(), machines.clone());
-    *listed() = Some(Listed { when, command, machines });
+    with(command, |it| {
+        if it.changed.is_none_or(|changed| changed < when) {
+            it.asked = Some((when, machines.clone()));
+        }
+    });
 }
 
 /// The list does not hold any more.
-pub fn forget() {
-    *listed() = None;
+pub fn forget(command: &Option<String>) {
+    with(command, |it| *it = Listed { asked: None, changed: Some(Instant::now()) });
 }
 
-/// A machine was added while nothing else was.
+/// A machine was added.
 pub fn add(command: &Option<String>, uuid: &str, name: &str) {
-    if let Some(listed) = listed().as_mut().filter(|it| it.command == *command) {
-        listed.machines.push((uuid.to_string(), name.to_string()));
-    }
+    with(command, |it| {
+        it.changed = Some(Instant::now());
+        if let Some((_, machines)) = &mut it.asked {
+            machines.push((uuid.to_string(), name.to_string()));
+        }
+    });
 }
 
 #[cfg(test)]
@@ -57,18 +68,26 @@ mod tests {
     fn a_list_is_of_one_command_and_moment() {
         let (one, other) = (Some("one".to_string()), Some("other".to_string()));
         let machines = vec![("1".to_string(), "a".to_string())];
-        keep(Instant::now(), &one, &machines);
+        let before = Instant::now();
+        keep(before, &one, &machines);
         assert_eq!(get(&one), Some(machines.clone()));
         assert_eq!(get(&other), None);
         add(&other, "2", "b");
         assert_eq!(get(&one), Some(machines.clone()));
         add(&one, "2", "b");
         assert_eq!(get(&one).unwrap().len(), 2);
-        forget();
+        // An answer from before a change is of no use to others.
+        keep(before, &one, &machines);
+        assert_eq!(get(&one).unwrap().len(), 2);
+        forget(&one);
+        keep(before, &one, &machines);
         assert_eq!(get(&one), None);
+        keep(Instant::now(), &one, &machines);
+        assert_eq!(get(&one), Some(machines.clone()));
+        let fresh = Some("another".to_string());
         if let Some(old) = Instant::now().checked_sub(FRESH) {
-            keep(old, &one, &machines);
-            assert_eq!(get(&one), None);
+            keep(old, &fresh, &machines);
+            assert_eq!(get(&fresh), None);
         }
     }
 }

@@ -15,9 +15,10 @@ use crate::machine::{Copying, Network, Source, Wanted};
 use crate::units::Bytes;
 
 use super::answers::{self, Controller, Info};
+use super::files::is_known;
 use super::options::{MOST_NICS, Modification};
 use super::record::{self, KEY, NOTE, Note, Parent, Record};
-use super::registry::{Machine, Registry, difference, is_known};
+use super::registry::{Machine, Registry, difference};
 
 /// The file of a machine's seed.
 pub const SEED: &str = "seed.iso";
@@ -95,11 +96,10 @@ fn begin(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<Re
     Ok(record)
 }
 
-/// Makes a clone of a snapshot.
-pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result<()> {
-    let folder = registry.folder();
-    let mut record =
-        Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
+/// Makes a clone of a snapshot, which has all of that, and its parent's record: so it counts as
+/// not finished.
+pub fn begin_clone(registry: &Registry<'_>, wanted: &Wanted, from: &From<'_>) -> Result<()> {
+    let uuid = record::uuid(&wanted.name, &wanted.origin);
     let mut words = vec!["clonevm", &from.parent.uuid];
     if !from.parent.snapshot.is_empty() {
         words.extend(["--snapshot", &from.parent.snapshot]);
@@ -107,10 +107,16 @@ pub fn clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result
     if from.copy == Copying::Linked {
         words.extend(["--options", "link"]);
     }
+    let folder = registry.folder();
     let folder = folder.to_string_lossy();
-    words.extend(["--name", &wanted.name, "--uuid", &record.uuid, "--basefolder", &folder]);
-    words.push("--register");
-    registry.add(&record.uuid, &wanted.name, &words)?;
+    words.extend(["--name", &wanted.name, "--uuid", &uuid, "--basefolder", &folder, "--register"]);
+    registry.add(&uuid, &wanted.name, &words)
+}
+
+/// Gives a clone its own seed, disks and hardware.
+pub fn finish_clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result<()> {
+    let mut record =
+        Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
     let uuid = record.uuid.clone();
     let place = registry.place(&wanted.name);
     let Shape { mut controllers, rules } = shape(registry, &from.parent, &uuid)?;
@@ -280,7 +286,7 @@ pub fn finish(
     }
     record.made = info.state_change().to_string();
     remember(registry, &record)?;
-    Note::write(&info.settings(), info.snapshots());
+    Note::write(&info);
     Ok(())
 }
 
@@ -309,8 +315,7 @@ pub fn remember(registry: &Registry<'_>, record: &Record) -> Result<()> {
 
 /// Takes down how a machine is now.
 pub fn note(registry: &Registry<'_>, uuid: &str) -> Result<()> {
-    let info = known(registry, uuid)?;
-    Note::write(&info.settings(), info.snapshots());
+    Note::write(&known(registry, uuid)?);
     Ok(())
 }
 

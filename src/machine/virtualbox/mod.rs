@@ -15,16 +15,19 @@
 use std::path::PathBuf;
 
 use crate::digest::Digest;
-use crate::error::{Hint, Result, anyhow};
+use crate::error::{Context, Hint, Result, anyhow};
 use crate::units::Bytes;
 
 use super::journal::Entry;
+use super::network::allowed;
 use super::{
     Address, Base, Cloning, Driver, Found, Host, Identity, Listed, Owner, Source, Stopped, Wanted,
+    network,
 };
 
 pub mod answers;
 pub mod command;
+mod files;
 mod listed;
 mod make;
 pub mod options;
@@ -32,7 +35,10 @@ mod patience;
 mod record;
 mod registry;
 mod running;
+#[cfg(test)]
+mod tests;
 
+use answers::Adapter;
 use make::From;
 use record::{Note, Parent};
 use registry::{Machine, Registry, Standing};
@@ -49,14 +55,30 @@ impl Driver for VirtualBox {
         command::Vbox::open(host).err()
     }
 
+    fn check_network(&self, host: &Host, network: &network::Plan) -> Result<()> {
+        let refusal = allowed::refusal(allowed::FILE.as_ref(), &network.host)?;
+        let Some(refusal) = refusal else { return Ok(()) };
+        let vbox = command::open(host)?;
+        // An adapter that has it already needs no leave.
+        let has_it = |adapter: &Adapter| adapter.address == Some(network.host);
+        let is_free = vbox.version < allowed::SINCE
+            || answers::adapters(&vbox.query(["list", "hostonlyifs"])?).iter().any(has_it);
+        if is_free { Ok(()) } else { Err(refusal) }
+    }
+
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
         let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let registry = Registry::open(host)?;
         let standing = registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)?;
         let free = match standing {
             Standing::Same => false,
-            Standing::Free | Standing::Damaged => {
+            Standing::Free => {
                 make_way(&registry, &wanted.name, &wanted.origin)?;
+                true
+            }
+            Standing::Damaged(why) => {
+                make_way(&registry, &wanted.name, &wanted.origin)
+                    .with_context(|| again(&wanted.name, &why))?;
                 true
             }
             Standing::Stale(machine) | Standing::Kept(machine, _) => {
@@ -112,7 +134,7 @@ impl Driver for VirtualBox {
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
         let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
-        let registry = Registry::open(host)?;
+        let mut registry = Registry::open_for_clone(host)?;
         let snapshot = from.snapshot;
         let parent = Parent {
             machine: snapshot.machine.clone(),
@@ -126,7 +148,12 @@ impl Driver for VirtualBox {
         let note = Note::read(&registry.place(&parent.machine), &parent.machine);
         let free = match registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)? {
             Standing::Same | Standing::Kept(..) => false,
-            Standing::Free | Standing::Damaged => true,
+            Standing::Free => true,
+            Standing::Damaged(why) => {
+                make_way(&registry, &wanted.name, &wanted.origin)
+                    .with_context(|| again(&wanted.name, &why))?;
+                true
+            }
             Standing::Stale(machine) => {
                 refuse_children(&registry, &machine)?;
                 make::remove(&registry, &machine)?;
@@ -135,11 +162,14 @@ impl Driver for VirtualBox {
         };
         if free {
             make_way(&registry, &wanted.name, &wanted.origin)?;
-            make::clone(&registry, wanted, From { parent, copy: from.copy, seed: from.seed })?;
+            let from = From { parent, copy: from.copy, seed: from.seed };
+            make::begin_clone(&registry, wanted, &from)?;
             // The clone's disk is written down in the settings of the base.
             if let Some(note) = note {
-                Note::write(&base, note.snapshots);
+                note.renew(&base);
             }
+            registry.step_aside();
+            make::finish_clone(&registry, wanted, from)?;
         }
         journal.done()?;
         Ok(identity(&wanted.name, wanted.origin, None))
@@ -152,6 +182,10 @@ impl Driver for VirtualBox {
         let place = record::settings_of(&registry.place(name), name);
         if !registry.has(&uuid)? {
             return Ok(match registry.standing_of_others(name) {
+                // Losing state, although asked for, is news.
+                Ok(Standing::Stale(machine)) if machine.state().is_some() => Found::Gone(
+                    "it was made from another recipe, and replacing was asked for".into(),
+                ),
                 Ok(Standing::Stale(_)) => Found::Replaced("it was made from another recipe".into()),
                 Ok(Standing::Kept(machine, why)) => Found::Kept(machine.info.settings(), why),
                 Ok(_) => Found::Gone("the machine is not there".into()),
@@ -159,7 +193,10 @@ impl Driver for VirtualBox {
             });
         }
         let snapshots = match Note::read(&registry.place(name), name) {
-            Some(note) => note.snapshots,
+            Some(note) => match note.missing() {
+                Some(missing) => return Ok(Found::Gone(format!("{} is gone", missing.display()))),
+                None => note.snapshots,
+            },
             None => {
                 let found = registry.machine(&uuid)?.filter(|it| it.record.is_whole());
                 let Some(machine) = found else {
@@ -182,10 +219,15 @@ impl Driver for VirtualBox {
     fn recover(&self, host: &Host, left: &Entry) -> Result<()> {
         let registry = Registry::open(host)?;
         let uuid = record::uuid(&left.machine, &left.origin);
-        let machine = registry.machine(&uuid)?;
-        match machine.is_some_and(|machine| machine.record.is_whole()) {
-            true => Ok(()),
-            false => make::undo(&registry, &left.machine, &left.origin),
+        let undo = || make::undo(&registry, &left.machine, &left.origin);
+        let machine = registry.machine(&uuid)?.filter(|machine| machine.record.is_whole());
+        let Some(machine) = machine else { return undo() };
+        // Only a machine that nobody holds can be written to: by then VirtualBox has noticed that
+        // whoever held it was killed, which it takes for the machine's own end.
+        make::remember(&registry, &machine.record)?;
+        match registry.machine(&uuid)? {
+            Some(machine) if !machine.was_cut_short() => Ok(()),
+            _ => undo(),
         }
     }
 
@@ -198,7 +240,7 @@ impl Driver for VirtualBox {
     }
 
     fn stop(&self, host: &Host, name: &str) -> Result<Stopped> {
-        running::stop(&Registry::open(host)?, name)
+        running::stop(&Registry::open(host)?, name, running::POWER_OFF)
     }
 
     fn remove(&self, host: &Host, name: &str) -> Result<()> {
@@ -248,6 +290,11 @@ impl Driver for VirtualBox {
 fn identity(machine: &str, origin: Digest, snapshot: Option<&str>) -> Identity {
     let (driver, machine) = (NAME.to_string(), machine.to_string());
     Identity { driver, machine, origin, snapshot: snapshot.map(str::to_string), disk: None }
+}
+
+/// Why a machine that is there has to go.
+fn again(name: &str, why: &str) -> String {
+    format!("making the machine `{name}` again, as {why}")
 }
 
 /// Clears the place of a machine of what an unfinished or damaged one left there.

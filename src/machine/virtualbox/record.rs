@@ -4,7 +4,7 @@
 //! A clone starts with a copy of its parent's extra data, so a record counts only for the UUID it
 //! names. The record of a machine that is whole is the last thing written to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::format::Guid;
 use crate::machine::{Hardware, Wanted};
+
+use super::answers::Info;
 
 /// The key of the record in a machine's extra data.
 pub const KEY: &str = "kuth/record";
@@ -110,18 +112,38 @@ pub struct Note {
     settings: Digest,
     /// Its snapshots: name and UUID.
     pub snapshots: BTreeMap<String, String>,
+    /// The files it needs: what is in its drives, and the disks that those rest on in its folder.
+    disks: BTreeSet<PathBuf>,
 }
 
 impl Note {
     /// Takes down that the machine is as kuth made it. A note is a convenience: failing to write
     /// it costs a few questions next time, so it is no failure.
-    pub fn write(settings: &Path, snapshots: BTreeMap<String, String>) {
+    pub fn write(info: &Info) {
+        let mut disks: BTreeSet<PathBuf> = info.files().into_iter().collect();
+        let folder = info.folder();
+        for folder in [&folder, &folder.join("Snapshots")] {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let paths = entries.map(|entry| entry.path());
+            disks.extend(paths.filter(|path| path.extension().is_some_and(|it| it == "vdi")));
+        }
+        let note = Note { settings: Digest([0; 32]), snapshots: info.snapshots(), disks };
+        note.renew(&info.settings());
+    }
+
+    /// Takes down that the machine is as it was, although its settings were written anew.
+    pub fn renew(self, settings: &Path) {
         let note = std::fs::read(settings).ok().and_then(|text| {
-            serde_json::to_vec_pretty(&Note { settings: Digest::of(text), snapshots }).ok()
+            serde_json::to_vec_pretty(&Note { settings: Digest::of(text), ..self }).ok()
         });
         if let Some(note) = note {
             let _ = std::fs::write(settings.with_file_name(NOTE), note);
         }
+    }
+
+    /// The first file it needs that is gone.
+    pub fn missing(&self) -> Option<&Path> {
+        self.disks.iter().map(PathBuf::as_path).find(|path| !path.exists())
     }
 
     /// The note of the machine `name` in `folder`, if its settings are still as they were then.
@@ -168,14 +190,31 @@ mod tests {
     }
 
     #[test]
-    fn a_note_holds_while_the_settings_do() {
+    fn a_note_holds_while_the_settings_and_disks_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = settings_of(folder.path(), "a");
         std::fs::write(&path, "<one/>").unwrap();
-        Note::write(&path, BTreeMap::from([("s".into(), "1".into())]));
+        let (disk, seed) = (folder.path().join("a.vdi"), folder.path().join("seed.iso"));
+        std::fs::write(&disk, "").unwrap();
+        std::fs::write(&seed, "").unwrap();
+        let answer = format!(
+            "CfgFile=\"{}\"\nSnapshotName=\"s\"\nSnapshotUUID=\"1\"\n\
+             storagecontrollername0=\"IDE\"\n\"IDE-0-0\"=\"{}\"\n\"IDE-1-0\"=\"emptydrive\"\n",
+            path.display(),
+            seed.display()
+        );
+        Note::write(&Info::parse(&answer));
         let note = Note::read(folder.path(), "a").unwrap();
         assert_eq!(note.snapshots.get("s").map(String::as_str), Some("1"));
+        assert_eq!(note.missing(), None);
+        for file in [&disk, &seed] {
+            std::fs::remove_file(file).unwrap();
+            assert_eq!(note.missing(), Some(file.as_path()));
+            std::fs::write(file, "").unwrap();
+        }
         std::fs::write(&path, "<two/>").unwrap();
         assert_eq!(Note::read(folder.path(), "a"), None);
+        note.clone().renew(&path);
+        assert_eq!(Note::read(folder.path(), "a").unwrap().snapshots, note.snapshots);
     }
 }

@@ -13,6 +13,7 @@ use crate::machine::{Firmware, Hardware, Host, Replace};
 
 use super::answers::{self, Info, Medium};
 use super::command::{self, Vbox};
+use super::files::strangers;
 use super::listed;
 use super::options::{MOST_NICS, firmware, kind, plain};
 use super::record::{self, KEY, NOTE, Note, Record};
@@ -27,6 +28,7 @@ pub struct Registry<'a> {
     /// Its commands.
     pub vbox: Vbox<'a>,
     lock: Option<Lock>,
+    turn: Option<Lock>,
 }
 
 /// What stands under the name and UUID of a machine to be.
@@ -36,8 +38,8 @@ pub enum Standing {
     Free,
     /// The machine itself.
     Same,
-    /// The machine itself, but not whole or not as it was made.
-    Damaged,
+    /// The machine itself, but not whole or not as it was made, and why.
+    Damaged(String),
     /// An older one of the same pipeline, by its UUID, that holds no state.
     Stale(Machine),
     /// One that holds state and must stay, and why.
@@ -58,16 +60,35 @@ pub struct Machine {
 impl<'a> Registry<'a> {
     /// For looking only.
     pub fn look(host: &'a Host) -> Result<Registry<'a>> {
-        Ok(Registry { host, vbox: command::open(host)?, lock: None })
+        Ok(Registry { host, vbox: command::open(host)?, lock: None, turn: None })
     }
 
-    /// For changing: one process of kuth at a time.
+    /// For changing: one at a time, of all threads and processes.
     pub fn open(host: &'a Host) -> Result<Registry<'a>> {
         let mut registry = Registry::look(host)?;
-        let folder = registry.folder();
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let folder = registry.prepared()?;
         registry.lock = Some(Lock::exclusive(&folder.join(".lock"), &host.cancel)?);
         Ok(registry)
+    }
+
+    /// For making one clone beside others. Until [`Registry::step_aside`] no other is begun.
+    pub fn open_for_clone(host: &'a Host) -> Result<Registry<'a>> {
+        let mut registry = Registry::look(host)?;
+        let folder = registry.prepared()?;
+        registry.lock = Some(Lock::shared(&folder.join(".lock"), &host.cancel)?);
+        registry.turn = Some(Lock::exclusive(&folder.join(".turn"), &host.cancel)?);
+        Ok(registry)
+    }
+
+    /// From now on only the clone itself is changed, so others may begin theirs.
+    pub fn step_aside(&mut self) {
+        self.turn = None;
+    }
+
+    fn prepared(&self) -> Result<PathBuf> {
+        let folder = self.folder();
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        Ok(folder)
     }
 
     /// The folder that machines are made in.
@@ -93,7 +114,7 @@ impl<'a> Registry<'a> {
         let added = self.vbox.run_until(words, is_there);
         match &added {
             Ok(_) => listed::add(&self.host.vboxmanage, uuid, name),
-            Err(_) => listed::forget(),
+            Err(_) => listed::forget(&self.host.vboxmanage),
         }
         added
     }
@@ -101,7 +122,7 @@ impl<'a> Registry<'a> {
     /// Runs a command that takes a machine away, or its name.
     pub fn take(&self, words: &[&str]) -> Result<()> {
         let taken = self.change(words);
-        listed::forget();
+        listed::forget(&self.host.vboxmanage);
         taken.map(|_| ())
     }
 
@@ -177,16 +198,14 @@ impl<'a> Registry<'a> {
     pub fn standing(&self, name: &str, origin: &Digest, hardware: &Hardware) -> Result<Standing> {
         let uuid = record::uuid(name, origin);
         if self.has(&uuid)? {
-            if Note::read(&self.place(name), name).is_some() {
-                return Ok(Standing::Same);
+            if let Some(note) = Note::read(&self.place(name), name) {
+                let missing = note.missing().map(|path| format!("{} is gone", path.display()));
+                return Ok(missing.map_or(Standing::Same, Standing::Damaged));
             }
             let Some(machine) = self.machine(&uuid)?.filter(|it| it.record.is_whole()) else {
-                return Ok(Standing::Damaged);
+                return Ok(Standing::Damaged("it was not finished".to_string()));
             };
-            return Ok(match machine.damage(hardware) {
-                Some(_) => Standing::Damaged,
-                None => Standing::Same,
-            });
+            return Ok(machine.damage(hardware).map_or(Standing::Same, Standing::Damaged));
         }
         self.standing_of_others(name)
     }
@@ -253,10 +272,22 @@ impl Machine {
         matches!(self.info.state(), "running" | "paused" | "starting" | "stopping" | "stuck")
     }
 
+    fn has_logs(&self) -> bool {
+        self.info.get("LogFldr").is_some_and(|it| Path::new(it).join("VBox.log").exists())
+    }
+
+    /// Whether it is as a kill in the last step of its making leaves it: never started, and yet
+    /// taken for one that ended badly.
+    pub fn was_cut_short(&self) -> bool {
+        self.info.state() == "aborted"
+            && !self.has_logs()
+            && self.info.snapshots().is_empty()
+            && strangers(&self.info.folder(), &self.names()).is_empty()
+    }
+
     /// Why it holds state, if it does.
     pub fn state(&self) -> Option<String> {
-        let logs =
-            self.info.get("LogFldr").is_some_and(|it| Path::new(it).join("VBox.log").exists());
+        let logs = self.has_logs();
         if self.info.state() != "poweroff" {
             return Some(format!("it is {}", self.info.state()));
         }
@@ -289,16 +320,14 @@ impl Machine {
         }
         let difference = difference(&self.info, hardware);
         if difference.is_none() {
-            Note::write(&self.info.settings(), self.info.snapshots());
+            Note::write(&self.info);
         }
         difference.map(|difference| format!("it was changed: {difference}"))
     }
 
     /// The first disk of it whose file is gone.
     fn missing(&self) -> Option<PathBuf> {
-        let controllers = self.info.controllers();
-        let mut attached = controllers.iter().flat_map(|it| it.attached.values());
-        attached.find(|path| path.is_absolute() && !path.exists()).cloned()
+        self.info.files().into_iter().find(|path| !path.exists())
     }
 
     /// The machine's own disks: those in its folder.
@@ -361,29 +390,4 @@ pub fn hardware(info: &Info) -> Hardware {
         nics: Vec::new(),
         forwards: Vec::new(),
     }
-}
-
-/// Whether kuth, or VirtualBox on its behalf, keeps a file of this name in the folder of a machine
-/// of these names.
-pub fn is_known(file: &str, machine: &[&str]) -> bool {
-    machine.iter().any(|name| is_known_of(file, name))
-}
-
-fn is_known_of(file: &str, name: &str) -> bool {
-    let settings = [".vbox", ".vbox-prev", ".vbox-tmp", ".nvram", ".vdi"];
-    let further = |rest: &str| rest.strip_suffix(".vdi").is_some_and(|it| it.parse::<u8>().is_ok());
-    settings.iter().any(|end| file.strip_suffix(end) == Some(name))
-        || file.strip_prefix("disk").is_some_and(further)
-        || file.strip_prefix(name).and_then(|it| it.strip_prefix("-disk")).is_some_and(further)
-        || [NOTE, super::make::SEED, super::make::CONSOLE, "Logs", "Snapshots", "known_hosts"]
-            .contains(&file)
-}
-
-/// What lies in a machine's folder that neither made.
-pub fn strangers(folder: &Path, machine: &[&str]) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut strangers: Vec<String> = names.filter(|file| !is_known(file, machine)).collect();
-    strangers.sort();
-    strangers
 }

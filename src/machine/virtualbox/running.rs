@@ -7,12 +7,13 @@ use crate::error::{Hint, Result, anyhow, bail};
 use crate::machine::nic::reached;
 use crate::machine::{Address, Listed, Network, State, Stopped, ssh};
 
+use super::answers;
 use super::make::CONSOLE;
 use super::options::MOST_NICS;
 use super::registry::{Machine, Registry};
 
 /// How long a guest may take to power off.
-const POWER_OFF: Duration = Duration::from_secs(120);
+pub const POWER_OFF: Duration = Duration::from_secs(120);
 
 /// A machine as `list` shows it.
 pub fn listed(machine: &Machine) -> Listed {
@@ -43,25 +44,30 @@ fn has_nat(machine: &Machine) -> bool {
 
 /// Starts a machine without a window.
 pub fn start(registry: &Registry<'_>, name: &str) -> Result<Listed> {
-    let machine = registry.named(name)?;
+    let mut machine = registry.named(name)?;
     if !machine.is_running() {
-        registry.change(["startvm", &machine.uuid, "--type", "headless"]).hint(format!(
-            "VirtualBox's log is in {}",
-            machine.info.folder().join("Logs").display()
-        ))?;
+        let log = machine.info.folder().join("Logs");
+        let hint = format!("VirtualBox's log is in {}", log.display());
+        registry.change(["startvm", &machine.uuid, "--type", "headless"]).hint(hint.clone())?;
+        // That it was started is all that the command knows.
+        machine = registry.named(name)?;
+        if !machine.is_running() {
+            let state = machine.info.state();
+            return Err(anyhow!("the machine `{name}` was started, and is {state}")).hint(hint);
+        }
     }
-    Ok(listed(&registry.named(name)?))
+    Ok(listed(&machine))
 }
 
-/// Asks the guest to power off; cuts its power when it does not.
-pub fn stop(registry: &Registry<'_>, name: &str) -> Result<Stopped> {
+/// Asks the guest to power off; cuts its power when it does not within `patience`.
+pub fn stop(registry: &Registry<'_>, name: &str, patience: Duration) -> Result<Stopped> {
     let machine = registry.named(name)?;
     if !machine.is_running() {
         return Ok(Stopped::Already);
     }
     // A guest that cannot be asked (paused, or without a driver for the button) is ended.
     if registry.change(["controlvm", &machine.uuid, "acpipowerbutton"]).is_ok()
-        && is_off_within(registry, &machine.uuid, POWER_OFF)?
+        && is_off_within(registry, &machine.uuid, patience)?
     {
         return Ok(Stopped::PoweredOff);
     }
@@ -90,15 +96,18 @@ fn is_off_within(registry: &Registry<'_>, uuid: &str, limit: Duration) -> Result
 
 /// The addresses that the guest additions in a machine tell of.
 pub fn addresses(registry: &Registry<'_>, machine: &Machine) -> Result<Vec<Address>> {
-    let property = |index: usize, what: &str| -> Result<Option<String>> {
-        let key = format!("/VirtualBox/GuestInfo/Net/{index}/{what}");
-        let answer = registry.vbox.query(["guestproperty", "get", &machine.uuid, &key])?;
-        Ok(answer.trim().strip_prefix("Value: ").map(str::to_string))
+    let words = ["guestproperty", "enumerate", &machine.uuid, "--patterns"];
+    let pattern = "/VirtualBox/GuestInfo/Net/*";
+    let answer = registry.vbox.query(words.into_iter().chain([pattern]))?;
+    let properties = answers::properties(&answer);
+    let property = |index: usize, what: &str| {
+        properties.get(&format!("/VirtualBox/GuestInfo/Net/{index}/{what}"))
     };
     let mut addresses = Vec::new();
     for index in 0..MOST_NICS {
-        let (mac, ip) = (property(index, "MAC")?, property(index, "V4/IP")?);
-        let (Some(mac), Some(ip)) = (mac, ip) else { break };
+        let (Some(mac), Some(ip)) = (property(index, "MAC"), property(index, "V4/IP")) else {
+            continue;
+        };
         let pairs: Vec<_> = mac.as_bytes().chunks(2).map(String::from_utf8_lossy).collect();
         if let (Ok(mac), Ok(ip)) = (pairs.join(":").parse(), ip.parse()) {
             addresses.push(Address { mac, ip });

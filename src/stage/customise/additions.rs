@@ -17,9 +17,6 @@ use crate::stage::{Inputs, Site};
 /// The package that holds the ISO.
 pub const PACKAGE: &str = "virtualbox-guest-additions-iso";
 
-/// The component it is in.
-pub const COMPONENT: &str = "non-free";
-
 /// The installer's name in the ISO and in the exchange folder.
 const INSTALLER: &str = "VBoxLinuxAdditions.run";
 

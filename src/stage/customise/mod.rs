@@ -3,8 +3,10 @@
 //! files, users, guest additions, scripts, seal.
 
 use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap};
+use std::path::PathBuf;
+
 use crate::artifact::{Artifact, Made, Product};
-use crate::debian::{self, Base, Request, install, pool};
+use crate::debian::{self, Base, Distribution, Request, install, pool};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::pipeline::Fields;
 use crate::recipe::Recipe;
@@ -26,6 +28,7 @@ pub(super) struct Customise {
     suite: Option<String>,
     components: Vec<String>,
     mirror: Option<String>,
+    keyring: Option<PathBuf>,
     packages: Vec<String>,
     remove: Vec<String>,
     hostname: Option<String>,
@@ -91,7 +94,7 @@ impl Customise {
                 let mut request =
                     self.question("guest-additions", packages, Base::Exactly, tree)?;
                 // Nothing else is asked for, and the lists of `main` are long.
-                request.components = vec![additions::COMPONENT.to_string()];
+                request.components = vec![request.distribution.additions.to_string()];
                 Ok(Some(request))
             }
             _ => Ok(None),
@@ -119,9 +122,22 @@ impl Customise {
                 None => vec!["main".to_string()],
             },
         };
-        let mirror = self.mirror.clone();
-        Ok(Request { part, suite, components, packages, base, mirror, keyring: None })
+        Ok(Request {
+            part,
+            distribution: distribution_of(tree),
+            suite,
+            components,
+            packages,
+            base,
+            mirror: self.mirror.clone(),
+            keyring: self.keyring.clone(),
+        })
     }
+}
+
+/// Whose packages a tree is made of.
+fn distribution_of(tree: &Artifact) -> &'static Distribution {
+    Distribution::named(tree.facts.get("distribution").map(String::as_str))
 }
 
 impl Stage for Customise {
@@ -195,7 +211,7 @@ impl Stage for Customise {
 
 impl Customise {
     fn facts(&self, mut made: Made, tree: &Artifact, added: &[debian::Package]) -> Made {
-        for name in ["suite", "components"] {
+        for name in ["distribution", "suite", "components"] {
             if let Some(value) = tree.facts.get(name) {
                 made = made.with(name, value);
             }
@@ -220,7 +236,7 @@ impl Customise {
         let mut pins = pins.iter();
         if self.request(tree)?.is_some() {
             *added = debian::packages(pins.next().context("a pin is missing")?)?;
-            let files = pool::fetch(site, added, self.mirror.as_deref())?;
+            let files = pool::fetch(site, distribution_of(tree), added, self.mirror.as_deref())?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
@@ -228,7 +244,8 @@ impl Customise {
                 Some(_) => debian::packages(pins.next().context("a pin is missing")?)?,
                 None => Vec::new(),
             };
-            let files = pool::fetch(site, &packages, self.mirror.as_deref())?;
+            let files =
+                pool::fetch(site, distribution_of(tree), &packages, self.mirror.as_deref())?;
             additions.offer(site, sandbox, inputs, &packages, &files)?;
         }
         sandbox.offer(&site.object(tree), "input.tar")?;

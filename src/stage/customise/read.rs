@@ -12,6 +12,7 @@ pub fn read(fields: &mut Fields<'_>) -> Customise {
         suite: fields.text("suite").map(|text| text.text),
         components: plain(fields.unique_texts("components")),
         mirror: fields.text("mirror").map(|text| text.text),
+        keyring: fields.existing_path("keyring").map(|local| local.path),
         packages: plain(fields.unique_texts("packages")),
         remove: plain(fields.unique_texts("remove")),
         hostname: hostname(fields),

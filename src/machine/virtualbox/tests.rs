@@ -1,0 +1,269 @@
+//! The driver against a VBoxManage that only keeps books, for what the real one cannot show here:
+//! see tests/virtualbox_fake. What VirtualBox itself does, tests/virtualbox.rs checks.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::machine::{Copying, Disk, Firmware, Hardware, Nic, Replace, State};
+use crate::process::Cancel;
+
+const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/virtualbox_fake");
+
+/// A VirtualBox of some version.
+struct World {
+    folder: tempfile::TempDir,
+    host: Host,
+}
+
+impl World {
+    fn new(version: &str) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        std::fs::copy(format!("{FAKE}/VBoxManage"), path.join("VBoxManage")).unwrap();
+        let options = if version.starts_with('6') { "6.1" } else { "7.0" };
+        std::fs::copy(format!("{FAKE}/modifyvm-{options}"), path.join("modifyvm")).unwrap();
+        let host = Host {
+            journal: Some(path.join("journal")),
+            pipeline: "demo".into(),
+            replace: Replace::Never,
+            ..Host::at(
+                &path.join("machines"),
+                Some(path.join("VBoxManage").display().to_string()),
+                Cancel::default(),
+            )
+        };
+        let world = World { folder, host };
+        world.write("version", version);
+        world.write("adapters", "Name:            vboxnet3\nIPAddress:       192.168.56.1\n");
+        std::fs::create_dir(world.path("vms")).unwrap();
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The commands since this was last asked that begin with `word`.
+    fn commands(&self, word: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("commands")).unwrap_or_default();
+        let _ = std::fs::remove_file(self.path("commands"));
+        text.lines().filter(|line| line.starts_with(word)).map(String::from).collect()
+    }
+
+    fn base(&self) -> Identity {
+        let file = self.path("disk.img");
+        std::fs::write(&file, vec![1; 1 << 20]).unwrap();
+        let disk = Disk { file, digest: Digest([1; 32]), size: Bytes::mib(1) };
+        VirtualBox.register(&self.host, &wanted("base", &[]), &Source::Disk(disk)).unwrap()
+    }
+
+    fn clone(&self, name: &str, networks: &[&str]) -> Result<Identity> {
+        let base = self.base();
+        let golden = VirtualBox.snapshot(&self.host, &base, "golden")?;
+        let from = Cloning { snapshot: &golden, copy: Copying::Linked, seed: b"seed" };
+        VirtualBox.clone_snapshot(&self.host, &wanted(name, networks), &from)
+    }
+
+    /// The file that the fake keeps of a machine.
+    fn kept(&self, identity: &Identity, file: &str) -> PathBuf {
+        let uuid = record::uuid(&identity.machine, &identity.origin);
+        self.path("vms").join(uuid).join(file)
+    }
+}
+
+fn wanted(name: &str, networks: &[&str]) -> Wanted {
+    let networks: Vec<_> = networks.iter().map(|it| it.parse().unwrap()).collect();
+    Wanted {
+        name: name.into(),
+        origin: Digest::of(name),
+        hardware: Hardware {
+            architecture: "amd64".into(),
+            cpus: 2,
+            memory: 640,
+            firmware: Firmware::Uefi,
+            vram: 33,
+            disks: if name == "base" { vec![] } else { vec![1 << 30; 4] },
+            nics: Nic::all(name, &networks),
+            forwards: vec![],
+        },
+        user: Some("debian".into()),
+    }
+}
+
+const NETWORKS: [&str; 5] =
+    ["nat", "internal:dmz", "host-only", "nat-network:outer", "bridged:eth0"];
+
+#[test]
+fn each_version_is_spoken_to_in_its_own_words() {
+    for version in ["6.1.50r161033", "7.0.20r163906", "7.2.22_Debianr175245"] {
+        let world = World::new(version);
+        let clone = world.clone("web", &NETWORKS).unwrap();
+        assert!(matches!(VirtualBox.find(&world.host, &clone).unwrap(), Found::Here(_)));
+        let info = std::fs::read_to_string(world.kept(&clone, "info")).unwrap();
+        let console = world.host.machines.join("virtualbox/web/console.log");
+        for line in [
+            "memory=640",
+            "firmware=\"EFI\"",
+            "uart1=\"0x3F8,4\"",
+            &format!("uartmode1=\"file,{}\"", console.display()),
+            "nic1=\"nat\"",
+            "intnet2=\"dmz\"",
+            "hostonlyadapter3=\"vboxnet3\"",
+            "nat-network4=\"outer\"",
+            "bridgeadapter5=\"eth0\"",
+            "nictype5=\"virtio\"",
+            "nic6=\"none\"",
+        ] {
+            assert!(info.lines().any(|it| it == line), "{version}: {line} in\n{info}");
+        }
+        assert_eq!(info.matches("disk").count(), 4, "{info}");
+        VirtualBox.remove(&world.host, "web").unwrap();
+        assert_eq!(VirtualBox.list(&world.host).unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn the_fake_refuses_what_a_version_does_not_know() {
+    for (version, option, known) in [
+        ("6.1.50", "--cpu-hotplug", false),
+        ("6.1.50", "--cpuhotplug", true),
+        ("6.1.50", "--mac-address1", false),
+        ("7.0.20", "--cpu-hotplug", true),
+        ("7.0.20", "--mac-address1", true),
+        ("7.0.20", "--audio-enabled", true),
+        ("7.0.20", "--no-such", false),
+    ] {
+        let world = World::new(version);
+        let base = world.base();
+        let uuid = record::uuid(&base.machine, &base.origin);
+        let value = if option.starts_with("--mac") { "525400DE1621" } else { "off" };
+        let changed =
+            Registry::open(&world.host).unwrap().change(["modifyvm", &uuid, option, value]);
+        assert_eq!(changed.is_ok(), known, "{version} {option}");
+    }
+}
+
+#[test]
+fn a_lock_is_waited_for_and_nothing_else() {
+    let world = World::new("7.0.20r163906");
+    let base = world.base();
+    world.commands("");
+    world.write("locked", "3");
+    VirtualBox.snapshot(&world.host, &base, "golden").unwrap();
+    assert_eq!(world.commands("snapshot ").len(), 4);
+
+    world.write("broken", "snapshot");
+    let error = VirtualBox.snapshot(&world.host, &base, "other").unwrap_err();
+    assert_eq!(error.to_string(), "VirtualBox: The machine is not mutable (state is Saved)");
+    assert_eq!(world.commands("snapshot ").len(), 1);
+    std::fs::remove_file(world.path("broken")).unwrap();
+
+    // One that does not end.
+    world.write("locked", "1000");
+    let error = VirtualBox.snapshot(&world.host, &base, "third").unwrap_err();
+    let text = "VirtualBox: The machine 'x' is already locked for a session (or being unlocked)";
+    assert_eq!(error.to_string(), text);
+    let hint = crate::error::hints(&error).concat();
+    assert!(hint.contains("close the machine's window"), "{hint}");
+    assert_eq!(world.commands("snapshot ").len(), 10);
+}
+
+#[test]
+fn a_machine_that_ends_as_it_starts_was_not_started() {
+    let world = World::new("7.0.20r163906");
+    world.clone("web", &["nat"]).unwrap();
+    world.write("guest", "dies");
+    let error = VirtualBox.start(&world.host, "web").unwrap_err();
+    assert_eq!(error.to_string(), "the machine `web` was started, and is aborted");
+    let hint = crate::error::hints(&error).concat();
+    assert!(hint.ends_with("machines/virtualbox/web/Logs"), "{hint}");
+    world.write("guest", "");
+    let listed = VirtualBox.start(&world.host, "web").unwrap();
+    assert_eq!(listed.state, State::Running);
+    assert!(listed.ssh_port.is_some());
+    world.commands("");
+    assert_eq!(VirtualBox.start(&world.host, "web").unwrap().state, State::Running);
+    assert_eq!(world.commands("startvm"), [""; 0]);
+}
+
+#[test]
+fn a_guest_that_does_not_power_off_is_ended() {
+    let world = World::new("6.1.50r161033");
+    world.clone("web", &["nat"]).unwrap();
+    assert_eq!(VirtualBox.stop(&world.host, "web").unwrap(), Stopped::Already);
+    VirtualBox.start(&world.host, "web").unwrap();
+    assert_eq!(VirtualBox.stop(&world.host, "web").unwrap(), Stopped::PoweredOff);
+    VirtualBox.start(&world.host, "web").unwrap();
+    world.write("guest", "deaf");
+    let registry = Registry::open(&world.host).unwrap();
+    let patience = Duration::from_millis(100);
+    assert_eq!(running::stop(&registry, "web", patience).unwrap(), Stopped::Ended);
+    let asked: Vec<String> = world.commands("controlvm");
+    let words: Vec<&str> = asked.iter().filter_map(|line| line.rsplit(' ').next()).collect();
+    assert_eq!(words, ["acpipowerbutton", "acpipowerbutton", "poweroff"]);
+}
+
+#[test]
+fn addresses_are_told_in_the_form_of_each_version() {
+    for (version, properties) in [
+        (
+            "6.1.50r161033",
+            "Name: /VirtualBox/GuestInfo/Net/0/MAC, value: 525400DE1621, timestamp: 1, flags: \n\
+             Name: /VirtualBox/GuestInfo/Net/0/V4/IP, value: 10.0.2.15, timestamp: 1, flags: \n",
+        ),
+        (
+            "7.2.22r175245",
+            "/VirtualBox/GuestInfo/Net/0/MAC   = '525400DE1621' @ 2026-11-24T23:24:22.580Z\n\
+             /VirtualBox/GuestInfo/Net/0/V4/IP = '10.0.2.15' @ 2026-11-24T23:24:22.580Z X\n",
+        ),
+    ] {
+        let world = World::new(version);
+        let clone = world.clone("web", &["nat"]).unwrap();
+        std::fs::write(world.kept(&clone, "properties"), properties).unwrap();
+        let mac = "52:54:00:de:16:21".parse().unwrap();
+        let expected = [Address { mac, ip: "10.0.2.15".parse().unwrap() }];
+        assert_eq!(VirtualBox.addresses(&world.host, "web").unwrap(), expected, "{version}");
+        let asked = world.commands("guestproperty");
+        assert_eq!(asked.len(), 1, "{asked:?}");
+    }
+}
+
+#[test]
+fn a_version_that_is_too_old_is_refused() {
+    let world = World::new("5.2.44r139111");
+    let why = VirtualBox.unavailable(&world.host).unwrap();
+    assert_eq!(why, "VirtualBox 5.2 is too old; 6.1 is needed");
+    assert!(!Path::new(&world.host.machines).join("virtualbox").exists());
+}
+
+#[test]
+fn an_address_that_virtualbox_forbids_is_refused_unless_an_adapter_has_it() {
+    let network = |host: &str| network::Plan {
+        host: host.parse().unwrap(),
+        gateway: None,
+        routes: vec![],
+        domain: None,
+    };
+    if Path::new(allowed::FILE).exists() {
+        return;
+    }
+    let world = World::new("7.0.20r163906");
+    let check = |world: &World, host| VirtualBox.check_network(&world.host, &network(host));
+    check(&world, "192.168.56.1/24").unwrap();
+    let error = check(&world, "192.168.254.1/24").unwrap_err();
+    let text = "VirtualBox does not allow the host-only address 192.168.254.1/24";
+    assert_eq!(error.to_string(), text);
+    let hint = crate::error::hints(&error).concat();
+    assert!(hint.contains("echo '* 192.168.56.0/21 192.168.254.0/24' >>/etc/vbox"), "{hint}");
+    world.write(
+        "adapters",
+        "Name: vboxnet0\nIPAddress: 192.168.254.1\nNetworkMask: 255.255.255.0\n",
+    );
+    check(&world, "192.168.254.1/24").unwrap();
+    check(&World::new("6.1.26r145957"), "192.168.254.1/24").unwrap();
+}
