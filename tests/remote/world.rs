@@ -203,8 +203,10 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 
 /// The one that is called so, wherever it is installed.
 pub fn tool(name: &str) -> Option<PathBuf> {
-    let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/usr/local/bin";
-    let found = folders.split(':').map(|it| Path::new(it).join(name)).find(|it| it.is_file());
+    let path = std::env::var("PATH").unwrap_or_default();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/moto/bin");
+    let folders = path.split(':').map(PathBuf::from).chain([own, PathBuf::from("/usr/sbin")]);
+    let found = folders.map(|folder| folder.join(name)).find(|it| it.is_file());
     if found.is_none() {
         assert!(std::env::var_os("KUTH_REQUIRE_TOOLS").is_none(), "{name} is not installed");
         eprintln!("SKIPPED: {name} is not installed");
