@@ -133,7 +133,8 @@ fn look(site: &Site, url: &str, beginning: &Beginning<'_>) -> Result<()> {
         && found != Some(promised)
         && promised != Format::Html
     {
-        let found = found.map_or("something else".to_string(), |found| found.to_string());
+        let found = found.map_or("something else".to_string(), magic::shown);
+        let promised = magic::shown(promised);
         return Err(anyhow!("the server answered with {found}, not with {promised}"))
             .hint("look at what the address gives; the file may have moved");
     }
