@@ -329,12 +329,20 @@ pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
     clear_folder(&folder, &machine.names())
 }
 
+/// Waits until nobody holds a machine, by writing to it. VirtualBox notices a moment later that who
+/// held it was killed; it takes that for the machine's own end, and lets go of the disks then.
+pub fn wait_for(registry: &Registry<'_>, uuid: &str) {
+    // Whether the machine can be used after that, what follows will say.
+    let _ = registry.change(["setextradata", uuid, "kuth/touched", "1"]);
+}
+
 /// What is left of a machine that VirtualBox does not know, or that was not finished: its disks
 /// in the registry, and its folder's files that kuth or VirtualBox made.
 pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
     let uuid = record::uuid(name, origin);
     let place = registry.place(name);
     if registry.has(&uuid)? {
+        wait_for(registry, &uuid);
         registry.take(&["unregistervm", &uuid, "--delete"])?;
     }
     if !place.exists() || registry.machines()?.iter().any(|(_, other)| other == name) {

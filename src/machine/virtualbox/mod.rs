@@ -225,10 +225,13 @@ impl Driver for VirtualBox {
         let uuid = record::uuid(&left.machine, &left.origin);
         let undo = || make::undo(&registry, &left.machine, &left.origin);
         let machine = registry.machine(&uuid)?.filter(|machine| machine.record.is_whole());
-        let Some(machine) = machine else { return undo() };
-        // Only a machine that nobody holds can be written to: by then VirtualBox has noticed that
-        // whoever held it was killed, which it takes for the machine's own end.
-        make::remember(&registry, &machine.record)?;
+        if machine.is_none() {
+            return undo();
+        }
+        if left.action == "snapshot" {
+            return Ok(());
+        }
+        make::wait_for(&registry, &uuid);
         match registry.machine(&uuid)? {
             Some(machine) if !machine.was_cut_short() => Ok(()),
             _ => undo(),
