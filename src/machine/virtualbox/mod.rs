@@ -34,6 +34,7 @@ pub mod options;
 mod patience;
 mod record;
 mod registry;
+mod remove;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -156,7 +157,7 @@ impl Driver for VirtualBox {
             }
             Standing::Stale(machine) => {
                 refuse_children(&registry, &machine)?;
-                make::remove(&registry, &machine)?;
+                remove::remove(&registry, &machine)?;
                 true
             }
         };
@@ -219,12 +220,15 @@ impl Driver for VirtualBox {
     fn recover(&self, host: &Host, left: &Entry) -> Result<()> {
         let registry = Registry::open(host)?;
         let uuid = record::uuid(&left.machine, &left.origin);
-        let undo = || make::undo(&registry, &left.machine, &left.origin);
+        let undo = || remove::undo(&registry, &left.machine, &left.origin);
         let machine = registry.machine(&uuid)?.filter(|machine| machine.record.is_whole());
-        let Some(machine) = machine else { return undo() };
-        // Only a machine that nobody holds can be written to: by then VirtualBox has noticed that
-        // whoever held it was killed, which it takes for the machine's own end.
-        make::remember(&registry, &machine.record)?;
+        if machine.is_none() {
+            return undo();
+        }
+        if left.action == "snapshot" {
+            return Ok(());
+        }
+        remove::wait_for(&registry, &uuid);
         match registry.machine(&uuid)? {
             Some(machine) if !machine.was_cut_short() => Ok(()),
             _ => undo(),
@@ -251,7 +255,7 @@ impl Driver for VirtualBox {
                 .hint(format!("stop it first: `kuth machine stop {name}`"));
         }
         refuse_children(&registry, &machine)?;
-        make::remove(&registry, &machine)
+        remove::remove(&registry, &machine)
     }
 
     fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>> {
@@ -267,7 +271,7 @@ impl Driver for VirtualBox {
             }
             let folder = machine.info.folder();
             let bytes = machine.media(&all).iter().map(|it| size(&it.location)).sum();
-            make::remove(&registry, &machine)?;
+            remove::remove(&registry, &machine)?;
             freed.push((folder, Bytes(bytes)));
         }
         Ok(freed)
@@ -308,16 +312,16 @@ fn make_way(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> 
                 .hint("see what it lost in VirtualBox, or remove it: `kuth machine remove`");
         }
         refuse_children(registry, &machine)?;
-        return make::remove(registry, &machine);
+        return remove::remove(registry, &machine);
     }
-    make::undo(registry, name, origin)
+    remove::undo(registry, name, origin)
 }
 
 /// An older base goes, or where something rests on it or it holds state, gives its name away.
 fn replace_base(registry: &Registry<'_>, machine: Machine) -> Result<()> {
     let all = registry.media()?;
     if machine.children(&all).is_empty() && machine.state().is_none() {
-        return make::remove(registry, &machine);
+        return remove::remove(registry, &machine);
     }
     let name = &machine.record.name;
     if !machine.is_off() {

@@ -68,6 +68,8 @@ impl<'a> Registry<'a> {
         let mut registry = Registry::look(host)?;
         let folder = registry.prepared()?;
         registry.lock = Some(Lock::exclusive(&folder.join(".lock"), &host.cancel)?);
+        // What is decided now must not rest on what was so before another process changed it.
+        listed::forget(&host.vboxmanage);
         Ok(registry)
     }
 
@@ -77,6 +79,7 @@ impl<'a> Registry<'a> {
         let folder = registry.prepared()?;
         registry.lock = Some(Lock::shared(&folder.join(".lock"), &host.cancel)?);
         registry.turn = Some(Lock::exclusive(&folder.join(".turn"), &host.cancel)?);
+        listed::forget(&host.vboxmanage);
         Ok(registry)
     }
 
