@@ -143,8 +143,8 @@ struct Shape {
     rules: Vec<(usize, String)>,
 }
 
-/// The shapes of clones, by VirtualBox and what they were made of: a snapshot does not change, so the clones of
-/// one are alike until kuth goes on with them.
+/// The shapes of clones, by VirtualBox and what they were made of: a snapshot does not change, so
+/// the clones of one are alike until kuth goes on with them.
 static SHAPES: Mutex<BTreeMap<(Option<String>, Parent), Shape>> = Mutex::new(BTreeMap::new());
 
 /// The shape of a clone of `parent` that was just made.

@@ -70,9 +70,9 @@ impl Driver for VirtualBox {
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
         let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let registry = Registry::open(host)?;
-        let standing = registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)?;
+        let standing = registry.standing(&wanted.name, &wanted.origin)?;
         let free = match standing {
-            Standing::Same => false,
+            Standing::Same(_) => false,
             Standing::Free => {
                 make_way(&registry, &wanted.name, &wanted.origin)?;
                 true
@@ -147,8 +147,8 @@ impl Driver for VirtualBox {
         };
         let base = record::settings_of(&registry.place(&parent.machine), &parent.machine);
         let note = Note::read(&registry.place(&parent.machine), &parent.machine);
-        let free = match registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)? {
-            Standing::Same | Standing::Kept(..) => false,
+        let free = match registry.standing(&wanted.name, &wanted.origin)? {
+            Standing::Same(_) | Standing::Kept(..) => false,
             Standing::Free => true,
             Standing::Damaged(why) => {
                 make_way(&registry, &wanted.name, &wanted.origin)
@@ -181,39 +181,26 @@ impl Driver for VirtualBox {
         let (name, origin) = (&identity.machine, &identity.origin);
         let uuid = record::uuid(name, origin);
         let place = record::settings_of(&registry.place(name), name);
-        if !registry.has(&uuid)? {
-            return Ok(match registry.standing_of_others(name) {
-                // Losing state, although asked for, is news.
-                Ok(Standing::Stale(machine)) if machine.state().is_some() => Found::Gone(
-                    "it was made from another recipe, and replacing was asked for".into(),
-                ),
-                Ok(Standing::Stale(_)) => Found::Replaced("it was made from another recipe".into()),
-                Ok(Standing::Kept(machine, why)) => Found::Kept(machine.info.settings(), why),
-                Ok(_) => Found::Gone("the machine is not there".into()),
-                Err(error) => Found::Gone(error.to_string()),
-            });
-        }
-        let snapshots = match Note::read(&registry.place(name), name) {
-            Some(note) => match note.missing() {
-                Some(missing) => return Ok(Found::Gone(format!("{} is gone", missing.display()))),
-                None => note.snapshots,
+        let standing = match registry.has(&uuid)? {
+            true => registry.standing_of_itself(name, &uuid)?,
+            false => match registry.standing_of_others(name) {
+                Ok(standing) => standing,
+                Err(error) => return Ok(Found::Gone(error.to_string())),
             },
-            None => {
-                let found = registry.machine(&uuid)?.filter(|it| it.record.is_whole());
-                let Some(machine) = found else {
-                    return Ok(Found::Gone("it was not finished".into()));
-                };
-                if let Some(damage) = machine.damage(&machine.record.hardware) {
-                    return Ok(Found::Gone(damage));
-                }
-                machine.info.snapshots()
-            }
         };
-        Ok(match &identity.snapshot {
-            Some(name) if !snapshots.contains_key(name) => {
+        Ok(match (standing, &identity.snapshot) {
+            (Standing::Same(snapshots), Some(name)) if !snapshots.contains_key(name) => {
                 Found::Gone("the snapshot is not there".into())
             }
-            _ => Found::Here(place),
+            (Standing::Same(_), _) => Found::Here(place),
+            (Standing::Damaged(why), _) => Found::Gone(why),
+            // Losing state, although asked for, is news.
+            (Standing::Stale(machine), _) if machine.state().is_some() => {
+                Found::Gone("it was made from another recipe, and replacing was asked for".into())
+            }
+            (Standing::Stale(_), _) => Found::Replaced("it was made from another recipe".into()),
+            (Standing::Kept(machine, why), _) => Found::Kept(machine.info.settings(), why),
+            (Standing::Free, _) => Found::Gone("the machine is not there".into()),
         })
     }
 

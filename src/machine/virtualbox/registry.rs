@@ -2,6 +2,7 @@
 //! hold, and what rests on their disks. Asks only; the lock that those who change things take is
 //! here too.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -36,8 +37,8 @@ pub struct Registry<'a> {
 pub enum Standing {
     /// Nothing.
     Free,
-    /// The machine itself.
-    Same,
+    /// The machine itself, with its snapshots: name and UUID.
+    Same(BTreeMap<String, String>),
     /// The machine itself, but not whole or not as it was made, and why.
     Damaged(String),
     /// An older one of the same pipeline, by its UUID, that holds no state.
@@ -198,19 +199,27 @@ impl<'a> Registry<'a> {
 
     /// What stands where the machine `name` of `origin` would. An error when it is somebody
     /// else's.
-    pub fn standing(&self, name: &str, origin: &Digest, hardware: &Hardware) -> Result<Standing> {
+    pub fn standing(&self, name: &str, origin: &Digest) -> Result<Standing> {
         let uuid = record::uuid(name, origin);
-        if self.has(&uuid)? {
-            if let Some(note) = Note::read(&self.place(name), name) {
-                let missing = note.missing().map(|path| format!("{} is gone", path.display()));
-                return Ok(missing.map_or(Standing::Same, Standing::Damaged));
-            }
-            let Some(machine) = self.machine(&uuid)?.filter(|it| it.record.is_whole()) else {
-                return Ok(Standing::Damaged("it was not finished".to_string()));
-            };
-            return Ok(machine.damage(hardware).map_or(Standing::Same, Standing::Damaged));
+        match self.has(&uuid)? {
+            true => self.standing_of_itself(name, &uuid),
+            false => self.standing_of_others(name),
         }
-        self.standing_of_others(name)
+    }
+
+    /// How the machine `name`, which VirtualBox has, is.
+    pub fn standing_of_itself(&self, name: &str, uuid: &str) -> Result<Standing> {
+        if let Some(note) = Note::read(&self.place(name), name) {
+            return Ok(match note.missing() {
+                Some(path) => Standing::Damaged(format!("{} is gone", path.display())),
+                None => Standing::Same(note.snapshots),
+            });
+        }
+        let Some(machine) = self.machine(uuid)?.filter(|it| it.record.is_whole()) else {
+            return Ok(Standing::Damaged("it was not finished".to_string()));
+        };
+        let snapshots = machine.info.snapshots();
+        Ok(machine.damage().map_or(Standing::Same(snapshots), Standing::Damaged))
     }
 
     /// What stands under a name of which VirtualBox does not have the machine looked for.
@@ -314,14 +323,14 @@ impl Machine {
 
     /// In what it is not as it was made, if in anything. What somebody uses may be changed. A
     /// machine that is sound is noted to be so.
-    pub fn damage(&self, hardware: &Hardware) -> Option<String> {
+    fn damage(&self) -> Option<String> {
         if let Some(missing) = self.missing() {
             return Some(format!("{} is gone", missing.display()));
         }
         if self.state().is_some() {
             return None;
         }
-        let difference = difference(&self.info, hardware);
+        let difference = difference(&self.info, &self.record.hardware);
         if difference.is_none() {
             Note::write(&self.info);
         }
