@@ -92,10 +92,9 @@ pub fn unpack(from: &Path, to: &Path, options: &Options<'_>) -> Result<Unpacked>
             let input = BufReader::with_capacity(1 << 16, meter.input(&file));
             members(&mut zstd::Frames::new(input), &meter, &mut folder)
         }
-        other => bail!(
-            "it is {}, neither a tar, plain or compressed, nor a zip",
-            magic::shown(other)
-        ),
+        other => {
+            bail!("it is {}, neither a tar, plain or compressed, nor a zip", magic::shown(other))
+        }
     };
     // What made the reading stop says more than how the reader took it.
     if let Some(error) = meter.failure() {
