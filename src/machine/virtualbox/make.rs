@@ -15,9 +15,10 @@ use crate::machine::{Copying, Network, Source, Wanted};
 use crate::units::Bytes;
 
 use super::answers::{self, Controller, Info};
+use super::hardware::difference;
 use super::options::{MOST_NICS, Modification};
 use super::record::{self, KEY, Note, Parent, Record};
-use super::registry::{Registry, difference};
+use super::registry::Registry;
 
 /// The file of a machine's seed.
 pub const SEED: &str = "seed.iso";

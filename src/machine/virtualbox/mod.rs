@@ -28,6 +28,7 @@ use super::{
 pub mod answers;
 pub mod command;
 mod files;
+mod hardware;
 mod listed;
 mod make;
 pub mod options;
@@ -130,7 +131,7 @@ impl Driver for VirtualBox {
         // Only its UUID says which it is.
         let origin = Digest::of(format!("kuth-virtualbox-machine-1\n{uuid}"));
         let identity = Identity { disk: Some(uuid.clone()), ..identity(name, origin, None) };
-        Ok(Some(Base { identity, hardware: registry::hardware(&info), owner: Owner::Other }))
+        Ok(Some(Base { identity, hardware: hardware::of_others(&info), owner: Owner::Other }))
     }
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
