@@ -84,7 +84,7 @@ fn copied(
     let what = || format!("reading {}", path.display());
     let size = path.metadata().with_context(what)?.len();
     space::require(site.cache.folder(), Bytes(size))?;
-    let folder = tempfile::tempdir_in(site.cache.folder().join("work"))?;
+    let folder = site.cache.scratch()?;
     let copy = folder.path().join("file");
     sparse::copy_file(path, &copy)?;
     let mut file = std::fs::File::open(&copy).with_context(what)?;
