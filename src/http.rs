@@ -58,20 +58,8 @@ impl Http {
         cancel: &Cancel,
         progress: &dyn Fn(u64),
     ) -> Result<()> {
-        let mut attempt = 1;
-        loop {
-            let error = match self.attempt(url, (aside, place), expected, cancel, progress) {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
-            };
-            cancel.check()?;
-            let lasting = crate::error::caused_by::<Refused>(&error).is_some();
-            if lasting || attempt == ATTEMPTS {
-                return Err(error).with_context(|| format!("downloading {url}"));
-            }
-            std::thread::sleep(Duration::from_millis(200 << attempt));
-            attempt += 1;
-        }
+        let attempt = || self.attempt(url, (aside, place), expected, cancel, progress);
+        retried(cancel, attempt).with_context(|| format!("downloading {url}"))
     }
 
     fn attempt(
@@ -110,28 +98,17 @@ impl Http {
 
     /// A small file, of at most `most` bytes.
     pub fn small(&self, url: &str, most: u64, cancel: &Cancel) -> Result<Vec<u8>> {
-        let what = || format!("downloading {url}");
-        let mut attempt = 1;
-        loop {
+        let attempt = || {
             let mut bytes = Vec::new();
-            let read = self.get(url).and_then(|response| {
-                response.take(most + 1).read_to_end(&mut bytes).context("reading the answer")
-            });
-            cancel.check()?;
-            match read {
-                Ok(n) if n as u64 > most => {
-                    return Err(anyhow!("it has more than {most} bytes")).with_context(what);
-                }
-                Ok(_) => return Ok(bytes),
-                Err(error) => {
-                    let lasting = crate::error::caused_by::<Refused>(&error).is_some();
-                    if lasting || attempt == ATTEMPTS {
-                        return Err(error).with_context(what);
-                    }
-                }
-            }
-            std::thread::sleep(Duration::from_millis(200 << attempt));
-            attempt += 1;
+            let mut answer = self.get(url)?.take(most + 1);
+            answer.read_to_end(&mut bytes).context("reading the answer")?;
+            Ok(bytes)
+        };
+        let what = || format!("downloading {url}");
+        let bytes = retried(cancel, attempt).with_context(what)?;
+        match bytes.len() as u64 > most {
+            true => Err(anyhow!("it has more than {most} bytes")).with_context(what),
+            false => Ok(bytes),
         }
     }
 
@@ -142,6 +119,24 @@ impl Http {
             return Err(crate::error::Error::new(Refused(status.to_string())));
         }
         Ok(response.error_for_status()?)
+    }
+}
+
+/// Tries several times, unless the server itself says no.
+fn retried<T>(cancel: &Cancel, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut tries = 1;
+    loop {
+        let error = match attempt() {
+            Ok(got) => return Ok(got),
+            Err(error) => error,
+        };
+        cancel.check()?;
+        let lasting = crate::error::caused_by::<Refused>(&error).is_some();
+        if lasting || tries == ATTEMPTS {
+            return Err(error);
+        }
+        std::thread::sleep(Duration::from_millis(200 << tries));
+        tries += 1;
     }
 }
 

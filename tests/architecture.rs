@@ -9,7 +9,7 @@ const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
 const ARROWS: [(&str, &[&str]); 19] = [
-    ("archive", &["cache", "process"]),
+    ("archive", &["cache", "format", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
     ("error", &[]),

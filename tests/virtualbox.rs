@@ -1,9 +1,8 @@
-//! The VirtualBox driver against the real VBoxManage, each test with a registry of its own. Where
-//! it comes from, scripts/virtualbox says; `KUTH_TEST_VIRTUALBOX` names that folder.
+//! The VirtualBox driver against the real VBoxManage, each test with a registry of its own.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -19,38 +18,30 @@ use kuth::machine::{
 use kuth::process::Cancel;
 use kuth::units::Bytes;
 
+mod judge;
+mod registry;
+
+use registry::Registry;
+
 /// A registry of VirtualBox's and a folder of machines.
 struct World {
     host: Host,
-    folder: PathBuf,
+    registry: Registry,
 }
 
 impl World {
     /// `None`, said aloud, where there is no VirtualBox.
     fn new(name: &str) -> Option<World> {
-        let Some(virtualbox) = std::env::var_os("KUTH_TEST_VIRTUALBOX") else {
-            let why = "SKIPPED: no VirtualBox: KUTH_TEST_VIRTUALBOX names no folder";
-            assert!(std::env::var_os("KUTH_REQUIRE_TOOLS").is_none(), "{why}");
-            eprintln!("{why}");
-            return None;
-        };
-        let virtualbox = PathBuf::from(virtualbox);
-        let folder = virtualbox.join("work").join(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        Some(World { host: host(&virtualbox, &folder, name), folder })
+        let registry = Registry::new(name)?;
+        Some(World { host: host(&registry.command, &registry.folder), registry })
     }
 
     fn vbm(&self, words: &[&str]) -> String {
-        let command = self.host.vboxmanage.as_deref().unwrap();
-        let script = format!("{command} \"$@\"");
-        let output = Command::new("sh").args(["-c", &script, "sh"]).args(words).output().unwrap();
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        self.registry.ask(words)
     }
 
     fn disk(&self, content: &str) -> Source {
-        disk(&self.folder, content)
+        disk(&self.registry.folder, content)
     }
 
     fn base(&self, content: &str) -> (Identity, Identity) {
@@ -113,26 +104,10 @@ fn hide_uuid(line: &str) -> String {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        // Its server ends by itself 5 s after the last question. What failed stays, to be looked at.
-        if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
-    }
-}
-
-fn host(virtualbox: &Path, folder: &Path, name: &str) -> Host {
-    // The server of a run just before may still know what that run removed.
-    let run = std::env::var(RUN).unwrap_or_else(|_| std::process::id().to_string());
-    let command = format!(
-        "env VBOX_USER_HOME={} VBOX_IPC_SOCKETID=kuth-{name}-{run} {}",
-        folder.join("home").display(),
-        virtualbox.join("VBoxManage").display()
-    );
+fn host(command: &str, folder: &Path) -> Host {
     Host {
         machines: folder.join("machines"),
-        vboxmanage: Some(command),
+        vboxmanage: Some(command.to_string()),
         journal: Some(folder.join("journal")),
         log: folder.join("log"),
         pipeline: "debian".into(),
@@ -325,7 +300,7 @@ fn a_machine_with_state_stays_until_replacing_is_asked_for() {
 #[test]
 fn what_kuth_did_not_make_is_never_touched() {
     let Some(world) = World::new("foreign") else { return };
-    let folder = world.folder.join("theirs");
+    let folder = world.registry.folder.join("theirs");
     let folder = folder.to_str().unwrap();
     world.vbm(&["createvm", "--name", "base", "--basefolder", folder, "--register"]);
     world.vbm(&["storagectl", "base", "--name", "Disks of mine", "--add", "sata"]);
@@ -349,16 +324,14 @@ fn what_kuth_did_not_make_is_never_touched() {
 }
 
 const CHILD: &str = "KUTH_TEST_VIRTUALBOX_CHILD";
-const RUN: &str = "KUTH_TEST_VIRTUALBOX_RUN";
 
 /// Runs in a process of its own, which the next test kills.
 #[test]
 fn child() {
     let Some(name) = std::env::var_os(CHILD) else { return };
     let name = name.to_str().unwrap().to_string();
-    let virtualbox = PathBuf::from(std::env::var_os("KUTH_TEST_VIRTUALBOX").unwrap());
-    let folder = virtualbox.join("work").join(&name);
-    build(&host(&virtualbox, &folder, &name), &folder);
+    let (command, folder) = registry::named(&name).unwrap();
+    build(&host(&command, &folder), &folder);
 }
 
 /// Recovers, registers, takes a snapshot and makes two clones at once.
@@ -379,7 +352,7 @@ fn build(host: &Host, folder: &Path) -> [Identity; 4] {
 fn a_kill_at_any_point_is_mended_by_the_next_build() {
     let Some(world) = World::new("kill") else { return };
     let start = Instant::now();
-    build(&world.host, &world.folder);
+    build(&world.host, &world.registry.folder);
     let whole = start.elapsed();
     let clean = world.state();
     for round in 0..20u32 {
@@ -389,14 +362,14 @@ fn a_kill_at_any_point_is_mended_by_the_next_build() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child"])
             .env(CHILD, "kill")
-            .env(RUN, std::process::id().to_string())
+            .env(registry::RUN, std::process::id().to_string())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
         std::thread::sleep(whole * (round + 1) / 20);
         child.kill().unwrap();
         child.wait().unwrap();
-        let identities = build(&world.host, &world.folder);
+        let identities = build(&world.host, &world.registry.folder);
         for identity in &identities {
             assert!(is_here(VirtualBox.find(&world.host, identity).unwrap()), "round {round}");
         }

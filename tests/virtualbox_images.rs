@@ -1,6 +1,5 @@
 //! Images on their way into and out of the real VirtualBox: a machine that VirtualBox made, packed
-//! and passed on, is built from under two names; what kuth exports, VirtualBox takes. Where
-//! VirtualBox comes from, scripts/virtualbox says; `KUTH_TEST_VIRTUALBOX` names that folder.
+//! and passed on, is built from under two names; what kuth exports, VirtualBox takes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,69 +13,19 @@ use kuth::image::{self, Container, Package, Watch};
 use kuth::process::Cancel;
 use kuth::units::Bytes;
 
-/// A registry of VirtualBox's, and a folder that it sees.
-struct World {
-    vboxmanage: String,
-    folder: PathBuf,
-}
+mod judge;
+mod registry;
 
-impl World {
-    /// `None`, said aloud, where there is no VirtualBox.
-    fn new(name: &str) -> Option<World> {
-        let Some(virtualbox) = std::env::var_os("KUTH_TEST_VIRTUALBOX").map(PathBuf::from) else {
-            let why = "SKIPPED: no VirtualBox: KUTH_TEST_VIRTUALBOX names no folder";
-            assert!(std::env::var_os("KUTH_REQUIRE_TOOLS").is_none(), "{why}");
-            eprintln!("{why}");
-            return None;
-        };
-        let folder = virtualbox.join("work").join(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        let vboxmanage = format!(
-            "env VBOX_USER_HOME={} VBOX_IPC_SOCKETID=kuth-{name} {}",
-            folder.join("home").display(),
-            virtualbox.join("VBoxManage").display()
-        );
-        Some(World { vboxmanage, folder })
-    }
+use registry::Registry;
 
-    fn path(&self, name: &str) -> String {
-        self.folder.join(name).to_str().unwrap().to_string()
-    }
-
-    fn vbm(&self, words: &[&str]) -> String {
-        let script = format!("{} \"$@\"", self.vboxmanage);
-        let output = Command::new("sh").args(["-c", &script, "sh"]).args(words).output().unwrap();
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn info(&self, name: &str) -> String {
-        self.vbm(&["showvminfo", name, "--machinereadable"])
-    }
-
-    /// Builds `pipelines/p.toml`.
-    fn build(&self) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-        let args = ["build", "pipelines/p.toml", "--driver", "virtualbox", "--cache", "cache"];
-        command.args(args).args(["--jobs", "8", "--vboxmanage", &self.vboxmanage]);
-        command.env("KUTH_MACHINES", self.path("machines")).current_dir(&self.folder);
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        // Its server ends by itself 5 s after the last question.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-fn run(folder: &Path, program: &str, args: &[&str]) {
-    let output = Command::new(program).args(args).current_dir(folder).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {said}");
+/// Builds `pipelines/p.toml`.
+fn build(world: &Registry) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
+    let args = ["build", "pipelines/p.toml", "--driver", "virtualbox", "--cache", "cache"];
+    command.args(args).args(["--jobs", "8", "--vboxmanage", &world.command]);
+    command.env("KUTH_MACHINES", world.path("machines")).current_dir(&world.folder);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A disk of 64 MiB with something at its begin, in its middle and at its end.
@@ -129,23 +78,23 @@ disks = ["1 GiB"]
 
 #[test]
 fn a_machine_that_was_passed_on_is_registered_twice_and_cloned() {
-    let Some(world) = World::new("prebuilt") else { return };
+    let Some(world) = Registry::new("prebuilt") else { return };
     // As somebody else made it: the names are theirs, and there is a way into their host.
     let theirs = world.path("theirs");
     let content = raw(&world.path("disk.raw"));
     let make = ["createvm", "--name", "Image 1", "--ostype", "Ubuntu_64", "--basefolder", &theirs];
-    world.vbm(&[&make[..], &["--register"]].concat());
-    world.vbm(&["modifyvm", "Image 1", "--memory", "768", "--cpus", "2", "--vram", "20"]);
-    world.vbm(&["modifyvm", "Image 1", "--uart1", "0x3F8", "4", "--uartmode1", "file", &theirs]);
-    world.vbm(&["sharedfolder", "add", "Image 1", "--name", "all", "--hostpath", "/"]);
-    world.vbm(&["storagectl", "Image 1", "--name", "Their disks", "--add", "ide"]);
+    world.ask(&[&make[..], &["--register"]].concat());
+    world.ask(&["modifyvm", "Image 1", "--memory", "768", "--cpus", "2", "--vram", "20"]);
+    world.ask(&["modifyvm", "Image 1", "--uart1", "0x3F8", "4", "--uartmode1", "file", &theirs]);
+    world.ask(&["sharedfolder", "add", "Image 1", "--name", "all", "--hostpath", "/"]);
+    world.ask(&["storagectl", "Image 1", "--name", "Their disks", "--add", "ide"]);
     let vdi = format!("{theirs}/Image 1/Image 1-disk001.vdi");
-    world.vbm(&["convertfromraw", &world.path("disk.raw"), &vdi, "--format", "VDI"]);
+    world.ask(&["convertfromraw", &world.path("disk.raw"), &vdi, "--format", "VDI"]);
     let place = ["--storagectl", "Their disks", "--port", "1", "--device", "0", "--type", "hdd"];
-    world.vbm(&[&["storageattach", "Image 1"], &place[..], &["--medium", &vdi]].concat());
-    world.vbm(&["unregistervm", "Image 1"]);
+    world.ask(&[&["storageattach", "Image 1"], &place[..], &["--medium", &vdi]].concat());
+    world.ask(&["unregistervm", "Image 1"]);
     let archive = world.path("image.tar.bz2");
-    run(Path::new(&theirs), "tar", &["-cjf", &archive, "Image 1"]);
+    judge::tool_in(Path::new(&theirs), "tar", &["-cjf", &archive, "Image 1"]).unwrap();
     let before = std::fs::read(&vdi).unwrap();
 
     std::fs::create_dir_all(world.path("pipelines")).unwrap();
@@ -154,9 +103,9 @@ fn a_machine_that_was_passed_on_is_registered_twice_and_cloned() {
     std::fs::write(world.path("data/user-data"), user_data).unwrap();
     let pipeline = PREBUILT.replace("ARCHIVE", &archive);
     std::fs::write(world.path("pipelines/p.toml"), pipeline).unwrap();
-    world.build();
+    build(&world);
 
-    let vms = world.vbm(&["list", "vms"]);
+    let vms = world.ask(&["list", "vms"]);
     assert_eq!(vms.lines().count(), 4, "{vms}");
     for (name, memory, clone) in
         [("one", 768, false), ("two", 512, false), ("web-node01", 1024, true)]
@@ -189,41 +138,41 @@ fn a_machine_that_was_passed_on_is_registered_twice_and_cloned() {
         } else {
             image.into()
         };
-        world.vbm(&["clonemedium", "disk", &image, &back, "--format", "RAW"]);
+        world.ask(&["clonemedium", "disk", &image, &back, "--format", "RAW"]);
         assert!(std::fs::read(&back).unwrap() == content, "{name}");
-        world.vbm(&["closemedium", "disk", &back, "--delete"]);
+        world.ask(&["closemedium", "disk", &back, "--delete"]);
     }
     assert!(std::fs::read(&vdi).unwrap() == before, "their own folder is as it was");
 
-    world.build();
-    assert_eq!(world.vbm(&["list", "vms"]), vms);
+    build(&world);
+    assert_eq!(world.ask(&["list", "vms"]), vms);
 
     // Another disk at the same path: VirtualBox refuses one whose UUID it knows otherwise.
     let changed = File::options().write(true).open(world.path("disk.raw")).unwrap();
     changed.write_all_at(b"changed", 40 << 20).unwrap();
     std::fs::remove_file(&vdi).unwrap();
-    world.vbm(&["convertfromraw", &world.path("disk.raw"), &vdi, "--format", "VDI"]);
+    world.ask(&["convertfromraw", &world.path("disk.raw"), &vdi, "--format", "VDI"]);
     // The settings name the disk by its UUID, so that stays.
     let file = File::options().write(true).open(&vdi).unwrap();
     file.write_all_at(&before[392..408], 392).unwrap();
-    run(Path::new(&theirs), "tar", &["-cjf", &archive, "Image 1"]);
+    judge::tool_in(Path::new(&theirs), "tar", &["-cjf", &archive, "Image 1"]).unwrap();
     std::fs::remove_file(world.path("pipelines/p.lock")).unwrap();
-    world.build();
-    assert!(!world.vbm(&["list", "hdds"]).contains("inaccessible"));
+    build(&world);
+    assert!(!world.ask(&["list", "hdds"]).contains("inaccessible"));
     // `two` was replaced; clones rest on `one`, so that stays aside until they are gone.
-    let now: Vec<String> = world.vbm(&["list", "vms"]).lines().map(String::from).collect();
+    let now: Vec<String> = world.ask(&["list", "vms"]).lines().map(String::from).collect();
     assert_eq!(now.len(), 4 + 1, "{now:?}");
     let back = world.path("two.raw");
     let _ = std::fs::remove_file(&back);
     let image = world.path("machines/virtualbox/two/two.vdi");
-    world.vbm(&["clonemedium", "disk", &image, &back, "--format", "RAW"]);
+    world.ask(&["clonemedium", "disk", &image, &back, "--format", "RAW"]);
     let read = std::fs::read(&back).unwrap();
     assert!(read[40 << 20..].starts_with(b"changed"));
 }
 
 #[test]
 fn virtualbox_takes_what_is_exported() {
-    let Some(world) = World::new("exports") else { return };
+    let Some(world) = Registry::new("exports") else { return };
     let disk = world.path("disk.raw");
     let content = raw(&disk);
     let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
@@ -247,16 +196,16 @@ fn virtualbox_takes_what_is_exported() {
     pack(Package::Box(9), "web.tar.bz2");
     let same = |image: &str| {
         let back = world.path("back.raw");
-        world.vbm(&["clonemedium", "disk", image, &back, "--format", "RAW"]);
+        world.ask(&["clonemedium", "disk", image, &back, "--format", "RAW"]);
         let read = std::fs::read(&back).unwrap();
-        world.vbm(&["closemedium", "disk", &back, "--delete"]);
+        world.ask(&["closemedium", "disk", &back, "--delete"]);
         assert!(read == content, "{image}");
     };
     let shape = ["memory=640", "cpus=2", "nic1=\"intnet\"", "intnet1=\"dmz\""];
 
     let folder = world.path("imported");
     let ova = world.path("web.ova");
-    world.vbm(&["import", &ova, "--vsys", "0", "--basefolder", &folder]);
+    world.ask(&["import", &ova, "--vsys", "0", "--basefolder", &folder]);
     let info = world.info("web");
     for line in &shape[..3] {
         assert!(info.lines().any(|it| it == *line), "{line} in {info}");
@@ -264,10 +213,10 @@ fn virtualbox_takes_what_is_exported() {
     let image =
         info.lines().find(|it| it.contains("/imported/") && it.contains(".vmdk\"")).unwrap();
     same(image.split('"').nth(3).unwrap());
-    world.vbm(&["unregistervm", "web", "--delete"]);
+    world.ask(&["unregistervm", "web", "--delete"]);
 
-    run(&world.folder, "tar", &["-xjf", "web.tar.bz2"]);
-    world.vbm(&["registervm", &world.path("web/web.vbox")]);
+    judge::tool_in(&world.folder, "tar", &["-xjf", "web.tar.bz2"]).unwrap();
+    world.ask(&["registervm", &world.path("web/web.vbox")]);
     let info = world.info("web");
     for line in shape.iter().chain(&["vram=33", "macaddress1=\"525400010203\""]) {
         assert!(info.lines().any(|it| it == *line), "{line} in {info}");

@@ -113,7 +113,8 @@ pub fn extract(tar: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     Ok(())
 }
 
-fn relative(name: &Path) -> Result<PathBuf> {
+/// A name in a folder without its `.`; an error for one that leads out.
+pub fn relative(name: &Path) -> Result<PathBuf> {
     let mut path = PathBuf::new();
     for part in name.components() {
         match part {

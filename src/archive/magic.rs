@@ -1,64 +1,28 @@
 //! What a file is by its first bytes. Names are not asked: a server may call anything `.tar.gz`.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// So much of the start tells all formats.
+pub use crate::format::probe::ImageFormat as Format;
+use crate::format::probe::probe;
+
+/// So much of the start tells all formats that archives and downloads have.
 pub const LENGTH: usize = 512;
 
-/// A format known by its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// tar, also an OVA.
-    Tar,
-    /// gzip.
-    Gzip,
-    /// bzip2.
-    Bzip2,
-    /// xz.
-    Xz,
-    /// Zstandard.
-    Zstd,
-    /// zip.
-    Zip,
-    /// QEMU's disk image.
-    Qcow2,
-    /// VMware's sparse disk image.
-    Vmdk,
-    /// A web page.
-    Html,
-}
-
-/// With its article.
-impl fmt::Display for Format {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Format::Tar => "a tar",
-            Format::Gzip => "gzip data",
-            Format::Bzip2 => "bzip2 data",
-            Format::Xz => "xz data",
-            Format::Zstd => "Zstandard data",
-            Format::Zip => "a zip",
-            Format::Qcow2 => "a qcow2 image",
-            Format::Vmdk => "a VMDK image",
-            Format::Html => "an HTML page",
-        })
+/// A format with its article.
+pub fn shown(format: Format) -> String {
+    match format {
+        Format::Tar => "a tar".into(),
+        Format::Zip => "a zip".into(),
+        Format::Gzip | Format::Bzip2 | Format::Xz => format!("{format} data"),
+        Format::Zstd => "Zstandard data".into(),
+        Format::Qcow2 => "a qcow2 image".into(),
+        Format::Vmdk => "a VMDK image".into(),
+        Format::Html => "an HTML page".into(),
+        other => format!("data of the format {other}"),
     }
 }
-
-/// What begins with what.
-const STARTS: &[(&[u8], Format)] = &[
-    (&[0x1f, 0x8b, 8], Format::Gzip),
-    (b"BZh", Format::Bzip2),
-    (b"\xfd7zXZ\0", Format::Xz),
-    (&[0x28, 0xb5, 0x2f, 0xfd], Format::Zstd),
-    (b"PK\x03\x04", Format::Zip),
-    (b"PK\x05\x06", Format::Zip),
-    (b"QFI\xfb", Format::Qcow2),
-    (b"KDMV", Format::Vmdk),
-];
 
 /// The endings that promise a format.
 const ENDINGS: &[(&str, Format)] = &[
@@ -79,20 +43,13 @@ const ENDINGS: &[(&str, Format)] = &[
     (".htm", Format::Html),
 ];
 
-/// What begins with `start`, its first [`LENGTH`] bytes or all there are.
+/// What begins with `start`, its first [`LENGTH`] bytes or all there are. A tar is known by the
+/// checksum of its first header, which those of before `ustar` have as well.
 pub fn of(start: &[u8]) -> Option<Format> {
-    let known = STARTS.iter().find(|(magic, _)| start.starts_with(magic));
-    if let Some((_, format)) = known {
-        return Some(*format);
-    }
-    // Skippable frames may come before the first real one.
-    if start.len() >= 4 && start[0] & 0xf0 == 0x50 && start[1..4] == [0x2a, 0x4d, 0x18] {
-        return Some(Format::Zstd);
-    }
-    if is_tar(start) {
+    if start.first_chunk::<512>().is_some_and(super::tar::checksum_holds) {
         return Some(Format::Tar);
     }
-    is_html(start).then_some(Format::Html)
+    probe(start).filter(|format| *format != Format::Tar)
 }
 
 /// What a file of this name should be; nothing where the name promises nothing.
@@ -112,24 +69,6 @@ pub fn of_file(file: &File) -> io::Result<Option<Format>> {
         }
     }
     Ok(of(&start[..length]))
-}
-
-/// By the header's checksum, which old tars without `ustar` have as well.
-fn is_tar(start: &[u8]) -> bool {
-    let Some(header) = start.first_chunk::<512>() else { return false };
-    super::tar::checksum_holds(header)
-}
-
-fn is_html(start: &[u8]) -> bool {
-    let text = start.strip_prefix("\u{feff}".as_bytes()).unwrap_or(start).trim_ascii_start();
-    let begins = |word: &str| {
-        text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
-    };
-    begins("<!doctype html") || begins("<html") || (begins("<!--") && contains_html(text))
-}
-
-fn contains_html(text: &[u8]) -> bool {
-    text.windows(5).any(|word| word.eq_ignore_ascii_case(b"<html"))
 }
 
 #[cfg(test)]

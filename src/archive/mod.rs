@@ -92,13 +92,15 @@ pub fn unpack(from: &Path, to: &Path, options: &Options<'_>) -> Result<Unpacked>
             let input = BufReader::with_capacity(1 << 16, meter.input(&file));
             members(&mut zstd::Frames::new(input), &meter, &mut folder)
         }
-        other => bail!("it is {other}, neither a tar, plain or compressed, nor a zip"),
+        other => {
+            bail!("it is {}, neither a tar, plain or compressed, nor a zip", magic::shown(other))
+        }
     };
     // What made the reading stop says more than how the reader took it.
     if let Some(error) = meter.failure() {
         return Err(error);
     }
-    read.with_context(|| format!("reading {format}"))?;
+    read.with_context(|| format!("reading {}", magic::shown(format)))?;
     folder.finish(to, options)
 }
 

@@ -140,16 +140,8 @@ pub fn sweep(parent: &Path, remove: impl Fn(&Path) -> std::io::Result<()>) -> Re
     for entry in entries.flatten() {
         let path = entry.path();
         let is_lock = path.extension().is_some_and(|extension| extension == "lock");
-        if !is_lock {
-            // A small file aside lives for a moment; one of yesterday has no owner.
-            let age = entry.metadata().and_then(|it| it.modified()).map(|it| it.elapsed());
-            let old = matches!(age, Ok(Ok(age)) if age > Duration::from_secs(24 * 3600));
-            if old && path.is_file() {
-                let _ = std::fs::remove_file(&path);
-            }
-            continue;
-        }
-        if let Ok(Some(_held)) = Lock::try_exclusive(&path)
+        if is_lock
+            && let Ok(Some(_held)) = Lock::try_exclusive(&path)
             && remove(&path.with_extension("")).is_ok()
         {
             let _ = std::fs::remove_file(&path);

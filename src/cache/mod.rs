@@ -17,6 +17,7 @@ use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -79,6 +80,8 @@ impl Origin {
 #[derive(Debug)]
 pub struct Cache {
     folder: PathBuf,
+    /// Where small files are written before they take their places; made when first needed.
+    aside: OnceLock<Scratch>,
     _in_use: Lock,
 }
 
@@ -99,7 +102,7 @@ impl Cache {
             }
         }
         let in_use = Lock::shared(&folder.join("locks/cache"), &Cancel::default())?;
-        let cache = Cache { folder, _in_use: in_use };
+        let cache = Cache { folder, aside: OnceLock::new(), _in_use: in_use };
         cache.check_version()?;
         Ok(cache)
     }
@@ -229,13 +232,21 @@ impl Cache {
     /// Writes a small file so that a reader sees the old bytes or the new ones, never a part.
     pub fn write_aside(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let what = || format!("writing {}", path.display());
-        let mut file =
-            tempfile::NamedTempFile::new_in(self.folder.join("work")).with_context(what)?;
+        let mut file = tempfile::NamedTempFile::new_in(self.aside()?).with_context(what)?;
         file.write_all(bytes).with_context(what)?;
         file.as_file().set_permissions(Permissions::from_mode(0o644)).with_context(what)?;
         file.as_file().sync_all().with_context(what)?;
         let (_, temporary) = file.keep().with_context(what)?;
         rename_into(&temporary, path)
+    }
+
+    /// A folder of this process that goes with it, however it ends.
+    fn aside(&self) -> Result<&Path> {
+        if self.aside.get().is_none() {
+            // Of two threads one comes too late, and its folder is removed again.
+            let _ = self.aside.set(self.scratch()?);
+        }
+        Ok(self.aside.get().context("the folder for small files is gone")?.path())
     }
 
     /// Forgets what is recorded under `key` (`--rebuild`); the object stays.
@@ -269,7 +280,7 @@ impl Cache {
     /// A hash of a secret under a key that never leaves this folder: equal secrets give equal
     /// hashes here, and nobody without the folder can try secrets out.
     pub fn keyed_hash(&self, secret: &str) -> Result<Digest> {
-        let key = secret::key(&self.folder.join("secret"), &self.folder.join("work"))?;
+        let key = secret::key(&self.folder.join("secret"), self.aside()?)?;
         Ok(Digest::keyed(&key, secret))
     }
 
@@ -351,6 +362,19 @@ mod tests {
         assert_eq!(cache.find(&recipe.key()).unwrap(), None);
         std::fs::write(cache.record(&recipe.key()), "{").unwrap();
         assert_eq!(cache.recorded(&recipe.key()).unwrap(), None);
+    }
+
+    #[test]
+    fn small_files_aside_go_with_the_cache() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        cache.write_aside(&folder.path().join("latest/x"), b"text").unwrap();
+        assert_eq!(std::fs::read(folder.path().join("latest/x")).unwrap(), b"text");
+        let left = || std::fs::read_dir(folder.path().join("work")).unwrap().count();
+        // The folder and its lock, by which a sweep knows whose it is.
+        assert_eq!(left(), 2);
+        drop(cache);
+        assert_eq!(left(), 0);
     }
 
     #[test]

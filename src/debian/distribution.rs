@@ -13,8 +13,9 @@ pub struct Distribution {
     pub root: &'static str,
     /// The archive that every machine reaches, where there is one to take unasked.
     pub mirror: Option<&'static str>,
-    /// What an installed system takes its packages from, whatever mirror built it ...
-    pub source: &'static str,
+    /// What an installed system takes its packages from, whatever mirror built it; where there is
+    /// none, that mirror ...
+    pub source: Option<&'static str>,
     /// ... and, after the suite's own name, the suites there that it also takes.
     pub also: &'static [&'static str],
     /// The component that VirtualBox's guest additions are in.
@@ -28,7 +29,7 @@ pub const DEBIAN: Distribution = Distribution {
     keyring_package: "debian-archive-keyring",
     root: "/debian",
     mirror: Some("http://ftp.debian.org/debian"),
-    source: "http://ftp.debian.org/debian",
+    source: Some("http://ftp.debian.org/debian"),
     also: &[],
     additions: "non-free",
 };
@@ -40,7 +41,7 @@ pub const UBUNTU: Distribution = Distribution {
     keyring_package: "ubuntu-keyring",
     root: "/ubuntu",
     mirror: None,
-    source: "http://archive.ubuntu.com/ubuntu",
+    source: None,
     also: &["-updates", "-security"],
     additions: "multiverse",
 };

@@ -48,6 +48,8 @@ pub enum ImageFormat {
     Swap,
     /// A Debian package.
     Deb,
+    /// A web page.
+    Html,
 }
 
 /// Bytes that must stand somewhere.
@@ -64,7 +66,7 @@ const FORMATS: [(ImageFormat, &str, &[Magic]); 19] = [
     (ImageFormat::Bzip2, "bzip2", &[(0, b"BZh")]),
     (ImageFormat::Xz, "xz", &[(0, b"\xfd7zXZ\0")]),
     (ImageFormat::Zstd, "zstd", &[(0, b"\x28\xb5\x2f\xfd")]),
-    (ImageFormat::Zip, "zip", &[(0, b"PK\x03\x04")]),
+    (ImageFormat::Zip, "zip", &[(0, b"PK\x03\x04"), (0, b"PK\x05\x06")]),
     (ImageFormat::Deb, "deb", &[(0, b"!<arch>\ndebian")]),
     (ImageFormat::Tar, "tar", &[(257, b"ustar")]),
     (ImageFormat::Squashfs, "squashfs", &[(0, b"hsqs")]),
@@ -92,8 +94,24 @@ pub fn probe(head: &[u8]) -> Option<ImageFormat> {
         // Two bytes are little; a partition table's boot code may hold them by chance.
         Some((ImageFormat::Ext4, ..)) if !ext4_is_plausible(head) => mbr(head),
         Some((format, ..)) => Some(*format),
+        None if is_skippable(head) => Some(ImageFormat::Zstd),
+        None if is_html(head) => Some(ImageFormat::Html),
         None => mbr(head),
     }
+}
+
+/// Zstandard's skippable frames may come before the first real one.
+fn is_skippable(head: &[u8]) -> bool {
+    head.len() >= 4 && head[0] & 0xf0 == 0x50 && head[1..4] == [0x2a, 0x4d, 0x18]
+}
+
+fn is_html(head: &[u8]) -> bool {
+    let text = head.strip_prefix("\u{feff}".as_bytes()).unwrap_or(head).trim_ascii_start();
+    let begins = |word: &str| {
+        text.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let has_html = || text.windows(5).any(|word| word.eq_ignore_ascii_case(b"<html"));
+    begins("<!doctype html") || begins("<html") || (begins("<!--") && has_html())
 }
 
 fn mbr(head: &[u8]) -> Option<ImageFormat> {
@@ -111,7 +129,11 @@ fn ext4_is_plausible(head: &[u8]) -> bool {
 impl fmt::Display for ImageFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = FORMATS.iter().find(|(format, ..)| format == self);
-        f.write_str(row.map_or("mbr", |(_, name, _)| name))
+        f.write_str(match row {
+            Some((_, name, _)) => name,
+            None if *self == ImageFormat::Html => "html",
+            None => "mbr",
+        })
     }
 }
 
@@ -133,6 +155,16 @@ mod tests {
             assert_eq!(format.to_string(), name);
         }
         assert_eq!(ImageFormat::Mbr.to_string(), "mbr");
+        assert_eq!(ImageFormat::Html.to_string(), "html");
+    }
+
+    #[test]
+    fn what_has_no_mark_at_a_fixed_place_is_known_too() {
+        assert_eq!(probe(b"\x50\x2a\x4d\x18...."), Some(ImageFormat::Zstd));
+        assert_eq!(probe(b"\n  <!DOCTYPE HTML><p>"), Some(ImageFormat::Html));
+        assert_eq!(probe("\u{feff}<html>".as_bytes()), Some(ImageFormat::Html));
+        assert_eq!(probe(b"<!-- x --><a>"), None);
+        assert_eq!(probe(b""), None);
     }
 
     #[test]

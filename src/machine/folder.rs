@@ -3,7 +3,7 @@
 //! [`Settings`]; the folder itself is never registered, so nothing in it reaches the host, and two
 //! machines made of one folder do not clash.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::archive::extract;
 use crate::digest::Digest;
@@ -68,16 +68,7 @@ fn image_of(settings: &Settings) -> Result<&Path> {
 
 /// A path inside the folder.
 fn normal(path: &Path) -> Result<PathBuf> {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::CurDir => {}
-            Component::Normal(part) => normal.push(part),
-            _ => {
-                return Err(anyhow!("{} lies outside its folder", path.display()))
-                    .hint("move the disk beside the `.vbox` file, and pack that folder");
-            }
-        }
-    }
-    Ok(normal)
+    extract::relative(path)
+        .with_context(|| format!("{} lies outside its folder", path.display()))
+        .hint("move the disk beside the `.vbox` file, and pack that folder")
 }

@@ -1,5 +1,5 @@
-//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's packages: the essential ones, apt, and what
-//! `packages` names. Eats nothing, makes a tree.
+//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's packages: the essential ones, apt,
+//! and what `packages` names. Eats nothing, makes a tree.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
 use crate::artifact::{Made, Product};
-use crate::debian::{self, Base, DEBIAN, Distribution, Package, Request, UBUNTU, install, pool};
+use crate::debian::{
+    self, Base, DEBIAN, Distribution, Package, Request, UBUNTU, install, mirror, pool,
+};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::pipeline::Fields;
@@ -46,6 +48,15 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
 }
 
 impl Bootstrap {
+    /// What the installed system takes its packages from.
+    fn source(&self, site: &Site) -> Result<String> {
+        let (given, configured) = (site.settings.mirror.as_deref(), self.mirror.as_deref());
+        match self.distribution.source {
+            Some(source) => Ok(source.to_string()),
+            None => mirror::find(self.distribution, given, configured),
+        }
+    }
+
     fn request(&self) -> Request {
         Request {
             part: "packages",
@@ -65,9 +76,12 @@ impl Stage for Bootstrap {
         1
     }
 
-    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
         if *self.distribution != DEBIAN {
             recipe.value("distribution", self.distribution.name);
+        }
+        if self.distribution.source.is_none() {
+            recipe.value("source", self.source(site)?);
         }
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
@@ -106,7 +120,7 @@ impl Stage for Bootstrap {
         steps.push(install::initial_ram_disks());
         steps.push(install::write(
             &format!("/etc/apt/sources.list.d/{}.sources", self.distribution.name),
-            sources(self.distribution, &self.suite, &self.components),
+            sources(self.distribution, &self.source(site)?, &self.suite, &self.components),
         ));
         steps.extend(install::scrub());
         steps.push(Step::Pack { file: PACKED.into() });
@@ -167,11 +181,15 @@ pub(super) fn installed(packages: &[Package], below: Option<&str>) -> Digest {
 }
 
 /// deb822 sources for the installed system.
-fn sources(distribution: &Distribution, suite: &str, components: &[String]) -> String {
+fn sources(
+    distribution: &Distribution,
+    source: &str,
+    suite: &str,
+    components: &[String],
+) -> String {
     let also: String = distribution.also.iter().map(|also| format!(" {suite}{also}")).collect();
     format!(
-        "Types: deb\nURIs: {}\nSuites: {suite}{also}\nComponents: {}\nSigned-By: {}\n",
-        distribution.source,
+        "Types: deb\nURIs: {source}\nSuites: {suite}{also}\nComponents: {}\nSigned-By: {}\n",
         components.join(" "),
         distribution.keyring
     )
@@ -217,10 +235,11 @@ mod tests {
 
     #[test]
     fn the_mirror_of_the_build_is_not_in_the_image() {
-        let text = sources(&DEBIAN, "trixie", &["main".into(), "contrib".into()]);
+        let source = DEBIAN.source.unwrap();
+        let text = sources(&DEBIAN, source, "trixie", &["main".into(), "contrib".into()]);
         assert!(text.contains("Suites: trixie\nComponents: main contrib\n"));
-        assert!(text.contains(DEBIAN.source));
-        let text = sources(&UBUNTU, "noble", &["main".into()]);
+        assert!(text.contains(source));
+        let text = sources(&UBUNTU, "http://a/ubuntu", "noble", &["main".into()]);
         assert!(text.contains("Suites: noble noble-updates noble-security\nComponents: main\n"));
     }
 }

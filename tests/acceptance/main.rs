@@ -11,11 +11,15 @@ mod cascade;
 mod costs;
 mod faults;
 mod interruption;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod judges;
 mod kuth;
 mod lock;
 mod machines;
 mod processes;
+#[path = "../registry/mod.rs"]
+mod registry;
 mod reproducible;
 mod room;
 mod sharing;

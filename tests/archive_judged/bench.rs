@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::judge::tool_in;
 use kuth::archive::{self, Options, Unpacked};
 use kuth::digest::Digest;
 use kuth::error::Result;
@@ -60,26 +60,8 @@ impl Bench {
         let folder = self.path("tool");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).unwrap();
-        run(program, args, &folder)?;
+        tool_in(&folder, program, args)?;
         Some(listed(&folder))
-    }
-}
-
-/// The output of a command that must succeed; `None` where it is not installed.
-pub fn run(program: &str, args: &[&str], folder: &Path) -> Option<String> {
-    match Command::new(program).args(args).current_dir(folder).output() {
-        Ok(run) => {
-            let err = String::from_utf8_lossy(&run.stderr);
-            assert!(run.status.success(), "{program} {args:?}: {err}");
-            Some(String::from_utf8_lossy(&run.stdout).into_owned())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-            assert!(!required, "{program} is not installed");
-            println!("SKIPPED: {program} is not installed");
-            None
-        }
-        Err(error) => panic!("running {program}: {error}"),
     }
 }
 

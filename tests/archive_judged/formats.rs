@@ -8,7 +8,8 @@ use kuth::archive::extract::members;
 use kuth::digest::Digest;
 use kuth::units::Bytes;
 
-use crate::bench::{Bench, run};
+use crate::bench::Bench;
+use crate::judge::tool_in;
 
 /// Makes `root` with files large and small, links, modes, a sparse file and long names.
 fn fill(root: &Path) {
@@ -52,7 +53,7 @@ fn every_way_to_make_an_archive_gives_one_folder() {
     for (name, options) in ways {
         let path = bench.path(name);
         let args = [&["-c", "-f", path.to_str().unwrap()], options, &["-C", "in", "."]].concat();
-        if run("tar", &args, bench.folder.path()).is_none() {
+        if tool_in(bench.folder.path(), "tar", &args).is_none() {
             return;
         }
         let kept = format!("{name}.kept");
@@ -62,7 +63,7 @@ fn every_way_to_make_an_archive_gives_one_folder() {
         assert!(unpacked.size < Bytes(3_000_000 + (50 << 16) + 20_000), "{name}: {unpacked:?}");
         assert_eq!(*expected.get_or_insert(unpacked), unpacked, "{name}");
     }
-    if run("zstd", &["-q", "gnu.tar", "-o", "x.tar.zst"], bench.folder.path()).is_some() {
+    if tool_in(bench.folder.path(), "zstd", &["-q", "gnu.tar", "-o", "x.tar.zst"]).is_some() {
         let unpacked = bench.unpack(&bench.path("x.tar.zst"), "zst.kept", None).unwrap();
         assert_eq!(Some(unpacked), expected);
     }
@@ -73,7 +74,7 @@ fn the_kept_folder_is_read_by_others_too() {
     let bench = Bench::new();
     fill(&bench.path("in"));
     let folder = bench.folder.path();
-    if run("tar", &["-c", "-S", "-f", "x.tar", "-C", "in", "."], folder).is_none() {
+    if tool_in(folder, "tar", &["-c", "-S", "-f", "x.tar", "-C", "in", "."]).is_none() {
         return;
     }
     let ours = bench.unpacked(&bench.path("x.tar"));
@@ -108,7 +109,7 @@ fn a_zip_is_read_as_unzip_reads_it() {
     std::fs::write(root.join("two"), [0, 1, 2]).unwrap();
     std::fs::set_permissions(root.join("two"), PermissionsExt::from_mode(0o711)).unwrap();
     symlink("d/one", root.join("link")).unwrap();
-    if run("zip", &["-q", "-r", "-y", "../x.zip", "."], &root).is_none() {
+    if tool_in(&root, "zip", &["-q", "-r", "-y", "../x.zip", "."]).is_none() {
         return;
     }
     let ours = bench.unpacked(&bench.path("x.zip"));
@@ -122,11 +123,11 @@ fn any_number_of_threads_and_any_tool_decompress_bzip2_alike() {
     let bench = Bench::new();
     fill(&bench.path("in"));
     let folder = bench.folder.path();
-    if run("tar", &["-c", "-f", "x.tar", "-C", "in", "noise", "a"], folder).is_none() {
+    if tool_in(folder, "tar", &["-c", "-f", "x.tar", "-C", "in", "noise", "a"]).is_none() {
         return;
     }
     for level in ["-1", "-9"] {
-        if run("bzip2", &["-k", "-f", level, "x.tar"], folder).is_none() {
+        if tool_in(folder, "bzip2", &["-k", "-f", level, "x.tar"]).is_none() {
             return;
         }
         let expected = bench.unpack(&bench.path("x.tar"), "plain.kept", None).unwrap();

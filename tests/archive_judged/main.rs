@@ -5,3 +5,5 @@
 mod bench;
 mod formats;
 mod hostile;
+#[path = "../judge/mod.rs"]
+mod judge;

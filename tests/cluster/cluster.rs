@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use kuth::debian::{DEBIAN, mirror};
+
 use crate::answers::Answers;
 
 /// The way out and the name server.
@@ -209,14 +211,8 @@ impl Drop for Cluster {
 
 /// The archive that kuth takes packages from on this host, which is the guests' too.
 fn archive() -> String {
-    if let Ok(mirror) = std::env::var("KUTH_DEBIAN_MIRROR") {
-        return mirror;
-    }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mirror");
-    match run(&mut Command::new(script)).unwrap().trim() {
-        "" => "http://deb.debian.org/debian".to_string(),
-        mirror => mirror.to_string(),
-    }
+    let given = std::env::var("KUTH_DEBIAN_MIRROR").ok();
+    mirror::find(&DEBIAN, given.as_deref(), None).unwrap()
 }
 
 /// Runs a command to its end; its standard output, or all that it said.

@@ -2,6 +2,8 @@
 //! file meanwhile, and answer with web pages.
 
 mod faults;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod known;
 mod server;
 mod world;

@@ -1,7 +1,6 @@
 //! The bytes of each format, judged by qemu-img.
 
 use std::os::unix::fs::MetadataExt;
-use std::process::Command;
 
 use kuth::artifact::Product;
 use kuth::cache::hash_object;
@@ -9,24 +8,11 @@ use kuth::stage::export::Export;
 use kuth::stage::{Placed, Stage};
 
 use crate::bench::{Bench, SIZE, WORDS, Zeros, export, here};
+use crate::judge::tool;
 
 /// qemu-img's stdout, after it must have succeeded. `None` where it is not installed.
 fn qemu_img(args: &[&str]) -> Option<String> {
-    match Command::new("qemu-img").args(args).output() {
-        Ok(run) => {
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-            let (out, err) = (text(&run.stdout), text(&run.stderr));
-            assert!(run.status.success(), "qemu-img {args:?}:\n{out}{err}");
-            Some(out)
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-            assert!(!required, "qemu-img is not installed");
-            println!("SKIPPED: qemu-img is not installed");
-            None
-        }
-        Err(error) => panic!("running qemu-img: {error}"),
-    }
+    tool("qemu-img", args)
 }
 
 /// The name qemu-img has for a format, and whether it can check it.

@@ -1,7 +1,6 @@
 //! The formats with a machine: `ova` and `tar.bz2`, taken apart by tar, bzip2 and qemu-img.
 
 use std::path::Path;
-use std::process::Command;
 
 use kuth::archive::{self, Options};
 use kuth::digest::Digest;
@@ -11,30 +10,11 @@ use kuth::stage::Stage;
 use kuth::stage::export::Export;
 
 use crate::bench::{Bench, Zeros, export, here};
-
-/// A command that must succeed; `None` where it is not installed.
-fn run(program: &str, args: &[&str], folder: &Path) -> Option<String> {
-    match Command::new(program).args(args).current_dir(folder).output() {
-        Ok(run) => {
-            let err = String::from_utf8_lossy(&run.stderr);
-            assert!(run.status.success(), "{program} {args:?}: {err}");
-            Some(String::from_utf8_lossy(&run.stdout).into_owned())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-            assert!(!required, "{program} is not installed");
-            println!("SKIPPED: {program} is not installed");
-            None
-        }
-        Err(error) => panic!("running {program}: {error}"),
-    }
-}
+use crate::judge::{tool, tool_in};
 
 fn compare(raw: &Path, format: &str, image: &Path) {
     let (raw, image) = (raw.to_str().unwrap(), image.to_str().unwrap());
-    if let Some(out) =
-        run("qemu-img", &["compare", "-f", "raw", "-F", format, raw, image], Path::new("/"))
-    {
+    if let Some(out) = tool("qemu-img", &["compare", "-f", "raw", "-F", format, raw, image]) {
         assert!(out.contains("Images are identical."), "{out}");
     }
 }
@@ -51,13 +31,13 @@ fn an_ova_is_a_tar_of_what_its_manifest_says() {
     let folder = bench.folder.path().join("apart");
     std::fs::create_dir(&folder).unwrap();
     let path = path.to_str().unwrap();
-    let Some(list) = run("tar", &["-tvf", path, "--utc", "--numeric-owner"], &folder) else {
+    let Some(list) = tool_in(&folder, "tar", &["-tvf", path, "--utc", "--numeric-owner"]) else {
         return;
     };
     let names: Vec<&str> = list.lines().map(|line| line.rsplit(' ').next().unwrap()).collect();
     assert_eq!(names, ["debian.ovf", "debian.mf", "debian-disk1.vmdk"]);
     assert!(list.lines().all(|line| line.starts_with("-rw-r--r-- 0/0")), "{list}");
-    run("tar", &["-xf", path], &folder).unwrap();
+    tool_in(&folder, "tar", &["-xf", path]).unwrap();
     let manifest = std::fs::read_to_string(folder.join("debian.mf")).unwrap();
     assert_eq!(manifest.lines().count(), 2);
     for line in manifest.lines() {
@@ -83,10 +63,10 @@ fn a_box_is_a_folder_with_settings_and_a_disk() {
     let folder = bench.folder.path().join("apart");
     std::fs::create_dir(&folder).unwrap();
     let name = path.to_str().unwrap();
-    if run("bzip2", &["-t", name], &folder).is_none() {
+    if tool_in(&folder, "bzip2", &["-t", name]).is_none() {
         return;
     }
-    run("tar", &["-xjf", name], &folder).unwrap();
+    tool_in(&folder, "tar", &["-xjf", name]).unwrap();
     compare(&bench.cache.object(&disk), "vdi", &folder.join("debian/debian.vdi"));
     let settings = std::fs::read_to_string(folder.join("debian/debian.vbox")).unwrap();
     // The header of the VDI and the settings name it alike.

@@ -3,6 +3,8 @@
 
 mod bench;
 mod images;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod machines;
 mod places;
 mod tables;

@@ -9,7 +9,7 @@ use kuth::format::lvm2::{Extents, Id, Layout, Origin, Volume};
 use kuth::format::{Pieces, gpt, mbr};
 use kuth::units::{Bytes, Sectors};
 
-use crate::tools::{id, lay, skip, text, tool};
+use crate::tools::{id, lay, missing, text, tool};
 
 const DISK: Bytes = Bytes::mib(64);
 const PV: Bytes = Bytes::mib(2);
@@ -18,10 +18,11 @@ const PV: Bytes = Bytes::mib(2);
 fn images() -> Option<PathBuf> {
     let folder = std::env::var("KUTH_GRUB_PC").unwrap_or("/usr/lib/grub/i386-pc".into());
     let folder = PathBuf::from(folder);
-    match folder.join("boot.img").exists() {
-        true => Some(folder),
-        false => skip("grub-pc-bin"),
+    if folder.join("boot.img").exists() {
+        return Some(folder);
     }
+    missing("grub-pc-bin");
+    None
 }
 
 #[test]

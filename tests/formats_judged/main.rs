@@ -5,4 +5,6 @@ mod boots;
 mod disks;
 mod images;
 mod isos;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod tools;

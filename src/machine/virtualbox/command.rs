@@ -182,13 +182,21 @@ pub fn has_code(error: &Error, code: &str) -> bool {
     lines(error).iter().any(|line| line.contains("Details: code ") && line.contains(code))
 }
 
-/// Whether another process, or one that is just ending, holds the machine. Who asks while the
-/// server notices that the holder was killed is told that the object is not ready.
+/// What VirtualBox says, with its code, of a machine that somebody holds; the last three while it
+/// notices that the holder was killed.
+const HELD: [(&str, &str); 6] = [
+    ("VBOX_E_INVALID_OBJECT_STATE", "is already locked"),
+    ("VBOX_E_INVALID_OBJECT_STATE", "lock request pending"),
+    ("VBOX_E_INVALID_OBJECT_STATE", "while it is locked"),
+    ("E_ACCESSDENIED", "The object is not ready"),
+    ("VBOX_E_VM_ERROR", "Failed to assign the machine to the session"),
+    ("VBOX_E_", "was unlocked unexpectedly while attempting to"),
+];
+
+/// Whether another process, or one that is just ending, holds the machine.
 fn is_locked(error: &Error) -> bool {
     let says = |text: &str| lines(error).iter().any(|line| line.contains(text));
-    has_code(error, "VBOX_E_INVALID_OBJECT_STATE")
-        && (says("is already locked") || says("lock request pending"))
-        || has_code(error, "E_ACCESSDENIED") && says("The object is not ready")
+    HELD.iter().any(|(code, text)| has_code(error, code) && says(text))
 }
 
 /// Puts VirtualBox's own words first: what its command line was is in the log.

@@ -1,5 +1,5 @@
 //! Making machines: each step of a base and of a clone, the state of a machine until the last
-//! step being that of one that was not finished. Taking them away is here too.
+//! step being that of one that was not finished.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +15,10 @@ use crate::machine::{Copying, Network, Source, Wanted};
 use crate::units::Bytes;
 
 use super::answers::{self, Controller, Info};
-use super::files::is_known;
+use super::hardware::difference;
 use super::options::{MOST_NICS, Modification};
-use super::record::{self, KEY, NOTE, Note, Parent, Record};
-use super::registry::{Machine, Registry, difference};
+use super::record::{self, KEY, Note, Parent, Record};
+use super::registry::Registry;
 
 /// The file of a machine's seed.
 pub const SEED: &str = "seed.iso";
@@ -144,8 +144,8 @@ struct Shape {
     rules: Vec<(usize, String)>,
 }
 
-/// The shapes of clones, by VirtualBox and what they were made of: a snapshot does not change, so the clones of
-/// one are alike until kuth goes on with them.
+/// The shapes of clones, by VirtualBox and what they were made of: a snapshot does not change, so
+/// the clones of one are alike until kuth goes on with them.
 static SHAPES: Mutex<BTreeMap<(Option<String>, Parent), Shape>> = Mutex::new(BTreeMap::new());
 
 /// The shape of a clone of `parent` that was just made.
@@ -227,7 +227,8 @@ fn place_for_disk(
     Ok((controller.name.clone(), at))
 }
 
-fn attach(
+/// Puts a medium into a drive, or `none`.
+pub fn attach(
     registry: &Registry<'_>,
     uuid: &str,
     controller: &str,
@@ -321,63 +322,4 @@ pub fn note(registry: &Registry<'_>, uuid: &str) -> Result<()> {
 
 fn known(registry: &Registry<'_>, uuid: &str) -> Result<Info> {
     registry.info(uuid)?.ok_or_else(|| anyhow!("VirtualBox does not know the machine {uuid}"))
-}
-
-/// Takes a machine away with its own disks; whoever calls has seen that nothing rests on them.
-pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
-    let folder = machine.info.folder();
-    // Deleting takes every disk that is attached, wherever it lies.
-    for controller in machine.info.controllers() {
-        for (at, path) in &controller.attached {
-            if path.is_absolute() && !path.starts_with(&folder) {
-                attach(registry, &machine.uuid, &controller.name, *at, "hdd", Path::new("none"))?;
-            }
-        }
-    }
-    registry.take(&["unregistervm", &machine.uuid, "--delete"])?;
-    clear_folder(&folder, &machine.names())
-}
-
-/// What is left of a machine that VirtualBox does not know, or that was not finished: its disks
-/// in the registry, and its folder's files that kuth or VirtualBox made.
-pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
-    let uuid = record::uuid(name, origin);
-    let place = registry.place(name);
-    if registry.has(&uuid)? {
-        registry.take(&["unregistervm", &uuid, "--delete"])?;
-    }
-    if !place.exists() || registry.machines()?.iter().any(|(_, other)| other == name) {
-        return Ok(());
-    }
-    // The youngest first: a disk with children is not let go.
-    let mut media = registry.media()?;
-    media.retain(|medium| medium.location.starts_with(&place));
-    media.sort_by_key(|medium| medium.parent.is_none());
-    for medium in media {
-        registry.change(["closemedium", "disk", &medium.uuid])?;
-    }
-    clear_folder(&place, &[name])
-}
-
-/// Removes what kuth and VirtualBox made in a machine's folder, and the folder once it is empty.
-fn clear_folder(folder: &Path, machine: &[&str]) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
-    let what = || format!("removing what is left in {}", folder.display());
-    // The note last: as long as it is there the folder can be recognised.
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort_by_key(|path| path.ends_with(NOTE));
-    for path in paths {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !is_known(&file, machine) {
-            continue;
-        }
-        match path.is_dir() {
-            true => std::fs::remove_dir_all(&path).with_context(what)?,
-            false => std::fs::remove_file(&path).with_context(what)?,
-        }
-    }
-    match std::fs::remove_dir(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
-        other => other.with_context(what),
-    }
 }

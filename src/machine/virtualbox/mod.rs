@@ -28,12 +28,14 @@ use super::{
 pub mod answers;
 pub mod command;
 mod files;
+mod hardware;
 mod listed;
 mod make;
 pub mod options;
 mod patience;
 mod record;
 mod registry;
+mod remove;
 mod running;
 #[cfg(test)]
 mod tests;
@@ -69,9 +71,9 @@ impl Driver for VirtualBox {
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
         let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let registry = Registry::open(host)?;
-        let standing = registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)?;
+        let standing = registry.standing(&wanted.name, &wanted.origin)?;
         let free = match standing {
-            Standing::Same => false,
+            Standing::Same(_) => false,
             Standing::Free => {
                 make_way(&registry, &wanted.name, &wanted.origin)?;
                 true
@@ -129,7 +131,7 @@ impl Driver for VirtualBox {
         // Only its UUID says which it is.
         let origin = Digest::of(format!("kuth-virtualbox-machine-1\n{uuid}"));
         let identity = Identity { disk: Some(uuid.clone()), ..identity(name, origin, None) };
-        Ok(Some(Base { identity, hardware: registry::hardware(&info), owner: Owner::Other }))
+        Ok(Some(Base { identity, hardware: hardware::of_others(&info), owner: Owner::Other }))
     }
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
@@ -146,8 +148,8 @@ impl Driver for VirtualBox {
         };
         let base = record::settings_of(&registry.place(&parent.machine), &parent.machine);
         let note = Note::read(&registry.place(&parent.machine), &parent.machine);
-        let free = match registry.standing(&wanted.name, &wanted.origin, &wanted.hardware)? {
-            Standing::Same | Standing::Kept(..) => false,
+        let free = match registry.standing(&wanted.name, &wanted.origin)? {
+            Standing::Same(_) | Standing::Kept(..) => false,
             Standing::Free => true,
             Standing::Damaged(why) => {
                 make_way(&registry, &wanted.name, &wanted.origin)
@@ -156,7 +158,7 @@ impl Driver for VirtualBox {
             }
             Standing::Stale(machine) => {
                 refuse_children(&registry, &machine)?;
-                make::remove(&registry, &machine)?;
+                remove::remove(&registry, &machine)?;
                 true
             }
         };
@@ -180,51 +182,41 @@ impl Driver for VirtualBox {
         let (name, origin) = (&identity.machine, &identity.origin);
         let uuid = record::uuid(name, origin);
         let place = record::settings_of(&registry.place(name), name);
-        if !registry.has(&uuid)? {
-            return Ok(match registry.standing_of_others(name) {
-                // Losing state, although asked for, is news.
-                Ok(Standing::Stale(machine)) if machine.state().is_some() => Found::Gone(
-                    "it was made from another recipe, and replacing was asked for".into(),
-                ),
-                Ok(Standing::Stale(_)) => Found::Replaced("it was made from another recipe".into()),
-                Ok(Standing::Kept(machine, why)) => Found::Kept(machine.info.settings(), why),
-                Ok(_) => Found::Gone("the machine is not there".into()),
-                Err(error) => Found::Gone(error.to_string()),
-            });
-        }
-        let snapshots = match Note::read(&registry.place(name), name) {
-            Some(note) => match note.missing() {
-                Some(missing) => return Ok(Found::Gone(format!("{} is gone", missing.display()))),
-                None => note.snapshots,
+        let standing = match registry.has(&uuid)? {
+            true => registry.standing_of_itself(name, &uuid)?,
+            false => match registry.standing_of_others(name) {
+                Ok(standing) => standing,
+                Err(error) => return Ok(Found::Gone(error.to_string())),
             },
-            None => {
-                let found = registry.machine(&uuid)?.filter(|it| it.record.is_whole());
-                let Some(machine) = found else {
-                    return Ok(Found::Gone("it was not finished".into()));
-                };
-                if let Some(damage) = machine.damage(&machine.record.hardware) {
-                    return Ok(Found::Gone(damage));
-                }
-                machine.info.snapshots()
-            }
         };
-        Ok(match &identity.snapshot {
-            Some(name) if !snapshots.contains_key(name) => {
+        Ok(match (standing, &identity.snapshot) {
+            (Standing::Same(snapshots), Some(name)) if !snapshots.contains_key(name) => {
                 Found::Gone("the snapshot is not there".into())
             }
-            _ => Found::Here(place),
+            (Standing::Same(_), _) => Found::Here(place),
+            (Standing::Damaged(why), _) => Found::Gone(why),
+            // Losing state, although asked for, is news.
+            (Standing::Stale(machine), _) if machine.state().is_some() => {
+                Found::Gone("it was made from another recipe, and replacing was asked for".into())
+            }
+            (Standing::Stale(_), _) => Found::Replaced("it was made from another recipe".into()),
+            (Standing::Kept(machine, why), _) => Found::Kept(machine.info.settings(), why),
+            (Standing::Free, _) => Found::Gone("the machine is not there".into()),
         })
     }
 
     fn recover(&self, host: &Host, left: &Entry) -> Result<()> {
         let registry = Registry::open(host)?;
         let uuid = record::uuid(&left.machine, &left.origin);
-        let undo = || make::undo(&registry, &left.machine, &left.origin);
+        let undo = || remove::undo(&registry, &left.machine, &left.origin);
         let machine = registry.machine(&uuid)?.filter(|machine| machine.record.is_whole());
-        let Some(machine) = machine else { return undo() };
-        // Only a machine that nobody holds can be written to: by then VirtualBox has noticed that
-        // whoever held it was killed, which it takes for the machine's own end.
-        make::remember(&registry, &machine.record)?;
+        if machine.is_none() {
+            return undo();
+        }
+        if left.action == "snapshot" {
+            return Ok(());
+        }
+        remove::wait_for(&registry, &uuid);
         match registry.machine(&uuid)? {
             Some(machine) if !machine.was_cut_short() => Ok(()),
             _ => undo(),
@@ -251,7 +243,7 @@ impl Driver for VirtualBox {
                 .hint(format!("stop it first: `kuth machine stop {name}`"));
         }
         refuse_children(&registry, &machine)?;
-        make::remove(&registry, &machine)
+        remove::remove(&registry, &machine)
     }
 
     fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>> {
@@ -267,7 +259,7 @@ impl Driver for VirtualBox {
             }
             let folder = machine.info.folder();
             let bytes = machine.media(&all).iter().map(|it| size(&it.location)).sum();
-            make::remove(&registry, &machine)?;
+            remove::remove(&registry, &machine)?;
             freed.push((folder, Bytes(bytes)));
         }
         Ok(freed)
@@ -308,16 +300,16 @@ fn make_way(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> 
                 .hint("see what it lost in VirtualBox, or remove it: `kuth machine remove`");
         }
         refuse_children(registry, &machine)?;
-        return make::remove(registry, &machine);
+        return remove::remove(registry, &machine);
     }
-    make::undo(registry, name, origin)
+    remove::undo(registry, name, origin)
 }
 
 /// An older base goes, or where something rests on it or it holds state, gives its name away.
 fn replace_base(registry: &Registry<'_>, machine: Machine) -> Result<()> {
     let all = registry.media()?;
     if machine.children(&all).is_empty() && machine.state().is_none() {
-        return make::remove(registry, &machine);
+        return remove::remove(registry, &machine);
     }
     let name = &machine.record.name;
     if !machine.is_off() {

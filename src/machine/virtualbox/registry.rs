@@ -2,20 +2,20 @@
 //! hold, and what rests on their disks. Asks only; the lock that those who change things take is
 //! here too.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::cache::Lock;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::machine::shape::VRAM;
-use crate::machine::{Firmware, Hardware, Host, Replace};
+use crate::machine::{Host, Replace};
 
 use super::answers::{self, Info, Medium};
 use super::command::{self, Vbox};
 use super::files::strangers;
+use super::hardware::difference;
 use super::listed;
-use super::options::{MOST_NICS, firmware, kind, plain};
 use super::record::{self, KEY, NOTE, Note, Record};
 
 /// The folder of the machines, below the folder of all machines.
@@ -36,8 +36,8 @@ pub struct Registry<'a> {
 pub enum Standing {
     /// Nothing.
     Free,
-    /// The machine itself.
-    Same,
+    /// The machine itself, with its snapshots: name and UUID.
+    Same(BTreeMap<String, String>),
     /// The machine itself, but not whole or not as it was made, and why.
     Damaged(String),
     /// An older one of the same pipeline, by its UUID, that holds no state.
@@ -68,6 +68,8 @@ impl<'a> Registry<'a> {
         let mut registry = Registry::look(host)?;
         let folder = registry.prepared()?;
         registry.lock = Some(Lock::exclusive(&folder.join(".lock"), &host.cancel)?);
+        // What is decided now must not rest on what was so before another process changed it.
+        listed::forget(&host.vboxmanage);
         Ok(registry)
     }
 
@@ -77,6 +79,7 @@ impl<'a> Registry<'a> {
         let folder = registry.prepared()?;
         registry.lock = Some(Lock::shared(&folder.join(".lock"), &host.cancel)?);
         registry.turn = Some(Lock::exclusive(&folder.join(".turn"), &host.cancel)?);
+        listed::forget(&host.vboxmanage);
         Ok(registry)
     }
 
@@ -195,19 +198,27 @@ impl<'a> Registry<'a> {
 
     /// What stands where the machine `name` of `origin` would. An error when it is somebody
     /// else's.
-    pub fn standing(&self, name: &str, origin: &Digest, hardware: &Hardware) -> Result<Standing> {
+    pub fn standing(&self, name: &str, origin: &Digest) -> Result<Standing> {
         let uuid = record::uuid(name, origin);
-        if self.has(&uuid)? {
-            if let Some(note) = Note::read(&self.place(name), name) {
-                let missing = note.missing().map(|path| format!("{} is gone", path.display()));
-                return Ok(missing.map_or(Standing::Same, Standing::Damaged));
-            }
-            let Some(machine) = self.machine(&uuid)?.filter(|it| it.record.is_whole()) else {
-                return Ok(Standing::Damaged("it was not finished".to_string()));
-            };
-            return Ok(machine.damage(hardware).map_or(Standing::Same, Standing::Damaged));
+        match self.has(&uuid)? {
+            true => self.standing_of_itself(name, &uuid),
+            false => self.standing_of_others(name),
         }
-        self.standing_of_others(name)
+    }
+
+    /// How the machine `name`, which VirtualBox has, is.
+    pub fn standing_of_itself(&self, name: &str, uuid: &str) -> Result<Standing> {
+        if let Some(note) = Note::read(&self.place(name), name) {
+            return Ok(match note.missing() {
+                Some(path) => Standing::Damaged(format!("{} is gone", path.display())),
+                None => Standing::Same(note.snapshots),
+            });
+        }
+        let Some(machine) = self.machine(uuid)?.filter(|it| it.record.is_whole()) else {
+            return Ok(Standing::Damaged("it was not finished".to_string()));
+        };
+        let snapshots = machine.info.snapshots();
+        Ok(machine.damage().map_or(Standing::Same(snapshots), Standing::Damaged))
     }
 
     /// What stands under a name of which VirtualBox does not have the machine looked for.
@@ -311,14 +322,14 @@ impl Machine {
 
     /// In what it is not as it was made, if in anything. What somebody uses may be changed. A
     /// machine that is sound is noted to be so.
-    pub fn damage(&self, hardware: &Hardware) -> Option<String> {
+    fn damage(&self) -> Option<String> {
         if let Some(missing) = self.missing() {
             return Some(format!("{} is gone", missing.display()));
         }
         if self.state().is_some() {
             return None;
         }
-        let difference = difference(&self.info, hardware);
+        let difference = difference(&self.info, &self.record.hardware);
         if difference.is_none() {
             Note::write(&self.info);
         }
@@ -346,48 +357,5 @@ impl Machine {
                 rests && !medium.location.starts_with(&folder)
             })
             .collect()
-    }
-}
-
-/// The first thing in which a machine is not what it was made to be.
-pub fn difference(info: &Info, hardware: &Hardware) -> Option<String> {
-    let mut differ = Vec::new();
-    let mut compare = |what: &str, is: Option<&str>, wanted: String| {
-        if is.unwrap_or_default() != wanted {
-            differ.push(format!("{what} is {}, not {wanted}", is.unwrap_or("nothing")));
-        }
-    };
-    compare("memory", info.get("memory"), hardware.memory.to_string());
-    compare("cpus", info.get("cpus"), hardware.cpus.to_string());
-    compare("vram", info.get("vram"), hardware.vram.to_string());
-    let shown = info.get("firmware").map(str::to_lowercase);
-    // `EFI`, or `EFI64` where it was asked for so.
-    let shown = shown.as_deref().map(|it| if it.starts_with("efi") { "efi" } else { it });
-    compare("firmware", shown, firmware(hardware.firmware).to_string());
-    for number in 1..=MOST_NICS {
-        let nic = hardware.nics.get(number - 1);
-        let kind = nic.map_or("none", |nic| kind(&nic.network));
-        compare(&format!("nic{number}"), info.get(&format!("nic{number}")), kind.to_string());
-        if let Some(nic) = nic {
-            let key = format!("macaddress{number}");
-            compare(&key, info.get(&key), plain(nic.mac));
-        }
-    }
-    differ.into_iter().next()
-}
-
-/// What a machine that kuth did not make is made of, as far as a clone of it takes that over.
-pub fn hardware(info: &Info) -> Hardware {
-    let number = |name, default| info.number(name).unwrap_or(default);
-    let is_efi = info.get("firmware").is_some_and(|it| it.to_lowercase().starts_with("efi"));
-    Hardware {
-        architecture: "amd64".to_string(),
-        cpus: number("cpus", 1) as u32,
-        memory: number("memory", 1024),
-        firmware: if is_efi { Firmware::Uefi } else { Firmware::Bios },
-        vram: number("vram", VRAM).max(1),
-        disks: Vec::new(),
-        nics: Vec::new(),
-        forwards: Vec::new(),
     }
 }

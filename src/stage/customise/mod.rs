@@ -2,9 +2,9 @@
 //! a tree. The work happens in a sandbox, in this order: packages in, packages out, settings,
 //! files, users, guest additions, scripts, seal.
 
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap};
 use std::path::PathBuf;
 
+use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap};
 use crate::artifact::{Artifact, Made, Product};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
 use crate::error::{Context, Result, anyhow, with_hint};

@@ -84,7 +84,7 @@ fn copied(
     let what = || format!("reading {}", path.display());
     let size = path.metadata().with_context(what)?.len();
     space::require(site.cache.folder(), Bytes(size))?;
-    let folder = tempfile::tempdir_in(site.cache.folder().join("work"))?;
+    let folder = site.cache.scratch()?;
     let copy = folder.path().join("file");
     sparse::copy_file(path, &copy)?;
     let mut file = std::fs::File::open(&copy).with_context(what)?;
@@ -133,7 +133,8 @@ fn look(site: &Site, url: &str, beginning: &Beginning<'_>) -> Result<()> {
         && found != Some(promised)
         && promised != Format::Html
     {
-        let found = found.map_or("something else".to_string(), |found| found.to_string());
+        let found = found.map_or("something else".to_string(), magic::shown);
+        let promised = magic::shown(promised);
         return Err(anyhow!("the server answered with {found}, not with {promised}"))
             .hint("look at what the address gives; the file may have moved");
     }

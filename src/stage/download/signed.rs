@@ -11,8 +11,7 @@ const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// Fails unless `signature` is one of `text` by a key of the file `keyring`, and none is wrong.
 pub(super) fn verify(site: &Site, text: &[u8], signature: &[u8], keyring: &Path) -> Result<()> {
-    let folder = tempfile::tempdir_in(site.cache.folder().join("work"))
-        .context("making a folder for the signature")?;
+    let folder = site.cache.scratch()?;
     let put = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;

@@ -1,0 +1,120 @@
+//! Taking machines away: whole ones, and what is left of those that were not finished.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::digest::Digest;
+use crate::error::{Context, Hint, Result};
+
+use super::command::has_code;
+use super::files::is_known;
+use super::make::attach;
+use super::record::{self, NOTE};
+use super::registry::{Machine, Registry};
+
+/// What VirtualBox says of a disk that something else uses.
+const IN_USE: &str = "VBOX_E_OBJECT_IN_USE";
+
+/// Takes a machine away with its own disks; whoever calls has seen that nothing rests on them.
+pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
+    let folder = machine.info.folder();
+    // Deleting takes every disk that is attached, wherever it lies.
+    for controller in machine.info.controllers() {
+        for (at, path) in &controller.attached {
+            if path.is_absolute() && !path.starts_with(&folder) {
+                attach(registry, &machine.uuid, &controller.name, *at, "hdd", Path::new("none"))?;
+            }
+        }
+    }
+    unregister(registry, &machine.uuid, &folder)?;
+    clear_folder(&folder, &machine.names())
+}
+
+/// Has VirtualBox forget a machine and delete its disks.
+fn unregister(registry: &Registry<'_>, uuid: &str, folder: &Path) -> Result<()> {
+    let Err(error) = registry.take(&["unregistervm", uuid, "--delete"]) else { return Ok(()) };
+    if !has_code(&error, IN_USE) {
+        return Err(error);
+    }
+    // It forgot the machine before it found a disk in use.
+    outlast_the_server(registry)?;
+    match registry.has(uuid)? {
+        true => Err(error),
+        false => close_media(registry, folder),
+    }
+}
+
+/// Waits until nobody holds a machine, by writing to it. VirtualBox notices a moment later that who
+/// held it was killed; it takes that for the machine's own end, and lets go of the disks then.
+pub fn wait_for(registry: &Registry<'_>, uuid: &str) {
+    // Whether the machine can be used after that, what follows will say.
+    let _ = registry.change(["setextradata", uuid, "kuth/touched", "1"]);
+}
+
+/// What is left of a machine that VirtualBox does not know, or that was not finished: its disks
+/// in the registry, and its folder's files that kuth or VirtualBox made.
+pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
+    let uuid = record::uuid(name, origin);
+    let place = registry.place(name);
+    if registry.has(&uuid)? {
+        wait_for(registry, &uuid);
+        unregister(registry, &uuid, &place)?;
+    }
+    if !place.exists() || registry.machines()?.iter().any(|(_, other)| other == name) {
+        return Ok(());
+    }
+    if let Err(error) = close_media(registry, &place) {
+        if !has_code(&error, IN_USE) {
+            return Err(error);
+        }
+        outlast_the_server(registry)?;
+        close_media(registry, &place).hint("close VirtualBox's windows, and try again")?;
+    }
+    clear_folder(&place, &[name])
+}
+
+/// Waits until VirtualBox's server has ended, which it does when nobody has asked anything for 5 s.
+/// One whose client was killed in the midst of attaching or cloning a disk may take that disk for
+/// one in use for as long as it runs.
+fn outlast_the_server(registry: &Registry<'_>) -> Result<()> {
+    for _ in 0..70 {
+        std::thread::sleep(Duration::from_millis(100));
+        registry.host.cancel.check()?;
+    }
+    Ok(())
+}
+
+/// Has VirtualBox forget the disks in `place`.
+fn close_media(registry: &Registry<'_>, place: &Path) -> Result<()> {
+    // The youngest first: a disk with children is not let go.
+    let mut media = registry.media()?;
+    media.retain(|medium| medium.location.starts_with(place));
+    media.sort_by_key(|medium| medium.parent.is_none());
+    for medium in media {
+        registry.change(["closemedium", "disk", &medium.uuid])?;
+    }
+    Ok(())
+}
+
+/// Removes what kuth and VirtualBox made in a machine's folder, and the folder once it is empty.
+fn clear_folder(folder: &Path, machine: &[&str]) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    let what = || format!("removing what is left in {}", folder.display());
+    // The note last: as long as it is there the folder can be recognised.
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort_by_key(|path| path.ends_with(NOTE));
+    for path in paths {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !is_known(&file, machine) {
+            continue;
+        }
+        match path.is_dir() {
+            true => std::fs::remove_dir_all(&path).with_context(what)?,
+            false => std::fs::remove_file(&path).with_context(what)?,
+        }
+    }
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        other => other.with_context(what),
+    }
+}

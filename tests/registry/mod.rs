@@ -1,0 +1,69 @@
+//! A VirtualBox with a registry of the test's own. Where it comes from, scripts/virtualbox says;
+//! `KUTH_TEST_VIRTUALBOX` names that folder. It sees `work` in it, so machines lie there.
+
+#![allow(dead_code)]
+
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Tells a child which run it belongs to.
+pub const RUN: &str = "KUTH_TEST_VIRTUALBOX_RUN";
+
+/// VBoxManage's command line, and a folder that it sees.
+pub struct Registry {
+    pub command: String,
+    pub folder: PathBuf,
+}
+
+impl Registry {
+    /// An empty one. `None`, said aloud, where there is no VirtualBox.
+    pub fn new(name: &str) -> Option<Registry> {
+        let Some((command, folder)) = named(name) else {
+            crate::judge::missing("VBoxManage");
+            return None;
+        };
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        Some(Registry { command, folder })
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_string()
+    }
+
+    /// What VBoxManage answers.
+    pub fn ask(&self, words: &[&str]) -> String {
+        let script = format!("{} \"$@\"", self.command);
+        let output = Command::new("sh").args(["-c", &script, "sh"]).args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What it says of a machine.
+    pub fn info(&self, name: &str) -> String {
+        self.ask(&["showvminfo", name, "--machinereadable"])
+    }
+}
+
+/// The command line and the folder that `name` has.
+pub fn named(name: &str) -> Option<(String, PathBuf)> {
+    let virtualbox = PathBuf::from(std::env::var_os("KUTH_TEST_VIRTUALBOX")?);
+    let folder = virtualbox.join("work").join(name);
+    // The server of a run just before may still know what that run removed.
+    let run = std::env::var(RUN).unwrap_or_else(|_| std::process::id().to_string());
+    let command = format!(
+        "env VBOX_USER_HOME={} VBOX_IPC_SOCKETID=kuth-{name}-{run} {}",
+        folder.join("home").display(),
+        virtualbox.join("VBoxManage").display()
+    );
+    Some((command, folder))
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Its server ends by itself 5 s after the last question. What failed stays, to be looked at.
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
