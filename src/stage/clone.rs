@@ -293,7 +293,7 @@ impl Stage for Clone {
         recipe.list("disk", &self.disks);
         let secrets = Secrets::Hashed(&site.settings.machines);
         recipe.value("seed", self.template.render(secrets)?.digest());
-        if self.template.has_secrets() {
+        if self.template.has_given_secrets() {
             recipe.hide();
         }
         Ok(())

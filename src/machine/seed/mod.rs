@@ -81,14 +81,13 @@ impl Template {
         Ok(filled.map(|filled| filled.text))
     }
 
-    /// Whether what is filled in depends on a secret.
-    pub fn has_secrets(&self) -> bool {
+    /// Whether what is filled in depends on a secret that was given; one that kuth makes is of the
+    /// host where the machine is made.
+    pub fn has_given_secrets(&self) -> bool {
         let texts = [&self.user_data, &self.meta_data, &self.network_config];
-        let texts = || texts.into_iter().flatten();
         let given = self.variables.iter().filter(|(_, variable)| variable.secret);
         let mut given = given.map(|(name, _)| format!("${{{name}}}"));
-        texts().any(|text| secret::asked(text).next().is_some())
-            || given.any(|used| texts().any(|text| text.contains(&used)))
+        given.any(|used| texts.into_iter().flatten().any(|text| text.contains(&used)))
     }
 
     /// What is wrong with the templates, by their own lines.

@@ -1,9 +1,11 @@
 //! The secrets of seeds: those that a pipeline was given (`${env:NAME}`), and those that kuth makes
-//! itself for whoever asks with `#SECRET:name#`. A seed for a machine holds them as they are; what
-//! is written anywhere else holds hashes of them, which say whether two are the same and no more.
+//! itself for whoever asks with `#SECRET:name#`. A seed for a machine holds them as they are. What
+//! is written anywhere else holds hashes of those that were given, which say whether two are the
+//! same and no more, and of those that kuth makes the names alone.
 //!
 //! Made secrets are derived from a key beside the machines that share them, so they live as long
-//! as those do: another cache or checkout finds the same.
+//! as those do: another cache or checkout finds the same. Another host has others, and that is no
+//! other recipe: nobody but the machines there knows them.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +25,7 @@ pub enum Secrets<'a> {
     Withheld,
     /// They themselves: for a machine in this folder.
     Told(&'a Path),
-    /// Hashes of them: for the recipe of a machine in this folder.
+    /// What tells them apart: for the recipe of a machine in this folder.
     Hashed(&'a Path),
 }
 
@@ -57,7 +59,7 @@ impl Secrets<'_> {
         Ok(match self {
             Secrets::Withheld => "0".repeat(64),
             Secrets::Told(machines) => keyed(machines, &["made", name])?.to_string(),
-            Secrets::Hashed(machines) => keyed(machines, &["hash of made", name])?.to_string(),
+            Secrets::Hashed(_) => format!("#SECRET:{name}#"),
         })
     }
 
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_made_secret_is_the_same_for_all_machines_and_no_hash_tells_it() {
+    fn a_made_secret_is_the_same_for_all_machines_and_no_recipe_tells_it() {
         let folder = tempfile::tempdir().unwrap();
         let machines = folder.path().join("machines");
         let told = Secrets::Told(&machines).made("corosync").unwrap();
@@ -105,8 +107,9 @@ mod tests {
         assert_eq!(Secrets::Told(&machines).made("corosync").unwrap(), told);
         assert_ne!(Secrets::Told(&machines).made("other").unwrap(), told);
         let hashed = Secrets::Hashed(&machines).made("corosync").unwrap();
-        assert_eq!(Secrets::Hashed(&machines).made("corosync").unwrap(), hashed);
-        assert_ne!(hashed, told);
+        assert!(!hashed.contains(&told));
+        // A recipe is the same on every host.
+        assert_eq!(Secrets::Hashed(folder.path()).made("corosync").unwrap(), hashed);
         assert_ne!(Secrets::Told(folder.path()).made("corosync").unwrap(), told);
     }
 
