@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 
+use super::transfer::{self, Way};
 use super::{Exit, project, remote, screen};
 use crate::cache::upkeep::{self, Entry, Limits};
 use crate::cache::{Cache, Record};
@@ -43,6 +44,20 @@ enum Action {
     #[command(verbatim_doc_comment)]
     Verify,
     Clean(Clean),
+    /// Bring results that are here to the remote cache
+    ///
+    /// For what was built before there was one; a build brings what it makes itself.
+    /// Nothing is run, and no mirror is asked. A line for each stage; the exit status
+    /// is 1 when the result of one is missing.
+    #[command(verbatim_doc_comment)]
+    Push(transfer::Args),
+    /// Fetch results from the remote cache
+    ///
+    /// All that it has for these stages, also what a build would not need: for a
+    /// build without a network afterwards. Nothing is run, and no mirror is asked.
+    /// A line for each stage; the exit status is 1 when the result of one is missing.
+    #[command(verbatim_doc_comment)]
+    Pull(transfer::Args),
     /// Make a key that signs results for others
     ///
     /// The private key goes to FILE, for KUTH_CACHE_KEY; the public one is printed,
@@ -96,10 +111,16 @@ impl std::str::FromStr for Age {
 
 /// Looks after the cache.
 pub fn run(args: &Args) -> Result<Exit> {
-    if let Action::Keygen { file } = &args.action {
-        let key = remote::keygen(file)?;
-        screen::data(&format!("{}\n", key.public()))?;
-        return Ok(Exit::Done);
+    let given = args.cache.as_deref();
+    match &args.action {
+        Action::Push(which) => return transfer::run(Way::Push, which, given),
+        Action::Pull(which) => return transfer::run(Way::Pull, which, given),
+        Action::Keygen { file } => {
+            let key = remote::keygen(file)?;
+            screen::data(&format!("{}\n", key.public()))?;
+            return Ok(Exit::Done);
+        }
+        _ => {}
     }
     let folder = project::cache_folder(args.cache.as_deref())?;
     // Looking at a cache must not make one.
@@ -134,8 +155,8 @@ pub fn run(args: &Args) -> Result<Exit> {
                 return Ok(Exit::Failed);
             }
         }
-        // Needs no cache, and was done above.
-        Action::Keygen { .. } => {}
+        // Done above.
+        Action::Keygen { .. } | Action::Push(_) | Action::Pull(_) => {}
         Action::Clean(clean) => {
             let cleaned = upkeep::clean(&folder, clean.limits(), sandbox::remove_left)?;
             let freed = Human(cleaned.freed);

@@ -26,6 +26,7 @@ mod project;
 mod remote;
 pub mod report;
 pub mod screen;
+mod transfer;
 
 /// Builds virtual-machine images: reproducibly, without privileges, and never twice
 ///

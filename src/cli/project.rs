@@ -77,6 +77,11 @@ impl Project {
         Ok(project)
     }
 
+    /// Takes another folder for results.
+    pub fn keep_results_in(&mut self, folder: &Path) {
+        self.cache = folder.to_path_buf();
+    }
+
     /// Opens the cache.
     pub fn cache(&self) -> Result<Arc<Cache>> {
         Ok(Arc::new(Cache::open(&self.cache)?))

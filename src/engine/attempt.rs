@@ -26,11 +26,18 @@ pub(super) enum Why<'a> {
 
 /// Where a key is looked up.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Where {
+pub(super) enum Where {
     /// In the cache, then in the remote one.
     Everywhere,
-    /// In the cache alone: the remote one has been asked just now.
+    /// In the cache alone: the remote one has been asked just now, or must not be.
     Here,
+}
+
+impl Where {
+    /// Wherever a result of this reach may lie.
+    pub(super) fn of(reach: Reach) -> Where {
+        if reach == Reach::Open { Where::Everywhere } else { Where::Here }
+    }
 }
 
 /// What looking a key up came to.
@@ -110,14 +117,12 @@ impl Build<'_> {
         let inputs = walk.results.inputs(node);
         let (site, pins, recipe) = self.finish_recipe(node, &inputs)?;
         let key = recipe.key();
-        let own = if recipe.is_secret() { Reach::Secret } else { Reach::Open };
-        let reach = walk.results.reach(at, node, own);
+        let reach = walk.results.reach(at, node, Reach::of(&recipe));
         let forced =
             self.options.rebuild.iter().any(|name| *name == node.name || *name == node.stage_name);
         let mut sought = Sought::Missing;
         if !forced {
-            let place = if reach == Reach::Open { Where::Everywhere } else { Where::Here };
-            sought = self.look_up(at, &site, &key, place)?;
+            sought = self.look_up(at, &site, &key, Where::of(reach))?;
         }
         if let Sought::Found(ended) = sought {
             return Ok(Ran::Ended(ended));
@@ -146,7 +151,7 @@ impl Build<'_> {
     }
 
     /// What is recorded under `key` here, else in the remote cache.
-    fn recorded(&self, key: &Key, place: Where) -> Result<Option<Record>> {
+    pub(super) fn recorded(&self, key: &Key, place: Where) -> Result<Option<Record>> {
         if let Some(record) = self.cache.known(key)? {
             return Ok(Some(record));
         }

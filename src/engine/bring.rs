@@ -70,8 +70,7 @@ impl Build<'_> {
             self.cancel.check()?;
             let inputs = walk.results.inputs(node);
             let (site, pins, recipe) = self.finish_recipe(node, &inputs)?;
-            let own = if recipe.is_secret() { Reach::Secret } else { Reach::Open };
-            let reach = walk.results.reach(at, node, own);
+            let reach = walk.results.reach(at, node, Reach::of(&recipe));
             let _lock = self.cache.lock_key(&recipe.key(), &self.cancel)?;
             // Another stage that eats it may have had it made meanwhile.
             if let Some(record) = self.cache.find(&recipe.key())? {

@@ -11,6 +11,7 @@ pub mod lockfile;
 pub mod plan;
 mod results;
 pub mod state;
+pub mod transfer;
 pub mod worker;
 
 pub use event::{Event, Observer, Summary};

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::plan::Node;
 use crate::artifact::Artifact;
+use crate::recipe::Recipe;
 use crate::stage::Inputs;
 
 /// Whether a result may leave this machine.
@@ -15,6 +16,13 @@ pub enum Reach {
     Open,
     /// A secret went into it, or into something it is made of.
     Secret,
+}
+
+impl Reach {
+    /// That of what this recipe describes, for itself.
+    pub fn of(recipe: &Recipe) -> Reach {
+        if recipe.is_secret() { Reach::Secret } else { Reach::Open }
+    }
 }
 
 #[derive(Clone, Debug, Default)]

@@ -94,7 +94,7 @@ impl Build<'_> {
     }
 
     /// Waits for what is still on its way to the remote cache.
-    fn drain(&self) -> Result<()> {
+    pub(super) fn drain(&self) -> Result<()> {
         let Some(shelf) = &self.shelf else { return Ok(()) };
         let pushed = shelf.drain(&|bytes| {
             self.observer.tell(&Event::Pushing { bytes: Bytes(bytes) });

@@ -205,3 +205,45 @@ fn a_secret_stays_here() {
     assert!(recipe.is_secret());
     assert_eq!(recipe.key(), before, "the mark moves no key");
 }
+
+#[test]
+fn results_are_pushed_and_pulled_by_hand() {
+    let world = World::new();
+    let remote = world.path("remote").display().to_string();
+    let one = world.machine("one", "");
+    one.runs(2, &[]);
+    let one = one.with("KUTH_CACHE_REMOTE", &remote);
+    // Everything is cached, so a build has nothing to bring.
+    one.runs(0, &[]);
+    assert!(!world.path("remote").exists());
+    let pushed = one.kuth(&["cache", "push", "p.toml"]);
+    assert_eq!(pushed.status, 0, "{}", pushed.err);
+    assert_eq!(pushed.out, "file    brought there\nfolder  brought there\n");
+    assert!(pushed.err.contains("2 results brought to"), "{}", pushed.err);
+
+    let two = world.empty_handed("two", &remote);
+    let pulled = two.kuth(&["cache", "--cache", "cache", "pull", "p.toml"]);
+    assert_eq!(pulled.status, 0, "{}", pulled.err);
+    assert!(pulled.out.contains("file    fetched, 3.0 MiB"), "{}", pulled.out);
+    let again = two.kuth(&["cache", "pull", "p.toml"]);
+    assert_eq!(again.out, "file    here\nfolder  here\n");
+    two.with("KUTH_CACHE_REMOTE", "").runs(0, &["--offline"]);
+}
+
+#[test]
+fn what_cannot_be_moved_is_told() {
+    let world = World::new();
+    let remote = world.path("remote").display().to_string();
+    let one = world.machine("one", &remote);
+    let pulled = one.kuth(&["cache", "pull", "p.toml"]);
+    let missing = "file    missing: not in the remote cache\n\
+                   folder  missing: depends on what file makes\n";
+    assert_eq!((pulled.status, pulled.out.as_str()), (1, missing), "{}", pulled.err);
+    let pushed = one.kuth(&["cache", "push", "p.toml", "file"]);
+    assert_eq!((pushed.status, pushed.out.as_str()), (1, "file  missing: not built here\n"));
+    let reading = one.with("KUTH_CACHE_MODE", "read").kuth(&["cache", "push", "p.toml"]);
+    assert_eq!(reading.status, 2);
+    assert!(reading.err.contains("nothing may be brought to"), "{}", reading.err);
+    let nowhere = world.machine("two", "").kuth(&["cache", "push", "p.toml"]);
+    assert!(nowhere.err.contains("there is no remote cache"), "{}", nowhere.err);
+}
