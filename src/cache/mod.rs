@@ -160,14 +160,18 @@ impl Cache {
 
     /// What is recorded under `key`, provided that its object is still there at its full length.
     pub fn find(&self, key: &Key) -> Result<Option<Record>> {
-        Ok(self.recorded(key)?.filter(|record| self.holds(&record.output)))
+        let record = self.recorded(key)?.filter(|record| self.holds(&record.output));
+        record.iter().for_each(|_| touch(&self.record(key)));
+        Ok(record)
     }
 
     /// What is recorded under `key`, provided that its object is here, or that the record is from
     /// a remote cache and the object may still be there.
     pub fn known(&self, key: &Key) -> Result<Option<Record>> {
         let record = self.recorded(key)?;
-        Ok(record.filter(|it| it.origin == Origin::Remote || self.holds(&it.output)))
+        let record = record.filter(|it| it.origin == Origin::Remote || self.holds(&it.output));
+        record.iter().for_each(|_| touch(&self.record(key)));
+        Ok(record)
     }
 
     /// Whether the object of an artifact is here at its full length.
@@ -323,6 +327,19 @@ pub fn hash_object(path: &Path, hashing: Hashing) -> Result<Digest> {
         Hashing::Sparse => sparse::tree_hash(&file),
     }
     .with_context(|| format!("hashing {}", path.display()))
+}
+
+/// So exact is what is known of the last use of a file; more would be a write for each look.
+const LATELY: Duration = Duration::from_secs(600);
+
+/// Notes in the time of `file` that it was used. Where that cannot be, it goes somewhat earlier.
+fn touch(file: &Path) {
+    let now = SystemTime::now();
+    let modified = file.metadata().and_then(|it| it.modified());
+    let lately = modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age < LATELY));
+    if !lately && let Ok(file) = File::options().append(true).open(file) {
+        let _ = file.set_modified(now);
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Looking after the store: what is in it, whether its bytes are still right, and making room.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -21,6 +21,8 @@ pub struct Entry {
     pub record: Record,
     /// Bytes of disk its object takes, or `None` where the object is missing.
     pub allocated: Option<Bytes>,
+    /// When a build last made use of it.
+    pub used: SystemTime,
 }
 
 impl Entry {
@@ -38,7 +40,7 @@ pub struct Sizes {
     pub objects: Bytes,
     /// Downloaded packages.
     pub packages: Bytes,
-    /// Records, logs, locks and scratch.
+    /// Records, logs, locks, scratch and downloads under way.
     pub rest: Bytes,
 }
 
@@ -66,7 +68,7 @@ impl Cache {
             let Some(key) = name_as_digest(&path).map(Key) else { continue };
             let Some(record) = self.recorded(&key)? else { continue };
             let allocated = allocated(&self.object(&record.output));
-            entries.push(Entry { key, record, allocated });
+            entries.push(Entry { key, record, allocated, used: used(&path) });
         }
         entries.sort_by(|a, b| (b.record.made, a.key).cmp(&(a.record.made, b.key)));
         Ok(entries)
@@ -78,15 +80,10 @@ impl Cache {
             let files = files_below(&self.folder().join(name))?;
             Ok(files.iter().filter_map(|file| allocated(file)).fold(Bytes(0), |a, b| a + b))
         };
-        let rest = ["records", "latest", "locks", "work", "logs", "journal", "downloads"];
-        Ok(Sizes {
-            objects: sum("objects")?,
-            packages: sum("packages")?,
-            rest: rest
-                .into_iter()
-                .try_fold(Bytes(0), |all, name| Ok(all + sum(name)?))
-                .map_err(|error: crate::error::Error| error)?,
-        })
+        let (all, objects, packages) = (sum("")?, sum("objects")?, sum("packages")?);
+        // Others may be at work here, so the parts can be more than the whole was.
+        let rest = Bytes(all.0.saturating_sub(objects.0 + packages.0));
+        Ok(Sizes { objects, packages, rest })
     }
 
     /// Reads every byte and compares it with its name. What is wrong is removed, so that it will
@@ -145,17 +142,19 @@ fn discard(path: &Path, what: &str, verified: &mut Verified) -> Result<()> {
 /// What `clean` may take.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Records made longer ago than this go.
+    /// Results and packages that were not used for so long go.
     pub older_than: Option<Duration>,
-    /// The oldest records go until objects and packages fit in this.
+    /// Those go that were not used for longest, until the whole cache fits in this.
     pub max_size: Option<Bytes>,
 }
 
 /// What `clean` took.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Cleaned {
-    /// Records removed.
-    pub records: usize,
+    /// Results, in the order in which they went.
+    pub results: Vec<Entry>,
+    /// How many packages.
+    pub packages: usize,
     /// Bytes of disk won back.
     pub freed: Bytes,
 }
@@ -188,56 +187,88 @@ pub fn clean(
         limits => cache.remove_by(limits)?,
     };
     let after = cache.sizes()?.total();
-    Ok(Cleaned { records: cleaned, freed: Bytes(before.0.saturating_sub(after.0)) })
+    Ok(Cleaned { freed: Bytes(before.0.saturating_sub(after.0)), ..cleaned })
+}
+
+/// Something that may go.
+enum Candidate {
+    Result(Entry),
+    Package(PathBuf, SystemTime),
+}
+
+impl Candidate {
+    fn used(&self) -> SystemTime {
+        match self {
+            Candidate::Result(entry) => entry.used,
+            Candidate::Package(_, used) => *used,
+        }
+    }
 }
 
 impl Cache {
-    fn remove_all(&self) -> Result<usize> {
-        let records = files_below(&self.folder().join("records"))?;
+    fn remove_all(&self) -> Result<Cleaned> {
+        let results = self.entries()?;
+        let packages = files_below(&self.folder().join("packages"))?.len();
         for name in ["records", "latest", "objects", "packages", "logs", "downloads"] {
             for file in files_below(&self.folder().join(name))? {
                 remove(&file)?;
             }
         }
-        Ok(records.len())
+        Ok(Cleaned { results, packages, ..Cleaned::default() })
     }
 
-    fn remove_by(&self, limits: Limits) -> Result<usize> {
-        let now = SystemTime::now();
-        let age = |made: u64| {
-            now.duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(made))
-                .unwrap_or_default()
-        };
-        let mut kept = self.entries()?;
-        let mut removed = 0;
-        if let Some(limit) = limits.older_than {
-            let (old, young): (Vec<_>, Vec<_>) =
-                kept.into_iter().partition(|entry| age(entry.record.made) > limit);
-            removed += old.len();
-            old.iter().try_for_each(|entry| self.forget(&entry.key))?;
-            kept = young;
+    /// Takes what was not used for longest while `limits` ask for it, and what nothing names.
+    fn remove_by(&self, limits: Limits) -> Result<Cleaned> {
+        let results = self.entries()?;
+        // How many records name an object: it goes with the last of them.
+        let mut named: BTreeMap<Digest, usize> = BTreeMap::new();
+        for entry in &results {
+            *named.entry(entry.record.output.digest).or_default() += 1;
         }
-        self.remove_unnamed(&kept)?;
-        if let Some(limit) = limits.max_size {
-            while self.sizes()?.total() > limit
-                && let Some(oldest) = kept.pop()
-            {
-                self.forget(&oldest.key)?;
-                removed += 1;
-                self.remove_unnamed(&kept)?;
-            }
-        }
-        Ok(removed)
-    }
-
-    fn remove_unnamed(&self, kept: &[Entry]) -> Result<()> {
-        let named: BTreeSet<Digest> = kept.iter().map(|entry| entry.record.output.digest).collect();
         for file in files_below(&self.folder().join("objects"))? {
-            if !name_as_digest(&file).is_some_and(|digest| named.contains(&digest)) {
+            if !name_as_digest(&file).is_some_and(|digest| named.contains_key(&digest)) {
                 remove(&file)?;
             }
         }
-        Ok(())
+        let packages = files_below(&self.folder().join("packages"))?;
+        let packages =
+            packages.into_iter().map(|path| Candidate::Package(path.clone(), used(&path)));
+        let mut candidates: Vec<Candidate> =
+            results.into_iter().map(Candidate::Result).chain(packages).collect();
+        candidates.sort_by_key(Candidate::used);
+        let mut total = self.sizes()?.total();
+        let now = SystemTime::now();
+        let mut cleaned = Cleaned::default();
+        for candidate in candidates {
+            let age = now.duration_since(candidate.used()).unwrap_or_default();
+            let too_old = limits.older_than.is_some_and(|limit| age > limit);
+            let too_much = limits.max_size.is_some_and(|limit| total > limit);
+            // All others were used later.
+            if !too_old && !too_much {
+                break;
+            }
+            match candidate {
+                Candidate::Result(entry) => {
+                    self.forget(&entry.key)?;
+                    let output = &entry.record.output;
+                    let names = named.entry(output.digest).and_modify(|names| *names -= 1);
+                    if *names.or_default() == 0
+                        && let Some(size) = entry.allocated
+                    {
+                        remove(&self.object(output))?;
+                        total = Bytes(total.0.saturating_sub(size.0));
+                    }
+                    cleaned.results.push(entry);
+                }
+                Candidate::Package(path, _) => {
+                    let size = allocated(&path).unwrap_or(Bytes(0));
+                    remove(&path)?;
+                    total = Bytes(total.0.saturating_sub(size.0));
+                    cleaned.packages += 1;
+                }
+            }
+        }
+        Ok(cleaned)
     }
 
     /// The recipe a stage of a pipeline was last built from, if the record is still there.
@@ -253,6 +284,11 @@ fn remove(file: &Path) -> Result<()> {
 
 fn name_as_digest(path: &Path) -> Option<Digest> {
     path.file_name()?.to_str()?.parse().ok()
+}
+
+/// When a file was last used; see `touch`.
+fn used(path: &Path) -> SystemTime {
+    path.metadata().and_then(|it| it.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Bytes of disk a file takes.
@@ -323,17 +359,66 @@ mod tests {
         let error = clean(folder.path(), Limits::default(), lock::remove_tree).unwrap_err();
         assert!(error.to_string().contains("in use by another kuth"));
         drop(cache);
-        assert_eq!(clean(folder.path(), Limits::default(), lock::remove_tree).unwrap().records, 2);
+        let cleaned = clean(folder.path(), Limits::default(), lock::remove_tree).unwrap();
+        assert_eq!(cleaned.results.len(), 2);
         assert!(objects.iter().all(|object| !object.exists()));
     }
 
-    #[test]
-    fn a_size_limit_takes_the_oldest_first() {
+    /// A cache with the results `a` and `b` and a package, used so many hours ago.
+    fn used_before(folder: &Path, hours: [u64; 3]) -> [PathBuf; 3] {
+        let (cache, objects) = filled(folder);
+        let package = cache.package(&Digest::of("package"));
+        std::fs::create_dir_all(package.parent().unwrap()).unwrap();
+        std::fs::write(&package, "package").unwrap();
+        let records = objects.iter().map(|object| {
+            let entries = cache.entries().unwrap();
+            let entry = entries.into_iter().find(|it| cache.object(&it.record.output) == *object);
+            cache.record(&entry.unwrap().key)
+        });
+        for (path, hours) in records.chain([package.clone()]).zip(hours) {
+            let used = SystemTime::now() - Duration::from_secs(hours * 3600);
+            File::options().append(true).open(path).unwrap().set_modified(used).unwrap();
+        }
+        [objects[0].clone(), objects[1].clone(), package]
+    }
+
+    fn left(limits: Limits, hours: [u64; 3]) -> ([bool; 3], Cleaned) {
         let folder = tempfile::tempdir().unwrap();
-        let (cache, _) = filled(folder.path());
-        assert_eq!(cache.entries().unwrap().len(), 2);
-        let limits = Limits { max_size: Some(Bytes(0)), older_than: None };
+        let files = used_before(folder.path(), hours);
+        let cleaned = clean(folder.path(), limits, lock::remove_tree).unwrap();
+        (files.map(|file| file.exists()), cleaned)
+    }
+
+    #[test]
+    fn a_size_limit_takes_what_was_not_used_for_longest() {
+        let folder = tempfile::tempdir().unwrap();
+        used_before(folder.path(), [9, 1, 5]);
+        let total = Cache::open(folder.path()).unwrap().sizes().unwrap().total();
+        let limit = |less| Limits { max_size: Some(Bytes(total.0 - less)), older_than: None };
+        let (there, cleaned) = left(limit(1), [9, 1, 5]);
+        assert_eq!(there, [false, true, true]);
+        assert_eq!((cleaned.results.len(), cleaned.packages), (1, 0));
+        assert!(cleaned.freed.0 > 0);
+        assert_eq!(left(limit(1), [1, 5, 9]).0, [true, true, false]);
+        assert_eq!(left(limit(0), [9, 1, 5]).0, [true, true, true]);
+        let nothing = Limits { max_size: Some(Bytes(0)), older_than: None };
+        assert_eq!(left(nothing, [9, 1, 5]).0, [false, false, false]);
+    }
+
+    #[test]
+    fn an_age_is_that_of_the_last_use() {
+        let day = Duration::from_secs(24 * 3600);
+        let limits = Limits { max_size: None, older_than: Some(day) };
+        assert_eq!(left(limits, [25, 1, 48]).0, [false, true, false]);
+        // What is found is in use again.
+        let folder = tempfile::tempdir().unwrap();
+        let files = used_before(folder.path(), [25, 25, 1]);
+        let cache = Cache::open(folder.path()).unwrap();
+        let entries = cache.entries().unwrap();
+        let entry = entries.iter().find(|it| cache.object(&it.record.output) == files[0]).unwrap();
+        assert!(cache.find(&entry.key).unwrap().is_some());
         drop(cache);
-        assert_eq!(clean(folder.path(), limits, lock::remove_tree).unwrap().records, 2);
+        clean(folder.path(), limits, lock::remove_tree).unwrap();
+        assert_eq!(files.map(|file| file.exists()), [true, false, true]);
     }
 }

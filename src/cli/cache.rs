@@ -32,7 +32,8 @@ enum Action {
     /// List what is kept, newest first
     ///
     /// A line each: the start of its key, the kind of stage, what it is, the space it
-    /// takes on the disk, how long it took to make, and how long ago that was.
+    /// takes on the disk, how long it took to make, how long ago that was, and when
+    /// it was last used.
     #[command(verbatim_doc_comment)]
     List,
     /// Show the space that is used
@@ -72,16 +73,17 @@ enum Action {
 /// Make room
 ///
 /// Without options, what no result refers to and what killed builds left goes.
+/// Results that went are listed. Refused while a build uses the cache.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 struct Clean {
-    /// Remove results made longer ago than this: 30d,
-    /// 12h, 2w
+    /// Remove results and packages that were not used
+    /// for longer than this: 30d, 12h, 2w
     #[arg(long, value_name = "AGE", verbatim_doc_comment)]
     older_than: Option<Age>,
 
-    /// Remove the oldest results until the cache takes
-    /// no more than this: "10 GiB"
+    /// Remove those not used for longest, until the
+    /// cache takes no more than this: "10 GiB"
     #[arg(long, value_name = "SIZE", verbatim_doc_comment)]
     max_size: Option<Bytes>,
 
@@ -131,8 +133,8 @@ pub fn run(args: &Args) -> Result<Exit> {
     match &args.action {
         Action::List => {
             let entries = Cache::open(&folder)?.entries()?;
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let rows: Vec<_> = entries.iter().map(|entry| row(entry, now.as_secs())).collect();
+            let now = SystemTime::now();
+            let rows: Vec<_> = entries.iter().map(|entry| row(entry, now)).collect();
             screen::data(&screen::table(&rows))?;
         }
         Action::Size => {
@@ -159,12 +161,17 @@ pub fn run(args: &Args) -> Result<Exit> {
         Action::Keygen { .. } | Action::Push(_) | Action::Pull(_) => {}
         Action::Clean(clean) => {
             let cleaned = upkeep::clean(&folder, clean.limits(), sandbox::remove_left)?;
-            let freed = Human(cleaned.freed);
-            let results = match cleaned.records {
-                1 => "1 result".to_string(),
-                count => format!("{count} results"),
-            };
-            screen::talk(&format!("{results} removed, {freed} freed"));
+            let now = SystemTime::now();
+            let rows: Vec<_> = cleaned.results.iter().map(|entry| row(entry, now)).collect();
+            screen::data(&screen::table(&rows))?;
+            let count =
+                |count, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
+            screen::talk(&format!(
+                "{} and {} removed, {} freed",
+                count(cleaned.results.len(), "result"),
+                count(cleaned.packages, "package"),
+                Human(cleaned.freed)
+            ));
         }
     }
     Ok(Exit::Done)
@@ -182,8 +189,10 @@ impl Clean {
     }
 }
 
-fn row(entry: &Entry, now: u64) -> [String; 6] {
+fn row(entry: &Entry, now: SystemTime) -> [String; 7] {
     let Record { output, seconds, made, .. } = &entry.record;
+    let made = UNIX_EPOCH + Duration::from_secs(*made);
+    let ago = |time| ago(now.duration_since(time).unwrap_or_default().as_secs());
     let product = output.product.to_string();
     let product = product.split_once(' ').map_or(product.as_str(), |(_, word)| word);
     [
@@ -192,7 +201,8 @@ fn row(entry: &Entry, now: u64) -> [String; 6] {
         product.to_string(),
         entry.allocated.map_or("missing".to_string(), |bytes| Human(bytes).to_string()),
         format!("{seconds:.1} s"),
-        ago(now.saturating_sub(*made)),
+        ago(made),
+        format!("used {}", ago(entry.used)),
     ]
 }
 

@@ -20,8 +20,11 @@ mod machines;
 mod processes;
 #[path = "../registry/mod.rs"]
 mod registry;
+mod remote;
 mod reproducible;
 mod room;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod sharing;
 mod small;
 mod tools;

@@ -4,6 +4,10 @@
 
 mod faults;
 mod folder;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod server;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod services;
 mod world;

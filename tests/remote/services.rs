@@ -1,59 +1,15 @@
 //! Through real servers: nginx with its WebDAV module, and S3 as moto plays it.
 
-use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use super::world::{Machine, World, warnings};
+use crate::servers::Server;
 
-use super::world::{Machine, World, tool, warnings};
-
-/// A server that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // The process is this test's own.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(port: u16) {
-    let start = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(60), "the server does not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-fn nginx(folder: &Path) -> Option<(Running, u16)> {
-    let program = tool("nginx")?;
-    let port = free_port();
-    let at = folder.display();
-    std::fs::create_dir_all(folder.join("files")).unwrap();
-    let config = format!(
-        "daemon off;\nmaster_process off;\npid {at}/pid;\nerror_log {at}/error.log;\n\
-         events {{}}\nhttp {{\naccess_log off;\nclient_max_body_size 0;\n\
-         client_body_temp_path {at}/body;\nproxy_temp_path {at}/p;\nfastcgi_temp_path {at}/f;\n\
-         uwsgi_temp_path {at}/u;\nscgi_temp_path {at}/s;\n\
-         server {{\nlisten 127.0.0.1:{port};\nlocation /cache/ {{\nalias {at}/files/;\n\
-         dav_methods PUT;\ncreate_full_put_path on;\n}}\n}}\n}}\n"
-    );
-    std::fs::write(folder.join("nginx.conf"), config).unwrap();
-    let mut command = Command::new(program);
-    command.arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let running = Running(child);
-    wait_for(port);
-    Some((running, port))
+fn with<'w>(machine: Machine<'w>, variables: &[(&str, &str)]) -> Machine<'w> {
+    variables.iter().fold(machine, |machine, (name, value)| machine.with(name, value))
 }
 
 /// Two machines, one remote: the second runs nothing, and gets the same.
-fn two_machines(world: &World, remote: &str, with: impl Fn(Machine<'_>) -> Machine<'_>) {
+fn two_machines(world: &World, remote: &str, variables: &[(&str, &str)]) {
+    let with = |machine| with(machine, variables);
     let first = with(world.machine("one", remote)).build(&[]);
     assert_eq!((first.status, first.count("run")), (0, 2), "{}", first.err);
     assert!(
@@ -75,8 +31,8 @@ fn two_machines(world: &World, remote: &str, with: impl Fn(Machine<'_>) -> Machi
 fn through_nginx() {
     let world = World::new();
     let folder = world.path("nginx");
-    let Some((_running, port)) = nginx(&folder) else { return };
-    two_machines(&world, &format!("http://127.0.0.1:{port}/cache"), |machine| machine);
+    let Some(nginx) = Server::nginx(&folder) else { return };
+    two_machines(&world, &format!("{}/cache", nginx.address), &[]);
     assert!(folder.join("files/v1/records").is_dir());
 }
 
@@ -84,36 +40,20 @@ fn through_nginx() {
 fn through_webdav() {
     let world = World::new();
     let folder = world.path("nginx");
-    let Some((_running, port)) = nginx(&folder) else { return };
+    let Some(nginx) = Server::nginx(&folder) else { return };
     // Without PROPFIND and MKCOL, which nginx alone does not have, this is a miss and a warning.
-    let err = world.machine("one", &format!("webdav://127.0.0.1:{port}/cache")).runs(2, &[]);
+    let remote = format!("{}/cache", nginx.address.replace("http", "webdav"));
+    let err = world.machine("one", &remote).runs(2, &[]);
     assert_eq!(warnings(&err), 1, "{err}");
 }
 
 #[test]
 fn through_s3() {
     let world = World::new();
-    let Some(program) = tool("moto_server") else { return };
-    let port = free_port();
-    let mut command = Command::new(program);
-    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let _running = Running(child);
-    wait_for(port);
-    let endpoint = format!("http://127.0.0.1:{port}");
-    // A bucket, as anybody may make one there.
-    let http = reqwest::blocking::Client::new();
-    let answer = http.put(format!("{endpoint}/bucket")).send().unwrap();
-    assert!(answer.status().is_success(), "{answer:?}");
-    two_machines(&world, "s3://bucket/some/prefix", |machine| {
-        machine
-            .with("AWS_ENDPOINT_URL", &endpoint)
-            .with("AWS_ACCESS_KEY_ID", "id")
-            .with("AWS_SECRET_ACCESS_KEY", "secret")
-            .with("AWS_REGION", "us-east-1")
-    });
+    let Some(s3) = Server::s3() else { return };
+    let variables = s3.s3_variables();
+    two_machines(&world, "s3://bucket/some/prefix", &variables);
     // A bucket that is not there.
-    let other = world.machine("three", "s3://nobody").with("AWS_ENDPOINT_URL", &endpoint);
-    let other = other.with("AWS_ACCESS_KEY_ID", "id").with("AWS_SECRET_ACCESS_KEY", "secret");
+    let other = with(world.machine("three", "s3://nobody"), &variables);
     assert!(warnings(&other.runs(2, &[])) >= 1);
 }

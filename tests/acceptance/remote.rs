@@ -1,0 +1,76 @@
+//! The cache between machines with the whole pipeline: a second machine that has nothing but a
+//! checkout builds it to the end and runs no stage.
+
+use crate::heavy;
+use crate::kuth::{Live, Project, Run, build};
+use crate::servers::Server;
+use crate::world::{DEBIAN, checkout, folder, world};
+
+/// A machine, and the variables that lead it to the remote.
+struct Machine<'a> {
+    project: &'a Project,
+    variables: Vec<(&'static str, String)>,
+}
+
+impl Machine<'_> {
+    fn run(&self, words: &[&str]) -> Run {
+        let mut command = self.project.command(words);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        Live::start(command).finish()
+    }
+}
+
+/// Pushes what the world built to `remote`, and builds on a machine with an empty cache.
+fn carried_over(name: &str, remote: &str, variables: &[(&'static str, &str)]) {
+    let first = world().fork(name);
+    let second = Project::within(folder(&format!("{name}-second")));
+    checkout(&second);
+    // The lock is committed with the pipeline.
+    let lock = "pipelines/debian.lock";
+    std::fs::copy(first.root.join(lock), second.root.join(lock)).unwrap();
+    let _heavy = heavy();
+    let key = first.cache.join("../key");
+    let made = first.run(&["cache", "keygen", key.to_str().unwrap()]).ok();
+    let variables = || {
+        let own = [
+            ("KUTH_CACHE_REMOTE", remote),
+            ("KUTH_CACHE_KEY", key.to_str().unwrap()),
+            // What cannot be had from the remote cannot be had at all.
+            ("KUTH_DEBIAN_MIRROR", "http://127.0.0.1:9/none"),
+        ];
+        own.iter().chain(variables).map(|(name, value)| (*name, value.to_string())).collect()
+    };
+    let first = Machine { project: &first, variables: variables() };
+    let pushed = first.run(&["cache", "push", DEBIAN]).ok();
+    assert!(!pushed.err.contains("warning:"), "{}", pushed.err);
+    assert!(made.out.starts_with("ed25519:"));
+
+    let second = Machine { project: &second, variables: variables() };
+    let run = second.run(&build(&[DEBIAN])).ok();
+    assert!(!run.err.contains("warning:"), "{}", run.err);
+    run.assert_all("cached");
+    let told = &world().first;
+    for stage in told.states().into_keys() {
+        assert_eq!(run.of(stage, "digest"), told.of(stage, "digest"), "{stage}");
+    }
+    // The machines and the export are there for use.
+    assert!(second.project.output().join("debian").is_dir());
+    for node in told.states().into_keys().filter(|stage| stage.starts_with("nodes/")) {
+        assert!(std::path::Path::new(run.of(node, "path")).join("seed.iso").is_file(), "{node}");
+    }
+    eprintln!("{name}: pushed in {:?}, built in {:?}", pushed.wall, run.wall);
+    second.run(&build(&[DEBIAN, "--offline"])).ok().assert_all("cached");
+}
+
+#[test]
+fn a_second_machine_runs_nothing_with_s3_between_them() {
+    let Some(s3) = Server::s3() else { return };
+    carried_over("s3", "s3://bucket/kuth", &s3.s3_variables());
+}
+
+#[test]
+fn a_second_machine_runs_nothing_with_nginx_between_them() {
+    let place = folder("nginx");
+    let Some(nginx) = Server::nginx(place.path()) else { return };
+    carried_over("nginx", &format!("{}/cache", nginx.address), &[]);
+}

@@ -1,0 +1,97 @@
+//! Real servers for the time of a test: nginx with its WebDAV module, and S3 as moto plays it.
+//! `None` where one is not installed, which is said.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::judge::missing;
+
+/// A server that ends with the test.
+pub struct Server {
+    child: Child,
+    /// What it is reached by: `http://127.0.0.1:PORT`.
+    pub address: String,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The process is this test's own.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// nginx, which keeps what is PUT below `/cache/` in `files/` of the folder.
+    pub fn nginx(folder: &Path) -> Option<Server> {
+        let program = program("nginx")?;
+        let port = free_port();
+        let at = folder.display();
+        std::fs::create_dir_all(folder.join("files")).unwrap();
+        let config = format!(
+            "daemon off;\nmaster_process off;\npid {at}/pid;\nerror_log {at}/error.log;\n\
+             events {{}}\nhttp {{\naccess_log off;\nclient_max_body_size 0;\n\
+             client_body_temp_path {at}/body;\nproxy_temp_path {at}/p;\nfastcgi_temp_path {at}/f;\n\
+             uwsgi_temp_path {at}/u;\nscgi_temp_path {at}/s;\n\
+             server {{\nlisten 127.0.0.1:{port};\nlocation /cache/ {{\nalias {at}/files/;\n\
+             dav_methods PUT;\ncreate_full_put_path on;\n}}\n}}\n}}\n"
+        );
+        std::fs::write(folder.join("nginx.conf"), config).unwrap();
+        let mut command = Command::new(program);
+        command.arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
+        Some(Server::start(command, port))
+    }
+
+    /// S3 with an empty bucket `bucket`.
+    pub fn s3() -> Option<Server> {
+        let program = program("moto_server")?;
+        let port = free_port();
+        let mut command = Command::new(program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        let server = Server::start(command, port);
+        // As anybody may make one there.
+        let http = reqwest::blocking::Client::new();
+        let answer = http.put(format!("{}/bucket", server.address)).send().unwrap();
+        assert!(answer.status().is_success(), "{answer:?}");
+        Some(server)
+    }
+
+    /// What leads a client to an S3 server and lets it in.
+    pub fn s3_variables(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL", &self.address),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_REGION", "us-east-1"),
+        ]
+    }
+
+    fn start(mut command: Command, port: u16) -> Server {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let server = Server { child, address: format!("http://127.0.0.1:{port}") };
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(60), "the server does not start");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The one that is called so, wherever it is installed.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/moto/bin");
+    let folders = path.split(':').map(PathBuf::from).chain([own, PathBuf::from("/usr/sbin")]);
+    let found = folders.map(|folder| folder.join(name)).find(|it| it.is_file());
+    if found.is_none() {
+        missing(name);
+    }
+    found
+}
