@@ -28,11 +28,13 @@ use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::process::Cancel;
 use crate::recipe::{Key, Recipe};
 
+pub mod clean;
 pub mod lock;
 pub mod secret;
 pub mod space;
 pub mod sparse;
 pub mod upkeep;
+mod usage;
 
 pub use lock::{Lock, Scratch};
 
@@ -161,7 +163,7 @@ impl Cache {
     /// What is recorded under `key`, provided that its object is still there at its full length.
     pub fn find(&self, key: &Key) -> Result<Option<Record>> {
         let record = self.recorded(key)?.filter(|record| self.holds(&record.output));
-        record.iter().for_each(|_| touch(&self.record(key)));
+        record.iter().for_each(|_| usage::touch(&self.record(key)));
         Ok(record)
     }
 
@@ -170,7 +172,7 @@ impl Cache {
     pub fn known(&self, key: &Key) -> Result<Option<Record>> {
         let record = self.recorded(key)?;
         let record = record.filter(|it| it.origin == Origin::Remote || self.holds(&it.output));
-        record.iter().for_each(|_| touch(&self.record(key)));
+        record.iter().for_each(|_| usage::touch(&self.record(key)));
         Ok(record)
     }
 
@@ -327,19 +329,6 @@ pub fn hash_object(path: &Path, hashing: Hashing) -> Result<Digest> {
         Hashing::Sparse => sparse::tree_hash(&file),
     }
     .with_context(|| format!("hashing {}", path.display()))
-}
-
-/// So exact is what is known of the last use of a file; more would be a write for each look.
-const LATELY: Duration = Duration::from_secs(600);
-
-/// Notes in the time of `file` that it was used. Where that cannot be, it goes somewhat earlier.
-fn touch(file: &Path) {
-    let now = SystemTime::now();
-    let modified = file.metadata().and_then(|it| it.modified());
-    let lately = modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age < LATELY));
-    if !lately && let Ok(file) = File::options().append(true).open(file) {
-        let _ = file.set_modified(now);
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use clap::Subcommand;
 
 use super::transfer::{self, Way};
 use super::{Exit, project, remote, screen};
-use crate::cache::upkeep::{self, Entry, Limits};
+use crate::cache::clean::{self, Limits};
+use crate::cache::upkeep::Entry;
 use crate::cache::{Cache, Record};
 use crate::error::Result;
 use crate::sandbox;
@@ -160,7 +161,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         // Done above.
         Action::Keygen { .. } | Action::Push(_) | Action::Pull(_) => {}
         Action::Clean(clean) => {
-            let cleaned = upkeep::clean(&folder, clean.limits(), sandbox::remove_left)?;
+            let cleaned = clean::clean(&folder, clean.limits(), sandbox::remove_left)?;
             let now = SystemTime::now();
             let rows: Vec<_> = cleaned.results.iter().map(|entry| row(entry, now)).collect();
             screen::data(&screen::table(&rows))?;
