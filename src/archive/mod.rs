@@ -90,7 +90,7 @@ pub fn unpack(from: &Path, to: &Path, options: &Options<'_>) -> Result<Unpacked>
         }
         Format::Zstd => {
             let input = BufReader::with_capacity(1 << 16, meter.input(&file));
-            members(&mut zstd::Frames::new(input), &meter, &mut folder)
+            members(&mut zstd::Frames::new(input)?, &meter, &mut folder)
         }
         other => {
             bail!("it is {}, neither a tar, plain or compressed, nor a zip", magic::shown(other))

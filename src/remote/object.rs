@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use fastcdc::v2020::StreamCDC;
-use ruzstd::decoding::FrameDecoder;
-use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
 use super::chunks::{AVERAGE, Chunk, GRAIN, LEAST, MOST, Manifest, Places, Run, Survey};
 use super::{Remote, name};
@@ -21,6 +19,9 @@ use crate::cache::sparse::{data_extents, is_zero};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result, anyhow};
 use crate::process::Cancel;
+
+/// Of compression: the reference's own default.
+const LEVEL: i32 = 3;
 
 /// Requests under way at once.
 const WORKERS: usize = 16;
@@ -76,7 +77,7 @@ pub(super) fn send(
     let store = |chunk: &Chunk, bytes: &[u8]| -> Result<()> {
         let name = chunk_name(chunk);
         if bad.contains(&name) || !remote.has(&name)? {
-            let small = compress_to_vec(bytes, CompressionLevel::Fastest);
+            let small = zstd::bulk::compress(bytes, LEVEL).context("compressing a chunk")?;
             remote.put(&name, &small)?;
             sent.fetch_add(small.len() as u64, Ordering::Relaxed);
         }
@@ -248,11 +249,8 @@ pub(super) fn names(remote: &dyn Remote, artifact: &Artifact) -> Vec<String> {
 
 /// The bytes of a chunk, if they are what its name says.
 fn decompressed(stored: &[u8], chunk: &Chunk) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; chunk.1 as usize];
-    let mut decoder = FrameDecoder::new();
-    decoder.set_max_window_size((MOST as u64).next_power_of_two() * 8);
-    let length = decoder.decode_all(stored, &mut bytes).ok()?;
-    (length == bytes.len() && Digest::of(&bytes) == chunk.0).then_some(bytes)
+    let bytes = zstd::bulk::decompress(stored, chunk.1 as usize).ok()?;
+    (bytes.len() == chunk.1 as usize && Digest::of(&bytes) == chunk.0).then_some(bytes)
 }
 
 /// Zeros stay holes.
