@@ -18,6 +18,7 @@ pub mod image;
 pub mod machine;
 pub mod pipeline;
 pub mod process;
+pub mod provenance;
 pub mod recipe;
 pub mod remote;
 pub mod sandbox;

@@ -26,6 +26,7 @@ mod project;
 mod remote;
 pub mod report;
 pub mod screen;
+mod verify;
 
 /// Builds virtual-machine images: reproducibly, without privileges, and never twice
 ///
@@ -48,6 +49,7 @@ enum Command {
     Path(path::Args),
     Check(check::Args),
     Graph(graph::Args),
+    Verify(verify::Args),
     Cache(cache::Args),
     Machine(machine::Args),
     CreateImage(create_image::Args),
@@ -108,6 +110,7 @@ impl Command {
             Command::Path(args) => path::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Graph(args) => graph::run(&args),
+            Command::Verify(args) => verify::run(&args),
             Command::Cache(args) => cache::run(&args),
             Command::Machine(args) => machine::run(&args),
             Command::CreateImage(args) => create_image::run(&args),

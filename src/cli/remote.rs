@@ -38,6 +38,22 @@ pub fn shelf(
     Shelf::open(&terms, cache.clone(), cancel.clone(), tell).map(|shelf| Some(Arc::new(shelf)))
 }
 
+/// The key that signs, where the environment has one.
+pub fn signer() -> Result<Option<PrivateKey>> {
+    let given = std::env::var("KUTH_CACHE_KEY").ok().filter(|given| !given.is_empty());
+    given.map(|given| private_key(&given)).transpose()
+}
+
+/// Whose signatures count in the project at `root`: those of the keys it lists, and one's own.
+pub fn trusted(root: &Path) -> Result<Vec<PublicKey>> {
+    let file = project_file(root)?;
+    // The file was checked when it was read.
+    let mut keys: Vec<PublicKey> =
+        file.cache.keys.iter().filter_map(|key| key.text.parse().ok()).collect();
+    keys.extend(signer()?.map(|key| key.public()));
+    Ok(keys)
+}
+
 /// The project's file, empty where there is none.
 fn project_file(root: &Path) -> Result<ProjectFile> {
     let path = root.join(project_file::NAME);

@@ -26,7 +26,7 @@ pub(super) enum Why<'a> {
 
 /// Where a key is looked up.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Where {
+pub(super) enum Where {
     /// In the cache, then in the remote one.
     Everywhere,
     /// In the cache alone: the remote one has been asked just now.
@@ -109,6 +109,7 @@ impl Build<'_> {
         let node = &self.plan.nodes()[at];
         let inputs = walk.results.inputs(node);
         let (site, pins, recipe) = self.finish_recipe(node, &inputs)?;
+        walk.results.set_origin(at, &recipe, &inputs, &pins);
         let key = recipe.key();
         let own = if recipe.is_secret() { Reach::Secret } else { Reach::Open };
         let reach = walk.results.reach(at, node, own);
@@ -117,7 +118,7 @@ impl Build<'_> {
         let mut sought = Sought::Missing;
         if !forced {
             let place = if reach == Reach::Open { Where::Everywhere } else { Where::Here };
-            sought = self.look_up(at, &site, &key, place)?;
+            sought = self.look_up(at, walk, &site, &key, place)?;
         }
         if let Sought::Found(ended) = sought {
             return Ok(Ran::Ended(ended));
@@ -125,7 +126,7 @@ impl Build<'_> {
         let _lock = self.cache.lock_key(&key, &self.cancel)?;
         if !forced {
             // Another process may have made it while this one waited.
-            match self.look_up(at, &site, &key, Where::Here)? {
+            match self.look_up(at, walk, &site, &key, Where::Here)? {
                 Sought::Found(ended) => return Ok(Ran::Ended(ended)),
                 // What is known by now says more than what was known then.
                 Sought::Missing => {}
@@ -146,7 +147,7 @@ impl Build<'_> {
     }
 
     /// What is recorded under `key` here, else in the remote cache.
-    fn recorded(&self, key: &Key, place: Where) -> Result<Option<Record>> {
+    pub(super) fn recorded(&self, key: &Key, place: Where) -> Result<Option<Record>> {
         if let Some(record) = self.cache.known(key)? {
             return Ok(Some(record));
         }
@@ -156,7 +157,14 @@ impl Build<'_> {
         }
     }
 
-    fn look_up(&self, at: usize, site: &Site, key: &Key, place: Where) -> Result<Sought> {
+    fn look_up(
+        &self,
+        at: usize,
+        walk: &Walk,
+        site: &Site,
+        key: &Key,
+        place: Where,
+    ) -> Result<Sought> {
         let node = &self.plan.nodes()[at];
         let Some(record) = self.recorded(key, place)? else { return Ok(Sought::Missing) };
         let elsewhere = was_never_here(&self.cache, &self.settings.pipeline, node, key, &record);
@@ -177,6 +185,7 @@ impl Build<'_> {
         }
         match node.stage.place(site, &artifact)? {
             Placed::Here(path) => {
+                self.accompany(at, walk, site, &artifact)?;
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: Some(path) };
                 self.observer.tell(&told);
@@ -242,9 +251,12 @@ impl Build<'_> {
             }
         };
         let key = &key;
+        if let Why::News(_) = why {
+            self.offer(node, key, reach)?;
+        }
+        self.accompany(at, walk, &site, &artifact)?;
         Ok(Ran::Ended(match why {
             Why::News(reason) => {
-                self.offer(node, key, reach)?;
                 let told = Event::Done { stage, key, artifact: &artifact, path, took, reason };
                 self.observer.tell(&told);
                 Ended::Done(artifact)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::process::quote;
 use crate::units::Bytes;
 
-use super::base64;
+use crate::format::base64;
 use super::console::{DONE, EXPECT};
 
 /// One thing that is to hold inside the machine.
