@@ -7,6 +7,7 @@ pub mod archive;
 pub mod artifact;
 pub mod cache;
 pub mod cli;
+pub mod compare;
 pub mod debian;
 pub mod digest;
 pub mod disk;

@@ -11,6 +11,7 @@ mod cache;
 mod check;
 mod completions;
 mod create_image;
+mod diff;
 mod doctor;
 mod explain;
 mod graph;
@@ -50,6 +51,7 @@ enum Command {
     Check(check::Args),
     Graph(graph::Args),
     Verify(verify::Args),
+    Diff(diff::Args),
     Cache(cache::Args),
     Machine(machine::Args),
     CreateImage(create_image::Args),
@@ -111,6 +113,7 @@ impl Command {
             Command::Check(args) => check::run(&args),
             Command::Graph(args) => graph::run(&args),
             Command::Verify(args) => verify::run(&args),
+            Command::Diff(args) => diff::run(&args),
             Command::Cache(args) => cache::run(&args),
             Command::Machine(args) => machine::run(&args),
             Command::CreateImage(args) => create_image::run(&args),

@@ -91,9 +91,9 @@ fn human(file: &Path, verified: &Verified) -> String {
 }
 
 fn machine(file: &Path, verified: &Verified) -> serde_json::Value {
-    let findings = verified.findings.iter().map(|Finding { what, state, why }| {
-        json!({ "what": what, "state": word(*state), "why": why })
-    });
+    let findings = verified.findings.iter().map(
+        |Finding { what, state, why }| json!({ "what": what, "state": word(*state), "why": why }),
+    );
     json!({
         "file": file.to_string_lossy(),
         "holds": verified.holds(),

@@ -87,7 +87,7 @@ impl Build<'_> {
             return Ok(None);
         };
         let tree = walk.results.artifact(from).context("a tree has no result")?;
-        let recipe = inventory::recipe(&tree);
+        let recipe = inventory::recipe(tree.digest);
         let reach = walk.results.reach_of(from);
         let place = if reach == Reach::Open { Where::Everywhere } else { Where::Here };
         if let Some(record) = self.recorded(&recipe.key(), place)?

@@ -189,6 +189,26 @@ pub fn purl_of(vendor: &str, name: &str, version: &str, architecture: &str) -> S
     format!("pkg:deb/{vendor}/{name}@{version}?arch={}", quoted(architecture))
 }
 
+/// Name, version and architecture of the package that a URL names.
+pub fn of_purl(url: &str) -> Option<[String; 3]> {
+    let rest = url.strip_prefix("pkg:deb/")?;
+    let (path, qualifiers) = rest.split_once('?')?;
+    let (name, version) = path.rsplit_once('/')?.1.split_once('@')?;
+    let architecture = qualifiers.split('&').find_map(|pair| pair.strip_prefix("arch="))?;
+    Some([unquoted_url(name)?, unquoted_url(version)?, unquoted_url(architecture)?])
+}
+
+/// Undoes [`quoted`].
+fn unquoted_url(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next()?.as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(part.get(..2)?, 16).ok()?);
+        bytes.extend(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// `text` with everything percent-encoded that is not unreserved.
 fn quoted(text: &str) -> String {
     let byte = |byte: u8| match byte {
@@ -260,6 +280,21 @@ Version: 13.8
         let sid = System::read("ID=debian\nVERSION_CODENAME=sid\nPRETTY_NAME=\"a \\\"b\\\" \\$c\"");
         assert_eq!((sid.distro().as_str(), sid.name.as_str()), ("debian-sid", "a \"b\" $c"));
         assert_eq!(System::read("").distro(), "linux");
+    }
+
+    #[test]
+    fn urls_are_read_back() {
+        let (packages, system) = (read(STATUS).unwrap(), System::read(RELEASE));
+        for package in &packages {
+            let read = of_purl(&purl(package, &system)).unwrap();
+            assert_eq!(
+                read,
+                [&package.name, &package.version, &package.architecture].map(Clone::clone)
+            );
+        }
+        for url in ["pkg:npm/a@1?arch=x", "pkg:deb/debian/a@1", "pkg:deb/debian/a@%4?arch=x"] {
+            assert_eq!(of_purl(url), None, "{url}");
+        }
     }
 
     #[test]

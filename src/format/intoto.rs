@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Fault;
+use crate::digest::Digest;
 
 const FORMAT: &str = "in-toto";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -43,7 +44,7 @@ pub struct Resource {
 }
 
 /// One stage on the way to the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name in the pipeline.
     pub stage: String,
@@ -117,10 +118,10 @@ pub struct Statement {
     pub subjects: Vec<Resource>,
     /// What else was written, if it is provenance.
     pub byproducts: Vec<Resource>,
-    /// The stages with keys that are not those of their recipes.
-    pub odd: Vec<String>,
-    /// How many stages and things from outside it names.
-    pub counts: (usize, usize),
+    /// The stages that it names.
+    pub steps: Vec<Step>,
+    /// How many things from outside it names.
+    pub materials: usize,
 }
 
 impl Statement {
@@ -139,34 +140,30 @@ impl Statement {
             let list = value.pointer(path).cloned().unwrap_or(json!([]));
             serde_json::from_value(list).map_err(|error| fault(format!("{path}: {error}")))
         };
-        let list = |path: &str| value.pointer(path).and_then(Value::as_array);
         let definition = "/predicate/buildDefinition";
-        let steps = list(&format!("{definition}/externalParameters/stages"));
-        let materials = list(&format!("{definition}/resolvedDependencies"));
-        let steps = steps.map_or(&[][..], |steps| steps);
+        let steps = value.pointer(&format!("{definition}/externalParameters/stages"));
+        let materials = value.pointer(&format!("{definition}/resolvedDependencies"));
         Ok(Statement {
             subjects: resources("/subject")?,
             byproducts: resources("/predicate/runDetails/byproducts")?,
-            odd: steps.iter().filter_map(odd).collect(),
-            counts: (steps.len(), materials.map_or(0, Vec::len)),
+            steps: serde_json::from_value(steps.cloned().unwrap_or(json!([])))
+                .map_err(|error| fault(format!("its stages: {error}")))?,
+            materials: materials.and_then(Value::as_array).map_or(0, Vec::len),
         })
     }
 }
 
-/// The name of a stage whose key is not that of its recipe.
-fn odd(step: &Value) -> Option<String> {
-    let lines = step.get("recipe")?.as_array()?.iter().filter_map(Value::as_str);
-    let text: String = lines.map(|line| format!("{line}\n")).collect();
-    let key = step.get("key")?.as_str()?;
-    let same = crate::digest::Digest::of(text).to_string() == key;
-    let name = step.get("stage").and_then(Value::as_str).unwrap_or("?");
-    (!same).then(|| name.to_string())
+impl Step {
+    /// Whether its key is that of its recipe.
+    pub fn is_of_its_key(&self) -> bool {
+        let text: String = self.recipe.iter().map(|line| format!("{line}\n")).collect();
+        Digest::of(text).to_string() == self.key
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
 
     fn resource(name: &str) -> Resource {
         let digest = [("sha256".to_string(), Digest::of(name).to_string())].into();
@@ -198,7 +195,8 @@ mod tests {
         let statement = Statement::read(text.as_bytes()).unwrap();
         assert_eq!(statement.subjects, [resource("x.raw")]);
         assert_eq!(statement.byproducts, [resource("x.raw.cdx.json")]);
-        assert_eq!((statement.odd.len(), statement.counts), (0, (1, 1)));
+        assert_eq!((&statement.steps, statement.materials), (&provenance().steps, 1));
+        assert!(statement.steps[0].is_of_its_key());
         assert_eq!(provenance().write(), text);
     }
 
@@ -206,7 +204,7 @@ mod tests {
     fn a_recipe_that_is_not_of_its_key_shows() {
         let text = provenance().write().replace("kind = export", "kind = other");
         let statement = Statement::read(text.as_bytes()).unwrap();
-        assert_eq!(statement.odd, ["image"]);
+        assert!(!statement.steps[0].is_of_its_key());
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::artifact::{Artifact, Made, Product};
+use crate::digest::Digest;
+use crate::error::{Context, Result};
 pub use crate::format::dpkg::Inventory;
 use crate::format::dpkg::{self, System};
 use crate::recipe::Recipe;
 use crate::site::Site;
-
-use crate::error::{Context, Result};
 
 /// Raised when the same tree gives another inventory.
 const REVISION: u32 = 1;
@@ -21,10 +21,10 @@ const STATUS: &str = "var/lib/dpkg/status";
 /// `etc/os-release` is a link to it.
 const OS_RELEASE: &str = "usr/lib/os-release";
 
-/// The recipe of the inventory of a tree.
-pub fn recipe(tree: &Artifact) -> Recipe {
+/// The recipe of the inventory of the tree with this digest.
+pub fn recipe(tree: Digest) -> Recipe {
     let mut recipe = Recipe::new("inventory", REVISION);
-    recipe.value("input tree", tree.digest);
+    recipe.value("input tree", tree);
     recipe
 }
 

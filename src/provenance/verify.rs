@@ -80,15 +80,35 @@ pub fn verify(file: &Path, trusted: &[PublicKey]) -> Result<Verified> {
     };
     findings.push(of_signature(is_signed.then_some(&envelopes[..]), &signers, trusted));
     findings.push(of_subject(&name, digest, &statement));
-    for stage in &statement.odd {
+    for step in statement.steps.iter().filter(|step| !step.is_of_its_key()) {
+        let stage = shown(&step.stage);
         let why = format!("the key of the stage {stage} is not that of its recipe");
         findings.push(Finding { what: "recipes".into(), state: State::Wrong, why });
     }
     for byproduct in &statement.byproducts {
         findings.push(of_byproduct(folder, byproduct));
     }
-    let counts = statement.counts;
+    let counts = (statement.steps.len(), statement.materials);
     Ok(Verified { provenance, signers, findings, counts })
+}
+
+/// The statement beside `file`, whoever signed it; `None` where there is none.
+pub fn statement_beside(file: &Path) -> Result<Option<Statement>> {
+    let Some(name) = file.file_name().map(|name| name.to_string_lossy()) else { return Ok(None) };
+    for told in [Told::Yes, Told::No] {
+        let path = file.with_file_name(file_of(&name, told));
+        let what = || format!("reading {}", path.display());
+        if !path.exists() {
+            continue;
+        }
+        let text = small(&path).with_context(what)?;
+        let payload = match told {
+            Told::No => text.into_bytes(),
+            Told::Yes => envelopes(&text).with_context(what)?.remove(0).payload,
+        };
+        return Statement::read(&payload).map(Some).with_context(what);
+    }
+    Ok(None)
 }
 
 /// The envelopes of a bundle; what else is in it is not ours to judge.
@@ -282,9 +302,9 @@ mod tests {
                 // The name of a key in an envelope is a hint that nobody believes.
                 let hint = String::from_utf8_lossy(&bytes[..at]).ends_with("ed25519");
                 let in_hint = name.ends_with("jsonl")
-                    && String::from_utf8_lossy(&bytes).find("keyid").is_some_and(|id| {
-                        (id + 8..id + 80).contains(&at)
-                    });
+                    && String::from_utf8_lossy(&bytes)
+                        .find("keyid")
+                        .is_some_and(|id| (id + 8..id + 80).contains(&at));
                 let holds = verified.is_ok_and(|verified| verified.holds());
                 assert!(!holds || hint || in_hint, "{name}, byte {at}");
             }

@@ -250,7 +250,17 @@ mod tests {
         };
         let origin = Default::default();
         let key = recipe.key();
-        (Record { recipe: recipe.text(), output, seconds: 1.25, made: 7, origin, tool: String::new() }, key)
+        (
+            Record {
+                recipe: recipe.text(),
+                output,
+                seconds: 1.25,
+                made: 7,
+                origin,
+                tool: String::new(),
+            },
+            key,
+        )
     }
 
     fn key(byte: u8) -> PrivateKey {

@@ -25,9 +25,7 @@ pub fn document(bill: &Bill<'_>) -> Value {
         "copyrightText": UNKNOWN,
         "primaryPackagePurpose": "OPERATING-SYSTEM",
     });
-    let relation = |from: &str, kind: &str, to: &str| {
-        json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to })
-    };
+    let relation = |from: &str, kind: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to });
     let mut packages = vec![image];
     let mut relations = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", IMAGE)];
     for item in &bill.inventory.packages {

@@ -27,9 +27,8 @@ impl Beside {
         let bills = match fields.raw("sbom") {
             Some(_) => {
                 let chosen = fields.choices("sbom", &words);
-                let wanted = |language: &Language| {
-                    chosen.iter().any(|word| word.value == language.word())
-                };
+                let wanted =
+                    |language: &Language| chosen.iter().any(|word| word.value == language.word());
                 Language::ALL.into_iter().filter(wanted).collect()
             }
             None => Language::ALL.to_vec(),
