@@ -52,6 +52,17 @@ enum Action {
         /// A new file, readable by you alone
         file: PathBuf,
     },
+    /// Print the public key of a key
+    #[command(name = "public-key")]
+    PublicKey {
+        /// The file that `keygen` wrote, or a public key
+        #[arg(value_name = "KEY")]
+        key: String,
+
+        /// Print it as openssl and cosign read it
+        #[arg(long)]
+        pem: bool,
+    },
 }
 
 /// Make room
@@ -101,6 +112,11 @@ pub fn run(args: &Args) -> Result<Exit> {
         screen::data(&format!("{}\n", key.public()))?;
         return Ok(Exit::Done);
     }
+    if let Action::PublicKey { key, pem } = &args.action {
+        let key = remote::public_key(key)?;
+        screen::data(&if *pem { key.pem() } else { format!("{key}\n") })?;
+        return Ok(Exit::Done);
+    }
     let folder = project::cache_folder(args.cache.as_deref())?;
     // Looking at a cache must not make one.
     if !folder.join("version").is_file() {
@@ -134,8 +150,8 @@ pub fn run(args: &Args) -> Result<Exit> {
                 return Ok(Exit::Failed);
             }
         }
-        // Needs no cache, and was done above.
-        Action::Keygen { .. } => {}
+        // Need no cache, and were done above.
+        Action::Keygen { .. } | Action::PublicKey { .. } => {}
         Action::Clean(clean) => {
             let cleaned = upkeep::clean(&folder, clean.limits(), sandbox::remove_left)?;
             let freed = Human(cleaned.freed);

@@ -6,9 +6,8 @@ use serde_json::json;
 
 use super::options::MessageFormat;
 use super::{Exit, project, remote, screen};
-use crate::error::{Error, Misuse, Result, with_hint};
+use crate::error::Result;
 use crate::provenance::verify::{self, Finding, State, Verified};
-use crate::remote::trust::PublicKey;
 
 /// Compare exports with their provenance
 ///
@@ -39,7 +38,7 @@ pub struct Args {
 /// Verifies.
 pub fn run(args: &Args) -> Result<Exit> {
     let trusted = match args.key.is_empty() {
-        false => args.key.iter().map(|key| read_key(key)).collect::<Result<_>>()?,
+        false => args.key.iter().map(|key| remote::public_key(key)).collect::<Result<_>>()?,
         true => remote::trusted(&project::root_here()?)?,
     };
     let mut holds = true;
@@ -52,18 +51,6 @@ pub fn run(args: &Args) -> Result<Exit> {
         }
     }
     Ok(if holds { Exit::Done } else { Exit::Failed })
-}
-
-fn read_key(given: &str) -> Result<PublicKey> {
-    let misuse = |why: String| {
-        let error = Error::new(Misuse(format!("--key {given}: {why}")));
-        with_hint(error, "`kuth cache keygen FILE` prints the public key")
-    };
-    if given.starts_with("ed25519:") {
-        return given.parse().map_err(|error| misuse(format!("{error}")));
-    }
-    let text = std::fs::read_to_string(given).map_err(|error| misuse(error.to_string()))?;
-    text.trim().parse().map_err(|error| misuse(format!("{error}")))
 }
 
 fn word(state: State) -> &'static str {
