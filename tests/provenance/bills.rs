@@ -18,7 +18,8 @@ fn judge() -> Option<String> {
     None
 }
 
-fn judged(files: &[&str]) -> Option<(bool, String)> {
+/// Whether the judges find these files right, and what they say.
+pub fn judged(files: &[&str]) -> Option<(bool, String)> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/provenance/judge.py");
     let output = Command::new(judge()?).arg(script).args(files).output().unwrap();
     let text = [output.stdout, output.stderr].concat();

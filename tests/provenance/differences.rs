@@ -128,7 +128,8 @@ fn what_is_not_known_is_said() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
     let nowhere = folder.path().join("cache");
     let nowhere = ["--cache", nowhere.to_str().unwrap()];
-    let words = [&["diff", &path("small.qcow2"), &path("small.raw")][..], &nowhere].concat();
+    let (first, raw) = (path("small.qcow2"), path("small.raw"));
+    let words = [&["diff", &first, &raw][..], &nowhere].concat();
     let said = world().kuth(&words);
     assert_eq!(said.status, 1, "the sizes differ");
     assert!(
@@ -138,7 +139,8 @@ fn what_is_not_known_is_said() {
     );
     // Of a file that nothing is known of, nothing is taken for equal.
     std::fs::write(path("stray.raw"), "stray").unwrap();
-    let words = [&["diff", &path("stray.raw"), &path("small.raw")][..], &nowhere].concat();
+    let stray = path("stray.raw");
+    let words = [&["diff", &stray, &raw][..], &nowhere].concat();
     let said = world().kuth(&words);
     assert_eq!(said.status, 1);
     assert!(said.out.starts_with("packages: not known of both\n"), "{}", said.out);

@@ -5,6 +5,7 @@ use std::io::Write;
 use kuth::digest::Digest;
 use serde_json::Value;
 
+use crate::bills::judged;
 use crate::world::{Project, tool, world};
 
 const SIGNED: &str = "small.qcow2.intoto.jsonl";
@@ -54,6 +55,23 @@ fn openssl_finds_the_signature_right() {
     message[40] ^= 1;
     std::fs::write(path("m"), &message).unwrap();
     assert!(!verify(&path("m")), "openssl judges");
+}
+
+#[test]
+fn those_who_made_the_formats_find_them_right() {
+    let (project, _) = signed();
+    let pem = project.root.join("pem");
+    std::fs::write(&pem, project.kuth(&["cache", "public-key", "key", "--pem"]).ok().out).unwrap();
+    let [pem, file] = [pem, project.out(SIGNED)].map(|path| path.to_str().unwrap().to_string());
+    let Some((holds, text)) = judged(&["--key", &pem, &file]) else { return };
+    assert!(holds, "{text}");
+    // And they judge.
+    let text = project.read(SIGNED);
+    let changed = text.replacen("\"sig\":\"", "\"sig\":\"AAAA", 1);
+    assert_ne!(changed, text);
+    std::fs::write(&file, changed).unwrap();
+    let (holds, text) = judged(&["--key", &pem, &file]).unwrap();
+    assert!(!holds && text.contains("Verification"), "{text}");
 }
 
 #[test]
