@@ -15,6 +15,15 @@ use crate::provenance::inventory::{self, Inventory};
 use crate::provenance::{self, Chapter, Story};
 use crate::stage::Site;
 
+/// Why an export is told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// It was made now.
+    Made,
+    /// It was there before, or is put back.
+    Known,
+}
+
 impl Build<'_> {
     /// Lays beside the result of the node `at` what its stage wants there.
     pub(super) fn accompany(
@@ -23,12 +32,13 @@ impl Build<'_> {
         walk: &Walk,
         site: &Site,
         artifact: &Artifact,
+        occasion: Occasion,
     ) -> Result<()> {
         let node = &self.plan.nodes()[at];
         let Some(papers) = node.stage.papers(site) else { return Ok(()) };
         let inventory = match papers.bills.is_empty() {
             true => None,
-            false => self.inventory(at, walk, site)?,
+            false => self.inventory(at, walk, site, occasion)?,
         };
         let story = self.story(at, walk, artifact)?;
         let (inventory, signer) = (inventory.as_ref(), self.options.signer.as_ref());
@@ -79,7 +89,13 @@ impl Build<'_> {
 
     /// What is installed in the last tree that the node `at` is made of; `None` where there is no
     /// tree, or it cannot be had.
-    fn inventory(&self, at: usize, walk: &Walk, site: &Site) -> Result<Option<Inventory>> {
+    fn inventory(
+        &self,
+        at: usize,
+        walk: &Walk,
+        site: &Site,
+        occasion: Occasion,
+    ) -> Result<Option<Inventory>> {
         let is_tree = |at: &usize| {
             walk.results.artifact(*at).is_some_and(|made| made.product == Product::Tree)
         };
@@ -90,26 +106,32 @@ impl Build<'_> {
         let recipe = inventory::recipe(tree.digest);
         let reach = walk.results.reach_of(from);
         let place = if reach == Reach::Open { Where::Everywhere } else { Where::Here };
+        // It goes where the export goes, whose receiver may have no tree.
+        let offer = |occasion| match (occasion, reach) {
+            (Occasion::Made, Reach::Open) => {
+                self.offer(&self.plan.nodes()[from], &recipe.key(), reach)
+            }
+            _ => Ok(()),
+        };
         if let Some(record) = self.recorded(&recipe.key(), place)?
             && (self.cache.holds(&record.output)
                 || self.fetch_object(&record.output, &site.progress)? == Brought::Here)
         {
+            offer(occasion)?;
             return inventory::read(&self.cache.object(&record.output)).map(Some);
         }
-        self.bring(from, walk, &site.progress)?;
-        if walk.results.artifact(from).as_ref() != Some(&tree) {
+        if !self.cache.holds(&tree) && self.fetch_object(&tree, &site.progress)? == Brought::Not {
+            // The export is as good as before, so nothing is made again for this.
             let (tree, stage) = (&self.plan.nodes()[from].name, &self.plan.nodes()[at].name);
             let text = format!(
-                "{stage} has no bill of materials: the tree it is made of could not be fetched, \
-                 and {tree} makes another one now"
+                "{stage} has no bill of materials: the tree it is made of is not here and could \
+                 not be fetched (`--rebuild {tree}` makes it here)"
             );
             self.observer.tell(&Event::Warning { text: &text });
             return Ok(None);
         }
         let (made, _) = site.cached(&recipe, |site| inventory::make(site, &tree))?;
-        if reach == Reach::Open {
-            self.offer(&self.plan.nodes()[from], &recipe.key(), reach)?;
-        }
+        offer(Occasion::Made)?;
         inventory::read(&self.cache.object(&made)).map(Some)
     }
 }

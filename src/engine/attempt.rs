@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::accompany::Occasion;
 use super::bring::Brought;
 use super::event::Event;
 use super::key;
@@ -185,7 +186,7 @@ impl Build<'_> {
         }
         match node.stage.place(site, &artifact)? {
             Placed::Here(path) => {
-                self.accompany(at, walk, site, &artifact)?;
+                self.accompany(at, walk, site, &artifact, Occasion::Known)?;
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: Some(path) };
                 self.observer.tell(&told);
@@ -251,10 +252,14 @@ impl Build<'_> {
             }
         };
         let key = &key;
-        if let Why::News(_) = why {
-            self.offer(node, key, reach)?;
-        }
-        self.accompany(at, walk, &site, &artifact)?;
+        let occasion = match why {
+            Why::News(_) => {
+                self.offer(node, key, reach)?;
+                Occasion::Made
+            }
+            Why::PutBack => Occasion::Known,
+        };
+        self.accompany(at, walk, &site, &artifact, occasion)?;
         Ok(Ran::Ended(match why {
             Why::News(reason) => {
                 let told = Event::Done { stage, key, artifact: &artifact, path, took, reason };

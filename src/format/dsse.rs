@@ -71,8 +71,11 @@ impl Envelope {
     pub fn read(text: &str) -> Result<Envelope, Fault> {
         let written: Written = serde_json::from_str(text)
             .map_err(|error| Fault::new(FORMAT, format!("it is no envelope: {error}")))?;
+        // Both alphabets of RFC 4648 may come, and only the one way to write the bytes in them.
         let whole = |text: &str, what: &str| {
-            base64::decode(text).ok_or_else(|| Fault::new(FORMAT, format!("{what} is no base64")))
+            let text = text.replace('-', "+").replace('_', "/");
+            let bytes = base64::decode(&text).filter(|bytes| base64::encode(bytes) == text);
+            bytes.ok_or_else(|| Fault::new(FORMAT, format!("{what} is no base64")))
         };
         let signatures = written.signatures.iter().map(|signature| {
             let bytes = whole(&signature.sig, "a signature")?;
@@ -115,6 +118,9 @@ mod tests {
              \"signatures\":[{\"keyid\":\"k\",\"sig\":\"AQL/\"}]}\n"
         );
         assert_eq!(Envelope::read(&text), Ok(envelope));
+        assert_eq!(Envelope::read(&text.replace("AQL/", "AQL_")), Envelope::read(&text));
+        assert!(Envelope::read(&text.replace("AQL/", "AQ==")).is_ok());
+        assert!(Envelope::read(&text.replace("AQL/", "AR==")).is_err(), "bits that mean nothing");
         for text in ["", "{}", "{\"payloadType\":\"\",\"payload\":\"=\",\"signatures\":[]}"] {
             assert!(Envelope::read(text).is_err(), "{text}");
         }

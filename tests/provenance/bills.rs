@@ -44,7 +44,7 @@ fn the_schemas_hold() {
         ("x.cdx.json", "\"type\": \"library\"", "\"type\": \"book\""),
         ("x.spdx.json", "\"CC0-1.0\"", "\"MIT\""),
     ] {
-        let text = world().read(&name.replace("x.", "small.raw."));
+        let text = world().read(&format!("small.raw{}", &name[1..]));
         assert!(text.contains(from));
         let path = folder.path().join(name);
         std::fs::write(&path, text.replace(from, to)).unwrap();
@@ -58,7 +58,7 @@ fn installed() -> Option<Vec<String>> {
     let folder = tempfile::tempdir().unwrap();
     let tree = world().path("base");
     let words = ["-xf", tree.to_str().unwrap(), "-C", folder.path().to_str().unwrap()];
-    assert!(tool("tar", &[&words[..], &["./var/lib/dpkg"]].concat())?.status.success());
+    assert!(tool("tar", &[&words[..], &["var/lib/dpkg"]].concat())?.status.success());
     let admindir = format!("--admindir={}", folder.path().join("var/lib/dpkg").display());
     let format = "${Package} ${Version} ${Architecture} ${source:Package} ${source:Version}\n";
     let output = tool("dpkg-query", &[&admindir, "-W", "-f", format])?;
