@@ -1,12 +1,14 @@
 # Judges what lies beside an export by what the makers of the formats publish: CycloneDX's schema,
-# strictly, from cyclonedx-python-lib; SPDX's rules, those of its schema and more, from spdx-tools;
-# envelopes by securesystemslib, statements and provenance by in-toto-attestation.
+# strictly, from cyclonedx-python-lib; SPDX's schema, where `scripts/setup` could fetch it, and the
+# rules and spellings of spdx-tools; envelopes by securesystemslib, statements and provenance by
+# in-toto-attestation.
 #
 #   judge.py FILE...               bills of materials
 #   judge.py --key PEM FILE...     envelopes, which the key must have signed
 #
 # Prints a line for each fault; the exit status is 1 if there is one.
 import json
+import os
 import sys
 
 
@@ -17,11 +19,27 @@ def bill(path):
 
         fault = JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(path).read())
         return [str(fault)] if fault else []
+    from jsonschema import Draft7Validator, FormatChecker
+    from spdx_tools.spdx.jsonschema.document_converter import DocumentConverter
     from spdx_tools.spdx.parser.parse_anything import parse_file
     from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
-    faults = validate_full_spdx_document(parse_file(path))
-    return [fault.validation_message for fault in faults]
+    document, ours = parse_file(path), json.load(open(path))
+    faults = [fault.validation_message for fault in validate_full_spdx_document(document)]
+    schema = os.path.join(os.path.dirname(sys.executable), "../spdx-schema.json")
+    if os.path.exists(schema):
+        validator = Draft7Validator(json.load(open(schema)), format_checker=FormatChecker())
+        faults += [fault.message for fault in validator.iter_errors(ours)]
+    # spdx-tools reads more spellings than the schema allows; it writes one. Of categories that is
+    # not the schema's.
+    theirs = json.loads(json.dumps(DocumentConverter().convert(document)))
+    for package in theirs["packages"]:
+        for reference in package.get("externalRefs", []):
+            reference["referenceCategory"] = reference["referenceCategory"].replace("_", "-")
+    for key in ["packages", "creationInfo", "spdxVersion", "dataLicense", "documentNamespace"]:
+        if ours[key] != theirs[key]:
+            faults.append(f"`{key}` is not as spdx-tools writes it")
+    return faults
 
 
 def envelope(path, pem):

@@ -23,7 +23,7 @@ pub fn document(bill: &Bill<'_>) -> Value {
         "licenseConcluded": UNKNOWN,
         "licenseDeclared": UNKNOWN,
         "copyrightText": UNKNOWN,
-        "primaryPackagePurpose": "OPERATING-SYSTEM",
+        "primaryPackagePurpose": "OPERATING_SYSTEM",
     });
     let relation = |from: &str, kind: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to });
     let mut packages = vec![image];
