@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("archive", &["cache", "format", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
@@ -20,13 +20,15 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("process", &[]),
     ("http", &["process"]),
     ("cache", &["process"]),
-    ("remote", &["archive", "cache", "http", "process"]),
+    ("remote", &["archive", "cache", "format", "http", "process"]),
     ("sandbox", &["cache", "process"]),
     ("site", &["cache", "pipeline", "process"]),
     ("debian", &["http", "process", "sandbox", "site"]),
     ("tools", &["process", "site"]),
     ("disk", &["cache", "format", "pipeline", "process", "site", "tools"]),
     ("image", &["cache", "format", "process"]),
+    ("compare", &["cache", "disk", "format", "provenance"]),
+    ("provenance", &["cache", "disk", "format", "process", "remote", "site"]),
     ("machine", &["archive", "cache", "format", "image", "pipeline", "process", "site"]),
 ];
 

@@ -59,6 +59,9 @@ pub struct Record {
     /// Where the record is from.
     #[serde(default, skip_serializing_if = "Origin::is_here")]
     pub origin: Origin,
+    /// The version of kuth that made it; empty in records older than this field.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tool: String,
 }
 
 /// Where a record is from.
@@ -215,6 +218,7 @@ impl Cache {
             seconds: took.as_secs_f32(),
             made: now(),
             origin: Origin::Here,
+            tool: env!("CARGO_PKG_VERSION").to_string(),
         };
         self.note(&recipe.key(), &record)?;
         Ok(record.output)

@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             observer: places.clone(),
             cancel,
             shelf,
-            options: Options { rebuild: args.building.rebuild.clone() },
+            options: Options { rebuild: args.building.rebuild.clone(), signer: remote::signer()? },
         };
         build.run()?
     };

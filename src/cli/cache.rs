@@ -69,6 +69,17 @@ enum Action {
         /// A new file, readable by you alone
         file: PathBuf,
     },
+    /// Print the public key of a key
+    #[command(name = "public-key")]
+    PublicKey {
+        /// The file that `keygen` wrote, or a public key
+        #[arg(value_name = "KEY")]
+        key: String,
+
+        /// Print it as openssl and cosign read it
+        #[arg(long)]
+        pem: bool,
+    },
 }
 
 /// Make room
@@ -123,6 +134,11 @@ pub fn run(args: &Args) -> Result<Exit> {
             screen::data(&format!("{}\n", key.public()))?;
             return Ok(Exit::Done);
         }
+        Action::PublicKey { key, pem } => {
+            let key = remote::public_key(key)?;
+            screen::data(&if *pem { key.pem() } else { format!("{key}\n") })?;
+            return Ok(Exit::Done);
+        }
         _ => {}
     }
     let folder = project::cache_folder(args.cache.as_deref())?;
@@ -159,7 +175,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             }
         }
         // Done above.
-        Action::Keygen { .. } | Action::Push(_) | Action::Pull(_) => {}
+        Action::Keygen { .. } | Action::PublicKey { .. } | Action::Push(_) | Action::Pull(_) => {}
         Action::Clean(clean) => {
             let cleaned = clean::clean(&folder, clean.limits(), sandbox::remove_left)?;
             let now = SystemTime::now();

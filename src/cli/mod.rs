@@ -11,6 +11,7 @@ mod cache;
 mod check;
 mod completions;
 mod create_image;
+mod diff;
 mod doctor;
 mod explain;
 mod graph;
@@ -27,6 +28,7 @@ mod remote;
 pub mod report;
 pub mod screen;
 mod transfer;
+mod verify;
 
 /// Builds virtual-machine images: reproducibly, without privileges, and never twice
 ///
@@ -49,6 +51,8 @@ enum Command {
     Path(path::Args),
     Check(check::Args),
     Graph(graph::Args),
+    Verify(verify::Args),
+    Diff(diff::Args),
     Cache(cache::Args),
     Machine(machine::Args),
     CreateImage(create_image::Args),
@@ -109,6 +113,8 @@ impl Command {
             Command::Path(args) => path::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Graph(args) => graph::run(&args),
+            Command::Verify(args) => verify::run(&args),
+            Command::Diff(args) => diff::run(&args),
             Command::Cache(args) => cache::run(&args),
             Command::Machine(args) => machine::run(&args),
             Command::CreateImage(args) => create_image::run(&args),

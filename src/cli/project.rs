@@ -259,6 +259,15 @@ pub fn cache_folder(given: Option<&Path>) -> Result<PathBuf> {
     Ok(root.unwrap_or(&here).join("cache"))
 }
 
+/// The root of the project that the folder kuth was started in is part of.
+pub fn root_here() -> Result<PathBuf> {
+    let here = absolute(Path::new("."))?;
+    let marks = |folder: &&Path| {
+        folder.join(pipeline::project_file::NAME).is_file() || folder.join("pipelines").is_dir()
+    };
+    Ok(here.ancestors().find(marks).unwrap_or(&here).to_path_buf())
+}
+
 /// `path` from the root of the file system, whether or not it exists.
 fn absolute(path: &Path) -> Result<PathBuf> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };

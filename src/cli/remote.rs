@@ -38,6 +38,37 @@ pub fn shelf(
     Shelf::open(&terms, cache.clone(), cancel.clone(), tell).map(|shelf| Some(Arc::new(shelf)))
 }
 
+/// The public key that `given` is, or that the file `given` holds; also that of a private one.
+pub fn public_key(given: &str) -> Result<PublicKey> {
+    let hint = "give `ed25519:…`, or a file; `kuth cache keygen FILE` makes a key";
+    let fault = |why: String| misuse(format!("the key {given}: {why}"), hint);
+    if given.starts_with("ed25519:") {
+        return given.parse().map_err(|error| fault(format!("{error}")));
+    }
+    let text = std::fs::read_to_string(given).map_err(|error| fault(error.to_string()))?;
+    match PrivateKey::is_one(&text) {
+        true => text.parse().map(|key: PrivateKey| key.public()),
+        false => text.trim().parse(),
+    }
+    .map_err(|error| fault(format!("{error}")))
+}
+
+/// The key that signs, where the environment has one.
+pub fn signer() -> Result<Option<PrivateKey>> {
+    let given = std::env::var("KUTH_CACHE_KEY").ok().filter(|given| !given.is_empty());
+    given.map(|given| private_key(&given)).transpose()
+}
+
+/// Whose signatures count in the project at `root`: those of the keys it lists, and one's own.
+pub fn trusted(root: &Path) -> Result<Vec<PublicKey>> {
+    let file = project_file(root)?;
+    // The file was checked when it was read.
+    let mut keys: Vec<PublicKey> =
+        file.cache.keys.iter().filter_map(|key| key.text.parse().ok()).collect();
+    keys.extend(signer()?.map(|key| key.public()));
+    Ok(keys)
+}
+
 /// The project's file, empty where there is none.
 fn project_file(root: &Path) -> Result<ProjectFile> {
     let path = root.join(project_file::NAME);

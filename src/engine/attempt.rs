@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use super::accompany::Occasion;
 use super::bring::Brought;
 use super::event::Event;
 use super::key;
@@ -116,13 +117,14 @@ impl Build<'_> {
         let node = &self.plan.nodes()[at];
         let inputs = walk.results.inputs(node);
         let (site, pins, recipe) = self.finish_recipe(node, &inputs)?;
+        walk.results.set_origin(at, &recipe, &inputs, &pins);
         let key = recipe.key();
         let reach = walk.results.reach(at, node, Reach::of(&recipe));
         let forced =
             self.options.rebuild.iter().any(|name| *name == node.name || *name == node.stage_name);
         let mut sought = Sought::Missing;
         if !forced {
-            sought = self.look_up(at, &site, &key, Where::of(reach))?;
+            sought = self.look_up(at, walk, &site, &key, Where::of(reach))?;
         }
         if let Sought::Found(ended) = sought {
             return Ok(Ran::Ended(ended));
@@ -130,7 +132,7 @@ impl Build<'_> {
         let _lock = self.cache.lock_key(&key, &self.cancel)?;
         if !forced {
             // Another process may have made it while this one waited.
-            match self.look_up(at, &site, &key, Where::Here)? {
+            match self.look_up(at, walk, &site, &key, Where::Here)? {
                 Sought::Found(ended) => return Ok(Ran::Ended(ended)),
                 // What is known by now says more than what was known then.
                 Sought::Missing => {}
@@ -161,7 +163,14 @@ impl Build<'_> {
         }
     }
 
-    fn look_up(&self, at: usize, site: &Site, key: &Key, place: Where) -> Result<Sought> {
+    fn look_up(
+        &self,
+        at: usize,
+        walk: &Walk,
+        site: &Site,
+        key: &Key,
+        place: Where,
+    ) -> Result<Sought> {
         let node = &self.plan.nodes()[at];
         let Some(record) = self.recorded(key, place)? else { return Ok(Sought::Missing) };
         let elsewhere = was_never_here(&self.cache, &self.settings.pipeline, node, key, &record);
@@ -182,6 +191,7 @@ impl Build<'_> {
         }
         match node.stage.place(site, &artifact)? {
             Placed::Here(path) => {
+                self.accompany(at, walk, site, &artifact, Occasion::Known)?;
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: Some(path) };
                 self.observer.tell(&told);
@@ -247,9 +257,16 @@ impl Build<'_> {
             }
         };
         let key = &key;
+        let occasion = match why {
+            Why::News(_) => {
+                self.offer(node, key, reach)?;
+                Occasion::Made
+            }
+            Why::PutBack => Occasion::Known,
+        };
+        self.accompany(at, walk, &site, &artifact, occasion)?;
         Ok(Ran::Ended(match why {
             Why::News(reason) => {
-                self.offer(node, key, reach)?;
                 let told = Event::Done { stage, key, artifact: &artifact, path, took, reason };
                 self.observer.tell(&told);
                 Ended::Done(artifact)

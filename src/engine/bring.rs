@@ -34,7 +34,7 @@ impl Build<'_> {
         self.fetch_object(artifact, &self.site(node).progress)
     }
 
-    fn fetch_object(&self, artifact: &Artifact, progress: &Progress) -> Result<Brought> {
+    pub(super) fn fetch_object(&self, artifact: &Artifact, progress: &Progress) -> Result<Brought> {
         let Some(shelf) = &self.shelf else { return Ok(Brought::Not) };
         // Others that want the same wait, and find it.
         let _lock = self.cache.lock_object(artifact, &self.cancel)?;
@@ -70,6 +70,7 @@ impl Build<'_> {
             self.cancel.check()?;
             let inputs = walk.results.inputs(node);
             let (site, pins, recipe) = self.finish_recipe(node, &inputs)?;
+            walk.results.set_origin(at, &recipe, &inputs, &pins);
             let reach = walk.results.reach(at, node, Reach::of(&recipe));
             let _lock = self.cache.lock_key(&recipe.key(), &self.cancel)?;
             // Another stage that eats it may have had it made meanwhile.

@@ -2,6 +2,7 @@
 //! a thread for each stage at work, [`state`] says what state a stage is in, [`event`] is what it
 //! tells whoever watches. It knows stages as `dyn Stage` alone, and never prints.
 
+mod accompany;
 mod attempt;
 mod bring;
 pub mod event;

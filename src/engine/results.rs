@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::plan::Node;
 use crate::artifact::Artifact;
 use crate::recipe::Recipe;
-use crate::stage::Inputs;
+use crate::stage::{Inputs, Pin};
 
 /// Whether a result may leave this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,18 @@ struct Entry {
     reach: Reach,
     /// Its inputs were put back just now, or it was.
     moved: bool,
+    origin: Option<Origin>,
+}
+
+/// What the result of a stage depends on.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Its recipe.
+    pub recipe: Recipe,
+    /// What it ate.
+    pub inputs: Inputs,
+    /// What it is pinned to.
+    pub pins: Vec<Pin>,
 }
 
 /// See the file.
@@ -59,6 +71,22 @@ impl Results {
     /// Notes that a result was put back into its place.
     pub fn set_moved(&self, at: usize) {
         self.entries()[at].moved = true;
+    }
+
+    /// Notes what the result of a stage depends on.
+    pub fn set_origin(&self, at: usize, recipe: &Recipe, inputs: &Inputs, pins: &[Pin]) {
+        let (recipe, inputs, pins) = (recipe.clone(), inputs.clone(), pins.to_vec());
+        self.entries()[at].origin = Some(Origin { recipe, inputs, pins });
+    }
+
+    /// What the result of a stage depends on, once that is known.
+    pub fn origin(&self, at: usize) -> Option<Origin> {
+        self.entries()[at].origin.clone()
+    }
+
+    /// Whether the result of a stage may leave, as [`Results::reach`] found.
+    pub fn reach_of(&self, at: usize) -> Reach {
+        self.entries()[at].reach
     }
 
     /// Whether something that a node eats was put back just now.

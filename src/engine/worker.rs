@@ -15,6 +15,7 @@ use crate::cache::Cache;
 use crate::error::{Error, Interrupted, Result, caused_by};
 use crate::process::Cancel;
 use crate::remote::Shelf;
+use crate::remote::trust::PrivateKey;
 use crate::stage::{Pool, Settings, Site};
 use crate::units::Bytes;
 
@@ -23,6 +24,8 @@ use crate::units::Bytes;
 pub struct Options {
     /// Stages to run although their result is there.
     pub rebuild: Vec<String>,
+    /// Signs what is told of exports.
+    pub signer: Option<PrivateKey>,
 }
 
 /// A build about to happen.

@@ -3,18 +3,23 @@
 //! give the same bytes on every machine. Each file names the source of its format.
 
 pub mod appliance;
+pub mod base64;
 pub mod blocks;
+pub mod dpkg;
+pub mod dsse;
 pub mod fault;
 pub mod fields;
 pub mod gpt;
 pub mod grub;
 pub mod guid;
+pub mod intoto;
 pub mod iso9660;
 pub mod lvm2;
 pub mod mbr;
 pub mod ovf;
 pub mod probe;
 pub mod qcow2;
+pub mod sbom;
 pub mod swap;
 pub mod vbox;
 pub mod vdi;

@@ -2,7 +2,7 @@
 //! finds the probe's lines among whatever kernel, systemd and GRUB write, and the words after
 //! which no machine comes up any more. Pure; `probe.rs` has the other side.
 
-use super::base64;
+use crate::format::base64;
 
 /// The probe's line for one expectation: its number, the exit status, the length of what
 /// follows, that in base64, and a dot. Length and dot tell a line that something else wrote into.

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use crate::error::{Hint, Result, anyhow};
 use crate::units::Bytes;
 
-pub mod base64;
 pub mod boot;
 pub mod console;
 pub mod folder;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::process::quote;
 use crate::units::Bytes;
 
-use super::base64;
 use super::console::{DONE, EXPECT};
+use crate::format::base64;
 
 /// One thing that is to hold inside the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

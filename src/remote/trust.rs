@@ -9,10 +9,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cache::Record;
 use crate::digest::Digest;
+use crate::format::base64;
 use crate::recipe::{Key, Recipe};
 
 /// What is signed begins with this, so that a signature of anything else is none of a record.
 const PURPOSE: &[u8] = b"kuth-record-1\n";
+
+/// What stands before an ed25519 key in DER (RFC 8410).
+const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The words before a key.
 const PUBLIC: &str = "ed25519:";
@@ -62,6 +66,23 @@ impl FromStr for PublicKey {
     }
 }
 
+impl PublicKey {
+    /// Whether `signature` is one of `message` by this key.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let key = VerifyingKey::from_bytes(&self.0);
+        let signature = Signature::from_slice(signature);
+        matches!((key, signature), (Ok(key), Ok(signature))
+            if key.verify_strict(message, &signature).is_ok())
+    }
+
+    /// As other programs read it: SubjectPublicKeyInfo of RFC 8410, in PEM.
+    pub fn pem(&self) -> String {
+        let der = [&SPKI[..], &self.0].concat();
+        let body = base64::encode(&der);
+        format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
+    }
+}
+
 impl Serialize for PublicKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -87,6 +108,12 @@ impl PrivateKey {
     /// The line that a key file holds.
     pub fn line(&self) -> String {
         format!("{PRIVATE}{}\n", Digest(self.0.to_bytes()))
+    }
+
+    /// Its signature of `message`. Whoever calls sees to it that no two kinds of messages can be
+    /// taken for each other: records begin with a word of their own, envelopes with another.
+    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
+        self.0.sign(message).to_bytes()
     }
 
     /// What its signatures are known by.
@@ -223,7 +250,17 @@ mod tests {
         };
         let origin = Default::default();
         let key = recipe.key();
-        (Record { recipe: recipe.text(), output, seconds: 1.25, made: 7, origin }, key)
+        (
+            Record {
+                recipe: recipe.text(),
+                output,
+                seconds: 1.25,
+                made: 7,
+                origin,
+                tool: String::new(),
+            },
+            key,
+        )
     }
 
     fn key(byte: u8) -> PrivateKey {

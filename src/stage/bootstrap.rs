@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
+use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, materials};
 use crate::artifact::{Made, Product};
 use crate::debian::{
     self, Base, DEBIAN, Distribution, Package, Request, UBUNTU, install, mirror, pool,
@@ -13,6 +13,7 @@ use crate::debian::{
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::pipeline::Fields;
+use crate::provenance::Material;
 use crate::recipe::Recipe;
 use crate::sandbox::{Network, Packed, Sandbox, Step};
 
@@ -95,6 +96,10 @@ impl Stage for Bootstrap {
 
     fn pin(&self, site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
         Ok(vec![debian::pin(site, &self.request())?])
+    }
+
+    fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
+        materials::packages(self.distribution, pins)
     }
 
     fn need(&self, _site: &Site, _inputs: &Inputs) -> u64 {

@@ -13,10 +13,11 @@ use crate::disk::split::Splitter;
 use crate::disk::{assemble, boot, filesystem, fstab};
 use crate::error::{Context, Result};
 use crate::pipeline::Fields;
+use crate::provenance::Material;
 use crate::recipe::Recipe;
 use crate::tools::{self, ToolsTree};
 
-use super::{Inputs, Kind, Parsed, Pin, Site, Stage};
+use super::{Inputs, Kind, Parsed, Pin, Site, Stage, materials};
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "disk", product: Product::Disk, read };
@@ -135,6 +136,10 @@ impl Stage for Disk {
             keyring: None,
         };
         Ok(vec![debian::pin(site, &request)?])
+    }
+
+    fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
+        materials::packages(&debian::DEBIAN, pins)
     }
 
     fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {

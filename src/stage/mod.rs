@@ -8,6 +8,7 @@ use crate::artifact::{Artifact, Made, Product};
 use crate::error::{Result, anyhow};
 use crate::machine::network;
 use crate::pipeline::{Fields, Input, Kinds};
+use crate::provenance::{Material, Papers};
 use crate::recipe::Recipe;
 
 pub mod boot;
@@ -17,6 +18,7 @@ pub mod customise;
 pub mod disk;
 pub mod download;
 pub mod export;
+mod materials;
 pub mod register;
 pub mod snapshot;
 pub mod unpack;
@@ -86,6 +88,16 @@ pub trait Stage: Send + Sync {
 
     /// The word for the driver of the machine it registers, as the pipeline has it.
     fn driver(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What of its pins, or of itself, is from outside, exactly; for provenance.
+    fn materials(&self, _inputs: &Inputs, _pins: &[Pin]) -> Result<Vec<Material>> {
+        Ok(Vec::new())
+    }
+
+    /// What is to lie beside its result and tell of it.
+    fn papers(&self, _site: &Site) -> Option<Papers> {
         None
     }
 

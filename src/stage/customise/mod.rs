@@ -4,11 +4,12 @@
 
 use std::path::PathBuf;
 
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap};
+use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap, materials};
 use crate::artifact::{Artifact, Made, Product};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::pipeline::Fields;
+use crate::provenance::Material;
 use crate::recipe::Recipe;
 use crate::sandbox::{Network, Packed, Sandbox, Step};
 
@@ -190,6 +191,10 @@ impl Stage for Customise {
         let tree = inputs.get("from")?;
         let requests = [self.request(tree)?, self.additions_request(tree)?];
         requests.iter().flatten().map(|request| debian::pin(site, request)).collect()
+    }
+
+    fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
+        materials::packages(distribution_of(inputs.get("from")?), pins)
     }
 
     fn need(&self, _site: &Site, inputs: &Inputs) -> u64 {

@@ -11,6 +11,7 @@ use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
 use crate::http::Http;
 use crate::pipeline::{Fault, Fields, Text};
+use crate::provenance::Material;
 use crate::recipe::Recipe;
 
 mod fetch;
@@ -28,6 +29,8 @@ const MOST_LIST: u64 = 16 << 20;
 struct Download {
     /// The same file at each.
     urls: Vec<String>,
+    /// The first of them that may be told to others.
+    told: Option<String>,
     known: Known,
 }
 
@@ -43,6 +46,7 @@ enum Known {
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let urls = fields.require("url").text_or_texts("url");
+    let told = urls.iter().find(|url| !url.secret).and_then(|url| shown(&url.text));
     let urls: Vec<String> = urls.into_iter().filter_map(|url| checked(fields, url)).collect();
     fields.at_most_one(&["sha256", "sha512", "checksums"]);
     let sha256 = fields.parsed::<Digest>("sha256", "a SHA-256");
@@ -74,7 +78,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         }
         _ => Known::First,
     };
-    (!urls.is_empty()).then(|| Parsed::one(Vec::new(), Download { urls, known }))
+    (!urls.is_empty()).then(|| Parsed::one(Vec::new(), Download { urls, told, known }))
 }
 
 /// An address that kuth can read.
@@ -95,6 +99,16 @@ fn path_of(url: &str) -> &str {
     let path = url.split(['?', '#']).next().unwrap_or(url);
     let rest = path.split_once("://").map_or(path, |(_, rest)| rest);
     rest.find('/').map_or("", |at| &rest[at..])
+}
+
+/// An address as provenance tells it: without a password and what follows `?`. A path of this
+/// machine is nobody else's matter.
+fn shown(url: &str) -> Option<String> {
+    let url = url.split(['?', '#']).next()?;
+    let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
+    let (host, path) = rest.split_once('/')?;
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    Some(format!("{scheme}://{host}/{path}"))
 }
 
 /// The path that a `file:` address names.
@@ -170,12 +184,18 @@ impl Stage for Download {
         Ok(vec![pin(entry, expected)])
     }
 
-    fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
-        let expected = match (&self.known, pins.first()) {
-            (Known::Here(expected), _) => *expected,
-            (_, Some(pin)) => expected_of(&pin.locked).context("the lock's entry has no digest")?,
-            _ => bail!("it is not known which file is meant"),
+    fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
+        let (algorithm, digest) = match self.expected(pins)? {
+            Expected::Sha256(digest) => ("sha256", digest.to_string()),
+            Expected::Sha512(digest) => ("sha512", digest.to_string()),
         };
+        let name = || path_of(&self.urls[0]).rsplit('/').next().unwrap_or_default().to_string();
+        let uri = self.told.clone().unwrap_or_else(|| format!("file:{}", name()));
+        Ok(vec![Material { uri, algorithm, digest }])
+    }
+
+    fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+        let expected = self.expected(pins)?;
         let artifact = match fetch::there(site, expected) {
             Some(artifact) => artifact,
             None => {
@@ -193,6 +213,14 @@ impl Stage for Download {
 }
 
 impl Download {
+    fn expected(&self, pins: &[Pin]) -> Result<Expected> {
+        match (&self.known, pins.first()) {
+            (Known::Here(expected), _) => Ok(*expected),
+            (_, Some(pin)) => expected_of(&pin.locked).context("the lock's entry has no digest"),
+            _ => bail!("it is not known which file is meant"),
+        }
+    }
+
     fn refuse_if_offline(&self, site: &Site) -> Result<()> {
         if site.settings.offline && !self.urls.iter().all(|url| local(url).is_some()) {
             return Err(anyhow!("{} is not in the cache", self.urls[0]))
@@ -279,5 +307,7 @@ mod tests {
         assert_eq!(path_of("https://a.b"), "");
         assert_eq!(local("file:///a%20b/100%"), Some("/a b/100%".into()));
         assert_eq!(local("https://a"), None);
+        assert_eq!(shown("https://me:x@a.b/c/d?token#z").as_deref(), Some("https://a.b/c/d"));
+        assert_eq!(shown("file:///a/b"), None);
     }
 }

@@ -14,10 +14,13 @@ use crate::format::appliance::is_legal_name;
 use crate::format::vmdk::Level;
 use crate::image::{self, Container, Identity, Package, Watch};
 use crate::pipeline::{Data, Fault, Fields};
+use crate::provenance::Papers;
 use crate::recipe::Recipe;
 
+mod beside;
 mod machine;
 
+pub use beside::Beside;
 pub use machine::Machine;
 
 /// Raised when the same disk gives other bytes in one of the formats.
@@ -74,6 +77,8 @@ pub struct Export {
     pub name: Option<String>,
     /// What stands around the disk in a format that has a machine.
     pub machine: Machine,
+    /// What lies beside it.
+    pub beside: Beside,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
@@ -81,6 +86,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let name = read_name(fields);
     let level = fields.integer("level", 1..=9).map(|level| level.value as u32);
     let (machine, of_machine) = Machine::read(fields);
+    let beside = Beside::read(fields);
     let words: Vec<&'static str> = FORMATS.iter().map(|(word, _)| *word).collect();
     let (is_list, is_empty) = match fields.require("format").raw("format").map(|it| &it.data) {
         Some(Data::Array(elements)) => (true, elements.is_empty()),
@@ -95,10 +101,11 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         .filter_map(|word| FORMATS.iter().find(|(other, _)| *other == word.value))
         .map(|(word, format)| {
             let (mut format, name, machine) = (*format, name.clone(), machine.clone());
+            let beside = beside.clone();
             if let Some((written, level)) = format.level().zip(level) {
                 *written = level;
             }
-            Export { word, format, name, machine }
+            Export { word, format, name, machine, beside }
         })
         .collect();
     let compresses = |it: &Export| it.format.clone().level().is_some();
@@ -219,6 +226,10 @@ impl Stage for Export {
         };
         let (digest, size) = written.with_context(|| format!("exporting to {}", self.word))?;
         Ok(Made::hashed(Product::Export, file, digest, size.0))
+    }
+
+    fn papers(&self, site: &Site) -> Option<Papers> {
+        Some(self.beside.papers(&site.settings.output, self.file_name(&site.settings)))
     }
 
     fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {

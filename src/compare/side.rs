@@ -1,0 +1,223 @@
+//! Finds what a word means on the command line: a file, with what lies beside it, or a result in
+//! the cache by the beginning of its key or digest; and everything that is known of it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::{Packages, Side, volumes};
+use crate::artifact::{Artifact, Hashing, Product};
+use crate::cache::upkeep::Entry;
+use crate::cache::{Cache, hash_object};
+use crate::digest::Digest;
+use crate::error::{Context, Error, Misuse, Result, with_hint};
+use crate::format::dpkg::of_purl;
+use crate::format::intoto::Step;
+use crate::format::sbom;
+use crate::provenance::inventory::{self, Inventory};
+use crate::provenance::{Language, SPARSE, verify};
+use crate::units::Bytes;
+
+/// A prefix of a key is at least so long.
+const LEAST: usize = 4;
+
+/// What is known of `word`. Without a cache only files are found.
+pub fn find(word: &str, cache: Option<&Cache>) -> Result<Side> {
+    let path = Path::new(word);
+    let entries = match cache {
+        Some(cache) => cache.entries()?,
+        None => Vec::new(),
+    };
+    if path.is_file() {
+        return of_file(path, cache, &entries);
+    }
+    let is_prefix = word.len() >= LEAST && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let word = word.to_ascii_lowercase();
+    let mut found: Vec<&Entry> = Vec::new();
+    if is_prefix {
+        let starts = |digest: String| digest.starts_with(&word);
+        found = entries.iter().filter(|entry| starts(entry.key.to_string())).collect();
+        if found.is_empty() {
+            let output = |entry: &&Entry| starts(entry.record.output.digest.to_string());
+            found = entries.iter().filter(output).collect();
+            found.dedup_by_key(|entry| entry.record.output.digest);
+        }
+    }
+    let hint = "give a file, or the beginning of a key as `kuth cache list` prints it";
+    match (found.as_slice(), cache) {
+        ([entry], Some(cache)) => of_entry(entry, cache, &entries),
+        ([], _) | (_, None) => {
+            let error = Error::new(Misuse(format!("there is no file and no result `{word}`")));
+            Err(with_hint(error, hint))
+        }
+        (several, _) => {
+            let count = several.len();
+            let error = Error::new(Misuse(format!("`{word}` begins {count} keys")));
+            Err(with_hint(error, "give more of its digits"))
+        }
+    }
+}
+
+fn of_file(path: &Path, cache: Option<&Cache>, entries: &[Entry]) -> Result<Side> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // A result as `kuth path` names it.
+    let object = name.parse::<Digest>().ok();
+    if let Some(digest) = object
+        && let Some(cache) = cache
+        && let Some(entry) = entries.iter().find(|entry| entry.record.output.digest == digest)
+    {
+        return of_entry(entry, cache, entries);
+    }
+    let size = Bytes(path.metadata().with_context(|| format!("reading {}", path.display()))?.len());
+    if is_tar_of_a_tree(path)? {
+        let digest = hash_object(path, Hashing::Plain)?;
+        let inventory = inventory::of_tar(path)?;
+        return Ok(Side {
+            digest: Some(digest),
+            size,
+            tree: Some(digest),
+            packages: Some(packages(&inventory)),
+            tar: Some(path.to_path_buf()),
+            volumes: Some(Vec::new()),
+            steps: Vec::new(),
+        });
+    }
+    let digest = hash_object(path, Hashing::Plain)?;
+    let mut side = match verify::statement_beside(path)? {
+        // What lies beside another file says nothing of this one.
+        Some(statement) if names(&statement.subjects, digest) => of_steps(statement.steps, cache)?,
+        _ => match entries.iter().find(|entry| entry.record.output.digest == digest) {
+            Some(entry) => of_steps(chain(entry, entries), cache)?,
+            None => Side::default(),
+        },
+    };
+    side.digest = Some(digest);
+    side.size = size;
+    if side.packages.is_none() {
+        side.packages = Language::ALL.into_iter().find_map(|language| {
+            let bill = path.with_file_name(format!("{name}.{}", language.extension()));
+            let urls = sbom::packages(&std::fs::read_to_string(bill).ok()?)?;
+            let parts = urls.iter().filter_map(|url| of_purl(url));
+            Some(parts.map(|[name, version, arch]| ((name, arch), version)).collect())
+        });
+    }
+    Ok(side)
+}
+
+fn names(subjects: &[crate::format::intoto::Resource], digest: Digest) -> bool {
+    let digest = digest.to_string();
+    subjects.iter().any(|subject| subject.digest.get("sha256") == Some(&digest))
+}
+
+fn of_entry(entry: &Entry, cache: &Cache, entries: &[Entry]) -> Result<Side> {
+    let mut side = of_steps(chain(entry, entries), Some(cache))?;
+    let output = &entry.record.output;
+    side.digest = Some(output.digest);
+    side.size = Bytes(output.size);
+    if matches!(output.product, Product::Folder) && cache.holds(output) {
+        side.tree = Some(output.digest);
+        side.tar = Some(cache.object(output));
+        side.packages = Some(Packages::new());
+    }
+    if matches!(output.product, Product::Tree | Product::Folder) {
+        side.volumes = Some(Vec::new());
+    }
+    Ok(side)
+}
+
+/// The stages that made the result of `entry`, nearest last, as far as the cache knows them.
+fn chain(entry: &Entry, entries: &[Entry]) -> Vec<Step> {
+    let mut steps = vec![step(entry)];
+    let mut at = entry;
+    while let Some(input) = at.record.recipe.lines().find_map(|line| line.strip_prefix("input from = "))
+        && let Some(made) =
+            entries.iter().find(|other| other.record.output.digest.to_string() == input)
+        // A result of a result of itself would be a circle; records are not.
+        && steps.len() < entries.len()
+    {
+        // What has a digest of its own may have several records; an export as it is has its disk's.
+        let made = match made.kind() {
+            "export" => entries.iter().find(|other| {
+                other.kind() != "export" && other.record.output.digest.to_string() == input
+            }),
+            _ => Some(made),
+        };
+        let Some(made) = made else { break };
+        steps.insert(0, step(made));
+        at = made;
+    }
+    steps
+}
+
+fn step(entry: &Entry) -> Step {
+    let Artifact { hashing, digest, .. } = entry.record.output;
+    let name = if hashing == Hashing::Plain { "sha256" } else { SPARSE };
+    Step {
+        stage: String::new(),
+        key: entry.key.to_string(),
+        recipe: entry.record.recipe.lines().map(str::to_string).collect(),
+        inputs: BTreeMap::new(),
+        output: [(name.to_string(), digest.to_string())].into(),
+    }
+}
+
+/// The kind of a stage, as its recipe says.
+pub fn kind(step: &Step) -> &str {
+    let kind = step.recipe.iter().find_map(|line| line.strip_prefix("kind = "));
+    kind.unwrap_or("?")
+}
+
+fn of_steps(steps: Vec<Step>, cache: Option<&Cache>) -> Result<Side> {
+    let disk = steps.iter().rev().find(|step| kind(step) == "disk");
+    let tree = match disk {
+        Some(disk) => disk.recipe.iter().find_map(|line| line.strip_prefix("input from = ")),
+        // Without a disk the last stage is the tree, or it is none.
+        None => steps
+            .last()
+            .filter(|step| matches!(kind(step), "bootstrap" | "customise"))
+            .and_then(|step| step.output.get("sha256").map(String::as_str)),
+    };
+    let tree: Option<Digest> = tree.and_then(|tree| tree.parse().ok());
+    let tar = tree.and_then(|tree| Some(object(cache?, tree)).filter(|path| path.is_file()));
+    let inventory = match (&tar, tree, cache) {
+        (Some(tar), ..) => Some(inventory::of_tar(tar)?),
+        (None, Some(tree), Some(cache)) => {
+            let record = cache.find(&inventory::recipe(tree).key())?;
+            record.map(|record| inventory::read(&cache.object(&record.output))).transpose()?
+        }
+        _ => None,
+    };
+    let volumes = disk.map(volumes::of).transpose()?;
+    let packages = inventory.as_ref().map(packages);
+    Ok(Side { tree, packages, tar, volumes, steps, ..Side::default() })
+}
+
+fn object(cache: &Cache, digest: Digest) -> PathBuf {
+    cache.object(&Artifact {
+        product: Product::Tree,
+        hashing: Hashing::Plain,
+        digest,
+        size: 0,
+        facts: BTreeMap::new(),
+    })
+}
+
+fn packages(inventory: &Inventory) -> Packages {
+    let packages = inventory.packages.iter();
+    packages.map(|it| ((it.name.clone(), it.architecture.clone()), it.version.clone())).collect()
+}
+
+/// Whether a file is a tar, and not one of another kind of file: an OVA is a tar too.
+fn is_tar_of_a_tree(path: &Path) -> Result<bool> {
+    let what = || format!("reading {}", path.display());
+    let mut file = File::open(path).with_context(what)?;
+    let mut magic = [0; 5];
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    file.seek(SeekFrom::Start(257)).with_context(what)?;
+    match file.read_exact(&mut magic) {
+        Ok(()) => Ok(&magic == b"ustar" && !name.ends_with(".ova")),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error).with_context(what),
+    }
+}

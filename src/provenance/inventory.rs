@@ -1,0 +1,94 @@
+//! What is installed in a tree, read once from its tar and kept in the cache as a small result of
+//! its own: a tree that lies on a remote cache alone need not come here to be told of.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::artifact::{Artifact, Made, Product};
+use crate::digest::Digest;
+use crate::error::{Context, Result};
+pub use crate::format::dpkg::Inventory;
+use crate::format::dpkg::{self, System};
+use crate::recipe::Recipe;
+use crate::site::Site;
+
+/// Raised when the same tree gives another inventory.
+const REVISION: u32 = 1;
+/// More is no database of packages; Debian's whole archive has 100 MB.
+const MOST: u64 = 256 << 20;
+const STATUS: &str = "var/lib/dpkg/status";
+/// `etc/os-release` is a link to it.
+const OS_RELEASE: &str = "usr/lib/os-release";
+
+/// The recipe of the inventory of the tree with this digest.
+pub fn recipe(tree: Digest) -> Recipe {
+    let mut recipe = Recipe::new("inventory", REVISION);
+    recipe.value("input tree", tree);
+    recipe
+}
+
+/// Takes the inventory of a tree that is here.
+pub fn make(site: &Site, tree: &Artifact) -> Result<Made> {
+    let inventory = of_tar(&site.object(tree))?;
+    let text = serde_json::to_string_pretty(&inventory).context("writing an inventory")? + "\n";
+    Made::text(Product::File, &site.work, "inventory.json", &text)
+}
+
+/// The inventory that lies at `path`.
+pub fn read(path: &Path) -> Result<Inventory> {
+    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
+}
+
+/// The inventory of the tree in the tar at `path`. A tree without dpkg has no packages.
+pub fn of_tar(path: &Path) -> Result<Inventory> {
+    let what = || format!("reading the packages of {}", path.display());
+    let file = File::open(path).with_context(what)?;
+    let mut archive = tar::Archive::new(file);
+    let (mut status, mut release) = (None, None);
+    for entry in archive.entries_with_seek().with_context(what)? {
+        let mut entry = entry.with_context(what)?;
+        let name = entry.path_bytes().into_owned();
+        let name = name.strip_prefix(b"./").unwrap_or(&name);
+        let wanted = match name {
+            name if name == STATUS.as_bytes() => &mut status,
+            name if name == OS_RELEASE.as_bytes() => &mut release,
+            _ => continue,
+        };
+        let mut bytes = Vec::new();
+        entry.by_ref().take(MOST).read_to_end(&mut bytes).with_context(what)?;
+        *wanted = Some(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    let packages = dpkg::read(&status.unwrap_or_default()).with_context(what)?;
+    Ok(Inventory { system: System::read(&release.unwrap_or_default()), packages })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_says_what_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tree.tar");
+        let mut tar = tar::Builder::new(File::create(&path).unwrap());
+        for (name, text) in [
+            ("./usr/lib/os-release", "ID=debian\nVERSION_ID=\"13\"\n"),
+            ("./usr/share/var/lib/dpkg/status", "no database"),
+            (
+                "./var/lib/dpkg/status",
+                "Package: a\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n",
+            ),
+        ] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        tar.into_inner().unwrap();
+        let inventory = of_tar(&path).unwrap();
+        assert_eq!(inventory.system.distro(), "debian-13");
+        assert_eq!(inventory.packages[0].to_string(), "a 1 all");
+        assert_eq!(inventory.packages.len(), 1);
+    }
+}

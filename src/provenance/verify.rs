@@ -1,0 +1,320 @@
+//! Compares an export, and what lies beside it, with its provenance.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::{Told, file_of, sign};
+use crate::digest::{self, Digest};
+use crate::error::{Context, Hint, Result, anyhow};
+use crate::format::dsse::Envelope;
+use crate::format::intoto::{self, Resource, Statement};
+use crate::remote::trust::PublicKey;
+
+/// More is no provenance; that of a big image has less than 2 MB.
+const MOST: u64 = 64 << 20;
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The file that tells where the export is from.
+    pub provenance: PathBuf,
+    /// Who signed it, of the keys that count.
+    pub signers: Vec<PublicKey>,
+    /// What it says of itself and of the files around it, each with whether it holds.
+    pub findings: Vec<Finding>,
+    /// How many stages and things from outside it names.
+    pub counts: (usize, usize),
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What: a file's name, or `signature`.
+    pub what: String,
+    /// How it stands.
+    pub state: State,
+    /// More about it.
+    pub why: String,
+}
+
+/// How something stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It holds.
+    Right,
+    /// Nothing can be said of it.
+    Open,
+    /// It does not hold.
+    Wrong,
+}
+
+impl Verified {
+    /// Whether nothing is wrong.
+    pub fn holds(&self) -> bool {
+        self.findings.iter().all(|finding| finding.state != State::Wrong)
+    }
+}
+
+/// Looks at the export `file`. Signatures count that are by keys of `trusted`; if there are any,
+/// one is needed.
+pub fn verify(file: &Path, trusted: &[PublicKey]) -> Result<Verified> {
+    let name = file.file_name().with_context(|| format!("{} is no file", file.display()))?;
+    let name = name.to_string_lossy();
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let digest = hashed(file).with_context(|| format!("hashing {}", file.display()))?;
+    let beside = |told| folder.join(file_of(&name, told));
+    let (signed, open) = (beside(Told::Yes), beside(Told::No));
+    let is_signed = signed.exists();
+    if !is_signed && !open.exists() {
+        return Err(anyhow!("nothing beside {} says where it is from", file.display()))
+            .hint(format!("a build writes {} there", open.display()));
+    }
+    let provenance = if is_signed { signed } else { open };
+    let what = || format!("reading {}", provenance.display());
+    let text = small(&provenance).with_context(what)?;
+    let envelopes = if is_signed { envelopes(&text).with_context(what)? } else { Vec::new() };
+    let mut findings = Vec::new();
+    let (statement, signers) = match is_signed {
+        false => (Statement::read(text.as_bytes()).with_context(what)?, Vec::new()),
+        true => choose(&envelopes, trusted, digest).with_context(what)?,
+    };
+    findings.push(of_signature(is_signed.then_some(&envelopes[..]), &signers, trusted));
+    findings.push(of_subject(&name, digest, &statement));
+    for step in statement.steps.iter().filter(|step| !step.is_of_its_key()) {
+        let stage = shown(&step.stage);
+        let why = format!("the key of the stage {stage} is not that of its recipe");
+        findings.push(Finding { what: "recipes".into(), state: State::Wrong, why });
+    }
+    for byproduct in &statement.byproducts {
+        findings.push(of_byproduct(folder, byproduct));
+    }
+    let counts = (statement.steps.len(), statement.materials);
+    Ok(Verified { provenance, signers, findings, counts })
+}
+
+/// The statement beside `file`, whoever signed it; `None` where there is none.
+pub fn statement_beside(file: &Path) -> Result<Option<Statement>> {
+    let Some(name) = file.file_name().map(|name| name.to_string_lossy()) else { return Ok(None) };
+    for told in [Told::Yes, Told::No] {
+        let path = file.with_file_name(file_of(&name, told));
+        let what = || format!("reading {}", path.display());
+        if !path.exists() {
+            continue;
+        }
+        let text = small(&path).with_context(what)?;
+        let payload = match told {
+            Told::No => text.into_bytes(),
+            Told::Yes => envelopes(&text).with_context(what)?.remove(0).payload,
+        };
+        return Statement::read(&payload).map(Some).with_context(what);
+    }
+    Ok(None)
+}
+
+/// The envelopes of a bundle; what else is in it is not ours to judge.
+fn envelopes(text: &str) -> Result<Vec<Envelope>> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let mut found = Vec::new();
+    let mut first = None;
+    for line in lines {
+        match Envelope::read(line) {
+            Ok(envelope) if envelope.kind == intoto::MEDIA_TYPE => found.push(envelope),
+            Ok(_) => {}
+            Err(fault) => first = first.or(Some(fault)),
+        }
+    }
+    match (found.is_empty(), first) {
+        (true, Some(fault)) => Err(fault.into()),
+        (true, None) => Err(anyhow!("it holds no statement")),
+        (false, _) => Ok(found),
+    }
+}
+
+/// The statement that says most: a trusted one about the file, else a trusted one, else any.
+fn choose(
+    envelopes: &[Envelope],
+    trusted: &[PublicKey],
+    digest: Digest,
+) -> Result<(Statement, Vec<PublicKey>)> {
+    let mut read = Vec::new();
+    let mut fault = None;
+    for envelope in envelopes {
+        match Statement::read(&envelope.payload) {
+            Ok(statement) => read.push((statement, sign::signers(envelope, trusted))),
+            Err(error) => fault = Some(error),
+        }
+    }
+    let worth = |(statement, signers): &(Statement, Vec<PublicKey>)| {
+        (!signers.is_empty(), statement.subjects.iter().any(|subject| is_of(subject, digest)))
+    };
+    let best = read.into_iter().rev().max_by_key(worth);
+    match (best, fault) {
+        (Some(best), _) => Ok(best),
+        (None, Some(fault)) => Err(fault.into()),
+        (None, None) => Err(anyhow!("it holds no statement")),
+    }
+}
+
+fn is_of(resource: &Resource, digest: Digest) -> bool {
+    resource.digest.get("sha256").is_some_and(|found| *found == digest.to_string())
+}
+
+fn of_signature(
+    envelopes: Option<&[Envelope]>,
+    signers: &[PublicKey],
+    trusted: &[PublicKey],
+) -> Finding {
+    let names = |keys: Vec<String>| keys.join(", ");
+    let (state, why) = match (envelopes, signers.is_empty(), trusted.is_empty()) {
+        (_, false, _) => {
+            let by = names(signers.iter().map(ToString::to_string).collect());
+            (State::Right, format!("by {by}"))
+        }
+        (None, _, false) => (State::Wrong, "nobody signed it, and keys are known".to_string()),
+        (None, _, true) => (State::Open, "nobody signed it".to_string()),
+        (Some(envelopes), ..) => {
+            let by = envelopes.iter().flat_map(|it| &it.signatures).map(|it| shown(&it.key));
+            let by = names(by.collect());
+            match trusted.is_empty() {
+                true => (State::Wrong, format!("it says by {by}, but no key is known")),
+                false => (State::Wrong, format!("it says by {by}; none of the known keys made it")),
+            }
+        }
+    };
+    Finding { what: "signature".into(), state, why }
+}
+
+/// What somebody else wrote, for a screen.
+fn shown(key: &str) -> String {
+    let plain: String = key.chars().filter(|c| !c.is_control()).take(80).collect();
+    if plain.is_empty() { "a key without a name".to_string() } else { plain }
+}
+
+fn of_subject(name: &str, digest: Digest, statement: &Statement) -> Finding {
+    let (state, why) = match statement.subjects.as_slice() {
+        subjects if subjects.iter().any(|subject| is_of(subject, digest)) => {
+            (State::Right, format!("sha256 {digest}"))
+        }
+        [only] => {
+            let expected = only.digest.get("sha256").map_or("unknown", String::as_str);
+            (State::Wrong, format!("its sha256 is {digest}, that of the build {}", shown(expected)))
+        }
+        _ => (State::Wrong, format!("its sha256, {digest}, is none of the build's")),
+    };
+    Finding { what: name.to_string(), state, why }
+}
+
+/// A file beside the export; its name is only that, whatever a statement says.
+fn of_byproduct(folder: &Path, resource: &Resource) -> Finding {
+    let what = shown(&resource.name);
+    let finding = |state, why: &str| Finding { what: what.clone(), state, why: why.to_string() };
+    let name = Path::new(&resource.name).file_name().filter(|name| *name == resource.name.as_str());
+    let Some(name) = name else { return finding(State::Wrong, "it is no file's name") };
+    match hashed(&folder.join(name)) {
+        Ok(digest) if is_of(resource, digest) => finding(State::Right, &format!("sha256 {digest}")),
+        Ok(digest) => finding(State::Wrong, &format!("its sha256 is {digest}, not the build's")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            finding(State::Open, "it is not here")
+        }
+        Err(error) => finding(State::Wrong, &format!("it cannot be read: {error}")),
+    }
+}
+
+fn hashed(path: &Path) -> std::io::Result<Digest> {
+    digest::of_reader(File::open(path)?).map(|(digest, _)| digest)
+}
+
+fn small(path: &Path) -> Result<String> {
+    let size = path.metadata()?.len();
+    if size > MOST {
+        return Err(anyhow!("it is {size} bytes long"));
+    }
+    Ok(std::fs::read_to_string(path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::intoto::Provenance;
+    use crate::remote::trust::PrivateKey;
+
+    fn resource(name: &str, text: &str) -> Resource {
+        let digest = [("sha256".to_string(), Digest::of(text).to_string())].into();
+        Resource { name: name.into(), digest, ..Resource::default() }
+    }
+
+    fn statement(byproduct: &str) -> String {
+        let provenance = Provenance {
+            subject: resource("x.raw", "disk"),
+            pipeline: "p".into(),
+            steps: Vec::new(),
+            materials: Vec::new(),
+            byproducts: vec![resource(byproduct, "bill")],
+            tool: String::new(),
+        };
+        provenance.write()
+    }
+
+    /// A folder with an export, a bill and what tells of both.
+    fn folder(signer: Option<&PrivateKey>) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+        write("x.raw", "disk").unwrap();
+        write("x.raw.cdx.json", "bill").unwrap();
+        let text = statement("x.raw.cdx.json");
+        match signer {
+            Some(key) => write("x.raw.intoto.jsonl", &sign::sealed(&text, key).write()).unwrap(),
+            None => write("x.raw.intoto.json", &text).unwrap(),
+        }
+        folder
+    }
+
+    fn states(folder: &tempfile::TempDir, trusted: &[PublicKey]) -> Vec<State> {
+        let verified = verify(&folder.path().join("x.raw"), trusted).unwrap();
+        verified.findings.iter().map(|finding| finding.state).collect()
+    }
+
+    #[test]
+    fn a_signature_counts_by_its_key() {
+        use State::{Open, Right, Wrong};
+        let (ours, theirs) = (PrivateKey::new([1; 32]), PrivateKey::new([2; 32]));
+        let signed = folder(Some(&ours));
+        assert_eq!(states(&signed, &[theirs.public(), ours.public()]), [Right, Right, Right]);
+        assert_eq!(states(&signed, &[theirs.public()]), [Wrong, Right, Right]);
+        assert_eq!(states(&signed, &[]), [Wrong, Right, Right]);
+        let open = folder(None);
+        assert_eq!(states(&open, &[]), [Open, Right, Right]);
+        assert_eq!(states(&open, &[ours.public()]), [Wrong, Right, Right]);
+    }
+
+    #[test]
+    fn a_changed_byte_shows_wherever_it_is() {
+        let key = PrivateKey::new([1; 32]);
+        for name in ["x.raw", "x.raw.cdx.json", "x.raw.intoto.jsonl"] {
+            let folder = folder(Some(&key));
+            let path = folder.path().join(name);
+            let bytes = std::fs::read(&path).unwrap();
+            for at in (0..bytes.len()).step_by(7) {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1;
+                std::fs::write(&path, changed).unwrap();
+                let verified = verify(&folder.path().join("x.raw"), &[key.public()]);
+                // The name of a key in an envelope is a hint that nobody believes.
+                let hint = String::from_utf8_lossy(&bytes).find("keyid").unwrap_or(bytes.len());
+                let is_hint = (hint..hint + 82).contains(&at);
+                let holds = verified.is_ok_and(|verified| verified.holds());
+                assert!(!holds || is_hint, "{name}, byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bill_that_is_not_here_is_not_wrong_and_none_is_looked_for_elsewhere() {
+        let folder = folder(None);
+        std::fs::remove_file(folder.path().join("x.raw.cdx.json")).unwrap();
+        assert_eq!(states(&folder, &[]), [State::Open, State::Right, State::Open]);
+        let other = statement("../x.raw.cdx.json");
+        std::fs::write(folder.path().join("x.raw.intoto.json"), other).unwrap();
+        assert_eq!(states(&folder, &[]), [State::Open, State::Right, State::Wrong]);
+    }
+}

@@ -1,0 +1,48 @@
+//! What lies beside an export: its bills of materials and its provenance. None of it is in the
+//! export's bytes, so none of this is in its recipe.
+
+use std::path::Path;
+
+use crate::pipeline::Fields;
+use crate::provenance::{Language, Papers, Told};
+
+/// What a pipeline wants beside an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    bills: Vec<Language>,
+    provenance: Told,
+}
+
+/// Everything.
+impl Default for Beside {
+    fn default() -> Beside {
+        Beside { bills: Language::ALL.to_vec(), provenance: Told::Yes }
+    }
+}
+
+impl Beside {
+    /// Reads `sbom` and `provenance`.
+    pub fn read(fields: &mut Fields<'_>) -> Beside {
+        let words = Language::ALL.map(Language::word);
+        let bills = match fields.raw("sbom") {
+            Some(_) => {
+                let chosen = fields.choices("sbom", &words);
+                let wanted =
+                    |language: &Language| chosen.iter().any(|word| word.value == language.word());
+                Language::ALL.into_iter().filter(wanted).collect()
+            }
+            None => Language::ALL.to_vec(),
+        };
+        let provenance = match fields.boolean("provenance", true) {
+            true => Told::Yes,
+            false => Told::No,
+        };
+        Beside { bills, provenance }
+    }
+
+    /// What lies beside `name` in `folder`.
+    pub fn papers(&self, folder: &Path, name: String) -> Papers {
+        let Beside { bills, provenance } = self.clone();
+        Papers { folder: folder.to_path_buf(), name, bills, provenance }
+    }
+}
