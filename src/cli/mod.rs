@@ -9,6 +9,7 @@ use crate::error::Result;
 mod build;
 mod cache;
 mod check;
+mod ci;
 mod completions;
 mod create_image;
 mod doctor;
@@ -51,6 +52,7 @@ enum Command {
     Cache(cache::Args),
     Machine(machine::Args),
     CreateImage(create_image::Args),
+    Ci(ci::Args),
     Network(network::Args),
     Init(init::Args),
     Doctor(doctor::Args),
@@ -111,6 +113,7 @@ impl Command {
             Command::Cache(args) => cache::run(&args),
             Command::Machine(args) => machine::run(&args),
             Command::CreateImage(args) => create_image::run(&args),
+            Command::Ci(args) => ci::run(&args),
             Command::Network(args) => network::run(&args),
             Command::Init(args) => init::run(&args),
             Command::Doctor(args) => doctor::run(&args),
