@@ -4,6 +4,8 @@
 
 mod faults;
 mod folder;
+#[path = "../served/mod.rs"]
+mod served;
 mod server;
 mod services;
 mod world;

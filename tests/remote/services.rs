@@ -1,34 +1,10 @@
 //! Through real servers: nginx with its WebDAV module, and S3 as moto plays it.
 
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use super::world::{Machine, World, tool, warnings};
-
-/// A server that ends with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // The process is this test's own.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(port: u16) {
-    let start = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(start.elapsed() < Duration::from_secs(60), "the server does not start");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
+use super::served::{Running, free_port, s3, tool, wait_for};
+use super::world::{Machine, World, warnings};
 
 fn nginx(folder: &Path) -> Option<(Running, u16)> {
     let program = tool("nginx")?;
@@ -93,27 +69,14 @@ fn through_webdav() {
 #[test]
 fn through_s3() {
     let world = World::new();
-    let Some(program) = tool("moto_server") else { return };
-    let port = free_port();
-    let mut command = Command::new(program);
-    command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let _running = Running(child);
-    wait_for(port);
-    let endpoint = format!("http://127.0.0.1:{port}");
-    // A bucket, as anybody may make one there.
-    let http = reqwest::blocking::Client::new();
-    let answer = http.put(format!("{endpoint}/bucket")).send().unwrap();
-    assert!(answer.status().is_success(), "{answer:?}");
+    let Some((_running, variables)) = s3() else { return };
     two_machines(&world, "s3://bucket/some/prefix", |machine| {
-        machine
-            .with("AWS_ENDPOINT_URL", &endpoint)
-            .with("AWS_ACCESS_KEY_ID", "id")
-            .with("AWS_SECRET_ACCESS_KEY", "secret")
-            .with("AWS_REGION", "us-east-1")
+        variables.iter().fold(machine, |machine, (name, value)| machine.with(name, value))
     });
     // A bucket that is not there.
-    let other = world.machine("three", "s3://nobody").with("AWS_ENDPOINT_URL", &endpoint);
-    let other = other.with("AWS_ACCESS_KEY_ID", "id").with("AWS_SECRET_ACCESS_KEY", "secret");
+    let other = world.machine("three", "s3://nobody");
+    // Servers other than Amazon's are asked without a region too.
+    let given = variables.iter().filter(|(name, _)| *name != "AWS_REGION");
+    let other = given.fold(other, |machine, (name, value)| machine.with(name, value));
     assert!(warnings(&other.runs(2, &[])) >= 1);
 }

@@ -200,16 +200,3 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
-
-/// The one that is called so, wherever it is installed.
-pub fn tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/moto/bin");
-    let folders = path.split(':').map(PathBuf::from).chain([own, PathBuf::from("/usr/sbin")]);
-    let found = folders.map(|folder| folder.join(name)).find(|it| it.is_file());
-    if found.is_none() {
-        assert!(std::env::var_os("KUTH_REQUIRE_TOOLS").is_none(), "{name} is not installed");
-        eprintln!("SKIPPED: {name} is not installed");
-    }
-    found
-}

@@ -166,7 +166,7 @@ fn pod(workflow: &Workflow, job: &Job, image: &str) -> Value {
         Some(label) => drop(set("nodeSelector", json!({"kubernetes.io/arch": label}))),
         None => {}
     }
-    set("activeDeadlineSeconds", 5400.into());
+    set("activeDeadlineSeconds", "5400".into());
     set("volumes", json!([{"name": "work", "emptyDir": {}}]));
     set("container", container(workflow, job, image));
     made.into()
