@@ -81,7 +81,7 @@ fn undo_what_was_left(project: &Project, cache: &Cache, cancel: &Cancel) -> Resu
 }
 
 /// The paths of exports and machines, a line each.
-fn made(project: &Project, places: &Places) -> String {
+pub(super) fn made(project: &Project, places: &Places) -> String {
     let is_for_people = |name: &str| {
         let stage = name.split_once('/').map_or(name, |(stage, _)| stage);
         project.pipeline.stage(stage).is_some_and(|stage| {

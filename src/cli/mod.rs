@@ -25,6 +25,7 @@ mod plan;
 pub mod progress;
 mod project;
 mod remote;
+pub mod remote_build;
 pub mod report;
 pub mod screen;
 
@@ -53,6 +54,7 @@ enum Command {
     Machine(machine::Args),
     CreateImage(create_image::Args),
     Ci(ci::Args),
+    RemoteBuild(remote_build::Args),
     Network(network::Args),
     Init(init::Args),
     Doctor(doctor::Args),
@@ -91,7 +93,8 @@ impl Cli {
             command @ (Command::Build(_)
             | Command::Machine(_)
             | Command::CreateImage(_)
-            | Command::Network(_)) => command.run(),
+            | Command::Network(_)
+            | Command::RemoteBuild(_)) => command.run(),
             command => {
                 // Nothing here leaves anything half done.
                 interrupt::at_once()?;
@@ -114,6 +117,7 @@ impl Command {
             Command::Machine(args) => machine::run(&args),
             Command::CreateImage(args) => create_image::run(&args),
             Command::Ci(args) => ci::run(&args),
+            Command::RemoteBuild(args) => remote_build::run(&args),
             Command::Network(args) => network::run(&args),
             Command::Init(args) => init::run(&args),
             Command::Doctor(args) => doctor::run(&args),

@@ -128,6 +128,9 @@ pub enum MessageFormat {
     Human,
     /// For programs: one JSON object a line on standard output.
     Json,
+    /// For a kuth that asked for this build from another machine.
+    #[value(hide = true)]
+    Wire,
 }
 
 /// `--on-error`.
