@@ -8,7 +8,7 @@ use super::project::Project;
 use super::{Exit, interrupt, remote, screen};
 use crate::artifact::Product;
 use crate::cache::Cache;
-use crate::engine::{Build, Event, Observer, Options, Plan};
+use crate::engine::{Build, Event, Fetch, Observer, Options, Plan};
 use crate::error::Result;
 use crate::machine::{Host, journal};
 use crate::process::Cancel;
@@ -57,7 +57,10 @@ pub fn run(args: &Args) -> Result<Exit> {
             observer: places.clone(),
             cancel,
             shelf,
-            options: Options { rebuild: args.building.rebuild.clone() },
+            options: Options {
+                rebuild: args.building.rebuild.clone(),
+                fetch: if args.building.no_fetch { Fetch::Needed } else { Fetch::Asked },
+            },
         };
         build.run()?
     };

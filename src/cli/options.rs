@@ -65,6 +65,11 @@ pub struct Building {
     #[arg(long)]
     pub offline: bool,
 
+    /// Leave with the remote cache what nothing here
+    /// has to eat
+    #[arg(long, verbatim_doc_comment)]
+    pub no_fetch: bool,
+
     /// Run this stage although its result is there
     #[arg(long, value_name = "STAGE")]
     pub rebuild: Vec<String>,

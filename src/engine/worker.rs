@@ -18,11 +18,23 @@ use crate::remote::Shelf;
 use crate::stage::{Pool, Settings, Site};
 use crate::units::Bytes;
 
+/// Which results are fetched from the remote cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fetch {
+    /// What was asked for, and what a stage that runs eats.
+    #[default]
+    Asked,
+    /// Only what a stage that runs eats, and what has a place outside the cache.
+    Needed,
+}
+
 /// How to build, beyond what [`Settings`] says.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Stages to run although their result is there.
     pub rebuild: Vec<String>,
+    /// What is fetched of results that only the remote cache has.
+    pub fetch: Fetch,
 }
 
 /// A build about to happen.

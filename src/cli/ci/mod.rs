@@ -21,15 +21,15 @@ mod jobs;
 mod words;
 mod yaml;
 
-use jobs::{Job, jobs};
+use jobs::{Job, Makes, jobs};
 use words::{Row, Word, check, rows};
 
 /// Write a workflow for a CI service
 ///
 /// Its jobs are the stages of the pipeline that take time, and the roles of its
 /// machines. Each job is a `kuth build` of that stage; results go from job to job
-/// through the remote cache, so that what did not change runs nowhere. Pull requests
-/// only read from it. docs/ci.md says what the services have to be told.
+/// through the remote cache, so that what did not change runs nowhere. Pull
+/// requests only read from it. docs/ci.md says what the services have to be told.
 ///
 ///   kuth ci github pipelines/debian.toml -o .github/workflows/debian.yml
 ///   kuth ci gitlab pipelines/debian.toml --matrix suite=trixie,bookworm
@@ -244,9 +244,12 @@ impl Workflow {
         if self.locked {
             words.push(plain("--locked"));
         }
-        if job.makes == jobs::Makes::Machines {
+        match job.makes {
+            // Whoever eats it fetches it; this job has no use for it.
+            Makes::Result => words.push(plain("--no-fetch")),
+            Makes::Exports => {}
             // No other driver keeps machines on a host that has no hypervisor.
-            words.extend(["--driver", "qemu"].map(plain));
+            Makes::Machines => words.extend(["--driver", "qemu"].map(plain)),
         }
         let fixed = match self.has_matrix() {
             true => &[],

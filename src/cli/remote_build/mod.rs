@@ -49,8 +49,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     kuth: Option<String>,
 
-    /// The command line of ssh [default: ssh]
+    /// The command line of ssh
+    /// [default: ssh]
     #[arg(long, value_name = "CMD", env = "KUTH_SSH", hide_env_values = true)]
+    #[arg(verbatim_doc_comment)]
     ssh: Option<String>,
 }
 
@@ -156,6 +158,7 @@ fn request(args: &Args, project: &Project) -> Result<Request> {
     let flags = [
         ("--locked", building.locked),
         ("--offline", building.offline),
+        ("--no-fetch", building.no_fetch),
         ("--allow-expired", building.allow_expired),
         ("--replace", building.replace),
     ];
