@@ -41,7 +41,7 @@ pub fn observer(format: MessageFormat) -> Arc<dyn Observer> {
             let (data, talk) = (Sink::new(std::io::stdout()), Sink::new(std::io::stderr()));
             Arc::new(json::Json::new(data, talk, screen::paint()))
         }
-        MessageFormat::Wire => Arc::new(wire::Wire::new()),
+        MessageFormat::Wire => Arc::new(wire::Wire::to_stdout()),
         MessageFormat::Human if screen::can_draw() => Arc::new(bars::Bars::new(
             Sink::new(std::io::stderr()),
             screen::paint(),

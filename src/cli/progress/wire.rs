@@ -31,8 +31,8 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Writes to standard output.
-    pub fn new() -> Wire {
+    /// One that writes to standard output.
+    pub fn to_stdout() -> Wire {
         let nothing = Sink::new(std::io::sink());
         let lines = Json::new(Sink::new(std::io::stdout()), nothing, Paint(Color::Never));
         Wire { lines, data: Sink::new(std::io::stdout()), told: Mutex::default() }

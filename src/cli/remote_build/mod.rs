@@ -86,7 +86,16 @@ pub fn run(args: &Args) -> Result<Exit> {
     let request = request(args, &project)?;
     let files = files::of(&project, &log, &cancel)?;
     let root = project.settings.root.clone();
-    let feed = move |input| ship::project(&request, &root, &files, input);
+    let fault = Mutex::new(None);
+    let feed = |mut input| match ship::project(&request, &root, &files, &mut input) {
+        // Held open for as long as the build may go on.
+        Ok(()) => Some(input),
+        Err(error) => {
+            let error = Some(error).filter(|error| !ship::is_hung_up(error));
+            fault.lock().map(|mut fault| *fault = error).ok()?;
+            None
+        }
+    };
     let place = |stage: &str, path: &str| {
         let stage = stage.split('/').next().unwrap_or_default();
         let product = project.pipeline.stage(stage).map(|stage| stage.product);
@@ -106,6 +115,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         }
     });
     cancel.check()?;
+    if let Some(fault) = fault.into_inner().unwrap_or_default() {
+        return Err(fault);
+    }
     let receiver = receiver.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     let status = receiver.status();
     // A connection that broke says why in what ssh said.

@@ -1,14 +1,14 @@
 //! What goes to another machine: kuth itself, once, and the project with what is asked for.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ChildStdin;
 
 use super::Request;
 use super::address::Address;
 use crate::digest;
-use crate::error::{Context, Hint, Result, anyhow};
+use crate::error::{Context, Error, Hint, Result, anyhow};
 use crate::process::{Cancel, Command};
 
 /// The folder of programs there, as a shell has it.
@@ -49,19 +49,19 @@ pub fn program(ssh: &Command, host: &Address, log: &Path, cancel: &Cancel) -> Re
     Ok(name)
 }
 
-/// Writes the request and a tar of `files` below `root`; what is given back keeps the connection.
+/// Whether writing failed only because the other end reads no more; that end says why.
+pub fn is_hung_up(error: &Error) -> bool {
+    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.into_iter().any(|cause| cause.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Writes the request and a tar of `files` below `root`.
 pub fn project(
     request: &Request,
     root: &Path,
     files: &[PathBuf],
-    mut input: ChildStdin,
-) -> Option<ChildStdin> {
-    // What does not arrive whole is refused there.
-    let written = write(request, root, files, &mut input);
-    written.is_ok().then_some(input)
-}
-
-fn write(request: &Request, root: &Path, files: &[PathBuf], input: &mut impl Write) -> Result<()> {
+    input: &mut impl Write,
+) -> Result<()> {
     serde_json::to_writer(&mut *input, request)?;
     input.write_all(b"\n")?;
     let mut tar = ::tar::Builder::new(&mut *input);
