@@ -73,6 +73,13 @@ fn through_s3() {
     two_machines(&world, "s3://bucket/some/prefix", |machine| {
         variables.iter().fold(machine, |machine, (name, value)| machine.with(name, value))
     });
+    // As a job for a pull request: everything that it has no value for is empty.
+    let [endpoint, ..] = &variables;
+    let other = world.empty_handed("four", "s3://bucket/some/prefix").with(endpoint.0, &endpoint.1);
+    let other = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"]
+        .iter()
+        .fold(other, |machine, name| machine.with(name, ""));
+    assert_eq!(warnings(&other.with("KUTH_CACHE_MODE", "read").runs(0, &[])), 0);
     // A bucket that is not there.
     let other = world.machine("three", "s3://nobody");
     // Servers other than Amazon's are asked without a region too.

@@ -213,7 +213,7 @@ mod tests {
         assert_eq!(id("a_B", &[job("a-b"), job("a-b-2")]), "a-b-3");
         assert_eq!(id("9x", &[]), "stage-9x");
         assert_eq!(id("image", &[job("stage-image")]), "stage-image-2");
-        assert_eq!(id("a/${{ b }}", &[]), "a----b");
+        assert_eq!(id("a/${{ b }}", &[]), "a-----b");
         assert_eq!(title("a/${{ b }}"), "a/----b---");
         assert_eq!(id("x.-", &[]), "x");
     }

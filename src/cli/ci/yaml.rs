@@ -92,7 +92,8 @@ impl Writer<'_> {
     fn lines(&mut self, string: &str, depth: usize) {
         *self.text += if string.ends_with('\n') { " |\n" } else { " |-\n" };
         for line in string.lines() {
-            *self.text += &format!("{:depth$}{line}\n", "");
+            let indent = if line.is_empty() { 0 } else { depth };
+            *self.text += &format!("{:indent$}{line}\n", "");
         }
     }
 }

@@ -10,11 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Sink, json::Json};
 use crate::artifact::{Artifact, Hashing, Product};
-use crate::cli::report;
 use crate::cli::screen::Paint;
 use crate::digest::Digest;
 use crate::engine::{Event, Observer, Summary};
-use crate::error::anyhow;
+use crate::error::{Error, anyhow, hints, with_hint};
 use crate::pipeline::Color;
 use crate::recipe::Key;
 use crate::units::Bytes;
@@ -70,7 +69,7 @@ impl Observer for Wire {
                 "event": "failure",
                 "stage": stage,
                 "seconds": took.as_secs_f64(),
-                "text": report::render(error, Paint(Color::Never)),
+                "error": written(error),
             }),
             Event::End(summary) => json!({
                 "event": "end",
@@ -85,6 +84,24 @@ impl Observer for Wire {
         };
         self.data.line(&more.to_string());
     }
+}
+
+/// An error as a value: its chain, and its hints.
+pub fn written(error: &Error) -> Value {
+    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    json!({"chain": chain, "hints": hints(error)})
+}
+
+/// The error that [`written`] wrote.
+pub fn read(value: &Value) -> Error {
+    let texts = |name: &str| {
+        let texts = value[name].as_array().into_iter().flatten().rev();
+        texts.filter_map(|text| text.as_str().map(str::to_string)).collect::<Vec<_>>()
+    };
+    let mut chain = texts("chain").into_iter();
+    let cause = chain.next().unwrap_or_else(|| "the other kuth does not say why".to_string());
+    let error = chain.fold(anyhow!(cause), |error, text| error.context(text));
+    texts("hints").into_iter().fold(error, with_hint)
 }
 
 /// Tells `observer` what a line says. `place` is where a path of the other machine is here.
@@ -130,8 +147,7 @@ pub fn told(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) ->
             to: text("to"),
         }),
         ("failure", _) => {
-            let text = text("text").trim_end();
-            let error = anyhow!("{}", text.strip_prefix("error: ").unwrap_or(text));
+            let error = read(&line["error"]);
             observer.tell(&Event::Failed { stage, error: &error, took });
         }
         ("stage", "cached") => {

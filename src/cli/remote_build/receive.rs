@@ -116,7 +116,7 @@ impl<'r> Receiver<'r> {
                 let status = i32::try_from(number("status")?).context("reading a status")?;
                 self.status = Some(Ok(status));
             }
-            "error" => bail!("{}", line["text"].as_str().unwrap_or_default()),
+            "error" => return Err(wire::read(&line["error"])),
             _ => wire::told(&line, &*self.observer, self.place),
         }
         Ok(())

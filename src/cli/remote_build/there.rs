@@ -11,10 +11,8 @@ use serde_json::json;
 
 use super::Request;
 use crate::cache::{Cache, sparse};
-use crate::cli::report;
-use crate::cli::screen::Paint;
+use crate::cli::progress::wire;
 use crate::error::{Context, Error, Result, anyhow, caused_by, ensure};
-use crate::pipeline::Color;
 use crate::process::{Cancel, Command, CommandFailed};
 
 /// The word that says so.
@@ -28,10 +26,7 @@ pub fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = report::render(&error, Paint(Color::Never));
-            let text = text.trim_end();
-            let text = text.strip_prefix("error: ").unwrap_or(text);
-            say(&json!({"event": "error", "text": text}));
+            say(&json!({"event": "error", "error": wire::written(&error)}));
             ExitCode::FAILURE
         }
     }
