@@ -13,8 +13,9 @@ use crate::artifact::{Artifact, Hashing, Product};
 use crate::cli::screen::Paint;
 use crate::digest::Digest;
 use crate::engine::{Event, Observer, Summary};
-use crate::error::{Error, anyhow, hints, with_hint};
+use crate::error::{Error, anyhow, caused_by, hints, with_hint};
 use crate::pipeline::Color;
+use crate::process::CommandFailed;
 use crate::recipe::Key;
 use crate::units::Bytes;
 
@@ -89,19 +90,34 @@ impl Observer for Wire {
 /// An error as a value: its chain, and its hints.
 pub fn written(error: &Error) -> Value {
     let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
-    json!({"chain": chain, "hints": hints(error)})
+    let command = caused_by::<CommandFailed>(error).map(|failed| {
+        let CommandFailed { command, status, tail, log } = failed;
+        json!({"command": command, "status": status, "tail": tail, "log": log})
+    });
+    json!({"chain": chain, "hints": hints(error), "command": command})
 }
 
 /// The error that [`written`] wrote.
 pub fn read(value: &Value) -> Error {
-    let texts = |name: &str| {
-        let texts = value[name].as_array().into_iter().flatten().rev();
+    let texts = |value: &Value| {
+        let texts = value.as_array().into_iter().flatten();
         texts.filter_map(|text| text.as_str().map(str::to_string)).collect::<Vec<_>>()
     };
-    let mut chain = texts("chain").into_iter();
+    let mut chain = texts(&value["chain"]).into_iter().rev();
     let cause = chain.next().unwrap_or_else(|| "the other kuth does not say why".to_string());
-    let error = chain.fold(anyhow!(cause), |error, text| error.context(text));
-    texts("hints").into_iter().fold(error, with_hint)
+    let command = &value["command"];
+    let text = |name: &str| command[name].as_str().unwrap_or_default().to_string();
+    let cause = match command.is_object() {
+        true => Error::new(CommandFailed {
+            command: text("command"),
+            status: text("status"),
+            tail: texts(&command["tail"]),
+            log: text("log").into(),
+        }),
+        false => anyhow!(cause),
+    };
+    let error = chain.fold(cause, |error, text| error.context(text));
+    texts(&value["hints"]).into_iter().rev().fold(error, with_hint)
 }
 
 /// Tells `observer` what a line says. `place` is where a path of the other machine is here.
