@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
+use kuth::cli::remote_build::there;
 use kuth::cli::{self, Cli, report, screen};
 use kuth::machine::qemu::switch;
 use kuth::sandbox;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
     match first.as_ref().and_then(|first| first.to_str()) {
         Some(sandbox::SUBCOMMAND) => return sandbox::inside::main(&place),
         Some(switch::SUBCOMMAND) => return switch::main(&place),
+        Some(there::SUBCOMMAND) => return there::main(),
         _ => {}
     }
     let parsed = cli::command().get_matches();

@@ -5,10 +5,10 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +17,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::error::{Context, Error, Interrupted, Result};
+
+mod failure;
+
+pub use failure::CommandFailed;
+use failure::{Status, read_tail};
 
 /// How long a process group may take to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_millis(300);
@@ -152,9 +157,44 @@ impl Command {
         &self,
         log: &Path,
         cancel: &Cancel,
+        output: impl FnMut(&[u8]) + Send,
+    ) -> Result<()> {
+        let input = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        let mut running = self.start(log, input)?;
+        if let Some(mut stdin) = running.child.stdin.take() {
+            // A command that ends without reading its input fails by its status, not by this.
+            let _ = stdin.write_all(&self.input);
+        }
+        self.follow(running, log, cancel, output)
+    }
+
+    /// Like [`Command::watch`], with `feed` writing to its standard input meanwhile. What `feed`
+    /// gives back stays open until the command has ended.
+    pub fn converse(
+        &self,
+        log: &Path,
+        cancel: &Cancel,
+        feed: impl FnOnce(ChildStdin) -> Option<ChildStdin> + Send,
+        output: impl FnMut(&[u8]) + Send,
+    ) -> Result<()> {
+        let mut running = self.start(log, Stdio::piped())?;
+        let stdin = running.child.stdin.take().context("taking standard input")?;
+        std::thread::scope(|scope| {
+            let feeder = scope.spawn(move || feed(stdin));
+            let ended = self.follow(running, log, cancel, output);
+            // Nobody reads from a command that has ended, so the feeder ends as well.
+            drop(feeder.join());
+            ended
+        })
+    }
+
+    fn follow(
+        &self,
+        mut running: Running,
+        log: &Path,
+        cancel: &Cancel,
         mut output: impl FnMut(&[u8]) + Send,
     ) -> Result<()> {
-        let mut running = self.start(log)?;
         let start = running.log_start;
         let mut stdout = running.child.stdout.take().context("taking standard output")?;
         let status = std::thread::scope(|scope| {
@@ -191,7 +231,7 @@ impl Command {
     }
 
     /// Starts it with standard output piped and standard error in `log`.
-    fn start(&self, log: &Path) -> Result<Running> {
+    fn start(&self, log: &Path, input: Stdio) -> Result<Running> {
         let mut file = open_log(log)?;
         // In one write, so that lines of commands side by side do not mix.
         let line = format!("$ {self}\n");
@@ -204,13 +244,8 @@ impl Command {
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }
-        command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
-        command.stdout(Stdio::piped()).stderr(file).process_group(0);
-        let mut child = command.spawn().with_context(|| format!("starting {self}"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A command that ends without reading its input fails by its status, not by this.
-            let _ = stdin.write_all(&self.input);
-        }
+        command.stdin(input).stdout(Stdio::piped()).stderr(file).process_group(0);
+        let child = command.spawn().with_context(|| format!("starting {self}"))?;
         Ok(Running { child, log_start })
     }
 
@@ -297,54 +332,6 @@ impl Drop for Running {
     }
 }
 
-/// A command that ended badly, with what a person needs to see and to repeat it.
-#[derive(Debug)]
-pub struct CommandFailed {
-    /// Copy-pasteable.
-    pub command: String,
-    /// `exit status 2`, `killed by signal 9`, or why kuth ended it.
-    pub status: String,
-    /// The last lines of its standard error.
-    pub tail: Vec<String>,
-    /// The whole of it.
-    pub log: PathBuf,
-}
-
-impl fmt::Display for CommandFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "a command failed: {}", self.status)?;
-        writeln!(f, "  command: {}", self.command)?;
-        for line in &self.tail {
-            writeln!(f, "  | {line}")?;
-        }
-        write!(f, "  full log: {}", self.log.display())
-    }
-}
-
-impl std::error::Error for CommandFailed {}
-
-enum Status {
-    Text(String),
-}
-
-impl From<ExitStatus> for Status {
-    fn from(status: ExitStatus) -> Status {
-        use std::os::unix::process::ExitStatusExt;
-        Status::Text(match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit status {code}"),
-            (None, Some(signal)) => format!("killed by signal {signal}"),
-            (None, None) => "ended".to_string(),
-        })
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status::Text(text) = self;
-        f.write_str(text)
-    }
-}
-
 /// Opens a log for appending, making its folder.
 pub fn open_log(log: &Path) -> Result<File> {
     if let Some(folder) = log.parent() {
@@ -355,21 +342,6 @@ pub fn open_log(log: &Path) -> Result<File> {
         .append(true)
         .open(log)
         .with_context(|| format!("opening the log {}", log.display()))
-}
-
-/// The last `count` lines of `log` after byte `start`; empty when it cannot be read.
-fn read_tail(log: &Path, start: u64, count: usize) -> Vec<String> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(log)?;
-        let end = file.metadata()?.len();
-        file.seek(SeekFrom::Start(start.max(end.saturating_sub(1 << 16))))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(count)..].iter().map(|line| line.to_string()).collect()
 }
 
 /// kuth's `PATH` with the system folders behind it, which an ordinary user's may lack.

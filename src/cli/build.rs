@@ -8,7 +8,7 @@ use super::project::Project;
 use super::{Exit, interrupt, remote, screen};
 use crate::artifact::Product;
 use crate::cache::Cache;
-use crate::engine::{Build, Event, Observer, Options, Plan};
+use crate::engine::{Build, Event, Fetch, Observer, Options, Plan};
 use crate::error::Result;
 use crate::machine::{Host, journal};
 use crate::process::Cancel;
@@ -57,7 +57,11 @@ pub fn run(args: &Args) -> Result<Exit> {
             observer: places.clone(),
             cancel,
             shelf,
-            options: Options { rebuild: args.building.rebuild.clone(), signer: remote::signer()? },
+            options: Options {
+                rebuild: args.building.rebuild.clone(),
+                fetch: if args.building.no_fetch { Fetch::Needed } else { Fetch::Asked },
+                signer: remote::signer()?,
+            },
         };
         build.run()?
     };
@@ -81,7 +85,7 @@ fn undo_what_was_left(project: &Project, cache: &Cache, cancel: &Cancel) -> Resu
 }
 
 /// The paths of exports and machines, a line each.
-fn made(project: &Project, places: &Places) -> String {
+pub(super) fn made(project: &Project, places: &Places) -> String {
     let is_for_people = |name: &str| {
         let stage = name.split_once('/').map_or(name, |(stage, _)| stage);
         project.pipeline.stage(stage).is_some_and(|stage| {

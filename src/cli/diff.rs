@@ -61,7 +61,9 @@ pub fn run(args: &Args) -> Result<Exit> {
     let found = compare::compare(&old, &new)?;
     match args.format {
         MessageFormat::Human => screen::data(&human(&found, &old, &new))?,
-        MessageFormat::Json => screen::data(&format!("{:#}\n", machine(&found)))?,
+        MessageFormat::Json | MessageFormat::Wire => {
+            screen::data(&format!("{:#}\n", machine(&found)))?
+        }
     }
     Ok(if found.is_empty() { Exit::Done } else { Exit::Failed })
 }

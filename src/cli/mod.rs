@@ -9,6 +9,7 @@ use crate::error::Result;
 mod build;
 mod cache;
 mod check;
+mod ci;
 mod completions;
 mod create_image;
 mod diff;
@@ -25,6 +26,7 @@ mod plan;
 pub mod progress;
 mod project;
 mod remote;
+pub mod remote_build;
 pub mod report;
 pub mod screen;
 mod transfer;
@@ -56,6 +58,8 @@ enum Command {
     Cache(cache::Args),
     Machine(machine::Args),
     CreateImage(create_image::Args),
+    Ci(ci::Args),
+    RemoteBuild(remote_build::Args),
     Network(network::Args),
     Init(init::Args),
     Doctor(doctor::Args),
@@ -94,7 +98,8 @@ impl Cli {
             command @ (Command::Build(_)
             | Command::Machine(_)
             | Command::CreateImage(_)
-            | Command::Network(_)) => command.run(),
+            | Command::Network(_)
+            | Command::RemoteBuild(_)) => command.run(),
             command => {
                 // Nothing here leaves anything half done.
                 interrupt::at_once()?;
@@ -118,6 +123,8 @@ impl Command {
             Command::Cache(args) => cache::run(&args),
             Command::Machine(args) => machine::run(&args),
             Command::CreateImage(args) => create_image::run(&args),
+            Command::Ci(args) => ci::run(&args),
+            Command::RemoteBuild(args) => remote_build::run(&args),
             Command::Network(args) => network::run(&args),
             Command::Init(args) => init::run(&args),
             Command::Doctor(args) => doctor::run(&args),

@@ -65,6 +65,11 @@ pub struct Building {
     #[arg(long)]
     pub offline: bool,
 
+    /// Leave with the remote cache what nothing here
+    /// has to eat
+    #[arg(long, verbatim_doc_comment)]
+    pub no_fetch: bool,
+
     /// Run this stage although its result is there
     #[arg(long, value_name = "STAGE")]
     pub rebuild: Vec<String>,
@@ -128,6 +133,9 @@ pub enum MessageFormat {
     Human,
     /// For programs: one JSON object a line on standard output.
     Json,
+    /// For a kuth that asked for this build from another machine.
+    #[value(hide = true)]
+    Wire,
 }
 
 /// `--on-error`.

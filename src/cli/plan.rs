@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             screen::data(&table(&lines))?;
             screen::talk(&summary(&lines));
         }
-        MessageFormat::Json => {
+        MessageFormat::Json | MessageFormat::Wire => {
             screen::data(&lines.iter().map(Line::json).collect::<String>())?;
         }
     }

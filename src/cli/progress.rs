@@ -15,6 +15,7 @@ use crate::units;
 pub mod bars;
 pub mod json;
 pub mod plain;
+pub mod wire;
 
 /// Where an observer writes to. Lines of several threads do not mix.
 pub struct Sink(Mutex<Box<dyn Write + Send>>);
@@ -40,6 +41,7 @@ pub fn observer(format: MessageFormat) -> Arc<dyn Observer> {
             let (data, talk) = (Sink::new(std::io::stdout()), Sink::new(std::io::stderr()));
             Arc::new(json::Json::new(data, talk, screen::paint()))
         }
+        MessageFormat::Wire => Arc::new(wire::Wire::to_stdout()),
         MessageFormat::Human if screen::can_draw() => Arc::new(bars::Bars::new(
             Sink::new(std::io::stderr()),
             screen::paint(),

@@ -10,7 +10,7 @@ use crate::engine::lockfile::LockFile;
 use crate::engine::plan::{Node, Plan, Ready};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::machine::{Host, Replace, choose};
-use crate::pipeline::{self, Kinds, Override, suggest};
+use crate::pipeline::{self, Environment, Kinds, Override, suggest};
 use crate::stage::{Settings, Site, Table};
 
 /// The time that every time in a result is clamped to, unless `SOURCE_DATE_EPOCH` says another:
@@ -131,6 +131,16 @@ pub fn load<K: Kinds>(
     vars: &[Override],
     kinds: &K,
 ) -> Result<pipeline::Pipeline<K::Stage>> {
+    load_with(path, vars, kinds, &|name| std::env::var(name).ok())
+}
+
+/// [`load`] with another environment.
+pub fn load_with<K: Kinds>(
+    path: &Path,
+    vars: &[Override],
+    kinds: &K,
+    environment: Environment<'_>,
+) -> Result<pipeline::Pipeline<K::Stage>> {
     let source = match std::fs::read_to_string(path) {
         Ok(source) => source,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -146,9 +156,8 @@ pub fn load<K: Kinds>(
             return Err(Error::new(misuse));
         }
     };
-    let environment = |name: &str| std::env::var(name).ok();
     let path = &from_the_root(path, &absolute(Path::new("."))?);
-    Ok(pipeline::load(path, &source, vars, &environment, kinds)?)
+    Ok(pipeline::load(path, &source, vars, environment, kinds)?)
 }
 
 /// `path`, a file seen from the folder `here`, in words that show its project's root: within

@@ -47,7 +47,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         holds &= verified.holds();
         match args.format {
             MessageFormat::Human => screen::data(&human(file, &verified))?,
-            MessageFormat::Json => screen::data(&format!("{}\n", machine(file, &verified)))?,
+            MessageFormat::Json | MessageFormat::Wire => {
+                screen::data(&format!("{}\n", machine(file, &verified)))?
+            }
         }
     }
     Ok(if holds { Exit::Done } else { Exit::Failed })

@@ -9,7 +9,7 @@ use super::event::Event;
 use super::key;
 use super::plan::{Node, NodeId};
 use super::results::Reach;
-use super::worker::{Build, Ended, Walk};
+use super::worker::{Build, Ended, Fetch, Walk};
 use crate::cache::{Cache, Origin, Record, space};
 use crate::error::{Context, Error, Interrupted, Result, caused_by};
 use crate::recipe::{Key, Recipe, first_difference};
@@ -178,7 +178,8 @@ impl Build<'_> {
         let (stage, pipeline) = (&node.name, &self.settings.pipeline);
         if !self.cache.holds(&artifact) {
             // What something eats may stay away until that has to run; what was asked for may not.
-            let asked_for = self.plan.eaters(NodeId(at)).next().is_none();
+            let is_last = self.plan.eaters(NodeId(at)).next().is_none();
+            let asked_for = is_last && self.options.fetch == Fetch::Asked;
             if !asked_for && !artifact.product.has_a_place() {
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: None };

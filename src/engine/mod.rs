@@ -17,4 +17,4 @@ pub mod worker;
 
 pub use event::{Event, Observer, Summary};
 pub use plan::{NodeId, Plan};
-pub use worker::{Build, Options};
+pub use worker::{Build, Fetch, Options};

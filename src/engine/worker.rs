@@ -19,6 +19,16 @@ use crate::remote::trust::PrivateKey;
 use crate::stage::{Pool, Settings, Site};
 use crate::units::Bytes;
 
+/// Which results are fetched from the remote cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fetch {
+    /// What was asked for, and what a stage that runs eats.
+    #[default]
+    Asked,
+    /// Only what a stage that runs eats, and what has a place outside the cache.
+    Needed,
+}
+
 /// How to build, beyond what [`Settings`] says.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -26,6 +36,8 @@ pub struct Options {
     pub rebuild: Vec<String>,
     /// Signs what is told of exports.
     pub signer: Option<PrivateKey>,
+    /// What is fetched of results that only the remote cache has.
+    pub fetch: Fetch,
 }
 
 /// A build about to happen.

@@ -26,6 +26,7 @@ pub const KIND: Kind = Kind { name: "clone", product: Product::Machines, read };
 
 struct Clone {
     name: String,
+    role: String,
     copy: Copying,
     shape: Shape,
     nics: Vec<Nic>,
@@ -58,8 +59,8 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let common = Common { copy, user, keys, variables, network };
     fields.require("role");
     let mut clones: Vec<(Clone, Span)> = Vec::new();
-    for (_, mut role) in fields.tables("role") {
-        for (clone, span) in read_role(&mut role, &common) {
+    for (name, mut role) in fields.tables("role") {
+        for (clone, span) in read_role(&name, &mut role, &common) {
             match clones.iter().find(|(other, _)| other.name == clone.name) {
                 None => clones.push((clone, span)),
                 Some((_, first)) => {
@@ -103,7 +104,7 @@ fn read_keys(fields: &mut Fields<'_>) -> Vec<String> {
 }
 
 /// The machines of one role, and where their names stand.
-fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
+fn read_role(role_name: &str, role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
     role.require("instances");
     let names = role.unique_texts("instances");
     if names.is_empty()
@@ -159,6 +160,7 @@ fn read_role(role: &mut Fields<'_>, common: &Common) -> Vec<(Clone, Span)> {
         }
         let clone = Clone {
             name,
+            role: role_name.to_string(),
             copy: common.copy,
             shape: shape.clone(),
             nics,
@@ -301,6 +303,10 @@ impl Stage for Clone {
 
     fn network(&self) -> Option<&Plan> {
         self.network.as_deref()
+    }
+
+    fn role(&self) -> Option<&str> {
+        Some(&self.role)
     }
 
     fn pool(&self) -> Pool {

@@ -86,6 +86,11 @@ pub trait Stage: Send + Sync {
         None
     }
 
+    /// The role that an instance plays, where instances of one role are alike.
+    fn role(&self) -> Option<&str> {
+        None
+    }
+
     /// The word for the driver of the machine it registers, as the pipeline has it.
     fn driver(&self) -> Option<&'static str> {
         None

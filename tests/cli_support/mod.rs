@@ -39,6 +39,8 @@ const COMMANDS: &[&str] = &[
     "machine hosts",
     "machine doctor",
     "create-image",
+    "ci",
+    "remote-build",
     "network",
     "network plan",
     "network apply",

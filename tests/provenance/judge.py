@@ -1,5 +1,5 @@
 # Judges what lies beside an export by what the makers of the formats publish: CycloneDX's schema,
-# strictly, from cyclonedx-python-lib; SPDX's schema, where `scripts/setup` could fetch it, and the
+# strictly, from cyclonedx-python-lib; SPDX's schema, the file beside this one, and the
 # rules and spellings of spdx-tools; envelopes by securesystemslib, statements and provenance by
 # in-toto-attestation.
 #
@@ -26,10 +26,9 @@ def bill(path):
 
     document, ours = parse_file(path), json.load(open(path))
     faults = [fault.validation_message for fault in validate_full_spdx_document(document)]
-    schema = os.path.join(os.path.dirname(sys.executable), "../spdx-schema.json")
-    if os.path.exists(schema):
-        validator = Draft7Validator(json.load(open(schema)), format_checker=FormatChecker())
-        faults += [fault.message for fault in validator.iter_errors(ours)]
+    schema = json.load(open(os.path.join(os.path.dirname(__file__), "spdx-2.3.schema.json")))
+    validator = Draft7Validator(schema, format_checker=FormatChecker())
+    faults += [fault.message for fault in validator.iter_errors(ours)]
     # spdx-tools reads more spellings than the schema allows; it writes one. Of categories that is
     # not the schema's.
     theirs = json.loads(json.dumps(DocumentConverter().convert(document)))

@@ -27,6 +27,20 @@ fn the_second_machine_runs_nothing_and_fetches_only_what_is_asked_for() {
 }
 
 #[test]
+fn without_fetching_a_result_may_stay_away() {
+    let world = World::new();
+    world.machine("one", "../remote").runs(2, &[]);
+    let two = world.empty_handed("two", "../remote");
+    let run = two.build(&["--no-fetch"]);
+    assert_eq!((run.status, run.count("run"), run.count("cached")), (0, 0, 2), "{}", run.err);
+    assert!(!two.has_object(&run.digest("folder")));
+    // What has to run gets what it eats all the same.
+    let run = two.build(&["--no-fetch", "--rebuild", "folder"]);
+    assert_eq!((run.status, run.count("run")), (0, 1), "{}", run.err);
+    two.is_right();
+}
+
+#[test]
 fn plan_and_build_know_what_lies_elsewhere() {
     let world = World::new();
     world.machine("one", "../remote").runs(2, &[]);

@@ -1,5 +1,7 @@
 //! Real servers for the time of a test: nginx with its WebDAV module, and S3 as moto plays it.
-//! `None` where one is not installed, which is said.
+//! `None` where one is not installed, which is said. Each test target uses some of it.
+
+#![allow(dead_code)]
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -68,7 +70,8 @@ impl Server {
         ]
     }
 
-    fn start(mut command: Command, port: u16) -> Server {
+    /// Starts a program that listens on `port`, and waits until it does.
+    pub fn start(mut command: Command, port: u16) -> Server {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let server = Server { child, address: format!("http://127.0.0.1:{port}") };
         let start = Instant::now();
@@ -80,15 +83,17 @@ impl Server {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// The one that is called so, wherever it is installed.
-fn program(name: &str) -> Option<PathBuf> {
+/// A program, also where `scripts/setup` puts what has no package; says so where there is none.
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/moto/bin");
-    let folders = path.split(':').map(PathBuf::from).chain([own, PathBuf::from("/usr/sbin")]);
+    let own = ["target/moto/bin", "target/ci/bin", "target/ci/node_modules/.bin"];
+    let own = own.map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+    let folders = path.split(':').map(PathBuf::from).chain(own).chain(["/usr/sbin".into()]);
     let found = folders.map(|folder| folder.join(name)).find(|it| it.is_file());
     if found.is_none() {
         missing(name);

@@ -1,0 +1,86 @@
+//! A `.gitlab-ci.yml`. Secrets are variables of the project that are masked and protected, so the
+//! file names none; what runs for a merge request reads from the cache, and brings nothing.
+
+use serde_json::{Map, Value, json};
+
+use super::jobs::{Job, Makes};
+use super::words::{Word, variable};
+use super::{Row, Workflow, yaml};
+use crate::error::Result;
+
+/// Of the matrix: where a row runs.
+const RUNNER_KEY: &str = "KUTH_RUNNER";
+
+/// The file's text.
+pub fn text(workflow: &Workflow) -> Result<String> {
+    let steps = workflow.jobs.iter().map(|job| job.step).max().unwrap_or(1);
+    let stages: Vec<Value> = (1..=steps).map(|step| stage(step).into()).collect();
+    let on_branch = format!("$CI_COMMIT_BRANCH == \"{}\"", workflow.branch);
+    let mut file = Map::new();
+    let mut set = |key: &str, value: Value| file.insert(key.to_string(), value);
+    set("stages", stages.into());
+    set(
+        "workflow",
+        json!({"rules": [
+            {
+                "if": "$CI_PIPELINE_SOURCE == \"merge_request_event\"",
+                "variables": {"KUTH_CACHE_MODE": "read"},
+            },
+            {"if": on_branch},
+        ]}),
+    );
+    let mut default = Map::new();
+    if let Some(image) = &workflow.image {
+        default.insert("image".to_string(), json!({"name": image, "entrypoint": [""]}));
+    }
+    default.insert("interruptible".to_string(), true.into());
+    set("default", default.into());
+    for job in &workflow.jobs {
+        set(&job.id, one_job(workflow, job));
+    }
+    let head = format!(
+        "Variables of the project: KUTH_CACHE_REMOTE; masked and protected ones: {}.",
+        workflow.secrets.join(", ")
+    );
+    Ok(workflow.head(&head) + &yaml::text(&file.into(), &[]))
+}
+
+fn stage(step: usize) -> String {
+    format!("step-{step}")
+}
+
+fn one_job(workflow: &Workflow, job: &Job) -> Value {
+    let mut made = Map::new();
+    let mut set = |key: &str, value: Value| made.insert(key.to_string(), value);
+    set("stage", stage(job.step).into());
+    // Results come from the cache, not from artifacts.
+    let need = |at: &usize| json!({"job": workflow.jobs[*at].id, "artifacts": false});
+    set("needs", job.needs.iter().map(need).collect());
+    if workflow.has_matrix() {
+        let rows: Vec<Value> = workflow.rows.iter().map(row_of).collect();
+        set("parallel", json!({"matrix": rows}));
+    }
+    match &workflow.rows[0].runner {
+        Some(_) if workflow.has_matrix() => drop(set("tags", json!([format!("${RUNNER_KEY}")]))),
+        Some(label) => drop(set("tags", json!([label]))),
+        None => {}
+    }
+    set("timeout", "90 minutes".into());
+    let words: Vec<String> = workflow.words(job).iter().map(Word::for_a_shell).collect();
+    let build = format!("{} {}", workflow.kuth, words.join(" "));
+    let script: Vec<Value> =
+        workflow.setup.iter().cloned().chain([build]).map(Value::from).collect();
+    set("script", script.into());
+    if job.makes == Makes::Exports {
+        let paths = [format!("{}/", workflow.exports())];
+        set("artifacts", json!({"paths": paths, "expire_in": "1 week"}));
+    }
+    made.into()
+}
+
+fn row_of(row: &Row) -> Value {
+    let runner = row.runner.iter().map(|label| (RUNNER_KEY.to_string(), label.clone()));
+    let values = row.values.iter().map(|var| (variable(&var.name), var.value.clone()));
+    let entries = runner.chain(values).map(|(key, value)| (key, Value::from(value)));
+    Value::Object(entries.collect())
+}

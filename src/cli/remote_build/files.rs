@@ -1,0 +1,56 @@
+//! Which files of a project go to another machine.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use crate::cli::project::Project;
+use crate::engine::lockfile::LockFile;
+use crate::error::{Context, Result};
+use crate::pipeline::project_file;
+use crate::process::{Cancel, Command};
+
+/// What a build makes in the project's root, and what git keeps there.
+const NOT_SOURCES: [&str; 3] = [".git", "cache", "out"];
+
+/// The files, seen from the project's root, sorted: what git knows or would add, and whatever a
+/// build reads whether git knows it or not.
+pub fn of(project: &Project, log: &Path, cancel: &Cancel) -> Result<Vec<PathBuf>> {
+    let root = &project.settings.root;
+    let pipeline = std::path::absolute(&project.pipeline.path).context("finding the pipeline")?;
+    let always = [&pipeline, &LockFile::beside(&pipeline), &root.join(project_file::NAME)];
+    let always = always.into_iter().filter_map(|path| path.strip_prefix(root).ok());
+    let mut files: BTreeSet<PathBuf> = always.map(Path::to_path_buf).collect();
+    let git = Command::new("git").arg("-C").arg(root).inherit(&["HOME", "GIT_*"]);
+    let git = git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    match git.run(log, cancel) {
+        Ok(names) => {
+            let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+            files.extend(names.map(|name| PathBuf::from(std::ffi::OsStr::from_bytes(name))));
+        }
+        Err(error) => {
+            cancel.check().map_err(|_| error)?;
+            walk(root, Path::new(""), &mut files)?;
+        }
+    }
+    // What git knows may be gone; a module of another repository is a folder.
+    let is_file = |path: &PathBuf| root.join(path).symlink_metadata().is_ok_and(|it| !it.is_dir());
+    Ok(files.into_iter().filter(is_file).collect())
+}
+
+fn walk(root: &Path, folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
+    let path = root.join(folder);
+    let what = || format!("reading {}", path.display());
+    for entry in std::fs::read_dir(&path).with_context(what)? {
+        let entry = entry.with_context(what)?;
+        let name = folder.join(entry.file_name());
+        let is_source =
+            folder != Path::new("") || !NOT_SOURCES.iter().any(|it| name == Path::new(it));
+        match entry.file_type().with_context(what)? {
+            kind if kind.is_dir() && is_source => walk(root, &name, files)?,
+            kind if kind.is_file() || kind.is_symlink() => drop(files.insert(name)),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! A command that ended badly, and the end of its log.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+/// A command that ended badly, with what a person needs to see and to repeat it.
+#[derive(Debug)]
+pub struct CommandFailed {
+    /// Copy-pasteable.
+    pub command: String,
+    /// `exit status 2`, `killed by signal 9`, or why kuth ended it.
+    pub status: String,
+    /// The last lines of its standard error.
+    pub tail: Vec<String>,
+    /// The whole of it.
+    pub log: PathBuf,
+}
+
+impl fmt::Display for CommandFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "a command failed: {}", self.status)?;
+        writeln!(f, "  command: {}", self.command)?;
+        for line in &self.tail {
+            writeln!(f, "  | {line}")?;
+        }
+        write!(f, "  full log: {}", self.log.display())
+    }
+}
+
+impl std::error::Error for CommandFailed {}
+
+pub(super) enum Status {
+    Text(String),
+}
+
+impl From<ExitStatus> for Status {
+    fn from(status: ExitStatus) -> Status {
+        use std::os::unix::process::ExitStatusExt;
+        Status::Text(match (status.code(), status.signal()) {
+            (Some(code), _) => format!("exit status {code}"),
+            (None, Some(signal)) => format!("killed by signal {signal}"),
+            (None, None) => "ended".to_string(),
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Status::Text(text) = self;
+        f.write_str(text)
+    }
+}
+
+/// The last `count` lines of `log` after byte `start`; empty when it cannot be read.
+pub(super) fn read_tail(log: &Path, start: u64, count: usize) -> Vec<String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let end = file.metadata()?.len();
+        file.seek(SeekFrom::Start(start.max(end.saturating_sub(1 << 16))))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].iter().map(|line| line.to_string()).collect()
+}
