@@ -26,6 +26,7 @@ mod project;
 mod remote;
 pub mod report;
 pub mod screen;
+mod update;
 
 /// Builds virtual-machine images: reproducibly, without privileges, and never twice
 ///
@@ -44,6 +45,7 @@ pub struct Cli {
 enum Command {
     Build(build::Args),
     Plan(plan::Args),
+    Update(update::Args),
     Explain(explain::Args),
     Path(path::Args),
     Check(check::Args),
@@ -87,6 +89,7 @@ impl Cli {
     pub fn run(self) -> Result<Exit> {
         match self.command {
             command @ (Command::Build(_)
+            | Command::Update(_)
             | Command::Machine(_)
             | Command::CreateImage(_)
             | Command::Network(_)) => command.run(),
@@ -104,6 +107,7 @@ impl Command {
         match self {
             Command::Build(args) => build::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Update(args) => update::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Path(args) => path::run(&args),
             Command::Check(args) => check::run(&args),

@@ -12,7 +12,7 @@ use super::worker::{Build, Ended, Walk};
 use crate::cache::{Cache, Origin, Record, space};
 use crate::error::{Context, Error, Interrupted, Result, caused_by};
 use crate::recipe::{Key, Recipe, first_difference};
-use crate::stage::{Inputs, KeptAsItIs, Pin, Placed, Site};
+use crate::stage::{Inputs, KeptAsItIs, NotHere, Pin, Placed, Site};
 use crate::units::Bytes;
 
 /// Why a stage runs.
@@ -52,7 +52,7 @@ enum Sought {
 pub(super) enum Ran {
     /// The stage ended.
     Ended(Ended),
-    /// Something it eats had to be made again, and is other bytes now.
+    /// Something it eats came only now, perhaps as other bytes.
     InputsChanged,
 }
 
@@ -108,7 +108,16 @@ impl Build<'_> {
     fn attempt(&self, at: usize, walk: &Walk) -> Result<Ran> {
         let node = &self.plan.nodes()[at];
         let inputs = walk.results.inputs(node);
-        let (site, pins, recipe) = self.finish_recipe(node, &inputs)?;
+        let (site, pins, recipe) = match self.finish_recipe(node, &inputs) {
+            // Known, but on the remote cache alone.
+            Err(error) if caused_by::<NotHere>(&error).is_some() => {
+                for (_, input) in &node.inputs {
+                    self.bring(input.0, walk, &self.site(node).progress)?;
+                }
+                return Ok(Ran::InputsChanged);
+            }
+            finished => finished?,
+        };
         let key = recipe.key();
         let own = if recipe.is_secret() { Reach::Secret } else { Reach::Open };
         let reach = walk.results.reach(at, node, own);

@@ -7,10 +7,13 @@ mod bring;
 pub mod event;
 pub mod inspect;
 pub mod key;
+pub mod lock_changes;
+pub mod locked;
 pub mod lockfile;
 pub mod plan;
 mod results;
 pub mod state;
+pub mod update;
 pub mod worker;
 
 pub use event::{Event, Observer, Summary};
