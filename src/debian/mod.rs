@@ -138,10 +138,7 @@ pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
     if let Some(date) = index.date {
         table.insert("date".into(), date.to_string().into());
     }
-    if request.base != Base::Exactly {
-        // For people, and to say what is new: the packages themselves follow from more than this.
-        table.insert(refusal::ASKED.into(), refusal::asked(request).into());
-    }
+    refusal::note(request, &mut table);
     let packages = toml::Value::try_from(&packages).context("writing the lock")?;
     table.insert("package".into(), packages);
     of_table(table)

@@ -1,19 +1,33 @@
 //! What to say where the lock must not change and does not answer: how the question differs from
 //! the one that the lock's packages were the answer to.
 
-use super::Request;
+use super::{Base, Request};
 use crate::error::{Error, anyhow, with_hint};
 use crate::site::Site;
 
-/// The key of a lock's entry that has what was asked for.
-pub const ASKED: &str = "asked";
+/// The keys of a lock's entry that have what was asked for, and where it was looked for.
+const ASKED: [&str; 2] = ["asked", "components"];
 
-/// The names of a request, and the components they are looked for in.
-pub fn asked(request: &Request) -> Vec<String> {
-    let mut asked = request.packages.clone();
-    asked.extend(request.components.iter().map(|component| format!("component {component}")));
-    asked.sort();
-    asked
+/// Writes a request into its entry of the lock: for people, and to tell later what is new.
+pub fn note(request: &Request, entry: &mut toml::Table) {
+    for (key, names) in ASKED.into_iter().zip([&request.packages, &request.components]) {
+        // Where nothing but the packages asked for is taken, their list says it.
+        if key == ASKED[1] || request.base != Base::Exactly {
+            let mut names = names.clone();
+            names.sort();
+            entry.insert(key.into(), names.into());
+        }
+    }
+}
+
+/// The names that [`note`] wrote.
+fn noted(entry: &toml::Table, key: &str, request: &Request) -> Option<Vec<String>> {
+    let text = |value: &toml::Value| value.as_str().map(str::to_string);
+    if key == ASKED[0] && request.base == Base::Exactly {
+        let packages = entry.get("package")?.as_array()?;
+        return packages.iter().map(|package| text(package.get("name")?)).collect();
+    }
+    entry.get(key)?.as_array()?.iter().map(text).collect()
 }
 
 /// The error for a request that no entry of the lock answers.
@@ -54,26 +68,26 @@ fn noun(part: &str) -> &str {
 
 /// How a request differs from that of `entry`.
 fn changed(entry: &toml::Table, request: &Request) -> String {
-    let Some(before) = entry.get(ASKED).and_then(toml::Value::as_array) else {
-        return "others are asked for than when it was written".to_string();
-    };
-    let before: Vec<&str> = before.iter().filter_map(toml::Value::as_str).collect();
-    let now = asked(request);
-    let added = now.iter().filter(|name| !before.contains(&name.as_str()));
-    let gone = before.iter().filter(|name| !now.iter().any(|other| other == *name));
-    let added = added.map(|name| format!("{name} is new"));
-    let gone = gone.map(|name| format!("{name} is no longer asked for"));
-    let all: Vec<String> = added.chain(gone).collect();
-    match all.is_empty() {
-        true => "the packages that it stands on are others".to_string(),
-        false => all.join(", "),
+    let mut news = Vec::new();
+    for (key, now) in ASKED.into_iter().zip([&request.packages, &request.components]) {
+        let Some(before) = noted(entry, key, request) else {
+            return "others are asked for than when it was written".to_string();
+        };
+        let added = now.iter().filter(|name| !before.contains(name));
+        let gone = before.iter().filter(|name| !now.contains(name));
+        news.extend(added.map(|name| format!("{name} is new")));
+        news.extend(gone.map(|name| format!("{name} is no longer asked for")));
+    }
+    match news.is_empty() {
+        true => "what they go on top of is another".to_string(),
+        false => news.join(", "),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::debian::{Base, DEBIAN};
+    use crate::debian::DEBIAN;
 
     #[test]
     fn the_difference_is_named() {
@@ -90,14 +104,14 @@ mod tests {
         let mut entry = toml::Table::new();
         let unknown = "others are asked for than when it was written";
         assert_eq!(changed(&entry, &request(&["vim"])), unknown);
-        entry.insert(ASKED.into(), asked(&request(&["vim", "htop"])).into());
+        note(&request(&["vim", "htop"]), &mut entry);
         assert_eq!(
             changed(&entry, &request(&["vim", "less"])),
             "less is new, htop is no longer asked for"
         );
         assert_eq!(
             changed(&entry, &request(&["vim", "htop"])),
-            "the packages that it stands on are others"
+            "what they go on top of is another"
         );
     }
 }
