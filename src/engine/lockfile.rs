@@ -68,15 +68,12 @@ impl LockFile {
         self.stages().clone()
     }
 
-    /// Keeps the entries of `stage` that `keep` says.
-    pub fn retain(&self, stage: &str, keep: impl FnMut(&toml::Table) -> bool) {
-        let mut stages = self.stages();
-        if let Some(entries) = stages.get_mut(stage) {
-            entries.retain(keep);
-            if entries.is_empty() {
-                stages.remove(stage);
-            }
-        }
+    /// Says `entries` of `stage` from now on.
+    pub fn replace(&self, stage: &str, entries: Vec<toml::Table>) {
+        match entries.is_empty() {
+            true => self.stages().remove(stage),
+            false => self.stages().insert(stage.to_string(), entries),
+        };
     }
 
     /// Writes all of it.

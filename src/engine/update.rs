@@ -167,19 +167,18 @@ impl Resolver<'_> {
     /// Takes out of the draft what `pins` come in the place of. What was resolved for other values
     /// of the pipeline's variables (another suite, another address) stays.
     fn take_out_old(&self, node: &Node<'_>, inputs: &Inputs, pins: &[Pin]) {
-        let of = |entry: &toml::Table| place(entry);
-        let is_news = |entry: &toml::Table| pins.iter().any(|pin| of(&pin.locked) == of(entry));
-        let same_world = |entry: &toml::Table| {
-            let [_, suite, architecture] = of(entry);
-            suite.is_some()
-                && pins
-                    .iter()
-                    .any(|pin| of(&pin.locked)[1..] == [suite.clone(), architecture.clone()])
-        };
-        let answers = |entry: &toml::Table| self.pin(node, inputs, vec![entry.clone()]).is_ok();
-        self.draft.retain(&node.name, |entry| {
-            !pins.is_empty() && (is_news(entry) || !same_world(entry) && !answers(entry))
+        let mut entries = self.draft.stage(&node.name);
+        entries.retain(|entry| {
+            let of_entry = place(entry);
+            let [_, suite, architecture] = &of_entry;
+            let mut places = pins.iter().map(|pin| place(&pin.locked));
+            let same_world = suite.is_some()
+                && places.clone().any(|place| place[1] == *suite && place[2] == *architecture);
+            let answers = || self.pin(node, inputs, vec![entry.clone()]).is_ok();
+            // What is asked for anew is replaced as it is noted.
+            !pins.is_empty() && (places.any(|place| place == of_entry) || !same_world && !answers())
         });
+        self.draft.replace(&node.name, entries);
     }
 }
 
