@@ -42,7 +42,7 @@ pub fn write(root: &Path, suite: &str, debs: &[Deb], keys: &Path) {
     std::fs::write(lists.join("Packages"), &packages).unwrap();
     let release = format!(
         "Origin: Debian\nLabel: Debian\nSuite: stable\nCodename: {suite}\n\
-         Date: Tue, 01 Dec 2026 10:00:00 UTC\nArchitectures: all amd64\nComponents: main\n\
+         Date: Wed, 01 Jan 2025 10:00:00 UTC\nArchitectures: all amd64\nComponents: main\n\
          SHA256:\n {} {} main/binary-amd64/Packages\n",
         Digest::of(&packages),
         packages.len(),

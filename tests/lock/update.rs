@@ -3,8 +3,12 @@
 use crate::world::{MOVED, NEW, PIPELINE, Project, Run, World, heavy, world};
 
 fn update(world: &World, project: &Project, options: &[&str]) -> Run {
+    update_from(&world.mirror(), world, project, options)
+}
+
+fn update_from(mirror: &str, world: &World, project: &Project, options: &[&str]) -> Run {
     let keyring = format!("keyring={}", world.keyring());
-    let words = ["update", "p.toml", "--mirror", &world.mirror(), "--var", &keyring];
+    let words = ["update", "p.toml", "--mirror", mirror, "--var", &keyring];
     project.kuth(&[&words[..], options].concat())
 }
 
@@ -45,7 +49,7 @@ fn what_changed_is_shown_and_written() {
     assert!(run.err.ends_with("p.lock was written\n"), "{}", run.err);
     let after = project.read("p.lock");
     assert!(after.contains(&format!("version = \"{NEW}\"")) && !after.contains("x.iso"), "{after}");
-    assert!(after.contains("date = \"20261201T100000Z\""), "{after}");
+    assert!(after.contains("date = \"20250101T100000Z\""), "{after}");
     let run = update(world, &project, &[]).done();
     assert!(run.err.ends_with("p.lock is up to date\n"), "{}", run.err);
 
@@ -66,6 +70,27 @@ fn what_changed_is_shown_and_written() {
     let run = update(world, &project, &["bse"]);
     assert_eq!(run.status, 2, "{}", run.err);
     assert!(run.err.contains("did you mean `base`?"), "{}", run.err);
+}
+
+#[test]
+fn what_goes_on_top_of_a_changed_tree_follows() {
+    let world = world();
+    let _heavy = heavy();
+    let mirror = world.mirror_with("hostname");
+    let project = world.with_packages("follows");
+    let run = update_from(&mirror, world, &project, &["rootfs"]).done();
+    assert!(run.err.contains("rootfs: started (not built before)\n"), "{}", run.err);
+    assert!(run.out.starts_with("base: packages trixie amd64: 2 unchanged\n"), "{}", run.out);
+    assert!(run.out.contains("\nrootfs: packages trixie amd64: 1 changed, "), "{}", run.out);
+    assert!(run.out.contains(&format!("-> {NEW}\n")), "{}", run.out);
+    let old: toml::Table = world.lock().parse().unwrap();
+    let new: toml::Table = project.read("p.lock").parse().unwrap();
+    let base = |lock: &toml::Table, key: &str| lock["stage"]["base"][0][key].clone();
+    assert_eq!(base(&old, "package"), base(&new, "package"));
+    assert_ne!(base(&old, "request"), base(&new, "request"));
+    let built = project.build(&["--locked", "--offline"]).done();
+    assert_eq!(built.ran(), 1);
+    assert_ne!(built.digest("rootfs"), world.digests[0]);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub struct World {
     pub date: String,
     /// The package that left.
     pub old: Deb,
+    /// Everything of the first day.
+    debs: Vec<Deb>,
     /// The digests of the stages on the first day.
     pub digests: [String; 2],
 }
@@ -79,15 +81,29 @@ impl World {
             }
         }
         let date = lock["stage"]["base"][0]["date"].as_str().unwrap().to_string();
-        let named = |deb: &&mut Deb| deb.path.contains(&format!("/{MOVED}_"));
-        let moved = debs.iter_mut().find(named).unwrap();
-        let old = moved.clone();
-        let file = folder.join("new.deb");
-        mirror::with_version(&old.file, NEW, &file);
-        *moved = Deb { path: format!("pool/main/h/htop/{MOVED}_{NEW}_amd64.deb"), file };
-        mirror::write(&folder.join("web/debian"), "trixie", &debs, &folder.join("keys"));
+        let named = |deb: &&Deb| deb.path.contains(&format!("/{MOVED}_"));
+        let old = debs.iter().find(named).unwrap().clone();
         let server = Server::start(&folder.join("web"));
-        World { folder, server, date, old, digests }
+        let world = World { folder, server, date, old, digests, debs };
+        world.write_mirror("debian", MOVED);
+        world
+    }
+
+    /// The packages of the first day, but for `name`, which is [`NEW`].
+    fn write_mirror(&self, root: &str, name: &str) {
+        let mut debs = self.debs.clone();
+        let moved = debs.iter_mut().find(|deb| deb.path.contains(&format!("/{name}_"))).unwrap();
+        let file = self.folder.join(format!("{name}.deb"));
+        mirror::with_version(&moved.file, NEW, &file);
+        let (folder, _) = moved.path.rsplit_once('/').unwrap();
+        *moved = Deb { path: format!("{folder}/{name}_{NEW}_amd64.deb"), file };
+        mirror::write(&self.web(root), "trixie", &debs, &self.folder.join("keys"));
+    }
+
+    /// Another mirror, on which `name` moved.
+    pub fn mirror_with(&self, name: &str) -> String {
+        self.write_mirror(&format!("{name}/debian"), name);
+        format!("{}/{name}/debian", self.server.address)
     }
 
     pub fn mirror(&self) -> String {
