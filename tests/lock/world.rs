@@ -65,7 +65,7 @@ impl World {
     fn new() -> World {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lock");
         run(Command::new("rm").arg("-rf").arg(&folder));
-        let first = Project { folder: folder.join("first") };
+        let first = Project { folder: folder.join("first"), stays: true };
         first.write("p.toml", PIPELINE);
         // From whatever mirror this machine uses.
         let built = first.build(&[]).done();
@@ -121,7 +121,7 @@ impl World {
 
     /// A project with the pipeline and the lock of the first day, and an empty cache.
     pub fn project(&self, name: &str) -> Project {
-        let project = Project { folder: self.folder.join(name) };
+        let project = Project { folder: self.folder.join(name), stays: false };
         project.write("p.toml", PIPELINE);
         project.write("p.lock", &self.lock());
         project
@@ -153,6 +153,17 @@ impl World {
 /// A pipeline, its lock and a cache.
 pub struct Project {
     folder: PathBuf,
+    /// Others take from it.
+    stays: bool,
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        // What failed stays too, to be looked at.
+        if !self.stays && !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
 }
 
 /// How a command ended.
