@@ -13,10 +13,10 @@ use crate::process::Cancel;
 
 /// Take what the mirror has now into the lock
 ///
-/// Packages, the digests of downloads and the tools are resolved anew, of the
-/// stages that are named or of all, and what has changed is listed on standard
-/// output. What it depends on is built where it is not in the cache. A build takes
-/// over the packages; nothing else changes.
+/// Packages, the digests of downloads and the tools are resolved anew, of all
+/// stages, or of those named and those whose packages go on top of theirs. What
+/// has changed is listed on standard output. A tree that the answer depends on is
+/// built where it is not in the cache. Ctrl-C leaves the lock as it was.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

@@ -69,7 +69,8 @@ fn download(
 ) -> Result<()> {
     let http = Http::new()?;
     let round = Round::new(site, &http, missing);
-    let absent = round.get(missing, CONNECTIONS, |package, get| {
+    let hint = "name a mirror that this machine reaches with `--mirror URL`";
+    let absent = round.get(missing, (CONNECTIONS, hint), |package, get| {
         get(&format!("{mirror}/{}", mirror::escaped(&package.path)))
     })?;
     let (Some(archive), false) = (archive, absent.is_empty()) else {
@@ -77,7 +78,8 @@ fn download(
     };
     (site.progress)(0, 0, "asking the archive of old packages");
     let rest: Vec<&Package> = absent.iter().map(|absent| absent.package).collect();
-    let absent = round.get(&rest, FEW_CONNECTIONS, |package, get| {
+    let hint = "name an archive that this machine reaches with `--snapshot URL`";
+    let absent = round.get(&rest, (FEW_CONNECTIONS, hint), |package, get| {
         archive.find(&http, package, &site.cancel, get)
     })?;
     refuse(absent, mirror, Some(archive))
@@ -98,11 +100,11 @@ impl<'a> Round<'a> {
     }
 
     /// Gets all of `wanted`, some at once; `find` knows the addresses. What is not there is told
-    /// when the others are.
+    /// when the others are. `hint` is for everything else.
     fn get<'p>(
         &self,
         wanted: &[&'p Package],
-        connections: usize,
+        (connections, hint): (usize, &str),
         find: impl Fn(&Package, &dyn Fn(&str) -> Result<()>) -> Result<()> + Sync,
     ) -> Result<Vec<Absent<'p>>> {
         let next = AtomicUsize::new(0);
@@ -131,10 +133,7 @@ impl<'a> Round<'a> {
             });
         });
         if let Some(error) = failure.into_inner().unwrap_or_else(|it| it.into_inner()) {
-            return Err(with_hint(
-                error,
-                "name a mirror that this machine reaches with `--mirror URL`",
-            ));
+            return Err(with_hint(error, hint));
         }
         let mut absent = absent.into_inner().unwrap_or_else(|it| it.into_inner());
         absent.sort_by(|a, b| a.package.cmp(b.package));
