@@ -1,7 +1,7 @@
 //! A package of the lock is no longer on the mirror.
 
 use crate::mirror::Deb;
-use crate::world::{MOVED, World, heavy, world};
+use crate::world::{MOVED, PIPELINE, World, heavy, remote, world};
 
 /// Puts the package that left where the archive of old packages has it.
 fn archived(world: &World, name: &str) {
@@ -24,6 +24,18 @@ fn the_store_has_it_and_the_bytes_are_the_same() {
     let again = ["--locked", "--offline", "--rebuild", "base"];
     let again = project.build(&again).done();
     assert_eq!((again.ran(), again.digest("base")), (1, world.digests[1].clone()));
+}
+
+#[test]
+fn a_new_question_about_a_tree_that_another_machine_has_is_answered() {
+    let world = world();
+    let _heavy = heavy();
+    let project = world.project("remote");
+    project.write("kuth.toml", &remote("read"));
+    project.write("p.toml", &PIPELINE.replace("[\"htop\"]", "[\"libncursesw6\"]"));
+    let keyring = format!("keyring={}", world.keyring());
+    let built = project.build(&["--mirror", &world.mirror(), "--var", &keyring]).done();
+    assert_eq!((built.ran(), built.digest("rootfs")), (1, world.digests[0].clone()));
 }
 
 #[test]

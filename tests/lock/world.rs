@@ -67,6 +67,7 @@ impl World {
         run(Command::new("rm").arg("-rf").arg(&folder));
         let first = Project { folder: folder.join("first"), stays: true };
         first.write("p.toml", PIPELINE);
+        first.write("kuth.toml", &remote("read-write"));
         // From whatever mirror this machine uses.
         let built = first.build(&[]).done();
         let digests = ["rootfs", "base"].map(|stage| built.digest(stage));
@@ -148,6 +149,11 @@ impl World {
         project.forget(self);
         project
     }
+}
+
+/// The project file that names the remote cache, which the first day filled.
+pub fn remote(mode: &str) -> String {
+    format!("[cache]\nremote = \"../remote\"\ntrust = \"anyone\"\nmode = \"{mode}\"\n")
 }
 
 /// A pipeline, its lock and a cache.
