@@ -118,9 +118,8 @@ impl Http {
     fn get(&self, url: &str) -> Result<Response> {
         let response = self.client.get(url).send()?;
         let status = response.status();
-        let later = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-        if status.is_client_error() && !later.contains(&status) {
-            return Err(Error::new(Refused(format!("the server answered {status}"))));
+        if resume::is_lasting(status) {
+            return Err(Error::new(Refused::with(status)));
         }
         Ok(response.error_for_status()?)
     }
@@ -157,6 +156,12 @@ fn keep(file: tempfile::NamedTempFile, place: &Path) -> Result<()> {
 /// The server says no, and will say it again.
 #[derive(Debug)]
 pub struct Refused(pub String);
+
+impl Refused {
+    fn with(status: StatusCode) -> Refused {
+        Refused(format!("the server answered {status}"))
+    }
+}
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

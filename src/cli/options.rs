@@ -100,7 +100,7 @@ pub struct Archive {
     pub mirror: Option<String>,
 
     /// An archive of old packages, for those that
-    /// left the mirror; a folder of days
+    /// left the mirror, by day
     #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_SNAPSHOT", hide_env_values = true)]
     pub snapshot: Option<String>,
