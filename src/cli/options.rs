@@ -99,8 +99,8 @@ pub struct Archive {
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
     pub mirror: Option<String>,
 
-    /// An archive of old packages, for those that
-    /// left the mirror, by day
+    /// An archive of old packages, for those that left
+    /// the mirror
     #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_SNAPSHOT", hide_env_values = true)]
     pub snapshot: Option<String>,
