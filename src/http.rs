@@ -6,10 +6,11 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 
 use crate::digest::{Digest, HashingWriter};
-use crate::error::{Context, Result, anyhow, bail, with_hint};
+use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::process::Cancel;
 
 mod resume;
@@ -85,11 +86,13 @@ impl Http {
         }
         let (file, digest, size) = writer.finish();
         if size != expected.size {
-            bail!("got {size} bytes where {} were promised", expected.size);
+            let text = format!("got {size} bytes where {} were promised", expected.size);
+            return Err(Error::new(OtherFile(text)));
         }
         if digest != expected.sha256 {
+            let text = format!("the SHA-256 is {digest}, not {}", expected.sha256);
             return Err(with_hint(
-                anyhow!("the SHA-256 is {digest}, not {}", expected.sha256),
+                Error::new(OtherFile(text)),
                 "the mirror or a proxy gave another file; try another with `--mirror URL`",
             ));
         }
@@ -115,8 +118,8 @@ impl Http {
     fn get(&self, url: &str) -> Result<Response> {
         let response = self.client.get(url).send()?;
         let status = response.status();
-        if status.is_client_error() {
-            return Err(crate::error::Error::new(Refused(status.to_string())));
+        if resume::is_lasting(status) {
+            return Err(Error::new(Refused::with(status)));
         }
         Ok(response.error_for_status()?)
     }
@@ -131,7 +134,7 @@ fn retried<T>(cancel: &Cancel, mut attempt: impl FnMut() -> Result<T>) -> Result
             Err(error) => error,
         };
         cancel.check()?;
-        let lasting = crate::error::caused_by::<Refused>(&error).is_some();
+        let lasting = caused_by::<Refused>(&error).is_some();
         if lasting || tries == ATTEMPTS {
             return Err(error);
         }
@@ -152,12 +155,35 @@ fn keep(file: tempfile::NamedTempFile, place: &Path) -> Result<()> {
 
 /// The server says no, and will say it again.
 #[derive(Debug)]
-pub struct Refused(String);
+pub struct Refused(pub String);
+
+impl Refused {
+    fn with(status: StatusCode) -> Refused {
+        Refused(format!("the server answered {status}"))
+    }
+}
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the server answered {}", self.0)
+        f.write_str(&self.0)
     }
 }
 
 impl std::error::Error for Refused {}
+
+/// The server gives another file, however often it is asked.
+#[derive(Debug)]
+struct OtherFile(String);
+
+impl std::fmt::Display for OtherFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OtherFile {}
+
+/// Whether a server was reached and does not have the file.
+pub fn is_refusal(error: &Error) -> bool {
+    caused_by::<Refused>(error).is_some() || caused_by::<OtherFile>(error).is_some()
+}

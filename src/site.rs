@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::artifact::{Artifact, Made};
 use crate::cache::Cache;
 use crate::digest::Digest;
-use crate::error::{Result, anyhow, with_hint};
+use crate::error::Result;
 use crate::pipeline::Text;
 use crate::process::Cancel;
 use crate::recipe::Recipe;
@@ -26,6 +26,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// `--mirror` or `KUTH_DEBIAN_MIRROR`.
     pub mirror: Option<String>,
+    /// `--snapshot` or `KUTH_DEBIAN_SNAPSHOT`: where packages are that left the mirror.
+    pub snapshot: Option<String>,
     /// Take indexes past their Valid-Until date (`--allow-expired`).
     pub allow_expired: bool,
     /// `--offline`: no network at all.
@@ -57,6 +59,7 @@ impl Default for Settings {
             pipeline: String::new(),
             root: PathBuf::new(),
             mirror: None,
+            snapshot: None,
             allow_expired: false,
             offline: false,
             locked: false,
@@ -67,19 +70,6 @@ impl Default for Settings {
             replace: false,
             keep_failed: false,
             jobs: 1,
-        }
-    }
-}
-
-impl Settings {
-    /// An error when the lock would have to change and must not.
-    pub fn refuse_if_locked(&self, stage: &str) -> Result<()> {
-        match self.locked {
-            false => Ok(()),
-            true => Err(with_hint(
-                anyhow!("the lock does not say which packages `{stage}` means"),
-                "build once without `--locked` to write them into the lock",
-            )),
         }
     }
 }
@@ -173,6 +163,19 @@ impl Site {
         self.work.join(name)
     }
 }
+
+/// What `Stage::pin` fails with when it has to look into an input whose bytes are not here. Whoever
+/// asked brings them and asks again.
+#[derive(Debug)]
+pub struct NotHere;
+
+impl std::fmt::Display for NotHere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("what it is made of is not in the cache")
+    }
+}
+
+impl std::error::Error for NotHere {}
 
 /// Whether an action ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,6 +49,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
         project.check_networks(&plan, &cache)?;
+        project.check_lock(&plan, &cache)?;
         let build = Build {
             plan: &plan,
             cache,

@@ -30,6 +30,7 @@ pub mod remote_build;
 pub mod report;
 pub mod screen;
 mod transfer;
+mod update;
 mod verify;
 
 /// Builds virtual-machine images: reproducibly, without privileges, and never twice
@@ -49,6 +50,7 @@ pub struct Cli {
 enum Command {
     Build(build::Args),
     Plan(plan::Args),
+    Update(update::Args),
     Explain(explain::Args),
     Path(path::Args),
     Check(check::Args),
@@ -96,6 +98,7 @@ impl Cli {
     pub fn run(self) -> Result<Exit> {
         match self.command {
             command @ (Command::Build(_)
+            | Command::Update(_)
             | Command::Machine(_)
             | Command::CreateImage(_)
             | Command::Network(_)
@@ -114,6 +117,7 @@ impl Command {
         match self {
             Command::Build(args) => build::run(&args),
             Command::Plan(args) => plan::run(&args),
+            Command::Update(args) => update::run(&args),
             Command::Explain(args) => explain::run(&args),
             Command::Path(args) => path::run(&args),
             Command::Check(args) => check::run(&args),

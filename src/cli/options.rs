@@ -6,6 +6,7 @@ use clap::builder::FalseyValueParser;
 use clap::{Args, ValueEnum};
 
 use crate::pipeline::Override;
+use crate::stage::Settings;
 
 /// Which pipeline, and where its results lie.
 #[derive(Args, Debug)]
@@ -74,18 +75,8 @@ pub struct Building {
     #[arg(long, value_name = "STAGE")]
     pub rebuild: Vec<String>,
 
-    /// The mirror to take packages from
-    /// [default: apt's]
-    #[arg(verbatim_doc_comment)]
-    #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
-    pub mirror: Option<String>,
-
-    /// Take package indexes past their Valid-Until
-    /// date
-    #[arg(verbatim_doc_comment)]
-    #[arg(long, env = "KUTH_ALLOW_EXPIRED", hide_env_values = true)]
-    #[arg(value_parser = FalseyValueParser::new())]
-    pub allow_expired: bool,
+    #[command(flatten)]
+    pub archive: Archive,
 
     /// human, or json for programs: an object a line
     /// on standard output [default: human]
@@ -102,6 +93,38 @@ pub struct Building {
     /// Replace machines that hold state of their own
     #[arg(long)]
     pub replace: bool,
+}
+
+/// Where packages come from.
+#[derive(Args, Debug)]
+pub struct Archive {
+    /// The mirror to take packages from
+    /// [default: apt's]
+    #[arg(verbatim_doc_comment)]
+    #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
+    pub mirror: Option<String>,
+
+    /// An archive of old packages, for those that left
+    /// the mirror
+    #[arg(verbatim_doc_comment)]
+    #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_SNAPSHOT", hide_env_values = true)]
+    pub snapshot: Option<String>,
+
+    /// Take package indexes past their Valid-Until
+    /// date
+    #[arg(verbatim_doc_comment)]
+    #[arg(long, env = "KUTH_ALLOW_EXPIRED", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub allow_expired: bool,
+}
+
+impl Archive {
+    /// Writes it into the settings of a build. An empty variable is none.
+    pub fn tell(&self, settings: &mut Settings) {
+        settings.mirror = self.mirror.clone().filter(|url| !url.is_empty());
+        settings.snapshot = self.snapshot.clone().filter(|url| !url.is_empty());
+        settings.allow_expired = self.allow_expired;
+    }
 }
 
 /// `--driver`.

@@ -27,6 +27,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let plan = Plan::new(&project.pipeline, &building.stages)?;
     let (cache, settings) = (project.cache()?, &project.settings);
     project.check_networks(&plan, &cache)?;
+    project.check_lock(&plan, &cache)?;
     let found = inspect::explain(&plan, &cache, settings, &project.lock, &building.rebuild)?;
     let lines: Vec<Line> = plan
         .names()

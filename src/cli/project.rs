@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::options::{Building, Source};
 use crate::cache::Cache;
+use crate::engine::locked;
 use crate::engine::lockfile::LockFile;
 use crate::engine::plan::{Node, Plan, Ready};
-use crate::error::{Context, Error, Misuse, Result, with_hint};
+use crate::error::{Context, Error, Misuse, Result, anyhow, with_hint};
 use crate::machine::{Host, Replace, choose};
 use crate::pipeline::{self, Environment, Kinds, Override, suggest};
 use crate::stage::{Settings, Site, Table};
@@ -42,6 +43,7 @@ impl Project {
             epoch: epoch()?,
             pipeline: pipeline.name.clone(),
             mirror: None,
+            snapshot: None,
             allow_expired: false,
             offline: false,
             locked: false,
@@ -63,8 +65,7 @@ impl Project {
     pub fn open_to_build(building: &Building) -> Result<Project> {
         let mut project = Project::open(&building.source)?;
         let settings = &mut project.settings;
-        settings.mirror = building.mirror.clone().filter(|mirror| !mirror.is_empty());
-        settings.allow_expired = building.allow_expired;
+        building.archive.tell(settings);
         settings.offline = building.offline;
         settings.locked = building.locked;
         settings.replace = building.replace;
@@ -105,6 +106,32 @@ impl Project {
             checked.push((word, network));
         }
         Ok(())
+    }
+
+    /// Refuses, where the lock must not change, a plan that asks for what it does not have. Done
+    /// before anything is run.
+    pub fn check_lock(&self, plan: &Plan<'_>, cache: &Arc<Cache>) -> Result<()> {
+        if !self.settings.locked {
+            return Ok(());
+        }
+        let unlocked = locked::unlocked(plan, cache, &self.settings, &self.lock);
+        if unlocked.is_empty() {
+            return Ok(());
+        }
+        let lines: Vec<String> =
+            unlocked.iter().map(|stage| format!("{:#}", stage.error)).collect();
+        let (lock, pipeline) = (self.lock.path().display(), self.pipeline.path.display());
+        let what = match self.lock.path().exists() {
+            true => format!("{lock} does not have all that {pipeline} asks for"),
+            false => format!("{pipeline} has no lock yet: there is no {lock}"),
+        };
+        Err(with_hint(
+            anyhow!("{}", lines.join("\n")).context(what),
+            format!(
+                "`kuth update {pipeline}` writes it anew; a build without `--locked` adds what is \
+                 missing"
+            ),
+        ))
     }
 
     /// The place of a node that is only looked at.

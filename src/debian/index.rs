@@ -2,9 +2,9 @@
 //! the cache under the digest of its `InRelease`, so that a lock can name it and a changed
 //! request is answered as of the same day, without asking the network.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::date::Date;
 use super::{Request, mirror};
 use crate::artifact::{Artifact, Made, Product};
 use crate::digest::Digest;
@@ -22,6 +22,8 @@ const ARCHIVE_AS_FILE: &str = "archive.invalid_debian";
 pub struct Index {
     /// The SHA-256 of its `InRelease`.
     pub release: Digest,
+    /// When it was made, if that is known.
+    pub date: Option<Date>,
     /// A tar of apt's `lists` folder.
     pub lists: Artifact,
 }
@@ -35,7 +37,8 @@ pub fn current(site: &Site, request: &Request) -> Result<Index> {
             && text("architecture") == Some(&site.settings.architecture);
         let Some(Ok(release)) = text("release").filter(|_| same).map(str::parse) else { continue };
         if let Some(record) = site.cache.find(&recipe(site, request, &release).key())? {
-            return Ok(Index { release, lists: record.output });
+            let date = text("date").and_then(|date| date.parse().ok());
+            return Ok(Index { release, date, lists: record.output });
         }
     }
     fetch(site, request)
@@ -155,14 +158,14 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
         .run(&site.log, &site.cancel)
         .map_err(|error| explain(error, request))
         .with_context(|| format!("fetching the index of {} from {url}", request.suite))?;
-    let release = rename_lists(&apt.lists())?;
+    let (release, date) = rename_lists(&apt.lists())?;
     let recipe = recipe(site, request, &release);
     let (lists, _) = site.cached(&recipe, |site| {
         let file = site.scratch("lists.tar");
         crate::sandbox::pack::pack(&apt.lists(), &file, site.settings.epoch)?;
         Made::file(Product::File, file)
     })?;
-    Ok(Index { release, lists })
+    Ok(Index { release, date, lists })
 }
 
 fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error {
@@ -195,8 +198,8 @@ fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error
     error
 }
 
-/// Gives the files the archive's neutral name; the digest of `InRelease`.
-fn rename_lists(lists: &Path) -> Result<Digest> {
+/// Gives the files the archive's neutral name; the digest and the date of `InRelease`.
+fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
     let mut release = None;
     let what = || format!("reading {}", lists.display());
     for entry in std::fs::read_dir(lists).with_context(what)? {
@@ -214,8 +217,10 @@ fn rename_lists(lists: &Path) -> Result<Digest> {
         let path = lists.join(format!("{ARCHIVE_AS_FILE}{}", &name[at..]));
         std::fs::rename(entry.path(), &path).with_context(what)?;
         if name.ends_with("_InRelease") {
-            let file = File::open(&path).with_context(what)?;
-            release = Some(crate::digest::of_reader(file).with_context(what)?.0);
+            let bytes = std::fs::read(&path).with_context(what)?;
+            let text = String::from_utf8_lossy(&bytes);
+            let date = text.lines().find_map(|line| line.strip_prefix("Date:"));
+            release = Some((Digest::of(&bytes), date.and_then(Date::of_release)));
         }
     }
     release.ok_or_else(|| anyhow!("apt kept no InRelease"))

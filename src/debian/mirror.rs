@@ -17,6 +17,11 @@ pub fn find(
     search(distribution, given, configured, here)
 }
 
+/// A path, name or version as part of an address.
+pub fn escaped(text: &str) -> String {
+    text.replace('+', "%2b").replace(':', "%3a")
+}
+
 fn search(
     distribution: &Distribution,
     given: Option<&str>,

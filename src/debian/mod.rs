@@ -12,11 +12,14 @@ use crate::recipe::Recipe;
 use crate::site::{Pin, Site};
 
 pub mod contents;
+pub mod date;
 pub mod distribution;
 pub mod index;
 pub mod install;
 pub mod mirror;
 pub mod pool;
+mod refusal;
+pub mod snapshot;
 pub mod solve;
 
 pub use distribution::{DEBIAN, Distribution, UBUNTU};
@@ -121,7 +124,9 @@ pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
     if let Some(table) = site.locked.iter().find(answers) {
         return of_table(table.clone());
     }
-    site.settings.refuse_if_locked(&site.stage)?;
+    if site.settings.locked {
+        return Err(refusal::not_locked(site, request));
+    }
     let index = index::current(site, request)?;
     let packages = solve::solve(site, request, &index)?;
     let mut table = toml::Table::new();
@@ -130,6 +135,10 @@ pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
     table.insert("suite".into(), request.suite.clone().into());
     table.insert("architecture".into(), site.settings.architecture.clone().into());
     table.insert("release".into(), index.release.to_string().into());
+    if let Some(date) = index.date {
+        table.insert("date".into(), date.to_string().into());
+    }
+    refusal::note(request, &mut table);
     let packages = toml::Value::try_from(&packages).context("writing the lock")?;
     table.insert("package".into(), packages);
     of_table(table)
@@ -146,4 +155,9 @@ fn of_table(table: toml::Table) -> Result<Pin> {
 pub fn packages(pin: &Pin) -> Result<Vec<Package>> {
     let list = pin.locked.get("package").cloned().unwrap_or(toml::Value::Array(Vec::new()));
     list.try_into().context("reading the packages of the lock")
+}
+
+/// When the index was made that a pin was resolved from, if it says so.
+pub fn date_of(pin: &Pin) -> Option<date::Date> {
+    pin.locked.get("date")?.as_str()?.parse().ok()
 }

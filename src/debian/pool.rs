@@ -1,25 +1,35 @@
 //! The files of packages: each is downloaded once for all pipelines, several at a time, and takes
-//! its place in the cache only when its SHA-256 is the one the signed index gave.
+//! its place in the cache only when its SHA-256 is the one the signed index gave. What has left
+//! the mirror comes from an archive of old packages, where one is named.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::{Distribution, Package, mirror};
-use crate::error::{Result, anyhow, caused_by, with_hint};
-use crate::http::{Expected, Http, Refused};
-use crate::site::Site;
+use super::snapshot::Snapshot;
+use super::{Distribution, Package, date_of, mirror, packages};
+use crate::error::{Error, Result, anyhow, with_hint};
+use crate::http::{Expected, Http, is_refusal};
+use crate::site::{Pin, Site};
 
 /// Downloads at once.
 const CONNECTIONS: usize = 8;
 
-/// The files of `packages`, in the same order; `configured` is the pipeline's mirror.
+/// The same from an archive of old packages, which are known to be slow.
+const FEW_CONNECTIONS: usize = 2;
+
+/// So many packages are named in an error.
+const NAMED: usize = 5;
+
+/// The packages that `pin` locks, and their files in the same order; `configured` is the
+/// pipeline's mirror.
 pub fn fetch(
     site: &Site,
     distribution: &Distribution,
-    packages: &[Package],
+    pin: &Pin,
     configured: Option<&str>,
-) -> Result<Vec<PathBuf>> {
+) -> Result<(Vec<Package>, Vec<PathBuf>)> {
+    let packages = packages(pin)?;
     let place = |package: &Package| site.cache.package(&package.sha256);
     let there = |package: &Package| {
         place(package).metadata().is_ok_and(|found| found.len() == package.size)
@@ -37,51 +47,175 @@ pub fn fetch(
             ));
         }
         let given = site.settings.mirror.as_deref();
-        download(site, &missing, &mirror::find(distribution, given, configured)?)?;
+        let mirror = mirror::find(distribution, given, configured)?;
+        let archive = Snapshot::of(distribution, site.settings.snapshot.as_deref(), date_of(pin));
+        download(site, &missing, &mirror, archive.as_ref())?;
     }
-    Ok(packages.iter().map(place).collect())
+    let files = packages.iter().map(place).collect();
+    Ok((packages, files))
 }
 
-fn download(site: &Site, missing: &[&Package], url: &str) -> Result<()> {
+/// A package that is not where it was looked for.
+struct Absent<'p> {
+    package: &'p Package,
+    error: Error,
+}
+
+fn download(
+    site: &Site,
+    missing: &[&Package],
+    mirror: &str,
+    archive: Option<&Snapshot>,
+) -> Result<()> {
     let http = Http::new()?;
-    let total: u64 = missing.iter().map(|package| package.size).sum();
-    let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
-    let failure = Mutex::new(None);
-    let work = || {
-        while let Some(package) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let came = |bytes| {
-                let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-                (site.progress)(done.min(total), total, "B");
-            };
-            let expected = Expected { sha256: package.sha256, size: package.size };
-            let url = format!("{url}/{}", package.path.replace('+', "%2b"));
-            let place = site.cache.package(&package.sha256);
-            if let Err(error) =
-                http.download(&url, (&site.work, &place), expected, &site.cancel, &came)
-            {
-                let mut failure = failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                failure.get_or_insert(error);
-                // The others finish what they have begun; what is whole is kept.
-                next.store(missing.len(), Ordering::Relaxed);
-            }
-        }
+    let round = Round::new(site, &http, missing);
+    let hint = "name a mirror that this machine reaches with `--mirror URL`";
+    let absent = round.get(missing, (CONNECTIONS, hint), |package, get| {
+        get(&format!("{mirror}/{}", mirror::escaped(&package.path)))
+    })?;
+    let (Some(archive), false) = (archive, absent.is_empty()) else {
+        return refuse(absent, mirror, None);
     };
-    std::thread::scope(|scope| {
-        (0..CONNECTIONS.min(missing.len())).for_each(|_| {
-            scope.spawn(work);
-        });
-    });
-    match failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-        None => Ok(()),
-        Some(error) => {
-            let hint = match caused_by::<Refused>(&error) {
-                Some(_) => {
-                    "a package that left the mirror: remove the lock to resolve anew, or name \
-                     another mirror with `--mirror URL`"
+    (site.progress)(0, 0, "asking the archive of old packages");
+    let rest: Vec<&Package> = absent.iter().map(|absent| absent.package).collect();
+    let hint = "name an archive that this machine reaches with `--snapshot URL`";
+    let absent = round.get(&rest, (FEW_CONNECTIONS, hint), |package, get| {
+        archive.find(&http, package, &site.cancel, get)
+    })?;
+    refuse(absent, mirror, Some(archive))
+}
+
+/// Downloads of one stage.
+struct Round<'a> {
+    site: &'a Site,
+    http: &'a Http,
+    total: u64,
+    done: AtomicU64,
+}
+
+impl<'a> Round<'a> {
+    fn new(site: &'a Site, http: &'a Http, missing: &[&Package]) -> Round<'a> {
+        let total = missing.iter().map(|package| package.size).sum();
+        Round { site, http, total, done: AtomicU64::new(0) }
+    }
+
+    /// Gets all of `wanted`, some at once; `find` knows the addresses. What is not there is told
+    /// when the others are. `hint` is for everything else.
+    fn get<'p>(
+        &self,
+        wanted: &[&'p Package],
+        (connections, hint): (usize, &str),
+        find: impl Fn(&Package, &dyn Fn(&str) -> Result<()>) -> Result<()> + Sync,
+    ) -> Result<Vec<Absent<'p>>> {
+        let next = AtomicUsize::new(0);
+        let failure = Mutex::new(None);
+        let absent = Mutex::new(Vec::new());
+        let work = || {
+            while let Some(package) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match find(package, &|url| self.one(package, url)) {
+                    Ok(()) => {}
+                    Err(error) if is_refusal(&error) => {
+                        let mut absent = absent.lock().unwrap_or_else(|it| it.into_inner());
+                        absent.push(Absent { package, error });
+                    }
+                    Err(error) => {
+                        let mut failure = failure.lock().unwrap_or_else(|it| it.into_inner());
+                        failure.get_or_insert(error);
+                        // The others finish what they have begun; what is whole is kept.
+                        next.store(wanted.len(), Ordering::Relaxed);
+                    }
                 }
-                None => "name a mirror that this machine reaches with `--mirror URL`",
-            };
-            Err(with_hint(error, hint))
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..connections.min(wanted.len())).for_each(|_| {
+                scope.spawn(work);
+            });
+        });
+        if let Some(error) = failure.into_inner().unwrap_or_else(|it| it.into_inner()) {
+            return Err(with_hint(error, hint));
         }
+        let mut absent = absent.into_inner().unwrap_or_else(|it| it.into_inner());
+        absent.sort_by(|a, b| a.package.cmp(b.package));
+        Ok(absent)
+    }
+
+    fn one(&self, package: &Package, url: &str) -> Result<()> {
+        let came = |bytes| {
+            let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            (self.site.progress)(done.min(self.total), self.total, "B");
+        };
+        let expected = Expected { sha256: package.sha256, size: package.size };
+        let place = self.site.cache.package(&package.sha256);
+        self.http.download(url, (&self.site.work, &place), expected, &self.site.cancel, &came)
+    }
+}
+
+/// The one error for all packages that are nowhere.
+fn refuse(absent: Vec<Absent<'_>>, mirror: &str, archive: Option<&Snapshot>) -> Result<()> {
+    let names: Vec<String> =
+        absent.iter().take(NAMED).map(|absent| absent.package.to_string()).collect();
+    let more = match absent.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let count = absent.len();
+    let Some(first) = absent.into_iter().next() else { return Ok(()) };
+    let (what, are) = match count {
+        1 => ("a package of the lock".to_string(), "is"),
+        count => (format!("{count} packages of the lock"), "are"),
+    };
+    let place = match archive {
+        Some(archive) => format!("the mirror {mirror} nor in the archive {}", archive.url()),
+        None => format!("the mirror {mirror}"),
+    };
+    let neither = if archive.is_some() { "neither on" } else { "not on" };
+    let names = names.join(", ");
+    let error = first.error.context(format!("{what} {are} {neither} {place}: {names}{more}"));
+    Err(with_hint(
+        error,
+        match archive {
+            Some(_) => "`kuth update PIPELINE` takes what the mirror has now",
+            None => {
+                "name an archive of old packages with `--snapshot URL`, or take what the mirror \
+                 has now with `kuth update PIPELINE`"
+            }
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::error::hints;
+
+    #[test]
+    fn what_is_nowhere_is_told_in_one_error() {
+        let package = |at: usize| Package {
+            name: format!("p{at}"),
+            version: "1".into(),
+            architecture: "all".into(),
+            sha256: Digest([0; 32]),
+            size: 1,
+            path: "p".into(),
+            essential: false,
+        };
+        let packages: Vec<Package> = (0..7).map(package).collect();
+        let absent = |count: usize| {
+            let absent = |package| Absent { package, error: anyhow!("404") };
+            packages.iter().take(count).map(absent).collect::<Vec<_>>()
+        };
+        assert!(refuse(absent(0), "http://m/debian", None).is_ok());
+        let error = refuse(absent(1), "http://m/debian", None).unwrap_err();
+        let expected = "a package of the lock is not on the mirror http://m/debian: p0 1 all";
+        assert_eq!(error.to_string(), expected);
+        assert!(hints(&error)[0].contains("--snapshot"), "{error:?}");
+        let archive = Snapshot::of(&crate::debian::DEBIAN, Some("http://a/debian"), None);
+        let error = refuse(absent(7), "http://m/debian", archive.as_ref()).unwrap_err();
+        let expected = "7 packages of the lock are neither on the mirror http://m/debian nor in \
+                        the archive http://a/debian: p0 1 all, p1 1 all, p2 1 all, p3 1 all, \
+                        p4 1 all and 2 more";
+        assert_eq!(error.to_string(), expected);
     }
 }

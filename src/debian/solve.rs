@@ -11,7 +11,7 @@ use super::{Base, Package, Request};
 use crate::artifact::{Made, Product};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
 use crate::process::CommandFailed;
-use crate::site::Site;
+use crate::site::{NotHere, Site};
 
 /// Solves `request`, or finds that it was solved before.
 pub fn solve(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>> {
@@ -28,6 +28,11 @@ pub fn solve(site: &Site, request: &Request, index: &Index) -> Result<Vec<Packag
 }
 
 fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>> {
+    if let Base::Tree(tree) = &request.base
+        && !site.cache.holds(tree)
+    {
+        return Err(Error::new(NotHere));
+    }
     let apt = Apt::prepare(&site.work, site, request, ARCHIVE)?;
     let lists = site.object(&index.lists);
     File::open(&lists)

@@ -13,7 +13,7 @@ use super::worker::{Build, Ended, Fetch, Walk};
 use crate::cache::{Cache, Origin, Record, space};
 use crate::error::{Context, Error, Interrupted, Result, caused_by};
 use crate::recipe::{Key, Recipe, first_difference};
-use crate::stage::{Inputs, KeptAsItIs, Pin, Placed, Site};
+use crate::stage::{Inputs, KeptAsItIs, NotHere, Pin, Placed, Site};
 use crate::units::Bytes;
 
 /// Why a stage runs.
@@ -60,7 +60,7 @@ enum Sought {
 pub(super) enum Ran {
     /// The stage ended.
     Ended(Ended),
-    /// Something it eats had to be made again, and is other bytes now.
+    /// Something it eats came only now, perhaps as other bytes.
     InputsChanged,
 }
 
@@ -116,7 +116,16 @@ impl Build<'_> {
     fn attempt(&self, at: usize, walk: &Walk) -> Result<Ran> {
         let node = &self.plan.nodes()[at];
         let inputs = walk.results.inputs(node);
-        let (site, pins, recipe) = self.finish_recipe(node, &inputs)?;
+        let (site, pins, recipe) = match self.finish_recipe(node, &inputs) {
+            // Known, but on the remote cache alone.
+            Err(error) if caused_by::<NotHere>(&error).is_some() => {
+                for (_, input) in &node.inputs {
+                    self.bring(input.0, walk, &self.site(node).progress)?;
+                }
+                return Ok(Ran::InputsChanged);
+            }
+            finished => finished?,
+        };
         walk.results.set_origin(at, &recipe, &inputs, &pins);
         let key = recipe.key();
         let reach = walk.results.reach(at, node, Reach::of(&recipe));

@@ -44,7 +44,8 @@ pub struct Explanation {
     pub put_back: bool,
 }
 
-struct Deaf;
+/// Hears nothing.
+pub(super) struct Deaf;
 
 impl Observer for Deaf {
     fn tell(&self, _event: &Event<'_>) {}

@@ -12,13 +12,26 @@ use crate::error::{Context, Result, anyhow, with_hint};
 const VERSION: i64 = 1;
 
 const HEADER: &str = "# Written by kuth: the exact packages that each stage means.\n\
-    # Commit it to build the same image on another day; remove it to take what the mirror has now.\n";
+    # Commit it to build the same image on another day; `kuth update` takes what the mirror has now.\n";
+
+/// What a lock says: the entries of each stage.
+pub type Entries = BTreeMap<String, Vec<toml::Table>>;
+
+/// When what is noted reaches the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Write {
+    /// At once.
+    Now,
+    /// When [`LockFile::save`] is called.
+    Later,
+}
 
 /// An open lock, shared by the threads of a build.
 #[derive(Debug)]
 pub struct LockFile {
     path: PathBuf,
-    stages: Mutex<BTreeMap<String, Vec<toml::Table>>>,
+    stages: Mutex<Entries>,
+    write: Write,
 }
 
 impl LockFile {
@@ -37,7 +50,35 @@ impl LockFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error).with_context(what),
         };
-        Ok(LockFile { path: path.to_path_buf(), stages: Mutex::new(stages) })
+        Ok(LockFile { path: path.to_path_buf(), stages: Mutex::new(stages), write: Write::Now })
+    }
+
+    /// A lock of the same file that says `entries`, and is not written before it is saved.
+    pub fn draft(&self, entries: Entries) -> LockFile {
+        LockFile { path: self.path.clone(), stages: Mutex::new(entries), write: Write::Later }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// All it says.
+    pub fn entries(&self) -> Entries {
+        self.stages().clone()
+    }
+
+    /// Says `entries` of `stage` from now on.
+    pub fn replace(&self, stage: &str, entries: Vec<toml::Table>) {
+        match entries.is_empty() {
+            true => self.stages().remove(stage),
+            false => self.stages().insert(stage.to_string(), entries),
+        };
+    }
+
+    /// Writes all of it.
+    pub fn save(&self) -> Result<()> {
+        self.write(&render(&self.stages())?)
     }
 
     /// What it says of `stage`.
@@ -62,19 +103,19 @@ impl LockFile {
         if entries.contains(entry) {
             return Ok(());
         }
-        let place = |table: &toml::Table| {
-            ["part", "suite", "architecture"].map(|name| table.get(name).cloned())
-        };
         entries.retain(|other| place(other) != place(entry));
         entries.push(entry.clone());
         // The order in which things were resolved is no news.
         entries.sort_by_key(|entry| place(entry).map(|value| value.map(|it| it.to_string())));
-        // Still under the mutex: the file must not lose what another thread noted meanwhile.
-        self.write(&render(&stages)?)
+        match self.write {
+            // Still under the mutex: the file must not lose what another thread noted meanwhile.
+            Write::Now => self.write(&render(&stages)?),
+            Write::Later => Ok(()),
+        }
     }
 
     fn write(&self, text: &str) -> Result<()> {
-        use std::io::Write;
+        use std::io::Write as _;
         let what = || format!("writing the lock {}", self.path.display());
         let folder = self.path.parent().ok_or_else(|| anyhow!("a lock needs a folder"))?;
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
@@ -90,7 +131,12 @@ impl LockFile {
     }
 }
 
-fn parse(text: &str) -> Result<BTreeMap<String, Vec<toml::Table>>> {
+/// What an entry is of: its part, suite and architecture. A stage has one for each.
+pub fn place(entry: &toml::Table) -> [Option<toml::Value>; 3] {
+    ["part", "suite", "architecture"].map(|name| entry.get(name).cloned())
+}
+
+fn parse(text: &str) -> Result<Entries> {
     let mut table: toml::Table = toml::from_str(text)?;
     match table.remove("version").and_then(|version| version.as_integer()) {
         Some(VERSION) => {}
@@ -106,7 +152,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Vec<toml::Table>>> {
 }
 
 /// One line a package, so that a change of the lock reads well in a diff.
-fn render(stages: &BTreeMap<String, Vec<toml::Table>>) -> Result<String> {
+fn render(stages: &Entries) -> Result<String> {
     let mut text = format!("{HEADER}version = {VERSION}\n");
     for (stage, entries) in stages {
         for entry in entries {

@@ -8,11 +8,14 @@ mod bring;
 pub mod event;
 pub mod inspect;
 pub mod key;
+pub mod lock_changes;
+pub mod locked;
 pub mod lockfile;
 pub mod plan;
 mod results;
 pub mod state;
 pub mod transfer;
+pub mod update;
 pub mod worker;
 
 pub use event::{Event, Observer, Summary};

@@ -111,7 +111,7 @@ impl Http {
                 return Err(anyhow!("the server has another file now; beginning again"));
             }
             (status, _) if is_lasting(status) => {
-                return Err(Error::new(Refused(status.to_string())));
+                return Err(Error::new(Refused::with(status)));
             }
             (StatusCode::OK, _) => {
                 if have > 0 {
@@ -248,7 +248,7 @@ pub fn note_path(part: &Path) -> PathBuf {
 }
 
 /// Whether the server will say no again.
-fn is_lasting(status: StatusCode) -> bool {
+pub(super) fn is_lasting(status: StatusCode) -> bool {
     let passing =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
     status.is_client_error() && !passing.contains(&status)

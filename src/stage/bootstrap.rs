@@ -1,6 +1,7 @@
 //! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's packages: the essential ones, apt,
 //! and what `packages` names. Eats nothing, makes a tree.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,6 +59,19 @@ impl Bootstrap {
         }
     }
 
+    /// What the tree is, for those who eat it.
+    fn facts(&self, packages: &[Package]) -> Vec<(&'static str, String)> {
+        let mut facts = vec![
+            ("suite", self.suite.clone()),
+            ("components", self.components.join(" ")),
+            ("packages", installed(packages, None).to_string()),
+        ];
+        if *self.distribution != DEBIAN {
+            facts.push(("distribution", self.distribution.name.to_string()));
+        }
+        facts
+    }
+
     fn request(&self) -> Request {
         Request {
             part: "packages",
@@ -102,14 +116,19 @@ impl Stage for Bootstrap {
         materials::packages(self.distribution, pins)
     }
 
+    fn foretell(&self, _inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+        let facts = self.facts(&debian::packages(pins.first()?).ok()?);
+        Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
+    }
+
     fn need(&self, _site: &Site, _inputs: &Inputs) -> u64 {
         // A minimal tree, packed and unpacked, and its packages.
         700 << 20
     }
 
     fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
-        let packages = debian::packages(&pins[0])?;
-        let files = pool::fetch(site, self.distribution, &packages, self.mirror.as_deref())?;
+        let (packages, files) =
+            pool::fetch(site, self.distribution, &pins[0], self.mirror.as_deref())?;
         let sandbox = Sandbox::new(&site.work, site.settings.epoch, "localhost")?;
         offer(&sandbox, &packages, &files)?;
         (site.progress)(0, 0, "unpacking");
@@ -133,14 +152,7 @@ impl Stage for Bootstrap {
         let progress = |at| (site.progress)(at as u64, last as u64, "steps");
         let outcome = sandbox.run(steps, Network::None, &site.log, &site.cancel, progress);
         let made = take_out(site, sandbox, outcome)?;
-        let made = match *self.distribution == DEBIAN {
-            true => made,
-            false => made.with("distribution", self.distribution.name),
-        };
-        Ok(made
-            .with("suite", &self.suite)
-            .with("components", self.components.join(" "))
-            .with("packages", installed(&packages, None).to_string()))
+        Ok(self.facts(&packages).into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
     }
 }
 

@@ -144,7 +144,7 @@ impl Stage for Disk {
 
     fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
         let pin = pins.first().context("finding the tools: none are locked")?;
-        pool::fetch(site, &debian::DEBIAN, &debian::packages(pin)?, None)?;
+        pool::fetch(site, &debian::DEBIAN, pin, None)?;
         (site.progress)(0, 0, "unpacking the tools");
         let tools = tools::tools(site, pin)?;
         self.make(inputs.get("from")?, &tools, site)

@@ -23,7 +23,7 @@ pub mod register;
 pub mod snapshot;
 pub mod unpack;
 
-pub use crate::site::{Pin, Settings, Site};
+pub use crate::site::{NotHere, Pin, Settings, Site};
 
 /// One row of the table of kinds.
 pub struct Kind {
@@ -70,6 +70,12 @@ pub trait Stage: Send + Sync {
     /// pins in the same order.
     fn pin(&self, _site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
         Ok(Vec::new())
+    }
+
+    /// What of the result's facts the pins of its eaters depend on, where that is known before a
+    /// run.
+    fn foretell(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+        None
     }
 
     /// Bytes of disk space a run may need, to refuse early rather than fail late.

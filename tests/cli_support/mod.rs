@@ -15,6 +15,7 @@ const COMMANDS: &[&str] = &[
     "",
     "build",
     "plan",
+    "update",
     "explain",
     "path",
     "check",

@@ -34,8 +34,7 @@ fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
         let site = Site { work: scratch.path().to_path_buf(), ..site };
         let disk = disk_of(ANY_LAYOUT).unwrap();
         let pin = disk.pin(&site, &Inputs::default()).unwrap().remove(0);
-        let packages = kuth::debian::packages(&pin).unwrap();
-        let files = kuth::debian::pool::fetch(&site, &DEBIAN, &packages, None).unwrap();
+        let (packages, files) = kuth::debian::pool::fetch(&site, &DEBIAN, &pin, None).unwrap();
         let digests = packages.into_iter().map(|package| package.sha256);
         (pin, digests.zip(files).collect())
     })

@@ -159,7 +159,8 @@ fn request(args: &Args, project: &Project) -> Result<Request> {
     }
     let valued = [
         ("--jobs", building.jobs.map(|jobs| jobs.to_string())),
-        ("--mirror", building.mirror.clone().filter(|mirror| !mirror.is_empty())),
+        ("--mirror", building.archive.mirror.clone().filter(|url| !url.is_empty())),
+        ("--snapshot", building.archive.snapshot.clone().filter(|url| !url.is_empty())),
         ("--driver", building.source.driver.map(|driver| driver.word().to_string())),
     ];
     for (name, value) in valued {
@@ -171,7 +172,7 @@ fn request(args: &Args, project: &Project) -> Result<Request> {
         ("--locked", building.locked),
         ("--offline", building.offline),
         ("--no-fetch", building.no_fetch),
-        ("--allow-expired", building.allow_expired),
+        ("--allow-expired", building.archive.allow_expired),
         ("--replace", building.replace),
     ];
     for (name, given) in flags {

@@ -2,6 +2,7 @@
 //! a tree. The work happens in a sandbox, in this order: packages in, packages out, settings,
 //! files, users, guest additions, scripts, seal.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap, materials};
@@ -197,6 +198,16 @@ impl Stage for Customise {
         materials::packages(distribution_of(inputs.get("from")?), pins)
     }
 
+    fn foretell(&self, inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+        let tree = inputs.get("from").ok()?;
+        let added = match self.packages.is_empty() {
+            true => Vec::new(),
+            false => debian::packages(pins.first()?).ok()?,
+        };
+        let facts = self.facts(tree, &added);
+        Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
+    }
+
     fn need(&self, _site: &Site, inputs: &Inputs) -> u64 {
         let tree = inputs.get("from").map_or(0, |tree| tree.size);
         // The tree unpacked and packed, and as much again for what is added.
@@ -210,22 +221,23 @@ impl Stage for Customise {
         let mut added = Vec::new();
         let outcome = self.work(site, &sandbox, inputs, pins, &mut added);
         let made = bootstrap::take_out(site, sandbox, outcome)?;
-        Ok(self.facts(made, tree, &added))
+        let facts = self.facts(tree, &added);
+        Ok(facts.into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
     }
 }
 
 impl Customise {
-    fn facts(&self, mut made: Made, tree: &Artifact, added: &[debian::Package]) -> Made {
-        for name in ["distribution", "suite", "components"] {
-            if let Some(value) = tree.facts.get(name) {
-                made = made.with(name, value);
-            }
-        }
+    /// What the tree is, for those who eat it.
+    fn facts(&self, tree: &Artifact, added: &[debian::Package]) -> Vec<(&'static str, String)> {
+        let same = |name| Some((name, tree.facts.get(name)?.clone()));
+        let mut facts: Vec<_> =
+            ["distribution", "suite", "components"].into_iter().filter_map(same).collect();
         let mut below = tree.facts.get("packages").cloned().unwrap_or_default();
         for package in &self.remove {
             below += &format!(" -{package}");
         }
-        made.with("packages", bootstrap::installed(added, Some(&below)).to_string())
+        facts.push(("packages", bootstrap::installed(added, Some(&below)).to_string()));
+        facts
     }
 
     /// Does the work and packs the tree; notes the packages that were added.
@@ -240,17 +252,20 @@ impl Customise {
         let tree = inputs.get("from")?;
         let mut pins = pins.iter();
         if self.request(tree)?.is_some() {
-            *added = debian::packages(pins.next().context("a pin is missing")?)?;
-            let files = pool::fetch(site, distribution_of(tree), added, self.mirror.as_deref())?;
+            let pin = pins.next().context("a pin is missing")?;
+            let files;
+            (*added, files) =
+                pool::fetch(site, distribution_of(tree), pin, self.mirror.as_deref())?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
-            let packages = match self.additions_request(tree)? {
-                Some(_) => debian::packages(pins.next().context("a pin is missing")?)?,
-                None => Vec::new(),
+            let (packages, files) = match self.additions_request(tree)? {
+                Some(_) => {
+                    let pin = pins.next().context("a pin is missing")?;
+                    pool::fetch(site, distribution_of(tree), pin, self.mirror.as_deref())?
+                }
+                None => Default::default(),
             };
-            let files =
-                pool::fetch(site, distribution_of(tree), &packages, self.mirror.as_deref())?;
             additions.offer(site, sandbox, inputs, &packages, &files)?;
         }
         sandbox.offer(&site.object(tree), "input.tar")?;

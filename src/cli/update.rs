@@ -1,0 +1,140 @@
+//! `kuth update`.
+
+use std::sync::Arc;
+
+use super::options::{Archive, MessageFormat, Source};
+use super::project::Project;
+use super::{Exit, interrupt, progress, remote, screen};
+use crate::engine::Event;
+use crate::engine::lock_changes::{Changed, Item, changes};
+use crate::engine::update::Update;
+use crate::error::Result;
+use crate::process::Cancel;
+
+/// Take what the mirror has now into the lock
+///
+/// Packages, the digests of downloads and the tools are resolved anew, of all
+/// stages, or of those named and those whose packages go on top of theirs. What
+/// has changed is listed on standard output. A tree that the answer depends on is
+/// built where it is not in the cache. Ctrl-C leaves the lock as it was.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    source: Source,
+
+    /// The stages to resolve anew [default: all]
+    #[arg(value_name = "STAGE")]
+    stages: Vec<String>,
+
+    #[command(flatten)]
+    archive: Archive,
+
+    /// Only say what would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Updates.
+pub fn run(args: &Args) -> Result<Exit> {
+    let cancel = Cancel::default();
+    interrupt::gracefully(&cancel)?;
+    let mut project = Project::open(&args.source)?;
+    args.archive.tell(&mut project.settings);
+    let observer = progress::observer(MessageFormat::Human);
+    let cache = project.cache()?;
+    let shelf = {
+        let observer = observer.clone();
+        let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
+        remote::shelf(&project.settings.root, false, &cache, &cancel, tell)?
+    };
+    let update = Update {
+        pipeline: &project.pipeline,
+        cache,
+        settings: Arc::new(project.settings.clone()),
+        lock: &project.lock,
+        observer,
+        cancel,
+        shelf,
+    };
+    let draft = update.draft(&args.stages)?;
+    let (old, new) = (project.lock.entries(), draft.entries());
+    screen::data(&summary(&changes(&old, &new)))?;
+    let path = project.lock.path().display();
+    match (old == new, args.dry_run) {
+        (true, _) => screen::talk(&format!("{path} is up to date")),
+        (false, true) => screen::talk(&format!("{path} was left as it is")),
+        (false, false) => {
+            draft.save()?;
+            screen::talk(&format!("{path} was written"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// A line for each question, with what differs below it.
+fn summary(changes: &[Changed]) -> String {
+    changes.iter().map(of_question).collect()
+}
+
+fn of_question(changed: &Changed) -> String {
+    let of = |matches: fn(&Item) -> bool| changed.items.iter().filter(|it| matches(it)).count();
+    let counts = [
+        (of(|item| item.old.is_some() && item.new.is_some()), "changed"),
+        (of(|item| item.old.is_none()), "added"),
+        (of(|item| item.new.is_none()), "removed"),
+        (changed.unchanged, "unchanged"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, word)| format!("{count} {word}"))
+        .collect();
+    let rows: Vec<[String; 2]> = changed
+        .items
+        .iter()
+        .map(|item| {
+            let change = match (&item.old, &item.new) {
+                (Some(old), Some(new)) => format!("{old} -> {new}"),
+                (Some(old), None) => format!("{old} removed"),
+                (None, new) => format!("{} added", new.as_deref().unwrap_or_default()),
+            };
+            [format!("  {}", item.name), change]
+        })
+        .collect();
+    let Changed { stage, question, .. } = changed;
+    format!("{stage}: {question}: {}\n{}", counts.join(", "), screen::table(&rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_says_what_was_and_what_is() {
+        let item = |name: &str, old: Option<&str>, new: Option<&str>| Item {
+            name: name.into(),
+            old: old.map(String::from),
+            new: new.map(String::from),
+        };
+        let changed = Changed {
+            stage: "base".into(),
+            question: "packages trixie amd64".into(),
+            items: vec![
+                item("htop", Some("3.4.1-5"), Some("3.4.2-1")),
+                item("libnl-3-200", None, Some("3.7.0-2")),
+                item("vim", Some("2:9.1"), None),
+            ],
+            unchanged: 61,
+        };
+        let same = Changed { items: Vec::new(), stage: "rootfs".into(), ..changed.clone() };
+        let expected = "\
+base: packages trixie amd64: 1 changed, 1 added, 1 removed, 61 unchanged
+  htop         3.4.1-5 -> 3.4.2-1
+  libnl-3-200  3.7.0-2 added
+  vim          2:9.1 removed
+rootfs: packages trixie amd64: 61 unchanged
+";
+        assert_eq!(summary(&[changed, same]), expected);
+    }
+}

@@ -1,0 +1,195 @@
+//! Resolves anew what a lock pins. The new lock is a draft: who asked for it looks at what has
+//! changed and saves it, or not.
+//!
+//! What a package request means can depend on the tree it goes on top of. Where that has to be
+//! looked into, and is not in the cache, it is built, from the draft; the next build finds it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::event::{Event, Observer};
+use super::inspect::{self, Forecast};
+use super::locked::{Foretold, Known};
+use super::lockfile::{LockFile, place};
+use super::plan::{Node, Plan, Ready};
+use super::worker::Build;
+use crate::cache::Cache;
+use crate::error::{Context, Result, anyhow, caused_by};
+use crate::process::Cancel;
+use crate::remote::Shelf;
+use crate::stage::{Inputs, NotHere, Pin, Settings, Site};
+
+/// An update about to happen.
+pub struct Update<'p> {
+    /// Whose lock it is.
+    pub pipeline: &'p Ready,
+    /// Where results are kept.
+    pub cache: Arc<Cache>,
+    /// The settings of a build.
+    pub settings: Arc<Settings>,
+    /// The lock as it is.
+    pub lock: &'p LockFile,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+    /// Set to stop.
+    pub cancel: Cancel,
+    /// The remote cache, where there is one.
+    pub shelf: Option<Arc<Shelf>>,
+}
+
+impl Update<'_> {
+    /// The new lock. Only `stages` are resolved anew, and what their answers change for others;
+    /// all where none is named, and then what the lock says of stages that are gone is left out.
+    pub fn draft(&self, stages: &[String]) -> Result<LockFile> {
+        let names: Vec<String> =
+            self.pipeline.stages.iter().map(|stage| stage.name.clone()).collect();
+        let plan = Plan::new(self.pipeline, &names)?;
+        // Refuses a stage that does not exist, with the same words as for a target.
+        Plan::new(self.pipeline, stages)?;
+        let mut entries = self.lock.entries();
+        let named = |node: &Node<'_>| {
+            stages.is_empty()
+                || stages.iter().any(|name| *name == node.name || name == node.stage_name)
+        };
+        if stages.is_empty() {
+            let known: BTreeSet<String> = plan.names().into_iter().collect();
+            entries.retain(|stage, _| known.contains(stage));
+        }
+        let draft = self.lock.draft(entries);
+        let mut resolver = Resolver {
+            update: self,
+            build: self.build(&plan, &draft),
+            draft: &draft,
+            fresh: Vec::new(),
+            foretold: Foretold::default(),
+        };
+        for (at, node) in plan.nodes().iter().enumerate() {
+            self.cancel.check()?;
+            resolver
+                .node(at, node, named(node))
+                .with_context(|| format!("resolving what {} needs", node.name))?;
+        }
+        Ok(draft)
+    }
+
+    fn build<'a>(&self, plan: &'a Plan<'a>, draft: &'a LockFile) -> Build<'a> {
+        Build {
+            plan,
+            cache: self.cache.clone(),
+            settings: self.settings.clone(),
+            lock: draft,
+            observer: Arc::new(Quiet(self.observer.clone())),
+            cancel: self.cancel.clone(),
+            shelf: self.shelf.clone(),
+            options: Default::default(),
+        }
+    }
+
+    /// Builds what `node` eats, as the draft has it by now.
+    fn make(&self, node: &Node<'_>, nodes: &[Node<'_>], draft: &LockFile) -> Result<Inputs> {
+        let names: Vec<String> =
+            node.inputs.iter().map(|(_, input)| nodes[input.0].name.clone()).collect();
+        let plan = Plan::new(self.pipeline, &names)?;
+        let summary = self.build(&plan, draft).run()?;
+        if summary.failed + summary.skipped > 0 {
+            return Err(anyhow!("{} could not be made", names.join(" and ")));
+        }
+        let found = inspect::explain(&plan, &self.cache, &self.settings, draft, &[])?;
+        let mut inputs = Inputs::default();
+        for ((key, _), name) in node.inputs.iter().zip(&names) {
+            let at = plan.nodes().iter().position(|node| node.name == *name);
+            let forecast = at.map(|at| &found[at].forecast);
+            let Some(Forecast::Cached(_, artifact)) = forecast else {
+                return Err(anyhow!("{name} was built, and is not in the cache"));
+            };
+            inputs.0.insert(key, artifact.clone());
+        }
+        Ok(inputs)
+    }
+}
+
+/// Goes from stage to stage.
+struct Resolver<'a> {
+    update: &'a Update<'a>,
+    build: Build<'a>,
+    draft: &'a LockFile,
+    /// What was resolved so far: later questions are answered as of the same day.
+    fresh: Vec<toml::Table>,
+    foretold: Foretold,
+}
+
+impl Resolver<'_> {
+    fn node(&mut self, at: usize, node: &Node<'_>, named: bool) -> Result<()> {
+        let (mut inputs, known) = self.foretold.inputs(node);
+        if !named {
+            let entries = self.draft.stage(&node.name);
+            let was_locked = !entries.is_empty();
+            match self.pin(node, &inputs, entries) {
+                Ok(pins) => {
+                    self.foretold.set(at, node.stage.foretell(&inputs, &pins));
+                    return Ok(());
+                }
+                // Its question is another since what it stands on is.
+                Err(_) if was_locked && known == Known::All && !self.fresh.is_empty() => {}
+                Err(_) => return Ok(()),
+            }
+        }
+        let mut site = self.build.site(node);
+        let (cache, settings) = (&self.update.cache, &self.update.settings);
+        site.log = cache.log(&settings.pipeline, &format!("{}.resolve", node.name));
+        site.locked = Vec::new();
+        site.locked_elsewhere = self.fresh.clone();
+        let pins = match node.stage.pin(&site, &inputs) {
+            Err(error) if known == Known::Some || caused_by::<NotHere>(&error).is_some() => {
+                self.update.cancel.check()?;
+                inputs = self.update.make(node, self.build.plan.nodes(), self.draft)?;
+                node.stage.pin(&site, &inputs)?
+            }
+            resolved => resolved?,
+        };
+        self.take_out_old(node, &inputs, &pins);
+        for pin in &pins {
+            self.draft.note(&node.name, &pin.locked)?;
+            self.fresh.push(pin.locked.clone());
+        }
+        self.foretold.set(at, node.stage.foretell(&inputs, &pins));
+        Ok(())
+    }
+
+    /// What `node` is pinned to if the lock says `entries` of it and nothing else may be asked.
+    fn pin(&self, node: &Node<'_>, inputs: &Inputs, entries: Vec<toml::Table>) -> Result<Vec<Pin>> {
+        let site = self.build.site(node);
+        let settings = Settings { locked: true, offline: true, ..(*site.settings).clone() };
+        let site = Site { locked: entries, settings: Arc::new(settings), ..site };
+        node.stage.pin(&site, inputs)
+    }
+
+    /// Takes out of the draft what `pins` come in the place of. What was resolved for other values
+    /// of the pipeline's variables (another suite, another address) stays.
+    fn take_out_old(&self, node: &Node<'_>, inputs: &Inputs, pins: &[Pin]) {
+        let mut entries = self.draft.stage(&node.name);
+        entries.retain(|entry| {
+            let of_entry = place(entry);
+            let [_, suite, architecture] = &of_entry;
+            let mut places = pins.iter().map(|pin| place(&pin.locked));
+            let same_world = suite.is_some()
+                && places.clone().any(|place| place[1] == *suite && place[2] == *architecture);
+            let answers = || self.pin(node, inputs, vec![entry.clone()]).is_ok();
+            // What is asked for anew is replaced as it is noted.
+            !pins.is_empty() && (places.any(|place| place == of_entry) || !same_world && !answers())
+        });
+        self.draft.replace(&node.name, entries);
+    }
+}
+
+/// Tells of what runs, and not of what is there.
+struct Quiet(Arc<dyn Observer>);
+
+impl Observer for Quiet {
+    fn tell(&self, event: &Event<'_>) {
+        match event {
+            Event::Begin { .. } | Event::Cached { .. } | Event::End(_) => {}
+            event => self.0.tell(event),
+        }
+    }
+}

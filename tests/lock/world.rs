@@ -1,0 +1,249 @@
+//! What was built on the first day, and projects of later days.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::mirror::{self, Deb, run};
+use crate::server::Server;
+
+/// The package that moves, and where it goes.
+pub const MOVED: &str = "htop";
+pub const NEW: &str = "99-1";
+
+/// `rootfs` and, on top of it, [`MOVED`].
+pub const PIPELINE: &str = r#"
+[pipeline]
+name = "t"
+default = ["base"]
+
+[vars]
+suite = "trixie"
+keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+[stage.rootfs]
+kind = "bootstrap"
+suite = "${suite}"
+keyring = "${keyring}"
+
+[stage.base]
+kind = "customise"
+from = "rootfs"
+packages = ["htop"]
+keyring = "${keyring}"
+"#;
+
+/// The first day.
+pub struct World {
+    folder: PathBuf,
+    /// The mirror of today, without the old [`MOVED`], and an archive that has it.
+    pub server: Server,
+    /// When the first day was, as archives write it.
+    pub date: String,
+    /// The package that left.
+    pub old: Deb,
+    /// Everything of the first day.
+    debs: Vec<Deb>,
+    /// The digests of the stages on the first day.
+    pub digests: [String; 2],
+}
+
+static WORLD: OnceLock<World> = OnceLock::new();
+static HEAVY: Mutex<()> = Mutex::new(());
+
+/// Made by whoever asks first.
+pub fn world() -> &'static World {
+    WORLD.get_or_init(World::new)
+}
+
+/// Held by a test that runs stages.
+pub fn heavy() -> MutexGuard<'static, ()> {
+    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    fn new() -> World {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lock");
+        run(Command::new("rm").arg("-rf").arg(&folder));
+        let first = Project { folder: folder.join("first"), stays: true };
+        first.write("p.toml", PIPELINE);
+        first.write("kuth.toml", &remote("read-write"));
+        // From whatever mirror this machine uses.
+        let built = first.build(&[]).done();
+        let digests = ["rootfs", "base"].map(|stage| built.digest(stage));
+        let lock: toml::Table = first.read("p.lock").parse().unwrap();
+        let mut debs: Vec<Deb> = Vec::new();
+        for (_, entries) in lock["stage"].as_table().unwrap() {
+            for package in entries[0]["package"].as_array().unwrap() {
+                let text = |key: &str| package[key].as_str().unwrap().to_string();
+                let digest = text("sha256");
+                let file = first.path("cache/packages").join(&digest[..2]).join(&digest);
+                debs.push(Deb { path: text("path"), file });
+            }
+        }
+        let date = lock["stage"]["base"][0]["date"].as_str().unwrap().to_string();
+        let named = |deb: &&Deb| deb.path.contains(&format!("/{MOVED}_"));
+        let old = debs.iter().find(named).unwrap().clone();
+        let server = Server::start(&folder.join("web"));
+        let world = World { folder, server, date, old, digests, debs };
+        world.write_mirror("debian", MOVED);
+        world
+    }
+
+    /// The packages of the first day, but for `name`, which is [`NEW`].
+    fn write_mirror(&self, root: &str, name: &str) {
+        let mut debs = self.debs.clone();
+        let moved = debs.iter_mut().find(|deb| deb.path.contains(&format!("/{name}_"))).unwrap();
+        let file = self.folder.join(format!("{name}.deb"));
+        mirror::with_version(&moved.file, NEW, &file);
+        let (folder, _) = moved.path.rsplit_once('/').unwrap();
+        *moved = Deb { path: format!("{folder}/{name}_{NEW}_amd64.deb"), file };
+        mirror::write(&self.web(root), "trixie", &debs, &self.folder.join("keys"));
+    }
+
+    /// Another mirror, on which `name` moved.
+    pub fn mirror_with(&self, name: &str) -> String {
+        self.write_mirror(&format!("{name}/debian"), name);
+        format!("{}/{name}/debian", self.server.address)
+    }
+
+    pub fn mirror(&self) -> String {
+        format!("{}/debian", self.server.address)
+    }
+
+    /// A folder below which the server looks.
+    pub fn web(&self, name: &str) -> PathBuf {
+        self.folder.join("web").join(name)
+    }
+
+    pub fn keyring(&self) -> String {
+        self.folder.join("keys/keyring.gpg").display().to_string()
+    }
+
+    /// A project with the pipeline and the lock of the first day, and an empty cache.
+    pub fn project(&self, name: &str) -> Project {
+        let project = Project { folder: self.folder.join(name), stays: false };
+        project.write("p.toml", PIPELINE);
+        project.write("p.lock", &self.lock());
+        project
+    }
+
+    /// The lock of the first day.
+    pub fn lock(&self) -> String {
+        std::fs::read_to_string(self.folder.join("first/p.lock")).unwrap()
+    }
+
+    /// With the packages of the first day in its cache.
+    pub fn with_packages(&self, name: &str) -> Project {
+        let project = self.project(name);
+        project.take(&self.folder.join("first/cache"), "packages");
+        project
+    }
+
+    /// With all of the first day's cache but [`MOVED`].
+    pub fn without_the_moved(&self, name: &str) -> Project {
+        let project = self.with_packages(name);
+        for part in ["records", "objects", "latest"] {
+            project.take(&self.folder.join("first/cache"), part);
+        }
+        project.forget(self);
+        project
+    }
+}
+
+/// The project file that names the remote cache, which the first day filled.
+pub fn remote(mode: &str) -> String {
+    format!("[cache]\nremote = \"../remote\"\ntrust = \"anyone\"\nmode = \"{mode}\"\n")
+}
+
+/// A pipeline, its lock and a cache.
+pub struct Project {
+    folder: PathBuf,
+    /// Others take from it.
+    stays: bool,
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        // What failed stays too, to be looked at.
+        if !self.stays && !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Run {
+    pub status: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Project {
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::create_dir_all(&self.folder).unwrap();
+        std::fs::write(self.path(name), text).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    fn take(&self, cache: &Path, part: &str) {
+        std::fs::create_dir_all(self.path("cache")).unwrap();
+        let to = self.path("cache").join(part);
+        run(Command::new("cp").arg("-al").arg(cache.join(part)).arg(to));
+    }
+
+    /// Removes [`MOVED`] from the cache, if it is there.
+    pub fn forget(&self, world: &World) {
+        let place = world.old.file.strip_prefix(world.folder.join("first")).unwrap();
+        let _ = std::fs::remove_file(self.folder.join(place));
+    }
+
+    pub fn kuth(&self, arguments: &[&str]) -> Run {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
+        command.args(arguments).current_dir(&self.folder).env("NO_COLOR", "1");
+        for name in ["KUTH_CACHE", "KUTH_CACHE_REMOTE", "KUTH_DEBIAN_SNAPSHOT", "SOURCE_DATE_EPOCH"]
+        {
+            command.env_remove(name);
+        }
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let status = output.status.code().unwrap();
+        Run { status, out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    pub fn build(&self, options: &[&str]) -> Run {
+        self.kuth(&[&["build", "p.toml", "--message-format", "json"], options].concat())
+    }
+}
+
+impl Run {
+    /// All went well.
+    pub fn done(self) -> Run {
+        assert_eq!(self.status, 0, "{}{}", self.out, self.err);
+        self
+    }
+
+    fn lines(&self) -> impl Iterator<Item = serde_json::Value> + '_ {
+        self.out.lines().map(|line| serde_json::from_str(line).unwrap())
+    }
+
+    /// The digest of a stage's result.
+    pub fn digest(&self, stage: &str) -> String {
+        let mut lines = self.lines();
+        let line = lines.find(|line| line["stage"] == stage && line["digest"].is_string());
+        line.unwrap()["digest"].as_str().unwrap().to_string()
+    }
+
+    /// How many stages ran.
+    pub fn ran(&self) -> u64 {
+        self.lines().find(|line| line["event"] == "summary").unwrap()["run"].as_u64().unwrap()
+    }
+}
