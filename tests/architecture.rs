@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("archive", &["cache", "format", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
@@ -21,12 +21,13 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("http", &["process"]),
     ("cache", &["process"]),
     ("remote", &["archive", "cache", "http", "process"]),
-    ("sandbox", &["cache", "process"]),
+    ("sandbox", &["archive", "cache", "process"]),
     ("site", &["cache", "pipeline", "process"]),
     ("debian", &["http", "process", "sandbox", "site"]),
     ("tools", &["process", "site"]),
     ("disk", &["cache", "format", "pipeline", "process", "site", "tools"]),
     ("image", &["cache", "format", "process"]),
+    ("import", &["archive", "format", "process"]),
     ("machine", &["archive", "cache", "format", "image", "pipeline", "process", "site"]),
 ];
 

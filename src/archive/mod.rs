@@ -26,6 +26,7 @@ mod meter;
 mod plain;
 mod sparse;
 mod tar;
+pub mod tree;
 mod write;
 mod zip;
 mod zstd;

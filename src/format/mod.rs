@@ -2,8 +2,10 @@
 //! environment or commands: UUIDs, serials and times are arguments, so that the same values
 //! give the same bytes on every machine. Each file names the source of its format.
 
+pub mod acl;
 pub mod appliance;
 pub mod blocks;
+pub mod ext4;
 pub mod fault;
 pub mod fields;
 pub mod gpt;

@@ -17,6 +17,7 @@ pub mod customise;
 pub mod disk;
 pub mod download;
 pub mod export;
+pub mod import;
 pub mod register;
 pub mod snapshot;
 pub mod unpack;
@@ -161,6 +162,7 @@ impl Inputs {
 pub const KINDS: &[Kind] = &[
     download::KIND,
     unpack::KIND,
+    import::KIND,
     bootstrap::KIND,
     customise::KIND,
     disk::KIND,

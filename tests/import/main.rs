@@ -1,0 +1,7 @@
+//! Disk images that the real tools made, read back by kuth: the tree that went in comes out, byte for
+//! byte as kuth packs it.
+
+#[path = "../judge/mod.rs"]
+mod judge;
+mod filesystems;
+mod world;

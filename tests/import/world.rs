@@ -1,0 +1,175 @@
+//! A tree with everything in it that file systems keep, and images made of it by the real tools.
+
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use kuth::digest::Digest;
+use kuth::import::{self, Beside, Imported, Options};
+use kuth::process::Cancel;
+use kuth::sandbox::pack::pack;
+use kuth::units::Bytes;
+
+pub use crate::judge::tool;
+
+/// The time of everything, and one that is later than any file's.
+pub const EPOCH: u64 = 4_000_000_000;
+
+/// Whether this process may make devices and give files away.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Runs a tool and fails with what it said unless it succeeds.
+pub fn run(program: &str, arguments: &[&str]) -> String {
+    let output = tool(program).args(arguments).output().unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, errors) = (said(&output.stdout), said(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}: {out}{errors}");
+    out
+}
+
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// What no file system should lose. `fstab` is the system's table of mounts.
+pub fn make_tree(root: &Path, fstab: &str) {
+    let dir = |name: &str| std::fs::create_dir_all(root.join(name)).unwrap();
+    let file = |name: &str, content: &[u8]| std::fs::write(root.join(name), content).unwrap();
+    for name in ["etc", "usr/bin", "usr/lib/deep/deeper", "var/many", "proc", "tmp", "boot/efi", "srv"] {
+        dir(name);
+    }
+    file("etc/fstab", fstab.as_bytes());
+    file("etc/empty", b"");
+    file("usr/bin/tool", &vec![7; 300_000]);
+    std::fs::set_permissions(root.join("usr/bin/tool"), Permissions::from_mode(0o4755)).unwrap();
+    std::fs::hard_link(root.join("usr/bin/tool"), root.join("usr/bin/twin")).unwrap();
+    symlink("tool", root.join("usr/bin/soft")).unwrap();
+    symlink("/usr/lib/".to_string() + &"long/".repeat(60), root.join("usr/lib/far")).unwrap();
+    symlink("x".repeat(59), root.join("usr/lib/59")).unwrap();
+    symlink("x".repeat(60), root.join("usr/lib/60")).unwrap();
+    file("usr/lib/deep/deeper/ümläut and space", b"x");
+    file(&format!("usr/lib/{}", "n".repeat(255)), b"long");
+    for i in 0..3000 {
+        file(&format!("var/many/a-file-with-a-name-of-some-length-{i}"), &i.to_string().into_bytes());
+    }
+    let sparse = File::create(root.join("srv/sparse")).unwrap();
+    sparse.set_len(40 << 20).unwrap();
+    for at in (0..40).step_by(3) {
+        sparse.write_all_at(&[at as u8 + 1; 5000], (at << 20) + 1000).unwrap();
+    }
+    let random: Vec<u8> = (0..2_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    file("srv/random", &random);
+    std::fs::set_permissions(root.join("tmp"), Permissions::from_mode(0o1777)).unwrap();
+    run("mkfifo", &[text(&root.join("srv/pipe"))]);
+    run("touch", &["-h", "-d", "1999-12-31T23:59:59Z", text(&root.join("usr/bin/soft"))]);
+    run("touch", &["-d", "2040-01-02T03:04:05Z", text(&root.join("etc/empty"))]);
+    if is_root() {
+        run("mknod", &[text(&root.join("srv/block")), "b", "8", "300"]);
+        run("mknod", &[text(&root.join("srv/char")), "c", "5", "1"]);
+        run("chown", &["1000:70000", text(&root.join("srv/random"))]);
+        run("setcap", &["cap_net_raw+ep", text(&root.join("usr/bin/tool"))]);
+        run("setfattr", &["-n", "user.note", "-v", "some value", text(&root.join("srv"))]);
+        run("setfattr", &["-n", "user.long", "-v", &"v".repeat(900), text(&root.join("srv/random"))]);
+        run("setfacl", &["-m", "u:1000:rw,g:7:r", text(&root.join("etc/fstab"))]);
+        run("setfacl", &["-d", "-m", "u:1000:rwx", text(&root.join("srv"))]);
+    }
+}
+
+/// The digest of the tree at `root` as kuth packs it.
+pub fn packed(root: &Path, to: &Path) -> Digest {
+    pack(root, to, EPOCH).unwrap().digest
+}
+
+/// Imports the image at `path`.
+pub fn import(path: &Path, to: &Path) -> Result<Imported, String> {
+    import_root(path, None, to)
+}
+
+/// Imports the image at `path`, whose root is in `root`.
+pub fn import_root(path: &Path, root: Option<&str>, to: &Path) -> Result<Imported, String> {
+    let cancel = Cancel::default();
+    let options =
+        Options { epoch: EPOCH, limit: Bytes::gib(1), cancel: &cancel, told: &|_| () };
+    let shown = |error| {
+        let hints = kuth::error::hints(&error).join("; ");
+        format!("{error:#} [{hints}]")
+    };
+    let image = import::open(path, Beside::Folder).map_err(shown)?;
+    import::import(&image, root, to, &options).map_err(shown)
+}
+
+/// Shows where two tars differ, for a failed test.
+pub fn assert_same(one: &Path, two: &Path) {
+    if std::fs::read(one).unwrap() == std::fs::read(two).unwrap() {
+        return;
+    }
+    let list = |path: &Path| -> Vec<String> {
+        let mut archive = tar::Archive::new(File::open(path).unwrap());
+        let mut lines = Vec::new();
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut extra = String::new();
+            if let Some(records) = entry.pax_extensions().unwrap() {
+                for record in records.flatten() {
+                    extra += &format!(" {}={:?}", record.key().unwrap(), Digest::of(record.value_bytes()).short());
+                }
+            }
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+            let header = entry.header().clone();
+            lines.push(format!(
+                "{} {:?} {:o} {}:{} {} {} {:?} {}{extra}",
+                entry.path().unwrap().display(),
+                header.entry_type(),
+                header.mode().unwrap(),
+                header.uid().unwrap(),
+                header.gid().unwrap(),
+                header.mtime().unwrap(),
+                content.len(),
+                entry.link_name().unwrap(),
+                Digest::of(&content).short(),
+            ));
+        }
+        lines
+    };
+    let (one, two) = (list(one), list(two));
+    let gone: Vec<_> = one.iter().filter(|line| !two.contains(line)).take(20).collect();
+    let came: Vec<_> = two.iter().filter(|line| !one.contains(line)).take(20).collect();
+    panic!("only in the first: {gone:#?}\nonly in the second: {came:#?}");
+}
+
+/// A folder for one test.
+pub struct World {
+    pub folder: tempfile::TempDir,
+}
+
+impl World {
+    pub fn new() -> World {
+        World { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A tree, and its tar.
+    pub fn tree(&self, fstab: &str) -> (PathBuf, PathBuf) {
+        let root = self.at("root");
+        std::fs::create_dir(&root).unwrap();
+        make_tree(&root, fstab);
+        let tar = self.at("expected.tar");
+        packed(&root, &tar);
+        (root, tar)
+    }
+
+    /// Imports an image, and compares.
+    pub fn check(&self, image: &Path, expected: &Path) -> Imported {
+        let to = self.at("imported.tar");
+        let imported = import(image, &to).unwrap_or_else(|error| panic!("{error}"));
+        assert_same(expected, &to);
+        assert_eq!(imported.digest, Digest::of(std::fs::read(&to).unwrap()));
+        imported
+    }
+}
