@@ -5,7 +5,9 @@
 pub mod acl;
 pub mod appliance;
 pub mod blocks;
+pub mod crc32c;
 pub mod ext4;
+pub mod fat;
 pub mod fault;
 pub mod fields;
 pub mod gpt;
@@ -22,6 +24,7 @@ pub mod vbox;
 pub mod vdi;
 pub mod vhd;
 pub mod vmdk;
+pub mod xfs;
 
 pub use fault::Fault;
 pub use guid::Guid;

@@ -69,6 +69,12 @@ pub trait Filesystem {
     /// Its root.
     fn root(&self) -> u64;
 
+    /// Whether it keeps owners and modes. The root of one that does not has the properties of the
+    /// folder that it is mounted on.
+    fn has_owners(&self) -> bool {
+        true
+    }
+
     /// What `node` is.
     fn node(&self, node: u64) -> Result<Node>;
 
@@ -158,6 +164,11 @@ impl Content {
         let mut bytes = Vec::new();
         self.read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Goes on at byte `at`, which is behind all that was read.
+    pub fn seek(&mut self, at: u64) {
+        self.at = at.max(self.at).min(self.size);
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<usize> {

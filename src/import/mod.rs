@@ -9,6 +9,7 @@ use crate::error::{Context, Result};
 
 mod container;
 mod ext4;
+mod fat;
 mod filesystem;
 mod fstab;
 mod partitions;
@@ -17,6 +18,7 @@ mod system;
 mod tree;
 mod volume;
 mod volumes;
+mod xfs;
 
 pub use container::{Beside, Image, open, pick};
 pub use source::{Shared, Source};

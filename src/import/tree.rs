@@ -114,7 +114,9 @@ impl Walk<'_> {
         if node.kind == Kind::Folder {
             at = self.system.over(at);
             filesystem = self.system.mounted[at.0].filesystem;
-            node = filesystem.node(at.1)?;
+            if filesystem.has_owners() {
+                node = filesystem.node(at.1)?;
+            }
         }
         if node.kind == Kind::Socket {
             return Ok(None);

@@ -5,10 +5,12 @@ use crate::error::{Context, Result, anyhow};
 use crate::format::probe::{HEAD, ImageFormat, probe};
 
 use super::ext4::Ext4;
+use super::fat::Fat;
 use super::filesystem::Filesystem;
 use super::partitions::{self, Partition};
 use super::source::{Shared, Source, head};
 use super::volumes::{self, mapper_name};
+use super::xfs::Xfs;
 
 /// Where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +108,21 @@ fn open(source: &Shared) -> Result<(Holds, Names)> {
                 (Holds::Filesystem("ext4", Box::new(opened)), names)
             }
             Err(error) => (Holds::Unreadable("ext4", error), none),
+        },
+        Some(ImageFormat::Fat) => match Fat::open(source.clone()) {
+            Ok(opened) => {
+                let names = (Some(opened.volume().id.clone()), shown(&opened.volume().label));
+                (Holds::Filesystem("vfat", Box::new(opened)), names)
+            }
+            Err(error) => (Holds::Unreadable("vfat", error), none),
+        },
+        Some(ImageFormat::Xfs) => match Xfs::open(source.clone()) {
+            Ok(opened) => {
+                let superblock = opened.superblock();
+                let names = (Some(superblock.uuid.to_string()), shown(&superblock.label));
+                (Holds::Filesystem("xfs", Box::new(opened)), names)
+            }
+            Err(error) => (Holds::Unreadable("xfs", error), none),
         },
         Some(ImageFormat::Swap) => (Holds::Other("swap"), none),
         Some(ImageFormat::Squashfs) => (Holds::Other("squashfs"), none),

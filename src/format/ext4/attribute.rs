@@ -1,6 +1,7 @@
 //! Extended attributes, in the rest of an inode or in a block, under the names Linux shows.
 
-use super::{FORMAT, crc32c};
+use super::FORMAT;
+use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
 use crate::format::acl;
 use crate::format::fields::Fields;

@@ -1,6 +1,7 @@
 //! The names in one block of a folder. An index of hashes looks like unused entries.
 
-use super::{FORMAT, crc32c};
+use super::FORMAT;
+use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
 use crate::format::fields::Fields;
 

@@ -1,7 +1,8 @@
 //! An inode: what a file is, apart from its content and its names.
 
 use super::superblock::{Superblock, incompatible};
-use super::{FORMAT, crc32c};
+use super::FORMAT;
+use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
 use crate::format::fields::Fields;
 

@@ -2,7 +2,8 @@
 //!
 //! Source: the kernel's Documentation/filesystems/ext4/journal.rst and include/linux/jbd2.h.
 
-use super::{FORMAT, crc32c};
+use super::FORMAT;
+use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
 use crate::format::fields::Fields;
 

@@ -1,6 +1,7 @@
 //! Where the blocks of a file are: a node of the tree of extents, or a block of block numbers.
 
-use super::{FORMAT, crc32c};
+use super::FORMAT;
+use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
 use crate::format::fields::Fields;
 

@@ -1,6 +1,7 @@
 //! The superblock and the descriptors of the block groups.
 
-use super::{FORMAT, crc32c};
+use super::FORMAT;
+use crate::format::crc32c::update as crc32c;
 use crate::format::fields::Fields;
 use crate::format::{Fault, Guid};
 
