@@ -3,5 +3,8 @@
 
 #[path = "../judge/mod.rs"]
 mod judge;
+mod containers;
+mod disks;
 mod filesystems;
+mod mounted;
 mod world;

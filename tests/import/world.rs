@@ -10,7 +10,7 @@ use kuth::process::Cancel;
 use kuth::sandbox::pack::pack;
 use kuth::units::Bytes;
 
-use crate::judge::{missing, tool};
+use crate::judge::{missing, tool, verdict};
 
 /// The time of everything, and one that is later than any file's.
 pub const EPOCH: u64 = 4_000_000_000;
@@ -83,6 +83,67 @@ pub fn make_tree(root: &Path, fstab: &str) {
         run("setfacl", &["-d", "-m", "u:1000:rwx", text(&root.join("srv"))]);
     }
     run("touch", &["-d", &format!("@{ROOT_TIME}"), text(root)]);
+}
+
+/// A tree of a few files, spread over folders that may be mounted.
+pub fn small_tree(root: &Path, fstab: &str) {
+    for name in ["etc", "usr/bin", "boot/efi/EFI/BOOT", "srv", "tmp"] {
+        std::fs::create_dir_all(root.join(name)).unwrap();
+    }
+    let file = |name: &str, content: &[u8]| std::fs::write(root.join(name), content).unwrap();
+    file("etc/fstab", fstab.as_bytes());
+    file("usr/bin/tool", &vec![7; 300_000]);
+    std::fs::hard_link(root.join("usr/bin/tool"), root.join("usr/bin/twin")).unwrap();
+    symlink("usr/bin", root.join("bin")).unwrap();
+    file("boot/vmlinuz", &vec![1; 1_000_000]);
+    file("boot/efi/EFI/BOOT/BOOTX64.EFI", &vec![3; 100_001]);
+    file("boot/efi/EFI/BOOT/a longer name with spaces.cfg", b"menu");
+    let time = format!("@{ROOT_TIME}");
+    run("find", &[text(root), "-exec", "touch", "-h", "-d", &time, "{}", "+"]);
+}
+
+/// Writes the file `image` into `disk` at `start`.
+pub fn lay(disk: &Path, start: u64, image: &Path) {
+    let bytes = std::fs::read(image).unwrap();
+    let file = File::options().write(true).open(disk).unwrap();
+    for (index, piece) in bytes.chunks(1 << 16).enumerate() {
+        if piece.iter().any(|byte| *byte != 0) {
+            file.write_all_at(piece, start + ((index as u64) << 16)).unwrap();
+        }
+    }
+}
+
+/// Loop devices, which go with this.
+pub struct Loops(Vec<String>);
+
+impl Loops {
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl Drop for Loops {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            run("losetup", &["-d", name]);
+        }
+    }
+}
+
+/// A loop device for each start and size of `disk`; `None`, said, where there are none.
+pub fn loop_devices(disk: &Path, parts: &[(u64, u64)]) -> Option<Loops> {
+    let mut loops = Loops(Vec::new());
+    for (start, size) in parts {
+        let (start, size) = (start.to_string(), size.to_string());
+        let arguments = ["-f", "--show", "-o", &start, "--sizelimit", &size, text(disk)];
+        let (success, out, _) = verdict("losetup", &arguments)?;
+        if !success {
+            eprintln!("SKIPPED: there are no loop devices");
+            return None;
+        }
+        loops.0.push(out.trim().to_string());
+    }
+    Some(loops)
 }
 
 /// The digest of the tree at `root` as kuth packs it.
@@ -167,6 +228,16 @@ impl World {
         let root = self.at("root");
         std::fs::create_dir(&root).unwrap();
         make_tree(&root, fstab);
+        let tar = self.at("expected.tar");
+        packed(&root, &tar);
+        (root, tar)
+    }
+
+    /// A small tree, and its tar.
+    pub fn small_tree(&self, fstab: &str) -> (PathBuf, PathBuf) {
+        let root = self.at("root");
+        std::fs::create_dir(&root).unwrap();
+        small_tree(&root, fstab);
         let tar = self.at("expected.tar");
         packed(&root, &tar);
         (root, tar)
