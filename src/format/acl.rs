@@ -66,7 +66,9 @@ pub fn from_xfs(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     let count = u32::from_be_bytes(*count) as usize;
     let rest = count.checked_mul(12).and_then(|length| rest.get(..length)).ok_or_else(short)?;
     let entry = |entry: &[u8]| {
-        let word = |at: usize| u32::from_be_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
+        let word = |at: usize| {
+            u32::from_be_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]])
+        };
         (word(0) as u16, u16::from_be_bytes([entry[8], entry[9]]), word(4))
     };
     shown(&rest.chunks_exact(12).map(entry).collect::<Vec<_>>())
@@ -79,7 +81,8 @@ mod tests {
     #[test]
     fn both_forms_are_shown_alike() {
         let ext4 = [
-            1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 4, 0, 0xe8, 3, 0, 0, 4, 0, 4, 0, 0x10, 0, 4, 0, 0x20, 0, 4, 0,
+            1, 0, 0, 0, 1, 0, 6, 0, 2, 0, 4, 0, 0xe8, 3, 0, 0, 4, 0, 4, 0, 0x10, 0, 4, 0, 0x20, 0,
+            4, 0,
         ];
         let list = from_ext4(&ext4).unwrap();
         assert_eq!(list[..12], [2, 0, 0, 0, 1, 0, 6, 0, 0xff, 0xff, 0xff, 0xff]);

@@ -81,7 +81,8 @@ impl Volume {
         let root_at = (reserved + tables * table) * sector;
         let data = root_at + root.next_multiple_of(sector);
         let room = (sectors * sector).checked_sub(data);
-        let room = room.ok_or_else(|| Fault::new(FORMAT, format!("no room in {sectors} sectors")))?;
+        let room =
+            room.ok_or_else(|| Fault::new(FORMAT, format!("no room in {sectors} sectors")))?;
         let clusters = room / cluster;
         let is_32 = fields.le16(22)? == 0;
         let width = match is_32 {
@@ -270,8 +271,10 @@ fn short(entry: &[u8]) -> String {
 
 /// Seconds since 1970 of a date and a time; a date that is none is 1980.
 fn time(date: u16, time: u16) -> i64 {
-    let (year, month, day) = (i64::from(date >> 9), i64::from(date >> 5 & 15), i64::from(date & 31));
-    let clock = i64::from(time >> 11) * 3600 + i64::from(time >> 5 & 63) * 60 + i64::from(time & 31) * 2;
+    let (year, month, day) =
+        (i64::from(date >> 9), i64::from(date >> 5 & 15), i64::from(date & 31));
+    let clock =
+        i64::from(time >> 11) * 3600 + i64::from(time >> 5 & 63) * 60 + i64::from(time & 31) * 2;
     if !(1..=12).contains(&month) || day == 0 {
         return YEAR_1980;
     }

@@ -23,10 +23,40 @@ impl Mount {
 
 /// Types that are in no partition.
 const VIRTUAL: [&str; 34] = [
-    "9p", "autofs", "binfmt_misc", "bpf", "cephfs", "ceph", "cgroup", "cgroup2", "cifs", "configfs",
-    "debugfs", "devpts", "devtmpfs", "efivarfs", "fuse.sshfs", "glusterfs", "hugetlbfs", "ignore",
-    "iso9660", "mqueue", "nfs", "nfs4", "overlay", "proc", "pstore", "rpc_pipefs", "securityfs",
-    "smb3", "swap", "sysfs", "tmpfs", "tracefs", "udf", "virtiofs",
+    "9p",
+    "autofs",
+    "binfmt_misc",
+    "bpf",
+    "cephfs",
+    "ceph",
+    "cgroup",
+    "cgroup2",
+    "cifs",
+    "configfs",
+    "debugfs",
+    "devpts",
+    "devtmpfs",
+    "efivarfs",
+    "fuse.sshfs",
+    "glusterfs",
+    "hugetlbfs",
+    "ignore",
+    "iso9660",
+    "mqueue",
+    "nfs",
+    "nfs4",
+    "overlay",
+    "proc",
+    "pstore",
+    "rpc_pipefs",
+    "securityfs",
+    "smb3",
+    "swap",
+    "sysfs",
+    "tmpfs",
+    "tracefs",
+    "udf",
+    "virtiofs",
 ];
 
 /// The mounts of `text` that belong to the tree, those above before those below. What is mounted by
@@ -46,8 +76,11 @@ pub fn read(text: &[u8]) -> Result<Vec<Mount>> {
             continue;
         }
         let point = unescaped(point);
-        let parts: Vec<Vec<u8>> =
-            point.split(|b| *b == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect();
+        let parts: Vec<Vec<u8>> = point
+            .split(|b| *b == b'/')
+            .filter(|part| !part.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect();
         if parts.iter().any(|part| part == b"." || part == b"..") {
             bail!("/etc/fstab: the mount point {}", String::from_utf8_lossy(&point));
         }

@@ -13,6 +13,7 @@ mod fat;
 mod filesystem;
 mod fstab;
 mod partitions;
+pub mod rootfs;
 mod source;
 mod system;
 mod tree;

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
+use crate::format::gpt;
 use crate::format::mbr::{self, kind};
 use crate::format::probe::{HEAD, ImageFormat, probe};
-use crate::format::gpt;
 use crate::units::{SECTOR, Sectors};
 
 use super::source::{Part, Shared, bytes, head};

@@ -161,11 +161,7 @@ impl Recent {
     }
 
     /// The piece `index`, made by `make` if it is not there.
-    pub fn get(
-        &self,
-        index: u64,
-        make: impl FnOnce() -> Result<Vec<u8>>,
-    ) -> Result<Arc<Vec<u8>>> {
+    pub fn get(&self, index: u64, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
         let mut pieces = self.pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(at) = pieces.iter().position(|(other, _)| *other == index) {
             if at > 0

@@ -37,10 +37,8 @@ pub fn assemble<'a>(volumes: &'a [Volume], root: Option<&str>) -> Result<System<
     let root = find_root(volumes, root)?;
     let filesystem = readable(root)?;
     let place = root.place.to_string();
-    let mut system = System {
-        mounted: vec![Mounted { on: None, filesystem, place }],
-        left_out: Vec::new(),
-    };
+    let mut system =
+        System { mounted: vec![Mounted { on: None, filesystem, place }], left_out: Vec::new() };
     let Some(table) = read_file(filesystem, &["etc", "fstab"], LONGEST_FSTAB)? else {
         return Ok(system);
     };
@@ -57,7 +55,8 @@ pub fn assemble<'a>(volumes: &'a [Volume], root: Option<&str>) -> Result<System<
             }
             None => {
                 let device = &mount.device;
-                let error = anyhow!("/etc/fstab mounts {device} at {point}, which is not on the disk");
+                let error =
+                    anyhow!("/etc/fstab mounts {device} at {point}, which is not on the disk");
                 return Err(with_hint(error, format!("the disk has {}", listed(volumes))));
             }
         };
@@ -67,7 +66,9 @@ pub fn assemble<'a>(volumes: &'a [Volume], root: Option<&str>) -> Result<System<
                 system.left_out.push(format!("{point} is left out: {error:#}"));
                 continue;
             }
-            Err(error) => return Err(error.context(format!("mounting {} at {point}", volume.place))),
+            Err(error) => {
+                return Err(error.context(format!("mounting {} at {point}", volume.place)));
+            }
         };
         let place = volume.place.to_string();
         ensure!(
@@ -109,7 +110,8 @@ fn find_root<'a>(volumes: &'a [Volume], named: Option<&str>) -> Result<&'a Volum
     match roots[..] {
         [root] => Ok(root),
         [] => {
-            let error = anyhow!("no file system of the disk has an /etc with an fstab or os-release");
+            let error =
+                anyhow!("no file system of the disk has an /etc with an fstab or os-release");
             // What cannot be read may have been it.
             let why = volumes.iter().find_map(|volume| match &volume.holds {
                 Holds::Unreadable(kind, error) => {
@@ -175,7 +177,9 @@ fn listed(volumes: &[Volume]) -> String {
         };
         format!("{} ({kind})", volume.place)
     });
-    Some(shown.collect::<Vec<_>>().join(", ")).filter(|all| !all.is_empty()).unwrap_or("nothing".into())
+    Some(shown.collect::<Vec<_>>().join(", "))
+        .filter(|all| !all.is_empty())
+        .unwrap_or("nothing".into())
 }
 
 /// The node called `name` in the folder `node`.

@@ -89,9 +89,7 @@ impl Walk<'_> {
             let path = folder.path.join(OsStr::from_bytes(&name));
             let at = (folder.index, node);
             let top = folder.path.as_os_str().is_empty();
-            let further = self
-                .entry(at, path.clone())
-                .with_context(|| self.shown(at.0, &path))?;
+            let further = self.entry(at, path.clone()).with_context(|| self.shown(at.0, &path))?;
             let emptied = top && EMPTIED.iter().any(|emptied| name == emptied.as_bytes());
             if !emptied {
                 open.extend(further);
@@ -166,8 +164,7 @@ impl Walk<'_> {
     ) -> Result<()> {
         self.total = self.total.saturating_add(found.size);
         if self.total > self.options.limit.0 {
-            let error =
-                crate::error::anyhow!("the files are more than {}", self.options.limit);
+            let error = crate::error::anyhow!("the files are more than {}", self.options.limit);
             let hint = "if that is as it should be, set `limit` to a larger size";
             return Err(with_hint(error, hint));
         }

@@ -152,7 +152,8 @@ fn open(group: &VolumeGroup, segments: &[Segment], physical: &[Physical]) -> Res
                 anyhow!("a part of it is on the physical volume {id} of the group `{name}`, which is not on this disk")
             })?;
             let start = known.first_extent.0.checked_mul(512);
-            let start = start.and_then(|start| start.checked_add(extents(group, stripe.first.0).ok()?));
+            let start =
+                start.and_then(|start| start.checked_add(extents(group, stripe.first.0).ok()?));
             let start = start.context("a segment lies beyond any disk")?;
             check(&*there.source, start, leg)
                 .with_context(|| format!("reading the physical volume in {}", there.shown))?;

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 use crate::format::xfs::attribute::{self, Block, LONGEST, Value};
 use crate::format::xfs::extent::{self, DEEPEST, Extent};
+use crate::format::xfs::folder;
 use crate::format::xfs::inode::{Fork, Inode};
 use crate::format::xfs::log;
 use crate::format::xfs::superblock::{LENGTH, Superblock};
-use crate::format::xfs::folder;
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node, Run, Runs};
 use super::source::{Recent, Shared, bytes, head};
@@ -86,9 +86,8 @@ impl Xfs {
     fn inode(&self, number: u64) -> Result<Inode> {
         let at = self.superblock.inode_at(number)?;
         let (size, within) = (self.superblock.block, at % self.superblock.block);
-        let block = self.recent.get(at - within, || {
-            bytes(&*self.source, at - within, size as usize)
-        })?;
+        let block =
+            self.recent.get(at - within, || bytes(&*self.source, at - within, size as usize))?;
         let inode = &block[within as usize..(within + self.superblock.inode) as usize];
         Ok(Inode::read(inode, number).with_context(|| format!("at byte {at}"))?)
     }
@@ -227,8 +226,10 @@ impl Filesystem for Xfs {
             content.seek(run);
             std::io::Read::read_exact(&mut content, &mut block)
                 .with_context(|| format!("reading byte {run} of a folder"))?;
-            take(folder::block(&block, has_kinds, self.superblock.has_sums)
-                .with_context(|| format!("at byte {run} of a folder"))?)?;
+            take(
+                folder::block(&block, has_kinds, self.superblock.has_sums)
+                    .with_context(|| format!("at byte {run} of a folder"))?,
+            )?;
         }
         Ok(names)
     }

@@ -18,6 +18,11 @@ use super::{EXCHANGE, Packed};
 use crate::archive::tree::{Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::error::{Context, Result};
 
+/// Attributes that are the host's and not the tree's: labels of its security module, and the form in
+/// which XFS shows root the access lists that are there under their own names too.
+const HOSTS: [&[u8]; 3] =
+    [b"security.selinux", b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"];
+
 /// Writes the tree at `root` to `file`.
 pub fn pack(root: &Path, file: &Path, epoch: u64) -> Result<Packed> {
     let what = || format!("writing {}", file.display());
@@ -123,8 +128,7 @@ fn attributes(path: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     };
     let mut found = Vec::new();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        // Labels of the host's security module are not part of the tree.
-        if name == b"security.selinux" {
+        if HOSTS.contains(&name) {
             continue;
         }
         let mut value = vec![0u8; 1 << 16];

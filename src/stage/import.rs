@@ -1,10 +1,14 @@
 //! `import`: a disk image of others, whatever its format, as a tree that `customise` and `disk` take
-//! like any other. Eats the image as a file, a disk or an export, or a folder with one image in it.
+//! like any other. Eats the image as a file or a disk, a folder with one image in it, or a root tar.
 
-use crate::archive::extract;
-use crate::artifact::{Made, Product};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::archive::magic::{self, Format};
+use crate::archive::{self, extract};
+use crate::artifact::{Artifact, Made, Product};
 use crate::error::{Context, Result};
-use crate::import::{self, Beside, Options};
+use crate::import::{self, Beside, Imported, Options};
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
@@ -21,7 +25,7 @@ const REVISION: u32 = 1;
 const LIMIT: Bytes = Bytes::gib(64);
 
 /// What may hold an image.
-const PRODUCTS: &[Product] = &[Product::File, Product::Folder, Product::Disk, Product::Export];
+const PRODUCTS: &[Product] = &[Product::File, Product::Folder, Product::Disk];
 
 struct Import {
     root: Option<String>,
@@ -55,6 +59,43 @@ impl Stage for Import {
 
     fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let input = inputs.get("from")?;
+        let file = site.scratch("tree.tar");
+        let imported = match self.tar(site, input)? {
+            Some(tar) => import::rootfs::import(&tar, &file, &self.archive(site))?,
+            None => self.image(site, input, &file)?,
+        };
+        let notes = imported.notes.join("\n") + "\n";
+        append(&site.log, &notes).context("writing the log")?;
+        Ok(Made::hashed(Product::Tree, file, imported.digest, imported.size))
+    }
+}
+
+impl Import {
+    /// The input, if it is a tar, plain or compressed.
+    fn tar(&self, site: &Site, input: &Artifact) -> Result<Option<PathBuf>> {
+        let object = site.object(input);
+        let what = || format!("opening {}", object.display());
+        let file = std::fs::File::open(&object).with_context(what)?;
+        let found = magic::of_file(&file).with_context(what)?;
+        let is_tar = matches!(
+            found,
+            Some(Format::Tar | Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd)
+        );
+        Ok((input.product == Product::File && is_tar).then_some(object))
+    }
+
+    fn archive<'a>(&self, site: &'a Site) -> archive::Options<'a> {
+        archive::Options {
+            limit: Some(self.limit),
+            threads: site.settings.jobs,
+            epoch: site.settings.epoch,
+            work: &site.work,
+            cancel: &site.cancel,
+            told: &|_, _| (),
+        }
+    }
+
+    fn image(&self, site: &Site, input: &Artifact, to: &Path) -> Result<Imported> {
         let object = site.object(input);
         let (path, beside) = match input.product {
             Product::Folder => {
@@ -65,22 +106,17 @@ impl Stage for Import {
             _ => (object, Beside::Nothing),
         };
         let image = import::open(&path, beside)?;
-        let file = site.scratch("tree.tar");
         let options = Options {
             epoch: site.settings.epoch,
             limit: self.limit,
             cancel: &site.cancel,
             told: &|done| (site.progress)(done, 0, "B"),
         };
-        let imported = import::import(&image, self.root.as_deref(), &file, &options)?;
-        let notes = imported.notes.join("\n") + "\n";
-        append(&site.log, &notes).context("writing the log")?;
-        Ok(Made::hashed(Product::Tree, file, imported.digest, imported.size))
+        import::import(&image, self.root.as_deref(), to, &options)
     }
 }
 
-fn append(log: &std::path::Path, text: &str) -> Result<()> {
-    use std::io::Write;
+fn append(log: &Path, text: &str) -> Result<()> {
     let mut file = std::fs::File::options().create(true).append(true).open(log)?;
     Ok(file.write_all(text.as_bytes())?)
 }

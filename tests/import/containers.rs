@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use kuth::digest::Digest;
-use kuth::image::{self, Container, Identity, Watch};
 use kuth::format::vmdk::Level;
+use kuth::image::{self, Container, Identity, Watch};
 use kuth::import::{self, Beside, Source};
 use kuth::process::Cancel;
 
@@ -154,15 +154,20 @@ fn images_that_are_cut_short_are_refused() {
     {
         let to = world.at(format);
         let (raw, image) = (world.at("disk.raw"), to.display().to_string());
-        run("sh", &["-c", &format!("qemu-img convert -O {format} {options} '{}' '{image}'", raw.display())]);
+        run(
+            "sh",
+            &[
+                "-c",
+                &format!("qemu-img convert -O {format} {options} '{}' '{image}'", raw.display()),
+            ],
+        );
         let file = File::options().write(true).open(&to).unwrap();
         let length = file.metadata().unwrap().len();
         file.set_len(length / 2).unwrap();
         let broken = match import::open(&to, Beside::Folder) {
             Err(_) => continue,
-            Ok(image) => (0..image.disk.size() >> 16).any(|index| {
-                image.disk.read_at(&mut vec![0; 65_536], index << 16).is_err()
-            }),
+            Ok(image) => (0..image.disk.size() >> 16)
+                .any(|index| image.disk.read_at(&mut vec![0; 65_536], index << 16).is_err()),
         };
         assert!(broken, "{format} in {}", text(&to));
     }

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::world::{
-    ROOT_TIME, World, have, import, import_root, is_root, lay, loop_devices, run, small_tree, text,
+    ROOT_TIME, World, have, import, import_root, is_root, lay, loop_devices, run, text,
 };
 
 const TOOLS: &[&str] = &["mke2fs", "sfdisk", "mkfs.vfat", "mcopy", "mkswap"];
@@ -118,7 +118,8 @@ fn what_is_missing_is_named() {
     let world = World::new();
     let script = "label: gpt\nsize=30MiB\nsize=30MiB\nsize=30MiB\n";
     let disk = divided(&world, 100, script);
-    let (root, _) = world.small_tree("/dev/vda1 / ext4 defaults 0 1\n/dev/vdb1 /usr ext4 defaults\n");
+    let (root, _) =
+        world.small_tree("/dev/vda1 / ext4 defaults 0 1\n/dev/vdb1 /usr ext4 defaults\n");
     let image = ext4(&world, "main.raw", &root, 30, &[]);
     let places = starts(&disk);
     lay(&disk, places[0].1, &image);
@@ -159,7 +160,8 @@ fn volumes_that_lvm2_made() {
     let disk = divided(&world, 220, "label: gpt\nsize=100MiB\nsize=100MiB\n");
     let places = starts(&disk);
     let sizes: Vec<_> = places.iter().map(|(_, start)| (*start, 100 * MIB)).collect();
-    let fstab = "/dev/mapper/my--vg-root / ext4 defaults 0 1\n/dev/my-vg/data /usr ext4 defaults 0 2\n";
+    let fstab =
+        "/dev/mapper/my--vg-root / ext4 defaults 0 1\n/dev/my-vg/data /usr ext4 defaults 0 2\n";
     let (root, expected) = world.small_tree(fstab);
     split(&root, "usr", &world.at("usr"));
     {
@@ -178,7 +180,10 @@ fn volumes_that_lvm2_made() {
         lvm("vgrename", &["first", "my-vg"]);
         // So many versions that the ring goes round.
         for turn in 0..30 {
-            lvm("lvchange", &["--addtag", &format!("turn-{turn}-{}", "x".repeat(900)), "my-vg/root"]);
+            lvm(
+                "lvchange",
+                &["--addtag", &format!("turn-{turn}-{}", "x".repeat(900)), "my-vg/root"],
+            );
         }
     }
     // Five extents of the first disk behind the stripes, then three of the second.
@@ -194,10 +199,10 @@ fn volumes_that_lvm2_made() {
         file.write_all_at(stripe, place).unwrap();
     }
     let imported = world.check(&disk, &expected);
-    assert_eq!(imported.notes[1..], [
-        "the volume my-vg/root is the root",
-        "the volume my-vg/data is a part of the tree",
-    ]);
+    assert_eq!(
+        imported.notes[1..],
+        ["the volume my-vg/root is the root", "the volume my-vg/data is a part of the tree",]
+    );
 
     // The first copy of the metadata is damaged: there is another.
     file.write_all_at(&[0; 512], places[0].1 + 4096).unwrap();

@@ -1,10 +1,11 @@
 //! Disk images that the real tools made, read back by kuth: the tree that went in comes out, byte for
 //! byte as kuth packs it.
 
-#[path = "../judge/mod.rs"]
-mod judge;
 mod containers;
 mod disks;
 mod filesystems;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod mounted;
+mod rootfs;
 mod world;

@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::world::{World, have, import, is_root, make_tree, packed, run, text};
 use crate::judge::verdict;
+use crate::world::{World, have, import, is_root, make_tree, packed, run, text};
 
 /// A mount that goes with this.
 struct Mount(PathBuf);
@@ -51,13 +51,19 @@ fn a_journal_is_replayed() {
         make_tree(&point, "/dev/vda1 / ext4 defaults 0 1\n");
         run("sync", &["-f", text(&point)]);
         // Changes that are in the journal alone: some of them undo others.
-        run("sh", &["-c", &format!(
-            "cd '{}' && rm -r var/many && mkdir -p var/new/one && mv usr/bin/soft var/new && \
+        run(
+            "sh",
+            &[
+                "-c",
+                &format!(
+                    "cd '{}' && rm -r var/many && mkdir -p var/new/one && mv usr/bin/soft var/new && \
              ln var/new/soft var/new/hard && \
              for i in 1 2 3 4 5 6 7 8; do echo $i > var/new/$i; sync var/new/$i; done && \
              rm var/new/5 && sync var/new",
-            point.display()
-        )]);
+                    point.display()
+                ),
+            ],
+        );
         let dirty = world.at("dirty.raw");
         run("cp", &["--sparse=always", text(&image), text(&dirty)]);
         drop(mounted);
@@ -130,7 +136,8 @@ fn more(point: &Path) {
     run("setfattr", &["-n", "trusted.note", "-v", "kept", text(&path)]);
     let pieces = File::create(point.join("srv/pieces")).unwrap();
     for i in 0..800u64 {
-        std::os::unix::fs::FileExt::write_all_at(&pieces, &[i as u8 | 1; 4096], i * 16_384).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&pieces, &[i as u8 | 1; 4096], i * 16_384)
+            .unwrap();
     }
     std::fs::create_dir(point.join("srv/few")).unwrap();
     for i in 0..60 {

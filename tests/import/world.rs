@@ -31,9 +31,9 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 /// Whether all these tools are there; says which is not.
 pub fn have(tools: &[&str]) -> bool {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let lacks = tools.iter().find(|tool| {
-        !path.split(':').any(|folder| Path::new(folder).join(tool).is_file())
-    });
+    let lacks = tools
+        .iter()
+        .find(|tool| !path.split(':').any(|folder| Path::new(folder).join(tool).is_file()));
     lacks.inspect(|tool| missing(tool)).is_none()
 }
 
@@ -45,7 +45,9 @@ pub fn text(path: &Path) -> &str {
 pub fn make_tree(root: &Path, fstab: &str) {
     let dir = |name: &str| std::fs::create_dir_all(root.join(name)).unwrap();
     let file = |name: &str, content: &[u8]| std::fs::write(root.join(name), content).unwrap();
-    for name in ["etc", "usr/bin", "usr/lib/deep/deeper", "var/many", "proc", "tmp", "boot/efi", "srv"] {
+    for name in
+        ["etc", "usr/bin", "usr/lib/deep/deeper", "var/many", "proc", "tmp", "boot/efi", "srv"]
+    {
         dir(name);
     }
     file("etc/fstab", fstab.as_bytes());
@@ -59,15 +61,19 @@ pub fn make_tree(root: &Path, fstab: &str) {
     symlink("x".repeat(60), root.join("usr/lib/60")).unwrap();
     file("usr/lib/deep/deeper/ümläut and space", b"x");
     file(&format!("usr/lib/{}", "n".repeat(255)), b"long");
-    for i in 0..3000 {
-        file(&format!("var/many/a-file-with-a-name-of-some-length-{i}"), &i.to_string().into_bytes());
+    for i in 0..1500 {
+        file(
+            &format!("var/many/a-file-with-a-name-of-some-length-{i}"),
+            &i.to_string().into_bytes(),
+        );
     }
     let sparse = File::create(root.join("srv/sparse")).unwrap();
     // mke2fs drops a hole at the end.
     for at in (0..=39).step_by(3) {
         sparse.write_all_at(&[at as u8 + 1; 5000], (at << 20) + 1000).unwrap();
     }
-    let random: Vec<u8> = (0..2_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let random: Vec<u8> =
+        (0..2_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     file("srv/random", &random);
     std::fs::set_permissions(root.join("tmp"), Permissions::from_mode(0o1777)).unwrap();
     run("mkfifo", &[text(&root.join("srv/pipe"))]);
@@ -78,7 +84,10 @@ pub fn make_tree(root: &Path, fstab: &str) {
         run("chown", &["1000:70000", text(&root.join("srv/random"))]);
         run("setcap", &["cap_net_raw+ep", text(&root.join("usr/bin/tool"))]);
         run("setfattr", &["-n", "user.note", "-v", "some value", text(&root.join("srv"))]);
-        run("setfattr", &["-n", "user.long", "-v", &"v".repeat(900), text(&root.join("srv/random"))]);
+        run(
+            "setfattr",
+            &["-n", "user.long", "-v", &"v".repeat(900), text(&root.join("srv/random"))],
+        );
         run("setfacl", &["-m", "u:1000:rw,g:7:r", text(&root.join("etc/fstab"))]);
         run("setfacl", &["-d", "-m", "u:1000:rwx", text(&root.join("srv"))]);
     }
@@ -159,8 +168,7 @@ pub fn import(path: &Path, to: &Path) -> Result<Imported, String> {
 /// Imports the image at `path`, whose root is in `root`.
 pub fn import_root(path: &Path, root: Option<&str>, to: &Path) -> Result<Imported, String> {
     let cancel = Cancel::default();
-    let options =
-        Options { epoch: EPOCH, limit: Bytes::gib(1), cancel: &cancel, told: &|_| () };
+    let options = Options { epoch: EPOCH, limit: Bytes::gib(1), cancel: &cancel, told: &|_| () };
     let shown = |error| {
         let hints = kuth::error::hints(&error).join("; ");
         format!("{error:#} [{hints}]")
@@ -182,7 +190,11 @@ pub fn assert_same(one: &Path, two: &Path) {
             let mut extra = String::new();
             if let Some(records) = entry.pax_extensions().unwrap() {
                 for record in records.flatten() {
-                    extra += &format!(" {}={:?}", record.key().unwrap(), Digest::of(record.value_bytes()).short());
+                    extra += &format!(
+                        " {}={:?}",
+                        record.key().unwrap(),
+                        Digest::of(record.value_bytes()).short()
+                    );
                 }
             }
             let mut content = Vec::new();

@@ -1,9 +1,9 @@
 //! Extended attributes, in the rest of an inode or in a block, under the names Linux shows.
 
 use super::FORMAT;
-use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
 use crate::format::acl;
+use crate::format::crc32c::update as crc32c;
 use crate::format::fields::Fields;
 
 const MAGIC: u32 = 0xea02_0000;
@@ -30,7 +30,11 @@ pub fn in_inode(rest: &[u8]) -> Result<Vec<(String, Value)>, Fault> {
 }
 
 /// Those in the block `number`.
-pub fn in_block(block: &[u8], number: u64, seed: Option<u32>) -> Result<Vec<(String, Value)>, Fault> {
+pub fn in_block(
+    block: &[u8],
+    number: u64,
+    seed: Option<u32>,
+) -> Result<Vec<(String, Value)>, Fault> {
     let fields = Fields::of(FORMAT, block);
     Fault::unless(fields.le32(0)? == MAGIC, FORMAT, || format!("no attributes in block {number}"))?;
     if let Some(seed) = seed {

@@ -1,8 +1,8 @@
 //! The names in one block of a folder. An index of hashes looks like unused entries.
 
 use super::FORMAT;
-use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
+use crate::format::crc32c::update as crc32c;
 use crate::format::fields::Fields;
 
 /// The kind that the checksum at the end of a block pretends to be.
@@ -22,9 +22,8 @@ pub fn read(block: &[u8], seed: Option<u32>) -> Result<Vec<(&[u8], u32)>, Fault>
             length => length,
         };
         let (name, kind) = (usize::from(fields.u8(at + 6)?), fields.u8(at + 7)?);
-        let fits = length >= 12.max(8 + name)
-            && length.is_multiple_of(4)
-            && at + length <= block.len();
+        let fits =
+            length >= 12.max(8 + name) && length.is_multiple_of(4) && at + length <= block.len();
         Fault::unless(fits, FORMAT, || {
             format!("an entry of {length} bytes with a name of {name}, at {at} of a folder's block")
         })?;

@@ -1,9 +1,9 @@
 //! An inode: what a file is, apart from its content and its names.
 
-use super::superblock::{Superblock, incompatible};
 use super::FORMAT;
-use crate::format::crc32c::update as crc32c;
+use super::superblock::{Superblock, incompatible};
 use crate::format::Fault;
+use crate::format::crc32c::update as crc32c;
 use crate::format::fields::Fields;
 
 /// The bytes that a map of blocks begins in, or a short link, or the content of a small file.
@@ -98,7 +98,12 @@ impl Inode {
     /// The numbers of a device.
     pub fn device(&self) -> (u32, u32) {
         let number = |at: usize| {
-            u32::from_le_bytes([self.root[at], self.root[at + 1], self.root[at + 2], self.root[at + 3]])
+            u32::from_le_bytes([
+                self.root[at],
+                self.root[at + 1],
+                self.root[at + 2],
+                self.root[at + 3],
+            ])
         };
         match (number(0), number(4)) {
             (0, new) => ((new & 0xf_ff00) >> 8, new & 0xff | new >> 12 & 0xf_ff00),

@@ -3,8 +3,8 @@
 //! Source: the kernel's Documentation/filesystems/ext4/journal.rst and include/linux/jbd2.h.
 
 use super::FORMAT;
-use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
+use crate::format::crc32c::update as crc32c;
 use crate::format::fields::Fields;
 
 const MAGIC: u32 = 0xc03b_3998;

@@ -1,8 +1,8 @@
 //! Where the blocks of a file are: a node of the tree of extents, or a block of block numbers.
 
 use super::FORMAT;
-use crate::format::crc32c::update as crc32c;
 use crate::format::Fault;
+use crate::format::crc32c::update as crc32c;
 use crate::format::fields::Fields;
 
 const MAGIC: u16 = 0xf30a;

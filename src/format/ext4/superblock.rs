@@ -181,8 +181,8 @@ impl Superblock {
         let size = u64::from(self.descriptor_size);
         let each = self.block() / size;
         let table = group / each;
-        let meta = self.incompatible & incompatible::META_BG != 0
-            && table >= self.first_meta_group.into();
+        let meta =
+            self.incompatible & incompatible::META_BG != 0 && table >= self.first_meta_group.into();
         let first = u64::from(self.first_block);
         let block = if meta {
             // In the first group that it describes, behind the superblock where that has one.
@@ -229,7 +229,10 @@ fn check_features(features: u32) -> Result<(), Fault> {
     let mut left = features;
     for (bit, name, known) in incompatible::NAMES {
         if features & bit != 0 && !known {
-            return Err(Fault::new(FORMAT, format!("the feature `{name}`, which kuth cannot read")));
+            return Err(Fault::new(
+                FORMAT,
+                format!("the feature `{name}`, which kuth cannot read"),
+            ));
         }
         left &= !bit;
     }

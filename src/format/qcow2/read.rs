@@ -235,8 +235,7 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         let size = Bytes::gib(3);
-        let map =
-            BlockMap::new(size, super::super::CLUSTER, [(Bytes::gib(1), Bytes(1))]).unwrap();
+        let map = BlockMap::new(size, super::super::CLUSTER, [(Bytes::gib(1), Bytes(1))]).unwrap();
         let plan = plan(&map).unwrap();
         let head = Head::read(&plan.pieces[0].1).unwrap();
         assert_eq!((head.size, head.cluster(), head.backing.as_ref()), (size, 65_536, None));
@@ -245,11 +244,8 @@ mod tests {
         assert_eq!(head.table(l1, 2), Ok(Some(plan.pieces[4].0.0)));
         assert_eq!(head.cluster_at(l2, 1), Ok((Cluster::Absent, 0)));
         assert_eq!(head.cluster_at(l2, 0), Ok((Cluster::At(plan.copies[0].to.0), 0)));
-        let overlay = Overlay {
-            size,
-            backing: "base.raw".into(),
-            backing_format: BackingFormat::Raw,
-        };
+        let overlay =
+            Overlay { size, backing: "base.raw".into(), backing_format: BackingFormat::Raw };
         let head = Head::read(&overlay.write().unwrap()).unwrap();
         let backing = Backing { name: "base.raw".into(), format: Some("raw".into()) };
         assert_eq!(head.backing, Some(backing));

@@ -61,7 +61,10 @@ pub fn block(bytes: &[u8], has_sums: bool) -> Result<Block, Fault> {
         (true, 0x3bee) | (false, 0xfbee) => true,
         (true, 0x3ebe) | (false, 0xfebe) => false,
         (_, magic) => {
-            return Err(Fault::new(FORMAT, format!("a block of attributes with the mark {magic:#x}")));
+            return Err(Fault::new(
+                FORMAT,
+                format!("a block of attributes with the mark {magic:#x}"),
+            ));
         }
     };
     if has_sums {
@@ -133,12 +136,7 @@ mod tests {
 
     #[test]
     fn small_attributes_are_read() {
-        let bytes = [
-            [0, 24, 2, 0, 1, 2, 0].as_slice(),
-            b"axy",
-            &[10, 1, SECURE],
-            b"capabilityz",
-        ];
+        let bytes = [[0, 24, 2, 0, 1, 2, 0].as_slice(), b"axy", &[10, 1, SECURE], b"capabilityz"];
         let here = |text: &str| Value::Here(text.into());
         let expected =
             vec![("user.a".into(), here("xy")), ("security.capability".into(), here("z"))];

@@ -50,7 +50,8 @@ pub fn block(bytes: &[u8], has_kinds: bool, has_sums: bool) -> Result<Vec<Name<'
         // The only block has the index of hashes at its end.
         let count = be32(&fields, end - 8)? as usize;
         let index = count.checked_mul(8).and_then(|length| (end - 8).checked_sub(length));
-        end = index.ok_or_else(|| Fault::new(FORMAT, format!("a folder's block with {count} names")))?;
+        end = index
+            .ok_or_else(|| Fault::new(FORMAT, format!("a folder's block with {count} names")))?;
     }
     let mut names = Vec::new();
     let mut at = if has_sums { 64 } else { 16 };

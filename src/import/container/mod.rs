@@ -144,9 +144,7 @@ impl Opener {
         }
         let what = || format!("reading the part {name}");
         match offset {
-            Some(offset) => {
-                Ok(Arc::new(Part::new(file, offset, size.0).with_context(what)?))
-            }
+            Some(offset) => Ok(Arc::new(Part::new(file, offset, size.0).with_context(what)?)),
             None => {
                 let map = vmdk::Vmdk::open(&*file).with_context(what)?;
                 let holds = map.head().size;
@@ -160,9 +158,8 @@ impl Opener {
     fn beside(&self, path: &Path, name: &str) -> Result<PathBuf> {
         let shown = name.escape_default();
         let plain = name.strip_prefix("./").unwrap_or(name);
-        let only_a_name = !plain.is_empty()
-            && !matches!(plain, "." | "..")
-            && !plain.contains(['/', '\\', '\0']);
+        let only_a_name =
+            !plain.is_empty() && !matches!(plain, "." | "..") && !plain.contains(['/', '\\', '\0']);
         if !only_a_name {
             return Err(anyhow!("it needs the file `{shown}`, which lies elsewhere"))
                 .hint("put both into one folder, and let `qemu-img rebase -u -b NAME` say so");

@@ -42,8 +42,7 @@ impl Map for Vhd {
     fn find(&self, file: &dyn Source, index: u64) -> Result<Place> {
         let Some(at) = self.header.find(&self.table, index)? else { return Ok(Place::Zero) };
         let data = at + self.header.bitmap();
-        let bitmap =
-            self.bitmaps.get(index, || bytes(file, at, self.header.bitmap() as usize))?;
+        let bitmap = self.bitmaps.get(index, || bytes(file, at, self.header.bitmap() as usize))?;
         let sectors = (self.header.block / SECTOR) as usize;
         let written = |sector: usize| bitmap[sector / 8] & 0x80 >> (sector % 8) != 0;
         if (0..sectors).all(written) {

@@ -124,5 +124,7 @@ impl Lists<'_> {
 }
 
 fn numbers(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    bytes.chunks_exact(4).map(|number| u32::from_le_bytes([number[0], number[1], number[2], number[3]]))
+    bytes
+        .chunks_exact(4)
+        .map(|number| u32::from_le_bytes([number[0], number[1], number[2], number[3]]))
 }

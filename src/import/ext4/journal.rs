@@ -41,8 +41,10 @@ pub fn replay(below: Shared, block: u64, runs: &Runs) -> Result<Replayed> {
         return Ok(Replayed { below, block, moved });
     }
     if let Some(why) = journal.refusal() {
-        return Err(anyhow!("the file system was not unmounted, and its journal cannot be replayed: {why}"))
-            .hint("mount it once, or run e2fsck on it");
+        return Err(anyhow!(
+            "the file system was not unmounted, and its journal cannot be replayed: {why}"
+        ))
+        .hint("mount it once, or run e2fsck on it");
     }
     let mut changes: Vec<Change> = Vec::new();
     // The last transaction in which a block was revoked.
@@ -123,7 +125,8 @@ impl Source for Replayed {
                     self.below.read_at(part, place + within)?;
                     if *escaped {
                         let magic = 0xc03b_3998u32.to_be_bytes();
-                        for (byte, right) in part.iter_mut().zip(magic.iter().skip(within as usize)) {
+                        for (byte, right) in part.iter_mut().zip(magic.iter().skip(within as usize))
+                        {
                             *byte = *right;
                         }
                     }

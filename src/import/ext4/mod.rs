@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::error::{Context, Hint, Result, anyhow, ensure};
 use crate::format::ext4::attribute::{self, Value};
+use crate::format::ext4::folder;
 use crate::format::ext4::inode::{Inode, ROOT, flag};
 use crate::format::ext4::superblock::{AT, LENGTH, Superblock};
-use crate::format::ext4::folder;
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node};
 use super::source::{Recent, Shared, bytes};
@@ -83,7 +83,8 @@ impl Ext4 {
     fn inode(&self, number: u32) -> Result<Inode> {
         let of = &self.superblock;
         ensure!(number > 0 && number <= of.inodes, "there is no inode {number}");
-        let (group, index) = ((number - 1) / of.inodes_per_group, (number - 1) % of.inodes_per_group);
+        let (group, index) =
+            ((number - 1) / of.inodes_per_group, (number - 1) % of.inodes_per_group);
         let at = of.descriptor_at(group.into());
         let descriptor = self
             .within_block(at, of.descriptor_size.into())
@@ -104,7 +105,10 @@ impl Ext4 {
             return Err(anyhow!("inode {node} is encrypted"))
                 .hint("kuth cannot read what fscrypt encrypted; decrypt it in the guest first");
         }
-        ensure!(!inode.has(flag::COMPRESSED) || inode.has(flag::EXTENTS), "inode {node} is compressed");
+        ensure!(
+            !inode.has(flag::COMPRESSED) || inode.has(flag::EXTENTS),
+            "inode {node} is compressed"
+        );
         Ok(inode)
     }
 
