@@ -13,6 +13,7 @@ mod fat;
 mod filesystem;
 mod fstab;
 mod partitions;
+mod release;
 pub mod rootfs;
 mod source;
 mod system;
@@ -32,6 +33,8 @@ pub struct Imported {
     pub digest: Digest,
     /// Its length.
     pub size: u64,
+    /// What its os-release says of its archive, as a tree's facts.
+    pub facts: Vec<(&'static str, String)>,
     /// What was found, a sentence each, for a log.
     pub notes: Vec<String>,
 }
@@ -53,5 +56,6 @@ pub fn import(
     }
     notes.extend(system.left_out.iter().cloned());
     let (digest, size) = tree::write(&system, to, options)?;
-    Ok(Imported { digest, size, notes })
+    let facts = release::facts(&system.os_release()?);
+    Ok(Imported { digest, size, facts, notes })
 }

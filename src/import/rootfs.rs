@@ -12,13 +12,14 @@ use std::sync::Arc;
 
 use tar::{Archive, Entry, EntryType};
 
+use crate::archive;
 use crate::archive::tree::{Device, EMPTIED, FileWriter, Kind, Meta};
-use crate::archive::{self};
+use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 
-use super::Imported;
 use super::filesystem::{Content, Run, Runs};
 use super::source::{Plain, Shared};
+use super::{Imported, release};
 
 /// More names than any system has.
 const MOST_ENTRIES: usize = 4_000_000;
@@ -35,6 +36,11 @@ enum Thing {
     Fifo,
     Device(Device, u32, u32),
 }
+
+/// Where a system says what it is, its parts with zeros between them.
+const OS_RELEASE: [&[u8]; 2] = [b"usr\0lib\0os-release", b"etc\0os-release"];
+/// A longer one is none.
+const LONGEST_OS_RELEASE: u64 = 1 << 16;
 
 /// A path in the order of a tree: its parts with zeros between them.
 type Key = Vec<u8>;
@@ -72,8 +78,9 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
         table.looks_like_a_root(),
         "the tar has no /etc, /bin or /usr: it is no root file system"
     );
-    let (digest, size) = table.write(to, options)?;
-    Ok(Imported { digest, size, notes: vec![format!("a tar of {count} names")] })
+    let (digest, size, os_release) = table.write(to, options)?;
+    let facts = release::facts(&os_release);
+    Ok(Imported { digest, size, facts, notes: vec![format!("a tar of {count} names")] })
 }
 
 impl Table {
@@ -170,11 +177,7 @@ impl Table {
         Ok(())
     }
 
-    fn write(
-        self,
-        to: &Path,
-        options: &archive::Options<'_>,
-    ) -> Result<(crate::digest::Digest, u64)> {
+    fn write(self, to: &Path, options: &archive::Options<'_>) -> Result<(Digest, u64, Vec<u8>)> {
         let what = || format!("writing {}", to.display());
         let mut spool = self.spool.into_inner().map_err(|error| error.into_error())?;
         spool.flush()?;
@@ -210,7 +213,15 @@ impl Table {
             }
             .with_context(what)?;
         }
-        writer.finish().with_context(what)
+        let (digest, size) = writer.finish().with_context(what)?;
+        let found = OS_RELEASE.iter().find_map(|name| self.names.get(*name));
+        let os_release = match found.map(|index| &self.things[*index].0) {
+            Some(Thing::File(size, at)) if *size <= LONGEST_OS_RELEASE => {
+                super::source::bytes(&*spool, *at, *size as usize)?
+            }
+            _ => Vec::new(),
+        };
+        Ok((digest, size, os_release))
     }
 }
 

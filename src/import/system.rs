@@ -11,6 +11,8 @@ use super::volume::{Holds, Place, Volume};
 
 /// A longer table of mounts is none.
 const LONGEST_FSTAB: u64 = 1 << 20;
+/// Nor is a longer os-release one.
+const LONGEST_OS_RELEASE: u64 = 1 << 16;
 /// A folder on the way to a file has no more names.
 const MOST_NAMES: usize = 1 << 20;
 
@@ -226,6 +228,22 @@ fn folder(system: &System<'_>, path: &[Vec<u8>]) -> Result<Option<(usize, u64)>>
 }
 
 impl System<'_> {
+    /// What the system says it is; nothing where it does not.
+    pub fn os_release(&self) -> Result<Vec<u8>> {
+        for path in [["usr", "lib"].as_slice(), &["etc"]] {
+            let path: Vec<Vec<u8>> = path.iter().map(|part| part.as_bytes().to_vec()).collect();
+            let Ok(Some(at)) = folder(self, &path) else { continue };
+            let (index, node) = self.over(at);
+            let filesystem = self.mounted[index].filesystem;
+            let Some(node) = child(filesystem, node, b"os-release")? else { continue };
+            let found = filesystem.node(node)?;
+            if found.kind == Kind::File && found.size <= LONGEST_OS_RELEASE {
+                return filesystem.content(node)?.all(LONGEST_OS_RELEASE);
+            }
+        }
+        Ok(Vec::new())
+    }
+
     /// The root of what is mounted on a folder, or the folder itself.
     pub fn over(&self, (index, node): (usize, u64)) -> (usize, u64) {
         let over = self.mounted.iter().position(|mounted| mounted.on == Some((index, node)));

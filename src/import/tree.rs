@@ -21,8 +21,8 @@ const MOST_ENTRIES: usize = 8_000_000;
 const LONGEST_PATH: usize = 4095;
 /// What fsck keeps for itself in the root of each ext4.
 const LOST: &[u8] = b"lost+found";
-/// A label of a security module: of the system that ran, not of the tree.
-const LABEL: &str = "security.selinux";
+/// Attributes of the system that ran, or of the file system: labels of SELinux, settings of XFS.
+const LEFT_OUT: [&str; 2] = ["security.selinux", "trusted.xfs:"];
 
 /// How to write.
 pub struct Options<'a> {
@@ -129,7 +129,7 @@ impl Walk<'_> {
             self.first_names.insert(at, path.clone());
         }
         let mut attributes = filesystem.attributes(at.1)?;
-        attributes.retain(|(name, _)| name != LABEL);
+        attributes.retain(|(name, _)| !LEFT_OUT.iter().any(|left| name.starts_with(left)));
         let meta = meta(&node, attributes);
         match node.kind {
             Kind::Folder => {

@@ -89,7 +89,7 @@ impl Xfs {
         let block =
             self.recent.get(at - within, || bytes(&*self.source, at - within, size as usize))?;
         let inode = &block[within as usize..(within + self.superblock.inode) as usize];
-        Ok(Inode::read(inode, number).with_context(|| format!("at byte {at}"))?)
+        Inode::read(inode, number).with_context(|| format!("at byte {at}"))
     }
 
     /// Where what a fork tells is; nothing for one that holds it.

@@ -66,7 +66,12 @@ impl Stage for Import {
         };
         let notes = imported.notes.join("\n") + "\n";
         append(&site.log, &notes).context("writing the log")?;
-        Ok(Made::hashed(Product::Tree, file, imported.digest, imported.size))
+        // What is installed has no list, so the tree as a whole stands for it.
+        let packages = imported.digest.to_string();
+        let made = Made::hashed(Product::Tree, file, imported.digest, imported.size);
+        let facts = imported.facts.into_iter();
+        Ok(facts
+            .fold(made.with("packages", packages), |made, (name, value)| made.with(name, value)))
     }
 }
 

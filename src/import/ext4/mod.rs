@@ -95,7 +95,7 @@ impl Ext4 {
         let bytes = self
             .within_block(at, of.inode_size.into())
             .with_context(|| format!("reading inode {number} at {at}"))?;
-        Ok(Inode::read(&bytes, number, of).with_context(|| format!("at byte {at}"))?)
+        Inode::read(&bytes, number, of).with_context(|| format!("at byte {at}"))
     }
 
     /// The inode of a node of the tree, which is in use.
