@@ -4,6 +4,7 @@
 mod containers;
 mod disks;
 mod filesystems;
+mod hostile;
 #[path = "../judge/mod.rs"]
 mod judge;
 mod mounted;
