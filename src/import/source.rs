@@ -29,6 +29,15 @@ pub fn bytes(source: &dyn Source, at: u64, length: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// No table of a container is longer: of a VDI this one is about 16 TiB.
+const LARGEST_TABLE: u64 = 64 << 20;
+
+/// The table of `length` bytes at `at`; refuses one that would take too much memory.
+pub fn table(source: &dyn Source, at: u64, length: u64) -> Result<Vec<u8>> {
+    ensure!(length <= LARGEST_TABLE, "a table of {}", Bytes(length));
+    bytes(source, at, length as usize).with_context(|| format!("reading the table at {at}"))
+}
+
 /// The first `length` bytes, or all there are.
 pub fn head(source: &dyn Source, length: usize) -> Result<Vec<u8>> {
     bytes(source, 0, source.size().min(length as u64) as usize)

@@ -16,7 +16,7 @@ use super::filesystem::{Filesystem, Kind, Names, Node};
 use super::system::System;
 
 /// More names than any system has.
-const MOST_ENTRIES: usize = 8_000_000;
+const MOST_ENTRIES: usize = 4_000_000;
 /// The longest path that Linux takes.
 const LONGEST_PATH: usize = 4095;
 /// What fsck keeps for itself in the root of each ext4.

@@ -2,6 +2,8 @@
 //! byte as kuth packs it.
 
 mod containers;
+#[path = "../disk/mod.rs"]
+mod disk;
 mod disks;
 mod filesystems;
 mod hostile;
@@ -9,4 +11,5 @@ mod hostile;
 mod judge;
 mod mounted;
 mod rootfs;
+mod round;
 mod world;

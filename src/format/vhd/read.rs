@@ -92,7 +92,7 @@ impl Header {
             block: be32(&fields, 32)?.into(),
         };
         let sane = header.block.is_power_of_two()
-            && (SECTOR..=256 << 20).contains(&header.block)
+            && (SECTOR..=32 << 20).contains(&header.block)
             && header.count >= disk.0.div_ceil(header.block);
         Fault::unless(sane, FORMAT, || {
             format!("a disk of {disk} in {} blocks of {}", header.count, Bytes(header.block))

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress};
 
-use crate::error::{Context, Result, anyhow, ensure};
+use crate::error::{Result, anyhow, ensure};
 use crate::format::qcow2::read::{Cluster, Compression, HEAD, Head};
-use crate::import::source::{Recent, Source, bytes, head};
+use crate::import::source::{Recent, Source, bytes, head, table};
 
 use super::blocks::{Map, Place};
 
@@ -28,8 +28,7 @@ impl Qcow2 {
     /// Reads the head and the table of tables.
     pub fn open(file: &dyn Source) -> Result<Qcow2> {
         let head = Head::read(&self::head(file, HEAD)?)?;
-        let l1 = bytes(file, head.l1, head.l1_entries as usize * 8)
-            .with_context(|| format!("reading the table at {}", head.l1))?;
+        let l1 = table(file, head.l1, head.l1_entries * 8)?;
         let cluster = head.cluster() as usize;
         let (tables, decompressed) = (Recent::of(MEMORY, cluster), Recent::of(MEMORY, cluster));
         Ok(Qcow2 { head, l1, tables, decompressed })

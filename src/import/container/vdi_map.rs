@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::format::vdi::{HEAD, Head};
-use crate::import::source::{Shared, Source, bytes, check};
+use crate::import::source::{Shared, Source, check, table};
 use crate::units::Bytes;
 
 /// Stretches of the disk that are somewhere in the file; the rest is zero.
@@ -19,8 +19,7 @@ struct Stretches {
 pub fn open(file: Shared, start: &[u8]) -> Result<Shared> {
     let head = Head::read(&start[..start.len().min(HEAD)])?;
     let (at, length) = head.map();
-    let map = bytes(&*file, at.0, length.0 as usize)
-        .with_context(|| format!("reading the map of blocks at {at}"))?;
+    let map = table(&*file, at.0, length.0)?;
     let plan = head.contents(&map, Bytes(file.size()))?;
     let mut stretches: Vec<(u64, u64, u64)> =
         plan.copies.iter().map(|copy| (copy.to.0, copy.length.0, copy.from.0)).collect();

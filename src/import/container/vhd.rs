@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::format::vhd::read::{HEADER_LENGTH, Header};
-use crate::import::source::{Recent, Source, bytes};
+use crate::import::source::{Recent, Source, bytes, table};
 use crate::units::{Bytes, SECTOR};
 
 use super::blocks::{Map, Place};
@@ -26,8 +26,7 @@ impl Vhd {
     /// Reads the dynamic header at `at` and the table.
     pub fn open(file: &dyn Source, at: u64, disk: Bytes) -> Result<Vhd> {
         let header = Header::read(&bytes(file, at, HEADER_LENGTH)?, disk)?;
-        let table = bytes(file, header.table, header.count as usize * 4)
-            .with_context(|| format!("reading the table at {}", header.table))?;
+        let table = table(file, header.table, header.count * 4)?;
         let sifted = Recent::of(MEMORY, header.block as usize);
         let bitmaps = Recent::of(1 << 20, header.bitmap() as usize);
         Ok(Vhd { header, table, sifted, bitmaps })

@@ -7,7 +7,7 @@ use flate2::read::ZlibDecoder;
 use crate::error::{Context, Result, anyhow, ensure};
 use crate::format::fields::Fields;
 use crate::format::vmdk::read::{HEAD, Head};
-use crate::import::source::{Recent, Source, bytes};
+use crate::import::source::{Recent, Source, bytes, table};
 use crate::units::SECTOR;
 
 use super::blocks::{Map, Place};
@@ -36,8 +36,7 @@ impl Vmdk {
                 .with_context(|| format!("reading the footer at {at}"))?;
         }
         let at = head.directory.context("the footer does not say where the directory is")?;
-        let directory = bytes(file, at, head.tables() as usize * 4)
-            .with_context(|| format!("reading the directory at {at}"))?;
+        let directory = table(file, at, head.tables() * 4)?;
         let tables = Recent::of(MEMORY, head.table_entries as usize * 4);
         let decompressed = Recent::of(MEMORY, head.grain as usize);
         Ok(Vmdk { head, directory, tables, decompressed })
