@@ -13,6 +13,7 @@ use std::sync::Arc;
 use tar::{Archive, Entry, EntryType};
 
 use crate::archive;
+use crate::archive::magic::{self, Format};
 use crate::archive::tree::{Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
@@ -21,6 +22,8 @@ use super::filesystem::{Content, Run, Runs};
 use super::source::{Plain, Shared};
 use super::{Imported, release};
 
+/// So much tells whether it is a tar.
+const FIRST: u64 = 512;
 /// More names than any system has.
 const MOST_ENTRIES: usize = 4_000_000;
 /// A longer name is none.
@@ -66,7 +69,13 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
         spooled: 0,
     };
     archive::read_tar(from, options, |reader| {
-        let mut archive = Archive::new(reader);
+        let mut first = Vec::new();
+        reader.take(FIRST).read_to_end(&mut first)?;
+        if magic::of(&first) != Some(Format::Tar) {
+            let error = anyhow!("what is compressed is no tar");
+            return Err(with_hint(error, "decompress the image first: kuth imports it as it is"));
+        }
+        let mut archive = Archive::new(first.as_slice().chain(reader));
         for entry in archive.entries()? {
             options.cancel.check()?;
             table.take(&mut entry?)?;
@@ -74,10 +83,12 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
         Ok(())
     })?;
     let count = table.names.len();
-    ensure!(
-        table.looks_like_a_root(),
-        "the tar has no /etc, /bin or /usr: it is no root file system"
-    );
+    if !table.looks_like_a_root() {
+        let error = anyhow!("the tar has no /etc, /bin or /usr: it is no root file system");
+        let hint =
+            "if there is a disk image in it, let `unpack` make a folder of it and import that";
+        return Err(with_hint(error, hint));
+    }
     let (digest, size, os_release) = table.write(to, options)?;
     let facts = release::facts(&os_release);
     Ok(Imported { digest, size, facts, notes: vec![format!("a tar of {count} names")] })

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use crate::error::{Context, Result, bail, ensure, with_hint};
 use crate::process::Cancel;
 use crate::units::Bytes;
 
-use super::filesystem::{Filesystem, Kind, Names, Node};
+use super::filesystem::{Content, Filesystem, Kind, Names, Node};
 use super::system::System;
 
 /// More names than any system has.
@@ -51,6 +52,19 @@ pub fn write(system: &System<'_>, to: &Path, options: &Options<'_>) -> Result<(D
     let root = system.over((0, system.mounted[0].filesystem.root()));
     walk.all(root)?;
     walk.writer.finish().with_context(what)
+}
+
+/// A file being read, until somebody wants to stop.
+struct Watched<'a> {
+    content: Content,
+    cancel: &'a Cancel,
+}
+
+impl Read for Watched<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.cancel.check().map_err(std::io::Error::other)?;
+        self.content.read(buffer)
+    }
 }
 
 /// A node of one of the file systems.
@@ -168,9 +182,13 @@ impl Walk<'_> {
             let hint = "if that is as it should be, set `limit` to a larger size";
             return Err(with_hint(error, hint));
         }
-        let mut content = filesystem.content(node)?;
+        let content = filesystem.content(node)?;
         ensure!(content.size() == found.size, "it has {} bytes of {}", content.size(), found.size);
-        self.writer.add(path, meta, tree::Kind::File(found.size, &mut content))?;
+        let mut watched = Watched { content, cancel: self.options.cancel };
+        let written = self.writer.add(path, meta, tree::Kind::File(found.size, &mut watched));
+        // A reader can only fail with an `io::Error`.
+        self.options.cancel.check()?;
+        written?;
         (self.options.told)(self.total);
         Ok(())
     }

@@ -56,6 +56,18 @@ fn a_root_tar_is_a_tree() {
 }
 
 #[test]
+fn a_compressed_image_is_told_apart() {
+    if !have(&["xz"]) {
+        return;
+    }
+    let world = World::new();
+    std::fs::write(world.at("disk.raw"), vec![7; 100_000]).unwrap();
+    run("xz", &[text(&world.at("disk.raw"))]);
+    let error = import(&world, &world.at("disk.raw.xz")).unwrap_err();
+    assert!(error.ends_with("what is compressed is no tar"), "{error}");
+}
+
+#[test]
 fn what_is_no_root_is_refused() {
     if !have(&["tar", "python3"]) {
         return;
