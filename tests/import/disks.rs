@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::world::{
-    ROOT_TIME, World, have, import, import_root, is_root, lay, loop_devices, run, text,
+    ROOT_TIME, World, have, import, import_root, lay, loop_devices, need_root, run, text,
 };
 
 const TOOLS: &[&str] = &["mke2fs", "sfdisk", "mkfs.vfat", "mcopy", "mkswap"];
@@ -61,7 +61,7 @@ fn split(whole: &Path, part: &str, to: &Path) {
 
 #[test]
 fn a_system_on_logical_partitions() {
-    if !have(TOOLS) || !is_root() {
+    if !have(TOOLS) || !need_root() {
         return;
     }
     let world = World::new();
@@ -153,7 +153,7 @@ fn lvm(devices: &[String], command: &str, arguments: &[&str]) {
 
 #[test]
 fn volumes_that_lvm2_made() {
-    if !have(TOOLS) || !have(&["lvm", "losetup"]) || !is_root() {
+    if !have(TOOLS) || !have(&["lvm", "losetup"]) || !need_root() {
         return;
     }
     let world = World::new();

@@ -12,4 +12,5 @@ mod judge;
 mod mounted;
 mod rootfs;
 mod round;
+mod stages;
 mod world;

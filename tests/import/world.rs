@@ -15,6 +15,14 @@ use crate::judge::{missing, tool, verdict};
 /// The time of everything, and one that is later than any file's.
 pub const EPOCH: u64 = 4_000_000_000;
 
+/// Whether this process is root's; says what that means for a test.
+pub fn need_root() -> bool {
+    if !is_root() {
+        eprintln!("SKIPPED: only root can make and mount this");
+    }
+    is_root()
+}
+
 /// Of the root, which lost+found changes when it is made.
 pub const ROOT_TIME: u64 = 1_700_000_000;
 
