@@ -2,7 +2,7 @@
 
 use std::fs::File;
 
-use crate::world::{ROOT_TIME, World, have, run, text};
+use crate::world::{ROOT_TIME, World, have, root_owner, run, text};
 
 const TOOLS: &[&str] = &["mke2fs", "setfacl", "setfattr", "setcap"];
 
@@ -10,7 +10,8 @@ fn mke2fs(world: &World, options: &[&str]) -> std::path::PathBuf {
     let image = world.at("fs.raw");
     File::create(&image).unwrap().set_len(256 << 20).unwrap();
     let root = world.at("root");
-    let mut arguments = vec!["-q", "-F", "-d", text(&root)];
+    let owner = root_owner();
+    let mut arguments = vec!["-q", "-F", "-E", &owner, "-d", text(&root)];
     arguments.extend(options);
     arguments.push(text(&image));
     run("mke2fs", &arguments);

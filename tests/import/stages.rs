@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use assert_cmd::Command;
 
-use crate::world::{World, have, run, text};
+use crate::world::{World, have, root_owner, run, text};
 
 /// Builds `pipeline` in the world's folder; what it said, and whether it went well.
 fn kuth(world: &World, arguments: &[&str]) -> (bool, String, String) {
@@ -41,7 +41,8 @@ fn a_file_a_folder_and_a_tar_give_one_tree() {
     run("find", &[text(&root), "-exec", "touch", "-h", "-d", &time, "{}", "+"]);
     let folder = world.folder.path().display().to_string();
     let sh = |command: &str| run("sh", &["-c", &format!("cd '{folder}' && {command}")]);
-    sh("truncate -s 64M base.raw && mke2fs -q -F -t ext4 -d root base.raw");
+    let owner = root_owner();
+    sh(&format!("truncate -s 64M base.raw && mke2fs -q -F -t ext4 -E {owner} -d root base.raw"));
     sh(&format!("debugfs -w -R 'set_inode_field <2> mtime {time}' base.raw"));
     sh("qemu-img create -q -f qcow2 -b base.raw -F raw over.qcow2");
     sh("qemu-img convert -O qcow2 -c over.qcow2 alone.qcow2");

@@ -23,6 +23,12 @@ pub fn need_root() -> bool {
     is_root()
 }
 
+/// Has mke2fs give the root to whom the tree's belongs.
+pub fn root_owner() -> String {
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    format!("root_owner={}:{}", user.as_raw(), group.as_raw())
+}
+
 /// Of the root, which lost+found changes when it is made.
 pub const ROOT_TIME: u64 = 1_700_000_000;
 
