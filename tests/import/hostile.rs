@@ -106,6 +106,56 @@ fn changed_ext_file_systems() {
 }
 
 #[test]
+fn changed_journals() {
+    if !have(&["mke2fs", "debugfs", "dumpe2fs"]) {
+        return;
+    }
+    let world = World::new();
+    let root = plain_tree(&world);
+    for (options, sums) in [("metadata_csum,64bit", "-v 3"), ("^metadata_csum,64bit", "")] {
+        let image = world.at("fs.raw");
+        File::create(&image).unwrap().set_len(8 * MIB).unwrap();
+        let of = [
+            "-q",
+            "-F",
+            "-b",
+            "1024",
+            "-t",
+            "ext4",
+            "-O",
+            options,
+            "-d",
+            text(&root),
+            text(&image),
+        ];
+        run("mke2fs", &of);
+        // What is written through the journal is its own block of a file, so the tree stays.
+        let numbers =
+            run("debugfs", &["-R", "blocks /etc/deep/file\\ with\\ a\\ long\\ name", text(&image)]);
+        let numbers = if numbers.trim().is_empty() {
+            run("debugfs", &["-R", "blocks \"/etc/deep/file with a long name\"", text(&image)])
+        } else {
+            numbers
+        };
+        let block = numbers.split_whitespace().next().unwrap().to_string();
+        std::fs::write(world.at("block"), vec![6; 1024]).unwrap();
+        let commands = format!(
+            "jo -c {sums}\njw -b {block} {0}\njw -r 8000\njw -b {block} {0}\njc\n",
+            world.at("block").display()
+        );
+        std::fs::write(world.at("commands"), commands).unwrap();
+        run("debugfs", &["-w", "-f", text(&world.at("commands")), text(&image)]);
+        let features = run("dumpe2fs", &["-h", text(&image)]);
+        assert!(features.contains("needs_recovery"), "{features}");
+        let to = world.at("out.tar");
+        import(&image, &to).unwrap();
+        let tar = std::fs::read(&to).unwrap();
+        assert!(tar.windows(1024).any(|bytes| bytes == [6; 1024]), "the journal was not replayed");
+        shake(&world, &image);
+    }
+}
+
+#[test]
 fn changed_fat() {
     if !have(&["mkfs.vfat", "mcopy"]) {
         return;
