@@ -16,6 +16,7 @@ pub mod error;
 pub mod format;
 pub mod http;
 pub mod image;
+pub mod import;
 pub mod machine;
 pub mod pipeline;
 pub mod process;

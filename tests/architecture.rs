@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("archive", &["cache", "format", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("http", &["process"]),
     ("cache", &["process"]),
     ("remote", &["archive", "cache", "format", "http", "process"]),
-    ("sandbox", &["cache", "process"]),
+    ("sandbox", &["archive", "cache", "process"]),
     ("site", &["cache", "pipeline", "process"]),
     ("debian", &["http", "process", "sandbox", "site"]),
     ("tools", &["process", "site"]),
@@ -29,6 +29,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("image", &["cache", "format", "process"]),
     ("compare", &["cache", "disk", "format", "provenance"]),
     ("provenance", &["cache", "disk", "format", "process", "remote", "site"]),
+    ("import", &["archive", "format", "process"]),
     ("machine", &["archive", "cache", "format", "image", "pipeline", "process", "site"]),
 ];
 

@@ -34,6 +34,11 @@ impl<'a> Meter<'a> {
         Meter { options, length, read, out, failure }
     }
 
+    /// On how many threads to decompress.
+    pub(super) fn threads(&self) -> usize {
+        self.options.threads
+    }
+
     /// `reader` of the archive, watched.
     pub(super) fn input<R: Read>(&self, reader: R) -> Input<'_, R> {
         Input { meter: self, reader }

@@ -26,6 +26,7 @@ mod meter;
 mod plain;
 mod sparse;
 mod tar;
+pub mod tree;
 mod write;
 mod zip;
 mod zstd;
@@ -67,47 +68,79 @@ pub struct Unpacked {
 
 /// Makes the new file `to` the canonical tar of the archive `from`.
 pub fn unpack(from: &Path, to: &Path, options: &Options<'_>) -> Result<Unpacked> {
-    let mut file = File::open(from).with_context(|| format!("opening {}", from.display()))?;
-    let format = magic::of_file(&file)
-        .with_context(|| format!("reading {}", from.display()))?
-        .context("it is neither a tar, plain or compressed, nor a zip")?;
+    let (file, format) = open(from)?;
+    let format = format.context("it is neither a tar, plain or compressed, nor a zip")?;
     let meter = Meter::new(options, file.metadata()?.len());
     let mut folder = Folder::new(options)?;
     let read = match format {
         Format::Zip => zip::read(&file, &meter, &mut folder),
-        Format::Tar => members(&mut meter.input(&mut file), &meter, &mut folder),
-        Format::Bzip2 => {
-            let input = meter.input(&file);
-            bzip2::decode(input, options.threads, |reader| members(reader, &meter, &mut folder))
-        }
-        Format::Gzip => {
-            let input = BufReader::with_capacity(1 << 16, meter.input(&file));
-            members(&mut plain::gzip(input), &meter, &mut folder)
-        }
-        Format::Xz => {
-            let input = BufReader::with_capacity(1 << 16, meter.input(&file));
-            members(&mut plain::xz(input), &meter, &mut folder)
-        }
-        Format::Zstd => {
-            let input = BufReader::with_capacity(1 << 16, meter.input(&file));
-            members(&mut zstd::Frames::new(input)?, &meter, &mut folder)
-        }
-        other => {
-            bail!("it is {}, neither a tar, plain or compressed, nor a zip", magic::shown(other))
+        _ => {
+            let take = |reader: &mut dyn Read| tar::read(reader, &mut folder);
+            plain_tar(&file, format, &meter, take)
         }
     };
-    // What made the reading stop says more than how the reader took it.
-    if let Some(error) = meter.failure() {
-        return Err(error);
-    }
-    read.with_context(|| format!("reading {}", magic::shown(format)))?;
+    finish(read, format, &meter)?;
     folder.finish(to, options)
 }
 
+/// Gives the tar `from`, plain or compressed, to `take`, which reads it up to the zeros at its end.
+pub fn read_tar(
+    from: &Path,
+    options: &Options<'_>,
+    take: impl FnOnce(&mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let (file, format) = open(from)?;
+    let format = format.context("it is no tar, plain or compressed")?;
+    let meter = Meter::new(options, file.metadata()?.len());
+    let read = plain_tar(&file, format, &meter, take);
+    finish(read, format, &meter)
+}
+
+fn open(from: &Path) -> Result<(File, Option<Format>)> {
+    let file = File::open(from).with_context(|| format!("opening {}", from.display()))?;
+    let format = magic::of_file(&file).with_context(|| format!("reading {}", from.display()))?;
+    Ok((file, format))
+}
+
+/// What made the reading stop says more than how the reader took it.
+fn finish(read: Result<()>, format: Format, meter: &Meter<'_>) -> Result<()> {
+    match meter.failure() {
+        Some(error) => Err(error),
+        None => read.with_context(|| format!("reading {}", magic::shown(format))),
+    }
+}
+
+/// Decompresses the tar in `file`.
+fn plain_tar(
+    file: &File,
+    format: Format,
+    meter: &Meter<'_>,
+    take: impl FnOnce(&mut dyn Read) -> Result<()>,
+) -> Result<()> {
+    let buffered = || BufReader::with_capacity(1 << 16, meter.input(file));
+    match format {
+        Format::Tar => members(&mut meter.input(file), meter, take),
+        Format::Bzip2 => {
+            let threads = meter.threads();
+            bzip2::decode(meter.input(file), threads, |reader| members(reader, meter, take))
+        }
+        Format::Gzip => members(&mut plain::gzip(buffered()), meter, take),
+        Format::Xz => members(&mut plain::xz(buffered()), meter, take),
+        Format::Zstd => members(&mut zstd::Frames::new(buffered())?, meter, take),
+        other => {
+            bail!("it is {}, neither a tar, plain or compressed, nor a zip", magic::shown(other))
+        }
+    }
+}
+
 /// Reads a tar to its end, and what it came in to its end as well, where the checksums are.
-fn members(reader: &mut dyn Read, meter: &Meter<'_>, folder: &mut Folder<'_>) -> Result<()> {
+fn members(
+    reader: &mut dyn Read,
+    meter: &Meter<'_>,
+    take: impl FnOnce(&mut dyn Read) -> Result<()>,
+) -> Result<()> {
     let mut reader = BufReader::with_capacity(1 << 18, meter.output(reader));
-    tar::read(&mut reader, folder)?;
+    take(&mut reader)?;
     let mut rest = [0; 1 << 14];
     loop {
         match reader.read(&mut rest)? {

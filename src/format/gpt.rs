@@ -153,8 +153,9 @@ impl Table {
     }
 
     /// Reads the primary table out of the start of a disk; 17 KiB are enough for the usual 128
-    /// entries. Both CRCs must be right. The disk's size is taken from where the backup lies.
-    pub fn read(head: &[u8]) -> Result<Table, Fault> {
+    /// entries. Both CRCs must be right. The disk's size is taken from where the backup lies. Beside
+    /// the table it gives the partitions with their numbers, of which a table may leave some out.
+    pub fn read_numbered(head: &[u8]) -> Result<(Table, Vec<(u32, Partition)>), Fault> {
         let refuse = |why: &str| Fault::new(FORMAT, why);
         let disk = Fields::of(FORMAT, head);
         let header = disk.slice(SECTOR as usize, SECTOR as usize)?;
@@ -181,14 +182,20 @@ impl Table {
         })?;
         let disk = fields.le64(32)?.checked_add(1).and_then(|sectors| sectors.checked_mul(SECTOR));
         let mut partitions = Vec::new();
-        for entry in entries.chunks(entry_size) {
-            partitions.extend(read_entry(entry)?);
+        for (number, entry) in (1..).zip(entries.chunks(entry_size)) {
+            partitions.extend(read_entry(entry)?.map(|partition| (number, partition)));
         }
-        Ok(Table {
+        let table = Table {
             disk_guid: Guid::from_mixed_endian(fields.array(56)?),
             disk: disk.map(Bytes).ok_or_else(|| refuse("the backup lies beyond 2^64 bytes"))?,
-            partitions,
-        })
+            partitions: partitions.iter().map(|(_, partition)| partition.clone()).collect(),
+        };
+        Ok((table, partitions))
+    }
+
+    /// Like [`Table::read_numbered`], without the numbers.
+    pub fn read(head: &[u8]) -> Result<Table, Fault> {
+        Ok(Table::read_numbered(head)?.0)
     }
 }
 

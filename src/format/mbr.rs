@@ -1,6 +1,6 @@
 //! The DOS partition table in the first sector: boot code, disk id and four primary partitions.
-//! It does not follow extended partitions to the logical ones inside; it shows the extended
-//! partition as one of the four.
+//! It shows an extended partition as one of the four; [`Logical`] reads the chain inside it, sector
+//! by sector.
 //!
 //! Source: the layout every PC BIOS boots, as UEFI specification 2.10 section 5.2.1 records it.
 
@@ -122,6 +122,25 @@ impl Table {
             }
         }
         Ok(table)
+    }
+}
+
+/// What one sector of the chain in an extended partition says: such a table again, with a logical
+/// partition and the next sector of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logical {
+    /// Its place counts from the sector itself; unused links are seen.
+    pub partition: Option<Partition>,
+    /// The next sector, counted from the start of the extended partition.
+    pub next: Option<Sectors>,
+}
+
+impl Logical {
+    /// Reads a sector of the chain.
+    pub fn read(sector: &[u8]) -> Result<Logical, Fault> {
+        let [partition, next, ..] = Table::read(sector)?.slots;
+        let next = next.filter(|next| kind::EXTENDED.contains(&next.kind)).map(|next| next.first);
+        Ok(Logical { partition, next })
     }
 }
 

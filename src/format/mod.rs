@@ -2,11 +2,15 @@
 //! environment or commands: UUIDs, serials and times are arguments, so that the same values
 //! give the same bytes on every machine. Each file names the source of its format.
 
+pub mod acl;
 pub mod appliance;
 pub mod base64;
 pub mod blocks;
+pub mod crc32c;
 pub mod dpkg;
 pub mod dsse;
+pub mod ext4;
+pub mod fat;
 pub mod fault;
 pub mod fields;
 pub mod gpt;
@@ -25,6 +29,7 @@ pub mod vbox;
 pub mod vdi;
 pub mod vhd;
 pub mod vmdk;
+pub mod xfs;
 
 pub use fault::Fault;
 pub use guid::Guid;

@@ -1,7 +1,9 @@
 //! QEMU's qcow2, version 3: a whole disk as a [`Plan`], or an empty overlay over another image.
-//! Clusters of 64 KiB, uncompressed. It does not read them.
+//! Clusters of 64 KiB, uncompressed. [`read`] has what an image of any writer says.
 //!
 //! Source: QEMU's docs/interop/qcow2.txt; all big endian.
+
+pub mod read;
 
 use super::blocks::{BlockMap, Plan};
 use super::fields::put;
@@ -19,6 +21,8 @@ const REFCOUNTS: u64 = CLUSTER.0 / 2;
 const OFFSETS: u64 = CLUSTER.0 / 8;
 /// An offset whose cluster is referred to once.
 const COPIED: u64 = 1 << 63;
+/// The bits of an entry of a table that are a place in the file.
+const OFFSETS_AT: u64 = 0x00ff_ffff_ffff_fe00;
 /// Header extension: the format of the backing file.
 const BACKING_FORMAT: u32 = 0xe279_2aca;
 /// QEMU refuses more level 1 entries than 32 MiB of them.

@@ -1,7 +1,9 @@
-//! Microsoft's VHD with dynamic allocation, as a [`Plan`]. It does not read them, and makes no
-//! differencing images.
+//! Microsoft's VHD with dynamic allocation, as a [`Plan`]. It makes no differencing images. [`read`]
+//! has what an image of any writer says.
 //!
 //! Source: Microsoft's "Virtual Hard Disk Image Format Specification" 1.0; all big endian.
+
+pub mod read;
 
 use super::blocks::{BlockMap, Copy, Plan};
 use super::fields::put;

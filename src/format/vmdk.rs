@@ -1,8 +1,11 @@
 //! VMware's streamOptimized VMDK: compressed grains in the order of the disk, written without
-//! seeking. It does not read them. Grains may be compressed elsewhere, in parallel.
+//! seeking. Grains may be compressed elsewhere, in parallel. [`read`] has what an image of any
+//! writer says.
 //!
 //! Source: VMware's "Virtual Disk Format 5.0", "Stream-Optimized Compressed Sparse Extents"; all
 //! little endian. Unlike QEMU's, ours end with the end-of-stream marker VirtualBox waits for.
+
+pub mod read;
 
 use std::io::{self, Write};
 

@@ -10,37 +10,34 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
-use std::io::{BufWriter, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use tar::{Builder, EntryType, Header};
-
 use super::{EXCHANGE, Packed};
-use crate::digest::HashingWriter;
+use crate::archive::tree::{Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::error::{Context, Result};
 
-/// Folders of which only the folder itself is packed.
-const EMPTIED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
+/// Attributes that are the host's and not the tree's: labels of its security module, and the form in
+/// which XFS shows root the access lists that are there under their own names too.
+const HOSTS: [&[u8]; 3] =
+    [b"security.selinux", b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"];
 
 /// Writes the tree at `root` to `file`.
 pub fn pack(root: &Path, file: &Path, epoch: u64) -> Result<Packed> {
     let what = || format!("writing {}", file.display());
-    let output = File::create(file).with_context(what)?;
-    let writer = HashingWriter::new(BufWriter::with_capacity(1 << 20, output));
+    let writer = FileWriter::create(file, epoch)?;
     let device = root.metadata().with_context(what)?.dev();
     let links = HashMap::new();
-    let mut packer = Packer { builder: Builder::new(writer), epoch, device, links };
+    let mut packer = Packer { writer, epoch, device, links };
     packer.entry(root, Path::new("./"))?;
     packer.folder(root, Path::new(""))?;
-    let (writer, digest, size) = packer.builder.into_inner().with_context(what)?.finish();
-    writer.into_inner().map_err(|error| error.into_error()).with_context(what)?;
+    let (digest, size) = packer.writer.finish().with_context(what)?;
     Ok(Packed { digest, size })
 }
 
-struct Packer<W: Write> {
-    builder: Builder<W>,
+struct Packer {
+    writer: FileWriter,
     epoch: u64,
     /// The file system that the tree lies on.
     device: u64,
@@ -48,7 +45,7 @@ struct Packer<W: Write> {
     links: HashMap<(u64, u64), PathBuf>,
 }
 
-impl<W: Write> Packer<W> {
+impl Packer {
     /// Everything in the folder `path`, whose name in the archive is `name`.
     fn folder(&mut self, path: &Path, name: &Path) -> Result<()> {
         let what = || format!("reading {}", path.display());
@@ -76,78 +73,52 @@ impl<W: Write> Packer<W> {
     fn entry(&mut self, path: &Path, name: &Path) -> Result<()> {
         let what = || format!("packing {}", path.display());
         let metadata = path.symlink_metadata().with_context(what)?;
-        let mut header = self.header(&metadata);
+        let mut meta = self.meta(&metadata);
         let kind = metadata.file_type();
-        let several = metadata.nlink() > 1 && !kind.is_dir();
-        if several {
+        if metadata.nlink() > 1 && !kind.is_dir() {
             let id = (metadata.dev(), metadata.ino());
             if let Some(first) = self.links.get(&id) {
-                header.set_entry_type(EntryType::Link);
-                return self.builder.append_link(&mut header, name, first).with_context(what);
+                return self.writer.add(name, &meta, Kind::HardLink(first)).with_context(what);
             }
             self.links.insert(id, name.to_path_buf());
         }
-        let attributes = attributes(path).with_context(what)?;
-        self.builder
-            .append_pax_extensions(attributes.iter().map(|(k, v)| (k.as_str(), v.as_slice())))
-            .with_context(what)?;
+        meta.attributes = attributes(path).with_context(what)?;
         if kind.is_file() {
             let mut file = File::open(path).with_context(what)?;
-            header.set_size(metadata.len());
-            // A file that grows meanwhile would shift everything behind it.
             return self
-                .builder
-                .append_data(&mut header, name, (&mut file).take(metadata.len()))
+                .writer
+                .add(name, &meta, Kind::File(metadata.len(), &mut file))
                 .with_context(what);
         }
         if kind.is_symlink() {
-            header.set_entry_type(EntryType::Symlink);
             let target = std::fs::read_link(path).with_context(what)?;
-            return self.builder.append_link(&mut header, name, target).with_context(what);
+            return self.writer.add(name, &meta, Kind::Symlink(&target)).with_context(what);
         }
-        if kind.is_dir() {
-            header.set_entry_type(EntryType::Directory);
+        let kind = if kind.is_dir() {
+            Kind::Folder
         } else if kind.is_fifo() {
-            header.set_entry_type(EntryType::Fifo);
+            Kind::Fifo
         } else {
             let block = kind.is_block_device();
-            header.set_entry_type(if block { EntryType::Block } else { EntryType::Char });
+            let of = if block { Device::Block } else { Device::Character };
             let device = metadata.rdev();
-            header.set_device_major(rustix::fs::major(device)).with_context(what)?;
-            header.set_device_minor(rustix::fs::minor(device)).with_context(what)?;
-        }
-        let name = if kind.is_dir() { with_slash(name) } else { name.to_path_buf() };
-        self.builder.append_data(&mut header, name, std::io::empty()).with_context(what)
+            Kind::Device(of, rustix::fs::major(device), rustix::fs::minor(device))
+        };
+        self.writer.add(name, &meta, kind).with_context(what)
     }
 
-    fn header(&self, metadata: &Metadata) -> Header {
-        let mut header = Header::new_gnu();
+    fn meta(&self, metadata: &Metadata) -> Meta {
+        let attributes = Vec::new();
         if metadata.is_dir() && metadata.dev() != self.device {
-            header.set_mode(0o755);
-            header.set_uid(0);
-            header.set_gid(0);
-            header.set_mtime(self.epoch);
-            header.set_size(0);
-            return header;
+            let time = i64::try_from(self.epoch).unwrap_or(i64::MAX);
+            return Meta { mode: 0o755, uid: 0, gid: 0, time, attributes };
         }
-        header.set_mode(metadata.mode() & 0o7777);
-        header.set_uid(metadata.uid().into());
-        header.set_gid(metadata.gid().into());
-        header.set_mtime(u64::try_from(metadata.mtime()).unwrap_or(0).min(self.epoch));
-        header.set_size(0);
-        header
+        let (uid, gid) = (metadata.uid().into(), metadata.gid().into());
+        Meta { mode: metadata.mode(), uid, gid, time: metadata.mtime(), attributes }
     }
 }
 
-fn with_slash(name: &Path) -> PathBuf {
-    let mut bytes = name.as_os_str().as_bytes().to_vec();
-    if !bytes.ends_with(b"/") {
-        bytes.push(b'/');
-    }
-    PathBuf::from(OsStr::from_bytes(&bytes))
-}
-
-/// The extended attributes of a file as pax records, sorted.
+/// The extended attributes of a file.
 fn attributes(path: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut names = vec![0u8; 1 << 12];
     let length = match rustix::fs::llistxattr(path, &mut names) {
@@ -157,16 +128,14 @@ fn attributes(path: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     };
     let mut found = Vec::new();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        // Labels of the host's security module are not part of the tree.
-        if name == b"security.selinux" {
+        if HOSTS.contains(&name) {
             continue;
         }
         let mut value = vec![0u8; 1 << 16];
         let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value)?;
         value.truncate(length);
-        found.push((format!("SCHILY.xattr.{}", String::from_utf8_lossy(name)), value));
+        found.push((String::from_utf8_lossy(name).into_owned(), value));
     }
-    found.sort();
     Ok(found)
 }
 

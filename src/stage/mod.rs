@@ -18,6 +18,7 @@ pub mod customise;
 pub mod disk;
 pub mod download;
 pub mod export;
+pub mod import;
 mod materials;
 pub mod register;
 pub mod snapshot;
@@ -184,6 +185,7 @@ impl Inputs {
 pub const KINDS: &[Kind] = &[
     download::KIND,
     unpack::KIND,
+    import::KIND,
     bootstrap::KIND,
     customise::KIND,
     disk::KIND,

@@ -14,6 +14,8 @@ const LABEL_TYPE: &[u8; 8] = b"LVM2 001";
 const MDA_MAGIC: &[u8; 16] = b"\x20LVM2 x[5A%r0N*>";
 const MDA_START: usize = 4096;
 const MDA_SIZE: usize = PE_START.0 as usize - MDA_START;
+/// Among the flags of a place of the text: it is kept elsewhere, and this one is old.
+const IGNORED: u32 = 1;
 /// A block of the label and of the metadata area.
 const BLOCK: usize = SECTOR as usize;
 /// The label lies in one of the first sectors; lvm2 itself writes it into the second.
@@ -80,9 +82,18 @@ pub fn write(id: &Id, size: Bytes, text: &str) -> Result<Pieces, Fault> {
     Ok(vec![(at(BLOCK), label), (at(MDA_START), area), (at(MDA_START + BLOCK), text)])
 }
 
-/// Reads the label and the newest text out of the start of a physical volume; the text is `None`
-/// where it belongs to no group. Refuses wrong CRCs, and a `head` that ends before the metadata.
-pub fn read(head: &[u8]) -> Result<(Label, Option<String>), Fault> {
+/// A part of a physical volume that keeps versions of the text: where it is, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// Counted from the start of the physical volume.
+    pub start: u64,
+    /// At least one sector for the header.
+    pub size: u64,
+}
+
+/// Reads the label out of the start of a physical volume, of which four sectors are enough, and
+/// where its metadata is.
+pub fn label(head: &[u8]) -> Result<(Label, Vec<Area>), Fault> {
     let sector = (0..LABEL_SECTORS)
         .find(|i| head.get(i * BLOCK..).is_some_and(|rest| rest.starts_with(LABEL)))
         .ok_or_else(|| Fault::new(FORMAT, "no LABELONE in the first four sectors"))?;
@@ -101,7 +112,14 @@ pub fn read(head: &[u8]) -> Result<(Label, Option<String>), Fault> {
         size: Bytes(fields.le64(at + 32)?),
         data: Bytes(data.first().map_or(0, |(start, _)| *start)),
     };
-    let (start, size) = metadata
+    Ok((label, metadata.into_iter().map(|(start, size)| Area { start, size }).collect()))
+}
+
+/// Reads the label and the newest text out of the start of a physical volume; the text is `None`
+/// where it belongs to no group. Refuses wrong CRCs, and a `head` that ends before the metadata.
+pub fn read(head: &[u8]) -> Result<(Label, Option<String>), Fault> {
+    let (label, metadata) = self::label(head)?;
+    let Area { start, size } = metadata
         .first()
         .ok_or_else(|| Fault::new(FORMAT, "this disk keeps no copy of the metadata"))?;
     let end = start.checked_add(*size).and_then(|end| usize::try_from(end).ok());
@@ -124,8 +142,9 @@ fn areas(fields: &Fields<'_>, mut at: usize) -> Result<(Vec<(u64, u64)>, usize),
     }
 }
 
-/// The text a metadata area points at; it may run over the end and go on behind the header.
-fn newest(area: &[u8]) -> Result<Option<String>, Fault> {
+/// The text a metadata area points at; it may run over the end and go on behind the header. `None`
+/// where there is none, or the area is one that lvm2 was told to ignore.
+pub fn newest(area: &[u8]) -> Result<Option<String>, Fault> {
     let fields = Fields::of(FORMAT, area);
     let header = fields.slice(0, BLOCK)?;
     Fault::unless(&header[4..20] == MDA_MAGIC, FORMAT, || "no metadata area header".into())?;
@@ -133,7 +152,7 @@ fn newest(area: &[u8]) -> Result<Option<String>, Fault> {
         "the CRC of the metadata area's header is wrong".into()
     })?;
     let (start, length) = (fields.le64(40)?, fields.le64(48)?);
-    if start == 0 || length == 0 {
+    if start == 0 || length == 0 || fields.le32(60)? & IGNORED != 0 {
         return Ok(None);
     }
     let room = area.len() as u64;

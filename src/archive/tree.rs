@@ -1,0 +1,138 @@
+//! The canonical tar of a tree, entry by entry: numeric owners, whole seconds clamped to the epoch,
+//! extended attributes as `SCHILY.xattr` records (what GNU tar and libarchive write and read). Who
+//! writes one gives the entries sorted by name, folder by folder. It knows not where they come from.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use tar::{Builder, EntryType, Header};
+
+use crate::digest::{Digest, HashingWriter};
+use crate::error::{Context, Result};
+
+/// Folders of which only the folder itself is part of a tree: what is in them belongs to a running
+/// machine.
+pub const EMPTIED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
+
+/// What all kinds of entries have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Permission bits, set-id and sticky bits among them.
+    pub mode: u32,
+    /// The owner.
+    pub uid: u64,
+    /// The group.
+    pub gid: u64,
+    /// Seconds since 1970.
+    pub time: i64,
+    /// Extended attributes by name, such as `security.capability`.
+    pub attributes: Vec<(String, Vec<u8>)>,
+}
+
+/// What an entry is.
+pub enum Kind<'a> {
+    /// A folder.
+    Folder,
+    /// A file of so many bytes.
+    File(u64, &'a mut dyn Read),
+    /// A symbolic link.
+    Symlink(&'a Path),
+    /// A further name of a file that was written before.
+    HardLink(&'a Path),
+    /// A named pipe.
+    Fifo,
+    /// A device, with its numbers.
+    Device(Device, u32, u32),
+}
+
+/// The two kinds of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// Such as a disk.
+    Block,
+    /// Such as a terminal.
+    Character,
+}
+
+/// A tree being written.
+pub struct Writer<W: Write> {
+    builder: Builder<HashingWriter<W>>,
+    epoch: u64,
+}
+
+/// A [`Writer`] to a new file.
+pub type FileWriter = Writer<BufWriter<File>>;
+
+impl FileWriter {
+    /// Writes to the new or emptied file `path`; no time is later than `epoch`.
+    pub fn create(path: &Path, epoch: u64) -> Result<FileWriter> {
+        let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
+        let writer = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
+        Ok(Writer { builder: Builder::new(writer), epoch })
+    }
+
+    /// Ends it; gives its SHA-256 and its length.
+    pub fn finish(self) -> Result<(Digest, u64)> {
+        let (writer, digest, size) = self.builder.into_inner()?.finish();
+        writer.into_inner().map_err(|error| error.into_error())?;
+        Ok((digest, size))
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Adds the entry `name`, relative to the tree's root; `./` is the root itself.
+    pub fn add(&mut self, name: &Path, meta: &Meta, kind: Kind<'_>) -> Result<()> {
+        let mut header = Header::new_gnu();
+        header.set_mode(meta.mode & 0o7777);
+        header.set_uid(meta.uid);
+        header.set_gid(meta.gid);
+        header.set_mtime(u64::try_from(meta.time).unwrap_or(0).min(self.epoch));
+        header.set_size(0);
+        if let Kind::HardLink(first) = kind {
+            header.set_entry_type(EntryType::Link);
+            return Ok(self.builder.append_link(&mut header, name, first)?);
+        }
+        let mut attributes: Vec<(String, &[u8])> = meta
+            .attributes
+            .iter()
+            .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value.as_slice()))
+            .collect();
+        attributes.sort();
+        let records = attributes.iter().map(|(name, value)| (name.as_str(), *value));
+        self.builder.append_pax_extensions(records)?;
+        match kind {
+            Kind::File(size, content) => {
+                header.set_size(size);
+                // A file that grows meanwhile would shift everything behind it.
+                return Ok(self.builder.append_data(&mut header, name, content.take(size))?);
+            }
+            Kind::Symlink(target) => {
+                header.set_entry_type(EntryType::Symlink);
+                return Ok(self.builder.append_link(&mut header, name, target)?);
+            }
+            Kind::Folder => header.set_entry_type(EntryType::Directory),
+            Kind::Fifo => header.set_entry_type(EntryType::Fifo),
+            Kind::Device(device, major, minor) => {
+                let block = device == Device::Block;
+                header.set_entry_type(if block { EntryType::Block } else { EntryType::Char });
+                header.set_device_major(major)?;
+                header.set_device_minor(minor)?;
+            }
+            Kind::HardLink(_) => {}
+        }
+        let is_folder = header.entry_type().is_dir();
+        let name = if is_folder { with_slash(name) } else { name.to_path_buf() };
+        Ok(self.builder.append_data(&mut header, name, std::io::empty())?)
+    }
+}
+
+fn with_slash(name: &Path) -> PathBuf {
+    let mut bytes = name.as_os_str().as_bytes().to_vec();
+    if !bytes.ends_with(b"/") {
+        bytes.push(b'/');
+    }
+    PathBuf::from(OsStr::from_bytes(&bytes))
+}

@@ -1,0 +1,221 @@
+//! The disk in an image file: qcow2 with what lies below it, VMDK in one file or many, VDI, VHD, or
+//! the disk as it is. An image may name other files; they are looked for beside it and nowhere else.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Context, Hint, Result, anyhow, ensure, with_hint};
+use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::vhd::read as vhd_read;
+use crate::format::vmdk::read::{Descriptor, Extent, LONGEST_DESCRIPTOR};
+use crate::units::Bytes;
+
+use super::source::{Joined, Part, Plain, Shared, Source, Zeros, bytes, head};
+
+mod blocks;
+mod pick;
+mod qcow2;
+mod vdi_map;
+mod vhd;
+mod vmdk;
+
+pub use pick::pick;
+
+use blocks::Blocks;
+
+/// No chain of images is longer.
+const DEEPEST: usize = 16;
+
+/// An image that was opened.
+pub struct Image {
+    /// The disk in it.
+    pub disk: Shared,
+    /// Its format, for people: `qcow2`, `raw`.
+    pub format: &'static str,
+    /// The files that it is in, itself first.
+    pub files: Vec<PathBuf>,
+}
+
+/// Whether an image may name files beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// In the folder that it lies in.
+    Folder,
+    /// It is a file alone.
+    Nothing,
+}
+
+/// Opens the image file `path`.
+pub fn open(path: &Path, beside: Beside) -> Result<Image> {
+    let mut opener = Opener { beside, files: Vec::new() };
+    let (disk, format) = opener.open(path, None)?;
+    Ok(Image { disk, format, files: opener.files })
+}
+
+struct Opener {
+    beside: Beside,
+    files: Vec<PathBuf>,
+}
+
+impl Opener {
+    /// The disk in `path`, whose format is known or has to be found out.
+    fn open(&mut self, path: &Path, known: Option<&str>) -> Result<(Shared, &'static str)> {
+        let shown = || path.file_name().unwrap_or_default().display().to_string();
+        ensure!(self.files.len() < DEEPEST, "{}: more than {DEEPEST} images lie below", shown());
+        ensure!(!self.files.iter().any(|file| file == path), "{} lies below itself", shown());
+        self.files.push(path.to_path_buf());
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+        let file: Shared = Arc::new(Plain::new(file)?);
+        let start = head(&*file, HEAD)?;
+        let format = match known {
+            Some("raw") => None,
+            _ => probe(&start),
+        };
+        let name = match format {
+            Some(ImageFormat::Qcow2) => "qcow2",
+            Some(ImageFormat::Vmdk) => "vmdk",
+            Some(ImageFormat::Vdi) => "vdi",
+            Some(ImageFormat::Vhd) => "vhd",
+            _ if known != Some("raw") && is_fixed_vhd(&*file)? => "vhd",
+            Some(other) if !is_disk(other) => return Err(no_image(other)),
+            _ => "raw",
+        };
+        let disk = match name {
+            "qcow2" => self.qcow2(path, file),
+            "vmdk" => self.vmdk(path, file, &start),
+            "vdi" => vdi_map::open(file, &start),
+            "vhd" => vhd_disk(file),
+            _ => Ok(file),
+        };
+        Ok((disk.with_context(|| format!("reading the {name} image {}", shown()))?, name))
+    }
+
+    fn qcow2(&mut self, path: &Path, file: Shared) -> Result<Shared> {
+        let map = qcow2::Qcow2::open(&*file)?;
+        let size = map.head().size.0;
+        let below = match map.head().backing.clone() {
+            None => None,
+            Some(backing) => {
+                let format = backing.format.as_deref();
+                let known = matches!(format, None | Some("raw" | "qcow2" | "vmdk" | "vdi" | "vpc"));
+                ensure!(known, "the image below it is of the unknown format {format:?}");
+                let below = self.beside(path, &backing.name)?;
+                Some(self.open(&below, format)?.0)
+            }
+        };
+        Ok(Arc::new(Blocks { file, map, size, below }))
+    }
+
+    fn vmdk(&mut self, path: &Path, file: Shared, start: &[u8]) -> Result<Shared> {
+        if start.starts_with(b"KDMV") {
+            let map = vmdk::Vmdk::open(&*file)?;
+            let (at, length) = map.head().descriptor.ok_or_else(|| {
+                let error = anyhow!("it is one of the parts of a disk");
+                with_hint(error, "give the folder with the file that describes all of them")
+            })?;
+            ensure!(length <= LONGEST_DESCRIPTOR, "a descriptor of {length} bytes");
+            // Only whether it stands for itself: its own name may be another by now.
+            Descriptor::read(&bytes(&*file, at, length as usize)?)?;
+            let size = map.head().size.0;
+            return Ok(Arc::new(Blocks { file, map, size, below: None }));
+        }
+        let length = file.size().min(LONGEST_DESCRIPTOR) as usize;
+        let descriptor = Descriptor::read(&bytes(&*file, 0, length)?)?;
+        ensure!(!descriptor.extents.is_empty(), "its descriptor names no files");
+        let mut parts: Vec<Shared> = Vec::new();
+        for (size, extent) in descriptor.extents {
+            parts.push(self.extent(path, size, extent)?);
+        }
+        Ok(Arc::new(Joined::new(parts)))
+    }
+
+    fn extent(&mut self, path: &Path, size: Bytes, extent: Extent) -> Result<Shared> {
+        let (name, offset) = match extent {
+            Extent::Zero => return Ok(Arc::new(Zeros(size.0))),
+            Extent::Sparse(name) => (name, None),
+            Extent::Flat(name, offset) => (name, Some(offset)),
+        };
+        let path = self.beside(path, &name)?;
+        let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
+        let file: Shared = Arc::new(Plain::new(file)?);
+        if !self.files.contains(&path) {
+            self.files.push(path);
+        }
+        let what = || format!("reading the part {name}");
+        match offset {
+            Some(offset) => Ok(Arc::new(Part::new(file, offset, size.0).with_context(what)?)),
+            None => {
+                let map = vmdk::Vmdk::open(&*file).with_context(what)?;
+                let holds = map.head().size;
+                ensure!(holds >= size, "the part {name} has {holds}, not {size}");
+                Ok(Arc::new(Blocks { file, map, size: size.0, below: None }))
+            }
+        }
+    }
+
+    /// The file called `name` that the image `path` needs.
+    fn beside(&self, path: &Path, name: &str) -> Result<PathBuf> {
+        let shown = name.escape_default();
+        let plain = name.strip_prefix("./").unwrap_or(name);
+        let only_a_name =
+            !plain.is_empty() && !matches!(plain, "." | "..") && !plain.contains(['/', '\\', '\0']);
+        if !only_a_name {
+            return Err(anyhow!("it needs the file `{shown}`, which lies elsewhere"))
+                .hint("put both into one folder, and let `qemu-img rebase -u -b NAME` say so");
+        }
+        if self.beside == Beside::Nothing {
+            return Err(anyhow!("it needs the file `{shown}`, and it came alone"))
+                .hint("pack both into a tar, `unpack` that, and import the folder");
+        }
+        let beside = path.with_file_name(plain);
+        let found = beside.symlink_metadata().is_ok_and(|found| found.is_file());
+        ensure!(found, "it needs the file `{shown}`, which is not beside it");
+        Ok(beside)
+    }
+}
+
+/// Whether something of this format may be a disk, or a file system that fills one.
+fn is_disk(format: ImageFormat) -> bool {
+    use ImageFormat::*;
+    matches!(format, Gpt | Mbr | Ext4 | Xfs | Fat | Lvm2 | Swap)
+}
+
+/// Why something that is no disk is refused.
+fn no_image(format: ImageFormat) -> crate::error::Error {
+    let error = anyhow!("it is {}, not a disk image", crate::archive::magic::shown(format));
+    let hint = match format {
+        ImageFormat::Tar | ImageFormat::Zip => {
+            "let `unpack` make a folder of an archive, an OVA among them, and import that"
+        }
+        ImageFormat::Gzip | ImageFormat::Bzip2 | ImageFormat::Xz | ImageFormat::Zstd => {
+            "only a tar may be compressed; decompress the image first"
+        }
+        _ => "kuth reads raw, qcow2, vmdk, vdi and vhd images",
+    };
+    with_hint(error, hint)
+}
+
+/// A fixed VHD is a disk with a footer.
+fn is_fixed_vhd(file: &dyn Source) -> Result<bool> {
+    let length = vhd_read::FOOTER_LENGTH;
+    let Some(at) = file.size().checked_sub(length as u64) else { return Ok(false) };
+    Ok(bytes(file, at, length)?.starts_with(b"conectix"))
+}
+
+fn vhd_disk(file: Shared) -> Result<Shared> {
+    let length = vhd_read::FOOTER_LENGTH;
+    let at = file.size().checked_sub(length as u64).context("it is too short")?;
+    let footer = vhd_read::Footer::read(&bytes(&*file, at, length)?)
+        .with_context(|| format!("reading the footer at {at}"))?;
+    match footer.kind {
+        vhd_read::Kind::Fixed => {
+            ensure!(footer.disk.0 <= at, "a disk of {} in {at} bytes", footer.disk);
+            Ok(Arc::new(Part::new(file, 0, footer.disk.0)?))
+        }
+        vhd_read::Kind::Dynamic(at) => {
+            let map = vhd::Vhd::open(&*file, at, footer.disk)?;
+            Ok(Arc::new(Blocks { file, map, size: footer.disk.0, below: None }))
+        }
+    }
+}

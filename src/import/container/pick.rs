@@ -1,0 +1,72 @@
+//! Which file of a folder is the image: the only one that no other of them needs.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Context, Hint, Result, anyhow};
+use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::import::source::{Plain, head};
+
+use super::{Beside, is_disk, is_fixed_vhd, open};
+
+/// More files than any folder of an image has.
+const MOST: usize = 10_000;
+
+/// The image in `folder` or in a folder in it.
+pub fn pick(folder: &Path) -> Result<PathBuf> {
+    let mut files = Vec::new();
+    list(folder, 0, &mut files)?;
+    files.sort();
+    let mut images = Vec::new();
+    for file in files {
+        if is_image(&file).with_context(|| format!("reading {}", file.display()))? {
+            images.push(file);
+        }
+    }
+    // Of two images that belong together, opening the upper one shows the lower one.
+    let mut needed = Vec::new();
+    if images.len() > 1 {
+        for image in &images {
+            if let Ok(opened) = open(image, Beside::Folder) {
+                needed.extend(opened.files.into_iter().skip(1));
+            }
+        }
+    }
+    images.retain(|image| !needed.contains(image));
+    let shown = |path: &PathBuf| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    match images.len() {
+        1 => Ok(images.remove(0)),
+        0 => Err(anyhow!("the folder holds no disk image"))
+            .hint("kuth reads raw, qcow2, vmdk, vdi and vhd images"),
+        _ => {
+            let names: Vec<String> = images.iter().map(shown).collect();
+            Err(anyhow!("the folder holds {} disk images: {}", names.len(), names.join(", ")))
+                .hint("a system on several disks cannot be imported; remove the others")
+        }
+    }
+}
+
+/// The files below `folder`, without links.
+fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+    let what = || format!("reading {}", folder.display());
+    for entry in std::fs::read_dir(folder).with_context(what)? {
+        let entry = entry.with_context(what)?;
+        let kind = entry.file_type().with_context(what)?;
+        if kind.is_dir() && depth < 8 {
+            list(&entry.path(), depth + 1, files)?;
+        } else if kind.is_file() && files.len() < MOST {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn is_image(path: &Path) -> Result<bool> {
+    let file = Plain::new(File::open(path)?)?;
+    use ImageFormat::*;
+    Ok(match probe(&head(&file, HEAD)?) {
+        Some(Qcow2 | Vmdk | Vdi | Vhd) => true,
+        Some(format) if is_disk(format) => true,
+        _ => is_fixed_vhd(&file)?,
+    })
+}

@@ -1,0 +1,139 @@
+//! Replays a journal in memory: blocks of complete transactions take the place of those that they
+//! were meant for. Nothing is written.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
+use crate::format::ext4::journal::{Block, Journal, LENGTH, Tag};
+use crate::import::filesystem::Runs;
+use crate::import::source::{Shared, Source, bytes, check};
+
+/// No journal holds more blocks: 1 GiB of 1 KiB each.
+const MOST: u64 = 1 << 20;
+
+/// A file system as it is once its journal is replayed.
+pub struct Replayed {
+    below: Shared,
+    block: u64,
+    /// Blocks of the file system that are elsewhere: at which byte, and whether they were escaped.
+    moved: BTreeMap<u64, (u64, bool)>,
+}
+
+/// A block of a complete transaction.
+struct Change {
+    sequence: u32,
+    tag: Tag,
+    /// Where the journal has it.
+    at: u64,
+}
+
+/// `below`, whose blocks are `block` long, with the journal in the file of `runs` replayed.
+pub fn replay(below: Shared, block: u64, runs: &Runs) -> Result<Replayed> {
+    let blocks: Vec<u64> = blocks(runs, block)?;
+    let at = |number: u64| -> Result<u64> {
+        let place = usize::try_from(number).ok().and_then(|number| blocks.get(number));
+        place.copied().with_context(|| format!("the journal has no block {number}"))
+    };
+    let journal = Journal::read(&bytes(&*below, at(0)?, LENGTH)?)?;
+    ensure!(journal.block == block, "the journal has blocks of {} bytes", journal.block);
+    let mut moved = BTreeMap::new();
+    if journal.start == 0 {
+        return Ok(Replayed { below, block, moved });
+    }
+    if let Some(why) = journal.refusal() {
+        return Err(anyhow!(
+            "the file system was not unmounted, and its journal cannot be replayed: {why}"
+        ))
+        .hint("mount it once, or run e2fsck on it");
+    }
+    let mut changes: Vec<Change> = Vec::new();
+    // The last transaction in which a block was revoked.
+    let mut revoked: BTreeMap<u64, u32> = BTreeMap::new();
+    let (mut here, mut sequence) = (journal.start, journal.sequence);
+    // Of the transaction that is not complete yet.
+    let (mut pending, mut forgotten) = (Vec::new(), Vec::new());
+    for _ in 0..journal.end {
+        let read = bytes(&*below, at(here)?, block as usize)?;
+        let Some(found) = journal.block(&read, sequence)? else { break };
+        here = journal.after(here);
+        match found {
+            Block::Descriptor(tags) => {
+                ensure!(tags.len() as u64 <= journal.end, "more blocks than the journal has");
+                for tag in tags {
+                    pending.push(Change { sequence, tag, at: at(here)? });
+                    here = journal.after(here);
+                }
+                ensure!(pending.len() as u64 <= journal.end, "more blocks than the journal has");
+            }
+            Block::Revoke(blocks) => forgotten.extend(blocks),
+            Block::Commit => {
+                changes.append(&mut pending);
+                revoked.extend(forgotten.drain(..).map(|block| (block, sequence)));
+                sequence = sequence.wrapping_add(1);
+            }
+        }
+    }
+    for Change { sequence, tag, at } in changes {
+        let later = |other: &u32| sequence.wrapping_sub(*other) as i32 <= 0;
+        if tag.deleted || revoked.get(&tag.block).is_some_and(later) {
+            continue;
+        }
+        let data = bytes(&*below, at, block as usize)?;
+        if !journal.is_intact(&tag, &data, sequence) {
+            bail!("the checksum of a block in the journal is wrong, at byte {at}");
+        }
+        moved.insert(tag.block, (at, tag.escaped));
+    }
+    Ok(Replayed { below, block, moved })
+}
+
+/// Where the blocks of the journal are, in order.
+fn blocks(runs: &Runs, block: u64) -> Result<Vec<u64>> {
+    let mut blocks = Vec::new();
+    for run in runs.iter() {
+        ensure!(run.at == blocks.len() as u64 * block, "the journal has a hole at {}", run.at);
+        let count = run.length / block;
+        ensure!(blocks.len() as u64 + count <= MOST, "the journal has more than {MOST} blocks");
+        blocks.extend((0..count).map(|index| run.from + index * block));
+    }
+    Ok(blocks)
+}
+
+impl Source for Replayed {
+    fn size(&self) -> u64 {
+        self.below.size()
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        check(self, at, bytes.len() as u64)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let last = (at + bytes.len() as u64 - 1) / self.block;
+        if self.moved.range(at / self.block..=last).next().is_none() {
+            return self.below.read_at(bytes, at);
+        }
+        let mut done = 0;
+        while done < bytes.len() {
+            let here = at + done as u64;
+            let within = here % self.block;
+            let n = (bytes.len() - done).min((self.block - within) as usize);
+            let part = &mut bytes[done..done + n];
+            match self.moved.get(&(here / self.block)) {
+                None => self.below.read_at(part, here)?,
+                Some((place, escaped)) => {
+                    self.below.read_at(part, place + within)?;
+                    if *escaped {
+                        let magic = 0xc03b_3998u32.to_be_bytes();
+                        for (byte, right) in part.iter_mut().zip(magic.iter().skip(within as usize))
+                        {
+                            *byte = *right;
+                        }
+                    }
+                }
+            }
+            done += n;
+        }
+        Ok(())
+    }
+}

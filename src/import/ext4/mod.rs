@@ -1,0 +1,247 @@
+//! ext2, ext3 and ext4 as a [`Filesystem`]. A journal that was not emptied is replayed in memory, so
+//! what is read is what the system would have found.
+
+use std::sync::Arc;
+
+use crate::error::{Context, Hint, Result, anyhow, ensure};
+use crate::format::ext4::attribute::{self, Value};
+use crate::format::ext4::folder;
+use crate::format::ext4::inode::{Inode, ROOT, flag};
+use crate::format::ext4::superblock::{AT, LENGTH, Superblock};
+
+use super::filesystem::{Content, Filesystem, Kind, Names, Node};
+use super::source::{Recent, Shared, bytes};
+
+mod blocks;
+mod journal;
+
+/// The number of the root's inode.
+const ROOT_INODE: u32 = 2;
+/// What blocks of inodes may take in memory.
+const MEMORY: usize = 4 << 20;
+/// Nothing links further.
+const LONGEST_LINK: u64 = 4096;
+
+/// A file system that was opened.
+pub struct Ext4 {
+    source: Shared,
+    superblock: Superblock,
+    /// Blocks with inodes and descriptors.
+    recent: Recent,
+}
+
+impl Ext4 {
+    /// Opens what is in `source`.
+    pub fn open(source: Shared) -> Result<Ext4> {
+        let superblock = read_superblock(&source)?;
+        let mut opened = Ext4::with(source, superblock);
+        if opened.superblock.needs_recovery() {
+            opened = opened.replayed().context("replaying the journal")?;
+        }
+        Ok(opened)
+    }
+
+    fn with(source: Shared, superblock: Superblock) -> Ext4 {
+        let recent = Recent::of(MEMORY, superblock.block() as usize);
+        Ext4 { source, superblock, recent }
+    }
+
+    fn replayed(self) -> Result<Ext4> {
+        let number = self.superblock.journal.filter(|number| *number != 0);
+        let number = number.ok_or_else(|| anyhow!("it lies on another disk"));
+        let number = number.hint("mount the file system once, or run e2fsck on it")?;
+        let inode = self.inode(number)?;
+        let runs = self.runs(&inode)?;
+        let replayed = journal::replay(self.source.clone(), self.superblock.block(), &runs)?;
+        let source: Shared = Arc::new(replayed);
+        let superblock = read_superblock(&source)?;
+        Ok(Ext4::with(source, superblock))
+    }
+
+    /// What its superblock says.
+    pub fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// `length` bytes at `at`, which do not leave their block.
+    fn within_block(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        let size = self.superblock.block();
+        let index = at / size;
+        let block = self.recent.get(index, || self.block(index))?;
+        let start = (at % size) as usize;
+        let slice = block.get(start..start + length).context("a structure leaves its block")?;
+        Ok(slice.to_vec())
+    }
+
+    /// A whole block.
+    fn block(&self, index: u64) -> Result<Vec<u8>> {
+        ensure!(index < self.superblock.blocks, "there is no block {index}");
+        bytes(&*self.source, index * self.superblock.block(), self.superblock.block() as usize)
+            .with_context(|| format!("reading block {index}"))
+    }
+
+    fn inode(&self, number: u32) -> Result<Inode> {
+        let of = &self.superblock;
+        ensure!(number > 0 && number <= of.inodes, "there is no inode {number}");
+        let (group, index) =
+            ((number - 1) / of.inodes_per_group, (number - 1) % of.inodes_per_group);
+        let at = of.descriptor_at(group.into());
+        let descriptor = self
+            .within_block(at, of.descriptor_size.into())
+            .with_context(|| format!("reading the descriptor of group {group} at {at}"))?;
+        let table = of.inode_table(&descriptor, group.into())?;
+        ensure!(table < of.blocks, "the inodes of group {group} lie in block {table}");
+        let at = table * of.block() + u64::from(index) * u64::from(of.inode_size);
+        let bytes = self
+            .within_block(at, of.inode_size.into())
+            .with_context(|| format!("reading inode {number} at {at}"))?;
+        Inode::read(&bytes, number, of).with_context(|| format!("at byte {at}"))
+    }
+
+    /// The inode of a node of the tree, which is in use.
+    fn used(&self, node: u64) -> Result<Inode> {
+        let inode = self.inode(u32::try_from(node).context("a number of 64 bits")?)?;
+        if inode.has(flag::ENCRYPTED) {
+            return Err(anyhow!("inode {node} is encrypted"))
+                .hint("kuth cannot read what fscrypt encrypted; decrypt it in the guest first");
+        }
+        ensure!(
+            !inode.has(flag::COMPRESSED) || inode.has(flag::EXTENTS),
+            "inode {node} is compressed"
+        );
+        Ok(inode)
+    }
+
+    /// All attributes, the content of small files among them.
+    fn values(&self, inode: &Inode) -> Result<Vec<(String, Value)>> {
+        let mut values = attribute::in_inode(&inode.rest)?;
+        if inode.attributes != 0 {
+            let block = self.block(inode.attributes)?;
+            values.extend(attribute::in_block(&block, inode.attributes, self.superblock.seed)?);
+        }
+        Ok(values)
+    }
+
+    fn value(&self, value: Value) -> Result<Vec<u8>> {
+        match value {
+            Value::Here(bytes) => Ok(bytes),
+            Value::Inode(number, size) => {
+                let inode = self.inode(number)?;
+                let right = inode.has(flag::ATTRIBUTE) && inode.size == size;
+                ensure!(right, "inode {number} holds no attribute of {size} bytes");
+                let runs = self.runs(&inode)?;
+                Content::new(self.source.clone(), runs, size).all(attribute::LONGEST)
+            }
+        }
+    }
+
+    /// The content of a small file, in the inode and in an attribute.
+    fn small(&self, inode: &Inode) -> Result<Vec<u8>> {
+        let mut content = inode.root.to_vec();
+        for (name, value) in self.values(inode)? {
+            if name == attribute::DATA {
+                content.extend(self.value(value)?);
+            }
+        }
+        Ok(content)
+    }
+}
+
+fn read_superblock(source: &Shared) -> Result<Superblock> {
+    let superblock = Superblock::read(&bytes(&**source, AT, LENGTH)?)?;
+    let (blocks, block) = (superblock.blocks, superblock.block());
+    ensure!(
+        blocks.checked_mul(block).is_some_and(|size| size <= source.size()),
+        "cut short: {blocks} blocks of {block} bytes in {} bytes",
+        source.size()
+    );
+    Ok(superblock)
+}
+
+impl Filesystem for Ext4 {
+    fn root(&self) -> u64 {
+        ROOT_INODE.into()
+    }
+
+    fn node(&self, node: u64) -> Result<Node> {
+        let inode = self.used(node)?;
+        let kind = Kind::of(inode.mode, inode.device());
+        let kind = kind.with_context(|| format!("inode {node} has the mode {:#o}", inode.mode))?;
+        Ok(Node {
+            kind,
+            mode: u32::from(inode.mode) & 0o7777,
+            uid: inode.uid,
+            gid: inode.gid,
+            time: inode.time,
+            size: inode.size,
+            links: inode.links.into(),
+        })
+    }
+
+    fn names(&self, node: u64, most: usize) -> Result<Names> {
+        let inode = self.used(node)?;
+        let mut names = Names::new();
+        let mut take = |block: &[u8], seed: Option<u32>| -> Result<()> {
+            for (name, inode) in folder::read(block, seed)? {
+                ensure!(names.len() < most, "too many names");
+                names.push((name.to_vec(), inode.into()));
+            }
+            Ok(())
+        };
+        if inode.has(flag::INLINE) {
+            // The first four bytes are the folder above; what does not fit is a list of its own.
+            let content = self.small(&inode)?;
+            let (first, rest) = content.split_at(ROOT);
+            take(&first[4..], None)?;
+            take(rest, None)?;
+            return Ok(names);
+        }
+        let block = self.superblock.block();
+        ensure!(inode.size.is_multiple_of(block), "a folder of {} bytes", inode.size);
+        for run in self.runs(&inode)?.iter() {
+            let end = (run.at + run.length).min(inode.size);
+            for at in (run.at..end).step_by(block as usize) {
+                let index = (run.from + (at - run.at)) / block;
+                take(&self.block(index)?, inode.seed)
+                    .with_context(|| format!("at byte {}", index * block))?;
+            }
+        }
+        Ok(names)
+    }
+
+    fn target(&self, node: u64) -> Result<Vec<u8>> {
+        let inode = self.used(node)?;
+        ensure!(inode.size > 0 && inode.size < LONGEST_LINK, "a link of {} bytes", inode.size);
+        // Short ones are where the map of blocks would be. Blocks that are counted may be of
+        // attributes.
+        let unmapped = inode.sectors == 0 || inode.attributes != 0;
+        let short = inode.size < ROOT as u64 && !inode.has(flag::EXTENTS) && unmapped;
+        if short && !inode.has(flag::INLINE) {
+            return Ok(inode.root[..inode.size as usize].to_vec());
+        }
+        self.content(node)?.all(LONGEST_LINK)
+    }
+
+    fn attributes(&self, node: u64) -> Result<Vec<(String, Vec<u8>)>> {
+        let inode = self.used(node)?;
+        let mut attributes = Vec::new();
+        for (name, value) in self.values(&inode)? {
+            if name != attribute::DATA {
+                attributes.push((name, self.value(value)?));
+            }
+        }
+        Ok(attributes)
+    }
+
+    fn content(&self, node: u64) -> Result<Content> {
+        let inode = self.used(node)?;
+        if inode.has(flag::INLINE) {
+            let mut content = self.small(&inode)?;
+            ensure!(inode.size <= content.len() as u64, "inode {node} is cut short");
+            content.truncate(inode.size as usize);
+            return Ok(Content::here(content));
+        }
+        let runs = self.runs(&inode)?;
+        Ok(Content::new(self.source.clone(), runs, inode.size))
+    }
+}

@@ -1,0 +1,149 @@
+//! FAT12, FAT16 and FAT32 as a [`Filesystem`]. It keeps no owners and no modes: all is root's, and
+//! the root has the properties of the folder that it is mounted on. A node goes by the place of its
+//! entry.
+
+use crate::error::{Context, Result, bail, ensure};
+use crate::format::fat::{ENTRY, HEAD, Item, MOST_ENTRIES, Volume, entries};
+
+use super::filesystem::{Content, Filesystem, Kind, Names, Node, Run, Runs};
+use super::source::{Recent, Shared, bytes};
+
+/// What of the table is read at once, and may take in memory.
+const TABLE: (u64, usize) = (4096, 1 << 20);
+/// The root, which has no entry; no entry is in the boot sector.
+const ROOT: u64 = 0;
+
+/// A file system that was opened.
+pub struct Fat {
+    source: Shared,
+    volume: Volume,
+    table: Recent,
+}
+
+impl Fat {
+    /// Opens what is in `source`.
+    pub fn open(source: Shared) -> Result<Fat> {
+        let volume = Volume::read(&bytes(&*source, 0, HEAD)?)?;
+        let end = volume.data + volume.clusters * volume.cluster;
+        ensure!(end <= source.size(), "cut short: it ends at {end} of {}", source.size());
+        Ok(Fat { source, volume, table: Recent::of(TABLE.1, TABLE.0 as usize) })
+    }
+
+    /// What its boot sector says.
+    pub fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    /// The cluster behind `cluster`.
+    fn next(&self, cluster: u32) -> Result<Option<u32>> {
+        let (at, length) = self.volume.entry(cluster);
+        let mut entry = Vec::new();
+        // An entry of 12 bits may be in two pieces of the table.
+        for at in at..at + length as u64 {
+            let start = at / TABLE.0 * TABLE.0;
+            let length = TABLE.0.min(self.source.size() - start) as usize;
+            let piece = self.table.get(start, || bytes(&*self.source, start, length))?;
+            entry.push(piece[(at - start) as usize]);
+        }
+        Ok(self.volume.next(cluster, &entry)?)
+    }
+
+    /// Where `length` bytes from `cluster` on are; all there are, up to the length, if `whole` says
+    /// that there need not be so many.
+    fn chain(&self, first: u32, length: u64, ends: Ends) -> Result<Runs> {
+        let mut runs = Runs::default();
+        let (mut at, mut cluster) = (0, Some(first).filter(|first| *first != 0));
+        while at < length {
+            let Some(here) = cluster else {
+                ensure!(ends == Ends::Anywhere, "its clusters end at {at} of {length} bytes");
+                return Ok(runs);
+            };
+            let from = self.volume.at(here);
+            let from = from.with_context(|| format!("there is no cluster {here}"))?;
+            let n = self.volume.cluster.min(length - at);
+            runs.push(Run { at, length: n, from })?;
+            at += n;
+            cluster = self.next(here)?;
+        }
+        if ends == Ends::Anywhere && cluster.is_some() {
+            bail!("its clusters have no end");
+        }
+        Ok(runs)
+    }
+
+    fn item(&self, node: u64) -> Result<Item> {
+        if node == ROOT {
+            let cluster = self.volume.root_cluster;
+            return Ok(Item { is_folder: true, cluster, size: 0, time: 0 });
+        }
+        Ok(Item::read(&bytes(&*self.source, node, ENTRY)?)?)
+    }
+}
+
+/// Whether a chain may be shorter than what is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// A folder's.
+    Anywhere,
+    /// A file's.
+    Exactly,
+}
+
+impl Filesystem for Fat {
+    fn root(&self) -> u64 {
+        ROOT
+    }
+
+    fn has_owners(&self) -> bool {
+        false
+    }
+
+    fn node(&self, node: u64) -> Result<Node> {
+        let item = self.item(node)?;
+        let (kind, mode) = match item.is_folder {
+            true => (Kind::Folder, 0o755),
+            false => (Kind::File, 0o644),
+        };
+        let size = item.size.into();
+        Ok(Node { kind, mode, uid: 0, gid: 0, time: item.time, size, links: 1 })
+    }
+
+    fn names(&self, node: u64, most: usize) -> Result<Names> {
+        let item = self.item(node)?;
+        ensure!(item.is_folder, "it is no folder");
+        let runs = match (node, self.volume.root) {
+            (ROOT, (from, length)) if length > 0 => {
+                let mut runs = Runs::default();
+                runs.push(Run { at: 0, length, from })?;
+                runs
+            }
+            _ => self.chain(item.cluster, (MOST_ENTRIES * ENTRY) as u64, Ends::Anywhere)?,
+        };
+        let mut content = Vec::new();
+        for run in runs.iter() {
+            content.extend(bytes(&*self.source, run.from, run.length as usize)?);
+        }
+        let mut names = Names::new();
+        for entry in entries(&content)? {
+            ensure!(names.len() < most, "too many names");
+            let run = runs.iter().find(|run| run.at + run.length > entry.at as u64);
+            let run = run.context("an entry lies nowhere")?;
+            names.push((entry.name.into_bytes(), run.from + (entry.at as u64 - run.at)));
+        }
+        Ok(names)
+    }
+
+    fn target(&self, _node: u64) -> Result<Vec<u8>> {
+        bail!("FAT has no links")
+    }
+
+    fn attributes(&self, _node: u64) -> Result<Vec<(String, Vec<u8>)>> {
+        Ok(Vec::new())
+    }
+
+    fn content(&self, node: u64) -> Result<Content> {
+        let item = self.item(node)?;
+        let runs = self.chain(item.cluster, item.size.into(), Ends::Exactly)?;
+        Ok(Content::new(self.source.clone(), runs, item.size.into()))
+    }
+}

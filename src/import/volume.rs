@@ -1,0 +1,238 @@
+//! What may be mounted: every partition and every logical volume, with what is in it and the names
+//! that a table of mounts may give it.
+
+use crate::error::{Context, Result, anyhow};
+use crate::format::probe::{HEAD, ImageFormat, probe};
+
+use super::ext4::Ext4;
+use super::fat::Fat;
+use super::filesystem::Filesystem;
+use super::partitions::{self, Partition};
+use super::source::{Shared, Source, head};
+use super::volumes::{self, mapper_name};
+use super::xfs::Xfs;
+
+/// Where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The whole disk.
+    Disk,
+    /// A partition, by its number.
+    Partition(u32),
+    /// A logical volume: its group and its name.
+    Logical(String, String),
+}
+
+/// For people: `partition 2`, `the volume vg0/root`.
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Disk => f.write_str("the whole disk"),
+            Place::Partition(number) => write!(f, "partition {number}"),
+            Place::Logical(group, name) => write!(f, "the volume {group}/{name}"),
+        }
+    }
+}
+
+/// What is in a volume.
+pub enum Holds {
+    /// A file system that can be read.
+    Filesystem(&'static str, Box<dyn Filesystem>),
+    /// A file system, and why it cannot be read.
+    Unreadable(&'static str, crate::error::Error),
+    /// Something that is never mounted, or nothing that is known.
+    Other(&'static str),
+}
+
+/// Something that may be mounted.
+pub struct Volume {
+    /// Where it is.
+    pub place: Place,
+    /// The file system's id as `UUID=` has it.
+    pub uuid: Option<String>,
+    /// The file system's label.
+    pub label: Option<String>,
+    /// The partition's id.
+    pub partition_id: Option<String>,
+    /// The partition's label.
+    pub partition_label: Option<String>,
+    /// What is in it.
+    pub holds: Holds,
+}
+
+/// Everything on `disk` that may be mounted.
+pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
+    let partitions = partitions::read(disk)?;
+    let mut found = Vec::new();
+    for partition in &partitions {
+        if volumes::is_physical(partition)? {
+            continue;
+        }
+        let Partition { number, id, label, source } = partition.clone();
+        let place = number.map_or(Place::Disk, Place::Partition);
+        let (holds, names) = open(&source).with_context(|| format!("reading {place}"))?;
+        found.push(Volume {
+            place,
+            uuid: names.0,
+            label: names.1,
+            partition_id: id,
+            partition_label: label.filter(|label| !label.is_empty()),
+            holds,
+        });
+    }
+    for volume in volumes::read(&partitions)? {
+        let place = Place::Logical(volume.group, volume.name);
+        let (holds, names) = match volume.source {
+            Ok(source) => open(&source).with_context(|| format!("reading {place}"))?,
+            Err(why) => (Holds::Unreadable("a volume", anyhow!("{why}")), (None, None)),
+        };
+        let (partition_id, partition_label) = (None, None);
+        let (uuid, label) = names;
+        found.push(Volume { place, uuid, label, partition_id, partition_label, holds });
+    }
+    Ok(found)
+}
+
+type Names = (Option<String>, Option<String>);
+
+/// What is in `source`, and its id and label.
+fn open(source: &Shared) -> Result<(Holds, Names)> {
+    let start = head(&**source, HEAD)?;
+    let none = (None, None);
+    let shown = |label: &str| Some(label.to_string()).filter(|label| !label.is_empty());
+    Ok(match probe(&start) {
+        Some(ImageFormat::Ext4) => match Ext4::open(source.clone()) {
+            Ok(opened) => {
+                let superblock = opened.superblock();
+                let names = (Some(superblock.uuid.to_string()), shown(&superblock.label));
+                (Holds::Filesystem("ext4", Box::new(opened)), names)
+            }
+            Err(error) => (Holds::Unreadable("ext4", error), none),
+        },
+        Some(ImageFormat::Fat) => match Fat::open(source.clone()) {
+            Ok(opened) => {
+                let names = (Some(opened.volume().id.clone()), shown(&opened.volume().label));
+                (Holds::Filesystem("vfat", Box::new(opened)), names)
+            }
+            Err(error) => (Holds::Unreadable("vfat", error), none),
+        },
+        Some(ImageFormat::Xfs) => match Xfs::open(source.clone()) {
+            Ok(opened) => {
+                let superblock = opened.superblock();
+                let names = (Some(superblock.uuid.to_string()), shown(&superblock.label));
+                (Holds::Filesystem("xfs", Box::new(opened)), names)
+            }
+            Err(error) => (Holds::Unreadable("xfs", error), none),
+        },
+        Some(ImageFormat::Swap) => (Holds::Other("swap"), none),
+        Some(ImageFormat::Squashfs) => (Holds::Other("squashfs"), none),
+        _ => (Holds::Other(unknown(&**source, &start)?), none),
+    })
+}
+
+/// The name of something that kuth cannot read.
+fn unknown(source: &dyn Source, start: &[u8]) -> Result<&'static str> {
+    if start.starts_with(b"LUKS\xba\xbe") {
+        return Ok("LUKS, encrypted");
+    }
+    let at = |at: u64, magic: &[u8]| -> Result<bool> {
+        if source.size() < at + magic.len() as u64 {
+            return Ok(false);
+        }
+        Ok(super::source::bytes(source, at, magic.len())? == magic)
+    };
+    for (place, magic, name) in [
+        (65_600, b"_BHRfS_M".as_slice(), "btrfs"),
+        (1024, b"\x10\x20\xf5\xf2", "f2fs"),
+        (1024, b"\xe2\xe1\xf5\xe0", "erofs"),
+        (3, b"NTFS    ", "NTFS"),
+        (4096, b"\xfc\x4e\x2b\xa9", "a member of a RAID"),
+    ] {
+        if at(place, magic)? {
+            return Ok(name);
+        }
+    }
+    Ok("nothing that kuth knows")
+}
+
+impl Volume {
+    /// Whether a table of mounts means this one by `device`, such as `UUID=...` or `/dev/vda1`.
+    pub fn is(&self, device: &str) -> bool {
+        let device = device.trim_matches('"');
+        let same = |name: &Option<String>, other: &str| name.as_deref() == Some(other);
+        let any_case = |name: &Option<String>, other: &str| {
+            name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(other))
+        };
+        let by = |tag: &str, folder: &str| {
+            let value = device.strip_prefix(tag).map(|value| value.trim_matches('"'));
+            value.or_else(|| device.strip_prefix(folder))
+        };
+        if let Some(uuid) = by("UUID=", "/dev/disk/by-uuid/") {
+            return any_case(&self.uuid, uuid);
+        }
+        if let Some(label) = by("LABEL=", "/dev/disk/by-label/") {
+            return same(&self.label, label);
+        }
+        if let Some(id) = by("PARTUUID=", "/dev/disk/by-partuuid/") {
+            return any_case(&self.partition_id, id);
+        }
+        if let Some(label) = by("PARTLABEL=", "/dev/disk/by-partlabel/") {
+            return same(&self.partition_label, label);
+        }
+        let Some(path) = device.strip_prefix("/dev/") else { return false };
+        match &self.place {
+            Place::Logical(group, name) => {
+                path == format!("{group}/{name}")
+                    || path.strip_prefix("mapper/") == Some(&mapper_name(group, name))
+            }
+            Place::Partition(number) => is_partition(path, *number),
+            Place::Disk => ["sda", "vda", "xvda", "hda", "nvme0n1", "mmcblk0"].contains(&path),
+        }
+    }
+}
+
+/// Whether `path` is partition `number` of a first disk.
+fn is_partition(path: &str, number: u32) -> bool {
+    let number = number.to_string();
+    ["sda", "vda", "xvda", "hda", "nvme0n1p", "mmcblk0p"]
+        .iter()
+        .any(|disk| path.strip_prefix(disk) == Some(&number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(place: Place) -> Volume {
+        Volume {
+            place,
+            uuid: Some("ab12-cd".into()),
+            label: Some("root".into()),
+            partition_id: Some("deadbeef-02".into()),
+            partition_label: None,
+            holds: Holds::Other("swap"),
+        }
+    }
+
+    #[test]
+    fn volumes_are_known_by_all_their_names() {
+        let partition = volume(Place::Partition(2));
+        for name in [
+            "UUID=AB12-CD",
+            "UUID=\"ab12-cd\"",
+            "/dev/disk/by-uuid/ab12-cd",
+            "LABEL=root",
+            "PARTUUID=DEADBEEF-02",
+            "/dev/sda2",
+            "/dev/nvme0n1p2",
+        ] {
+            assert!(partition.is(name), "{name}");
+        }
+        for name in ["LABEL=Root", "/dev/sda22", "/dev/sdb2", "PARTLABEL=x", "tmpfs", "UUID="] {
+            assert!(!partition.is(name), "{name}");
+        }
+        let logical = volume(Place::Logical("my-vg".into(), "ro-ot".into()));
+        assert!(logical.is("/dev/mapper/my--vg-ro--ot") && logical.is("/dev/my-vg/ro-ot"));
+        assert!(!logical.is("/dev/mapper/my-vg-ro-ot"));
+    }
+}

@@ -1,0 +1,127 @@
+//! `import`: a disk image of others, whatever its format, as a tree that `customise` and `disk` take
+//! like any other. Eats the image as a file or a disk, a folder with one image in it, or a root tar.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::archive::magic::{self, Format};
+use crate::archive::{self, extract};
+use crate::artifact::{Artifact, Made, Product};
+use crate::error::{Context, Result};
+use crate::import::{self, Beside, Imported, Options};
+use crate::pipeline::{Fault, Fields};
+use crate::recipe::Recipe;
+use crate::units::Bytes;
+
+use super::{Inputs, Kind, Parsed, Pin, Site, Stage};
+
+/// The row of the table of kinds.
+pub const KIND: Kind = Kind { name: "import", product: Product::Tree, read };
+
+/// Raised when the same image gives another tar.
+const REVISION: u32 = 1;
+
+/// What a system's files may be together unless the user says otherwise.
+const LIMIT: Bytes = Bytes::gib(64);
+
+/// What may hold an image.
+const PRODUCTS: &[Product] = &[Product::File, Product::Folder, Product::Disk];
+
+struct Import {
+    root: Option<String>,
+    limit: Bytes,
+}
+
+fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let from = fields.required_input("from", PRODUCTS);
+    let root = fields.text("root").map(|root| root.text);
+    let limit = fields.size("limit");
+    if let Some(limit) = &limit
+        && limit.value == Bytes(0)
+    {
+        let fault = Fault::new(limit.span.clone(), "a `limit` of nothing");
+        fields.fault(fault.hint("say how much the system's files may be, such as \"100 GiB\""));
+    }
+    let limit = limit.map_or(LIMIT, |limit| limit.value);
+    Some(Parsed::one(vec![from?], Import { root, limit }))
+}
+
+impl Stage for Import {
+    fn revision(&self) -> u32 {
+        REVISION
+    }
+
+    /// Without `limit`: what it lets pass is the same.
+    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        recipe.optional("root", self.root.as_ref());
+        Ok(())
+    }
+
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+        let input = inputs.get("from")?;
+        let file = site.scratch("tree.tar");
+        let imported = match self.tar(site, input)? {
+            Some(tar) => import::rootfs::import(&tar, &file, &self.archive(site))?,
+            None => self.image(site, input, &file)?,
+        };
+        let notes = imported.notes.join("\n") + "\n";
+        append(&site.log, &notes).context("writing the log")?;
+        // What is installed has no list, so the tree as a whole stands for it.
+        let packages = imported.digest.to_string();
+        let made = Made::hashed(Product::Tree, file, imported.digest, imported.size);
+        let facts = imported.facts.into_iter();
+        Ok(facts
+            .fold(made.with("packages", packages), |made, (name, value)| made.with(name, value)))
+    }
+}
+
+impl Import {
+    /// The input, if it is a tar, plain or compressed.
+    fn tar(&self, site: &Site, input: &Artifact) -> Result<Option<PathBuf>> {
+        let object = site.object(input);
+        let what = || format!("opening {}", object.display());
+        let file = std::fs::File::open(&object).with_context(what)?;
+        let found = magic::of_file(&file).with_context(what)?;
+        let is_tar = matches!(
+            found,
+            Some(Format::Tar | Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd)
+        );
+        Ok((input.product == Product::File && is_tar).then_some(object))
+    }
+
+    fn archive<'a>(&self, site: &'a Site) -> archive::Options<'a> {
+        archive::Options {
+            limit: Some(self.limit),
+            threads: site.settings.jobs,
+            epoch: site.settings.epoch,
+            work: &site.work,
+            cancel: &site.cancel,
+            told: &|_, _| (),
+        }
+    }
+
+    fn image(&self, site: &Site, input: &Artifact, to: &Path) -> Result<Imported> {
+        let object = site.object(input);
+        let (path, beside) = match input.product {
+            Product::Folder => {
+                let folder = site.scratch("folder");
+                extract::extract(&object, &folder, &site.cancel)?;
+                (import::pick(&folder)?, Beside::Folder)
+            }
+            _ => (object, Beside::Nothing),
+        };
+        let image = import::open(&path, beside)?;
+        let options = Options {
+            epoch: site.settings.epoch,
+            limit: self.limit,
+            cancel: &site.cancel,
+            told: &|done| (site.progress)(done, 0, "B"),
+        };
+        import::import(&image, self.root.as_deref(), to, &options)
+    }
+}
+
+fn append(log: &Path, text: &str) -> Result<()> {
+    let mut file = std::fs::File::options().create(true).append(true).open(log)?;
+    Ok(file.write_all(text.as_bytes())?)
+}

@@ -1,0 +1,16 @@
+//! Disk images that the real tools made, read back by kuth: the tree that went in comes out, byte for
+//! byte as kuth packs it.
+
+mod containers;
+#[path = "../disk/mod.rs"]
+mod disk;
+mod disks;
+mod filesystems;
+mod hostile;
+#[path = "../judge/mod.rs"]
+mod judge;
+mod mounted;
+mod rootfs;
+mod round;
+mod stages;
+mod world;

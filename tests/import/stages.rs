@@ -1,0 +1,73 @@
+//! The stage, as a pipeline asks for it: a file, a folder, a root tar.
+
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+
+use crate::world::{World, have, root_owner, run, text};
+
+/// Builds `pipeline` in the world's folder; what it said, and whether it went well.
+fn kuth(world: &World, arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(assert_cmd::cargo::cargo_bin!("kuth"))
+        .args(arguments)
+        .current_dir(world.folder.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", world.folder.path())
+        .env("KUTH_CACHE", world.at("cache"))
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+fn path(world: &World, stage: &str) -> PathBuf {
+    let (success, out, err) = kuth(world, &["path", "p.toml", stage]);
+    assert!(success, "{err}");
+    PathBuf::from(out.trim())
+}
+
+#[test]
+fn a_file_a_folder_and_a_tar_give_one_tree() {
+    if !have(&["mke2fs", "qemu-img", "tar", "debugfs"]) {
+        return;
+    }
+    let world = World::new();
+    let (root, _) = world.small_tree("/dev/vda1 / ext4 defaults 0 1\n");
+    std::fs::create_dir_all(root.join("usr/lib")).unwrap();
+    let release = "ID=debian\nVERSION_CODENAME=trixie\n";
+    std::fs::write(root.join("usr/lib/os-release"), release).unwrap();
+    let time = format!("@{}", crate::world::ROOT_TIME);
+    run("find", &[text(&root), "-exec", "touch", "-h", "-d", &time, "{}", "+"]);
+    let folder = world.folder.path().display().to_string();
+    let sh = |command: &str| run("sh", &["-c", &format!("cd '{folder}' && {command}")]);
+    let owner = root_owner();
+    sh(&format!("truncate -s 64M base.raw && mke2fs -q -F -t ext4 -E {owner} -d root base.raw"));
+    sh(&format!("debugfs -w -R 'set_inode_field <2> mtime {time}' base.raw"));
+    sh("qemu-img create -q -f qcow2 -b base.raw -F raw over.qcow2");
+    sh("qemu-img convert -O qcow2 -c over.qcow2 alone.qcow2");
+    sh("tar -czf images.tar.gz base.raw over.qcow2 && tar -cJf root.tar.xz -C root .");
+    let mut pipeline = "[pipeline]\nname = \"p\"\n".to_string();
+    for file in ["alone.qcow2", "images.tar.gz", "root.tar.xz", "over.qcow2"] {
+        let name = file.split('.').next().unwrap();
+        pipeline +=
+            &format!("[stage.{name}]\nkind = \"download\"\nurl = \"file://{folder}/{file}\"\n");
+    }
+    pipeline += "[stage.folder]\nkind = \"unpack\"\nfrom = \"images\"\n";
+    for from in ["alone", "folder", "root", "over"] {
+        pipeline += &format!("[stage.tree-{from}]\nkind = \"import\"\nfrom = \"{from}\"\n");
+    }
+    std::fs::write(world.at("p.toml"), pipeline).unwrap();
+    let (success, _, err) =
+        kuth(&world, &["build", "p.toml", "tree-alone", "tree-folder", "tree-root"]);
+    assert!(success, "{err}");
+    let trees = ["tree-alone", "tree-folder", "tree-root"].map(|stage| path(&world, stage));
+    assert_eq!(trees[0], trees[1]);
+    assert_eq!(trees[0], trees[2]);
+    let (success, _, err) = kuth(&world, &["build", "p.toml", "tree-over"]);
+    assert!(!success && err.contains("it needs the file `base.raw`, and it came alone"), "{err}");
+    assert!(
+        err.contains("hint: pack both into a tar, `unpack` that, and import the folder"),
+        "{err}"
+    );
+}
