@@ -17,7 +17,7 @@ test:
 	scripts/setup test
 	scripts/lint
 	KUTH_TEST_VIRTUALBOX="$$(scripts/virtualbox target/virtualbox)" KUTH_REQUIRE_TOOLS=1 \
-	    cargo test --locked
+	    cargo test --locked --no-fail-fast
 
 lint:
 	scripts/lint

@@ -6,9 +6,11 @@ use super::bring::Brought;
 use super::plan::Node;
 use super::results::{Reach, Results};
 use super::worker::Build;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Product};
 use crate::error::Result;
+use crate::provenance::inventory;
 use crate::recipe::Key;
+use crate::remote::Shelf;
 use crate::units::Bytes;
 
 /// What became of the result of a stage.
@@ -39,6 +41,7 @@ impl Build<'_> {
                 _ if !self.cache.holds(&record.output) => Moved::There,
                 (Reach::Open, Some(shelf)) => {
                     shelf.offer(key)?;
+                    self.offer_inventory(shelf, &record.output)?;
                     Moved::Sent
                 }
                 (Reach::Open, None) => Moved::Missing("there is no remote cache".to_string()),
@@ -47,6 +50,15 @@ impl Build<'_> {
         })?;
         self.drain()?;
         Ok(moved)
+    }
+
+    /// What is installed in a tree goes with it, so that who has an export can tell without the tree.
+    fn offer_inventory(&self, shelf: &Shelf, made: &Artifact) -> Result<()> {
+        let key = inventory::recipe(made.digest).key();
+        match made.product == Product::Tree && self.cache.find(&key)?.is_some() {
+            true => shelf.offer(&key),
+            false => Ok(()),
+        }
     }
 
     /// Fetches what the remote cache has of what is not here. For each node, in the order of the

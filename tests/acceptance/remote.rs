@@ -1,6 +1,8 @@
 //! The cache between machines with the whole pipeline: a second machine that has nothing but a
 //! checkout builds it to the end and runs no stage.
 
+use std::path::Path;
+
 use crate::heavy;
 use crate::kuth::{Live, Project, Run, build};
 use crate::servers::Server;
@@ -53,10 +55,13 @@ fn carried_over(name: &str, remote: &str, variables: &[(&'static str, &str)]) {
     for stage in told.states().into_keys() {
         assert_eq!(run.of(stage, "digest"), told.of(stage, "digest"), "{stage}");
     }
-    // The machines and the export are there for use.
-    assert!(second.project.output().join("debian").is_dir());
+    // The machines and the export are there for use, with what is told of it.
+    let image = run.of("image", "path");
+    for suffix in ["", ".cdx.json", ".spdx.json", ".intoto.jsonl"] {
+        assert!(Path::new(&format!("{image}{suffix}")).is_file(), "{image}{suffix}");
+    }
     for node in told.states().into_keys().filter(|stage| stage.starts_with("nodes/")) {
-        assert!(std::path::Path::new(run.of(node, "path")).join("seed.iso").is_file(), "{node}");
+        assert!(Path::new(run.of(node, "path")).join("seed.iso").is_file(), "{node}");
     }
     eprintln!("{name}: pushed in {:?}, built in {:?}", pushed.wall, run.wall);
     second.run(&build(&[DEBIAN, "--offline"])).ok().assert_all("cached");
