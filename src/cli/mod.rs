@@ -17,6 +17,7 @@ mod doctor;
 mod explain;
 mod graph;
 mod init;
+mod inspect;
 mod interrupt;
 mod machine;
 mod network;
@@ -57,6 +58,7 @@ enum Command {
     Graph(graph::Args),
     Verify(verify::Args),
     Diff(diff::Args),
+    Inspect(inspect::Args),
     Cache(cache::Args),
     Machine(machine::Args),
     CreateImage(create_image::Args),
@@ -124,6 +126,7 @@ impl Command {
             Command::Graph(args) => graph::run(&args),
             Command::Verify(args) => verify::run(&args),
             Command::Diff(args) => diff::run(&args),
+            Command::Inspect(args) => inspect::run(&args),
             Command::Cache(args) => cache::run(&args),
             Command::Machine(args) => machine::run(&args),
             Command::CreateImage(args) => create_image::run(&args),

@@ -16,6 +16,7 @@ mod partitions;
 mod release;
 pub mod rootfs;
 mod source;
+mod survey;
 mod system;
 mod tree;
 mod volume;
@@ -24,7 +25,9 @@ mod xfs;
 
 pub use container::{Beside, Image, open, pick};
 pub use source::{Shared, Source};
+pub use survey::{Part, Survey, survey};
 pub use tree::Options;
+pub use volume::Place;
 
 /// What was made of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,6 +24,8 @@ pub struct Mounted<'a> {
     pub filesystem: &'a dyn Filesystem,
     /// Which volume, for people.
     pub place: String,
+    /// The path it is mounted on, for people.
+    pub point: String,
 }
 
 /// A system, and what of it was left out.
@@ -39,8 +41,10 @@ pub fn assemble<'a>(volumes: &'a [Volume], root: Option<&str>) -> Result<System<
     let root = find_root(volumes, root)?;
     let filesystem = readable(root)?;
     let place = root.place.to_string();
-    let mut system =
-        System { mounted: vec![Mounted { on: None, filesystem, place }], left_out: Vec::new() };
+    let mut system = System {
+        mounted: vec![Mounted { on: None, filesystem, place, point: "/".into() }],
+        left_out: Vec::new(),
+    };
     let Some(table) = read_file(filesystem, &["etc", "fstab"], LONGEST_FSTAB)? else {
         return Ok(system);
     };
@@ -78,7 +82,9 @@ pub fn assemble<'a>(volumes: &'a [Volume], root: Option<&str>) -> Result<System<
             "/etc/fstab mounts {place} at {point} and elsewhere"
         );
         match folder(&system, &mount.point)? {
-            Some(on) => system.mounted.push(Mounted { on: Some(on), filesystem, place }),
+            Some(on) => {
+                system.mounted.push(Mounted { on: Some(on), filesystem, place, point });
+            }
             None if mount.optional => {
                 system.left_out.push(format!("{point} is left out: there is no such folder"));
             }

@@ -56,6 +56,8 @@ pub struct Volume {
     pub partition_id: Option<String>,
     /// The partition's label.
     pub partition_label: Option<String>,
+    /// Its length in bytes, where that is known.
+    pub size: Option<u64>,
     /// What is in it.
     pub holds: Holds,
 }
@@ -77,18 +79,20 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
             label: names.1,
             partition_id: id,
             partition_label: label.filter(|label| !label.is_empty()),
+            size: Some(source.size()),
             holds,
         });
     }
     for volume in volumes::read(&partitions)? {
         let place = Place::Logical(volume.group, volume.name);
+        let size = volume.source.as_ref().ok().map(|source| source.size());
         let (holds, names) = match volume.source {
             Ok(source) => open(&source).with_context(|| format!("reading {place}"))?,
             Err(why) => (Holds::Unreadable("a volume", anyhow!("{why}")), (None, None)),
         };
         let (partition_id, partition_label) = (None, None);
         let (uuid, label) = names;
-        found.push(Volume { place, uuid, label, partition_id, partition_label, holds });
+        found.push(Volume { place, uuid, label, partition_id, partition_label, size, holds });
     }
     Ok(found)
 }
@@ -210,6 +214,7 @@ mod tests {
             label: Some("root".into()),
             partition_id: Some("deadbeef-02".into()),
             partition_label: None,
+            size: None,
             holds: Holds::Other("swap"),
         }
     }

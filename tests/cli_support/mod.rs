@@ -22,6 +22,7 @@ const COMMANDS: &[&str] = &[
     "graph",
     "verify",
     "diff",
+    "inspect",
     "cache",
     "cache list",
     "cache size",

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use crate::inspected::inspect;
 use crate::world::{
     ROOT_TIME, World, have, import, import_root, lay, loop_devices, need_root, run, text,
 };
@@ -106,6 +107,16 @@ fn a_system_on_logical_partitions() {
             "partition 1 is a part of the tree",
             "partition 6 is a part of the tree",
             "/srv is left out: /dev/sdb1 is not on the disk",
+        ]
+    );
+    assert_eq!(
+        inspect(&disk),
+        [
+            "raw, 160.0 MiB, MBR table",
+            "partition 1 40.0 MiB ext4 boot /boot",
+            "partition 5 60.0 MiB ext4 /",
+            "partition 6 40.0 MiB vfat ESP /boot/efi",
+            "partition 7 8.0 MiB swap",
         ]
     );
 }

@@ -7,6 +7,7 @@ mod disk;
 mod disks;
 mod filesystems;
 mod hostile;
+mod inspected;
 #[path = "../judge/mod.rs"]
 mod judge;
 mod mounted;

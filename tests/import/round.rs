@@ -13,6 +13,7 @@ use kuth::process::Cancel;
 use tar::EntryType;
 
 use crate::disk::{Bench, EPOCH, Tree, disk_of};
+use crate::inspected::inspect;
 use crate::judge::{missing, verdict};
 use crate::world::{World, import, text};
 
@@ -140,6 +141,20 @@ fn a_disk_comes_back_from_every_format() {
     // The names of a hard link are sorted, so the second is the one that says so.
     assert_eq!(differing(&before, &after), added);
 
+    assert_eq!(
+        inspect(&disk.image),
+        [
+            "raw, 2.0 GiB, GPT table",
+            "partition 1 1.0 MiB nothing that kuth knows bios",
+            "partition 2 62.0 MiB vfat ESP /boot/efi",
+            "partition 3 128.0 MiB ext4 boot /boot",
+            "partition 4 1.8 GiB LVM2 physical volume system",
+            "the volume vg-0/root 256.0 MiB ext4 root /",
+            "the volume vg-0/usr-1 128.0 MiB ext4 usr-1 /usr",
+            "the volume vg-0/home 320.0 MiB xfs home /home",
+            "the volume vg-0/swap 64.0 MiB swap",
+        ]
+    );
     let identity = Identity { disk: disk.artifact.digest, epoch: EPOCH };
     let cancel = Cancel::default();
     for (name, container) in [

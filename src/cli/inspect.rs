@@ -1,0 +1,94 @@
+//! `kuth inspect`.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::options::MessageFormat;
+use super::{Exit, screen};
+use crate::error::{Context, Result};
+use crate::import::{self, Beside, Part, Survey};
+use crate::units::Human;
+
+/// Show what is in a disk image
+///
+/// Partitions, the logical volumes on them, what each holds, and where the system
+/// on the disk mounts it. Reads raw, qcow2, vmdk, vdi and vhd images, whoever made
+/// them, and mounts nothing. A folder with one image in it will do.
+///
+/// The exit status is 1 when a part of the disk cannot be read.
+#[derive(clap::Args, Debug)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The image, as out/debian/debian.qcow2
+    file: PathBuf,
+
+    /// human or json [default: human]
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = MessageFormat::Human)]
+    #[arg(hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
+    format: MessageFormat,
+}
+
+/// Shows.
+pub fn run(args: &Args) -> Result<Exit> {
+    let file = match args.file.is_dir() {
+        true => import::pick(&args.file)?,
+        false => args.file.clone(),
+    };
+    let survey = import::open(&file, Beside::Folder)
+        .and_then(|image| import::survey(&image))
+        .with_context(|| format!("looking into {}", file.display()))?;
+    screen::data(&match args.format {
+        MessageFormat::Human => human(&survey),
+        MessageFormat::Json | MessageFormat::Wire => format!("{:#}\n", machine(&survey)),
+    })?;
+    let unreadable = survey.parts.iter().any(|part| part.fault.is_some());
+    Ok(if unreadable { Exit::Failed } else { Exit::Done })
+}
+
+fn human(survey: &Survey) -> String {
+    let table =
+        survey.table.map_or("no partition table".to_string(), |table| format!("{table} table"));
+    let mut text = format!("{}, {}, {table}\n", survey.format, Human(survey.size));
+    let row = |part: &Part| {
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        [
+            part.place.to_string(),
+            part.size.map_or(String::new(), |size| Human(size).to_string()),
+            part.holds.to_string(),
+            word(&part.label),
+            word(&part.mounted),
+        ]
+    };
+    text += &screen::table(&survey.parts.iter().map(row).collect::<Vec<_>>());
+    for part in &survey.parts {
+        if let Some(fault) = &part.fault {
+            text += &format!("{} cannot be read: {fault}\n", part.place);
+        }
+    }
+    if let Some(why) = &survey.no_system {
+        text += &format!("no system: {why}\n");
+    }
+    text
+}
+
+fn machine(survey: &Survey) -> Value {
+    let part = |part: &Part| {
+        json!({
+            "place": part.place.to_string(),
+            "size": part.size.map(|size| size.0),
+            "holds": part.holds,
+            "label": part.label,
+            "uuid": part.uuid,
+            "mounted": part.mounted,
+            "fault": part.fault,
+        })
+    };
+    json!({
+        "format": survey.format,
+        "size": survey.size.0,
+        "table": survey.table,
+        "parts": survey.parts.iter().map(part).collect::<Vec<_>>(),
+        "no_system": survey.no_system,
+    })
+}
