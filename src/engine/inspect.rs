@@ -45,10 +45,29 @@ pub struct Explanation {
 }
 
 /// Hears nothing.
-pub(super) struct Deaf;
+struct Deaf;
 
 impl Observer for Deaf {
     fn tell(&self, _event: &Event<'_>) {}
+}
+
+/// A build that is only looked at: it reaches nothing outside, and tells nobody.
+pub(super) fn looking<'p>(
+    plan: &'p Plan<'p>,
+    cache: &Arc<Cache>,
+    settings: Settings,
+    lock: &'p LockFile,
+) -> Build<'p> {
+    Build {
+        plan,
+        cache: cache.clone(),
+        settings: Arc::new(Settings { offline: true, ..settings }),
+        lock,
+        observer: Arc::new(Deaf),
+        cancel: Cancel::default(),
+        shelf: None,
+        options: Default::default(),
+    }
 }
 
 /// Explains every node of `plan`, in its order.
@@ -59,18 +78,7 @@ pub fn explain(
     lock: &LockFile,
     rebuild: &[String],
 ) -> Result<Vec<Explanation>> {
-    // Looking must not reach out, nor write a lock.
-    let settings = Settings { offline: true, ..settings.clone() };
-    let build = Build {
-        plan,
-        cache: cache.clone(),
-        settings: Arc::new(settings),
-        lock,
-        observer: Arc::new(Deaf),
-        cancel: Cancel::default(),
-        shelf: None,
-        options: Default::default(),
-    };
+    let build = looking(plan, cache, settings.clone(), lock);
     let mut found: Vec<Explanation> = Vec::new();
     for node in plan.nodes() {
         let explanation = explain_node(&build, node, &found, rebuild)?;

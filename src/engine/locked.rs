@@ -4,15 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::inspect::Deaf;
+use super::inspect::looking;
 use super::lockfile::LockFile;
 use super::plan::{Node, Plan};
-use super::worker::Build;
 use crate::artifact::{Artifact, Hashing, Product};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::error::Error;
-use crate::process::Cancel;
 use crate::stage::{Inputs, Settings};
 
 /// A stage that asks for what the lock does not have.
@@ -32,18 +30,9 @@ pub fn unlocked(
     settings: &Settings,
     lock: &LockFile,
 ) -> Vec<Unlocked> {
-    // Nothing is asked of the network, and nothing noted.
-    let settings = Settings { locked: true, offline: true, ..settings.clone() };
-    let build = Build {
-        plan,
-        cache: cache.clone(),
-        settings: Arc::new(settings),
-        lock,
-        observer: Arc::new(Deaf),
-        cancel: Cancel::default(),
-        shelf: None,
-        options: Default::default(),
-    };
+    // Nothing is noted either.
+    let settings = Settings { locked: true, ..settings.clone() };
+    let build = looking(plan, cache, settings, lock);
     let mut found = Vec::new();
     let mut foretold = Foretold::default();
     for (at, node) in plan.nodes().iter().enumerate() {
