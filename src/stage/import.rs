@@ -10,6 +10,7 @@ use crate::artifact::{Artifact, Made, Product};
 use crate::error::{Context, Result};
 use crate::import::{self, Beside, Imported, Options};
 use crate::pipeline::{Fault, Fields};
+use crate::process::open_log;
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -65,7 +66,7 @@ impl Stage for Import {
             None => self.image(site, input, &file)?,
         };
         let notes = imported.notes.join("\n") + "\n";
-        append(&site.log, &notes).context("writing the log")?;
+        open_log(&site.log)?.write_all(notes.as_bytes()).context("writing the log")?;
         // What is installed has no list, so the tree as a whole stands for it.
         let packages = imported.digest.to_string();
         let made = Made::hashed(Product::Tree, file, imported.digest, imported.size);
@@ -119,9 +120,4 @@ impl Import {
         };
         import::import(&image, self.root.as_deref(), to, &options)
     }
-}
-
-fn append(log: &Path, text: &str) -> Result<()> {
-    let mut file = std::fs::File::options().create(true).append(true).open(log)?;
-    Ok(file.write_all(text.as_bytes())?)
 }
