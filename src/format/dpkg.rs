@@ -1,13 +1,14 @@
-//! dpkg's database of installed packages, `var/lib/dpkg/status`, and what else names a system: its
-//! os-release. Only what is installed counts; a removed package whose settings stayed does not.
+//! dpkg's database of installed packages, `var/lib/dpkg/status`. Only what is installed counts; a
+//! removed package whose settings stayed does not.
 //!
-//! Source: deb-control(5), dpkg(1), os-release(5), the `deb` type of the package URL specification.
+//! Source: deb-control(5), dpkg(1), the `deb` type of the package URL specification.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
+use super::os_release::System;
 
 /// What stands before a fault.
 const FORMAT: &str = "dpkg";
@@ -19,19 +20,6 @@ pub struct Inventory {
     pub system: System,
     /// The packages, sorted by name and architecture.
     pub packages: Vec<Package>,
-}
-
-/// What os-release says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct System {
-    /// `ID`, as `debian`; `linux` where nothing says it.
-    pub id: String,
-    /// `PRETTY_NAME`.
-    pub name: String,
-    /// `VERSION_ID`; empty where a system has none, as Debian's unstable.
-    pub version: String,
-    /// `VERSION_CODENAME`, or empty.
-    pub codename: String,
 }
 
 /// An installed package.
@@ -62,47 +50,6 @@ impl fmt::Display for Package {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.name, self.version, self.architecture)
     }
-}
-
-impl System {
-    /// What the text of an os-release says.
-    pub fn read(text: &str) -> System {
-        let value = |name: &str| {
-            let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
-            let value = lines.find(|(key, _)| *key == name).map(|(_, value)| unquoted(value));
-            value.unwrap_or_default()
-        };
-        let id = Some(value("ID")).filter(|id| !id.is_empty()).unwrap_or("linux".into());
-        let name = [value("PRETTY_NAME"), value("NAME"), id.clone()];
-        System {
-            name: name.into_iter().find(|name| !name.is_empty()).unwrap_or_default(),
-            id,
-            version: value("VERSION_ID"),
-            codename: value("VERSION_CODENAME"),
-        }
-    }
-
-    /// `debian-13`; by its code name where it has no version.
-    pub fn distro(&self) -> String {
-        match [&self.version, &self.codename].into_iter().find(|it| !it.is_empty()) {
-            Some(version) => format!("{}-{version}", self.id),
-            None => self.id.clone(),
-        }
-    }
-}
-
-/// A value of a shell's assignment as os-release may have it.
-fn unquoted(value: &str) -> String {
-    let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
-    let inner = quote.and_then(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
-    let (mut text, mut escaped) = (String::new(), false);
-    for c in inner.unwrap_or(value).chars() {
-        escaped = c == '\\' && !escaped && quote != Some('\'');
-        if !escaped {
-            text.push(c);
-        }
-    }
-    text
 }
 
 /// The installed packages of a status database, sorted.
@@ -270,16 +217,6 @@ Version: 13.8
         assert!(read("Version: 1\n").is_err());
         assert!(read("Package: x\nStatus: install ok installed\n").is_err());
         assert_eq!(read("\n\n"), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn os_release_is_read_as_a_shell_would() {
-        let system = System::read(RELEASE);
-        assert_eq!(system.name, "Debian GNU/Linux 13 (trixie)");
-        assert_eq!(system.distro(), "debian-13");
-        let sid = System::read("ID=debian\nVERSION_CODENAME=sid\nPRETTY_NAME=\"a \\\"b\\\" \\$c\"");
-        assert_eq!((sid.distro().as_str(), sid.name.as_str()), ("debian-sid", "a \"b\" $c"));
-        assert_eq!(System::read("").distro(), "linux");
     }
 
     #[test]

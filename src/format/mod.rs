@@ -20,6 +20,7 @@ pub mod intoto;
 pub mod iso9660;
 pub mod lvm2;
 pub mod mbr;
+pub mod os_release;
 pub mod ovf;
 pub mod probe;
 pub mod qcow2;

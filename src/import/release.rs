@@ -1,20 +1,15 @@
 //! What a system's os-release says of the archive that its packages are from.
 
+use crate::format::os_release::System;
+
 /// The facts of a tree of Debian's or Ubuntu's; none of another's.
 pub fn facts(os_release: &[u8]) -> Vec<(&'static str, String)> {
-    let text = String::from_utf8_lossy(os_release);
-    let value = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.map(|value| value.trim().trim_matches(['"', '\'']).to_string())
-    };
-    let plain = |word: &String| {
-        !word.is_empty()
-            && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-    };
-    let Some(suite) = value("VERSION_CODENAME").filter(plain) else { return Vec::new() };
-    match value("ID").as_deref() {
-        Some("debian") => vec![("suite", suite)],
-        Some("ubuntu") => vec![("distribution", "ubuntu".into()), ("suite", suite)],
+    let System { id, codename: suite, .. } = System::read(&String::from_utf8_lossy(os_release));
+    let is_plain = !suite.is_empty()
+        && suite.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    match id.as_str() {
+        "debian" if is_plain => vec![("suite", suite)],
+        "ubuntu" if is_plain => vec![("distribution", "ubuntu".into()), ("suite", suite)],
         _ => Vec::new(),
     }
 }

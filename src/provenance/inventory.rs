@@ -9,7 +9,7 @@ use crate::artifact::{Artifact, Made, Product};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 pub use crate::format::dpkg::Inventory;
-use crate::format::dpkg::{self, System};
+use crate::format::{dpkg, os_release::System};
 use crate::recipe::Recipe;
 use crate::site::Site;
 

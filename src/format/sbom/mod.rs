@@ -124,7 +124,7 @@ pub fn rfc3339(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::dpkg::System;
+    use crate::format::os_release::System;
 
     fn inventory() -> Inventory {
         let package = |name: &str, homepage: &str| Package {
