@@ -8,7 +8,7 @@ use super::project::Project;
 use super::{Exit, interrupt, remote, screen};
 use crate::artifact::Product;
 use crate::cache::Cache;
-use crate::engine::{Build, Event, Fetch, Observer, Options, Plan};
+use crate::engine::{Build, Fetch, Options, Plan};
 use crate::error::Result;
 use crate::machine::{Host, journal};
 use crate::process::Cancel;
@@ -40,12 +40,8 @@ pub fn run(args: &Args) -> Result<Exit> {
     let places = Arc::new(Places::new(progress::observer(format)));
     let cache = project.cache()?;
     undo_what_was_left(&project, &cache, &cancel)?;
-    let shelf = {
-        let observer = places.clone();
-        let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
-        let settings = &project.settings;
-        remote::shelf(&settings.root, settings.offline, &cache, &cancel, tell)?
-    };
+    let (root, offline) = (&project.settings.root, project.settings.offline);
+    let shelf = remote::shelf(root, offline, &cache, &cancel, places.clone())?;
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
         project.check_networks(&plan, &cache)?;

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::engine::{Event, Observer};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::pipeline::project_file::{self, CacheTable, ProjectFile};
 use crate::process::Cancel;
 use crate::remote::trust::{PrivateKey, PublicKey, Trust};
-use crate::remote::{self, Mode, Shelf, Tell, Terms};
+use crate::remote::{self, Mode, Shelf, Terms};
 
 /// The most that one request may take, unless `KUTH_CACHE_TIMEOUT` says another number of seconds.
 const PATIENCE: u64 = 30;
@@ -21,13 +22,14 @@ const PATIENCE: u64 = 30;
 /// What the environment says, by the names of its variables.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Opens the remote cache of the project at `root`, if it names one and may use it.
+/// Opens the remote cache of the project at `root`, if it names one and may use it. What is wrong
+/// with it later is told `observer`.
 pub fn shelf(
     root: &Path,
     offline: bool,
     cache: &Arc<Cache>,
     cancel: &Cancel,
-    tell: Tell,
+    observer: Arc<dyn Observer>,
 ) -> Result<Option<Arc<Shelf>>> {
     let environment = |name: &str| std::env::var(name).ok();
     let terms = terms(&project_file(root)?.cache, root, &environment)?;
@@ -35,6 +37,7 @@ pub fn shelf(
     let Some(terms) = terms.filter(|it| !offline || remote::is_local(&it.address)) else {
         return Ok(None);
     };
+    let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
     Shelf::open(&terms, cache.clone(), cancel.clone(), tell).map(|shelf| Some(Arc::new(shelf)))
 }
 

@@ -7,7 +7,7 @@ use super::options::{MessageFormat, Source};
 use super::project::Project;
 use super::{Exit, interrupt, progress, remote, screen};
 use crate::engine::transfer::Moved;
-use crate::engine::{Build, Event, Plan};
+use crate::engine::{Build, Plan};
 use crate::error::{Error, Misuse, Result, with_hint};
 use crate::process::Cancel;
 use crate::stage::Settings;
@@ -45,11 +45,8 @@ pub fn run(way: Way, args: &Args, cache: Option<&Path>) -> Result<Exit> {
     }
     let (cache, plan) = (project.cache()?, Plan::new(&project.pipeline, &args.stages)?);
     let observer = progress::observer(MessageFormat::Human);
-    let shelf = {
-        let observer = observer.clone();
-        let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
-        remote::shelf(&project.settings.root, false, &cache, &cancel, tell)?
-    };
+    let root = &project.settings.root;
+    let shelf = remote::shelf(root, false, &cache, &cancel, observer.clone())?;
     let Some(shelf) = shelf else {
         return Err(with_hint(
             Error::new(Misuse("there is no remote cache".to_string())),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::options::{Archive, MessageFormat, Source};
 use super::project::Project;
 use super::{Exit, interrupt, progress, remote, screen};
-use crate::engine::Event;
 use crate::engine::lock_changes::{Changed, Item, changes};
 use crate::engine::update::Update;
 use crate::error::Result;
@@ -43,11 +42,8 @@ pub fn run(args: &Args) -> Result<Exit> {
     args.archive.tell(&mut project.settings);
     let observer = progress::observer(MessageFormat::Human);
     let cache = project.cache()?;
-    let shelf = {
-        let observer = observer.clone();
-        let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
-        remote::shelf(&project.settings.root, false, &cache, &cancel, tell)?
-    };
+    let root = &project.settings.root;
+    let shelf = remote::shelf(root, false, &cache, &cancel, observer.clone())?;
     let update = Update {
         pipeline: &project.pipeline,
         cache,
