@@ -216,11 +216,13 @@ mod tests {
         assert_eq!(left(limits, [25, 1, 48]).0, [false, true, false]);
         // What is found is in use again.
         let folder = tempfile::tempdir().unwrap();
-        let files = used_before(folder.path(), [25, 25, 1]);
+        let files = used_before(folder.path(), [25, 25, 25]);
         let cache = Cache::open(folder.path()).unwrap();
         let entries = cache.entries().unwrap();
         let entry = entries.iter().find(|it| cache.object(&it.record.output) == files[0]).unwrap();
         assert!(cache.find(&entry.key).unwrap().is_some());
+        assert!(cache.has_package(&Digest::of("package"), 7));
+        assert!(!cache.has_package(&Digest::of("package"), 8));
         drop(cache);
         clean(folder.path(), limits, lock::remove_tree).unwrap();
         assert_eq!(files.map(|file| file.exists()), [true, false, true]);

@@ -165,18 +165,13 @@ impl Cache {
 
     /// What is recorded under `key`, provided that its object is still there at its full length.
     pub fn find(&self, key: &Key) -> Result<Option<Record>> {
-        let record = self.recorded(key)?.filter(|record| self.holds(&record.output));
-        record.iter().for_each(|_| usage::touch(&self.record(key)));
-        Ok(record)
+        self.in_use(key, |record| self.holds(&record.output))
     }
 
     /// What is recorded under `key`, provided that its object is here, or that the record is from
     /// a remote cache and the object may still be there.
     pub fn known(&self, key: &Key) -> Result<Option<Record>> {
-        let record = self.recorded(key)?;
-        let record = record.filter(|it| it.origin == Origin::Remote || self.holds(&it.output));
-        record.iter().for_each(|_| usage::touch(&self.record(key)));
-        Ok(record)
+        self.in_use(key, |it| it.origin == Origin::Remote || self.holds(&it.output))
     }
 
     /// Whether the object of an artifact is here at its full length.

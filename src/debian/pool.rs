@@ -31,9 +31,7 @@ pub fn fetch(
 ) -> Result<(Vec<Package>, Vec<PathBuf>)> {
     let packages = packages(pin)?;
     let place = |package: &Package| site.cache.package(&package.sha256);
-    let there = |package: &Package| {
-        place(package).metadata().is_ok_and(|found| found.len() == package.size)
-    };
+    let there = |package: &Package| site.cache.has_package(&package.sha256, package.size);
     let missing: Vec<&Package> = packages.iter().filter(|package| !there(package)).collect();
     if !missing.is_empty() {
         if site.settings.offline {
