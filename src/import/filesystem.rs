@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::archive::tree::Device;
 use crate::error::{Result, ensure};
 
-use super::source::{Shared, Source, check};
+use super::source::{Memory, Shared};
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl Content {
     pub fn here(bytes: Vec<u8>) -> Content {
         let size = bytes.len() as u64;
         let runs = Runs(vec![Run { at: 0, length: size, from: 0 }]);
-        Content::new(Arc::new(Here(bytes)), runs, size)
+        Content::new(Arc::new(Memory(bytes)), runs, size)
     }
 
     /// How long it is.
@@ -204,20 +204,6 @@ impl Read for Content {
     }
 }
 
-struct Here(Vec<u8>);
-
-impl Source for Here {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
-        check(self, at, bytes.len() as u64)?;
-        bytes.copy_from_slice(&self.0[at as usize..][..bytes.len()]);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,7 +216,7 @@ mod tests {
         runs.push(Run { at: 7, length: 9, from: 1 }).unwrap();
         assert_eq!(runs.iter().count(), 2);
         assert!(runs.push(Run { at: 3, length: 1, from: 2 }).is_err());
-        let source: Shared = Arc::new(Here(b"abcdefghij".to_vec()));
+        let source: Shared = Arc::new(Memory(b"abcdefghij".to_vec()));
         let content = Content::new(source, runs, 10);
         assert_eq!(content.all(10).unwrap(), b"\0\0abc\0\0bcd");
         assert_eq!(Content::here(b"xy".to_vec()).all(2).unwrap(), b"xy");

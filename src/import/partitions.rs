@@ -131,7 +131,7 @@ fn logical(disk: &Shared, extended: mbr::Partition) -> Result<Vec<(Sectors, Sect
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::tests::Memory;
+    use super::super::source::Memory;
     use super::*;
 
     fn table(entries: &[(u8, u32, u32)]) -> Vec<u8> {

@@ -76,6 +76,21 @@ impl Source for Plain {
     }
 }
 
+/// Bytes in memory.
+pub struct Memory(pub Vec<u8>);
+
+impl Source for Memory {
+    fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
+        check(self, at, bytes.len() as u64)?;
+        bytes.copy_from_slice(&self.0[at as usize..][..bytes.len()]);
+        Ok(())
+    }
+}
+
 /// A part of another source.
 pub struct Part {
     below: Shared,
@@ -188,23 +203,8 @@ impl Recent {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// Bytes in memory.
-    pub struct Memory(pub Vec<u8>);
-
-    impl Source for Memory {
-        fn size(&self) -> u64 {
-            self.0.len() as u64
-        }
-
-        fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
-            check(self, at, bytes.len() as u64)?;
-            bytes.copy_from_slice(&self.0[at as usize..][..bytes.len()]);
-            Ok(())
-        }
-    }
 
     #[test]
     fn parts_and_joints_are_where_they_should_be() {
