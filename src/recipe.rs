@@ -133,6 +133,11 @@ impl Recipe {
     }
 }
 
+/// The kind of action that the lines of a recipe describe.
+pub fn kind<'a>(lines: impl IntoIterator<Item = &'a str>) -> &'a str {
+    lines.into_iter().find_map(|line| line.strip_prefix("kind = ")).unwrap_or("?")
+}
+
 /// How many lines to drop from each side until both continue with the same line.
 fn nearest_match(old: &[String], new: &[String]) -> (usize, usize) {
     for total in 1..old.len() + new.len() {

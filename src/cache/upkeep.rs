@@ -9,7 +9,7 @@ use super::usage::used;
 use super::{Cache, Record, hash_object};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
-use crate::recipe::{Key, Recipe};
+use crate::recipe::{self, Key, Recipe};
 use crate::units::Bytes;
 
 /// A record and what is known about it without reading its object.
@@ -28,8 +28,7 @@ pub struct Entry {
 impl Entry {
     /// The kind of action, as its recipe says.
     pub fn kind(&self) -> &str {
-        let kind = self.record.recipe.lines().find_map(|line| line.strip_prefix("kind = "));
-        kind.unwrap_or("?")
+        recipe::kind(self.record.recipe.lines())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Packages, Side, volumes};
@@ -14,9 +14,11 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::format::dpkg::of_purl;
 use crate::format::intoto::Step;
+use crate::format::probe::{HEAD, ImageFormat, probe};
 use crate::format::sbom;
 use crate::provenance::inventory::{self, Inventory};
-use crate::provenance::{Language, SPARSE, verify};
+use crate::provenance::{Language, digests, verify};
+use crate::recipe;
 use crate::units::Bytes;
 
 /// A prefix of a key is at least so long.
@@ -86,9 +88,11 @@ fn of_file(path: &Path, cache: Option<&Cache>, entries: &[Entry]) -> Result<Side
     let digest = hash_object(path, Hashing::Plain)?;
     let mut side = match verify::statement_beside(path)? {
         // What lies beside another file says nothing of this one.
-        Some(statement) if names(&statement.subjects, digest) => of_steps(statement.steps, cache)?,
+        Some(statement) if names(&statement.subjects, digest) => {
+            of_steps(statement.steps, None, cache)?
+        }
         _ => match entries.iter().find(|entry| entry.record.output.digest == digest) {
-            Some(entry) => of_steps(chain(entry, entries), cache)?,
+            Some(entry) => of_steps(chain(entry, entries), None, cache)?,
             None => Side::default(),
         },
     };
@@ -111,8 +115,9 @@ fn names(subjects: &[crate::format::intoto::Resource], digest: Digest) -> bool {
 }
 
 fn of_entry(entry: &Entry, cache: &Cache, entries: &[Entry]) -> Result<Side> {
-    let mut side = of_steps(chain(entry, entries), Some(cache))?;
     let output = &entry.record.output;
+    let tree = (output.product == Product::Tree).then_some(output.digest);
+    let mut side = of_steps(chain(entry, entries), tree, Some(cache))?;
     side.digest = Some(output.digest);
     side.size = Bytes(output.size);
     if matches!(output.product, Product::Folder) && cache.holds(output) {
@@ -151,34 +156,30 @@ fn chain(entry: &Entry, entries: &[Entry]) -> Vec<Step> {
 }
 
 fn step(entry: &Entry) -> Step {
-    let Artifact { hashing, digest, .. } = entry.record.output;
-    let name = if hashing == Hashing::Plain { "sha256" } else { SPARSE };
     Step {
         stage: String::new(),
         key: entry.key.to_string(),
         recipe: entry.record.recipe.lines().map(str::to_string).collect(),
         inputs: BTreeMap::new(),
-        output: [(name.to_string(), digest.to_string())].into(),
+        output: digests(&entry.record.output),
     }
 }
 
 /// The kind of a stage, as its recipe says.
 pub fn kind(step: &Step) -> &str {
-    let kind = step.recipe.iter().find_map(|line| line.strip_prefix("kind = "));
-    kind.unwrap_or("?")
+    recipe::kind(step.recipe.iter().map(String::as_str))
 }
 
-fn of_steps(steps: Vec<Step>, cache: Option<&Cache>) -> Result<Side> {
+/// What is known of a result that came by `steps`; `own` is its digest if it is a tree itself.
+fn of_steps(steps: Vec<Step>, own: Option<Digest>, cache: Option<&Cache>) -> Result<Side> {
     let disk = steps.iter().rev().find(|step| kind(step) == "disk");
-    let tree = match disk {
-        Some(disk) => disk.recipe.iter().find_map(|line| line.strip_prefix("input from = ")),
-        // Without a disk the last stage is the tree, or it is none.
-        None => steps
-            .last()
-            .filter(|step| matches!(kind(step), "bootstrap" | "customise"))
-            .and_then(|step| step.output.get("sha256").map(String::as_str)),
+    let tree: Option<Digest> = match disk {
+        Some(disk) => {
+            let eaten = disk.recipe.iter().find_map(|line| line.strip_prefix("input from = "));
+            eaten.and_then(|tree| tree.parse().ok())
+        }
+        None => own,
     };
-    let tree: Option<Digest> = tree.and_then(|tree| tree.parse().ok());
     let tar = tree.and_then(|tree| Some(object(cache?, tree)).filter(|path| path.is_file()));
     let inventory = match (&tar, tree, cache) {
         (Some(tar), ..) => Some(inventory::of_tar(tar)?),
@@ -210,14 +211,39 @@ fn packages(inventory: &Inventory) -> Packages {
 
 /// Whether a file is a tar, and not one of another kind of file: an OVA is a tar too.
 fn is_tar_of_a_tree(path: &Path) -> Result<bool> {
-    let what = || format!("reading {}", path.display());
-    let mut file = File::open(path).with_context(what)?;
-    let mut magic = [0; 5];
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    file.seek(SeekFrom::Start(257)).with_context(what)?;
-    match file.read_exact(&mut magic) {
-        Ok(()) => Ok(&magic == b"ustar" && !name.ends_with(".ova")),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error).with_context(what),
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
+    read.with_context(|| format!("reading {}", path.display()))?;
+    Ok(probe(&head) == Some(ImageFormat::Tar) && !name.ends_with(".ova"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::Made;
+    use crate::recipe::Recipe;
+
+    #[test]
+    fn a_tree_is_one_whatever_made_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        for kind in ["bootstrap", "import"] {
+            let scratch = cache.scratch().unwrap();
+            let file = scratch.path().join("tree.tar");
+            let mut tar = tar::Builder::new(File::create(&file).unwrap());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            tar.append_data(&mut header, kind, std::io::empty()).unwrap();
+            tar.into_inner().unwrap();
+            let digest = hash_object(&file, Hashing::Plain).unwrap();
+            let size = file.metadata().unwrap().len();
+            let recipe = Recipe::new(kind, 1);
+            let made = Made::hashed(Product::Tree, file, digest, size);
+            cache.commit(&recipe, made, Default::default()).unwrap();
+            let side = find(&recipe.key().to_string(), Some(&cache)).unwrap();
+            assert_eq!((side.tree, side.size), (Some(digest), Bytes(size)), "{kind}");
+            assert!(side.tar.is_some_and(|tar| tar.is_file()));
+        }
     }
 }

@@ -90,9 +90,10 @@ pub fn of_package(
 }
 
 /// The name under which the tree hash of a sparse file goes where in-toto names digests.
-pub const SPARSE: &str = "kuthSparseSha256";
+const SPARSE: &str = "kuthSparseSha256";
 
-fn digests(artifact: &Artifact) -> Digests {
+/// What in-toto knows a result by: its digest, under the name of how that was taken.
+pub fn digests(artifact: &Artifact) -> Digests {
     let name = match artifact.hashing {
         Hashing::Plain => "sha256",
         Hashing::Sparse => SPARSE,
