@@ -20,8 +20,8 @@ use crate::error::{Context, Error, Interrupted, Result};
 
 mod failure;
 
-pub use failure::CommandFailed;
-use failure::{Status, read_tail};
+use failure::read_tail;
+pub use failure::{CommandFailed, ending};
 
 /// How long a process group may take to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_millis(300);
@@ -214,10 +214,10 @@ impl Command {
         })?;
         match status {
             Ended::Status(status) if status.success() => Ok(()),
-            Ended::Status(status) => Err(self.failure(status.into(), log, start)),
+            Ended::Status(status) => Err(self.failure(ending(status), log, start)),
             Ended::TimedOut(limit) => {
                 let how = format!("still running after {} s, so ended", limit.as_secs());
-                Err(self.failure(Status::Text(how), log, start))
+                Err(self.failure(how, log, start))
             }
         }
     }
@@ -249,11 +249,11 @@ impl Command {
         Ok(Running { child, log_start })
     }
 
-    fn failure(&self, status: Status, log: &Path, start: u64) -> Error {
+    fn failure(&self, status: String, log: &Path, start: u64) -> Error {
         let tail = read_tail(log, start, 20);
         Error::new(CommandFailed {
             command: self.to_string(),
-            status: status.to_string(),
+            status,
             tail,
             log: log.to_path_buf(),
         })

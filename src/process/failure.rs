@@ -32,25 +32,13 @@ impl fmt::Display for CommandFailed {
 
 impl std::error::Error for CommandFailed {}
 
-pub(super) enum Status {
-    Text(String),
-}
-
-impl From<ExitStatus> for Status {
-    fn from(status: ExitStatus) -> Status {
-        use std::os::unix::process::ExitStatusExt;
-        Status::Text(match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit status {code}"),
-            (None, Some(signal)) => format!("killed by signal {signal}"),
-            (None, None) => "ended".to_string(),
-        })
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Status::Text(text) = self;
-        f.write_str(text)
+/// How a command ended, in words.
+pub fn ending(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => "ended".to_string(),
     }
 }
 

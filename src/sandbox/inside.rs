@@ -285,7 +285,6 @@ const TAIL: usize = 20;
 
 fn run(argv: &[String], env: &[(String, String)], input: &str, epoch: u64) -> Result<()> {
     use std::io::BufRead;
-    use std::os::unix::process::ExitStatusExt;
     let (program, args) = argv.split_first().ok_or_else(|| anyhow!("an empty command"))?;
     ensure!(!program.is_empty(), "an empty command");
     let shown: Vec<String> = argv.iter().map(|word| crate::process::quote(word)).collect();
@@ -318,10 +317,7 @@ fn run(argv: &[String], env: &[(String, String)], input: &str, epoch: u64) -> Re
     if status.success() {
         return Ok(());
     }
-    let status = match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, signal) => format!("killed by signal {}", signal.unwrap_or(0)),
-    };
-    let failed = FailedCommand { command: shown, status, tail: tail.into() };
+    let failed =
+        FailedCommand { command: shown, status: crate::process::ending(status), tail: tail.into() };
     Err(Error::new(StepFailed(failed)))
 }
