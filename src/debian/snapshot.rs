@@ -46,30 +46,16 @@ impl Snapshot {
         download: impl Fn(&str) -> Result<()>,
     ) -> Result<()> {
         let mut last = None;
-        let mut take = |error: Error| match is_refusal(&error) {
-            true => {
-                last = Some(error);
-                Ok(())
-            }
-            false => Err(error),
-        };
         for url in self.by_day(package) {
-            match download(&url) {
-                Ok(()) => return Ok(()),
-                Err(error) => take(error)?,
+            if there(download(&url), &mut last)?.is_some() {
+                return Ok(());
             }
         }
-        if let Some(root) = self.root() {
-            match files(http, root, package, cancel) {
-                Ok(urls) => {
-                    for url in urls {
-                        match download(&url) {
-                            Ok(()) => return Ok(()),
-                            Err(error) => take(error)?,
-                        }
-                    }
-                }
-                Err(error) => take(error)?,
+        let known = self.root().map(|root| files(http, root, package, cancel));
+        let known = known.map(|known| there(known, &mut last)).transpose()?.flatten();
+        for url in known.unwrap_or_default() {
+            if there(download(&url), &mut last)?.is_some() {
+                return Ok(());
             }
         }
         let no_day = || Error::new(Refused("the lock does not say of which day it is".into()));
@@ -88,6 +74,18 @@ impl Snapshot {
     /// What is above `/archive/debian`: there, files are known by their hash.
     fn root(&self) -> Option<&str> {
         self.url.rsplit_once("/archive/").map(|(root, _)| root)
+    }
+}
+
+/// `None` for what a server does not have; `last` keeps why.
+fn there<T>(got: Result<T>, last: &mut Option<Error>) -> Result<Option<T>> {
+    match got {
+        Ok(got) => Ok(Some(got)),
+        Err(error) if is_refusal(&error) => {
+            *last = Some(error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
