@@ -118,8 +118,7 @@ impl Project {
         if unlocked.is_empty() {
             return Ok(());
         }
-        let lines: Vec<String> =
-            unlocked.iter().map(|stage| format!("{:#}", stage.error)).collect();
+        let lines: Vec<String> = unlocked.iter().map(|error| format!("{error:#}")).collect();
         let (lock, pipeline) = (self.lock.path().display(), self.pipeline.path.display());
         let what = match self.lock.path().exists() {
             true => format!("{lock} does not have all that {pipeline} asks for"),

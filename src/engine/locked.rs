@@ -13,23 +13,14 @@ use crate::digest::Digest;
 use crate::error::Error;
 use crate::stage::{Inputs, Settings};
 
-/// A stage that asks for what the lock does not have.
-#[derive(Debug)]
-pub struct Unlocked {
-    /// Its name.
-    pub stage: String,
-    /// What is missing.
-    pub error: Error,
-}
-
-/// The stages of `plan` whose questions `lock` does not answer. One that depends on the result of
-/// another such stage, or on what only a run shows, is left out.
+/// What `lock` does not answer of the questions of `plan`, an error for each stage. One that depends
+/// on the result of another such stage, or on what only a run shows, is left out.
 pub fn unlocked(
     plan: &Plan<'_>,
     cache: &Arc<Cache>,
     settings: &Settings,
     lock: &LockFile,
-) -> Vec<Unlocked> {
+) -> Vec<Error> {
     // Nothing is noted either.
     let settings = Settings { locked: true, ..settings.clone() };
     let build = looking(plan, cache, settings, lock);
@@ -39,9 +30,7 @@ pub fn unlocked(
         let (inputs, known) = foretold.inputs(node);
         match node.stage.pin(&build.site(node), &inputs) {
             Ok(pins) => foretold.set(at, node.stage.foretell(&inputs, &pins)),
-            Err(error) if known == Known::All => {
-                found.push(Unlocked { stage: node.name.clone(), error });
-            }
+            Err(error) if known == Known::All => found.push(error),
             Err(_) => {}
         }
     }
