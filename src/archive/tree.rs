@@ -13,6 +13,9 @@ use tar::{Builder, EntryType, Header};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Result};
 
+/// What stands before the name of an extended attribute in a tar.
+pub const ATTRIBUTE: &str = "SCHILY.xattr.";
+
 /// Folders of which only the folder itself is part of a tree: what is in them belongs to a running
 /// machine.
 pub const EMPTIED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
@@ -98,7 +101,7 @@ impl<W: Write> Writer<W> {
         let mut attributes: Vec<(String, &[u8])> = meta
             .attributes
             .iter()
-            .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value.as_slice()))
+            .map(|(name, value)| (format!("{ATTRIBUTE}{name}"), value.as_slice()))
             .collect();
         attributes.sort();
         let records = attributes.iter().map(|(name, value)| (name.as_str(), *value));

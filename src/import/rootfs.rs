@@ -14,7 +14,7 @@ use tar::{Archive, Entry, EntryType};
 
 use crate::archive;
 use crate::archive::magic::{self, Format};
-use crate::archive::tree::{Device, EMPTIED, FileWriter, Kind, Meta};
+use crate::archive::tree::{ATTRIBUTE, Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 
@@ -28,7 +28,6 @@ const FIRST: u64 = 512;
 const MOST_ENTRIES: usize = 4_000_000;
 /// A longer name is none.
 const LONGEST_NAME: usize = 4095;
-const ATTRIBUTE: &str = "SCHILY.xattr.";
 
 /// What a name stands for.
 enum Thing {

@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 use tar::{Archive, Entry, EntryType};
 
+use crate::archive::tree::ATTRIBUTE;
 use crate::error::{Context, Result, bail};
 
 /// Unpacks `file` over `/`.
@@ -137,7 +138,7 @@ fn set_attributes(entry: &mut Entry<'_, impl Read>, path: &Path) -> Result<()> {
     let Some(extensions) = entry.pax_extensions()? else { return Ok(()) };
     for extension in extensions {
         let extension = extension?;
-        let Some(name) = extension.key_bytes().strip_prefix(b"SCHILY.xattr.") else { continue };
+        let Some(name) = extension.key_bytes().strip_prefix(ATTRIBUTE.as_bytes()) else { continue };
         rustix::fs::lsetxattr(
             path,
             OsStr::from_bytes(name),
