@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::blocking::{Client, Response};
+use reqwest::blocking::{Client, RequestBuilder, Response};
 
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::process::Cancel;
 
+mod ahead;
 mod resume;
 mod store;
 
@@ -116,13 +117,21 @@ impl Http {
     }
 
     fn get(&self, url: &str) -> Result<Response> {
-        let response = self.client.get(url).send()?;
+        let response = send(self.client.get(url))?;
         let status = response.status();
         if resume::is_lasting(status) {
             return Err(Error::new(Refused::with(status)));
         }
         Ok(response.error_for_status()?)
     }
+}
+
+/// Sends a request. An address that leads round in circles is a refusal.
+fn send(request: RequestBuilder) -> Result<Response> {
+    request.send().map_err(|error| match error.is_redirect() {
+        true => Error::new(Refused("the server leads from one address to the next".into())),
+        false => error.into(),
+    })
 }
 
 /// Tries several times, unless the server itself says no.

@@ -10,10 +10,12 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use reqwest::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, RANGE,
+    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue,
+    IF_RANGE, RANGE,
 };
 
-use super::{ATTEMPTS, Http, Refused};
+use super::ahead::{LARGE, NotInParts, Rest};
+use super::{ATTEMPTS, Http, Refused, send};
 use crate::digest::Sums;
 use crate::error::{Context, Error, Result, anyhow, caused_by};
 use crate::process::Cancel;
@@ -80,6 +82,9 @@ impl Http {
                 return Ok(Fetched { sums: growing.sums, resumed });
             };
             fetch.cancel.check()?;
+            if caused_by::<NotInParts>(&error).is_some() {
+                growing.alone = true;
+            }
             let lasting = growing.hopeless || caused_by::<Refused>(&error).is_some();
             vain = if growing.sums.length() >= before + WORTH { 0 } else { vain + 1 };
             if lasting || vain == ATTEMPTS {
@@ -99,9 +104,9 @@ impl Http {
                 request = request.header(IF_RANGE, tag);
             }
         }
-        let response = request.send()?;
+        let response = send(request)?;
         let status = response.status();
-        let total = match (status, content_range(response.headers())) {
+        let total = match (status, content_range(response.headers().get(CONTENT_RANGE))) {
             (StatusCode::PARTIAL_CONTENT, Some((Some(start), total))) if start == have => total,
             (StatusCode::RANGE_NOT_SATISFIABLE, Some((None, Some(total)))) if total == have => {
                 return Ok(());
@@ -125,45 +130,24 @@ impl Http {
         self.take(fetch, growing, response, total)
     }
 
+    /// Takes what an answer holds, and what further connections bring where the server gives parts.
     fn take(
         &self,
         fetch: &Fetch<'_>,
         growing: &mut Growing,
-        mut response: Response,
+        response: Response,
         total: Option<u64>,
     ) -> Result<()> {
-        let mut buffer = vec![0; 1 << 16];
-        let mut looked = growing.sums.length() > 0;
-        let mut filled = 0;
-        loop {
-            fetch.cancel.check()?;
-            let n = match response.read(&mut buffer[filled..]) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                read => read.context("reading the answer")?,
-            };
-            filled += n;
-            if n > 0 && filled < START && !looked {
-                continue;
+        let have = growing.sums.length();
+        match (total, growing.tag.clone()) {
+            (Some(to), Some(tag))
+                if !growing.alone && to >= have + LARGE && gives_parts(&response) =>
+            {
+                let (client, url) = (self.client.clone(), fetch.url.to_string());
+                let rest = Rest { client, url, tag, from: have, to };
+                rest.get(response, fetch.cancel, |bytes| growing.keep(fetch, bytes, total))?;
             }
-            if !looked {
-                let left = total.map(|total| total - growing.sums.length().min(total));
-                let start = &buffer[..filled.min(START)];
-                growing.hopeless = true;
-                (fetch.look)(&Beginning { start, left })?;
-                growing.hopeless = false;
-                looked = true;
-            }
-            let bytes = &buffer[..filled];
-            growing.hopeless = true;
-            growing.file.write_all(bytes).context("keeping the download")?;
-            growing.hopeless = false;
-            growing.sums.update(bytes);
-            filled = 0;
-            let have = growing.sums.length();
-            (fetch.told)(have, total.unwrap_or(0));
-            if n == 0 {
-                break;
-            }
+            _ => read(fetch, growing, response, total)?,
         }
         let have = growing.sums.length();
         match total {
@@ -179,6 +163,33 @@ impl Http {
     }
 }
 
+/// Reads an answer to its end.
+fn read(
+    fetch: &Fetch<'_>,
+    growing: &mut Growing,
+    mut response: Response,
+    total: Option<u64>,
+) -> Result<()> {
+    let mut buffer = vec![0; 1 << 18];
+    let mut filled = 0;
+    loop {
+        fetch.cancel.check()?;
+        let n = match response.read(&mut buffer[filled..]) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.context("reading the answer")?,
+        };
+        filled += n;
+        if n > 0 && filled < START && !growing.looked {
+            continue;
+        }
+        growing.keep(fetch, &buffer[..filled], total)?;
+        filled = 0;
+        if n == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// The file while it grows.
 struct Growing {
     file: File,
@@ -187,6 +198,10 @@ struct Growing {
     tag: Option<String>,
     /// Whether another try would fail as this one did.
     hopeless: bool,
+    /// Whether its beginning was looked at.
+    looked: bool,
+    /// Whether one connection is all that the server allows.
+    alone: bool,
 }
 
 impl Growing {
@@ -218,7 +233,23 @@ impl Growing {
                 }
             }
         }
-        Ok(Growing { file, sums, tag, hopeless: false })
+        let looked = sums.length() > 0;
+        Ok(Growing { file, sums, tag, hopeless: false, looked, alone: false })
+    }
+
+    /// Adds the next bytes; the first ones are looked at before.
+    fn keep(&mut self, fetch: &Fetch<'_>, bytes: &[u8], total: Option<u64>) -> Result<()> {
+        self.hopeless = true;
+        if !self.looked {
+            let left = total.map(|total| total - self.sums.length().min(total));
+            (fetch.look)(&Beginning { start: &bytes[..bytes.len().min(START)], left })?;
+            self.looked = true;
+        }
+        self.file.write_all(bytes).context("keeping the download")?;
+        self.hopeless = false;
+        self.sums.update(bytes);
+        (fetch.told)(self.sums.length(), total.unwrap_or(0));
+        Ok(())
     }
 
     fn start_again(&mut self, fetch: &Fetch<'_>) -> Result<()> {
@@ -227,6 +258,7 @@ impl Growing {
         self.file.rewind()?;
         self.sums = fetch.sums.clone();
         self.tag = None;
+        self.looked = false;
         Ok(())
     }
 
@@ -260,13 +292,19 @@ fn strong_tag(headers: &HeaderMap) -> Option<String> {
     (tag.starts_with('"') && tag.ends_with('"')).then(|| tag.to_string())
 }
 
+/// Whether the server would answer to a request for a part.
+fn gives_parts(response: &Response) -> bool {
+    let says = response.headers().get(ACCEPT_RANGES).is_some_and(|units| units == "bytes");
+    response.status() == StatusCode::PARTIAL_CONTENT || says
+}
+
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// `bytes 100-199/1000` or `bytes */1000`: the first byte, and how many there are in all.
-fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
-    let text = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
+pub(super) fn content_range(value: Option<&HeaderValue>) -> Option<(Option<u64>, Option<u64>)> {
+    let text = value?.to_str().ok()?.strip_prefix("bytes ")?;
     let (range, total) = text.split_once('/')?;
     let start = match range {
         "*" => None,

@@ -1,5 +1,7 @@
 //! What networks and servers do.
 
+use std::time::Duration;
+
 use crate::server::{Answer, Server};
 use crate::world::{World, body, sha256};
 
@@ -155,4 +157,36 @@ fn the_next_mirror_is_tried() {
     let urls = format!("url = [\"{address}/one\", \"{address}/two\", \"{address}/three\"]");
     World::new(&format!("{urls}\n{}", sha256(&body))).gives(&body);
     World::new(&format!("{urls}\n{}", sha256(b"none"))).fails("none of 3 addresses gave the file");
+}
+
+#[test]
+fn a_slow_server_is_waited_for() {
+    let body = body();
+    let served = body.clone();
+    let slow = Duration::from_millis(25);
+    let server = Server::start(move |_, request| Answer::part(request, &served, TAG).slow(slow));
+    World::new(&url(&server, "f")).gives(&body);
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn going_round_in_circles_ends() {
+    let server = Server::start(move |_, request| {
+        let other = if request.path == "/a" { "/b" } else { "/a" };
+        Answer::refusal("302 Found").with("Location", other.into())
+    });
+    World::new(&url(&server, "a")).fails("the server leads from one address to the next");
+    // A circle today is one in a second.
+    assert!(server.requests().len() < 15, "{}", server.requests().len());
+}
+
+#[test]
+fn a_server_that_moved_a_file_is_followed() {
+    let body = body();
+    let served = body.clone();
+    let server = Server::start(move |_, request| match request.path.as_str() {
+        "/f" => Answer::refusal("307 Temporary Redirect").with("Location", "/g".into()),
+        _ => Answer::part(request, &served, TAG),
+    });
+    World::new(&url(&server, "f")).gives(&body);
 }

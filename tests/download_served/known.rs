@@ -91,36 +91,43 @@ fn a_list_counts_when_it_is_signed() {
     let body = body();
     let list = format!("{}  ./d/f\n", kuth::digest::Digest::of(&body));
     std::fs::write(folder.path().join("list"), &list).unwrap();
-    for user in ["us", "them"] {
-        let key = ["--passphrase", "", "--quick-gen-key", user, "ed25519", "sign", "never"];
-        run(&key);
+    for (user, expires) in [("us", "never"), ("them", "never"), ("late", "2020-01-02")] {
+        let key = ["--passphrase", "", "--quick-gen-key", user, "ed25519", "sign", expires];
+        run(&[&["--faked-system-time", "20200101T000000"], &key[..]].concat());
     }
     run(&["--armor", "--export", "--output", "us.asc", "us"]);
     run(&["--export", "--output", "them.gpg", "them"]);
+    run(&["--export", "--output", "late.gpg", "late"]);
     run(&["-u", "us", "--detach-sign", "--armor", "--output", "list.sig", "list"]);
-    let signature = std::fs::read(folder.path().join("list.sig")).unwrap();
+    let time = ["--faked-system-time", "20200101T120000"];
+    run(&[&time[..], &["-u", "late", "--detach-sign", "--output", "late.sig", "list"]].concat());
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let (signature, late) = (read("list.sig"), read("late.sig"));
     let (served, good) = (body.clone(), list.clone());
     let server = Server::start(move |_, request| match request.path.as_str() {
         "/list" => Answer::ok(good.as_bytes()),
         "/changed" => Answer::ok(good.replace('0', "1").as_bytes()),
         "/list.sig" => Answer::ok(&signature),
+        "/late.sig" => Answer::ok(&late),
         _ => Answer::part(request, &served, "\"one\""),
     });
     let world = World::new("");
     let address = &server.address;
-    let stage = |list: &str, keys: &str| {
+    let stage = |list: &str, signature: &str, keys: &str| {
         std::fs::copy(folder.path().join(keys), world.path(keys)).unwrap();
         world.write(&format!(
             "url = \"{address}/d/f\"\nchecksums = \"{address}/{list}\"\n\
-             signature = \"{address}/list.sig\"\nkeyring = \"{keys}\""
+             signature = \"{address}/{signature}\"\nkeyring = \"{keys}\""
         ));
     };
-    stage("changed", "us.asc");
+    stage("changed", "list.sig", "us.asc");
     world.fails("is wrong: the text was changed");
-    stage("list", "them.gpg");
+    stage("list", "late.sig", "late.gpg");
+    world.fails("it or its key has expired");
+    stage("list", "list.sig", "them.gpg");
     world.fails("whose key is not there");
     assert_eq!(world.lock(), "");
-    stage("list", "us.asc");
+    stage("list", "list.sig", "us.asc");
     world.gives(&body);
     assert!(world.lock().contains(&sha256(&body)));
     // The lock answers from now on.

@@ -5,5 +5,8 @@ mod faults;
 #[path = "../judge/mod.rs"]
 mod judge;
 mod known;
+mod large;
 mod server;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod world;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A request: its path, and its headers in lower case.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ impl Request {
     /// The first byte asked for.
     pub fn start(&self) -> usize {
         let range = self.header("range").and_then(|range| range.strip_prefix("bytes="));
-        range.map_or(0, |range| range.trim_end_matches('-').parse().unwrap())
+        range.map_or(0, |range| range.split('-').next().unwrap().parse().unwrap())
     }
 }
 
@@ -30,13 +31,15 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// So much of the body is sent before the connection ends.
     pub cut: usize,
+    /// How long each 16 KiB of it take.
+    pub pause: Duration,
 }
 
 impl Answer {
     /// All of `body`.
     pub fn ok(body: &[u8]) -> Answer {
         let headers = vec![("Content-Length", body.len().to_string())];
-        Answer { status: "200 OK", headers, body: body.to_vec(), cut: usize::MAX }
+        Answer { status: "200 OK", headers, body: body.to_vec(), cut: usize::MAX, pause: Duration::ZERO }
     }
 
     pub fn refusal(status: &'static str) -> Answer {
@@ -72,6 +75,10 @@ impl Answer {
     pub fn cut(self, cut: usize) -> Answer {
         Answer { cut, ..self }
     }
+
+    pub fn slow(self, pause: Duration) -> Answer {
+        Answer { pause, ..self }
+    }
 }
 
 /// A server that runs until the test ends.
@@ -87,17 +94,19 @@ impl Server {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::<Mutex<Vec<Request>>>::default();
         let seen = requests.clone();
+        let serve = Arc::new(move |stream: TcpStream| {
+            let Some(request) = read(&stream) else { return };
+            let number = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(request.clone());
+                seen.len() - 1
+            };
+            send(stream, &answer(number, &request));
+        });
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let stream = stream.unwrap();
-                if let Some(request) = read(&stream) {
-                    let number = {
-                        let mut seen = seen.lock().unwrap();
-                        seen.push(request.clone());
-                        seen.len() - 1
-                    };
-                    send(stream, &answer(number, &request));
-                }
+                let (serve, stream) = (serve.clone(), stream.unwrap());
+                std::thread::spawn(move || serve(stream));
             }
         });
         Server { address, requests }
@@ -129,6 +138,9 @@ fn send(mut stream: TcpStream, answer: &Answer) {
         head += &format!("{name}: {value}\r\n");
     }
     let body = &answer.body[..answer.cut.min(answer.body.len())];
-    let _ =
-        stream.write_all(format!("{head}\r\n").as_bytes()).and_then(|()| stream.write_all(body));
+    let mut sent = stream.write_all(format!("{head}\r\n").as_bytes());
+    for piece in body.chunks(16 << 10) {
+        std::thread::sleep(answer.pause);
+        sent = sent.and_then(|()| stream.write_all(piece));
+    }
 }

@@ -22,7 +22,7 @@ const BEHIND_THE_WRAPPER: &str = "/usr/lib/virtualbox/VBoxManage";
 /// How long one command may take; copying a large disk takes longest.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Pauses before the next attempts at a machine that another process holds: 8 s in all.
+/// Pauses before the next attempts at what passes, see [`passes`]: 8 s in all.
 const PAUSES: [u64; 9] =
     if cfg!(test) { [1; 9] } else { [50, 100, 200, 400, 800, 1200, 1600, 1800, 1850] };
 
@@ -119,7 +119,7 @@ impl<'a> Caller<'a> {
                 Ok(output) => return text(&output),
                 Err(error) => error,
             };
-            match pauses.next().filter(|_| is_locked(&error)) {
+            match pauses.next().filter(|_| passes(&error)) {
                 Some(pause) => std::thread::sleep(Duration::from_millis(*pause)),
                 None => return Err(explain(error)),
             }
@@ -199,6 +199,15 @@ fn is_locked(error: &Error) -> bool {
     HELD.iter().any(|(code, text)| has_code(error, code) && says(text))
 }
 
+/// What VBoxManage says when it found no server and the one that it started was not there in time,
+/// or one was just ending as nobody had asked it for 5 s.
+const NO_SERVER: &str = "the VirtualBox COM server is not running or failed to start";
+
+/// Whether the same command may go well in a moment. Without a server nothing was done at all.
+fn passes(error: &Error) -> bool {
+    is_locked(error) || lines(error).iter().any(|line| line.contains(NO_SERVER))
+}
+
 /// Puts VirtualBox's own words first: what its command line was is in the log.
 fn explain(error: Error) -> Error {
     let said: Option<String> = lines(&error)
@@ -244,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_lock_is_tried_again() {
+    fn only_the_lock_and_a_missing_server_are_tried_again() {
         let failed = |tail: &[&str]| {
             Error::new(CommandFailed {
                 command: "VBoxManage".into(),
@@ -263,16 +272,22 @@ mod tests {
             "VBoxManage: error: Details: code E_ACCESSDENIED (0x80070005), component SessionMachine",
         ]);
         assert!(is_locked(&dying));
+        let alone = failed(&[
+            "VBoxManage: error: Failed to create the VirtualBox object!",
+            "VBoxManage: error: Code NS_ERROR_FAILURE (0x80004005) - Operation failed",
+            "VBoxManage: error: Most likely, the VirtualBox COM server is not running or failed to start.",
+        ]);
+        assert!(passes(&alone) && !is_locked(&alone));
         let denied = failed(&[
             "VBoxManage: error: Code E_ACCESSDENIED (0x80070005) - Access denied",
             "VBoxManage: error: Details: code E_ACCESSDENIED (0x80070005)",
         ]);
-        assert!(!is_locked(&denied));
+        assert!(!passes(&denied));
         let saved = failed(&[
             "VBoxManage: error: The machine is not mutable (state is Saved)",
             "VBoxManage: error: Details: code VBOX_E_INVALID_VM_STATE (0x80bb0002)",
         ]);
-        assert!(!is_locked(&saved));
+        assert!(!passes(&saved));
         assert!(has_code(&saved, "VBOX_E_INVALID_VM_STATE"));
         let said = explain(saved).to_string();
         assert_eq!(said, "VirtualBox: The machine is not mutable (state is Saved)");
