@@ -170,6 +170,31 @@ fn a_machine_that_was_passed_on_is_registered_twice_and_cloned() {
     assert!(read[40 << 20..].starts_with(b"changed"));
 }
 
+/// sha256sum is the judge of what the OVA says of its members.
+fn manifest_is_right(folder: &Path) {
+    let here = folder.join("members");
+    std::fs::create_dir(&here).unwrap();
+    judge::tool_in(&here, "tar", &["-xf", "../web.ova"]).unwrap();
+    for line in std::fs::read_to_string(here.join("web.mf")).unwrap().lines() {
+        let (name, digest) = line.strip_prefix("SHA256(").unwrap().split_once(")= ").unwrap();
+        let found = judge::tool_in(&here, "sha256sum", &[name]).unwrap();
+        assert!(found.starts_with(&format!("{digest} ")), "{line}: {found}");
+    }
+}
+
+/// VirtualBox hashes a disk while a thread reads ahead, and stops both after the last grain: where
+/// that thread was slow, what is behind the grain is not in the sum. It refuses its own exports so,
+/// one in twelve on a busy machine, when a disk has data at its end.
+fn import(world: &Registry, words: &[&str]) {
+    for _ in 0..8 {
+        match world.try_ask(words) {
+            Ok(_) => return,
+            Err(why) => assert!(why.contains("Digest mismatch"), "{why}"),
+        }
+    }
+    panic!("VirtualBox finds another digest, however often it is asked");
+}
+
 #[test]
 fn virtualbox_takes_what_is_exported() {
     let Some(world) = Registry::new("exports") else { return };
@@ -204,8 +229,8 @@ fn virtualbox_takes_what_is_exported() {
     let shape = ["memory=640", "cpus=2", "nic1=\"intnet\"", "intnet1=\"dmz\""];
 
     let folder = world.path("imported");
-    let ova = world.path("web.ova");
-    world.ask(&["import", &ova, "--vsys", "0", "--basefolder", &folder]);
+    manifest_is_right(&world.folder);
+    import(&world, &["import", &world.path("web.ova"), "--vsys", "0", "--basefolder", &folder]);
     let info = world.info("web");
     for line in &shape[..3] {
         assert!(info.lines().any(|it| it == *line), "{line} in {info}");

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn segments_cover_what_is_left_once() {
-        for (from, to) in [(0, 1), (5, 5), (3, SEGMENT + 3), (7, 9 * SEGMENT), (0, 2 * SEGMENT + 1)] {
+        for (from, to) in [(0, 1), (5, 5), (3, SEGMENT + 3), (7, 9 * SEGMENT), (0, 2 * SEGMENT + 1)]
+        {
             let (url, tag) = (String::new(), String::new());
             let rest = Rest { client: Client::new(), url, tag, from, to };
             let mut at = from;

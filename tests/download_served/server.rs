@@ -39,7 +39,13 @@ impl Answer {
     /// All of `body`.
     pub fn ok(body: &[u8]) -> Answer {
         let headers = vec![("Content-Length", body.len().to_string())];
-        Answer { status: "200 OK", headers, body: body.to_vec(), cut: usize::MAX, pause: Duration::ZERO }
+        Answer {
+            status: "200 OK",
+            headers,
+            body: body.to_vec(),
+            cut: usize::MAX,
+            pause: Duration::ZERO,
+        }
     }
 
     pub fn refusal(status: &'static str) -> Answer {

@@ -33,10 +33,27 @@ impl Registry {
 
     /// What VBoxManage answers.
     pub fn ask(&self, words: &[&str]) -> String {
+        self.try_ask(words).unwrap_or_else(|why| panic!("{words:?}: {why}"))
+    }
+
+    /// What VBoxManage answers, or says of its failure. Where its server was just ending, it is asked
+    /// again.
+    pub fn try_ask(&self, words: &[&str]) -> Result<String, String> {
         let script = format!("{} \"$@\"", self.command);
-        let output = Command::new("sh").args(["-c", &script, "sh"]).args(words).output().unwrap();
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+        let mut left = 20;
+        loop {
+            let mut command = Command::new("sh");
+            let output = command.args(["-c", &script, "sh"]).args(words).output().unwrap();
+            let why = String::from_utf8_lossy(&output.stderr);
+            match output.status.success() {
+                true => return Ok(String::from_utf8(output.stdout).unwrap()),
+                false if left > 0 && why.contains("COM server is not running") => {
+                    left -= 1;
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                }
+                false => return Err(why.into_owned()),
+            }
+        }
     }
 
     /// What it says of a machine.
