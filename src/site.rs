@@ -94,6 +94,8 @@ pub struct Site {
     pub cancel: Cancel,
     /// Tells the screen how far it is.
     pub progress: Progress,
+    /// Tells the user, in one line, what the build goes on without and they should know.
+    pub warn: Arc<dyn Fn(&str) + Send + Sync>,
     /// What the lock says of this stage, an entry for each suite it was built for.
     pub locked: Vec<toml::Table>,
     /// What the lock says of all stages: what they were resolved from serves this one too.
@@ -111,6 +113,7 @@ impl Site {
             log,
             cancel: Cancel::default(),
             progress: Arc::new(|_, _, _| ()),
+            warn: Arc::new(|_| ()),
             locked: Vec::new(),
             locked_elsewhere: Vec::new(),
         }

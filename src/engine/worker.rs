@@ -227,7 +227,7 @@ impl Build<'_> {
 
     /// The place of a node, without a folder to work in yet.
     pub(super) fn site(&self, node: &Node<'_>) -> Site {
-        let observer = self.observer.clone();
+        let (observer, warned) = (self.observer.clone(), self.observer.clone());
         let stage = node.name.clone();
         let progress = move |done, total, what: &str| {
             observer.tell(&Event::Progress { stage: &stage, done, total, what });
@@ -236,6 +236,7 @@ impl Build<'_> {
         Site {
             cancel: self.cancel.clone(),
             progress: Arc::new(progress),
+            warn: Arc::new(move |text| warned.tell(&Event::Warning { text })),
             locked: self.lock.stage(&node.name),
             locked_elsewhere: self.lock.all(),
             ..Site::new(self.cache.clone(), self.settings.clone(), &node.name, log)

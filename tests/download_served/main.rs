@@ -9,4 +9,5 @@ mod large;
 mod server;
 #[path = "../servers/mod.rs"]
 mod servers;
+mod ways;
 mod world;

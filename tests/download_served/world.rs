@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use assert_cmd::Command;
 use kuth::digest::Digest;
 
-pub struct World(tempfile::TempDir);
+pub struct World {
+    folder: tempfile::TempDir,
+    /// What the environment has besides `PATH`.
+    pub variables: Vec<(&'static str, String)>,
+}
 
 /// How a run ended.
 pub struct Run {
@@ -16,7 +20,8 @@ pub struct Run {
 impl World {
     /// `lines` are of the stage `file`.
     pub fn new(lines: &str) -> World {
-        let world = World(tempfile::tempdir().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let world = World { folder, variables: Vec::new() };
         world.write(lines);
         world
     }
@@ -28,7 +33,7 @@ impl World {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     pub fn lock(&self) -> String {
@@ -37,7 +42,8 @@ impl World {
 
     fn kuth(&self, args: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("kuth"));
-        command.current_dir(self.0.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        command.current_dir(self.folder.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        command.envs(self.variables.iter().cloned());
         let output = command.args(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))

@@ -172,7 +172,11 @@ impl Stage for Download {
                 let artifact = self.get(site, None)?;
                 entry.insert("size".into(), (artifact.size as i64).into());
                 let digest = artifact.digest;
-                note(site, &format!("nothing says what {url} must be; from now on {digest}"));
+                let url = shown(url).unwrap_or(url.clone());
+                (site.warn)(&format!(
+                    "{stage}: nothing says what {url} must be; the lock keeps the SHA-256 of what \
+                     came, {digest}, and another file is an error from now on"
+                ));
                 Expected::Sha256(digest)
             }
         };

@@ -1,0 +1,120 @@
+//! The pipelines of the repository: all are right, and those that begin with somebody else's image
+//! are built from a home-made one.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use kuth::digest::Digest;
+use kuth::format::appliance::{Appliance, Firmware};
+use kuth::image::{self, Package, Watch};
+use kuth::process::Cancel;
+use kuth::units::Bytes;
+
+mod cli_support;
+
+use cli_support::{Home, Said};
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The pipelines and what they read, without locks.
+fn checkout() -> Home {
+    let (home, root) = (Home::new(), Path::new(env!("CARGO_MANIFEST_DIR")));
+    for folder in ["pipelines", "data"] {
+        for file in files(&root.join(folder)) {
+            let name = file.strip_prefix(root).unwrap().to_str().unwrap();
+            if !name.ends_with(".lock") {
+                home.write(name, &std::fs::read_to_string(&file).unwrap());
+            }
+        }
+    }
+    home
+}
+
+#[test]
+fn all_are_right_and_say_what_they_are() {
+    let home = checkout();
+    let all = files(&home.path("pipelines"));
+    assert!(all.len() >= 4, "{all:?}");
+    for file in all {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.starts_with("# ") && text.contains("\nsummary = "), "{}", file.display());
+        let root = home.path(".");
+        let name = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let said = home.kuth(&["check", name]);
+        assert_eq!(said.status, 0, "{name}: {}", said.err);
+        assert!(text.contains(&format!("#   kuth build {name}")), "{name} says how to build it");
+    }
+}
+
+/// A machine of 64 MiB as VirtualBox passes it on, with `text` on its disk.
+fn machine(home: &Home, text: &str) {
+    let (disk, to) = (home.path(".").join("disk.raw"), home.path(".").join("image.tar.bz2"));
+    let file = File::create(&disk).unwrap();
+    file.set_len(64 << 20).unwrap();
+    file.write_all_at(text.as_bytes(), 33 << 20).unwrap();
+    let content = std::fs::read(&disk).unwrap();
+    let identity = image::Identity { disk: Digest::of(&content), epoch: 1_767_225_600 };
+    let appliance = Appliance {
+        name: "theirs".into(),
+        cpus: 2,
+        memory: Bytes::mib(640),
+        vram: 16,
+        firmware: Firmware::Bios,
+        cards: Vec::new(),
+        disk: Bytes::mib(64),
+    };
+    let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
+    let _ = std::fs::remove_file(&to);
+    image::pack(&disk, Package::Box(9), &appliance, identity, &to, 2, watch).unwrap();
+}
+
+#[test]
+fn prebuilt_makes_machines_of_an_archive_whose_first_digest_counts() {
+    let home = checkout();
+    machine(&home, "the first");
+    let image = format!("image=file://{}", home.path("image.tar.bz2").display());
+    let machines = home.path(".").join("machines");
+    let variables = [("KUTH_MACHINES", machines.to_str().unwrap())];
+    let kuth = |words: &[&str]| -> Said {
+        let given = ["--var", &image];
+        home.kuth_with(&[words, &["pipelines/prebuilt.toml"], &given].concat(), &variables)
+    };
+    let build = || kuth(&["build", "--driver", "qemu"]);
+
+    let first = build();
+    assert_eq!(first.status, 0, "{}", first.err);
+    assert!(first.err.contains("nothing says what"), "it warns of the digest: {}", first.err);
+    for name in ["prebuilt-base-image", "prebuilt-node01", "prebuilt-node02"] {
+        let settings = machines.join(name).join("machine.toml");
+        let text = std::fs::read_to_string(&settings).unwrap();
+        // A clone has its role's memory, the base its maker's.
+        let memory = if name.ends_with("image") { "640" } else { "512" };
+        assert!(text.contains(memory), "{name}: {text}");
+        assert_eq!(machines.join(name).join("seed.iso").exists(), !name.ends_with("image"));
+    }
+    let second = build();
+    assert!(second.status == 0 && !second.err.contains("nothing says what"), "{}", second.err);
+
+    // Whoever put another archive there does not get it built, until somebody says so.
+    machine(&home, "the second");
+    std::fs::remove_dir_all(home.path("cache")).unwrap();
+    let other = build();
+    assert_eq!(other.status, 1, "{}", other.err);
+    assert!(other.err.contains("another file lies there now"), "{}", other.err);
+    let updated = home.kuth(&["update", "pipelines/prebuilt.toml", "--var", &image]);
+    assert_eq!(updated.status, 0, "{}", updated.err);
+    let third = build();
+    assert_eq!(third.status, 0, "{}", third.err);
+}
