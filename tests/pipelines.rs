@@ -12,6 +12,8 @@ use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 mod cli_support;
+mod judge;
+mod servers;
 
 use cli_support::{Home, Said};
 
@@ -55,6 +57,42 @@ fn all_are_right_and_say_what_they_are() {
         let said = home.kuth(&["check", name]);
         assert_eq!(said.status, 0, "{name}: {}", said.err);
         assert!(text.contains(&format!("#   kuth build {name}")), "{name} says how to build it");
+    }
+}
+
+/// What an editor checks a pipeline by, with the checker of the schema's own people as the judge.
+#[test]
+fn the_schema_takes_them_and_no_fault() {
+    let home = checkout();
+    let schema = home.kuth(&["schema"]);
+    home.write("schema.json", &schema.out);
+    let judge = |file: &Path| -> Option<String> {
+        let program = servers::program("check-jsonschema")?;
+        let mut command = std::process::Command::new(program);
+        let output =
+            command.arg("--schemafile").arg(home.path("schema.json")).arg(file).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        Some(String::from_utf8_lossy(&said).into_owned())
+    };
+    for file in files(&home.path("pipelines")).iter().filter(|it| it.extension().is_some()) {
+        let Some(said) = judge(file) else { return };
+        assert!(said.contains("ok -- validation done"), "{}: {said}", file.display());
+    }
+    let right = "[pipeline]\nname = \"p\"\n\n[stage.a]\nkind = \"disk\"\nfrom = \"b\"\n\
+                 size = \"1 GiB\"\npartition = [{ name = \"a\", size = \"rest\" }]\n";
+    home.write("right.toml", right);
+    assert!(judge(&home.path("right.toml")).unwrap().contains("ok"));
+    for (from, to, told) in [
+        ("size = \"1 GiB\"", "size = \"1 GB\"", "1 GB"),
+        ("size = \"1 GiB\"", "sise = \"1 GiB\"", "sise"),
+        ("from = \"b\"\n", "", "'from' is a required property"),
+        ("kind = \"disk\"", "kind = \"disc\"", "disc"),
+        ("name = \"a\", ", "name = \"a\", lvn = \"vg0\", ", "lvn"),
+        ("size = \"1 GiB\"", "size = \"1 GiB\"\ntable = \"dos\"", "dos"),
+    ] {
+        home.write("faulty.toml", &right.replace(from, to));
+        let said = judge(&home.path("faulty.toml")).unwrap();
+        assert!(said.contains("Schema validation errors") && said.contains(told), "{to}: {said}");
     }
 }
 

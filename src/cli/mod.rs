@@ -29,6 +29,7 @@ mod project;
 mod remote;
 pub mod remote_build;
 pub mod report;
+mod schema;
 pub mod screen;
 mod transfer;
 mod update;
@@ -67,6 +68,7 @@ enum Command {
     Network(network::Args),
     Init(init::Args),
     Doctor(doctor::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
 }
 
@@ -135,6 +137,7 @@ impl Command {
             Command::Network(args) => network::run(&args),
             Command::Init(args) => init::run(&args),
             Command::Doctor(args) => doctor::run(&args),
+            Command::Schema(args) => schema::run(&args),
             Command::Completions(args) => completions::run(&args),
         }
     }

@@ -30,6 +30,7 @@ mod small;
 mod tools;
 mod user;
 mod virtualbox;
+mod ways_in;
 mod world;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

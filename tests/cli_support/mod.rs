@@ -28,6 +28,8 @@ const COMMANDS: &[&str] = &[
     "cache size",
     "cache verify",
     "cache clean",
+    "cache push",
+    "cache pull",
     "cache keygen",
     "cache public-key",
     "machine",
@@ -49,6 +51,7 @@ const COMMANDS: &[&str] = &[
     "network undo",
     "init",
     "doctor",
+    "schema",
     "completions",
 ];
 
