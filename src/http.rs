@@ -15,6 +15,7 @@ use crate::process::Cancel;
 
 mod ahead;
 mod resume;
+mod settle;
 mod store;
 
 pub use resume::{Beginning, Fetch, Fetched, Going, note_path};

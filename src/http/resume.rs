@@ -15,6 +15,7 @@ use reqwest::header::{
 };
 
 use super::ahead::{LARGE, NotInParts, Rest};
+use super::settle::Settling;
 use super::{ATTEMPTS, Http, Refused, send};
 use crate::digest::Sums;
 use crate::error::{Context, Error, Result, anyhow, caused_by};
@@ -78,7 +79,7 @@ impl Http {
         loop {
             let before = growing.sums.length();
             let Err(error) = self.go_on(fetch, &mut growing) else {
-                growing.file.sync_data().with_context(what)?;
+                growing.settling.finish().with_context(what)?;
                 return Ok(Fetched { sums: growing.sums, resumed });
             };
             fetch.cancel.check()?;
@@ -193,6 +194,7 @@ fn read(
 /// The file while it grows.
 struct Growing {
     file: File,
+    settling: Settling,
     sums: Sums,
     /// What the server calls this version of the file.
     tag: Option<String>,
@@ -234,7 +236,8 @@ impl Growing {
             }
         }
         let looked = sums.length() > 0;
-        Ok(Growing { file, sums, tag, hopeless: false, looked, alone: false })
+        let settling = Settling::new(&file).with_context(what)?;
+        Ok(Growing { file, settling, sums, tag, hopeless: false, looked, alone: false })
     }
 
     /// Adds the next bytes; the first ones are looked at before.
@@ -245,7 +248,8 @@ impl Growing {
             (fetch.look)(&Beginning { start: &bytes[..bytes.len().min(START)], left })?;
             self.looked = true;
         }
-        self.file.write_all(bytes).context("keeping the download")?;
+        let written = self.file.write_all(bytes).and_then(|()| self.settling.wrote(bytes.len()));
+        written.context("keeping the download")?;
         self.hopeless = false;
         self.sums.update(bytes);
         (fetch.told)(self.sums.length(), total.unwrap_or(0));
