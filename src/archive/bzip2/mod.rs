@@ -11,8 +11,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::error::Result;
 
+mod block;
 mod piece;
 mod scan;
+mod transform;
 
 use piece::{Mark, Piece};
 use scan::Scanner;

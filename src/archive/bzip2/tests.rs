@@ -122,3 +122,42 @@ fn whoever_stops_reading_ends_the_threads() {
     })
     .unwrap();
 }
+
+/// The first block of a stream, decoded by our own code alone.
+fn first_block(stream: &[u8]) -> Option<Vec<u8>> {
+    let mut scanner = Scanner::new();
+    let mut pieces = Vec::new();
+    scanner.feed(stream, |piece| pieces.push(piece));
+    pieces.extend(scanner.finish());
+    pieces[0].decode_fast()
+}
+
+#[test]
+fn ordinary_blocks_need_no_library() {
+    let words: Vec<u8> = (0..200_000_u32)
+        .flat_map(|at| format!("{} {:x} ", at % 977, at.wrapping_mul(2_654_435_761)).into_bytes())
+        .collect();
+    for text in [noise(400_000), words, vec![7; 3_000_000], b"x".to_vec(), b"abab".repeat(9_000)] {
+        for level in [1, 9] {
+            let block = first_block(&compressed(&text, level)).unwrap();
+            assert!(!block.is_empty() && text.starts_with(&block), "{} {level}", text.len());
+        }
+    }
+}
+
+/// A bit anywhere in a block: never another text, and no panic.
+#[test]
+fn no_damage_is_taken_for_a_block() {
+    let text: Vec<u8> =
+        (0..3_000_u32).flat_map(|at| format!("{}\n", at % 71).into_bytes()).collect();
+    let stream = compressed(&text, 1);
+    assert!(first_block(&stream).unwrap() == text);
+    for bit in 80..stream.len() * 8 - 80 {
+        let mut damaged = stream.clone();
+        damaged[bit / 8] ^= 0x80 >> (bit % 8);
+        assert!(first_block(&damaged).is_none_or(|block| block == text), "bit {bit}");
+    }
+    for length in 14..stream.len() {
+        assert!(first_block(&stream[..length]).is_none_or(|block| block == text), "{length} bytes");
+    }
+}
