@@ -25,6 +25,7 @@ pub mod ovf;
 pub mod probe;
 pub mod qcow2;
 pub mod sbom;
+pub mod squashfs;
 pub mod swap;
 pub mod vbox;
 pub mod vdi;

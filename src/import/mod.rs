@@ -16,6 +16,7 @@ mod partitions;
 mod release;
 pub mod rootfs;
 mod source;
+mod squashfs;
 mod survey;
 mod system;
 mod tree;
