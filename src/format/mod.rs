@@ -16,6 +16,7 @@ pub mod fields;
 pub mod gpt;
 pub mod grub;
 pub mod guid;
+pub mod install_sources;
 pub mod intoto;
 pub mod iso9660;
 pub mod lvm2;
@@ -32,6 +33,7 @@ pub mod vdi;
 pub mod vhd;
 pub mod vmdk;
 pub mod xfs;
+pub mod yaml;
 
 pub use fault::Fault;
 pub use guid::Guid;

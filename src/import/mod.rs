@@ -12,6 +12,8 @@ mod ext4;
 mod fat;
 mod filesystem;
 mod fstab;
+pub mod live;
+mod overlay;
 mod partitions;
 mod release;
 pub mod rootfs;

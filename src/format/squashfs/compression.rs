@@ -44,6 +44,9 @@ impl Compression {
         let damaged = |why: &dyn std::fmt::Display| {
             Fault::new(FORMAT, format!("a compressed block is damaged: {why}"))
         };
+        if bytes.is_empty() {
+            return Err(damaged(&"it is empty"));
+        }
         match self {
             Compression::Gzip => {
                 let mut unpacked = vec![0; most];
