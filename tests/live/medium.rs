@@ -56,6 +56,8 @@ fn two_layers(world: &World) -> PathBuf {
     std::fs::write(one.join("etc/os-release"), release).unwrap();
     std::fs::write(one.join("etc/layer"), "one").unwrap();
     std::fs::write(two.join("etc/layer"), "two").unwrap();
+    // Before the epoch of any build.
+    run("find", &[text(&one), text(&two), "-exec", "touch", "-d", "@1600000000", "{}", "+"]);
     let layers = [("minimal", one.as_path(), ""), ("minimal.server", two.as_path(), "-comp xz")];
     let medium = medium(world, &layers);
     let list = "- id: ubuntu-server-minimal\n  path: minimal.squashfs\n  type: fsimage\n\
