@@ -159,19 +159,18 @@ impl Overlay {
     /// Takes the names that the folder `at` of a layer has.
     fn take(&self, at: At, most: usize, found: &mut BTreeMap<Vec<u8>, Found>) -> Result<usize> {
         let filesystem = self.of(at);
-        let names = filesystem.names(at.1, most)?;
+        let mut names = filesystem.names(at.1, most)?;
         let count = names.len();
         let has_marked_whiteouts = self.marks(at)?.opaque == Some(b'x');
-        let mut names: Names = names;
         names.sort();
         if let Some(twins) = names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             bail!("the folder has the name {} twice", twins[0].0.escape_ascii());
         }
         for (name, child) in names {
             let below = (at.0, child);
-            match found.get_mut(&name) {
-                Some(Found::Nothing | Found::One(_) | Found::Folder(_, false)) => continue,
-                _ => {}
+            if let Some(Found::Nothing | Found::One(_) | Found::Folder(_, false)) = found.get(&name)
+            {
+                continue;
             }
             let node = filesystem.node(child);
             let node = node.with_context(|| format!("reading {}", name.escape_ascii()))?;
