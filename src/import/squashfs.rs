@@ -6,25 +6,22 @@ use std::sync::Arc;
 use crate::error::{Context, Result, bail, ensure};
 use crate::format::squashfs::attribute::{self, Name};
 use crate::format::squashfs::inode::{self, Attributes, Inode, What};
-use crate::format::squashfs::piece::{self, FRAGMENT, Piece};
-use crate::format::squashfs::superblock::{LENGTH, Superblock};
-use crate::format::squashfs::{METADATA, Reference, blocks_of, folder};
+use crate::format::squashfs::piece::Piece;
+use crate::format::squashfs::{Reference, folder};
 
 use super::filesystem::{Content, Filesystem, Kind, MOST_RUNS, Names, Node, Run, Runs};
-use super::source::{Recent, Shared, Source, bytes, check, table};
+use super::source::{Shared, Source, check};
 
-/// What decompressed metadata may take in memory, and data, and fragments.
-const MEMORY: usize = 8 << 20;
+mod stored;
+
+use stored::{Block, Cursor, Lists, Stored};
+
 /// Nothing links further.
 const LONGEST_LINK: u32 = 4096;
 /// The names of no folder are longer, together.
 const LONGEST_FOLDER: u32 = 256 << 20;
 /// Attributes of no file are longer, together; Linux shows no more than 64 KiB of names.
 const LONGEST_ATTRIBUTES: usize = 1 << 20;
-/// The length of an owner in the table of owners, and of a place in any table of places.
-const OWNER: usize = 4;
-const PLACE: u64 = 8;
-
 /// A file system that was opened.
 pub struct Squashfs {
     stored: Arc<Stored>,
@@ -32,44 +29,12 @@ pub struct Squashfs {
     attributes: Option<Lists>,
 }
 
-/// The table of lists of attributes.
-struct Lists {
-    /// Where names and values are.
-    start: u64,
-    count: u32,
-    places: Vec<u8>,
-}
-
-/// The blocks of the file, and where fragments are.
-struct Stored {
-    source: Shared,
-    superblock: Superblock,
-    /// The places of the blocks of the table of fragments.
-    fragments: Vec<u8>,
-    metadata: Recent,
-    data: Recent,
-    ends: Recent,
-}
-
 impl Squashfs {
     /// Opens what is in `source`.
     pub fn open(source: Shared) -> Result<Squashfs> {
-        let superblock = Superblock::read(&bytes(&*source, 0, LENGTH)?)?;
-        let (used, size) = (superblock.used, source.size());
-        ensure!(used <= size, "cut short: {used} bytes in use, of {size}");
-        let (count, at) = superblock.fragments;
-        let fragments = places(&*source, at, count, FRAGMENT).context("finding the fragments")?;
-        let block = superblock.block;
-        let stored = Stored {
-            source,
-            superblock,
-            fragments,
-            metadata: Recent::of(MEMORY, METADATA),
-            data: Recent::of(MEMORY, block),
-            ends: Recent::of(MEMORY, block),
-        };
+        let stored = Stored::open(source)?;
         let owners = stored.owners().context("reading the owners")?;
-        let attributes = match superblock.attributes {
+        let attributes = match stored.superblock.attributes {
             Some(at) => stored.lists(at).context("finding the attributes")?,
             None => None,
         };
@@ -122,121 +87,6 @@ impl Squashfs {
             found.push((format!("{space}{name}"), value));
         }
         Ok(found)
-    }
-}
-
-/// The places of the blocks of a table of `count` entries.
-fn places(source: &dyn Source, at: u64, count: u32, width: usize) -> Result<Vec<u8>> {
-    match blocks_of(count.into(), width as u64) {
-        0 => Ok(Vec::new()),
-        blocks => table(source, at, blocks * PLACE),
-    }
-}
-
-impl Stored {
-    /// `length` bytes of what is in use.
-    fn bytes(&self, at: u64, length: usize) -> Result<Vec<u8>> {
-        let inside = at.checked_add(length as u64).is_some_and(|end| end <= self.superblock.used);
-        ensure!(inside, "cut short: {length} bytes at {at} of {}", self.superblock.used);
-        bytes(&*self.source, at, length)
-    }
-
-    /// The block of metadata at `at`, and where the next one is.
-    fn block(&self, at: u64) -> Result<(Arc<Vec<u8>>, u64)> {
-        let head = self.bytes(at, 2)?;
-        let piece = Piece::of_metadata([head[0], head[1]])?;
-        let block = self.metadata.get(at, || {
-            let stored = self.bytes(at + 2, piece.length)?;
-            Ok(piece.unpack(stored, METADATA, self.superblock.compression)?)
-        });
-        let block = block.with_context(|| format!("reading the metadata at {at}"))?;
-        Ok((block, at + 2 + piece.length as u64))
-    }
-
-    /// Reads on from a place of the table that begins at `table`.
-    fn cursor(&self, table: u64, at: Reference) -> Result<Cursor<'_>> {
-        let first = table.checked_add(at.block).context("metadata beyond any file")?;
-        let (block, next) = self.block(first)?;
-        ensure!(at.within <= block.len(), "there is no byte {} of {first}", at.within);
-        Ok(Cursor { of: self, block, within: at.within, next })
-    }
-
-    /// Entry `index` of the table whose blocks are at `places`.
-    fn entry(&self, places: &[u8], index: u32, width: usize) -> Result<Vec<u8>> {
-        let each = METADATA / width;
-        let (which, within) = (index as usize / each, index as usize % each * width);
-        let place = places.get(which * PLACE as usize..).and_then(|rest| rest.first_chunk());
-        let at = u64::from_le_bytes(*place.context("there is no such entry")?);
-        let (block, _) = self.block(at)?;
-        let entry = block.get(within..within + width);
-        Ok(entry.with_context(|| format!("the table at {at} is cut short"))?.to_vec())
-    }
-
-    fn owners(&self) -> Result<Vec<u32>> {
-        let (count, at) = self.superblock.ids;
-        let places = places(&*self.source, at, count.into(), OWNER)?;
-        let mut owners = Vec::new();
-        for index in 0..count.into() {
-            let entry = self.entry(&places, index, OWNER)?;
-            owners.push(u32::from_le_bytes([entry[0], entry[1], entry[2], entry[3]]));
-        }
-        Ok(owners)
-    }
-
-    fn lists(&self, at: u64) -> Result<Option<Lists>> {
-        let (start, count) = attribute::head(&self.bytes(at, attribute::HEAD)?)?;
-        let behind = at + attribute::HEAD as u64;
-        let places = places(&*self.source, behind, count, attribute::ENTRY)?;
-        Ok((count > 0).then_some(Lists { start, count, places }))
-    }
-
-    /// The `length` bytes of a block of data.
-    fn data(&self, at: u64, piece: Piece, length: usize) -> Result<Arc<Vec<u8>>> {
-        let block = self.data.get(at, || {
-            let stored = self.bytes(at, piece.length)?;
-            Ok(piece.unpack(stored, length, self.superblock.compression)?)
-        });
-        let block = block.with_context(|| format!("reading the data at {at}"))?;
-        ensure!(block.len() == length, "the data at {at} is {} bytes, not {length}", block.len());
-        Ok(block)
-    }
-
-    /// What fragment `index` holds.
-    fn fragment(&self, index: u32) -> Result<Arc<Vec<u8>>> {
-        ensure!(index < self.superblock.fragments.0, "there is no fragment {index}");
-        let (at, word) = piece::fragment(&self.entry(&self.fragments, index, FRAGMENT)?)?;
-        let most = self.superblock.block;
-        let piece = Piece::of_data(word, most)?.context("a fragment of nothing")?;
-        let fragment = self.ends.get(at, || {
-            let stored = self.bytes(at, piece.length)?;
-            Ok(piece.unpack(stored, most, self.superblock.compression)?)
-        });
-        fragment.with_context(|| format!("reading fragment {index} at {at}"))
-    }
-}
-
-/// A place in metadata, from which it is read on into the blocks behind.
-struct Cursor<'a> {
-    of: &'a Stored,
-    block: Arc<Vec<u8>>,
-    within: usize,
-    next: u64,
-}
-
-impl Cursor<'_> {
-    /// The next `length` bytes, which the caller has bounded.
-    fn take(&mut self, length: usize) -> Result<Vec<u8>> {
-        let mut taken = Vec::new();
-        while taken.len() < length {
-            if self.within >= self.block.len() {
-                (self.block, self.next) = self.of.block(self.next)?;
-                self.within = 0;
-            }
-            let n = (length - taken.len()).min(self.block.len() - self.within);
-            taken.extend_from_slice(&self.block[self.within..self.within + n]);
-            self.within += n;
-        }
-        Ok(taken)
     }
 }
 
@@ -319,16 +169,15 @@ impl Filesystem for Squashfs {
         let block = self.stored.superblock.block;
         let count = inode::blocks(size, block, fragment.is_some());
         ensure!(count <= MOST_RUNS as u64, "it is in more than {MOST_RUNS} blocks");
-        let mut pieces = Vec::new();
+        let mut blocks = Vec::new();
         let mut runs = Runs::default();
         let mut next = start;
         for index in 0..count {
             let word = cursor.take(4)?;
             let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-            let piece = Piece::of_data(word, block)?;
-            pieces.push((next, piece));
-            let Some(piece) = piece else { continue };
-            check(&*self.stored.source, next, piece.length as u64)?;
+            blocks.push((next, word));
+            let Some(piece) = Piece::of_data(word, block)? else { continue };
+            self.stored.check(next, piece.length)?;
             next += piece.length as u64;
             let at = index * block as u64;
             runs.push(Run { at, length: (size - at).min(block as u64), from: at })?;
@@ -337,7 +186,7 @@ impl Filesystem for Squashfs {
         if end < size {
             runs.push(Run { at: end, length: size - end, from: end })?;
         }
-        let data = Data { stored: self.stored.clone(), pieces, fragment, size };
+        let data = Data { stored: self.stored.clone(), blocks, fragment, size };
         Ok(Content::new(Arc::new(data), runs, size))
     }
 }
@@ -345,10 +194,26 @@ impl Filesystem for Squashfs {
 /// What a file holds.
 struct Data {
     stored: Arc<Stored>,
-    /// Where its blocks are; zeros where there is no piece.
-    pieces: Vec<(u64, Option<Piece>)>,
+    /// Where its blocks are, and the numbers that tell of them.
+    blocks: Vec<(u64, u32)>,
     fragment: Option<(u32, u32)>,
     size: u64,
+}
+
+impl Data {
+    /// How much block `index` holds, which is one of the file's.
+    fn length(&self, index: usize) -> usize {
+        let block = self.stored.superblock.block as u64;
+        (self.size - index as u64 * block).min(block) as usize
+    }
+
+    /// Block `index`; nothing where it is zeros.
+    fn block(&self, index: usize) -> Option<Block> {
+        let (at, word) = *self.blocks.get(index)?;
+        let piece = Piece::of_data(word, self.stored.superblock.block).ok()??;
+        let length = self.length(index);
+        Some(Block { at, piece, least: length, most: length })
+    }
 }
 
 impl Source for Data {
@@ -358,27 +223,25 @@ impl Source for Data {
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
         check(self, at, bytes.len() as u64)?;
-        let block = self.stored.superblock.block;
+        let size = self.stored.superblock.block as u64;
         let (mut done, mut at) = (0, at);
         while done < bytes.len() {
-            let (index, within) = ((at / block as u64) as usize, (at % block as u64) as usize);
-            let length = (self.size - index as u64 * block as u64).min(block as u64) as usize;
-            let n = (bytes.len() - done).min(length - within);
+            let (index, within) = ((at / size) as usize, (at % size) as usize);
+            let n = (bytes.len() - done).min(self.length(index) - within);
             let part = &mut bytes[done..done + n];
-            match self.pieces.get(index) {
-                Some((_, None)) => part.fill(0),
-                Some((start, Some(piece))) => {
-                    let data = self.stored.data(*start, *piece, length)?;
-                    part.copy_from_slice(&data[within..within + n]);
-                }
-                None => {
-                    let (index, offset) = self.fragment.context("it has too few blocks")?;
-                    let fragment = self.stored.fragment(index)?;
-                    let from = offset as usize + within;
-                    let found = fragment.get(from..from + n);
-                    let found = found.with_context(|| format!("fragment {index} is cut short"))?;
-                    part.copy_from_slice(found);
-                }
+            if let Some(block) = self.block(index) {
+                let further = (index + 1..self.blocks.len()).filter_map(|index| self.block(index));
+                let data = self.stored.data(std::iter::once(block).chain(further))?;
+                part.copy_from_slice(&data[within..within + n]);
+            } else if index < self.blocks.len() {
+                part.fill(0);
+            } else {
+                let (index, offset) = self.fragment.context("it has too few blocks")?;
+                let fragment = self.stored.fragment(index)?;
+                let from = offset as usize + within;
+                let found = fragment.get(from..from + n);
+                let found = found.with_context(|| format!("fragment {index} is cut short"))?;
+                part.copy_from_slice(found);
             }
             (done, at) = (done + n, at + n as u64);
         }
