@@ -21,6 +21,8 @@ pub struct Source {
     pub is_default: bool,
     /// The files of its layers, the lowest first.
     pub layers: Vec<String>,
+    /// How many bytes it has once it is installed, where that is said.
+    pub size: Option<u64>,
 }
 
 /// The sources that `text` tells of.
@@ -68,7 +70,8 @@ fn source(node: &Node) -> Result<Source, Fault> {
     if layers.len() > MOST_LAYERS {
         return Err(at(node, format!("`{id}` has {} layers", layers.len())));
     }
-    Ok(Source { id: id.to_string(), is_default: default == "true", layers })
+    let size = text(node, "size")?.and_then(|size| size.parse().ok());
+    Ok(Source { id: id.to_string(), is_default: default == "true", layers, size })
 }
 
 /// The file of a source: its own, or that of the one variation it has.
@@ -169,6 +172,7 @@ mod tests {
         );
         let minimal = choose(&sources, Some("ubuntu-server-minimal")).unwrap();
         assert_eq!(minimal.layers, layers[..1]);
+        assert_eq!((minimal.size, server.size), (Some(596_627_456), None));
         let why = choose(&sources, Some("desktop")).unwrap_err().to_string();
         assert!(
             why.ends_with("no source `desktop`, but ubuntu-server-minimal, ubuntu-server"),

@@ -8,6 +8,7 @@ use kuth::import::{self, Beside, Options};
 use kuth::process::Cancel;
 use kuth::units::Bytes;
 
+use crate::layers::{import as import_layers, medium};
 use crate::lone::mksquashfs;
 use crate::world::{EPOCH, World, have, run, text};
 
@@ -132,6 +133,49 @@ fn cut_short() {
         let known = ["cut short", "no file system of the disk"];
         assert!(known.iter().any(|known| error.contains(known)), "{length}: {error}");
     }
+}
+
+#[test]
+fn changed_layers() {
+    if !have(TOOLS) {
+        return;
+    }
+    let world = World::new();
+    let root = tree(&world);
+    let plain = "-nopad -noI -noD -noF -noX -b 4096";
+    let whiteouts = "-p 'etc/file-4 c 0 0 0 0 0' -p 'etc/file-5 c 0 0 0 0 0'";
+    let medium =
+        medium(&world, &[("a", &root, plain), ("a.b", &root, &format!("{plain} {whiteouts}"))]);
+    let to = world.at("out.tar");
+    import_layers(&medium, None, &to).unwrap();
+    let (mut refused, mut taken) = (0, 0);
+    for (layer, start) in [("a", 0), ("a.b", 3)] {
+        let file = medium.join(format!("casper/{layer}.squashfs"));
+        let whole = std::fs::read(&file).unwrap();
+        let tables = u64::from_le_bytes(whole[64..72].try_into().unwrap()) as usize;
+        for at in (tables + start..whole.len()).step_by(5) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1 << (at % 8);
+            std::fs::write(&file, bytes).unwrap();
+            let begun = Instant::now();
+            match import_layers(&medium, None, &to) {
+                Ok(_) => taken += 1,
+                Err(_) => refused += 1,
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{layer} at {at}");
+        }
+        // A folder in which the layer's root is, over or under one that is as it should be.
+        let mut bytes = whole.clone();
+        let at = entry(&bytes, b"loopdir");
+        bytes.copy_within(32..34, at);
+        std::fs::write(&file, bytes).unwrap();
+        let error = import_layers(&medium, None, &to).unwrap_err();
+        assert!(error.contains(&format!("a folder of {layer}.squashfs has two names")), "{error}");
+        std::fs::write(&file, whole).unwrap();
+    }
+    eprintln!("{refused} refused, {taken} taken");
+    assert!(refused > 50 && taken > 50, "{refused} refused, {taken} taken");
+    assert!(memory() < MEMORY, "{} KiB", memory());
 }
 
 /// Where `name` is in the table of folders of an image without compression: the entry before it.

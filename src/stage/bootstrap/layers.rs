@@ -6,6 +6,7 @@ use super::super::{Inputs, Parsed, Pin, Site, Stage};
 use crate::archive::extract;
 use crate::artifact::{Made, Product};
 use crate::error::{Context, Result};
+use crate::format::install_sources::choose;
 use crate::import::Options;
 use crate::import::live::{self, Medium};
 use crate::pipeline::{Fault, Fields};
@@ -71,6 +72,18 @@ impl Stage for Layers {
     fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
         recipe.value("layers", self.wanted.as_deref().unwrap_or(DEFAULT));
         Ok(())
+    }
+
+    /// What the medium says of the system, and a folder once more.
+    fn need(&self, site: &Site, inputs: &Inputs) -> u64 {
+        let Ok(input) = inputs.get("from") else { return 0 };
+        if input.product == Product::Folder {
+            return input.size;
+        }
+        let wanted = self.wanted.as_deref();
+        let offers = Medium::open(&site.object(input)).and_then(|mut medium| medium.offers());
+        let offer = offers.ok().and_then(|offers| Some(choose(&offers, wanted).ok()?.clone()));
+        offer.and_then(|offer| offer.size).unwrap_or_default()
     }
 
     fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
