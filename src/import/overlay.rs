@@ -96,7 +96,8 @@ impl Overlay {
         }
         let index = folders.stacks.len();
         for at in &stack {
-            // So a folder that is in itself ends here, and no two can be combined in many ways.
+            // So folders that are in each other cannot be combined in many ways. One that is in itself
+            // has the same number again, by which whoever walks through knows it.
             let other = folders.known.insert(*at, index);
             ensure!(other.is_none(), "a folder of {} has two names", self.layers[at.0].0);
         }
@@ -268,3 +269,6 @@ impl Filesystem for Overlay {
         self.of(at).content(at.1)
     }
 }
+
+#[cfg(test)]
+mod tests;

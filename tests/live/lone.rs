@@ -72,6 +72,25 @@ fn every_compression_and_option_gives_the_tree() {
     }
 }
 
+/// Another writer of the format lays it out in its own way.
+#[test]
+fn what_another_tool_packed_gives_the_tree() {
+    if !have(TOOLS) || !have(&["tar2sqfs", "tar"]) || !is_root() {
+        return;
+    }
+    let world = World::new();
+    let (root, expected) = tree(&world);
+    let tar = world.at("root.tar");
+    let attributes = ["--format=posix", "--xattrs", "--xattrs-include=*", "--sparse"];
+    run("tar", &[&attributes[..], &["-cf", text(&tar), "-C", text(&root), "."]].concat());
+    for options in ["-c gzip", "-c xz -b 1M", "-c zstd --no-tail-packing --exportable"] {
+        let image = world.at("fs.squashfs");
+        let (from, to) = (tar.display(), image.display());
+        run("sh", &["-c", &format!("tar2sqfs -q -f -s {options} '{to}' < '{from}'")]);
+        world.check(&image, &expected);
+    }
+}
+
 #[test]
 fn without_root_and_without_attributes() {
     if !have(TOOLS) {
