@@ -2,8 +2,11 @@
 
 use super::*;
 
-/// A layer of nodes by number: what each is, its attributes, and its names.
-struct Layer(Vec<(Kind, &'static [(&'static str, &'static str)], &'static [(&'static str, u64)])>);
+/// A node: what it is, its attributes, and its names.
+type Made = (Kind, &'static [(&'static str, &'static str)], &'static [(&'static str, u64)]);
+
+/// A layer of nodes by number.
+struct Layer(Vec<Made>);
 
 impl Filesystem for Layer {
     fn root(&self) -> u64 {
