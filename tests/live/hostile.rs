@@ -135,6 +135,49 @@ fn cut_short() {
     }
 }
 
+/// The same numbers every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % below
+    }
+}
+
+/// Several bytes of the tables at once, and numbers that are next to a limit; `KUTH_FUZZ` says how often.
+#[test]
+fn changed_numbers() {
+    if !have(TOOLS) {
+        return;
+    }
+    let turns = std::env::var("KUTH_FUZZ").ok().and_then(|turns| turns.parse().ok());
+    let world = World::new();
+    let root = tree(&world);
+    let whole = image(&world, &root, "-noI -noD -noF -noX -b 4096");
+    let tables = u64::from_le_bytes(whole[64..72].try_into().unwrap()) as usize;
+    let mut dice = Dice(7);
+    let mut refused = 0;
+    for _ in 0..turns.unwrap_or(400) {
+        let mut bytes = whole.clone();
+        for _ in 0..=dice.roll(3) {
+            let at = match dice.roll(4) {
+                0 => 4 + dice.roll(SUPERBLOCK - 12),
+                _ => tables + dice.roll(bytes.len() - tables - 8),
+            };
+            let numbers = [0, 1, 4095, 8192, 0x7fff, 0xffff, 1 << 31, u64::MAX, 1 << 48, 1 << 24];
+            let number = numbers[dice.roll(numbers.len())].wrapping_add(dice.roll(3) as u64);
+            let width = [1, 2, 4, 8][dice.roll(4)];
+            bytes[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+        }
+        refused += usize::from(import(&world, &bytes).is_err());
+    }
+    eprintln!("{refused} refused");
+    assert!(refused > 100, "{refused} refused");
+    assert!(memory() < MEMORY, "{} KiB", memory());
+}
+
 #[test]
 fn changed_layers() {
     if !have(TOOLS) {
