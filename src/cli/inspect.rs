@@ -13,8 +13,8 @@ use crate::units::Human;
 /// Show what is in a disk image
 ///
 /// Partitions, the logical volumes on them, what each holds, and where the system
-/// on the disk mounts it. Reads raw, qcow2, vmdk, vdi and vhd images, whoever made
-/// them, and mounts nothing. A folder with one image in it will do.
+/// on the disk mounts it. Reads raw, qcow2, vmdk, vdi, vhd and squashfs images,
+/// whoever made them, and mounts nothing. A folder with one image in it will do.
 ///
 /// The exit status is 1 when a part of the disk cannot be read.
 #[derive(clap::Args, Debug)]

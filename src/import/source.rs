@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Context, Result, ensure};
 use crate::units::Bytes;
@@ -172,9 +172,12 @@ impl Source for Zeros {
     }
 }
 
+/// Pieces by their index, the last used first.
+type Pieces = VecDeque<(u64, Arc<Vec<u8>>)>;
+
 /// The last few pieces that were read or decompressed.
 pub struct Recent {
-    pieces: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
+    pieces: Mutex<Pieces>,
     room: usize,
 }
 
@@ -186,20 +189,49 @@ impl Recent {
 
     /// The piece `index`, made by `make` if it is not there.
     pub fn get(&self, index: u64, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Arc<Vec<u8>>> {
-        let mut pieces = self.pieces.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(at) = pieces.iter().position(|(other, _)| *other == index) {
-            if at > 0
-                && let Some(piece) = pieces.remove(at)
-            {
-                pieces.push_front(piece);
-            }
-            return Ok(pieces[0].1.clone());
+        let mut pieces = self.pieces();
+        if let Some(piece) = find(&mut pieces, index) {
+            return Ok(piece);
         }
         let piece = Arc::new(make()?);
         pieces.push_front((index, piece.clone()));
         pieces.truncate(self.room);
         Ok(piece)
     }
+
+    /// The piece `index`, if it is there.
+    pub fn find(&self, index: u64) -> Option<Arc<Vec<u8>>> {
+        find(&mut self.pieces(), index)
+    }
+
+    /// Keeps the piece `index`, which is not there.
+    pub fn put(&self, index: u64, piece: Vec<u8>) -> Arc<Vec<u8>> {
+        let mut pieces = self.pieces();
+        let piece = Arc::new(piece);
+        pieces.push_front((index, piece.clone()));
+        pieces.truncate(self.room);
+        piece
+    }
+
+    /// How many pieces it keeps.
+    pub fn room(&self) -> usize {
+        self.room
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, Pieces> {
+        self.pieces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Finds a piece, which becomes the last that was used.
+fn find(pieces: &mut Pieces, index: u64) -> Option<Arc<Vec<u8>>> {
+    let at = pieces.iter().position(|(other, _)| *other == index)?;
+    if at > 0
+        && let Some(piece) = pieces.remove(at)
+    {
+        pieces.push_front(piece);
+    }
+    pieces.front().map(|(_, piece)| piece.clone())
 }
 
 #[cfg(test)]

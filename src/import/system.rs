@@ -173,7 +173,7 @@ fn readable(volume: &Volume) -> Result<&dyn Filesystem> {
             Err(failure)
         }
         Holds::Other(what) => Err(anyhow!("{} holds {what}", volume.place))
-            .hint("kuth reads ext2, ext3, ext4, XFS and FAT file systems"),
+            .hint("kuth reads ext2, ext3, ext4, XFS, FAT and SquashFS file systems"),
     }
 }
 

@@ -9,6 +9,7 @@ use super::fat::Fat;
 use super::filesystem::Filesystem;
 use super::partitions::{self, Partition};
 use super::source::{Shared, Source, head};
+use super::squashfs::Squashfs;
 use super::volumes::{self, mapper_name};
 use super::xfs::Xfs;
 
@@ -129,7 +130,10 @@ fn open(source: &Shared) -> Result<(Holds, Names)> {
             Err(error) => (Holds::Unreadable("xfs", error), none),
         },
         Some(ImageFormat::Swap) => (Holds::Other("swap"), none),
-        Some(ImageFormat::Squashfs) => (Holds::Other("squashfs"), none),
+        Some(ImageFormat::Squashfs) => match Squashfs::open(source.clone()) {
+            Ok(opened) => (Holds::Filesystem("squashfs", Box::new(opened)), none),
+            Err(error) => (Holds::Unreadable("squashfs", error), none),
+        },
         _ => (Holds::Other(unknown(&**source, &start)?), none),
     })
 }

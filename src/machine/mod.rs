@@ -27,8 +27,8 @@ pub mod seed;
 pub mod shape;
 pub mod ssh;
 pub mod virtualbox;
-pub mod yaml;
 
+pub use crate::format::yaml;
 pub use host::{Host, Replace};
 pub use identity::{Address, Base, Found, Identity, Leftover, Listed, Owner, State, Stopped};
 pub use nic::{Forward, Mac, Network, Nic};

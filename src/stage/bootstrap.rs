@@ -1,5 +1,5 @@
 //! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's packages: the essential ones, apt,
-//! and what `packages` names. Eats nothing, makes a tree.
+//! and what `packages` names. Eats nothing, makes a tree. With `layers` it eats a medium.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,6 +18,8 @@ use crate::provenance::Material;
 use crate::recipe::Recipe;
 use crate::sandbox::{Network, Packed, Sandbox, Step};
 
+mod layers;
+
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "bootstrap", product: Product::Tree, read };
 
@@ -31,6 +33,9 @@ struct Bootstrap {
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    if fields.has("layers") {
+        return layers::read(fields);
+    }
     let texts = |texts: Vec<crate::pipeline::Text>| texts.into_iter().map(|text| text.text);
     let words = [(DEBIAN.name, &DEBIAN), (UBUNTU.name, &UBUNTU)];
     let distribution = fields.choice_of("distribution", &words).map_or(&DEBIAN, |it| it.value);

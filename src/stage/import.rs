@@ -9,7 +9,7 @@ use crate::archive::{self, extract};
 use crate::artifact::{Artifact, Made, Product};
 use crate::error::{Context, Result};
 use crate::import::{self, Beside, Imported, Options};
-use crate::pipeline::{Fault, Fields};
+use crate::pipeline::{Fault, Fields, Spanned};
 use crate::process::open_log;
 use crate::recipe::Recipe;
 use crate::units::Bytes;
@@ -37,14 +37,19 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", PRODUCTS);
     let root = fields.text("root").map(|root| root.text);
     let limit = fields.size("limit");
+    let limit = usable(fields, limit);
+    Some(Parsed::one(vec![from?], Import { root, limit }))
+}
+
+/// The limit that is given, or the usual one; a fault if it lets nothing pass.
+pub(super) fn usable(fields: &Fields<'_>, limit: Option<Spanned<Bytes>>) -> Bytes {
     if let Some(limit) = &limit
         && limit.value == Bytes(0)
     {
         let fault = Fault::new(limit.span.clone(), "a `limit` of nothing");
         fields.fault(fault.hint("say how much the system's files may be, such as \"100 GiB\""));
     }
-    let limit = limit.map_or(LIMIT, |limit| limit.value);
-    Some(Parsed::one(vec![from?], Import { root, limit }))
+    limit.map_or(LIMIT, |limit| limit.value)
 }
 
 impl Stage for Import {
@@ -65,15 +70,19 @@ impl Stage for Import {
             Some(tar) => import::rootfs::import(&tar, &file, &self.archive(site))?,
             None => self.image(site, input, &file)?,
         };
-        let notes = imported.notes.join("\n") + "\n";
-        open_log(&site.log)?.write_all(notes.as_bytes()).context("writing the log")?;
-        // What is installed has no list, so the tree as a whole stands for it.
-        let packages = imported.digest.to_string();
-        let made = Made::hashed(Product::Tree, file, imported.digest, imported.size);
-        let facts = imported.facts.into_iter();
-        Ok(facts
-            .fold(made.with("packages", packages), |made, (name, value)| made.with(name, value)))
+        made(site, file, imported)
     }
+}
+
+/// The tree in `file`, with its facts, after its notes were logged.
+pub(super) fn made(site: &Site, file: PathBuf, imported: Imported) -> Result<Made> {
+    let notes = imported.notes.join("\n") + "\n";
+    open_log(&site.log)?.write_all(notes.as_bytes()).context("writing the log")?;
+    // What is installed has no list, so the tree as a whole stands for it.
+    let packages = imported.digest.to_string();
+    let made = Made::hashed(Product::Tree, file, imported.digest, imported.size);
+    let facts = imported.facts.into_iter();
+    Ok(facts.fold(made.with("packages", packages), |made, (name, value)| made.with(name, value)))
 }
 
 impl Import {

@@ -58,6 +58,13 @@ pub struct Entry {
     pub(super) extents: Vec<(u64, u64)>,
 }
 
+impl Entry {
+    /// Where its contents lie, piece by piece: offset and length in bytes.
+    pub fn extents(&self) -> &[(u64, u64)] {
+        &self.extents
+    }
+}
+
 impl<R: Read + Seek> Image<R> {
     /// Reads the volume descriptors. A fault is an `InvalidData`.
     pub fn open(mut reader: R) -> io::Result<Image<R>> {

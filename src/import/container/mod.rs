@@ -1,5 +1,5 @@
 //! The disk in an image file: qcow2 with what lies below it, VMDK in one file or many, VDI, VHD, or
-//! the disk as it is. An image may name other files; they are looked for beside it and nowhere else.
+//! the disk as it is, which may be a file system alone. An image may name other files; they are looked for beside it and nowhere else.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,7 @@ impl Opener {
             Some(ImageFormat::Vmdk) => "vmdk",
             Some(ImageFormat::Vdi) => "vdi",
             Some(ImageFormat::Vhd) => "vhd",
+            Some(ImageFormat::Squashfs) => "squashfs",
             _ if known != Some("raw") && is_fixed_vhd(&*file)? => "vhd",
             Some(other) if !is_disk(other) => return Err(no_image(other)),
             _ => "raw",
@@ -178,7 +179,7 @@ impl Opener {
 /// Whether something of this format may be a disk, or a file system that fills one.
 fn is_disk(format: ImageFormat) -> bool {
     use ImageFormat::*;
-    matches!(format, Gpt | Mbr | Ext4 | Xfs | Fat | Lvm2 | Swap)
+    matches!(format, Gpt | Mbr | Ext4 | Xfs | Fat | Squashfs | Lvm2 | Swap)
 }
 
 /// Why something that is no disk is refused.
@@ -191,7 +192,7 @@ fn no_image(format: ImageFormat) -> crate::error::Error {
         ImageFormat::Gzip | ImageFormat::Bzip2 | ImageFormat::Xz | ImageFormat::Zstd => {
             "only a tar may be compressed; decompress the image first"
         }
-        _ => "kuth reads raw, qcow2, vmdk, vdi and vhd images",
+        _ => "kuth reads raw, qcow2, vmdk, vdi, vhd and squashfs images",
     };
     with_hint(error, hint)
 }

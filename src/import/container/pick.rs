@@ -37,7 +37,7 @@ pub fn pick(folder: &Path) -> Result<PathBuf> {
     match images.len() {
         1 => Ok(images.remove(0)),
         0 => Err(anyhow!("the folder holds no disk image"))
-            .hint("kuth reads raw, qcow2, vmdk, vdi and vhd images"),
+            .hint("kuth reads raw, qcow2, vmdk, vdi, vhd and squashfs images"),
         _ => {
             let names: Vec<String> = images.iter().map(shown).collect();
             Err(anyhow!("the folder holds {} disk images: {}", names.len(), names.join(", ")))

@@ -1,0 +1,111 @@
+//! `bootstrap` with `layers`: the tree of a system that a live medium of Ubuntu installs, out of the
+//! layers on it. It takes nothing from a mirror, so it has no pins; what the tree is, its layers say.
+
+use super::super::import::{made, usable};
+use super::super::{Inputs, Parsed, Pin, Site, Stage};
+use crate::archive::extract;
+use crate::artifact::{Made, Product};
+use crate::error::{Context, Result};
+use crate::format::install_sources::choose;
+use crate::import::Options;
+use crate::import::live::{self, Medium};
+use crate::pipeline::{Fault, Fields};
+use crate::recipe::Recipe;
+use crate::units::Bytes;
+
+/// Raised when the same medium gives another tar.
+const REVISION: u32 = 1;
+/// The word for whatever the medium has as its default.
+const DEFAULT: &str = "default";
+/// What may hold a medium.
+const PRODUCTS: &[Product] = &[Product::File, Product::Folder];
+
+/// Keys that are about a mirror, and what to do instead.
+const OF_A_MIRROR: [(&str, &str); 7] = [
+    ("distribution", "the layers say whose they are"),
+    ("suite", "the layers say what suite they are of"),
+    ("components", "say it in the `customise` that installs further packages"),
+    ("packages", "let a `customise` behind this stage install further packages"),
+    ("mirror", "say it in the `customise` that installs further packages"),
+    ("keyring", "say it in the `customise` that installs further packages"),
+    ("variant", "leave it out"),
+];
+
+struct Layers {
+    /// The source; `None`: the medium's default.
+    wanted: Option<String>,
+    limit: Bytes,
+}
+
+/// Reads the table of a stage that has `layers`.
+pub fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    let from = fields.required_input("from", PRODUCTS);
+    let layers = fields.required_text("layers");
+    let limit = fields.size("limit");
+    let limit = usable(fields, limit);
+    if let Some(layers) = &layers
+        && layers.text.is_empty()
+    {
+        let fault = Fault::new(layers.span.clone(), "`layers` is empty");
+        fields.fault(fault.hint("name one of the medium's sources, or write \"default\""));
+    }
+    for (key, hint) in OF_A_MIRROR {
+        // Asked for all the same, so that it is no unknown key.
+        if fields.has(key)
+            && let (Some(here), Some(there)) = (fields.key_span(key), fields.key_span("layers"))
+        {
+            let fault = Fault::new(here, format!("`{key}` and `layers` exclude each other"));
+            fields.fault(fault.also(there, "the other one").hint(hint));
+        }
+    }
+    let wanted = layers?.text;
+    let wanted = (wanted != DEFAULT).then_some(wanted);
+    Some(Parsed::one(vec![from?], Layers { wanted, limit }))
+}
+
+impl Stage for Layers {
+    fn revision(&self) -> u32 {
+        REVISION
+    }
+
+    /// Without `limit`: what it lets pass is the same.
+    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+        recipe.value("layers", self.wanted.as_deref().unwrap_or(DEFAULT));
+        Ok(())
+    }
+
+    /// What the medium says of the system, and a folder once more.
+    fn need(&self, site: &Site, inputs: &Inputs) -> u64 {
+        let Ok(input) = inputs.get("from") else { return 0 };
+        if input.product == Product::Folder {
+            return input.size;
+        }
+        let wanted = self.wanted.as_deref();
+        let offers = Medium::open(&site.object(input)).and_then(|mut medium| medium.offers());
+        let offer = offers.ok().and_then(|offers| Some(choose(&offers, wanted).ok()?.clone()));
+        offer.and_then(|offer| offer.size).unwrap_or_default()
+    }
+
+    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+        let input = inputs.get("from")?;
+        let mut path = site.object(input);
+        if input.product == Product::Folder {
+            let folder = site.scratch("medium");
+            extract::extract(&path, &folder, &site.cancel)?;
+            path = folder;
+        }
+        let file = site.scratch("tree.tar");
+        let options = Options {
+            epoch: site.settings.epoch,
+            limit: self.limit,
+            cancel: &site.cancel,
+            told: &|done| (site.progress)(done, 0, "B"),
+        };
+        let imported = Medium::open(&path)
+            .and_then(|mut medium| {
+                live::import(&mut medium, self.wanted.as_deref(), &file, &options)
+            })
+            .context("reading the medium")?;
+        made(site, file, imported)
+    }
+}

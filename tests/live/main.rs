@@ -1,0 +1,12 @@
+//! SquashFS files that the real tool made, and live media with layers of them, read by kuth: what
+//! `mksquashfs` packed comes out, and layers look as the kernel's overlayfs shows them.
+
+mod hostile;
+#[path = "../judge/mod.rs"]
+mod judge;
+mod layers;
+mod lone;
+mod medium;
+#[path = "../import/world.rs"]
+#[allow(dead_code)]
+mod world;
