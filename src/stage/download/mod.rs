@@ -3,6 +3,7 @@
 //! digest of the first time.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
 use crate::artifact::{Artifact, Made, Product};
@@ -32,6 +33,8 @@ struct Download {
     /// The first of them that may be told to others.
     told: Option<String>,
     known: Known,
+    /// What came while its digest was asked for, hashed as it came.
+    came: OnceLock<Artifact>,
 }
 
 /// How it is known what the file must be.
@@ -78,7 +81,8 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         }
         _ => Known::First,
     };
-    (!urls.is_empty()).then(|| Parsed::one(Vec::new(), Download { urls, told, known }))
+    (!urls.is_empty())
+        .then(|| Parsed::one(Vec::new(), Download { urls, told, known, came: OnceLock::new() }))
 }
 
 /// An address that kuth can read.
@@ -177,6 +181,7 @@ impl Stage for Download {
                     "{stage}: nothing says what {url} must be; the lock keeps the SHA-256 of what \
                      came, {digest}, and another file is an error from now on"
                 ));
+                let _ = self.came.set(artifact);
                 Expected::Sha256(digest)
             }
         };
@@ -200,7 +205,8 @@ impl Stage for Download {
 
     fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
         let expected = self.expected(pins)?;
-        let artifact = match fetch::there(site, expected) {
+        let came = self.came.get().filter(|came| Expected::Sha256(came.digest) == expected);
+        let artifact = match came.cloned().or_else(|| fetch::there(site, expected)) {
             Some(artifact) => artifact,
             None => {
                 self.refuse_if_offline(site)?;
