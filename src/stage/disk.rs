@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 
 use crate::artifact::{Artifact, Hashing, Made, Product};
 use crate::cache::sparse;
-use crate::debian::{self, Base, Request, pool};
+use crate::debian::{self, Archive, Base, Request, pool};
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
 use crate::disk::split::Splitter;
@@ -132,7 +132,7 @@ impl Stage for Disk {
             components: vec!["main".to_string()],
             packages: packages.map(|name| name.to_string()).collect(),
             base: Base::Exactly,
-            mirror: None,
+            archive: Archive::Mirror(None),
             keyring: None,
         };
         Ok(vec![debian::pin(site, &request)?])
@@ -144,7 +144,7 @@ impl Stage for Disk {
 
     fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
         let pin = pins.first().context("finding the tools: none are locked")?;
-        pool::fetch(site, &debian::DEBIAN, pin, None)?;
+        pool::fetch(site, &debian::DEBIAN, pin, &Archive::Mirror(None))?;
         (site.progress)(0, 0, "unpacking the tools");
         let tools = tools::tools(site, pin)?;
         self.make(inputs.get("from")?, &tools, site)
