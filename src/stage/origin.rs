@@ -13,6 +13,7 @@ use crate::pipeline::Input;
 pub const MEDIA: &[Product] = &[Product::File, Product::Folder];
 
 /// Where from.
+#[derive(Clone, Debug, Default)]
 pub struct Origin {
     /// The mirror that the pipeline names.
     pub mirror: Option<String>,

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 
-use super::{Package, Request};
+use super::{Base, Package, Request};
 use crate::artifact::Artifact;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, with_hint};
@@ -94,7 +94,11 @@ impl Medium {
             let there = names.iter().filter(|(_, kind)| *kind != Kind::File);
             let there = named(there.map(|(name, _)| name.as_str()));
             let error = anyhow!("there is no suite `{}` on {}", request.suite, self.shown());
-            return Err(with_hint(error, format!("it has {there}: name it with `suite`")));
+            let hint = match request.base {
+                Base::Exactly => format!("it has {there}; without `medium` a mirror is asked"),
+                _ => format!("it has {there}: name it with `suite`"),
+            };
+            return Err(with_hint(error, hint));
         };
         let signed = self.signed(&folder)?;
         let release = Release::read(&String::from_utf8_lossy(signed.text()))
