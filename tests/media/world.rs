@@ -186,7 +186,7 @@ impl Project {
     }
 
     /// kuth where there is no network at all, if whoever runs the tests may make such a place.
-    fn kuth_alone(&self, arguments: &[&str]) -> Run {
+    pub fn kuth_alone(&self, arguments: &[&str]) -> Run {
         let alone = || Command::new("unshare").args(["--net", "true"]).status();
         if !alone().is_ok_and(|status| status.success()) {
             return self.kuth(arguments);
