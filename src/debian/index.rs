@@ -26,7 +26,7 @@ pub struct Index {
     pub date: Option<Date>,
     /// A tar of apt's `lists` folder.
     pub lists: Artifact,
-    /// The medium that it is of, in the words of a message, if it is of one.
+    /// What the medium is called that it is of, if it is of one.
     pub medium: Option<String>,
 }
 

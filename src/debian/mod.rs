@@ -180,7 +180,7 @@ pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
     }
     if let (Archive::Medium(image), Some(label)) = (&request.archive, &index.medium) {
         table.insert(MEDIUM.into(), image.digest.to_string().into());
-        table.insert("label".into(), label.trim_start_matches("the medium ").into());
+        table.insert("label".into(), label.clone().into());
     }
     refusal::note(request, &mut table);
     let packages = toml::Value::try_from(&packages).context("writing the lock")?;

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::index::{ARCHIVE, Apt, Index, Trust};
+use super::medium::in_words;
 use super::{Base, Package, Request};
 use crate::artifact::{Made, Product};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
@@ -245,14 +246,14 @@ fn read_from_tar(archive: &Path, name: &str) -> Result<Vec<u8>> {
 fn place(request: &Request, index: &Index) -> String {
     let of_suite = format!("{} ({})", request.suite, request.components.join(", "));
     match &index.medium {
-        Some(medium) => format!("{of_suite} of {medium}"),
+        Some(label) => format!("{of_suite} of {}", in_words(label)),
         None => of_suite,
     }
 }
 
 /// The error for packages that a medium does not have.
 fn absent(names: &[&str], request: &Request, index: &Index) -> Error {
-    let medium = index.medium.as_deref().unwrap_or("the medium");
+    let medium = in_words(index.medium.as_deref().unwrap_or_default());
     let components = request.components.join(", ");
     let names = names.join(" and no ");
     with_hint(

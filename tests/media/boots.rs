@@ -7,6 +7,10 @@ use crate::world::{heavy, world};
 
 /// Looks inside. The questions are put by cloud-init, which the pipeline goes without.
 const CHECK: &str = r#"
+# The keys are to be those of the pipeline's own service.
+[stage.base.file."/etc/cloud/cloud.cfg.d/90-keys.cfg"]
+content = "ssh_deletekeys: false\nssh_genkeytypes: []\n"
+
 [stage.check]
 kind = "boot"
 from = "disk"

@@ -31,7 +31,7 @@ pub fn current(site: &Site, request: &Request, image: &Artifact) -> Result<Index
     recipe.set("found", &components);
     recipe.value("trust", &trust);
     let date = Date::of_release(&suite.release.date);
-    let place = medium.shown();
+    let label = medium.label().to_string();
     let (artifact, _) = site.cached(&recipe, |site| {
         (site.progress)(0, 0, "index");
         let request = Request { components, ..request.clone() };
@@ -41,7 +41,7 @@ pub fn current(site: &Site, request: &Request, image: &Artifact) -> Result<Index
             .map_err(|error| explain(error, &medium, &request))?;
         Made::file(Product::File, site.scratch("lists.tar"))
     })?;
-    Ok(Index { release: suite.digest(), date, lists: artifact, medium: Some(place) })
+    Ok(Index { release: suite.digest(), date, lists: artifact, medium: Some(label) })
 }
 
 /// What the index is trusted for: enters its recipe, so that it is looked at again when that changes.

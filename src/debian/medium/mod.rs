@@ -66,9 +66,14 @@ impl Medium {
         Ok(Medium { files, info })
     }
 
-    /// The medium in a message: `the medium Debian GNU/Linux 13.2.0 ...`.
-    pub fn shown(&self) -> String {
-        format!("the medium {}", self.info.label).trim_end().to_string()
+    /// What it is called: `Debian GNU/Linux 13.2.0 ...`.
+    pub fn label(&self) -> &str {
+        &self.info.label
+    }
+
+    /// It, in a message.
+    fn shown(&self) -> String {
+        in_words(&self.info.label)
     }
 
     /// The suite of `request`, if the medium has it for this architecture.
@@ -189,6 +194,11 @@ impl Suite {
     fn digest(&self) -> Digest {
         Digest::of(self.signed.text())
     }
+}
+
+/// The medium of this label, in a message.
+pub fn in_words(label: &str) -> String {
+    format!("the medium {label}").trim_end().to_string()
 }
 
 /// Takes `packages` from the medium `image` into the cache.
