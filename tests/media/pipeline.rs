@@ -133,4 +133,9 @@ fn the_pipeline_is_sound() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let checked = project.kuth(&words).done();
     assert_eq!(checked.out, format!("{FILE}: ok, 5 stages\n"));
+
+    let words = ["check", FILE, "--var", "keyring=/usr/share/keyrings/no-such-keys.gpg"];
+    let checked = project.kuth(&words);
+    let hint = "debian-keyring those of its images (debian-role-keys.gpg)";
+    assert!(checked.status == 2 && checked.err.contains(hint), "{}", checked.err);
 }

@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use crate::medium::Medium;
-use crate::mirror::{self, Deb, run};
+use crate::mirror::{Deb, run};
 use crate::world::{heavy, world};
 
 const PIPELINE: &str = r#"
@@ -98,5 +98,5 @@ fn a_tree_takes_its_kernel_from_the_pool() {
     assert_eq!(kernel, "a kernel");
     let lock = project.read("p.lock");
     assert!(lock.contains("Ubuntu-Server 24.04.3 LTS") && lock.contains("linux-example"), "{lock}");
-    let _ = mirror::run(Command::new("rm").arg("-rf").arg(&folder));
+    run(Command::new("rm").arg("-rf").arg(&folder));
 }
