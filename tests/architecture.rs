@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("remote", &["archive", "cache", "format", "http", "process"]),
     ("sandbox", &["archive", "cache", "process"]),
     ("site", &["cache", "pipeline", "process"]),
-    ("debian", &["http", "process", "sandbox", "site"]),
+    ("debian", &["format", "http", "process", "sandbox", "site"]),
     ("tools", &["process", "site"]),
     ("disk", &["cache", "format", "pipeline", "process", "site", "tools"]),
     ("image", &["cache", "format", "process"]),

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::date::Date;
-use super::{Request, mirror};
+use super::{Archive, Request, medium, mirror};
 use crate::artifact::{Artifact, Made, Product};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, caused_by, with_hint};
@@ -26,25 +26,41 @@ pub struct Index {
     pub date: Option<Date>,
     /// A tar of apt's `lists` folder.
     pub lists: Artifact,
+    /// What the medium is called that it is of, if it is of one.
+    pub medium: Option<String>,
+}
+
+/// Why apt may believe an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// By its signature, which apt checks.
+    Signature,
+    /// Somebody else saw to it.
+    Given,
 }
 
 /// The index to answer `request` from; see [`super::pin`].
 pub fn current(site: &Site, request: &Request) -> Result<Index> {
+    if let Archive::Medium(image) = &request.archive {
+        return medium::current(site, request, image);
+    }
     // The stage's own entry first, then those of others: one build asks of one day.
     for table in site.locked.iter().chain(&site.locked_elsewhere) {
         let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
         let same = text("suite") == Some(&request.suite)
-            && text("architecture") == Some(&site.settings.architecture);
+            && text("architecture") == Some(&site.settings.architecture)
+            && !table.contains_key(super::MEDIUM);
         let Some(Ok(release)) = text("release").filter(|_| same).map(str::parse) else { continue };
         if let Some(record) = site.cache.find(&recipe(site, request, &release).key())? {
             let date = text("date").and_then(|date| date.parse().ok());
-            return Ok(Index { release, date, lists: record.output });
+            return Ok(Index { release, date, lists: record.output, medium: None });
         }
     }
     fetch(site, request)
 }
 
-fn recipe(site: &Site, request: &Request, release: &Digest) -> Recipe {
+/// The recipe of an index.
+pub(super) fn recipe(site: &Site, request: &Request, release: &Digest) -> Recipe {
     let mut recipe = Recipe::new("index", 1);
     recipe.value("architecture", &site.settings.architecture);
     recipe.value("suite", &request.suite);
@@ -60,7 +76,13 @@ pub struct Apt {
 
 impl Apt {
     /// Prepares `folder` for the archive at `url`.
-    pub fn prepare(folder: &Path, site: &Site, request: &Request, url: &str) -> Result<Apt> {
+    pub fn prepare(
+        folder: &Path,
+        site: &Site,
+        request: &Request,
+        url: &str,
+        trust: Trust,
+    ) -> Result<Apt> {
         if find_program("apt-get").is_none() {
             return Err(with_hint(
                 anyhow!("`apt-get` is not installed; kuth uses it to verify and solve"),
@@ -68,7 +90,7 @@ impl Apt {
             ));
         }
         let keyring = request.keyring.clone().unwrap_or(request.distribution.keyring.into());
-        if !keyring.is_file() {
+        if trust == Trust::Signature && !keyring.is_file() {
             return Err(with_hint(
                 anyhow!("the keyring {} does not exist", keyring.display()),
                 format!(
@@ -83,8 +105,11 @@ impl Apt {
         }
         let apt = Apt { folder: folder.to_path_buf() };
         let components = request.components.join(" ");
-        let source =
-            format!("deb [signed-by={}] {url} {} {components}\n", keyring.display(), request.suite);
+        let trust = match trust {
+            Trust::Signature => format!("signed-by={}", keyring.display()),
+            Trust::Given => "trusted=yes".to_string(),
+        };
+        let source = format!("deb [{trust}] {url} {} {components}\n", request.suite);
         apt.write("etc/sources.list", &source)?;
         apt.write("status", "")?;
         apt.write("etc/apt.conf", &apt.configuration(&site.settings.architecture))?;
@@ -135,7 +160,7 @@ impl Apt {
 
 /// Asks the mirror for its index of today.
 fn fetch(site: &Site, request: &Request) -> Result<Index> {
-    let (given, configured) = (site.settings.mirror.as_deref(), request.mirror.as_deref());
+    let (given, configured) = (site.settings.mirror.as_deref(), request.archive.mirror());
     let url = mirror::find(request.distribution, given, configured)?;
     if site.settings.offline {
         return Err(with_hint(
@@ -144,7 +169,7 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
         ));
     }
     let scratch = site.cache.scratch()?;
-    let apt = Apt::prepare(scratch.path(), site, request, &url)?;
+    let apt = Apt::prepare(scratch.path(), site, request, &url, Trust::Signature)?;
     (site.progress)(0, 0, "index");
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
     if site.settings.allow_expired {
@@ -165,7 +190,14 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
         crate::sandbox::pack::pack(&apt.lists(), &file, site.settings.epoch)?;
         Made::file(Product::File, file)
     })?;
-    Ok(Index { release, date, lists })
+    Ok(Index { release, date, lists, medium: None })
+}
+
+/// Makes the new file `file` a tar of what apt read of a medium.
+pub(super) fn keep(site: &Site, apt: &Apt, file: &Path) -> Result<()> {
+    rename_lists(&apt.lists())?;
+    crate::sandbox::pack::pack(&apt.lists(), file, site.settings.epoch)?;
+    Ok(())
 }
 
 fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error {
@@ -198,14 +230,15 @@ fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error
     error
 }
 
-/// Gives the files the archive's neutral name; the digest and the date of `InRelease`.
+/// Gives the files the archive's neutral name; the digest and the date of `InRelease`, or of the
+/// `Release` that is there in its place.
 fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
     let mut release = None;
     let what = || format!("reading {}", lists.display());
     for entry in std::fs::read_dir(lists).with_context(what)? {
         let entry = entry.with_context(what)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(at) = name.find("_dists_") else {
+        let Some(at) = name.rfind("_dists_") else {
             // apt's lock and working folders.
             if entry.path().is_dir() {
                 std::fs::remove_dir_all(entry.path()).with_context(what)?;
@@ -216,12 +249,12 @@ fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
         };
         let path = lists.join(format!("{ARCHIVE_AS_FILE}{}", &name[at..]));
         std::fs::rename(entry.path(), &path).with_context(what)?;
-        if name.ends_with("_InRelease") {
+        if name.ends_with("_InRelease") || name.ends_with("_Release") {
             let bytes = std::fs::read(&path).with_context(what)?;
             let text = String::from_utf8_lossy(&bytes);
             let date = text.lines().find_map(|line| line.strip_prefix("Date:"));
             release = Some((Digest::of(&bytes), date.and_then(Date::of_release)));
         }
     }
-    release.ok_or_else(|| anyhow!("apt kept no InRelease"))
+    release.ok_or_else(|| anyhow!("apt kept no Release"))
 }

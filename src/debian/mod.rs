@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::recipe::Recipe;
@@ -16,6 +17,7 @@ pub mod date;
 pub mod distribution;
 pub mod index;
 pub mod install;
+pub mod medium;
 pub mod mirror;
 pub mod pool;
 mod refusal;
@@ -67,8 +69,41 @@ pub enum Base {
     /// Nothing, and nothing but the packages themselves is wanted: they will only be unpacked.
     Exactly,
     /// The packages of a tree: its object, and the digest of their list.
-    Tree(crate::artifact::Artifact),
+    Tree(Artifact),
 }
+
+/// Where packages are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Archive {
+    /// On a mirror: the one the pipeline names, if it does.
+    Mirror(Option<String>),
+    /// On a medium that a stage made, an ISO image or a folder; nothing is asked of a network.
+    Medium(Artifact),
+}
+
+impl Archive {
+    /// The mirror the pipeline names.
+    pub fn mirror(&self) -> Option<&str> {
+        match self {
+            Archive::Mirror(mirror) => mirror.as_deref(),
+            Archive::Medium(_) => None,
+        }
+    }
+
+    /// Whether an entry of the lock is of this medium, or of a mirror as well.
+    fn is_that_of(&self, entry: &toml::Table) -> bool {
+        let medium = entry.get(MEDIUM).and_then(toml::Value::as_str);
+        match self {
+            Archive::Mirror(_) => medium.is_none(),
+            // Which one it will be shows when it is there.
+            Archive::Medium(image) if image.is_foretold() => medium.is_some(),
+            Archive::Medium(image) => medium == Some(image.digest.to_string().as_str()),
+        }
+    }
+}
+
+/// The key of a lock's entry that has the digest of the medium, where the packages are of one.
+const MEDIUM: &str = "medium";
 
 /// A question to the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +120,8 @@ pub struct Request {
     pub packages: Vec<String>,
     /// What they go on top of.
     pub base: Base,
-    /// The mirror the pipeline names, if it does.
-    pub mirror: Option<String>,
+    /// Where they are.
+    pub archive: Archive,
     /// The keyring the pipeline names, if it does.
     pub keyring: Option<std::path::PathBuf>,
 }
@@ -102,6 +137,10 @@ impl Request {
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);
+        if let Archive::Medium(_) = self.archive {
+            // Not which one: what the lock has of it is compared with what is there.
+            recipe.value("archive", MEDIUM);
+        }
         match &self.base {
             Base::Empty => recipe.value("base", "empty"),
             Base::Exactly => recipe.value("base", "exactly"),
@@ -115,11 +154,12 @@ impl Request {
 }
 
 /// Finds out what `request` means exactly: from the lock if that answers it, else from the index
-/// that the lock names, if the cache has it, else from the mirror of today.
+/// that the lock names, if the cache has it, else from the mirror of today. A medium is its own day.
 pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
     let question = request.recipe(site).key().to_string();
     let answers = |table: &&toml::Table| {
         table.get("request").and_then(toml::Value::as_str) == Some(question.as_str())
+            && request.archive.is_that_of(table)
     };
     if let Some(table) = site.locked.iter().find(answers) {
         return of_table(table.clone());
@@ -137,6 +177,10 @@ pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
     table.insert("release".into(), index.release.to_string().into());
     if let Some(date) = index.date {
         table.insert("date".into(), date.to_string().into());
+    }
+    if let (Archive::Medium(image), Some(label)) = (&request.archive, &index.medium) {
+        table.insert(MEDIUM.into(), image.digest.to_string().into());
+        table.insert("label".into(), label.clone().into());
     }
     refusal::note(request, &mut table);
     let packages = toml::Value::try_from(&packages).context("writing the lock")?;

@@ -1,13 +1,14 @@
 //! The files of packages: each is downloaded once for all pipelines, several at a time, and takes
 //! its place in the cache only when its SHA-256 is the one the signed index gave. What has left
-//! the mirror comes from an archive of old packages, where one is named.
+//! the mirror comes from an archive of old packages, where one is named. Those of a medium are read
+//! there.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::snapshot::Snapshot;
-use super::{Distribution, Package, date_of, mirror, packages};
+use super::{Archive, Distribution, Package, date_of, medium, mirror, packages};
 use crate::error::{Error, Result, anyhow, with_hint};
 use crate::http::{Expected, Http, is_refusal};
 use crate::site::{Pin, Site};
@@ -21,19 +22,20 @@ const FEW_CONNECTIONS: usize = 2;
 /// So many packages are named in an error.
 const NAMED: usize = 5;
 
-/// The packages that `pin` locks, and their files in the same order; `configured` is the
-/// pipeline's mirror.
+/// The packages that `pin` locks, and their files in the same order.
 pub fn fetch(
     site: &Site,
     distribution: &Distribution,
     pin: &Pin,
-    configured: Option<&str>,
+    archive: &Archive,
 ) -> Result<(Vec<Package>, Vec<PathBuf>)> {
     let packages = packages(pin)?;
     let place = |package: &Package| site.cache.package(&package.sha256);
     let there = |package: &Package| site.cache.has_package(&package.sha256, package.size);
     let missing: Vec<&Package> = packages.iter().filter(|package| !there(package)).collect();
-    if !missing.is_empty() {
+    if let (Archive::Medium(image), false) = (archive, missing.is_empty()) {
+        medium::take(site, image, &missing)?;
+    } else if !missing.is_empty() {
         if site.settings.offline {
             return Err(with_hint(
                 anyhow!(
@@ -45,7 +47,7 @@ pub fn fetch(
             ));
         }
         let given = site.settings.mirror.as_deref();
-        let mirror = mirror::find(distribution, given, configured)?;
+        let mirror = mirror::find(distribution, given, archive.mirror())?;
         let archive = Snapshot::of(distribution, site.settings.snapshot.as_deref(), date_of(pin));
         download(site, &missing, &mirror, archive.as_ref())?;
     }

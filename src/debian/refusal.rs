@@ -1,7 +1,7 @@
 //! What to say where the lock must not change and does not answer: how the question differs from
 //! the one that the lock's packages were the answer to.
 
-use super::{Base, Request};
+use super::{Archive, Base, MEDIUM, Request};
 use crate::error::{Error, anyhow, with_hint};
 use crate::site::Site;
 
@@ -68,6 +68,16 @@ fn noun(part: &str) -> &str {
 
 /// How a request differs from that of `entry`.
 fn changed(entry: &toml::Table, request: &Request) -> String {
+    if !request.archive.is_that_of(entry) {
+        let label = entry.get("label").and_then(toml::Value::as_str).unwrap_or(MEDIUM);
+        return match &request.archive {
+            Archive::Mirror(_) => format!("it has those of the medium {label}, not of a mirror"),
+            Archive::Medium(_) if entry.contains_key(MEDIUM) => {
+                format!("the medium is another than the lock's, {label}")
+            }
+            Archive::Medium(_) => "it has those of a mirror, not of a medium".to_string(),
+        };
+    }
     let mut news = Vec::new();
     for (key, now) in ASKED.into_iter().zip([&request.packages, &request.components]) {
         let Some(before) = noted(entry, key, request) else {
@@ -98,7 +108,7 @@ mod tests {
             components: vec!["main".into()],
             packages: packages.iter().map(|name| name.to_string()).collect(),
             base: Base::Empty,
-            mirror: None,
+            archive: Archive::Mirror(None),
             keyring: None,
         };
         let mut entry = toml::Table::new();

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::index::{ARCHIVE, Apt, Index};
+use super::index::{ARCHIVE, Apt, Index, Trust};
+use super::medium::in_words;
 use super::{Base, Package, Request};
 use crate::artifact::{Made, Product};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
@@ -33,7 +34,9 @@ fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>
     {
         return Err(Error::new(NotHere));
     }
-    let apt = Apt::prepare(&site.work, site, request, ARCHIVE)?;
+    // What was signed on a medium was looked at when its index was kept.
+    let trust = if index.medium.is_some() { Trust::Given } else { Trust::Signature };
+    let apt = Apt::prepare(&site.work, site, request, ARCHIVE, trust)?;
     let lists = site.object(&index.lists);
     File::open(&lists)
         .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(apt.lists()))
@@ -43,11 +46,11 @@ fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>
         let options = ["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"];
         let command = apt.get().args(options).arg("install").args(wanted);
         let output =
-            command.run(&site.log, &site.cancel).map_err(|error| explain(error, request))?;
+            command.run(&site.log, &site.cancel).map_err(|error| explain(error, request, index))?;
         uris(&String::from_utf8(output).context("reading apt's answer")?)
     };
     match &request.base {
-        Base::Exactly => by_name(&apt.lists(), request),
+        Base::Exactly => by_name(&apt.lists(), request, index),
         Base::Tree(tree) => {
             let status = read_from_tar(&site.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
@@ -60,7 +63,15 @@ fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>
                 true => essential.clone(),
                 false => ask(&[&minimum[..], &request.packages].concat())?,
             };
-            describe(&apt.lists(), &all, &essential)
+            let packages = describe(&apt.lists(), &all, &essential)?;
+            if !packages.iter().any(|package| package.essential && package.name == "dpkg") {
+                let place = place(request, index);
+                return Err(with_hint(
+                    anyhow!("the essential packages are not in {place}"),
+                    "a tree cannot begin with it; a `customise` stage can take packages from it",
+                ));
+            }
+            Ok(packages)
         }
     }
 }
@@ -119,7 +130,7 @@ fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<
 }
 
 /// The packages of a request by their names alone; the last one listed where there are several.
-fn by_name(lists: &Path, request: &Request) -> Result<Vec<Package>> {
+fn by_name(lists: &Path, request: &Request, index: &Index) -> Result<Vec<Package>> {
     let mut found = BTreeMap::new();
     for_each_package(lists, |stanza| {
         if let Some(name) = stanza.get("Package")
@@ -130,6 +141,9 @@ fn by_name(lists: &Path, request: &Request) -> Result<Vec<Package>> {
         }
     })?;
     if let Some(missing) = request.packages.iter().find(|name| !found.contains_key(*name)) {
+        if index.medium.is_some() {
+            return Err(absent(&[missing.as_str()], request, index));
+        }
         return Err(with_hint(
             anyhow!("there is no package {missing} in {}", request.suite),
             format!("it was looked for in {}", request.components.join(", ")),
@@ -183,8 +197,20 @@ fn stanzas(
     }
 }
 
+/// The package of a stanza; `None` where a field is missing, or is not what it may be: names and
+/// versions become names of files.
 fn package(stanza: &HashMap<&'static str, String>) -> Option<Package> {
     let field = |name: &str| stanza.get(name).cloned();
+    let plain = |name: &str| {
+        stanza.get(name).is_some_and(|text| {
+            let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+            first
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.~:".contains(&byte))
+        })
+    };
+    if !["Package", "Version", "Architecture"].into_iter().all(plain) {
+        return None;
+    }
     Some(Package {
         name: field("Package")?,
         version: field("Version")?,
@@ -216,20 +242,56 @@ fn read_from_tar(archive: &Path, name: &str) -> Result<Vec<u8>> {
     ))
 }
 
+/// Where packages were looked for.
+fn place(request: &Request, index: &Index) -> String {
+    let of_suite = format!("{} ({})", request.suite, request.components.join(", "));
+    match &index.medium {
+        Some(label) => format!("{of_suite} of {}", in_words(label)),
+        None => of_suite,
+    }
+}
+
+/// The error for packages that a medium does not have.
+fn absent(names: &[&str], request: &Request, index: &Index) -> Error {
+    let medium = in_words(index.medium.as_deref().unwrap_or_default());
+    let components = request.components.join(", ");
+    let names = names.join(" and no ");
+    with_hint(
+        anyhow!("there is no {names} in {} ({components}) on {medium}", request.suite),
+        "take it from a mirror, with a `customise` stage that names no `medium`; or give a medium \
+         that has more, such as a DVD in the place of a netinst",
+    )
+}
+
 /// apt's words for a package that does not exist, with a hint.
-fn explain(error: Error, request: &Request) -> Error {
+fn explain(error: Error, request: &Request, index: &Index) -> Error {
     let Some(failed) = caused_by::<CommandFailed>(&error) else { return error };
-    let line = failed.tail.iter().find(|line| line.starts_with("E: "));
-    let Some(line) = line.map(|line| line.trim_start_matches("E: ").to_string()) else {
+    let lines = failed.tail.iter().filter_map(|line| line.strip_prefix("E: "));
+    let lines: Vec<String> = lines.map(str::to_string).collect();
+    let Some(line) = lines.first().cloned() else {
         return error;
     };
-    let where_from = format!("{} ({})", request.suite, request.components.join(", "));
-    let hint = match line.contains("Unable to locate") || line.contains("no installation candidate")
-    {
-        true => format!("it is not in {where_from}: check its name and `components`"),
-        false => format!("these packages do not go together in {where_from}"),
+    let missing: Vec<&str> = lines.iter().filter_map(|line| missing(line)).collect();
+    if index.medium.is_some() && !missing.is_empty() {
+        return absent(&missing, request, index);
+    }
+    let hint = match missing.is_empty() {
+        false => {
+            let place = place(request, index);
+            format!("it is not in {place}: check its name and `components`")
+        }
+        true => format!("these packages do not go together in {}", place(request, index)),
     };
     with_hint(error.context(line), hint)
+}
+
+/// The package that apt says it does not have.
+fn missing(line: &str) -> Option<&str> {
+    line.strip_prefix("Unable to locate package ").or_else(|| {
+        let (name, _) =
+            line.strip_prefix("Package ")?.split_once(" has no installation candidate")?;
+        Some(name.trim_matches('\''))
+    })
 }
 
 #[cfg(test)]
@@ -243,6 +305,34 @@ mod tests {
         );
         assert_eq!(uris(&output).unwrap(), ["pool/main/g/g++/x_1+2_all.deb"]);
         assert!(uris("'http://elsewhere/x' x 1 y").is_err());
+    }
+
+    #[test]
+    fn a_name_that_leads_elsewhere_is_none() {
+        let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let of = |name: &str, version: &str| {
+            let fields = [
+                ("Package", name),
+                ("Version", version),
+                ("Architecture", "amd64"),
+                ("SHA256", digest),
+                ("Size", "1"),
+                ("Filename", "pool/x.deb"),
+            ];
+            package(&fields.map(|(name, value)| (name, value.to_string())).into())
+        };
+        assert!(of("g++", "1:2+b1~rc1-1.2").is_some());
+        for (name, version) in [("../x", "1"), ("a/b", "1"), ("x", "1/../2"), ("-o", "1"), ("", "")]
+        {
+            assert!(of(name, version).is_none(), "{name} {version}");
+        }
+    }
+
+    #[test]
+    fn apt_says_what_is_missing() {
+        assert_eq!(missing("Unable to locate package htop"), Some("htop"));
+        assert_eq!(missing("Package 'vim' has no installation candidate"), Some("vim"));
+        assert_eq!(missing("Unable to correct problems, you have held broken packages."), None);
     }
 
     #[test]

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use super::inspect::looking;
 use super::lockfile::LockFile;
 use super::plan::{Node, Plan};
-use crate::artifact::{Artifact, Hashing, Product};
+use crate::artifact::{Artifact, FORETOLD, Hashing, Product};
 use crate::cache::Cache;
-use crate::digest::Digest;
 use crate::error::Error;
 use crate::stage::{Inputs, Settings};
 
@@ -67,7 +66,7 @@ impl Foretold {
     pub fn set(&mut self, at: usize, facts: Option<BTreeMap<String, String>>) {
         let Some(facts) = facts else { return };
         // Nothing has this digest, so nobody takes it for a result that is here.
-        let (product, hashing, digest) = (Product::Tree, Hashing::Plain, Digest([0; 32]));
+        let (product, hashing, digest) = (Product::Tree, Hashing::Plain, FORETOLD);
         self.0.insert(at, Artifact { product, hashing, digest, size: 0, facts });
     }
 }

@@ -10,6 +10,9 @@ use super::suggest;
 use super::value::{Spanned, Text};
 use crate::artifact::Product;
 
+/// Where packages put the keys that they bring.
+const KEYRINGS: &str = "/usr/share/keyrings";
+
 /// A path of the pipeline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalPath {
@@ -103,6 +106,11 @@ impl Fields<'_> {
         let message = format!("there is no file {}", local.written.shown());
         let hint = match local.written.secret {
             true => None,
+            false if local.path.starts_with(KEYRINGS) => Some(
+                "packages put keys there: debian-archive-keyring those of Debian's archive, \
+                 debian-keyring those of its images (debian-role-keys.gpg), ubuntu-keyring Ubuntu's"
+                    .to_string(),
+            ),
             false => sibling(&local.path, &local.written.text)
                 .map(|near| format!("did you mean `{near}`?"))
                 .or_else(|| Some("paths start at the project root".to_string())),

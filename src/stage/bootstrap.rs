@@ -1,11 +1,13 @@
-//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's packages: the essential ones, apt,
-//! and what `packages` names. Eats nothing, makes a tree. With `layers` it eats a medium.
+//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's or a medium's packages: the essential
+//! ones, apt, and what `packages` names. Eats the medium, if that is where they are; makes a tree. With
+//! `layers` the medium has the system itself.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::origin::{MEDIA, Origin};
 use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, materials};
 use crate::artifact::{Made, Product};
 use crate::debian::{
@@ -28,8 +30,7 @@ struct Bootstrap {
     suite: String,
     components: Vec<String>,
     packages: Vec<String>,
-    mirror: Option<String>,
-    keyring: Option<PathBuf>,
+    origin: Origin,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
@@ -45,19 +46,26 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         components.push("main".into());
     }
     let packages = texts(fields.unique_texts("packages")).collect();
+    let medium = fields.input("from", MEDIA);
+    if *distribution == DEBIAN {
+        // Of Ubuntu, the mirror is also what the tree goes on with.
+        fields.at_most_one(&["from", "mirror"]);
+    }
     let mirror = fields.text("mirror").map(|mirror| mirror.text);
     let keyring = fields.existing_path("keyring").map(|keyring| keyring.path);
     // The one variant there is; the key is there so that a file can say so.
     fields.choice("variant", &["minbase"]);
     let suite = suite?.text;
-    let stage = Bootstrap { distribution, suite, components, packages, mirror, keyring };
-    Some(Parsed::one(Vec::new(), stage))
+    let inputs = medium.iter().cloned().collect();
+    let origin = Origin { mirror, keyring, medium };
+    let stage = Bootstrap { distribution, suite, components, packages, origin };
+    Some(Parsed::one(inputs, stage))
 }
 
 impl Bootstrap {
     /// What the installed system takes its packages from.
     fn source(&self, site: &Site) -> Result<String> {
-        let (given, configured) = (site.settings.mirror.as_deref(), self.mirror.as_deref());
+        let (given, configured) = (site.settings.mirror.as_deref(), self.origin.mirror.as_deref());
         match self.distribution.source {
             Some(source) => Ok(source.to_string()),
             None => mirror::find(self.distribution, given, configured),
@@ -77,17 +85,17 @@ impl Bootstrap {
         facts
     }
 
-    fn request(&self) -> Request {
-        Request {
+    fn request(&self, inputs: &Inputs) -> Result<Request> {
+        Ok(Request {
             part: "packages",
             distribution: self.distribution,
             suite: self.suite.clone(),
             components: self.components.clone(),
             packages: self.packages.clone(),
             base: Base::Empty,
-            mirror: self.mirror.clone(),
-            keyring: self.keyring.clone(),
-        }
+            archive: self.origin.archive(inputs)?,
+            keyring: self.origin.keyring.clone(),
+        })
     }
 }
 
@@ -110,11 +118,11 @@ impl Stage for Bootstrap {
     }
 
     fn pool(&self) -> Pool {
-        Pool::Network
+        self.origin.pool()
     }
 
-    fn pin(&self, site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
-        Ok(vec![debian::pin(site, &self.request())?])
+    fn pin(&self, site: &Site, inputs: &Inputs) -> Result<Vec<Pin>> {
+        Ok(vec![debian::pin(site, &self.request(inputs)?)?])
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
@@ -131,9 +139,9 @@ impl Stage for Bootstrap {
         700 << 20
     }
 
-    fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
-        let (packages, files) =
-            pool::fetch(site, self.distribution, &pins[0], self.mirror.as_deref())?;
+    fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+        let archive = self.origin.archive(inputs)?;
+        let (packages, files) = pool::fetch(site, self.distribution, &pins[0], &archive)?;
         let sandbox = Sandbox::new(&site.work, site.settings.epoch, "localhost")?;
         offer(&sandbox, &packages, &files)?;
         (site.progress)(0, 0, "unpacking");

@@ -17,6 +17,7 @@ use crate::provenance::Material;
 use crate::recipe::Recipe;
 use crate::tools::{self, ToolsTree};
 
+use super::origin::{MEDIA, Origin};
 use super::{Inputs, Kind, Parsed, Pin, Site, Stage, materials};
 
 /// The row of the table of kinds.
@@ -32,10 +33,13 @@ const FSTAB: &str = "/etc/fstab";
 #[derive(Clone, Debug)]
 pub struct Disk {
     layout: Layout,
+    /// Where the tools are from.
+    origin: Origin,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", &[Product::Tree]);
+    let medium = fields.input("medium", MEDIA);
     let config = Config::read(fields)?;
     let layout = match Layout::of(&config) {
         Ok(layout) => layout,
@@ -44,13 +48,16 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
             return None;
         }
     };
-    Some(Parsed::one(vec![from?], Disk { layout }))
+    let mut inputs = vec![from?];
+    inputs.extend(medium.clone());
+    let origin = Origin { medium, ..Origin::default() };
+    Some(Parsed::one(inputs, Disk { layout, origin }))
 }
 
 impl Disk {
     /// A stage that makes this layout.
     pub fn new(layout: Layout) -> Disk {
-        Disk { layout }
+        Disk { layout, origin: Origin::default() }
     }
 
     /// Makes the disk of the tree in `tree` with these tools.
@@ -122,7 +129,7 @@ impl Stage for Disk {
         inputs.get("from").map_or(0, |tree| tree.size.saturating_mul(3))
     }
 
-    fn pin(&self, site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, site: &Site, inputs: &Inputs) -> Result<Vec<Pin>> {
         let packages = tools::PACKAGES.iter();
         let packages = packages.chain(tools::boot_packages(&site.settings.architecture));
         let request = Request {
@@ -132,7 +139,7 @@ impl Stage for Disk {
             components: vec!["main".to_string()],
             packages: packages.map(|name| name.to_string()).collect(),
             base: Base::Exactly,
-            mirror: None,
+            archive: self.origin.archive(inputs)?,
             keyring: None,
         };
         Ok(vec![debian::pin(site, &request)?])
@@ -144,7 +151,7 @@ impl Stage for Disk {
 
     fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
         let pin = pins.first().context("finding the tools: none are locked")?;
-        pool::fetch(site, &debian::DEBIAN, pin, None)?;
+        pool::fetch(site, &debian::DEBIAN, pin, &self.origin.archive(inputs)?)?;
         (site.progress)(0, 0, "unpacking the tools");
         let tools = tools::tools(site, pin)?;
         self.make(inputs.get("from")?, &tools, site)

@@ -20,6 +20,7 @@ pub mod download;
 pub mod export;
 pub mod import;
 mod materials;
+mod origin;
 pub mod register;
 pub mod snapshot;
 pub mod unpack;

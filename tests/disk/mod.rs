@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kuth::artifact::{Artifact, Made, Product};
 use kuth::cache::Cache;
-use kuth::debian::DEBIAN;
+use kuth::debian::{Archive, DEBIAN};
 use kuth::digest::Digest;
 use kuth::disk::config::Config;
 use kuth::disk::layout::Layout;
@@ -34,7 +34,8 @@ fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
         let site = Site { work: scratch.path().to_path_buf(), ..site };
         let disk = disk_of(ANY_LAYOUT).unwrap();
         let pin = disk.pin(&site, &Inputs::default()).unwrap().remove(0);
-        let (packages, files) = kuth::debian::pool::fetch(&site, &DEBIAN, &pin, None).unwrap();
+        let (packages, files) =
+            kuth::debian::pool::fetch(&site, &DEBIAN, &pin, &Archive::Mirror(None)).unwrap();
         let digests = packages.into_iter().map(|package| package.sha256);
         (pin, digests.zip(files).collect())
     })

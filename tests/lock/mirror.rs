@@ -1,4 +1,7 @@
-//! A Debian mirror in a folder, made of packages that are here, signed by a key of its own.
+//! A Debian mirror in a folder, made of packages that are here, signed by a key of its own. Each test
+//! target uses some of it.
+
+#![allow(dead_code)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

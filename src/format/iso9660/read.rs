@@ -19,6 +19,7 @@ const MOST_DESCRIPTORS: usize = 32;
 pub struct Image<R> {
     reader: R,
     label: String,
+    size: Bytes,
     root: Entry,
     naming: Naming,
 }
@@ -85,6 +86,8 @@ impl<R: Read + Seek> Image<R> {
         let block = Fields::of(FORMAT, &primary).le16(128)?;
         Fault::unless(usize::from(block) == SECTOR, FORMAT, || format!("blocks of {block} bytes"))?;
         let label = String::from_utf8_lossy(&primary[40..72]).trim_end().to_string();
+        let blocks = Fields::of(FORMAT, &primary).le32(80)?;
+        let size = Bytes(u64::from(blocks) * SECTOR as u64);
         let root = root_of(&primary)?;
         let naming = rock_ridge(&mut reader, &root)?;
         let (root, naming) = match (naming, joliet) {
@@ -92,12 +95,17 @@ impl<R: Read + Seek> Image<R> {
             (None, Some(joliet)) => (root_of(&joliet)?, Naming::Joliet),
             (None, None) => (root, Naming::Plain),
         };
-        Ok(Image { reader, label, root, naming })
+        Ok(Image { reader, label, size, root, naming })
     }
 
     /// The volume's label, `cidata`.
     pub fn label(&self) -> &str {
         &self.label
+    }
+
+    /// How long it says that it is; a file that holds all of it is not shorter.
+    pub fn size(&self) -> Bytes {
+        self.size
     }
 
     /// The topmost folder.

@@ -30,10 +30,11 @@ impl<R: Read + Seek> ReadSeek for R {}
 /// The directory records of a folder.
 pub(super) fn records(reader: &mut impl ReadSeek, folder: &Entry) -> io::Result<Vec<Vec<u8>>> {
     let mut records = Vec::new();
+    let total = folder.extents.iter().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
+    Fault::unless(total <= LARGEST_FOLDER, FORMAT, || {
+        format!("the folder `{}` claims {total} bytes", folder.name)
+    })?;
     for (at, length) in &folder.extents {
-        Fault::unless(*length <= LARGEST_FOLDER, FORMAT, || {
-            format!("the folder `{}` claims {length} bytes", folder.name)
-        })?;
         let bytes = read_at(reader, *at, *length as usize)?;
         for sector in bytes.chunks(SECTOR) {
             let mut rest = sector;

@@ -3,8 +3,8 @@
 //! files, users, guest additions, scripts, seal.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
+use super::origin::Origin;
 use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap, materials};
 use crate::artifact::{Artifact, Made, Product};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
@@ -29,8 +29,7 @@ pub const KIND: Kind = Kind { name: "customise", product: Product::Tree, read: r
 pub(super) struct Customise {
     suite: Option<String>,
     components: Vec<String>,
-    mirror: Option<String>,
-    keyring: Option<PathBuf>,
+    origin: Origin,
     packages: Vec<String>,
     remove: Vec<String>,
     hostname: Option<String>,
@@ -76,25 +75,27 @@ fn read_fields(fields: &mut Fields<'_>) -> Option<Parsed> {
     {
         inputs.push(input);
     }
+    inputs.extend(customise.origin.medium.clone());
     Some(Parsed::one(inputs, customise))
 }
 
 impl Customise {
     /// The question to the archive, if there are packages to add.
-    fn request(&self, tree: &Artifact) -> Result<Option<Request>> {
+    fn request(&self, inputs: &Inputs) -> Result<Option<Request>> {
         if self.packages.is_empty() {
             return Ok(None);
         }
-        self.question("packages", self.packages.clone(), Base::Tree(tree.clone()), tree).map(Some)
+        let base = Base::Tree(inputs.get("from")?.clone());
+        self.question("packages", self.packages.clone(), base, inputs).map(Some)
     }
 
     /// The question for the package that holds the guest additions, if that is where they are from.
-    fn additions_request(&self, tree: &Artifact) -> Result<Option<Request>> {
+    fn additions_request(&self, inputs: &Inputs) -> Result<Option<Request>> {
         match &self.additions {
             Some(additions) if additions.is_of_suite() => {
                 let packages = vec![additions::PACKAGE.to_string()];
                 let mut request =
-                    self.question("guest-additions", packages, Base::Exactly, tree)?;
+                    self.question("guest-additions", packages, Base::Exactly, inputs)?;
                 // Nothing else is asked for, and the lists of `main` are long.
                 request.components = vec![request.distribution.additions.to_string()];
                 Ok(Some(request))
@@ -108,8 +109,9 @@ impl Customise {
         part: &'static str,
         packages: Vec<String>,
         base: Base,
-        tree: &Artifact,
+        inputs: &Inputs,
     ) -> Result<Request> {
+        let tree = inputs.get("from")?;
         let suite = self.suite.clone().or_else(|| tree.facts.get("suite").cloned());
         let suite = suite.ok_or_else(|| {
             with_hint(
@@ -131,8 +133,8 @@ impl Customise {
             components,
             packages,
             base,
-            mirror: self.mirror.clone(),
-            keyring: self.keyring.clone(),
+            archive: self.origin.archive(inputs)?,
+            keyring: self.origin.keyring.clone(),
         })
     }
 }
@@ -189,8 +191,7 @@ impl Stage for Customise {
     }
 
     fn pin(&self, site: &Site, inputs: &Inputs) -> Result<Vec<Pin>> {
-        let tree = inputs.get("from")?;
-        let requests = [self.request(tree)?, self.additions_request(tree)?];
+        let requests = [self.request(inputs)?, self.additions_request(inputs)?];
         requests.iter().flatten().map(|request| debian::pin(site, request)).collect()
     }
 
@@ -250,19 +251,18 @@ impl Customise {
         added: &mut Vec<debian::Package>,
     ) -> Result<Option<Packed>> {
         let tree = inputs.get("from")?;
-        let mut pins = pins.iter();
-        if self.request(tree)?.is_some() {
+        let (archive, mut pins) = (self.origin.archive(inputs)?, pins.iter());
+        if self.request(inputs)?.is_some() {
             let pin = pins.next().context("a pin is missing")?;
             let files;
-            (*added, files) =
-                pool::fetch(site, distribution_of(tree), pin, self.mirror.as_deref())?;
+            (*added, files) = pool::fetch(site, distribution_of(tree), pin, &archive)?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
-            let (packages, files) = match self.additions_request(tree)? {
+            let (packages, files) = match self.additions_request(inputs)? {
                 Some(_) => {
                     let pin = pins.next().context("a pin is missing")?;
-                    pool::fetch(site, distribution_of(tree), pin, self.mirror.as_deref())?
+                    pool::fetch(site, distribution_of(tree), pin, &archive)?
                 }
                 None => Default::default(),
             };

@@ -4,15 +4,20 @@ use super::additions;
 use super::{Content, Customise, File, Script, User};
 use crate::pipeline::{Element, Fault, Fields, Text};
 use crate::sandbox::Network;
+use crate::stage::origin::{MEDIA, Origin};
 
 /// Reads everything but `from`; faults go to the collector.
 pub fn read(fields: &mut Fields<'_>) -> Customise {
+    fields.at_most_one(&["medium", "mirror"]);
     let plain = |texts: Vec<Text>| texts.into_iter().map(|text| text.text).collect::<Vec<_>>();
     Customise {
         suite: fields.text("suite").map(|text| text.text),
         components: plain(fields.unique_texts("components")),
-        mirror: fields.text("mirror").map(|text| text.text),
-        keyring: fields.existing_path("keyring").map(|local| local.path),
+        origin: Origin {
+            mirror: fields.text("mirror").map(|text| text.text),
+            keyring: fields.existing_path("keyring").map(|local| local.path),
+            medium: fields.input("medium", MEDIA),
+        },
         packages: plain(fields.unique_texts("packages")),
         remove: plain(fields.unique_texts("remove")),
         hostname: hostname(fields),

@@ -2,6 +2,7 @@
 //! file. What it must be is told by a digest, by a signed list, or else by the lock, which has the
 //! digest of the first time.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -191,6 +192,11 @@ impl Stage for Download {
         };
         entry.insert(name.into(), digest.into());
         Ok(vec![pin(entry, expected)])
+    }
+
+    /// Nothing but that there will be a file, which is all that the packages of a medium depend on.
+    fn foretell(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+        Some(BTreeMap::new())
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {

@@ -1,0 +1,200 @@
+//! The index of a suite as a medium has it: its `Release` and its lists of packages, taken out,
+//! compared with each other, given to apt for the signature, and kept in the cache like an index of a
+//! mirror's.
+
+use std::path::Path;
+
+use super::{Medium, Signed, Suite, named};
+use crate::artifact::{Artifact, Made, Product};
+use crate::debian::date::Date;
+use crate::debian::index::{Apt, Index, Trust, keep, recipe};
+use crate::debian::{Distribution, Request};
+use crate::digest::{Digest, HashingWriter};
+use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
+use crate::process::CommandFailed;
+use crate::site::Site;
+
+/// A list of packages as a medium has it.
+struct List {
+    path: String,
+    digest: Digest,
+    length: u64,
+}
+
+/// The index of the medium `image` to answer `request` from.
+pub fn current(site: &Site, request: &Request, image: &Artifact) -> Result<Index> {
+    let mut medium = Medium::open(site, image)?;
+    let suite = medium.suite(site, request)?;
+    let (components, lists) = medium.lists(site, request, &suite)?;
+    let trust = trust(&medium, request, &suite)?;
+    let mut recipe = recipe(site, request, &suite.digest());
+    recipe.set("found", &components);
+    recipe.value("trust", &trust);
+    let date = Date::of_release(&suite.release.date);
+    let label = medium.label().to_string();
+    let (artifact, _) = site.cached(&recipe, |site| {
+        (site.progress)(0, 0, "index");
+        let request = Request { components, ..request.clone() };
+        let folder = site.scratch("medium");
+        medium.take_out(&suite, &lists, &folder.join("dists").join(&request.suite))?;
+        read_by_apt(site, &request, &suite, &folder)
+            .map_err(|error| explain(error, &medium, &request))?;
+        Made::file(Product::File, site.scratch("lists.tar"))
+    })?;
+    Ok(Index { release: suite.digest(), date, lists: artifact, medium: Some(label) })
+}
+
+/// What the index is trusted for: enters its recipe, so that it is looked at again when that changes.
+fn trust(medium: &Medium, request: &Request, suite: &Suite) -> Result<String> {
+    match (&suite.signed, &request.keyring) {
+        (Signed::No(_), Some(keyring)) => {
+            let keyring = keyring.display();
+            Err(with_hint(
+                anyhow!("{} is not signed, by a key of {keyring} or any other", medium.shown()),
+                "media of Debian are not: leave `keyring` out, and let `download` check the image \
+                 by a signed list of checksums",
+            ))
+        }
+        (Signed::No(_), None) => Ok("the medium".to_string()),
+        (_, keyring) => {
+            let of = request.distribution;
+            let keyring = keyring.clone().unwrap_or(of.keyring.into());
+            // One that is not there is told of where it is needed.
+            Ok(std::fs::read(keyring).map_or(String::new(), |keys| Digest::of(keys).to_string()))
+        }
+    }
+}
+
+impl Medium {
+    /// The components of `request` that the medium has lists of, and those lists, the smallest of
+    /// each.
+    fn lists(
+        &mut self,
+        site: &Site,
+        request: &Request,
+        suite: &Suite,
+    ) -> Result<(Vec<String>, Vec<List>)> {
+        let architecture = &site.settings.architecture;
+        let (mut components, mut lists) = (Vec::new(), Vec::new());
+        for component in &request.components {
+            let mut told = suite.release.lists(component, architecture);
+            told.sort_by_key(|(_, _, length)| *length);
+            let mut folders: Vec<&str> = Vec::new();
+            for (path, digest, length) in told {
+                let Some((folder, name)) = path.rsplit_once('/') else { continue };
+                let place = format!("{}/{folder}", suite.folder);
+                let there = self.files.names(&place)?.iter().any(|(other, _)| other == name);
+                if there && !folders.contains(&folder) {
+                    folders.push(folder);
+                    lists.push(List { path: path.to_string(), digest, length });
+                }
+            }
+            if !folders.is_empty() {
+                components.push(component.clone());
+            }
+        }
+        if !lists.is_empty() {
+            return Ok((components, lists));
+        }
+        let wanted = named(request.components.iter().map(String::as_str));
+        let place = self.shown();
+        let error = anyhow!("there are no packages of {wanted} for {architecture} on {place}");
+        let has = self.files.names(&suite.folder)?;
+        let has = has.iter().filter(|(_, kind)| *kind == super::Kind::Folder);
+        let hint = match named(has.map(|(name, _)| name.as_str())) {
+            has if has.is_empty() => "get it again, and compare its checksum".to_string(),
+            has => format!("of {} it has {has}: name them with `components`", request.suite),
+        };
+        Err(with_hint(error, hint))
+    }
+
+    /// Makes `place` the folder of a suite, with what apt asks for.
+    fn take_out(&mut self, suite: &Suite, lists: &[List], place: &Path) -> Result<()> {
+        let write = |name: &str, bytes: &[u8]| -> Result<()> {
+            let path = place.join(name);
+            let parent = path.parent().context("a file has no folder")?;
+            std::fs::create_dir_all(parent)
+                .and_then(|()| std::fs::write(&path, bytes))
+                .with_context(|| format!("writing {}", path.display()))
+        };
+        match &suite.signed {
+            Signed::Inside(text) => write("InRelease", text)?,
+            Signed::Beside(text, signature) => {
+                write("Release", text)?;
+                write("Release.gpg", signature)?;
+            }
+            Signed::No(text) => write("Release", text)?,
+        }
+        for list in lists {
+            let from = format!("{}/{}", suite.folder, list.path);
+            let what = format!("reading {from} of {}", self.shown());
+            write(&list.path, b"")?;
+            let file = std::fs::File::options().append(true).open(place.join(&list.path));
+            let mut writer = HashingWriter::new(file.with_context(|| what.clone())?);
+            self.files.copy(&from, list.length, &mut writer).with_context(|| what.clone())?;
+            let (_, digest, _) = writer.finish();
+            if digest != list.digest {
+                let error = anyhow!("its SHA-256 is {digest}; `Release` says {}", list.digest);
+                return Err(with_hint(
+                    error.context(what),
+                    "the medium is damaged, or somebody changed it: get it again, and compare its \
+                     checksum",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Lets apt check the signature, where there is one, and read the lists; they become `lists.tar`.
+fn read_by_apt(site: &Site, request: &Request, suite: &Suite, folder: &Path) -> Result<()> {
+    let trust = match suite.signed {
+        Signed::No(_) => Trust::Given,
+        _ => Trust::Signature,
+    };
+    let apt = Apt::prepare(&site.scratch("apt"), site, request, &address(folder), trust)?;
+    // What is on a medium stays as it is, however long.
+    let command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any"]);
+    let command = command.args(["-o", "Acquire::Check-Valid-Until=false", "update"]);
+    command.run(&site.log, &site.cancel)?;
+    keep(site, &apt, &site.scratch("lists.tar"))
+}
+
+/// A folder's address for apt, which splits its lines at spaces.
+fn address(folder: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+~".contains(byte);
+    let bytes = folder.as_os_str().as_bytes().iter();
+    let escaped = bytes.map(|byte| match plain(byte) {
+        true => char::from(*byte).to_string(),
+        false => format!("%{byte:02x}"),
+    });
+    format!("copy:{}", escaped.collect::<String>())
+}
+
+fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
+    let said = |text: &str| {
+        caused_by::<CommandFailed>(&error)
+            .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))
+    };
+    if !["NO_PUBKEY", "is not signed", "signature", "BADSIG"].into_iter().any(said) {
+        return error;
+    }
+    let Distribution { keyring, .. } = request.distribution;
+    let keyring = request.keyring.clone().unwrap_or(keyring.into());
+    let why = format!("{} is not signed by a key of {}", medium.shown(), keyring.display());
+    with_hint(
+        error.context(why),
+        "if you trust whoever signed it, name a keyring with `keyring = \"PATH\"`",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_spaces() {
+        assert_eq!(address(Path::new("/a b/c%d/é_1")), "copy:/a%20b/c%25d/%c3%a9_1");
+    }
+}

@@ -1,0 +1,223 @@
+//! A medium of Debian or Ubuntu (a DVD, a netinst, a live server) in the place of a mirror: the
+//! packages of its pool, as its own `dists` tell of them. Files are read where they lie in the image;
+//! what a `.deb` must be the medium's `Release` says. That is as good as whoever signed it, or where
+//! nobody did, as the checksum that the medium came by.
+
+use std::fs::File;
+
+use super::{Base, Package, Request};
+use crate::artifact::Artifact;
+use crate::digest::{Digest, HashingWriter};
+use crate::error::{Context, Error, Result, anyhow, with_hint};
+use crate::format::disk_info::{DiskInfo, shown};
+use crate::format::release::Release;
+use crate::site::{NotHere, Site};
+
+mod files;
+mod index;
+
+use files::{Files, Kind};
+pub use index::current;
+
+/// What a medium says in a few lines is smaller, ...
+const MOST_TEXT: u64 = 64 << 10;
+/// ... and so is a `Release` file.
+const MOST_RELEASE: u64 = 16 << 20;
+
+/// The names that are told of what is on a medium.
+const NAMED: usize = 8;
+
+/// An open medium.
+pub struct Medium {
+    files: Files,
+    info: DiskInfo,
+}
+
+/// What a medium has of a suite.
+pub struct Suite {
+    /// Its folder: `dists/trixie`.
+    folder: String,
+    release: Release,
+    signed: Signed,
+}
+
+/// The `Release` file and who vouches for it.
+enum Signed {
+    /// `InRelease`.
+    Inside(Vec<u8>),
+    /// `Release` and `Release.gpg`.
+    Beside(Vec<u8>, Vec<u8>),
+    /// `Release` alone.
+    No(Vec<u8>),
+}
+
+impl Medium {
+    /// Opens the medium that `image` is: an ISO image, or a folder.
+    pub fn open(site: &Site, image: &Artifact) -> Result<Medium> {
+        if !site.cache.holds(image) {
+            return Err(Error::new(NotHere));
+        }
+        let mut files = Files::open(&site.object(image), image.product)?;
+        let text = files.read(".disk/info", MOST_TEXT)?.unwrap_or_default();
+        let mut info = DiskInfo::read(&String::from_utf8_lossy(&text));
+        if info.label.is_empty() {
+            info.label = shown(files.label());
+        }
+        Ok(Medium { files, info })
+    }
+
+    /// What it is called: `Debian GNU/Linux 13.2.0 ...`.
+    pub fn label(&self) -> &str {
+        &self.info.label
+    }
+
+    /// It, in a message.
+    fn shown(&self) -> String {
+        in_words(&self.info.label)
+    }
+
+    /// The suite of `request`, if the medium has it for this architecture.
+    pub fn suite(&mut self, site: &Site, request: &Request) -> Result<Suite> {
+        let names = self.files.names("dists")?;
+        if names.is_empty() {
+            return Err(with_hint(
+                anyhow!("{} has no folder `dists`: it is none with packages", self.shown()),
+                "give the image of an installer, such as Debian's netinst or DVD",
+            ));
+        }
+        let wanted = names.iter().find(|(name, _)| *name == request.suite);
+        let folder = match wanted {
+            Some((name, Kind::Folder)) => Some(name),
+            // `stable -> trixie`
+            Some((_, Kind::Link(target))) => {
+                let target = target.trim_end_matches('/');
+                names.iter().find(|it| it.0 == target && it.1 == Kind::Folder).map(|it| &it.0)
+            }
+            _ => None,
+        };
+        let Some(folder) = folder.map(|folder| format!("dists/{folder}")) else {
+            let there = names.iter().filter(|(_, kind)| *kind != Kind::File);
+            let there = named(there.map(|(name, _)| name.as_str()));
+            let error = anyhow!("there is no suite `{}` on {}", request.suite, self.shown());
+            let hint = match request.base {
+                Base::Exactly => format!("it has {there}; without `medium` a mirror is asked"),
+                _ => format!("it has {there}: name it with `suite`"),
+            };
+            return Err(with_hint(error, hint));
+        };
+        let signed = self.signed(&folder)?;
+        let release = Release::read(&String::from_utf8_lossy(signed.text()))
+            .with_context(|| format!("reading {folder}/Release"))?;
+        self.check_distribution(request, &release)?;
+        self.check_architecture(site, &release)?;
+        Ok(Suite { folder, release, signed })
+    }
+
+    fn signed(&mut self, folder: &str) -> Result<Signed> {
+        let mut read = |name: &str| self.files.read(&format!("{folder}/{name}"), MOST_RELEASE);
+        if let Some(text) = read("InRelease")? {
+            return Ok(Signed::Inside(text));
+        }
+        match (read("Release")?, read("Release.gpg")?) {
+            (Some(text), Some(signature)) => Ok(Signed::Beside(text, signature)),
+            (Some(text), None) => Ok(Signed::No(text)),
+            (None, _) => Err(anyhow!("{} has no {folder}/Release", self.shown())),
+        }
+    }
+
+    fn check_distribution(&self, request: &Request, release: &Release) -> Result<()> {
+        let origin = release.origin.to_ascii_lowercase();
+        let said = [self.info.distribution.as_str(), origin.as_str()];
+        let known = [super::DEBIAN.name, super::UBUNTU.name];
+        let of = said.into_iter().find(|name| known.contains(name));
+        match of.filter(|name| *name != request.distribution.name) {
+            None => Ok(()),
+            Some(of) => Err(with_hint(
+                anyhow!("{} is of {of}, not of {}", self.shown(), request.distribution.name),
+                "a tree is made of the packages of one distribution; `bootstrap` has the key \
+                 `distribution`",
+            )),
+        }
+    }
+
+    fn check_architecture(&self, site: &Site, release: &Release) -> Result<()> {
+        let wanted = &site.settings.architecture;
+        // A `Release` may be that of the whole archive, of which the medium has a part.
+        let there = match self.info.architectures.is_empty() {
+            true => &release.architectures,
+            false => &self.info.architectures,
+        };
+        if there.is_empty() || there.contains(wanted) {
+            return Ok(());
+        }
+        let there = named(there.iter().map(String::as_str));
+        let error = anyhow!("{} is for {there}, not for {wanted}", self.shown());
+        Err(with_hint(error, format!("give the image of the same release for {wanted}")))
+    }
+
+    /// Takes a package into the cache, if it is what the index says.
+    fn take(&mut self, site: &Site, package: &Package) -> Result<()> {
+        let what = format!("taking {package} from {}", self.shown());
+        let part = site.scratch("package.deb");
+        let file = File::create(&part).with_context(|| format!("making {}", part.display()))?;
+        let mut writer = HashingWriter::new(file);
+        let damaged = "the medium is damaged, or somebody changed it: get it again, and compare \
+                       its checksum";
+        let there = self
+            .files
+            .copy(&package.path, package.size, &mut writer)
+            .map_err(|error| with_hint(error.context(what.clone()), damaged))?;
+        if !there {
+            let error = anyhow!("there is no {}", package.path).context(what);
+            return Err(with_hint(error, "a medium of several discs has some packages on each"));
+        }
+        let (_, digest, size) = writer.finish();
+        if (digest, size) != (package.sha256, package.size) {
+            let error = anyhow!("its SHA-256 is {digest}, not {}", package.sha256).context(what);
+            return Err(with_hint(error, damaged));
+        }
+        site.cache.adopt(&part, &site.cache.package(&package.sha256))
+    }
+}
+
+impl Signed {
+    /// The `Release` file, as it lies on the medium.
+    fn text(&self) -> &[u8] {
+        match self {
+            Signed::Inside(text) | Signed::Beside(text, _) | Signed::No(text) => text,
+        }
+    }
+}
+
+impl Suite {
+    /// What names the index.
+    fn digest(&self) -> Digest {
+        Digest::of(self.signed.text())
+    }
+}
+
+/// The medium of this label, in a message.
+pub fn in_words(label: &str) -> String {
+    format!("the medium {label}").trim_end().to_string()
+}
+
+/// Takes `packages` from the medium `image` into the cache.
+pub fn take(site: &Site, image: &Artifact, packages: &[&Package]) -> Result<()> {
+    let mut medium = Medium::open(site, image)?;
+    let total: u64 = packages.iter().map(|package| package.size).sum();
+    let mut done = 0;
+    for package in packages {
+        site.cancel.check()?;
+        medium.take(site, package)?;
+        done += package.size;
+        (site.progress)(done, total, "B");
+    }
+    Ok(())
+}
+
+/// The first few names, for a message.
+fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(shown).collect();
+    let more = if names.len() > NAMED { ", ..." } else { "" };
+    format!("{}{more}", names[..names.len().min(NAMED)].join(", "))
+}

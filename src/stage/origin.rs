@@ -1,0 +1,39 @@
+//! Where a stage takes its packages from: a mirror, or a medium that another stage makes. It does not
+//! know which packages.
+
+use std::path::PathBuf;
+
+use super::{Inputs, Pool};
+use crate::artifact::Product;
+use crate::debian::Archive;
+use crate::error::Result;
+use crate::pipeline::Input;
+
+/// What may be a medium: an ISO image, or its files.
+pub const MEDIA: &[Product] = &[Product::File, Product::Folder];
+
+/// Where from.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The mirror that the pipeline names.
+    pub mirror: Option<String>,
+    /// The keys that it names.
+    pub keyring: Option<PathBuf>,
+    /// The stage that makes the medium.
+    pub medium: Option<Input>,
+}
+
+impl Origin {
+    /// The archive that is asked.
+    pub fn archive(&self, inputs: &Inputs) -> Result<Archive> {
+        match &self.medium {
+            Some(medium) => Ok(Archive::Medium(inputs.get(medium.key)?.clone())),
+            None => Ok(Archive::Mirror(self.mirror.clone())),
+        }
+    }
+
+    /// What getting packages needs most.
+    pub fn pool(&self) -> Pool {
+        if self.medium.is_some() { Pool::Cpu } else { Pool::Network }
+    }
+}

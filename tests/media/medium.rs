@@ -1,0 +1,91 @@
+//! A medium as a folder, and as the ISO image that xorriso makes of it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::mirror::{self, Deb, run};
+
+/// What the media of these tests say that they are.
+pub const INFO: &str = "Debian GNU/Linux 13.9.0 \"Trixie\" - Official amd64 DVD Binary-1 with firmware \
+                        20261121-10:00\n";
+
+/// A folder with a medium's files. Forks share what neither changes.
+pub struct Medium {
+    folder: PathBuf,
+}
+
+impl Medium {
+    /// With `debs` in the pool of trixie, and nobody's signature: as Debian's are.
+    pub fn new(folder: &Path, debs: &[Deb], keys: &Path) -> Medium {
+        let medium = Medium { folder: folder.to_path_buf() };
+        mirror::write(folder, "trixie", debs, keys);
+        std::fs::rename(medium.path("dists/trixie/InRelease"), folder.with_extension("signed"))
+            .unwrap();
+        std::os::unix::fs::symlink("trixie", medium.path("dists/stable")).unwrap();
+        medium.write(".disk/info", INFO);
+        medium
+    }
+
+    /// The same medium, to change something of.
+    pub fn fork(&self, name: &str) -> Medium {
+        let folder = self.folder.with_file_name(name);
+        let _ = std::fs::remove_dir_all(&folder);
+        run(Command::new("cp").arg("-al").arg(&self.folder).arg(&folder));
+        Medium { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        let _ = std::fs::remove_file(&path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    pub fn remove(&self, name: &str) {
+        std::fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// Replaces `from` in a file that has it.
+    pub fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = self.read(name);
+        assert!(text.contains(from), "{from}: {text}");
+        self.write(name, text.replace(from, to));
+    }
+
+    /// The image; it is made once.
+    pub fn iso(&self) -> PathBuf {
+        let image = self.folder.with_extension("iso");
+        if !image.exists() {
+            let mut xorriso = Command::new("xorriso");
+            xorriso.args(["-as", "mkisofs", "-quiet", "-r", "-J", "-joliet-long"]);
+            xorriso.args(["-V", "Debian 13.9.0 amd64 1", "-o"]).arg(&image).arg(&self.folder);
+            run(&mut xorriso);
+        }
+        image
+    }
+
+    /// The files in a tar.
+    pub fn tar(&self) -> PathBuf {
+        let tar = self.folder.with_extension("tar");
+        let mut command = Command::new("tar");
+        run(command.arg("-C").arg(&self.folder).arg("-cf").arg(&tar).arg("."));
+        tar
+    }
+}
+
+impl Drop for Medium {
+    /// An image is as large as what is in it.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.folder.with_extension("iso"));
+        let _ = std::fs::remove_file(self.folder.with_extension("tar"));
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}

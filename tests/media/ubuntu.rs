@@ -1,0 +1,102 @@
+//! A medium of Ubuntu's as the place that a tree of Ubuntu's, of whatever origin, takes its packages
+//! from. There is no Ubuntu near: the tree is Debian's with Ubuntu's os-release, the package is made
+//! here.
+
+use std::process::Command;
+
+use crate::medium::Medium;
+use crate::mirror::{Deb, run};
+use crate::world::{heavy, world};
+
+const PIPELINE: &str = r#"
+[pipeline]
+name = "t"
+default = ["base"]
+
+[vars]
+iso = ""
+tree = ""
+keyring = ""
+
+[stage.iso]
+kind = "download"
+url = "file://${iso}"
+
+[stage.tar]
+kind = "download"
+url = "file://${tree}"
+
+[stage.tree]
+kind = "import"
+from = "tar"
+
+[stage.base]
+kind = "customise"
+from = "tree"
+medium = "iso"
+keyring = "${keyring}"
+packages = ["linux-example"]
+"#;
+
+#[test]
+fn a_tree_takes_its_kernel_from_the_pool() {
+    let world = world();
+    let _heavy = heavy();
+    let folder = world.folder.join("ubuntu");
+    let package = folder.join("package");
+    std::fs::create_dir_all(package.join("DEBIAN")).unwrap();
+    std::fs::create_dir_all(package.join("boot")).unwrap();
+    std::fs::write(package.join("boot/vmlinuz-6.8.0-1-generic"), "a kernel").unwrap();
+    std::fs::write(
+        package.join("DEBIAN/control"),
+        "Package: linux-example\nVersion: 6.8.0-1.2\nArchitecture: amd64\nMaintainer: x <x@y.z>\n\
+         Depends: dpkg\nDescription: a kernel\n",
+    )
+    .unwrap();
+    let file = folder.join("linux-example.deb");
+    run(Command::new("dpkg-deb").arg("--root-owner-group").arg("--build").arg(&package).arg(&file));
+    let deb = Deb { path: "pool/main/l/linux/linux-example_6.8.0-1.2_amd64.deb".into(), file };
+    let keys = world.folder.join("keys");
+    let medium = Medium::new(&folder.join("server"), &[deb], &keys);
+    // As Ubuntu's are: of noble, signed.
+    std::fs::remove_file(medium.path("dists/stable")).unwrap();
+    std::fs::rename(medium.path("dists/trixie"), medium.path("dists/noble")).unwrap();
+    medium.write(
+        ".disk/info",
+        "Ubuntu-Server 24.04.3 LTS \"Noble Numbat\" - Release amd64 (20250805.1)",
+    );
+    medium.edit("dists/noble/Release", "Origin: Debian", "Origin: Ubuntu");
+    medium.edit("dists/noble/Release", "Codename: trixie", "Codename: noble");
+    let mut gpg = Command::new("gpg");
+    gpg.args(["--batch", "--quiet", "--armor", "--detach-sign", "--output"]);
+    gpg.arg(medium.path("dists/noble/Release.gpg")).arg(medium.path("dists/noble/Release"));
+    run(gpg.env("GNUPGHOME", &keys));
+    run(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", &keys));
+
+    // The mirror's tree, told to be Ubuntu's.
+    let digest = &world.digests[0];
+    let object = world.folder.join("first/cache/objects").join(&digest[..2]).join(digest);
+    let tree = folder.join("tree.tar");
+    let changed = folder.join("changed");
+    std::fs::create_dir_all(changed.join("usr/lib")).unwrap();
+    let release = "ID=ubuntu\nVERSION_ID=24.04\nVERSION_CODENAME=noble\nNAME=Ubuntu\n";
+    std::fs::write(changed.join("usr/lib/os-release"), release).unwrap();
+    std::fs::copy(&object, &tree).unwrap();
+    run(Command::new("chmod").arg("u+w").arg(&tree));
+    run(Command::new("tar").arg("--delete").arg("-f").arg(&tree).arg("usr/lib/os-release"));
+    let mut append = Command::new("tar");
+    append.args(["--owner=0", "--group=0", "-C"]).arg(&changed).arg("-rf").arg(&tree);
+    run(append.arg("usr/lib/os-release"));
+
+    let project = world.project("ubuntu-project");
+    project.write("p.toml", PIPELINE);
+    let tree = format!("tree={}", tree.display());
+    let keyring = format!("keyring={}", world.keyring());
+    let options = ["--offline", "--var", &tree, "--var", &keyring];
+    let built = project.build(&medium.iso(), &options).done();
+    let kernel = project.file(&built.digest("base"), "boot/vmlinuz-6.8.0-1-generic");
+    assert_eq!(kernel, "a kernel");
+    let lock = project.read("p.lock");
+    assert!(lock.contains("Ubuntu-Server 24.04.3 LTS") && lock.contains("linux-example"), "{lock}");
+    run(Command::new("rm").arg("-rf").arg(&folder));
+}
