@@ -1,6 +1,6 @@
-//! A medium of Ubuntu's as the place that a tree of Ubuntu's, of whatever origin, takes its packages
-//! from. There is no Ubuntu near: the tree is Debian's with Ubuntu's os-release, the package is made
-//! here.
+//! A live medium of Ubuntu's: a tree of its layers, and the kernel for it from its pool, as
+//! `pipelines/ubuntu.toml` has it. There is no Ubuntu near: the layer is Debian's with Ubuntu's
+//! os-release, the package is made here.
 
 use std::process::Command;
 
@@ -15,20 +15,16 @@ default = ["base"]
 
 [vars]
 iso = ""
-tree = ""
 keyring = ""
 
 [stage.iso]
 kind = "download"
 url = "file://${iso}"
 
-[stage.tar]
-kind = "download"
-url = "file://${tree}"
-
 [stage.tree]
-kind = "import"
-from = "tar"
+kind = "bootstrap"
+from = "iso"
+layers = "default"
 
 [stage.base]
 kind = "customise"
@@ -39,7 +35,7 @@ packages = ["linux-example"]
 "#;
 
 #[test]
-fn a_tree_takes_its_kernel_from_the_pool() {
+fn a_system_of_layers_takes_its_kernel_from_the_pool() {
     let world = world();
     let _heavy = heavy();
     let folder = world.folder.join("ubuntu");
@@ -73,26 +69,30 @@ fn a_tree_takes_its_kernel_from_the_pool() {
     run(gpg.env("GNUPGHOME", &keys));
     run(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", &keys));
 
-    // The mirror's tree, told to be Ubuntu's.
+    // The mirror's tree, and a layer that tells it is Ubuntu's.
     let digest = &world.digests[0];
     let object = world.folder.join("first/cache/objects").join(&digest[..2]).join(digest);
-    let tree = folder.join("tree.tar");
     let changed = folder.join("changed");
     std::fs::create_dir_all(changed.join("usr/lib")).unwrap();
     let release = "ID=ubuntu\nVERSION_ID=24.04\nVERSION_CODENAME=noble\nNAME=Ubuntu\n";
     std::fs::write(changed.join("usr/lib/os-release"), release).unwrap();
-    std::fs::copy(&object, &tree).unwrap();
-    run(Command::new("chmod").arg("u+w").arg(&tree));
-    run(Command::new("tar").arg("--delete").arg("-f").arg(&tree).arg("usr/lib/os-release"));
-    let mut append = Command::new("tar");
-    append.args(["--owner=0", "--group=0", "-C"]).arg(&changed).arg("-rf").arg(&tree);
-    run(append.arg("usr/lib/os-release"));
+    std::fs::create_dir(medium.path("casper")).unwrap();
+    let mut lower = Command::new("sh");
+    lower.args(["-c", "tar2sqfs --quiet --compressor zstd \"$1\" <\"$2\"", "sh"]);
+    run(lower.arg(medium.path("casper/minimal.squashfs")).arg(&object));
+    let mut upper = Command::new("mksquashfs");
+    upper.arg(&changed).arg(medium.path("casper/minimal.server.squashfs"));
+    run(upper.args(["-all-root", "-quiet", "-no-progress"]));
+    medium.write(
+        "casper/install-sources.yaml",
+        "- id: ubuntu-server\n  default: true\n  path: minimal.server.squashfs\n  \
+         type: fsimage-layered\n",
+    );
 
     let project = world.project("ubuntu-project");
     project.write("p.toml", PIPELINE);
-    let tree = format!("tree={}", tree.display());
     let keyring = format!("keyring={}", world.keyring());
-    let options = ["--offline", "--var", &tree, "--var", &keyring];
+    let options = ["--offline", "--var", &keyring];
     let built = project.build(&medium.iso(), &options).done();
     let kernel = project.file(&built.digest("base"), "boot/vmlinuz-6.8.0-1-generic");
     assert_eq!(kernel, "a kernel");
