@@ -10,6 +10,8 @@ const MAGIC: &[u8] = b"070701";
 /// The magic number and 13 numbers of 8 digits.
 const HEADER: usize = 6 + 13 * 8;
 const TRAILER: &[u8] = b"TRAILER!!!";
+/// Archives come in these, so that one can follow another.
+const BLOCK: usize = 512;
 /// What the kernel takes for the length of a name.
 const LONGEST_NAME: usize = 4096;
 /// A regular file, in a mode.
@@ -43,6 +45,7 @@ pub fn write(entries: &[Entry]) -> Result<Vec<u8>, Fault> {
         put(&mut archive, inode, entry.mode, name, &entry.bytes)?;
     }
     put(&mut archive, 0, 0, TRAILER, &[])?;
+    archive.resize(archive.len().next_multiple_of(BLOCK), 0);
     Ok(archive)
 }
 
@@ -119,13 +122,15 @@ mod tests {
             00000000000000000000000000000000000000010000000000000000\
             000000000000000000000000000000000000000B00000000\
             TRAILER!!!\0\0\0\0";
-        assert_eq!(String::from_utf8(archive).unwrap(), expected);
+        let text = String::from_utf8(archive).unwrap();
+        assert_eq!((text.len(), text.trim_end_matches('\0')), (512, expected.trim_end_matches('\0')));
     }
 
     #[test]
     fn what_is_no_archive_is_refused() {
         let whole = write(&[Entry::file("a", 0o644, "xyz")]).unwrap();
-        for length in 0..whole.len() - 4 {
+        let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
+        for length in 0..end {
             assert!(read(&whole[..length]).is_err(), "{length}");
         }
         let mut huge = whole.clone();

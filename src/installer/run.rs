@@ -18,13 +18,27 @@ use crate::process::{Cancel, Command, CommandFailed};
 
 use super::watch::{End, Step, Watch};
 
-/// How long a line that could be a question may stand.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// How long it may neither say nor write anything. The longest that was seen, of an initial RAM disk
-/// being packed on a busy host without KVM, is a third of it.
-const STANDSTILL: Duration = Duration::from_secs(900);
-/// How long the machine may take to power off once it was said that all is done.
-const FAREWELL: Duration = Duration::from_secs(600);
+/// How long to wait for what may never come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// With a line that could be a question.
+    pub question: Duration,
+    /// With one that neither says nor writes anything. The longest that was seen, of an initial RAM
+    /// disk being packed on a busy host without KVM, is a third of the default.
+    pub standstill: Duration,
+    /// With the machine's powering off, once it was said that all is done.
+    pub farewell: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            question: Duration::from_secs(60),
+            standstill: Duration::from_secs(900),
+            farewell: Duration::from_secs(600),
+        }
+    }
+}
 
 /// An installer to run.
 #[derive(Clone, Debug)]
@@ -53,6 +67,8 @@ pub struct Run<'a> {
     pub network: Network,
     /// How long it may take in all.
     pub limit: Duration,
+    /// How long it may do nothing.
+    pub patience: Patience,
     /// A folder of its own.
     pub work: &'a Path,
     /// Where QEMU's own messages go.
@@ -160,17 +176,21 @@ impl Run<'_> {
                 (written, moved) = (now, Instant::now());
             }
             let mut seen = lock(seen);
-            let quiet = seen.heard.elapsed();
+            let quiet = seen.heard.elapsed().min(moved.elapsed());
             let why = match &seen.watch.end {
                 Some(End::Question) => Some(Stopped::Question),
                 Some(End::Fatal(_)) => Some(Stopped::Told),
                 // It says so before it powers off.
                 Some(End::Installed | End::Failed) => {
                     let ended = *seen.ended.get_or_insert_with(Instant::now);
-                    (ended.elapsed() > FAREWELL).then_some(Stopped::Lingers)
+                    (ended.elapsed() > self.patience.farewell).then_some(Stopped::Lingers)
                 }
-                None if seen.watch.waits() && quiet > PATIENCE => Some(Stopped::Question),
-                None if quiet.min(moved.elapsed()) > STANDSTILL => Some(Stopped::Standstill),
+                None if seen.watch.waits() && quiet > self.patience.question => {
+                    Some(Stopped::Question)
+                }
+                None if quiet > self.patience.standstill => {
+                    Some(Stopped::Standstill)
+                }
                 None => None,
             };
             if let Some(why) = why {
@@ -219,9 +239,9 @@ impl Run<'_> {
                 return Err(with_hint(error, "the installer's log has the command and its words"));
             }
             (_, Some(Stopped::Standstill)) => {
-                let minutes = STANDSTILL.as_secs() / 60;
+                let seconds = self.patience.standstill.as_secs();
                 return Err(failed(format!(
-                    "the installer has said and written nothing for {minutes} minutes{during}"
+                    "the installer has said and written nothing for {seconds} s{during}"
                 )));
             }
             (_, Some(Stopped::Lingers)) => {

@@ -96,11 +96,14 @@ impl Watch {
         lines
     }
 
-    /// Whether the line that has not ended looks like one that is to be written on: to be asked when
-    /// nothing came for some time.
+    /// Whether the last line looks like one that is to be answered: to be asked when nothing came
+    /// for some time.
     pub fn waits(&self) -> bool {
         let line = plain(&self.line);
-        let line = line.trim_end();
+        let line = match line.trim() {
+            "" => self.screen.last().map_or("", String::as_str),
+            line => line,
+        };
         progress(line).is_none() && [":", "?", ">", "#", "$"].iter().any(|end| line.ends_with(end))
     }
 
@@ -187,8 +190,9 @@ mod tests {
     #[test]
     fn a_line_that_waits_is_one_that_could_be_written_on() {
         assert!(fed("Root password:", 4).waits());
+        assert!(fed("Root password:\r\n", 4).waits());
         assert!(fed("~ # ", 4).waits());
-        for line in ["Installing  ... 10%", "Loading", "", "Root password:\n"] {
+        for line in ["Installing  ... 10%", "Loading", "", "Which:\nInstalling  ... 10%"] {
             assert!(!fed(line, 4).waits(), "{line}");
         }
     }

@@ -15,7 +15,7 @@ use crate::cache::sparse;
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::installer::run::Network;
+use crate::installer::run::{Network, Patience};
 use crate::installer::watch::Step;
 use crate::installer::{
     Answers, Installer, Medium, Mirror, Run, autoinstall, compare, medium, preseed,
@@ -223,6 +223,7 @@ impl Stage for Install {
             memory: self.memory.0 / Bytes::MIB.0,
             network: if self.mirror.is_some() { Network::Host } else { Network::None },
             limit: self.limit,
+            patience: Patience::default(),
             work: &site.work,
             log: &site.log,
             console: site.log.with_extension("console"),
