@@ -123,7 +123,10 @@ mod tests {
             000000000000000000000000000000000000000B00000000\
             TRAILER!!!\0\0\0\0";
         let text = String::from_utf8(archive).unwrap();
-        assert_eq!((text.len(), text.trim_end_matches('\0')), (512, expected.trim_end_matches('\0')));
+        assert_eq!(
+            (text.len(), text.trim_end_matches('\0')),
+            (512, expected.trim_end_matches('\0'))
+        );
     }
 
     #[test]

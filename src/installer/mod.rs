@@ -9,6 +9,7 @@ pub mod medium;
 pub mod preseed;
 pub mod recipe;
 pub mod run;
+pub mod viso;
 pub mod watch;
 
 pub use answers::{Answers, Mirror};

@@ -188,9 +188,7 @@ impl Run<'_> {
                 None if seen.watch.waits() && quiet > self.patience.question => {
                     Some(Stopped::Question)
                 }
-                None if quiet > self.patience.standstill => {
-                    Some(Stopped::Standstill)
-                }
+                None if quiet > self.patience.standstill => Some(Stopped::Standstill),
                 None => None,
             };
             if let Some(why) = why {

@@ -9,6 +9,7 @@ mod judge;
 mod answers;
 mod compared;
 mod media;
+mod pipelines;
 mod real;
 mod watched;
 mod world;

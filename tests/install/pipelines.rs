@@ -1,0 +1,65 @@
+//! What a table of `install` may say, and that the pipelines of the repository are ones.
+
+use std::path::Path;
+
+use kuth::stage::Table;
+
+use crate::world::VOLUMES;
+
+/// The faults of a pipeline with these keys in its `install`, or nothing.
+fn faults(keys: &str) -> String {
+    let head = "[pipeline]\nname = \"p\"\n[stage.medium]\nkind = \"download\"\n\
+        url = \"https://example.org/a.iso\"\n[stage.disk]\nkind = \"install\"\nfrom = \"medium\"\n";
+    let source = format!("{head}{keys}{VOLUMES}");
+    let environment = |_: &str| None;
+    match kuth::pipeline::load(Path::new("pipelines/p.toml"), &source, &[], &environment, &Table) {
+        Ok(_) => String::new(),
+        Err(faulty) => faulty.to_string(),
+    }
+}
+
+#[test]
+fn faults_are_told_with_their_place() {
+    assert_eq!(faults("size = \"28 GiB\"\n"), "");
+    assert_eq!(faults("size = \"28 GiB\"\nfirmware = \"uefi\"\ntable = \"gpt\"\n"), "");
+    for (keys, part) in [
+        ("", "`size`"),
+        (
+            "size = \"27144 MiB\"",
+            "the volumes leave too little free for an installer, which rounds up",
+        ),
+        (
+            "size = \"28 GiB\"\nfirmware = [\"bios\", \"uefi\"]",
+            "an installer sets up one way to start",
+        ),
+        ("size = \"28 GiB\"\npackages = [\"a b\"]", "`a b` does not name a package"),
+        ("size = \"28 GiB\"\nlocale = \"de\\nd-i x/y string z\"", "does not name a locale"),
+        ("size = \"28 GiB\"\ntimezone = \"\"", "does not name a time zone"),
+        ("size = \"28 GiB\"\nmirror = \"ftp://a/debian\"", "is not the address of a mirror"),
+        ("size = \"28 GiB\"\ninstaller = \"kickstart\"", "`kickstart`"),
+        ("size = \"28 GiB\"\nhostname = \"a_b\"", "`a_b` is not a host name"),
+        ("size = \"28 GiB\"\ntimeout = \"3 days\"", "`timeout` is not a time"),
+        ("size = \"28 GiB\"\nanswers-file = \"no/such/file\"", "no/such/file"),
+        ("size = \"28 GiB\"\nanswer = \"x\"", "did you mean `answers`?"),
+    ] {
+        let found = faults(&format!("{keys}\n"));
+        assert!(found.contains(part), "{part}\nis not in\n{found}");
+        assert!(found.contains("pipelines/p.toml:"), "{found}");
+    }
+}
+
+#[test]
+fn the_pipelines_of_the_repository_are_right() {
+    for name in ["debian-install", "legacy/debian-9", "legacy/ubuntu-18.04"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("pipelines/{name}.toml"));
+        let source = std::fs::read_to_string(&path).unwrap();
+        // Any file that is there: the keys of the images are in a package that few have.
+        let keyring = path.display().to_string();
+        let keyring = kuth::pipeline::Override { name: "keyring".into(), value: keyring };
+        let environment = |_: &str| None;
+        let loaded = kuth::pipeline::load(&path, &source, &[keyring], &environment, &Table);
+        let pipeline = loaded.unwrap_or_else(|faulty| panic!("{faulty}"));
+        let kinds: Vec<&str> = pipeline.stages.iter().map(|stage| stage.kind.as_str()).collect();
+        assert_eq!(kinds, ["download", "install", "export"], "{name}");
+    }
+}
