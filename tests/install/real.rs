@@ -38,6 +38,8 @@ fn medium(folder: &Path) -> PathBuf {
 fn real_debian_is_installed_as_planned() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install");
     std::fs::create_dir_all(folder.join("pipelines")).unwrap();
+    // What an earlier run installed would prove nothing.
+    let _ = std::fs::remove_dir_all(folder.join("cache"));
     let iso = medium(&folder);
     // The volumes are those of every other disk, under this stage's name.
     let volumes = VOLUMES.replace("stage.disk.", "stage.installed.");
@@ -92,6 +94,11 @@ cloud-init = true
     let build = kuth(&["build", "pipelines/install.toml"]).status().unwrap();
     assert!(build.success(), "the build failed");
     eprintln!("installed, read back and booted in {} s", start.elapsed().as_secs());
+    let log = folder.join("cache/logs/install/installed.syslog");
+    let log = std::fs::read(log).unwrap();
+    let log = String::from_utf8_lossy(&log);
+    let steps = log.lines().filter(|line| line.contains("Menu item '"));
+    steps.for_each(|line| eprintln!("{}", line.trim_end()));
 
     // What came out, by the reader of images.
     let path = kuth(&["path", "pipelines/install.toml", "installed"]).output().unwrap();
@@ -114,4 +121,5 @@ cloud-init = true
     assert!(file("./home/ops/.ssh/authorized_keys").starts_with("ssh-ed25519 "));
     assert_eq!(file("./etc/timezone").trim(), "Europe/Berlin");
     assert!(!file("./etc/default/grub").contains("GRUB_TERMINAL=serial"));
+    std::fs::remove_dir_all(folder.join("cache")).unwrap();
 }
