@@ -16,6 +16,8 @@ use super::Installer;
 const LONGEST_MENU: u64 = 1 << 20;
 /// There are not so many of them.
 const MOST_MENUS: usize = 64;
+/// Nor do they offer so much.
+const MOST_ENTRIES: usize = 256;
 /// No kernel and no initrd is larger.
 const LARGEST: Bytes = Bytes::gib(1);
 
@@ -63,6 +65,8 @@ impl Medium {
         }
         let seen = menus.len();
         menus.retain(|menu| fits(menu, installer, architecture));
+        menus.dedup();
+        menus.truncate(MOST_ENTRIES);
         for menu in menus {
             if is_file(&mut image, &menu.kernel)? && is_file(&mut image, &menu.initrd)? {
                 let Menu { kernel, initrd } = menu;

@@ -26,7 +26,7 @@ pub struct Patience {
     /// With one that neither says nor writes anything. The longest that was seen, of an initial RAM
     /// disk being packed on a busy host without KVM, is a third of the default.
     pub standstill: Duration,
-    /// With the machine's powering off, once it was said that all is done.
+    /// With a machine that says nothing more and does not power off, once all is done.
     pub farewell: Duration,
 }
 
@@ -92,7 +92,6 @@ pub enum Network {
 struct Seen {
     watch: Watch,
     heard: Instant,
-    ended: Option<Instant>,
     writing: Option<std::io::Error>,
 }
 
@@ -126,12 +125,8 @@ impl Run<'_> {
         let command =
             Command::new(qemu).args(self.argv()?).current_dir(self.work).time_limit(self.limit);
         let stop = cancel.below();
-        let seen = Mutex::new(Seen {
-            watch: Watch::default(),
-            heard: Instant::now(),
-            ended: None,
-            writing: None,
-        });
+        let seen =
+            Mutex::new(Seen { watch: Watch::default(), heard: Instant::now(), writing: None });
         let stopped = Mutex::new(None);
         let over = Cancel::default();
         let result = std::thread::scope(|scope| {
@@ -175,15 +170,14 @@ impl Run<'_> {
             if now != written {
                 (written, moved) = (now, Instant::now());
             }
-            let mut seen = lock(seen);
+            let seen = lock(seen);
             let quiet = seen.heard.elapsed().min(moved.elapsed());
             let why = match &seen.watch.end {
                 Some(End::Question) => Some(Stopped::Question),
                 Some(End::Fatal(_)) => Some(Stopped::Told),
-                // It says so before it powers off.
+                // It says so before it ends its work and powers off.
                 Some(End::Installed | End::Failed) => {
-                    let ended = *seen.ended.get_or_insert_with(Instant::now);
-                    (ended.elapsed() > self.patience.farewell).then_some(Stopped::Lingers)
+                    (quiet > self.patience.farewell).then_some(Stopped::Lingers)
                 }
                 None if seen.watch.waits() && quiet > self.patience.question => {
                     Some(Stopped::Question)
