@@ -165,32 +165,38 @@ fn partman(answers: &Answers) -> String {
 
 /// How it begins and ends, whatever else was answered.
 fn last(architecture: &str) -> String {
-    let (serial, log) = serial_lines(architecture);
+    let (_, log) = serial_lines(architecture);
     // Who started this talks to debconf by its descriptors from 3 on, and waits for all of them: a
     // process in the background that kept one open would make the installer wait for ever.
     let closed: String = (3..10).map(|number| format!(" {number}>&-")).collect();
-    let failed = say(FAILED, serial);
+    // debconf takes a backslash in an answer for the beginning of something else, so what runs at the
+    // end is a file.
     format!(
         "d-i preseed/early_command string {{ tail -n +1 -f /var/log/syslog </dev/null \
          >/dev/{log} 2>/dev/null{closed} & }}\n\
-         d-i preseed/late_command string sh /{LATE} || {{ {failed}; sleep 5; poweroff -f; }}\n\
+         d-i preseed/late_command string sh /{LATE}\n\
          d-i finish-install/reboot_in_progress note\n\
          d-i debian-installer/exit/halt boolean false\n\
          d-i debian-installer/exit/poweroff boolean true\n"
     )
 }
 
-/// The script that runs at the end, outside the installed system.
+/// The script that runs at the end, outside the installed system. A failure of the command itself
+/// would make the installer ask what to do.
 fn late(architecture: &str) -> String {
     let (serial, _) = serial_lines(architecture);
     format!(
-        "set -e\n\
-         cp /{INSIDE} /target/{INSIDE}\n\
-         log-output -t kuth in-target sh /{INSIDE}\n\
-         rm /target/{INSIDE}\n\
-         sync\n\
-         {}\n",
-        say(INSTALLED, serial)
+        "if cp /{INSIDE} /target/{INSIDE} && log-output -t kuth in-target sh /{INSIDE}; then\n\
+         \x20 rm /target/{INSIDE}\n\
+         \x20 sync\n\
+         \x20 {}\n\
+         else\n\
+         \x20 {}\n\
+         \x20 sleep 5\n\
+         \x20 poweroff -f\n\
+         fi\n",
+        say(INSTALLED, serial),
+        say(FAILED, serial)
     )
 }
 

@@ -54,6 +54,16 @@ fn preseed_files_are_as_they_were() {
     assert!(preseed::text(&answers(PLAIN)).unwrap().contains("partman-auto/method string regular"));
 }
 
+/// debconf takes a backslash for the beginning of something else: a real run ended in a shell's
+/// complaint of half a command.
+#[test]
+fn no_command_has_a_backslash() {
+    let text = preseed::text(&answers(&keys(GPT))).unwrap();
+    let commands: Vec<&str> = text.lines().filter(|line| line.contains("_command ")).collect();
+    assert_eq!(commands.len(), 2);
+    assert!(commands.iter().all(|line| !line.contains('\\')), "{commands:?}");
+}
+
 /// partman rounds volumes down to whole extents, and gives what is left to the last one unless it
 /// is told how much of the group it may take: both must come out as the plan has it.
 #[test]
