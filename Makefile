@@ -1,9 +1,10 @@
 # make image   installs what is missing, builds kuth, builds the Debian image
 # make test    installs what the tests need, runs them all
+# make test-install   really installs Debian from a medium it makes; half an hour without KVM
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=
 
-.PHONY: image test build lint bench clean
+.PHONY: image test test-install build lint bench clean
 
 image: build
 	target/release/kuth build $(PIPELINE) $(ARGS)
@@ -18,6 +19,10 @@ test:
 	scripts/lint
 	KUTH_TEST_VIRTUALBOX="$$(scripts/virtualbox target/virtualbox)" KUTH_REQUIRE_TOOLS=1 \
 	    cargo test --locked --no-fail-fast
+
+test-install:
+	scripts/setup test
+	cargo test --locked --release --test install -- --ignored --nocapture real
 
 lint:
 	scripts/lint

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 22] = [
+const ARROWS: [(&str, &[&str]); 23] = [
     ("archive", &["cache", "format", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
@@ -30,6 +30,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
     ("compare", &["cache", "disk", "format", "provenance"]),
     ("provenance", &["cache", "disk", "format", "process", "remote", "site"]),
     ("import", &["archive", "format", "process"]),
+    ("installer", &["disk", "format", "import", "machine", "pipeline", "process"]),
     ("machine", &["archive", "cache", "format", "image", "pipeline", "process", "site"]),
 ];
 
@@ -37,7 +38,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
 /// line knows everything.
 const UPPER: [(&str, &[&str]); 3] = [
     ("stage", &["engine", "cli"]),
-    ("engine", &["cli", "debian", "disk", "format", "image", "machine", "tools"]),
+    ("engine", &["cli", "debian", "disk", "format", "image", "installer", "machine", "tools"]),
     ("cli", &[]),
 ];
 

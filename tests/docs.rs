@@ -197,6 +197,12 @@ fn every_key_is_documented_where_it_belongs() {
             // The shape of a machine, or some of it, is read by the code of `register`.
             known.extend(keys["register"].iter().cloned());
         }
+        if kind.name == "install" {
+            // The layout, the users and the name are read by the code of others.
+            for other in ["boot", "customise", "disk", "register"] {
+                known.extend(keys[other].iter().cloned());
+            }
+        }
         let documented = sections.get(kind.name).map(|section| documented(section));
         let unknown = documented.into_iter().flatten().filter(|key| !known.contains(*key));
         faults.extend(unknown.map(|key| format!("`{}` does not ask for `{key}`", kind.name)));

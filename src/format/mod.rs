@@ -6,6 +6,7 @@ pub mod acl;
 pub mod appliance;
 pub mod base64;
 pub mod blocks;
+pub mod cpio;
 pub mod crc32c;
 pub mod disk_info;
 pub mod dpkg;

@@ -15,7 +15,7 @@ use crate::units::Bytes;
 
 use super::console::{Event, Parser};
 use super::probe::{self, Expectation};
-use super::qemu::argv::{Card, Drive, Durability, Flash, Launch, needs_flash, program};
+use super::qemu::argv::{Card, Drive, Durability, Launch, program};
 use super::qemu::host;
 use super::seed::{Secrets, Template};
 use super::{Firmware, Mac, Network, Nic};
@@ -141,20 +141,7 @@ impl Check<'_> {
             ..Template::default()
         };
         write("seed.iso", &template.render(Secrets::Withheld)?.iso(self.epoch)?)?;
-        let flash = match needs_flash(self.architecture, self.firmware) {
-            false => None,
-            true => {
-                let (code, variables) = host::flash(self.architecture)?;
-                let copy = place("variables.fd");
-                let bytes = std::fs::read(variables)
-                    .with_context(|| format!("reading {}", variables.display()))?;
-                std::fs::write(&copy, bytes).context("writing variables.fd")?;
-                Some(Flash {
-                    code: code.display().to_string(),
-                    variables: copy.display().to_string(),
-                })
-            }
-        };
+        let flash = host::own_flash(self.architecture, self.firmware, &place("variables.fd"))?;
         let drive =
             |file: &str, format, durability| Drive { file: file.into(), format, durability };
         Ok(Launch {

@@ -40,7 +40,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
     let cpus = fields.integer("cpus", 1..=64).map_or(2, |cpus| cpus.value as u32);
     let memory = register::checked_memory(fields).unwrap_or(Bytes::GIB);
-    let limit = read_limit(fields);
+    let limit = read_limit(fields, LIMIT);
     let mut expectations = Vec::new();
     if let Some(mut expect) = fields.table("expect") {
         read_expectations(&mut expect, &mut expectations);
@@ -51,12 +51,12 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
 }
 
 /// `timeout`: a count of seconds, or a string with a unit.
-fn read_limit(fields: &mut Fields<'_>) -> Duration {
-    let Some(value) = fields.raw("timeout") else { return LIMIT };
+pub(super) fn read_limit(fields: &mut Fields<'_>, default: Duration) -> Duration {
+    let Some(value) = fields.raw("timeout") else { return default };
     let seconds = match &value.data {
         Data::Integer(seconds) => u64::try_from(*seconds).ok(),
         Data::String(text) => seconds(text.as_str()),
-        Data::Faulty => return LIMIT,
+        Data::Faulty => return default,
         _ => None,
     };
     match seconds {
@@ -64,7 +64,7 @@ fn read_limit(fields: &mut Fields<'_>) -> Duration {
         _ => {
             let fault = Fault::new(value.span.clone(), "`timeout` is not a time");
             fields.fault(fault.hint("write seconds or minutes, as in \"300 s\" or \"5 min\""));
-            LIMIT
+            default
         }
     }
 }

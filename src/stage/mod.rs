@@ -19,6 +19,7 @@ pub mod disk;
 pub mod download;
 pub mod export;
 pub mod import;
+pub mod install;
 mod materials;
 mod origin;
 pub mod register;
@@ -190,6 +191,7 @@ pub const KINDS: &[Kind] = &[
     bootstrap::KIND,
     customise::KIND,
     disk::KIND,
+    install::KIND,
     boot::KIND,
     export::KIND,
     register::KIND,

@@ -100,11 +100,16 @@ pub fn disk_of(keys: &str) -> Result<Box<dyn Stage>, String> {
 
 /// The layout that these keys describe, or the faults as text.
 pub fn layout_of(keys: &str) -> Result<Layout, String> {
+    config_of(keys).map(|(_, layout)| layout)
+}
+
+/// The keys as they were read, and the layout that they describe, or the faults as text.
+pub fn config_of(keys: &str) -> Result<(Config, Layout), String> {
     read(keys, |fields| {
         fields.has("from");
         let config = Config::read(fields)?;
         match Layout::of(&config) {
-            Ok(layout) => Some((layout, Vec::new())),
+            Ok(layout) => Some(((config, layout), Vec::new())),
             Err(faults) => {
                 faults.into_iter().for_each(|fault| fields.fault(fault));
                 None

@@ -32,9 +32,13 @@ pub fn sections() -> BTreeMap<&'static str, Vec<Row>> {
             sections.insert(name.trim_matches(['[', ']']), rows);
         }
     }
-    let told = sections.clone();
-    for (name, rows) in &mut sections {
-        rows.iter_mut().for_each(|row| follow(row, name, &told));
+    // What a table is told to be like may itself be told to be like another.
+    for _ in 0..2 {
+        let told = sections.clone();
+        for (name, rows) in &mut sections {
+            let followed = rows.drain(..).flat_map(|row| follow(row, name, &told));
+            *rows = followed.collect();
+        }
     }
     sections
 }
@@ -61,21 +65,21 @@ fn rows(lines: impl Iterator<Item = &'static str>) -> impl Iterator<Item = Row> 
     })
 }
 
-/// Gives a row that says `as of` another the type and the meaning of that.
-fn follow(row: &mut Row, section: &str, told: &BTreeMap<&str, Vec<Row>>) {
-    let Some(of) = row.meaning.split("as of `").nth(1).and_then(|rest| rest.split('`').next())
-    else {
-        return;
-    };
+/// A row; in the place of one that says it is `as of` another, that one with the keys below it.
+fn follow(row: Row, section: &str, told: &BTreeMap<&str, Vec<Row>>) -> Vec<Row> {
+    let of = row.meaning.split("as of `").nth(1).and_then(|rest| rest.split('`').next());
+    let Some(of) = of.filter(|_| row.kind.is_empty()) else { return vec![row] };
     let last = row.key.rsplit('.').next().unwrap_or_default();
+    // A section, or a table of this one.
     let wanted = if told.contains_key(of) { last.to_string() } else { format!("{of}.{last}") };
     let there = told.get(of).or(told.get(section)).into_iter().flatten();
-    if row.kind.is_empty()
-        && let Some(other) = there.into_iter().find(|other| other.key == wanted)
-    {
-        row.kind = other.kind.clone();
-        row.meaning = other.meaning.clone();
-    }
+    let is_below = |key: &str| key.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('.'));
+    let found: Vec<Row> = there
+        .filter(|other| other.key == wanted || is_below(&other.key))
+        .map(|other| Row { key: other.key.replacen(&wanted, &row.key, 1), ..other.clone() })
+        .collect();
+    // One that is told of nowhere stays as it is, for a test to see.
+    if found.is_empty() { vec![row] } else { found }
 }
 
 #[cfg(test)]
@@ -95,6 +99,9 @@ mod tests {
         assert_eq!(row("customise", "mirror").kind, "string");
         assert_eq!(row("disk", "volume.mount").kind, "string");
         assert!(row("pipeline", "name").required);
+        assert!(row("install", "size").required);
+        assert_eq!(row("install", "user.sudo").kind, "boolean");
+        assert_eq!(row("install", "volume.size").kind, "size or `\"rest\"`");
         for (section, rows) in &sections {
             assert!(rows.iter().all(|row| !row.kind.is_empty()), "{section}: {rows:?}");
         }

@@ -50,6 +50,8 @@ pub enum Durability {
     Safe,
     /// All of it: the disk is thrown away afterwards.
     Scratch,
+    /// All of it: the disk is being made, and stays sparse where only zeros come.
+    New,
     /// Nothing, as it is only read.
     ReadOnly,
 }
@@ -127,6 +129,7 @@ impl Launch {
             let mode = match drive.durability {
                 Durability::Safe => "discard=unmap,detect-zeroes=unmap",
                 Durability::Scratch => "discard=unmap,cache=unsafe",
+                Durability::New => "discard=unmap,detect-zeroes=unmap,cache=unsafe",
                 Durability::ReadOnly => "readonly=on",
             };
             let (file, format) = (escape(&drive.file), drive.format);

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Hint, Result, anyhow};
+use crate::error::{Context, Hint, Result, anyhow};
+use crate::machine::Firmware;
 use crate::process::find_program;
 
-use super::argv::{Accelerator, flash_images, flash_package, program};
+use super::argv::{Accelerator, Flash, flash_images, flash_package, needs_flash, program};
 
 /// qemu-system for `architecture`, or an error that says what to install.
 pub fn require_program(architecture: &str) -> Result<PathBuf> {
@@ -52,6 +53,20 @@ pub fn flash(architecture: &str) -> Result<(&'static Path, &'static Path)> {
         .map(|(code, variables)| (Path::new(*code), Path::new(*variables)))
         .ok_or_else(|| anyhow!("there is no UEFI firmware for QEMU on this host"))
         .hint(format!("install it: `apt-get install {package}`"))
+}
+
+/// The UEFI images for one machine, with its own copy of the variables at `copy`; none where the
+/// built-in firmware starts it.
+pub fn own_flash(architecture: &str, firmware: Firmware, copy: &Path) -> Result<Option<Flash>> {
+    if !needs_flash(architecture, firmware) {
+        return Ok(None);
+    }
+    let (code, variables) = flash(architecture)?;
+    let bytes =
+        std::fs::read(variables).with_context(|| format!("reading {}", variables.display()))?;
+    std::fs::write(copy, bytes).with_context(|| format!("writing {}", copy.display()))?;
+    let (code, variables) = (code.display().to_string(), copy.display().to_string());
+    Ok(Some(Flash { code, variables }))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::sandbox::{Network, Packed, Sandbox, Step};
 
 mod additions;
 mod content;
-mod read;
+pub(super) mod read;
 mod steps;
 
 use additions::Additions;
@@ -51,7 +51,7 @@ struct File {
 }
 
 /// A user made in the tree.
-struct User {
+pub(super) struct User {
     name: String,
     uid: Option<i64>,
     groups: Vec<String>,
@@ -59,6 +59,22 @@ struct User {
     sudo: bool,
     password_hash: Option<crate::pipeline::Text>,
     ssh_keys: Vec<String>,
+}
+
+impl User {
+    /// Writes down what the user is.
+    pub(super) fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+        let name = format!("user {}", self.name);
+        recipe.optional(&format!("{name} uid"), self.uid);
+        recipe.set(&format!("{name} group"), &self.groups);
+        recipe.value(&format!("{name} shell"), &self.shell);
+        recipe.value(&format!("{name} sudo"), self.sudo);
+        recipe.list(&format!("{name} key"), &self.ssh_keys);
+        if let Some(hash) = &self.password_hash {
+            site.describe_text(recipe, &format!("{name} password"), hash)?;
+        }
+        Ok(())
+    }
 }
 
 /// A script run in the tree.
@@ -163,17 +179,7 @@ impl Stage for Customise {
             recipe.optional(&format!("{name} mode"), file.mode.map(|mode| format!("{mode:04o}")));
             recipe.optional(&format!("{name} owner"), file.owner.as_ref());
         }
-        for user in &self.users {
-            let name = format!("user {}", user.name);
-            recipe.optional(&format!("{name} uid"), user.uid);
-            recipe.set(&format!("{name} group"), &user.groups);
-            recipe.value(&format!("{name} shell"), &user.shell);
-            recipe.value(&format!("{name} sudo"), user.sudo);
-            recipe.list(&format!("{name} key"), &user.ssh_keys);
-            if let Some(hash) = &user.password_hash {
-                site.describe_text(recipe, &format!("{name} password"), hash)?;
-            }
-        }
+        self.users.iter().try_for_each(|user| user.describe(site, recipe))?;
         if let Some(additions) = &self.additions {
             additions.describe(site, recipe)?;
         }

@@ -31,7 +31,8 @@ pub fn read(fields: &mut Fields<'_>) -> Customise {
     }
 }
 
-fn hostname(fields: &mut Fields<'_>) -> Option<String> {
+/// `hostname`: a name, with or without a domain.
+pub(in crate::stage) fn hostname(fields: &mut Fields<'_>) -> Option<String> {
     let text = fields.text("hostname")?;
     let label = |label: &str| {
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
@@ -92,7 +93,8 @@ fn mode(table: &mut Fields<'_>) -> Option<u32> {
     }
 }
 
-fn users(fields: &mut Fields<'_>) -> Vec<User> {
+/// The tables `[[user]]`.
+pub(in crate::stage) fn users(fields: &mut Fields<'_>) -> Vec<User> {
     let mut users: Vec<User> = Vec::new();
     for mut table in fields.array_of_tables("user") {
         let name = table.required_text("name");

@@ -99,7 +99,8 @@ impl File {
 }
 
 impl User {
-    fn steps(&self) -> Vec<Step> {
+    /// What makes the user in a tree.
+    pub(in crate::stage) fn steps(&self) -> Vec<Step> {
         let mut useradd: Vec<String> =
             ["useradd", "--create-home", "--shell", &self.shell].map(String::from).into();
         if let Some(uid) = self.uid {

@@ -1,0 +1,15 @@
+//! Installers: what they are told, what kuth finds on their media, how a run is watched, and whether
+//! the disk that came out is right. One test really installs; it is run by `make test-install`.
+
+#[path = "../disk/mod.rs"]
+mod disk;
+#[path = "../judge/mod.rs"]
+mod judge;
+
+mod answers;
+mod compared;
+mod media;
+mod pipelines;
+mod real;
+mod watched;
+mod world;
