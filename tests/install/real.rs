@@ -40,6 +40,7 @@ fn real_debian_is_installed_as_planned() {
     std::fs::create_dir_all(folder.join("pipelines")).unwrap();
     // What an earlier run installed would prove nothing.
     let _ = std::fs::remove_dir_all(folder.join("cache"));
+    let _ = std::fs::remove_file(folder.join("pipelines/install.lock"));
     let iso = medium(&folder);
     // The volumes are those of every other disk, under this stage's name.
     let volumes = VOLUMES.replace("stage.disk.", "stage.installed.");
