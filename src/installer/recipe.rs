@@ -4,7 +4,7 @@
 //!
 //! Source: debian-installer's partman-auto-recipe.txt; the scripts of partman-auto-lvm.
 
-use crate::disk::config::{Content, Format, Table};
+use crate::disk::config::{Config, Content, Format, Table};
 use crate::disk::layout::{Filesystem, Layout, Partition, Role};
 use crate::pipeline::Size;
 use crate::units::Bytes;
@@ -134,9 +134,13 @@ pub fn group(answers: &Answers) -> Option<&str> {
     })
 }
 
-/// Why partman could not keep to a layout that fits to the byte: it rounds up.
-pub fn too_tight(layout: &Layout) -> Option<Bytes> {
+/// How much a layout lacks that fits to the byte: partman rounds up. Where a volume takes the rest,
+/// that is what gives way.
+pub fn too_tight(config: &Config, layout: &Layout) -> Option<Bytes> {
     let group = layout.group.as_ref()?;
+    if config.volumes.iter().any(|row| row.size.value == Size::Rest) {
+        return None;
+    }
     let extents: u64 = group.volumes.iter().map(|(_, extents)| extents.0).sum();
     let used = extents * crate::disk::layout::EXTENT.0;
     // A megabyte a volume, one a partition, and some extents for the ends.

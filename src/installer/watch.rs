@@ -152,6 +152,7 @@ fn progress(line: &str) -> Option<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn fed(text: &str, portion: usize) -> Watch {
         let mut watch = Watch::default();
@@ -218,5 +219,15 @@ mod tests {
         assert_eq!(screen.len(), SCREEN + 1);
         assert_eq!(screen[SCREEN - 1..], ["line 98", "Prompt:"]);
         assert!(fed(&"x".repeat(LONGEST * 2), 999).screen()[0].len() <= LONGEST);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_bounded(bytes in prop::collection::vec(any::<u8>(), 0..4000), portion in 1usize..200) {
+            let mut watch = Watch::default();
+            bytes.chunks(portion).for_each(|bytes| watch.feed(bytes));
+            prop_assert!(watch.screen().len() <= SCREEN + 1);
+            watch.waits();
+        }
     }
 }

@@ -12,9 +12,13 @@ use crate::world::VOLUMES;
 
 /// The faults of a pipeline with these keys in its `install`, or nothing.
 fn faults(keys: &str) -> String {
+    faults_of(keys, VOLUMES)
+}
+
+fn faults_of(keys: &str, volumes: &str) -> String {
     let head = "[pipeline]\nname = \"p\"\n[stage.medium]\nkind = \"download\"\n\
         url = \"https://example.org/a.iso\"\n[stage.disk]\nkind = \"install\"\nfrom = \"medium\"\n";
-    let source = format!("{head}{keys}{VOLUMES}");
+    let source = format!("{head}{keys}{volumes}");
     let environment = |_: &str| None;
     match kuth::pipeline::load(Path::new("pipelines/p.toml"), &source, &[], &environment, &Table) {
         Ok(_) => String::new(),
@@ -26,6 +30,9 @@ fn faults(keys: &str) -> String {
 fn faults_are_told_with_their_place() {
     assert_eq!(faults("size = \"28 GiB\"\n"), "");
     assert_eq!(faults("size = \"28 GiB\"\nfirmware = \"uefi\"\ntable = \"gpt\"\n"), "");
+    let rest =
+        VOLUMES.replace("name = \"var\"\nsize = \"10 GiB\"", "name = \"var\"\nsize = \"rest\"");
+    assert_eq!(faults_of("size = \"27144 MiB\"\n", &rest), "");
     for (keys, part) in [
         ("", "`size`"),
         (

@@ -40,6 +40,7 @@ fn real_debian_is_installed_as_planned() {
     std::fs::create_dir_all(folder.join("pipelines")).unwrap();
     // What an earlier run installed would prove nothing.
     let _ = std::fs::remove_dir_all(folder.join("cache"));
+    let _ = std::fs::remove_file(folder.join("pipelines/install.lock"));
     let iso = medium(&folder);
     // The volumes are those of every other disk, under this stage's name.
     let volumes = VOLUMES.replace("stage.disk.", "stage.installed.");
@@ -112,14 +113,19 @@ cloud-init = true
     // What was asked for besides the disk, by the files of the tree.
     let path = kuth(&["path", "pipelines/install.toml", "tree"]).output().unwrap();
     let tree = String::from_utf8(path.stdout).unwrap().trim().to_string();
-    let file = |name: &str| {
-        let output = Command::new("tar").args(["-xOf", &tree, name]).output().unwrap();
+    let tar = |option: &str, name: &str| {
+        let output = Command::new("tar").args([option, &tree, name]).output().unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    assert_eq!(file("./etc/hostname").trim(), "installed");
-    assert_eq!(file("./etc/sudoers.d/90-ops").trim(), "ops ALL=(ALL:ALL) NOPASSWD: ALL");
-    assert!(file("./home/ops/.ssh/authorized_keys").starts_with("ssh-ed25519 "));
-    assert_eq!(file("./etc/timezone").trim(), "Europe/Berlin");
-    assert!(!file("./etc/default/grub").contains("GRUB_TERMINAL=serial"));
+    let file = |name: &str| tar("-xOf", name);
+    assert_eq!(file("etc/hostname").trim(), "installed");
+    assert_eq!(file("etc/sudoers.d/90-ops").trim(), "ops ALL=(ALL:ALL) NOPASSWD: ALL");
+    assert!(file("home/ops/.ssh/authorized_keys").starts_with("ssh-ed25519 "));
+    let zone = tar("-tvf", "etc/localtime");
+    assert!(zone.trim_end().ends_with("-> /usr/share/zoneinfo/Europe/Berlin"), "{zone}");
+    let grub = file("etc/default/grub");
+    assert!(!grub.contains("GRUB_TERMINAL=serial"), "{grub}");
+    assert!(grub.contains("GRUB_CMDLINE_LINUX=\"console=tty0 console=ttyS0,115200\""), "{grub}");
     std::fs::remove_dir_all(folder.join("cache")).unwrap();
 }

@@ -100,7 +100,7 @@ fn disk(fields: &mut Fields<'_>) -> Option<(Config, Layout)> {
         }
     };
     let span = config.size.span.clone();
-    if let Some(missing) = recipe::too_tight(&layout) {
+    if let Some(missing) = recipe::too_tight(&config, &layout) {
         let message = "the volumes leave too little free for an installer, which rounds up";
         let fault = Fault::new(span, message).label(format!("{missing} more are needed"));
         fields.fault(fault.hint("make the disk larger, or give one volume the \"rest\""));
