@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 
 SUITE, ARCH = "trixie", "amd64"
@@ -49,15 +50,28 @@ def run(*argv, **options):
     return subprocess.run(argv, check=True, **options)
 
 
+def ask(request):
+    """The answer's body. Hundreds of questions one after the other: a network may fail one of them."""
+    for left in (3, 2, 1, 0):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.read()
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            if left == 0:
+                raise
+            time.sleep(2)
+
+
 def get(address):
-    with urllib.request.urlopen(address, timeout=60) as answer:
-        return answer.read()
+    return ask(address)
 
 
 def there(address):
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=60):
-            return True
+        ask(urllib.request.Request(address, method="HEAD"))
+        return True
     except urllib.error.HTTPError:
         return False
 
