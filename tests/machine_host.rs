@@ -1,7 +1,6 @@
 //! The host's side of machines: `kuth network` with scripts in the place of VBoxManage and ip,
 //! `kuth machine hosts` with one in the place of ssh, and `kuth machine doctor`.
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -114,10 +113,14 @@ impl World {
         world
     }
 
+    /// Written by another process: a child that a test beside this one forks just then would hold the
+    /// file open for writing, and nobody could run it ("text file busy").
     fn script(&self, name: &str, text: &str) {
-        self.0.write(name, text);
-        let mode = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(self.0.path(name), mode).unwrap();
+        let written = format!("{name}.text");
+        self.0.write(&written, text);
+        let mut command = std::process::Command::new("install");
+        command.args(["-m", "755"]).arg(self.0.path(&written)).arg(self.0.path(".").join(name));
+        assert!(command.status().unwrap().success());
     }
 
     fn run(&self, arguments: &[&str]) -> Said {

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::error::{Context, Hint, Result, anyhow};
+use crate::error::{Context, Error, Hint, Result, anyhow, caused_by};
 use crate::machine::{Host, Network, Nic, Stopped, ssh};
-use crate::process::Command;
+use crate::process::{Command, CommandFailed};
 
 use super::folder::{self, Record};
 use super::qmp::Qmp;
@@ -50,8 +50,8 @@ pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
     let mut left = 3;
     while let Err(error) = run(host, place, port) {
         left -= 1;
-        // Somebody may have taken the port before QEMU did.
-        if left == 0 || !is_reached(&record.hardware) || is_free(port) {
+        // Somebody may have taken the port before QEMU did, or have looked just then whether it is free.
+        if left == 0 || !is_reached(&record.hardware) || !is_about_ports(&error) {
             return Err(error)
                 .with_context(|| format!("starting the machine `{}`", record.name))
                 .hint(format!("its own command line is {}", place.join("run").display()));
@@ -90,8 +90,10 @@ fn free_port(preferred: u16) -> Result<u16> {
     listen(preferred).or_else(|_| listen(0)).context("looking for a free port")
 }
 
-fn is_free(port: u16) -> bool {
-    listen(port).is_ok()
+/// Whether QEMU did not get a port of the host.
+fn is_about_ports(error: &Error) -> bool {
+    let said = caused_by::<CommandFailed>(error).map_or(&[][..], |failed| &failed.tail);
+    said.iter().any(|line| line.contains("Could not set up host forwarding rule"))
 }
 
 /// Listens at a port, or one the system picks for 0, and gives it back.
