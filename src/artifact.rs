@@ -126,6 +126,13 @@ impl Made {
         Made { artifact: Artifact { product, hashing, digest, size, facts }, file: file.into() }
     }
 
+    /// A finished file with holes, known by its content's tree hash, which was taken of it.
+    pub fn sparse(product: Product, file: impl Into<PathBuf>, digest: Digest, size: u64) -> Made {
+        let mut made = Made::hashed(product, file, digest, size);
+        made.artifact.hashing = Hashing::Sparse;
+        made
+    }
+
     /// A small text written to `work/name`.
     pub fn text(product: Product, work: &Path, name: &str, text: &str) -> Result<Made> {
         let file = work.join(name);

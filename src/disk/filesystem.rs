@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::artifact::{Artifact, Hashing, Made, Product};
+use crate::artifact::{Artifact, Made, Product};
 use crate::cache::sparse;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::swap::Swap;
@@ -154,8 +154,7 @@ fn made(
     }
     let digest =
         sparse::tree_hash(&file).with_context(|| format!("hashing {}", image.display()))?;
-    let (product, hashing, facts) = (Product::File, Hashing::Sparse, Default::default());
-    Ok(Made { artifact: Artifact { product, hashing, digest, size, facts }, file: image })
+    Ok(Made::sparse(Product::File, image, digest, size))
 }
 
 fn too_full(filesystem: &Filesystem, part: &Part) -> crate::error::Error {

@@ -193,10 +193,8 @@ impl Recent {
         if let Some(piece) = find(&mut pieces, index) {
             return Ok(piece);
         }
-        let piece = Arc::new(make()?);
-        pieces.push_front((index, piece.clone()));
-        pieces.truncate(self.room);
-        Ok(piece)
+        let piece = make()?;
+        Ok(self.keep(&mut pieces, index, piece))
     }
 
     /// The piece `index`, if it is there.
@@ -206,7 +204,10 @@ impl Recent {
 
     /// Keeps the piece `index`, which is not there.
     pub fn put(&self, index: u64, piece: Vec<u8>) -> Arc<Vec<u8>> {
-        let mut pieces = self.pieces();
+        self.keep(&mut self.pieces(), index, piece)
+    }
+
+    fn keep(&self, pieces: &mut Pieces, index: u64, piece: Vec<u8>) -> Arc<Vec<u8>> {
         let piece = Arc::new(piece);
         pieces.push_front((index, piece.clone()));
         pieces.truncate(self.room);

@@ -28,7 +28,6 @@ pub mod shape;
 pub mod ssh;
 pub mod virtualbox;
 
-pub use crate::format::yaml;
 pub use host::{Host, Replace};
 pub use identity::{Address, Base, Found, Identity, Leftover, Listed, Owner, State, Stopped};
 pub use nic::{Forward, Mac, Network, Nic};

@@ -3,8 +3,9 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
 
-use crate::artifact::{Artifact, Hashing, Made, Product};
+use crate::artifact::{Artifact, Made, Product};
 use crate::cache::sparse;
 use crate::debian::{self, Base, Request, pool};
 use crate::disk::config::Config;
@@ -12,7 +13,7 @@ use crate::disk::layout::Layout;
 use crate::disk::split::Splitter;
 use crate::disk::{assemble, boot, filesystem, fstab};
 use crate::error::{Context, Result};
-use crate::pipeline::Fields;
+use crate::pipeline::{Fault, Fields};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
 use crate::tools::{self, ToolsTree};
@@ -41,17 +42,34 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", &[Product::Tree]);
     let medium = fields.input("medium", MEDIA);
     let config = Config::read(fields)?;
-    let layout = match Layout::of(&config) {
-        Ok(layout) => layout,
-        Err(faults) => {
-            faults.into_iter().for_each(|fault| fields.fault(fault));
-            return None;
-        }
-    };
+    let layout = layout(fields, &config)?;
     let mut inputs = vec![from?];
     inputs.extend(medium.clone());
     let origin = Origin { medium, ..Origin::default() };
     Some(Parsed::one(inputs, Disk { layout, origin }))
+}
+
+/// The layout that `config` asks for; faults go to the collector.
+pub(super) fn layout(fields: &Fields<'_>, config: &Config) -> Option<Layout> {
+    let report = |faults: Vec<Fault>| faults.into_iter().for_each(|fault| fields.fault(fault));
+    Layout::of(config).map_err(report).ok()
+}
+
+/// The finished raw image `file` at `image`, with what those who eat a disk ask of it.
+pub(super) fn made(
+    site: &Site,
+    (image, file): (PathBuf, &File),
+    layout: &Layout,
+    (root, root_uuid): (String, String),
+) -> Result<Made> {
+    (site.progress)(0, 0, "hashing");
+    let digest = sparse::tree_hash(file).context("hashing the disk")?;
+    let firmware: Vec<_> = layout.firmware.iter().map(|firmware| firmware.word()).collect();
+    Ok(Made::sparse(Product::Disk, image, digest, layout.size.0)
+        .with("firmware", firmware.join(" "))
+        .with("root", root)
+        .with("root-uuid", root_uuid)
+        .with("table", layout.table.word()))
 }
 
 impl Disk {
@@ -91,25 +109,8 @@ impl Disk {
         let files: Vec<_> = filesystems.iter().map(|artifact| site.object(artifact)).collect();
         let image = site.scratch("disk.raw");
         let disk = assemble::write(&image, layout, &files, boot.as_ref(), epoch, &site.cancel)?;
-        (site.progress)(0, 0, "hashing");
-        let digest = sparse::tree_hash(&disk).context("hashing the disk")?;
-        let firmware: Vec<_> = layout.firmware.iter().map(|firmware| firmware.word()).collect();
         let root = layout.mounted("/").context("finding the root filesystem")?;
-        let made = Made {
-            artifact: Artifact {
-                product: Product::Disk,
-                hashing: Hashing::Sparse,
-                digest,
-                size: layout.size.0,
-                facts: Default::default(),
-            },
-            file: image,
-        };
-        Ok(made
-            .with("firmware", firmware.join(" "))
-            .with("root", root.device())
-            .with("root-uuid", root.uuid_text())
-            .with("table", layout.table.word()))
+        made(site, (image, &disk), layout, (root.device(), root.uuid_text()))
     }
 }
 

@@ -217,8 +217,8 @@ fn autoinstall_files_are_as_they_were_and_refer_to_what_is_there() {
         assert!(seen.insert(action["id"].as_str().unwrap().to_string()), "{}", action["id"]);
     }
     // YAML's own reader agrees that it is one mapping.
-    let node = kuth::machine::yaml::read(&text).unwrap().unwrap();
+    let node = kuth::format::yaml::read(&text).unwrap().unwrap();
     assert!(
-        matches!(node.data, kuth::machine::yaml::Data::Mapping(ref entries) if entries.len() == 1)
+        matches!(node.data, kuth::format::yaml::Data::Mapping(ref entries) if entries.len() == 1)
     );
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use crate::artifact::Product;
 use crate::error::{Context, Hint, Result, anyhow, ensure, with_hint};
-use crate::format::iso9660::{self, Image};
+use crate::format::iso9660::Image;
+pub use crate::format::iso9660::Kind;
 use crate::units::Bytes;
 
 /// The files, open.
@@ -24,15 +25,6 @@ pub enum Place {
     /// Its header in the tar, and its length.
     File(u64, u64),
     Folder,
-    Link(String),
-}
-
-/// What a name in a folder stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    File,
-    Folder,
-    /// A symbolic link, and where it points.
     Link(String),
 }
 
@@ -76,19 +68,11 @@ impl Files {
                 let Some(entry) = image.find(folder).with_context(what)? else {
                     return Ok(Vec::new());
                 };
-                if entry.kind != iso9660::Kind::Folder {
+                if entry.kind != Kind::Folder {
                     return Ok(Vec::new());
                 }
                 let entries = image.entries(&entry).with_context(what)?.into_iter();
-                let named = entries.map(|entry| {
-                    let kind = match entry.kind {
-                        iso9660::Kind::File => Kind::File,
-                        iso9660::Kind::Folder => Kind::Folder,
-                        iso9660::Kind::Link(target) => Kind::Link(target),
-                    };
-                    (entry.name, kind)
-                });
-                Ok(named.collect())
+                Ok(entries.map(|entry| (entry.name, entry.kind)).collect())
             }
             Files::Folder(_, places) => {
                 let below = format!("{folder}/");
@@ -123,11 +107,11 @@ impl Files {
         match self {
             Files::Iso(image) => {
                 let entry = image.find(path).with_context(what)?;
-                let Some(entry) = entry.filter(|it| it.kind == iso9660::Kind::File) else {
+                let Some(entry) = entry.filter(|it| it.kind == Kind::File) else {
                     return Ok(false);
                 };
                 small(entry.size.0)?;
-                pour(&mut image.contents(&entry), to).with_context(what)?;
+                pour(image.contents(&entry), to).with_context(what)?;
             }
             Files::Folder(file, places) => {
                 let Some(Place::File(at, size)) = places.get(path) else { return Ok(false) };
@@ -144,14 +128,8 @@ impl Files {
 }
 
 /// Copies in large pieces.
-fn pour(from: &mut dyn Read, to: &mut dyn Write) -> std::io::Result<()> {
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match from.read(&mut buffer)? {
-            0 => return Ok(()),
-            n => to.write_all(&buffer[..n])?,
-        }
-    }
+fn pour(from: impl Read, to: &mut dyn Write) -> std::io::Result<u64> {
+    std::io::copy(&mut BufReader::with_capacity(1 << 18, from), to)
 }
 
 /// Where everything in a folder's tar is.

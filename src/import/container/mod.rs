@@ -1,5 +1,6 @@
 //! The disk in an image file: qcow2 with what lies below it, VMDK in one file or many, VDI, VHD, or
-//! the disk as it is, which may be a file system alone. An image may name other files; they are looked for beside it and nowhere else.
+//! the disk as it is, which may be a file system alone. An image may name other files; they are looked
+//! for beside it and nowhere else.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -4,8 +4,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::format::yaml::{self, Data, Node};
 use crate::machine::seed::SeedFault;
-use crate::machine::yaml::{self, Data, Node};
 use crate::pipeline::suggest;
 
 /// What is wrong with a file, so far.

@@ -50,7 +50,8 @@ pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
     let mut left = 3;
     while let Err(error) = run(host, place, port) {
         left -= 1;
-        // Somebody may have taken the port before QEMU did, or have looked just then whether it is free.
+        // Somebody may have taken the port before QEMU did, or have looked just then whether it
+        // is free.
         if left == 0 || !is_reached(&record.hardware) || !is_about_ports(&error) {
             return Err(error)
                 .with_context(|| format!("starting the machine `{}`", record.name))

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use super::fill::card;
 use super::{SeedFault, Template, config, secret};
+use crate::format::yaml::{self, Broken, Data, Node};
 use crate::machine::Nic;
-use crate::machine::yaml::{self, Broken, Data, Node};
 use crate::pipeline::suggest;
 
 /// cloud-init refuses what is larger over most transports, and so do we.

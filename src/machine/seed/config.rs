@@ -5,7 +5,7 @@
 
 use super::SeedFault;
 use super::keys::{KEYS, LIST, MAPPING, NOTHING, NUMBER, Shapes, TEXT, TRUTH, shapes};
-use crate::machine::yaml::{Data, Node};
+use crate::format::yaml::{Data, Node};
 use crate::pipeline::suggest;
 
 /// The keys of a user; each is also taken with `-` for `_`.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::machine::yaml::{Node, Place};
+use crate::format::yaml::{Node, Place};
 
 /// A fault in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]

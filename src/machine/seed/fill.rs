@@ -6,7 +6,7 @@ use super::{Seed, SeedFault, Template, default_user_data, network};
 use crate::digest::Hasher;
 use crate::error::Result;
 use crate::format::Guid;
-use crate::machine::yaml::Place;
+use crate::format::yaml::Place;
 
 const KEY: &str = "#SSH-PUB-KEY#";
 

@@ -2,7 +2,7 @@
 //!
 //! Source: `schema-cloud-config-v1.json` of cloud-init 25.1, whose types these are.
 
-/// What a value may be: words as [`Node::describe`](crate::machine::yaml::Node::describe) has them.
+/// What a value may be: words as [`Node::describe`](crate::format::yaml::Node::describe) has them.
 pub type Shapes = &'static [&'static str];
 
 /// A word of [`Shapes`].

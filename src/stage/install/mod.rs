@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use super::customise::User;
 use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
-use crate::artifact::{Artifact, Hashing, Made, Product};
-use crate::cache::sparse;
+use crate::artifact::{Made, Product};
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
 use crate::error::{Context, Hint, Result, anyhow};
@@ -240,23 +239,8 @@ impl Stage for Install {
         let lines = [&medium.title].into_iter().chain(&steps).chain(&installed.lines);
         let text: String = lines.map(|line| format!("{line}\n")).collect();
         log.write_all(text.as_bytes()).context("writing the log")?;
-        (site.progress)(0, 0, "hashing");
         let file = File::open(&disk).context("opening the disk")?;
-        let digest = sparse::tree_hash(&file).context("hashing the disk")?;
-        let made = Made {
-            artifact: Artifact {
-                product: Product::Disk,
-                hashing: Hashing::Sparse,
-                digest,
-                size: self.layout.size.0,
-                facts: Default::default(),
-            },
-            file: disk,
-        };
-        Ok(made
-            .with("firmware", self.layout.firmware[0].word())
-            .with("root", installed.root)
-            .with("root-uuid", installed.root_uuid)
-            .with("table", self.layout.table.word()))
+        let root = (installed.root, installed.root_uuid);
+        super::disk::made(site, (disk, &file), &self.layout, root)
     }
 }

@@ -7,7 +7,7 @@ use crate::disk::config::{Config, Firmware};
 use crate::disk::layout::Layout;
 use crate::installer::{Installer, Mirror, compare, recipe};
 use crate::pipeline::{Fault, Fields, Text};
-use crate::stage::{boot, customise, register};
+use crate::stage::{boot, customise, disk, register};
 use crate::units::Bytes;
 
 /// Without KVM an installation takes half an hour on an idle host.
@@ -37,7 +37,7 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Install> {
     let cpus = fields.integer("cpus", 1..=64).map_or(2, |cpus| cpus.value as u32);
     let memory = register::checked_memory(fields).unwrap_or(MEMORY);
     let limit = boot::read_limit(fields, LIMIT);
-    let (config, layout) = disk(fields)?;
+    let (config, layout) = laid_out(fields)?;
     Some(Install {
         installer,
         config,
@@ -79,7 +79,7 @@ fn mirror(fields: &mut Fields<'_>) -> Option<Mirror> {
 }
 
 /// The keys that `disk` has as well, and what an installer can make of them.
-fn disk(fields: &mut Fields<'_>) -> Option<(Config, Layout)> {
+fn laid_out(fields: &mut Fields<'_>) -> Option<(Config, Layout)> {
     let says_firmware = fields.has("firmware");
     let mut config = Config::read(fields)?;
     if !says_firmware {
@@ -92,13 +92,7 @@ fn disk(fields: &mut Fields<'_>) -> Option<(Config, Layout)> {
         fields.fault(fault.hint("write `firmware = [\"bios\"]` or `firmware = [\"uefi\"]`"));
         return None;
     }
-    let layout = match Layout::of(&config) {
-        Ok(layout) => layout,
-        Err(faults) => {
-            faults.into_iter().for_each(|fault| fields.fault(fault));
-            return None;
-        }
-    };
+    let layout = disk::layout(fields, &config)?;
     let span = config.size.span.clone();
     if let Some(missing) = recipe::too_tight(&config, &layout) {
         let message = "the volumes leave too little free for an installer, which rounds up";
