@@ -1,31 +1,6 @@
 //! The stage, as a pipeline asks for it: a file, a folder, a root tar.
 
-use std::path::PathBuf;
-
-use assert_cmd::Command;
-
 use crate::world::{World, have, root_owner, run, text};
-
-/// Builds `pipeline` in the world's folder; what it said, and whether it went well.
-fn kuth(world: &World, arguments: &[&str]) -> (bool, String, String) {
-    let output = Command::new(assert_cmd::cargo::cargo_bin!("kuth"))
-        .args(arguments)
-        .current_dir(world.folder.path())
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", world.folder.path())
-        .env("KUTH_CACHE", world.at("cache"))
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.success(), text(&output.stdout), text(&output.stderr))
-}
-
-fn path(world: &World, stage: &str) -> PathBuf {
-    let (success, out, err) = kuth(world, &["path", "p.toml", stage]);
-    assert!(success, "{err}");
-    PathBuf::from(out.trim())
-}
 
 #[test]
 fn a_file_a_folder_and_a_tar_give_one_tree() {
@@ -59,12 +34,12 @@ fn a_file_a_folder_and_a_tar_give_one_tree() {
     }
     std::fs::write(world.at("p.toml"), pipeline).unwrap();
     let (success, _, err) =
-        kuth(&world, &["build", "p.toml", "tree-alone", "tree-folder", "tree-root"]);
+        world.kuth(&["build", "p.toml", "tree-alone", "tree-folder", "tree-root"]);
     assert!(success, "{err}");
-    let trees = ["tree-alone", "tree-folder", "tree-root"].map(|stage| path(&world, stage));
+    let trees = ["tree-alone", "tree-folder", "tree-root"].map(|stage| world.path_of(stage));
     assert_eq!(trees[0], trees[1]);
     assert_eq!(trees[0], trees[2]);
-    let (success, _, err) = kuth(&world, &["build", "p.toml", "tree-over"]);
+    let (success, _, err) = world.kuth(&["build", "p.toml", "tree-over"]);
     assert!(!success && err.contains("it needs the file `base.raw`, and it came alone"), "{err}");
     assert!(
         err.contains("hint: pack both into a tar, `unpack` that, and import the folder"),

@@ -3,6 +3,7 @@
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use kuth::digest::Digest;
 use kuth::import::{self, Beside, Imported, Options};
@@ -241,6 +242,28 @@ pub struct World {
 }
 
 impl World {
+    /// Runs kuth in the folder: whether it went well, and what it printed and said.
+    pub fn kuth(&self, arguments: &[&str]) -> (bool, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_kuth"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .env("KUTH_CACHE", self.at("cache"))
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// Where the result of a stage of `p.toml` is.
+    pub fn path_of(&self, stage: &str) -> PathBuf {
+        let (success, out, err) = self.kuth(&["path", "p.toml", stage]);
+        assert!(success, "{err}");
+        PathBuf::from(out.trim())
+    }
+
     pub fn new() -> World {
         World { folder: tempfile::tempdir().unwrap() }
     }

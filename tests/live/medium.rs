@@ -3,39 +3,17 @@
 
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
 use kuth::import::live::Medium;
 
 use crate::layers::{import, medium};
 use crate::world::{World, assert_same, have, need_root, packed, run, text};
 
-/// Runs kuth in the world's folder; what it said, and whether it went well.
-fn kuth(world: &World, arguments: &[&str]) -> (bool, String, String) {
-    let output = Command::new(assert_cmd::cargo::cargo_bin!("kuth"))
-        .args(arguments)
-        .current_dir(world.folder.path())
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", world.folder.path())
-        .env("KUTH_CACHE", world.at("cache"))
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.success(), text(&output.stdout), text(&output.stderr))
-}
-
 /// Builds stages of `pipeline`.
 fn build(world: &World, pipeline: &str, stages: &[&str]) -> String {
     std::fs::write(world.at("p.toml"), pipeline).unwrap();
-    let (success, _, err) = kuth(world, &[&["build", "p.toml"], stages].concat());
+    let (success, _, err) = world.kuth(&[&["build", "p.toml"], stages].concat());
     assert!(success, "{err}");
     err
-}
-
-fn path(world: &World, stage: &str) -> PathBuf {
-    let (success, out, err) = kuth(world, &["path", "p.toml", stage]);
-    assert!(success, "{err}");
-    PathBuf::from(out.trim())
 }
 
 /// The ISO image of a medium.
@@ -99,7 +77,7 @@ fn an_image_and_a_folder_give_one_tree() {
     let all = stages.map(|(name, from, layers)| stage(name, from, layers)).concat();
     let names = stages.map(|(name, ..)| name);
     build(&world, &(head.clone() + &all), &names);
-    let [default, server, unpacked, minimal] = names.map(|name| path(&world, name));
+    let [default, server, unpacked, minimal] = names.map(|name| world.path_of(name));
     assert!(default == server && server == unpacked && minimal != server);
     for (tree, layer) in [(&server, "two"), (&minimal, "one")] {
         let held = run("tar", &["-xOf", text(tree), "etc/layer"]);
@@ -114,7 +92,7 @@ fn an_image_and_a_folder_give_one_tree() {
     let err = build(&world, &(head.clone() + &all), &names);
     assert!(err.contains("cached") && !err.contains("failed"), "{err}");
     std::fs::write(world.at("p.toml"), head + &stage("gone", "image", "desktop")).unwrap();
-    let (success, _, err) = kuth(&world, &["build", "p.toml", "gone"]);
+    let (success, _, err) = world.kuth(&["build", "p.toml", "gone"]);
     assert!(
         !success && err.contains("there is no source `desktop`, but ubuntu-server-minimal"),
         "{err}"
@@ -129,7 +107,7 @@ fn keys_of_a_mirror_are_refused_where_they_stand() {
         [stage.tree]\nkind = \"bootstrap\"\nlayers = \"\"\nlimit = \"0 B\"\n\
         suite = \"noble\"\npackages = [\"vim\"]\n";
     std::fs::write(world.at("p.toml"), pipeline).unwrap();
-    let (success, _, err) = kuth(&world, &["check", "p.toml"]);
+    let (success, _, err) = world.kuth(&["check", "p.toml"]);
     assert!(!success);
     for why in [
         "`suite` and `layers` exclude each other",
@@ -156,7 +134,7 @@ fn a_real_system_is_worked_in() {
     let rootfs =
         "[pipeline]\nname = \"p\"\n[stage.rootfs]\nkind = \"bootstrap\"\nsuite = \"trixie\"\n";
     build(&world, rootfs, &["rootfs"]);
-    let built = path(&world, "rootfs");
+    let built = world.path_of("rootfs");
     let (one, two) = (world.at("1"), world.at("2"));
     std::fs::create_dir_all(&one).unwrap();
     std::fs::create_dir_all(two.join("usr/local/bin")).unwrap();
@@ -195,7 +173,7 @@ fn a_real_system_is_worked_in() {
          ''']\n"
     );
     build(&world, &pipeline, &["base"]);
-    let tree = path(&world, "base");
+    let tree = world.path_of("base");
     let said = |name: &str| run("tar", &["-xOf", text(&tree), name]);
     assert_eq!(said("etc/said"), "hello from a layer\n");
     assert!(said("etc/has").starts_with("apt\t"), "{}", said("etc/has"));

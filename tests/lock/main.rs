@@ -4,6 +4,7 @@
 
 mod mirror;
 mod moved;
+mod project;
 mod refused;
 mod server;
 mod update;

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::mirror::{self, Deb, run};
+pub use crate::project::{Project, Run};
 use crate::server::Server;
 
 /// The package that moves, and where it goes.
@@ -156,94 +157,14 @@ pub fn remote(mode: &str) -> String {
     format!("[cache]\nremote = \"../remote\"\ntrust = \"anyone\"\nmode = \"{mode}\"\n")
 }
 
-/// A pipeline, its lock and a cache.
-pub struct Project {
-    folder: PathBuf,
-    /// Others take from it.
-    stays: bool,
-}
-
-impl Drop for Project {
-    fn drop(&mut self) {
-        // What failed stays too, to be looked at.
-        if !self.stays && !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
-    }
-}
-
-/// How a command ended.
-#[derive(Debug)]
-pub struct Run {
-    pub status: i32,
-    pub out: String,
-    pub err: String,
-}
-
 impl Project {
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    pub fn write(&self, name: &str, text: &str) {
-        std::fs::create_dir_all(&self.folder).unwrap();
-        std::fs::write(self.path(name), text).unwrap();
-    }
-
-    pub fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    fn take(&self, cache: &Path, part: &str) {
-        std::fs::create_dir_all(self.path("cache")).unwrap();
-        let to = self.path("cache").join(part);
-        run(Command::new("cp").arg("-al").arg(cache.join(part)).arg(to));
-    }
-
     /// Removes [`MOVED`] from the cache, if it is there.
     pub fn forget(&self, world: &World) {
         let place = world.old.file.strip_prefix(world.folder.join("first")).unwrap();
         let _ = std::fs::remove_file(self.folder.join(place));
     }
 
-    pub fn kuth(&self, arguments: &[&str]) -> Run {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-        command.args(arguments).current_dir(&self.folder).env("NO_COLOR", "1");
-        for name in ["KUTH_CACHE", "KUTH_CACHE_REMOTE", "KUTH_DEBIAN_SNAPSHOT", "SOURCE_DATE_EPOCH"]
-        {
-            command.env_remove(name);
-        }
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let status = output.status.code().unwrap();
-        Run { status, out: text(output.stdout), err: text(output.stderr) }
-    }
-
     pub fn build(&self, options: &[&str]) -> Run {
         self.kuth(&[&["build", "p.toml", "--message-format", "json"], options].concat())
-    }
-}
-
-impl Run {
-    /// All went well.
-    pub fn done(self) -> Run {
-        assert_eq!(self.status, 0, "{}{}", self.out, self.err);
-        self
-    }
-
-    fn lines(&self) -> impl Iterator<Item = serde_json::Value> + '_ {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap())
-    }
-
-    /// The digest of a stage's result.
-    pub fn digest(&self, stage: &str) -> String {
-        let mut lines = self.lines();
-        let line = lines.find(|line| line["stage"] == stage && line["digest"].is_string());
-        line.unwrap()["digest"].as_str().unwrap().to_string()
-    }
-
-    /// How many stages ran.
-    pub fn ran(&self) -> u64 {
-        self.lines().find(|line| line["event"] == "summary").unwrap()["run"].as_u64().unwrap()
     }
 }

@@ -58,7 +58,7 @@ fn a_mirror_and_a_medium_do_not_answer_for_each_other() {
     assert!(run.status == 1 && run.err.contains(words), "{}", run.err);
 
     // And the other way round.
-    project.take_packages(&first);
+    project.take(&first.join("cache"), "packages");
     project.build(&world.medium.iso(), &[]).done();
     let mirror = std::fs::read_to_string(first.join("p.toml")).unwrap();
     project.write("p.toml", &mirror);

@@ -8,6 +8,8 @@ mod medium;
 #[path = "../lock/mirror.rs"]
 mod mirror;
 mod pipeline;
+#[path = "../lock/project.rs"]
+mod project;
 mod refused;
 mod trees;
 mod ubuntu;

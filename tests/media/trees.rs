@@ -90,7 +90,7 @@ fn what_the_cache_has_is_not_read_again() {
         medium.write(&deb.path, "");
     }
     let project = world.project("stored");
-    project.take_packages(&world.folder.join("first"));
+    project.take(&world.folder.join("first/cache"), "packages");
     let built = project.build(&medium.iso(), &["--offline"]).done();
     assert_eq!(built.digest("base"), world.digests[1]);
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::medium::Medium;
 use crate::mirror::{Deb, run};
+pub use crate::project::{Project, Run};
 
 const MIRROR: &str = r#"
 [pipeline]
@@ -136,55 +137,7 @@ impl World {
     }
 }
 
-/// A folder with a pipeline and a cache of its own; removed in the end.
-pub struct Project {
-    folder: PathBuf,
-    stays: bool,
-}
-
-impl Drop for Project {
-    fn drop(&mut self) {
-        if !self.stays {
-            let _ = Command::new("rm").arg("-rf").arg(&self.folder).status();
-        }
-    }
-}
-
-/// What a run of kuth said.
-pub struct Run {
-    pub status: i32,
-    pub out: String,
-    pub err: String,
-}
-
 impl Project {
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
-    }
-
-    pub fn write(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    pub fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.path(name)).unwrap()
-    }
-
-    /// Takes the packages of the cache of `other`.
-    pub fn take_packages(&self, other: &Path) {
-        std::fs::create_dir_all(self.path("cache")).unwrap();
-        let from = other.join("cache/packages");
-        run(Command::new("cp").arg("-al").arg(from).arg(self.path("cache/packages")));
-    }
-
-    pub fn kuth(&self, arguments: &[&str]) -> Run {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-        command.args(arguments);
-        self.ended(command)
-    }
-
     /// kuth where there is no network at all, if whoever runs the tests may make such a place.
     pub fn kuth_alone(&self, arguments: &[&str]) -> Run {
         let alone = || Command::new("unshare").args(["--net", "true"]).status();
@@ -194,19 +147,6 @@ impl Project {
         let mut command = Command::new("unshare");
         command.arg("--net").arg(env!("CARGO_BIN_EXE_kuth")).args(arguments);
         self.ended(command)
-    }
-
-    fn ended(&self, mut command: Command) -> Run {
-        command.current_dir(&self.folder).env("NO_COLOR", "1");
-        for name in ["KUTH_CACHE", "KUTH_CACHE_REMOTE", "KUTH_DEBIAN_SNAPSHOT", "SOURCE_DATE_EPOCH"]
-        {
-            command.env_remove(name);
-        }
-        command.env("KUTH_MACHINES", self.path("machines"));
-        let output = command.output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let status = output.status.code().unwrap();
-        Run { status, out: text(output.stdout), err: text(output.stderr) }
     }
 
     /// Builds the pipeline with the medium `iso`, without network and with a mirror that is not there.
@@ -224,12 +164,6 @@ impl Project {
 }
 
 impl Run {
-    /// All went well.
-    pub fn done(self) -> Run {
-        assert_eq!(self.status, 0, "{}{}", self.out, self.err);
-        self
-    }
-
     /// It failed, with one error that has all of `parts`.
     pub fn refused(self, parts: &[&str]) {
         assert_eq!(self.status, 1, "{}{}", self.out, self.err);
@@ -238,21 +172,5 @@ impl Run {
         for part in parts {
             assert!(self.err.contains(part), "{part}: {}", self.err);
         }
-    }
-
-    fn lines(&self) -> impl Iterator<Item = serde_json::Value> + '_ {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap())
-    }
-
-    /// The digest of a stage's result.
-    pub fn digest(&self, stage: &str) -> String {
-        let mut lines = self.lines();
-        let line = lines.find(|line| line["stage"] == stage && line["digest"].is_string());
-        line.unwrap_or_else(|| panic!("{stage}: {}", self.out))["digest"].as_str().unwrap().into()
-    }
-
-    /// How many stages ran.
-    pub fn ran(&self) -> u64 {
-        self.lines().find(|line| line["event"] == "summary").unwrap()["run"].as_u64().unwrap()
     }
 }
