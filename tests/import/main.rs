@@ -8,6 +8,7 @@ mod disks;
 mod filesystems;
 mod hostile;
 mod inspected;
+mod journals;
 #[path = "../judge/mod.rs"]
 mod judge;
 mod mounted;
