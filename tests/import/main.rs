@@ -1,6 +1,7 @@
 //! Disk images that the real tools made, read back by kuth: the tree that went in comes out, byte for
 //! byte as kuth packs it.
 
+mod bounds;
 mod containers;
 #[path = "../disk/mod.rs"]
 mod disk;
@@ -14,5 +15,6 @@ mod judge;
 mod mounted;
 mod rootfs;
 mod round;
+mod same;
 mod stages;
 mod world;

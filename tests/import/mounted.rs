@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::judge::verdict;
+use crate::judge::{skip, verdict};
 use crate::world::{World, have, import, make_tree, need_root, packed, run, text};
 
 /// A mount that goes with this.
@@ -17,7 +17,7 @@ impl Mount {
         let arguments = ["-t", kind, "-o", "loop", text(image), text(at)];
         let (success, _, why) = verdict("mount", &arguments)?;
         if !success {
-            eprintln!("SKIPPED: cannot mount {kind}: {why}");
+            skip(&format!("cannot mount {kind}: {why}"));
             return None;
         }
         Some(Mount(at.to_path_buf()))
