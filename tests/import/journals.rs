@@ -223,6 +223,18 @@ impl Disk {
         self.set_block(number, &block);
     }
 
+    /// Changes the superblock of the journal, and its checksum with it.
+    fn change_superblock(&self, change: impl FnOnce(&mut [u8])) {
+        let mut superblock = self.block(0);
+        change(&mut superblock);
+        if self.way.sums_blocks() {
+            superblock[252..256].fill(0);
+            let sum = crc32c(&superblock[..1024]);
+            superblock[252..256].copy_from_slice(&sum.to_be_bytes());
+        }
+        self.set_block(0, &superblock);
+    }
+
     /// The blocks of the journal of this kind, in order: 1 descriptors, 2 commits, 5 revocations.
     fn blocks_of(&self, kind: u8) -> Vec<usize> {
         let is = |block: &[u8]| block[..4] == MAGIC && block[4..8] == [0, 0, 0, kind];
@@ -491,14 +503,8 @@ fn a_journal_goes_on_at_its_beginning() {
             for (index, block) in ring.iter().enumerate() {
                 disk.set_block(1 + (index + shift) % length, block);
             }
-            let mut superblock = disk.block(0);
-            superblock[28..32].copy_from_slice(&(1 + shift as u32).to_be_bytes());
-            if way.sums_blocks() {
-                superblock[252..256].fill(0);
-                let sum = crc32c(&superblock[..1024]);
-                superblock[252..256].copy_from_slice(&sum.to_be_bytes());
-            }
-            disk.set_block(0, &superblock);
+            let start = (1 + shift as u32).to_be_bytes();
+            disk.change_superblock(|superblock| superblock[28..32].copy_from_slice(&start));
             disk.check(&format!("{before} before the end"), &expected);
         }
     }
@@ -551,18 +557,53 @@ fn flags_and_features_that_nobody_writes() {
     descriptor[19] |= 4;
     disk.set_block(number, &descriptor);
     disk.check("deleted", &[(1, 3), (2, 3)]);
-    // Of the superblock: where, and what e2fsck and kuth call it.
+    // Features of the superblock that kuth does not replay, e2fsck perhaps.
     for (at, value, why) in [
         (43, 0x80, "unknown features: 0x80"),
         (47, 0x80, "unknown read-only features: 0x80"),
         (43, 0x18, "checksums of several versions"),
+        (43, 0x20, "it has fast commits"),
+        (43, 0x04, "its commits need not be behind their blocks"),
     ] {
         let disk = Disk::with(WAYS[0], &[writes(&[(1, 3)])]);
-        let mut superblock = disk.block(0);
-        superblock[at] = value;
-        disk.set_block(0, &superblock);
+        disk.change_superblock(|superblock| superblock[at] = value);
         let error = disk.imported().unwrap_err();
         assert!(error.contains(why), "{error}");
-        assert_ne!(&disk.judged().1[1024..2048], content(WAYS[0], 1, 3));
+    }
+}
+
+/// e2fsck asks, the kernel drops: kuth leaves it to the user.
+#[test]
+fn changes_that_the_superblock_denies_are_refused() {
+    if !have(TOOLS) {
+        return;
+    }
+    for way in WAYS {
+        let disk = Disk::with(way, &[writes(&[(1, 3)])]);
+        let command = ["-w", "-R", "feature -needs_recovery"];
+        run("debugfs", &[&command[..], &[text(&disk.image)]].concat());
+        let (told, _) = disk.judged();
+        assert!(told.contains("Run journal anyway?"), "{told}");
+        let error = disk.imported().unwrap_err();
+        assert!(error.contains("its journal holds changes, and it says"), "{error}");
+        assert!(error.contains("run e2fsck on the file system"), "{error}");
+    }
+}
+
+/// Where commits may be written before their blocks, a wrong checksum is one that was cut off.
+#[test]
+fn a_commit_written_early_ends_the_journal() {
+    if !have(TOOLS) {
+        return;
+    }
+    let transactions = [writes(&[(1, 3)]), writes(&[(1, 5), (2, 3)]), writes(&[(3, 3)])];
+    for way in WAYS.into_iter().filter(Way::sums_blocks) {
+        for (which, expected) in [(0, vec![]), (1, vec![(1, 3)]), (2, vec![(1, 5), (2, 3)])] {
+            let disk = Disk::with(way, &transactions);
+            disk.change_superblock(|superblock| superblock[43] |= 4);
+            disk.check("as written", &[(1, 5), (2, 3), (3, 3)]);
+            disk.flip(disk.blocks_of(2)[which], 500);
+            disk.check("early", &expected);
+        }
     }
 }

@@ -68,7 +68,10 @@ fn listed(root: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-/// The extended attributes of all below `root`, by getfattr, but SELinux's.
+/// Attributes that no tree has: labels of SELinux, and access lists that XFS shows a second time.
+const LEFT_OUT: [&str; 2] = ["security.selinux", "trusted.SGI_ACL_"];
+
+/// The extended attributes of all below `root`, by getfattr.
 fn attributes(root: &Path) -> BTreeMap<PathBuf, String> {
     let arguments =
         ["-R", "-P", "-h", "-d", "-m", "-", "-e", "hex", "--absolute-names", text(root)];
@@ -79,8 +82,11 @@ fn attributes(root: &Path) -> BTreeMap<PathBuf, String> {
             continue;
         };
         let mut lines: Vec<&str> =
-            lines.filter(|line| !line.starts_with("security.selinux")).collect();
+            lines.filter(|line| !LEFT_OUT.iter().any(|left| line.starts_with(left))).collect();
         lines.sort();
+        if lines.is_empty() {
+            continue;
+        }
         let name = Path::new(name).strip_prefix(root).unwrap().to_path_buf();
         found.insert(name, format!(", {}", lines.join(", ")));
     }

@@ -37,12 +37,23 @@ struct Log {
     revoked: BTreeMap<u64, u32>,
 }
 
+/// The journal in the file of `runs`, and where its blocks are.
+fn open(below: &dyn Source, block: u64, runs: &Runs) -> Result<(Journal, Vec<u64>)> {
+    let blocks = blocks(runs, block)?;
+    let first = blocks.first().context("the journal is empty")?;
+    let journal = Journal::read(&bytes(below, *first, LENGTH)?)?;
+    ensure!(journal.block == block, "the journal has blocks of {} bytes", journal.block);
+    Ok((journal, blocks))
+}
+
+/// Whether the journal in the file of `runs` was not emptied.
+pub fn holds_changes(below: &dyn Source, block: u64, runs: &Runs) -> Result<bool> {
+    Ok(open(below, block, runs)?.0.start != 0)
+}
+
 /// `below`, whose blocks are `block` long, with the journal in the file of `runs` replayed.
 pub fn replay(below: Shared, block: u64, runs: &Runs) -> Result<Replayed> {
-    let blocks: Vec<u64> = blocks(runs, block)?;
-    let first = blocks.first().context("the journal is empty")?;
-    let journal = Journal::read(&bytes(&*below, *first, LENGTH)?)?;
-    ensure!(journal.block == block, "the journal has blocks of {} bytes", journal.block);
+    let (journal, blocks) = open(&*below, block, runs)?;
     let mut moved = BTreeMap::new();
     if journal.start == 0 {
         return Ok(Replayed { below, block, moved });
