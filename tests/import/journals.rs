@@ -81,6 +81,9 @@ struct Transaction {
     uncommitted: bool,
 }
 
+/// Blocks of the victim, and which version of each is found.
+type Versions = Vec<(usize, u8)>;
+
 fn writes(writes: &[(usize, u8)]) -> Transaction {
     Transaction { writes: writes.to_vec(), ..Transaction::default() }
 }
@@ -110,7 +113,7 @@ impl Transaction {
 }
 
 /// Which versions are found: what was written last, unless it was revoked then or later.
-fn found(transactions: &[Transaction]) -> Vec<(usize, u8)> {
+fn found(transactions: &[Transaction]) -> Versions {
     let mut found = BTreeMap::new();
     for transaction in transactions.iter().filter(|transaction| !transaction.uncommitted) {
         found.extend(transaction.writes.iter().copied());
@@ -300,7 +303,7 @@ fn transactions_are_applied_as_e2fsck_does() {
         return;
     }
     let all: Vec<(usize, u8)> = (0..VICTIM).map(|index| (index, 2 + index as u8 % 2)).collect();
-    let cases: [(&str, Vec<Transaction>, Vec<(usize, u8)>); 8] = [
+    let cases: [(&str, Vec<Transaction>, Versions); 8] = [
         (
             "the last of several counts",
             vec![writes(&[(1, 3), (2, 3), (9, 3)]), writes(&[(2, 5)]), writes(&[(9, 7), (4, 7)])],
