@@ -1,10 +1,10 @@
 //! Disks made by the real tools and judged by others: e2fsck, sgdisk, pvck, debugfs.
 
 mod disk;
+mod judge;
 
 use std::io::Read;
 use std::path::Path;
-use std::process::Command;
 
 use disk::{Bench, Tree, disk_of};
 use tar::EntryType;
@@ -44,13 +44,10 @@ const USR: u64 = ROOT + (256 << 20);
 /// The size of the EFI system partition, at 2 MiB.
 const ESP_SIZE: u64 = 62 << 20;
 
-/// Standard output of a command that must succeed; `None` where the host lacks it.
+/// What a command says, which must succeed; `None`, said, where the host lacks it.
 fn judged(program: &str, args: &[&str]) -> Option<String> {
-    let found = kuth::process::find_program(program)?;
-    let output = Command::new(found).args(args).env("LC_ALL", "C").output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let faults = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {args:?}\n{text}{faults}");
+    let (success, text, faults) = judge::verdict(program, args)?;
+    assert!(success, "{program} {args:?}\n{text}{faults}");
     Some(text + &faults)
 }
 

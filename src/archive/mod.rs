@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use crate::cache::sparse::is_zero;
 use crate::digest::Digest;
 use crate::error::{Context, Result, bail};
 use crate::process::Cancel;
@@ -145,7 +146,7 @@ fn members(
     loop {
         match reader.read(&mut rest)? {
             0 => return Ok(()),
-            n if rest[..n].iter().all(|byte| *byte == 0) => {}
+            n if is_zero(&rest[..n]) => {}
             _ => bail!("something follows the end of the tar"),
         }
     }

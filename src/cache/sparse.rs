@@ -159,12 +159,12 @@ mod tests {
 
     #[test]
     fn the_hash_is_pinned() {
-        let mut hasher = Hasher::default();
-        hasher.update(b"kuth-sparse-1\n");
-        hasher.update(&(LEAF + 1).to_le_bytes());
-        hasher.update(&[0; 32]);
-        hasher.update(&Digest::of(b"x").0);
-        assert_eq!(tree_hash(&file(LEAF + 1, &[(LEAF, b"x")])).unwrap(), hasher.finish());
+        // By Python, from the rule at the top of this file:
+        // h = lambda b: hashlib.sha256(b).digest(); leaf = 4 << 20
+        // h(b"kuth-sparse-1\n" + struct.pack("<Q", leaf + 1) + bytes(32) + h(b"x")).hex()
+        let pinned = "96d2ecbef13a10029f7c4f4202bbf45461a49db1faec1df16e1bb0ffffbfc32f";
+        let digest = tree_hash(&file(LEAF + 1, &[(LEAF, b"x")])).unwrap();
+        assert_eq!(digest.to_string(), pinned);
     }
 
     #[test]

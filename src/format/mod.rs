@@ -7,6 +7,7 @@ pub mod appliance;
 pub mod base64;
 pub mod blocks;
 pub mod cpio;
+pub mod crc32;
 pub mod crc32c;
 pub mod disk_info;
 pub mod dpkg;

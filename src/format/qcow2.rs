@@ -99,6 +99,20 @@ struct Clusters {
 }
 
 impl Clusters {
+    /// With as many refcounts as these need.
+    fn with(l1: u64, l2: u64, data: u64) -> Clusters {
+        let mut clusters = Clusters { refcount_table: 1, refcount_blocks: 1, l1, l2, data };
+        // The refcounts count themselves too, so this settles in a few rounds.
+        loop {
+            let blocks = clusters.total().div_ceil(REFCOUNTS);
+            let table = blocks.div_ceil(OFFSETS);
+            if (blocks, table) == (clusters.refcount_blocks, clusters.refcount_table) {
+                return clusters;
+            }
+            (clusters.refcount_blocks, clusters.refcount_table) = (blocks, table);
+        }
+    }
+
     fn total(&self) -> u64 {
         1 + self.refcount_table + self.refcount_blocks + self.l1 + self.l2 + self.data
     }
@@ -109,22 +123,7 @@ fn assemble(map: &BlockMap, backing: Option<(&str, BackingFormat)>) -> Result<Pl
     Fault::unless(l1_entries <= MOST_L1, FORMAT, || format!("{} is too large", map.disk()))?;
     let mut l2s: Vec<u64> = map.indices().map(|index| index / OFFSETS).collect();
     l2s.dedup();
-    let mut clusters = Clusters {
-        refcount_table: 1,
-        refcount_blocks: 1,
-        l1: l1_entries.div_ceil(OFFSETS),
-        l2: l2s.len() as u64,
-        data: map.allocated(),
-    };
-    // The refcounts count themselves too, so this settles in a few rounds.
-    loop {
-        let blocks = clusters.total().div_ceil(REFCOUNTS);
-        let table = blocks.div_ceil(OFFSETS);
-        if (blocks, table) == (clusters.refcount_blocks, clusters.refcount_table) {
-            break;
-        }
-        (clusters.refcount_blocks, clusters.refcount_table) = (blocks, table);
-    }
+    let clusters = Clusters::with(l1_entries.div_ceil(OFFSETS), l2s.len() as u64, map.allocated());
     let offset = |cluster: u64| cluster << CLUSTER_BITS;
     let refcount_block = 1 + clusters.refcount_table;
     let l1 = refcount_block + clusters.refcount_blocks;
@@ -234,6 +233,23 @@ mod tests {
         assert_eq!(to, [7, 8, 9]);
         assert_eq!(plan.pieces[3].1[16..24], (COPIED | 5 << 16).to_be_bytes());
         assert!(super::plan(&map.in_blocks_of(Bytes::MIB).unwrap()).is_err());
+    }
+
+    /// The table of refcounts gets its second cluster at 16 TiB, too much for a test that writes.
+    #[test]
+    fn refcounts_settle_at_every_size() {
+        let table = REFCOUNTS * OFFSETS;
+        for boundary in [REFCOUNTS, 2 * REFCOUNTS, 100 * REFCOUNTS, table, 2 * table] {
+            let below = 2 * (boundary / REFCOUNTS + boundary / table + 10);
+            for data in boundary - below.min(boundary)..boundary + 10 {
+                let clusters = Clusters::with(1, data.div_ceil(OFFSETS), data);
+                let (total, blocks) = (clusters.total(), clusters.refcount_blocks);
+                assert!(blocks * REFCOUNTS >= total && clusters.refcount_table * OFFSETS >= blocks);
+                // And no more than needed.
+                assert!((blocks - 1) * REFCOUNTS < total, "{data}");
+                assert!((clusters.refcount_table - 1) * OFFSETS < blocks, "{data}");
+            }
+        }
     }
 
     #[test]

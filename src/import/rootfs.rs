@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,8 @@ use crate::archive::magic::{self, Format};
 use crate::archive::tree::{ATTRIBUTE, Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
+use crate::process::Cancel;
+use crate::units::Bytes;
 
 use super::filesystem::{Content, Run, Runs};
 use super::source::{Plain, Shared};
@@ -28,12 +30,14 @@ const FIRST: u64 = 512;
 const MOST_ENTRIES: usize = 4_000_000;
 /// A longer name is none.
 const LONGEST_NAME: usize = 4095;
+/// The unit of holes.
+const BLOCK: u64 = 64 << 10;
 
 /// What a name stands for.
 enum Thing {
     Folder,
-    /// How long, and where in the spool.
-    File(u64, u64),
+    /// How long, and where in the spool; all else of it is zero.
+    File(u64, Runs),
     Symlink(Vec<u8>),
     Fifo,
     Device(Device, u32, u32),
@@ -51,21 +55,65 @@ struct Table {
     things: Vec<(Thing, Meta)>,
     /// Which thing each name stands for.
     names: BTreeMap<Key, usize>,
-    spool: BufWriter<File>,
-    spooled: u64,
+    spool: Spool,
+    /// What the files are together, the holes in them counted.
+    total: u64,
+    /// The most that may be.
+    limit: Bytes,
+}
+
+/// The contents of files one behind the other, without their blocks of zeros.
+struct Spool {
+    file: BufWriter<File>,
+    length: u64,
+}
+
+impl Spool {
+    fn new(work: &Path) -> Result<Spool> {
+        let file = tempfile::tempfile_in(work)
+            .with_context(|| format!("making a file in {}", work.display()))?;
+        Ok(Spool { file: BufWriter::with_capacity(1 << 18, file), length: 0 })
+    }
+
+    /// Keeps all of `reader`, which has `size` bytes; where its data is.
+    fn keep(&mut self, reader: &mut impl Read, size: u64, cancel: &Cancel) -> Result<Runs> {
+        let mut runs = Runs::default();
+        let mut buffer = vec![0; BLOCK.min(size) as usize];
+        let mut at = 0;
+        while at < size {
+            cancel.check()?;
+            let block = &mut buffer[..BLOCK.min(size - at) as usize];
+            reader.read_exact(block).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => anyhow!("the tar is cut short"),
+                _ => error.into(),
+            })?;
+            let length = block.len() as u64;
+            if block.iter().any(|byte| *byte != 0) {
+                self.file.write_all(block).context("keeping its content")?;
+                runs.push(Run { at, length, from: self.length })?;
+                self.length += length;
+            }
+            at += length;
+        }
+        Ok(runs)
+    }
+
+    fn finish(self) -> Result<Shared> {
+        let mut file = self.file.into_inner().map_err(|error| error.into_error())?;
+        file.flush()?;
+        Ok(Arc::new(Plain::new(file)?))
+    }
 }
 
 /// Writes the system in the tar `from` as the canonical tar `to`.
 pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<Imported> {
-    let spool = tempfile::tempfile_in(options.work)
-        .with_context(|| format!("making a file in {}", options.work.display()))?;
-    let spool = BufWriter::with_capacity(1 << 18, spool);
     let root = Meta { mode: 0o755, ..Meta::default() };
     let mut table = Table {
         things: vec![(Thing::Folder, root)],
         names: BTreeMap::from([(Key::new(), 0)]),
-        spool,
-        spooled: 0,
+        spool: Spool::new(options.work)?,
+        total: 0,
+        limit: options.limit.unwrap_or(archive::LIMIT),
     };
     archive::read_tar(from, options, |reader| {
         let mut first = Vec::new();
@@ -77,7 +125,7 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
         let mut archive = Archive::new(first.as_slice().chain(reader));
         for entry in archive.entries()? {
             options.cancel.check()?;
-            table.take(&mut entry?)?;
+            table.take(&mut entry?, options.cancel)?;
         }
         Ok(())
     })?;
@@ -98,13 +146,18 @@ impl Table {
         [b"etc".as_slice(), b"bin", b"usr"].iter().any(|name| self.names.contains_key(*name))
     }
 
-    fn take(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<()> {
+    fn take(&mut self, entry: &mut Entry<'_, impl Read>, cancel: &Cancel) -> Result<()> {
         let name = entry.path_bytes().into_owned();
         let shown = name.escape_ascii().to_string();
-        self.entry(entry, &name).with_context(|| format!("reading {shown}"))
+        self.entry(entry, &name, cancel).with_context(|| format!("reading {shown}"))
     }
 
-    fn entry(&mut self, entry: &mut Entry<'_, impl Read>, name: &[u8]) -> Result<()> {
+    fn entry(
+        &mut self,
+        entry: &mut Entry<'_, impl Read>,
+        name: &[u8],
+        cancel: &Cancel,
+    ) -> Result<()> {
         let key = key(name)?;
         let kind = entry.header().entry_type();
         if is_left_out(&key) || matches!(kind.as_byte(), b'g' | b'V') {
@@ -139,10 +192,15 @@ impl Table {
                 Thing::Device(device, major, minor)
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let at = self.spooled;
-                let length = std::io::copy(entry, &mut self.spool)?;
-                self.spooled += length;
-                Thing::File(length, at)
+                // Of a sparse file too, this is what it reads as.
+                let size = entry.size();
+                self.total = self.total.saturating_add(size);
+                if self.total > self.limit.0 {
+                    let error = anyhow!("the files are more than {}", self.limit);
+                    let hint = "if that is as it should be, set `limit` to a larger size";
+                    return Err(with_hint(error, hint));
+                }
+                Thing::File(size, self.spool.keep(entry, size, cancel)?)
             }
             kind => bail!("it is of the unknown kind `{}`", kind.as_byte().escape_ascii()),
         };
@@ -189,9 +247,7 @@ impl Table {
 
     fn write(self, to: &Path, options: &archive::Options<'_>) -> Result<(Digest, u64, Vec<u8>)> {
         let what = || format!("writing {}", to.display());
-        let mut spool = self.spool.into_inner().map_err(|error| error.into_error())?;
-        spool.flush()?;
-        let spool: Shared = Arc::new(Plain::new(spool)?);
+        let spool = self.spool.finish()?;
         let mut writer = FileWriter::create(to, options.epoch)?;
         let mut first_names: HashMap<usize, PathBuf> = HashMap::new();
         for (key, index) in &self.names {
@@ -212,12 +268,8 @@ impl Table {
                 Thing::Symlink(target) => {
                     writer.add(&path, meta, Kind::Symlink(Path::new(OsStr::from_bytes(target))))
                 }
-                Thing::File(size, at) => {
-                    let mut runs = Runs::default();
-                    if *size > 0 {
-                        runs.push(Run { at: 0, length: *size, from: *at })?;
-                    }
-                    let mut content = Content::new(spool.clone(), runs, *size);
+                Thing::File(size, runs) => {
+                    let mut content = Content::new(spool.clone(), runs.clone(), *size);
                     writer.add(&path, meta, Kind::File(*size, &mut content))
                 }
             }
@@ -226,8 +278,8 @@ impl Table {
         let (digest, size) = writer.finish().with_context(what)?;
         let found = OS_RELEASE.iter().find_map(|name| self.names.get(*name));
         let os_release = match found.map(|index| &self.things[*index].0) {
-            Some(Thing::File(size, at)) if *size <= LONGEST_OS_RELEASE => {
-                super::source::bytes(&*spool, *at, *size as usize)?
+            Some(Thing::File(size, runs)) if *size <= LONGEST_OS_RELEASE => {
+                Content::new(spool.clone(), runs.clone(), *size).all(LONGEST_OS_RELEASE)?
             }
             _ => Vec::new(),
         };

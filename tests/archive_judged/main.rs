@@ -3,6 +3,7 @@
 //! KUTH_REQUIRE_TOOLS=1.
 
 mod bench;
+mod bounds;
 mod formats;
 mod hostile;
 #[path = "../judge/mod.rs"]

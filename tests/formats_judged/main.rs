@@ -7,4 +7,5 @@ mod images;
 mod isos;
 #[path = "../judge/mod.rs"]
 mod judge;
+mod tables;
 mod tools;

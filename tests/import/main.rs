@@ -1,6 +1,7 @@
 //! Disk images that the real tools made, read back by kuth: the tree that went in comes out, byte for
 //! byte as kuth packs it.
 
+mod bounds;
 mod containers;
 #[path = "../disk/mod.rs"]
 mod disk;
@@ -8,10 +9,12 @@ mod disks;
 mod filesystems;
 mod hostile;
 mod inspected;
+mod journals;
 #[path = "../judge/mod.rs"]
 mod judge;
 mod mounted;
 mod rootfs;
 mod round;
+mod same;
 mod stages;
 mod world;

@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::judge::verdict;
-use crate::world::{World, have, import, make_tree, need_root, packed, run, text};
+use crate::judge::{skip, verdict};
+use crate::world::{World, have, import, make_tree, need_root, packed, packed_unjudged, run, text};
 
 /// A mount that goes with this.
 struct Mount(PathBuf);
@@ -17,7 +17,7 @@ impl Mount {
         let arguments = ["-t", kind, "-o", "loop", text(image), text(at)];
         let (success, _, why) = verdict("mount", &arguments)?;
         if !success {
-            eprintln!("SKIPPED: cannot mount {kind}: {why}");
+            skip(&format!("cannot mount {kind}: {why}"));
             return None;
         }
         Some(Mount(at.to_path_buf()))
@@ -110,7 +110,8 @@ fn xfs_is_read() {
         make_tree(&point, "/dev/vda1 / xfs defaults 0 1\n");
         more(&point);
         let expected = world.at("expected.tar");
-        packed(&point, &expected);
+        // ext4 has no room for that many attributes of a file.
+        packed_unjudged(&point, &expected);
         let dirty = world.at("dirty.raw");
         run("sync", &["-f", text(&point)]);
         std::fs::write(point.join("late"), "x").unwrap();

@@ -1,5 +1,7 @@
 //! The tar of a root file system: the tree that GNU tar packed comes out.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use kuth::archive::Options;
@@ -7,6 +9,7 @@ use kuth::import::{Imported, rootfs};
 use kuth::process::Cancel;
 use kuth::units::Bytes;
 
+use crate::same;
 use crate::world::{EPOCH, World, assert_same, have, run, text};
 
 fn import(world: &World, tar: &Path) -> Result<Imported, String> {
@@ -34,6 +37,12 @@ fn a_root_tar_is_a_tree() {
     std::fs::write(root.join("proc/left"), "out").unwrap();
     run("touch", &["-d", "@1600000000", text(&root.join("proc"))]);
     crate::world::packed(&root, &expected);
+    // Without the attributes, which no format of GNU tar but posix keeps.
+    let without = world.at("without");
+    run("cp", &["-a", "--no-preserve=xattr", text(&root), text(&without)]);
+    run("setfacl", &["-R", "-b", text(&without)]);
+    let plain = world.at("plain-expected.tar");
+    crate::world::packed(&without, &plain);
     for (options, name) in [
         ("--format=gnu", "plain.tar"),
         ("--format=posix --sort=name", "posix.tar.zst"),
@@ -46,11 +55,105 @@ fn a_root_tar_is_a_tree() {
             true => "--xattrs --xattrs-include='*'",
             false => "",
         };
+        let (expected, root) = match attributes.is_empty() {
+            true => (&plain, &without),
+            false => (&expected, &root),
+        };
         let (to, from) = (tar.display(), root.display());
         run("sh", &["-c", &format!("tar -caf '{to}' {options} {attributes} -C '{from}' .")]);
         import(&world, &tar).unwrap_or_else(|error| panic!("{name}: {error}"));
-        if !attributes.is_empty() {
-            assert_same(&expected, &world.at("imported.tar"));
+        assert_same(expected, &world.at("imported.tar"));
+        same::judge(&world.at("imported.tar"), root);
+    }
+}
+
+/// Files with data in `parts` and with this length, of which the rest are holes.
+fn sparse(root: &Path, name: &str, length: u64, parts: &[(u64, usize)]) {
+    let file = File::create(root.join("srv").join(name)).unwrap();
+    file.set_len(length).unwrap();
+    for (at, count) in parts {
+        let bytes: Vec<u8> = (0..*count).map(|i| (i as u64 * 7 + at) as u8 | 1).collect();
+        file.write_all_at(&bytes, *at).unwrap();
+    }
+}
+
+#[test]
+fn sparse_files_come_back_byte_by_byte() {
+    if !have(&["tar", "xz"]) {
+        return;
+    }
+    let world = World::new();
+    let (root, _) = world.small_tree("/dev/vda1 / ext4 defaults 0 1\n");
+    let mib = 1 << 20;
+    sparse(&root, "all hole", 5 * mib + 3, &[]);
+    sparse(&root, "at the beginning", 3 * mib + 700, &[(3 * mib - 41, 741)]);
+    sparse(&root, "in the middle", 4 * mib, &[(0, 513), (4 * mib - 1, 1)]);
+    sparse(&root, "at the end", 6 * mib + 511, &[(0, 300_000)]);
+    sparse(&root, "at both ends", 2 * mib, &[(mib + 9, 70_000)]);
+    sparse(&root, "none", 200_000, &[(0, 200_000)]);
+    sparse(&root, "a byte", 1, &[]);
+    // A header has room for 4 parts, each block behind it for 21; the end of the file may be one.
+    let counts = [3, 4, 5, 24, 25, 26, 46, 47, 130];
+    for count in counts {
+        let parts: Vec<(u64, usize)> = (0..count).map(|i| (i * 40_960 + 5, 300)).collect();
+        let length = count * 40_960;
+        sparse(&root, &format!("{count} and a hole"), length, &parts);
+        sparse(
+            &root,
+            &format!("{count} parts"),
+            length + 77,
+            &[&parts[..], &[(length, 77)]].concat(),
+        );
+    }
+    let time = format!("@{}", crate::world::ROOT_TIME);
+    run("find", &[text(&root), "-exec", "touch", "-h", "-d", &time, "{}", "+"]);
+    let expected = world.at("expected.tar");
+    crate::world::packed(&root, &expected);
+    for (name, options) in [
+        ("raw.tar", "--hole-detection=raw"),
+        ("seek.tar", "--hole-detection=seek"),
+        ("raw.tar.xz", "--hole-detection=raw"),
+    ] {
+        let tar = world.at(name);
+        let (to, from) = (tar.display(), root.display());
+        run("sh", &["-c", &format!("tar -caSf '{to}' --format=gnu {options} -C '{from}' .")]);
+        if name == "raw.tar" {
+            let mut archive = tar::Archive::new(File::open(&tar).unwrap());
+            let kinds = archive.entries().unwrap().map(|entry| entry.unwrap());
+            let (mut sparse, mut extended) = (0, 0);
+            for header in kinds.map(|entry| entry.header().clone()) {
+                sparse += usize::from(header.entry_type().is_gnu_sparse());
+                extended += usize::from(header.as_gnu().is_some_and(|gnu| gnu.is_extended()));
+            }
+            assert!(sparse > 20 && extended > 12, "{sparse} {extended}");
+        }
+        import(&world, &tar).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_same(&expected, &world.at("imported.tar"));
+        same::judge(&world.at("imported.tar"), &root);
+    }
+}
+
+/// What is cut off is an error, not a shorter file.
+#[test]
+fn a_tar_that_is_cut_short_is_refused() {
+    if !have(&["tar"]) {
+        return;
+    }
+    let world = World::new();
+    let (root, _) = world.small_tree("/dev/vda1 / ext4 defaults 0 1\n");
+    sparse(&root, "parts", 1 << 20, &[(5, 300), (400_000, 300), (900_000, 9000)]);
+    for options in ["--format=gnu", "--format=gnu -S"] {
+        let tar = world.at("cut.tar");
+        let files = "etc usr boot srv/parts";
+        let (to, from) = (tar.display(), root.display());
+        run("sh", &["-c", &format!("tar -cf '{to}' {options} -C '{from}' {files}")]);
+        import(&world, &tar).unwrap();
+        let whole = std::fs::read(&tar).unwrap();
+        let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
+        for length in [end, end - 300, end - 9000, end - 1_000_000] {
+            std::fs::write(&tar, &whole[..length]).unwrap();
+            let error = import(&world, &tar).unwrap_err();
+            assert!(error.contains("cut short"), "{options} {length}: {error}");
         }
     }
 }

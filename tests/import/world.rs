@@ -11,7 +11,8 @@ use kuth::process::Cancel;
 use kuth::sandbox::pack::pack;
 use kuth::units::Bytes;
 
-use crate::judge::{missing, tool, verdict};
+use crate::judge::{is_there, skip, tool, verdict};
+use crate::same;
 
 /// The time of everything, and one that is later than any file's.
 pub const EPOCH: u64 = 4_000_000_000;
@@ -19,7 +20,7 @@ pub const EPOCH: u64 = 4_000_000_000;
 /// Whether this process is root's; says what that means for a test.
 pub fn need_root() -> bool {
     if !is_root() {
-        eprintln!("SKIPPED: only root can make and mount this");
+        skip("only root can make and mount this");
     }
     is_root()
 }
@@ -45,11 +46,7 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 
 /// Whether all these tools are there; says which is not.
 pub fn have(tools: &[&str]) -> bool {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let lacks = tools
-        .iter()
-        .find(|tool| !path.split(':').any(|folder| Path::new(folder).join(tool).is_file()));
-    lacks.inspect(|tool| missing(tool)).is_none()
+    tools.iter().all(|tool| is_there(tool))
 }
 
 pub fn text(path: &Path) -> &str {
@@ -162,7 +159,7 @@ pub fn loop_devices(disk: &Path, parts: &[(u64, u64)]) -> Option<Loops> {
         let arguments = ["-f", "--show", "-o", &start, "--sizelimit", &size, text(disk)];
         let (success, out, _) = verdict("losetup", &arguments)?;
         if !success {
-            eprintln!("SKIPPED: there are no loop devices");
+            skip("there are no loop devices");
             return None;
         }
         loops.0.push(out.trim().to_string());
@@ -170,8 +167,15 @@ pub fn loop_devices(disk: &Path, parts: &[(u64, u64)]) -> Option<Loops> {
     Some(loops)
 }
 
-/// The digest of the tree at `root` as kuth packs it.
+/// Makes `to` the tar of the tree at `root`, which GNU tar finds to be that tree.
 pub fn packed(root: &Path, to: &Path) -> Digest {
+    let digest = packed_unjudged(root, to);
+    same::judge(to, root);
+    digest
+}
+
+/// [`packed`] of a tree that only its own file system holds, so that nothing can unpack it elsewhere.
+pub fn packed_unjudged(root: &Path, to: &Path) -> Digest {
     pack(root, to, EPOCH).unwrap().digest
 }
 

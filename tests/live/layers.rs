@@ -116,7 +116,7 @@ fn layers_look_as_the_kernel_shows_them() {
                 mount -t overlay -o lowerdir=l,upperdir=u,workdir=w overlay m";
     let trial = ["--mount", "sh", "-c", able, "sh", text(folder)];
     if crate::judge::verdict("unshare", &trial).is_none_or(|(success, ..)| !success) {
-        eprintln!("SKIPPED: overlayfs cannot be mounted here");
+        crate::judge::skip("overlayfs cannot be mounted here");
         return;
     }
     run("unshare", &["--mount", "sh", text(&script), text(folder)]);

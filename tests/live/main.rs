@@ -7,6 +7,8 @@ mod judge;
 mod layers;
 mod lone;
 mod medium;
+#[path = "../import/same.rs"]
+mod same;
 #[path = "../import/world.rs"]
 #[allow(dead_code)]
 mod world;

@@ -1,6 +1,7 @@
 //! The blocks of a journal. All big endian, unlike the rest of the file system.
 //!
-//! Source: the kernel's Documentation/filesystems/ext4/journal.rst and include/linux/jbd2.h.
+//! Source: the kernel's Documentation/filesystems/ext4/journal.rst and include/linux/jbd2.h; what
+//! is replayed and what is not, e2fsck's recovery.c.
 
 use super::FORMAT;
 use crate::format::Fault;
@@ -20,11 +21,12 @@ const SUMS_3: u32 = 16;
 const FAST_COMMIT: u32 = 32;
 /// Blocks that are forgotten; every journal may have them.
 const REVOKE: u32 = 1;
+/// A compatible feature: a commit has the checksum of the blocks of its transaction.
+const SUMS_1: u32 = 1;
 
-/// Flags of a tag.
+/// Flags of a tag. What "deleted" (4) says is of no matter to a replay.
 const ESCAPED: u32 = 1;
 const SAME_ID: u32 = 2;
-const DELETED: u32 = 4;
 const LAST: u32 = 8;
 
 /// What the superblock of a journal says.
@@ -41,6 +43,8 @@ pub struct Journal {
     /// Its number.
     pub sequence: u32,
     features: u32,
+    /// Whether commits have the checksum of their transaction; see [`Commit::covers`].
+    pub sums_transactions: bool,
     /// Where checksums begin, if there are any.
     seed: Option<u32>,
 }
@@ -52,9 +56,33 @@ pub struct Tag {
     pub block: u64,
     /// Its first four bytes were the journal's magic number and are zero here.
     pub escaped: bool,
-    /// It does not count.
-    pub deleted: bool,
     sum: u32,
+}
+
+/// The end of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// When, in seconds since 1970.
+    pub time: u64,
+    /// Of a checksum of the whole transaction: its kind, its length in bytes, and the checksum.
+    sum: (u8, u8, u32),
+}
+
+impl Commit {
+    /// Whether `crc`, by [`crc32::update`](crate::format::crc32::update) from all ones on, of the
+    /// descriptors and data of the transaction, is what the commit says, or it says none.
+    pub fn covers(&self, crc: u32) -> bool {
+        self.sum == (1, 4, crc) || self.sum == (0, 0, 0)
+    }
+}
+
+/// A block of a journal that is not data, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it is. Of a revocation that is not intact nothing is told.
+    pub block: Block,
+    /// Whether its own checksum is right, where it has one.
+    pub intact: bool,
 }
 
 /// A block of a journal that is not data.
@@ -63,13 +91,18 @@ pub enum Block {
     /// The blocks that follow, in order.
     Descriptor(Vec<Tag>),
     /// The transaction is complete.
-    Commit,
+    Commit(Commit),
     /// Blocks of this and earlier transactions that are not to be written.
     Revoke(Vec<u64>),
 }
 
 fn be32(fields: &Fields<'_>, at: usize) -> Result<u32, Fault> {
     fields.array(at).map(u32::from_be_bytes)
+}
+
+fn commit(fields: &Fields<'_>) -> Result<Commit, Fault> {
+    let sum = (fields.u8(12)?, fields.u8(13)?, be32(fields, 16)?);
+    Ok(Commit { time: fields.array(48).map(u64::from_be_bytes)?, sum })
 }
 
 impl Journal {
@@ -81,10 +114,19 @@ impl Journal {
         if be32(&fields, 0)? != MAGIC || !matches!(be32(&fields, 4)?, 3 | 4) {
             return refuse("the journal has no superblock".into());
         }
-        let features = if be32(&fields, 4)? == 4 { be32(&fields, 40)? } else { 0 };
+        let features_at = |at| if be32(&fields, 4)? == 4 { be32(&fields, at) } else { Ok(0) };
+        let (compatible, features, readonly) =
+            (features_at(36)?, features_at(40)?, features_at(44)?);
         let known = REVOKE | BIT64 | ASYNC_COMMIT | SUMS_2 | SUMS_3 | FAST_COMMIT;
         if features & !known != 0 {
             return refuse(format!("a journal with unknown features: {:#x}", features & !known));
+        }
+        if readonly != 0 {
+            return refuse(format!("a journal with unknown read-only features: {readonly:#x}"));
+        }
+        let sums = [compatible & SUMS_1, features & SUMS_2, features & SUMS_3];
+        if sums.iter().filter(|bit| **bit != 0).count() > 1 {
+            return refuse("a journal with checksums of several versions".into());
         }
         let seed = match features & (SUMS_2 | SUMS_3) {
             0 => None,
@@ -111,6 +153,7 @@ impl Journal {
             start: be32(&fields, 28)?.into(),
             sequence: be32(&fields, 24)?,
             features,
+            sums_transactions: compatible & SUMS_1 != 0,
             seed,
         };
         let sane = journal.first > 0
@@ -132,6 +175,11 @@ impl Journal {
         unsummed.then_some("its commits need not be behind their blocks")
     }
 
+    /// Whether commits may be written before the blocks of their transaction.
+    pub fn is_async(&self) -> bool {
+        self.features & ASYNC_COMMIT != 0
+    }
+
     /// The block behind `block`.
     pub fn after(&self, block: u64) -> u64 {
         if block + 1 >= self.end { self.first } else { block + 1 }
@@ -139,18 +187,20 @@ impl Journal {
 
     /// What `bytes`, one block, is in transaction `sequence`; `None` if it is no part of it, which is
     /// where a journal ends.
-    pub fn block(&self, bytes: &[u8], sequence: u32) -> Result<Option<Block>, Fault> {
+    pub fn block(&self, bytes: &[u8], sequence: u32) -> Result<Option<Found>, Fault> {
         let fields = Fields::of(FORMAT, bytes);
         if be32(&fields, 0)? != MAGIC || be32(&fields, 8)? != sequence {
             return Ok(None);
         }
         let end = bytes.len() - if self.seed.is_some() { 4 } else { 0 };
-        Ok(match be32(&fields, 4)? {
-            1 if self.sum_holds(bytes, end)? => Some(Block::Descriptor(self.tags(&bytes[..end])?)),
-            2 if self.sum_holds(bytes, 16)? => Some(Block::Commit),
-            5 if self.sum_holds(bytes, end)? => Some(Block::Revoke(self.revoked(&bytes[..end])?)),
-            _ => None,
-        })
+        let (block, intact) = match be32(&fields, 4)? {
+            1 => (Block::Descriptor(self.tags(&bytes[..end])?), self.sum_holds(bytes, end)?),
+            2 => (Block::Commit(commit(&fields)?), self.sum_holds(bytes, 16)?),
+            5 if self.sum_holds(bytes, end)? => (Block::Revoke(self.revoked(&bytes[..end])?), true),
+            5 => (Block::Revoke(Vec::new()), false),
+            _ => return Ok(None),
+        };
+        Ok(Some(Found { block, intact }))
     }
 
     /// Whether the checksum at `at` is that of the block without it.
@@ -186,7 +236,6 @@ impl Journal {
             tags.push(Tag {
                 block: low | if wide { u64::from(high) << 32 } else { 0 },
                 escaped: flags & ESCAPED != 0,
-                deleted: flags & DELETED != 0,
                 sum,
             });
             at += length + if flags & SAME_ID == 0 { 16 } else { 0 };

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
+use crate::error::{Context, Hint, Result, anyhow, ensure};
+use crate::format::crc32;
 use crate::format::ext4::journal::{Block, Journal, LENGTH, Tag};
 use crate::import::filesystem::Runs;
 use crate::import::source::{Shared, Source, bytes, check};
 
 /// No journal holds more blocks: 1 GiB of 1 KiB each.
 const MOST: u64 = 1 << 20;
+const DAMAGED: &str = "run e2fsck on the file system: it says what can be saved";
 
 /// A file system as it is once its journal is replayed.
 pub struct Replayed {
@@ -27,15 +29,31 @@ struct Change {
     at: u64,
 }
 
+/// What complete transactions say, and nothing of others.
+#[derive(Default)]
+struct Log {
+    changes: Vec<Change>,
+    /// The last transaction in which a block was revoked.
+    revoked: BTreeMap<u64, u32>,
+}
+
+/// The journal in the file of `runs`, and where its blocks are.
+fn open(below: &dyn Source, block: u64, runs: &Runs) -> Result<(Journal, Vec<u64>)> {
+    let blocks = blocks(runs, block)?;
+    let first = blocks.first().context("the journal is empty")?;
+    let journal = Journal::read(&bytes(below, *first, LENGTH)?)?;
+    ensure!(journal.block == block, "the journal has blocks of {} bytes", journal.block);
+    Ok((journal, blocks))
+}
+
+/// Whether the journal in the file of `runs` was not emptied.
+pub fn holds_changes(below: &dyn Source, block: u64, runs: &Runs) -> Result<bool> {
+    Ok(open(below, block, runs)?.0.start != 0)
+}
+
 /// `below`, whose blocks are `block` long, with the journal in the file of `runs` replayed.
 pub fn replay(below: Shared, block: u64, runs: &Runs) -> Result<Replayed> {
-    let blocks: Vec<u64> = blocks(runs, block)?;
-    let at = |number: u64| -> Result<u64> {
-        let place = usize::try_from(number).ok().and_then(|number| blocks.get(number));
-        place.copied().with_context(|| format!("the journal has no block {number}"))
-    };
-    let journal = Journal::read(&bytes(&*below, at(0)?, LENGTH)?)?;
-    ensure!(journal.block == block, "the journal has blocks of {} bytes", journal.block);
+    let (journal, blocks) = open(&*below, block, runs)?;
     let mut moved = BTreeMap::new();
     if journal.start == 0 {
         return Ok(Replayed { below, block, moved });
@@ -46,45 +64,82 @@ pub fn replay(below: Shared, block: u64, runs: &Runs) -> Result<Replayed> {
         ))
         .hint("mount it once, or run e2fsck on it");
     }
-    let mut changes: Vec<Change> = Vec::new();
-    // The last transaction in which a block was revoked.
-    let mut revoked: BTreeMap<u64, u32> = BTreeMap::new();
-    let (mut here, mut sequence) = (journal.start, journal.sequence);
-    // Of the transaction that is not complete yet.
-    let (mut pending, mut forgotten) = (Vec::new(), Vec::new());
-    for _ in 0..journal.end {
-        let read = bytes(&*below, at(here)?, block as usize)?;
-        let Some(found) = journal.block(&read, sequence)? else { break };
-        here = journal.after(here);
-        match found {
-            Block::Descriptor(tags) => {
-                ensure!(tags.len() as u64 <= journal.end, "more blocks than the journal has");
-                for tag in tags {
-                    pending.push(Change { sequence, tag, at: at(here)? });
-                    here = journal.after(here);
-                }
-                ensure!(pending.len() as u64 <= journal.end, "more blocks than the journal has");
-            }
-            Block::Revoke(blocks) => forgotten.extend(blocks),
-            Block::Commit => {
-                changes.append(&mut pending);
-                revoked.extend(forgotten.drain(..).map(|block| (block, sequence)));
-                sequence = sequence.wrapping_add(1);
-            }
-        }
-    }
+    let Log { changes, revoked } = scan(&*below, &journal, &blocks)?;
     for Change { sequence, tag, at } in changes {
         let later = |other: &u32| sequence.wrapping_sub(*other) as i32 <= 0;
-        if tag.deleted || revoked.get(&tag.block).is_some_and(later) {
+        if revoked.get(&tag.block).is_some_and(later) {
             continue;
         }
         let data = bytes(&*below, at, block as usize)?;
         if !journal.is_intact(&tag, &data, sequence) {
-            bail!("the checksum of a block in the journal is wrong, at byte {at}");
+            return Err(anyhow!("the checksum of a block in the journal is wrong, at byte {at}"))
+                .hint(DAMAGED);
         }
         moved.insert(tag.block, (at, tag.escaped));
     }
     Ok(Replayed { below, block, moved })
+}
+
+/// Reads the journal, transaction by transaction, up to the first that is not complete. A wrong
+/// checksum in a complete one is an error, unless its time says that it is left over from an
+/// earlier use of the same blocks, as e2fsck and the kernel have it.
+fn scan(below: &dyn Source, journal: &Journal, blocks: &[u64]) -> Result<Log> {
+    let size = journal.block as usize;
+    let at = |number: u64| -> Result<u64> {
+        let place = usize::try_from(number).ok().and_then(|number| blocks.get(number));
+        place.copied().with_context(|| format!("the journal has no block {number}"))
+    };
+    let mut log = Log::default();
+    let (mut here, mut sequence, mut time) = (journal.start, journal.sequence, 0);
+    // Of the transaction that is not complete yet.
+    let (mut pending, mut forgotten) = (Vec::new(), Vec::new());
+    let (mut intact, mut crc) = (true, !0);
+    for _ in 0..journal.end {
+        let read = bytes(below, at(here)?, size)?;
+        let Some(found) = journal.block(&read, sequence)? else { break };
+        here = journal.after(here);
+        match found.block {
+            Block::Descriptor(tags) => {
+                ensure!(tags.len() as u64 <= journal.end, "more blocks than the journal has");
+                intact &= found.intact;
+                if journal.sums_transactions {
+                    crc = crc32::update(crc, &read);
+                }
+                for tag in tags {
+                    let at = at(here)?;
+                    if journal.sums_transactions {
+                        crc = crc32::update(crc, &bytes(below, at, size)?);
+                    }
+                    pending.push(Change { sequence, tag, at });
+                    here = journal.after(here);
+                }
+                ensure!(pending.len() as u64 <= journal.end, "more blocks than the journal has");
+            }
+            Block::Revoke(blocks) => {
+                intact &= found.intact;
+                forgotten.extend(blocks);
+            }
+            Block::Commit(commit) => {
+                let sound = found.intact && (!journal.sums_transactions || commit.covers(crc));
+                if !intact || !sound {
+                    let interrupted = intact && journal.is_async();
+                    if commit.time < time || interrupted {
+                        break;
+                    }
+                    let why = if intact { "its commit" } else { "one of its blocks" };
+                    return Err(anyhow!(
+                        "transaction {sequence} of the journal is damaged: the checksum of {why} \
+                         is wrong"
+                    ))
+                    .hint(DAMAGED);
+                }
+                log.changes.append(&mut pending);
+                log.revoked.extend(forgotten.drain(..).map(|block| (block, sequence)));
+                (sequence, time, crc) = (sequence.wrapping_add(1), commit.time, !0);
+            }
+        }
+    }
+    Ok(log)
 }
 
 /// Where the blocks of the journal are, in order.

@@ -37,6 +37,9 @@ impl Ext4 {
         let mut opened = Ext4::with(source, superblock);
         if opened.superblock.needs_recovery() {
             opened = opened.replayed().context("replaying the journal")?;
+        } else if opened.has_disowned_journal() {
+            return Err(anyhow!("its journal holds changes, and it says that it was unmounted"))
+                .hint("the kernel would drop them, e2fsck asks: run e2fsck on the file system");
         }
         Ok(opened)
     }
@@ -56,6 +59,17 @@ impl Ext4 {
         let source: Shared = Arc::new(replayed);
         let superblock = read_superblock(&source)?;
         Ok(Ext4::with(source, superblock))
+    }
+
+    /// Whether the journal holds changes that the superblock denies. One that cannot be read holds
+    /// none that anybody needs.
+    fn has_disowned_journal(&self) -> bool {
+        let Some(number) = self.superblock.journal.filter(|number| *number != 0) else {
+            return false;
+        };
+        let runs = self.inode(number).and_then(|inode| self.runs(&inode));
+        let block = self.superblock.block();
+        runs.and_then(|runs| journal::holds_changes(&*self.source, block, &runs)).unwrap_or(false)
     }
 
     /// What its superblock says.
