@@ -437,8 +437,9 @@ fn child() {
 
 /// Recovers, registers, takes a snapshot and makes two clones at once.
 fn build(host: &Host, folder: &Path) -> [Identity; 4] {
-    let recover = |name| journal::recover(host, "virtualbox", name).unwrap();
-    ["base", "web", "app"].map(recover);
+    for name in ["base", "web", "app"] {
+        journal::recover(host, "virtualbox", name).unwrap();
+    }
     let wanted = wanted("base", "one", 512, &[]);
     let base = VirtualBox.register(host, &wanted, &disk(folder, "one")).unwrap();
     let golden = VirtualBox.snapshot(host, &base, "golden").unwrap();
