@@ -241,6 +241,82 @@ fn what_was_there_before_stays() {
     assert_eq!(world.has(), before);
 }
 
+/// The adapters of [`VBOXMANAGE`] as devices too, which only a tap needs no module for.
+fn with_devices() -> String {
+    let mut script = VBOXMANAGE.to_string();
+    for (from, to) in [
+        (
+            "    echo \"0%...10%",
+            "    ip tuntap add \"vboxnet$number\" mode tap\n    echo \"0%...10%",
+        ),
+        (
+            "    echo \"$5 $7\" >\"$3\" ;;",
+            "    ip address add \"$5/24\" dev \"$3\"\n    ip link set \"$3\" up\n    \
+             echo \"$5 $7\" >\"$3\" ;;",
+        ),
+        ("rm \"$3\" ;;\n*) exit 2", "ip tuntap del \"$3\" mode tap; rm \"$3\" ;;\n*) exit 2"),
+    ] {
+        assert_eq!(script.matches(from).count(), 1, "{from}");
+        script = script.replace(from, to);
+    }
+    script
+}
+
+#[test]
+fn the_real_ip_takes_the_routes_and_gives_them_back() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/net/tun").exists() {
+        judge::missing("a network namespace with a device (for root, with /dev/net/tun)");
+        return;
+    }
+    let is_there = |tool: &str| judge::tool(tool, &["-V"]).is_some();
+    if !is_there("unshare") || !is_there("ip") {
+        return;
+    }
+    let world = World::new();
+    std::fs::remove_file(world.0.path("bin/ip")).unwrap();
+    world.script("VBoxManage", &with_devices());
+    let path = |name: &str| world.0.path(name).display().to_string();
+    let script = "set -e
+        kuth() {
+            action=$1; shift
+            \"$KUTH\" network \"$action\" --vboxmanage \"$PWD/VBoxManage\" \\
+                --dnsmasq \"$PWD/names\" --networks-conf \"$PWD/networks.conf\" 2>&1
+        }
+        kuth apply >apply.out || { cat apply.out; exit 1; }
+        ip -4 route show
+        kuth plan
+        # Somebody's own, beside kuth's.
+        ip -4 route add 192.168.9.0/24 via 192.168.254.254
+        ip -4 route del 192.168.2.0/24
+        kuth apply
+        kuth undo >undo.out || { cat undo.out; exit 1; }
+        ip -4 route show
+        ip -brief link show type tun";
+    let output = std::process::Command::new("unshare")
+        .args(["--net", "sh", "-c", script])
+        .env_clear()
+        .env("PATH", format!("{}:{}:/usr/sbin", path("bin"), cli_support::path()))
+        .env("KUTH", env!("CARGO_BIN_EXE_kuth"))
+        .env("KUTH_MACHINES", path("machines"))
+        .current_dir(world.0.path("."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    // A tap that nobody holds has no carrier, which VirtualBox's adapters do not need either.
+    let lines: Vec<String> =
+        said.lines().map(|line| line.replace("linkdown", "").trim_end().to_string()).collect();
+    let expected = [
+        "192.168.1.0/24 via 192.168.254.254 dev vboxnet0",
+        "192.168.2.0/24 via 192.168.254.254 dev vboxnet0",
+        "192.168.254.0/24 dev vboxnet0 proto kernel scope link src 192.168.254.1",
+        "this host has all of it",
+        "ip route add 192.168.2.0/24 via 192.168.254.254",
+    ];
+    assert_eq!(lines, expected, "{said}");
+    assert!(output.status.success());
+    assert_eq!(world.has(), [""; 0]);
+}
+
 #[test]
 fn half_of_it_is_taken_back_or_gone_on_with() {
     let world = World::new();

@@ -38,7 +38,8 @@ fn cancelling_ends_the_whole_group_soon() {
     let cancel = Cancel::default();
     let started = folder.path().join("started");
     // Ends by itself long after the test gives up waiting for its end.
-    let script = "trap '' TERM; sleep 777 & echo $$ $! >$0.new; mv $0.new $0; sleep 777; sleep 777";
+    let script = "trap '' TERM; exec >$0.log 2>&1; sleep 777 & echo $$ $! >$0.new; mv $0.new $0; \
+                  sleep 777; sleep 777";
     let error = std::thread::scope(|scope| {
         scope.spawn(|| {
             wait_until("it has started", || started.exists());
