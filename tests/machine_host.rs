@@ -6,10 +6,12 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use kuth::digest::Digest;
+use kuth::machine::journal::Entry;
 use kuth::machine::qemu::folder::{Fresh, Kind, Record};
 use kuth::machine::{Firmware, Hardware, Nic};
 
 mod cli_support;
+mod judge;
 
 use cli_support::{Home, Said};
 
@@ -239,6 +241,82 @@ fn what_was_there_before_stays() {
     assert_eq!(world.has(), before);
 }
 
+/// The adapters of [`VBOXMANAGE`] as devices too, which only a tap needs no module for.
+fn with_devices() -> String {
+    let mut script = VBOXMANAGE.to_string();
+    for (from, to) in [
+        (
+            "    echo \"0%...10%",
+            "    ip tuntap add \"vboxnet$number\" mode tap\n    echo \"0%...10%",
+        ),
+        (
+            "    echo \"$5 $7\" >\"$3\" ;;",
+            "    ip address add \"$5/24\" dev \"$3\"\n    ip link set \"$3\" up\n    \
+             echo \"$5 $7\" >\"$3\" ;;",
+        ),
+        ("rm \"$3\" ;;\n*) exit 2", "ip tuntap del \"$3\" mode tap; rm \"$3\" ;;\n*) exit 2"),
+    ] {
+        assert_eq!(script.matches(from).count(), 1, "{from}");
+        script = script.replace(from, to);
+    }
+    script
+}
+
+#[test]
+fn the_real_ip_takes_the_routes_and_gives_them_back() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/dev/net/tun").exists() {
+        judge::missing("a network namespace with a device (for root, with /dev/net/tun)");
+        return;
+    }
+    let is_there = |tool: &str| judge::tool(tool, &["-V"]).is_some();
+    if !is_there("unshare") || !is_there("ip") {
+        return;
+    }
+    let world = World::new();
+    std::fs::remove_file(world.0.path("bin/ip")).unwrap();
+    world.script("VBoxManage", &with_devices());
+    let path = |name: &str| world.0.path(name).display().to_string();
+    let script = "set -e
+        kuth() {
+            action=$1; shift
+            \"$KUTH\" network \"$action\" --vboxmanage \"$PWD/VBoxManage\" \\
+                --dnsmasq \"$PWD/names\" --networks-conf \"$PWD/networks.conf\" 2>&1
+        }
+        kuth apply >apply.out || { cat apply.out; exit 1; }
+        ip -4 route show
+        kuth plan
+        # Somebody's own, beside kuth's.
+        ip -4 route add 192.168.9.0/24 via 192.168.254.254
+        ip -4 route del 192.168.2.0/24
+        kuth apply
+        kuth undo >undo.out || { cat undo.out; exit 1; }
+        ip -4 route show
+        ip -brief link show type tun";
+    let output = std::process::Command::new("unshare")
+        .args(["--net", "sh", "-c", script])
+        .env_clear()
+        .env("PATH", format!("{}:{}:/usr/sbin", path("bin"), cli_support::path()))
+        .env("KUTH", env!("CARGO_BIN_EXE_kuth"))
+        .env("KUTH_MACHINES", path("machines"))
+        .current_dir(world.0.path("."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    // A tap that nobody holds has no carrier, which VirtualBox's adapters do not need either.
+    let lines: Vec<String> =
+        said.lines().map(|line| line.replace("linkdown", "").trim_end().to_string()).collect();
+    let expected = [
+        "192.168.1.0/24 via 192.168.254.254 dev vboxnet0",
+        "192.168.2.0/24 via 192.168.254.254 dev vboxnet0",
+        "192.168.254.0/24 dev vboxnet0 proto kernel scope link src 192.168.254.1",
+        "this host has all of it",
+        "ip route add 192.168.2.0/24 via 192.168.254.254",
+    ];
+    assert_eq!(lines, expected, "{said}");
+    assert!(output.status.success());
+    assert_eq!(world.has(), [""; 0]);
+}
+
 #[test]
 fn half_of_it_is_taken_back_or_gone_on_with() {
     let world = World::new();
@@ -340,7 +418,7 @@ fn an_address_that_virtualbox_refuses_is_refused_with_what_allows_it() {
 fn a_build_for_virtualbox_is_refused_such_an_address_before_it_begins() {
     // The list of this host itself.
     if Path::new("/etc/vbox/networks.conf").exists() {
-        eprintln!("SKIPPED: this host has a list of its own, /etc/vbox/networks.conf");
+        judge::missing("a host without a list of its own, /etc/vbox/networks.conf,");
         return;
     }
     let world = World::new();
@@ -430,7 +508,7 @@ fn machine(world: &World, name: &str, networks: &[&str]) -> Vec<Nic> {
         kind: Kind::Clone,
         origin: Digest([1; 32]),
         pipeline: "demo".into(),
-        backing: None,
+        backing: Some("bases/none.raw".into()),
         bases: vec![],
         snapshot: None,
         user: Some("debian".into()),
@@ -519,12 +597,13 @@ fn the_doctor_lists_what_was_left_and_takes_it_away() {
     let run = "its QEMU or its snapshot was cut short, and the machine does not run";
     let out = format!(
         "{}: a machine that was never finished\n{}: no machine rests on it\n{}: {run}\n{}: {run}\n\
-         {}: `clone` of the machine `web` (qemu) did not end\n",
+         {}: `clone` of the machine `web` (qemu, in {}) did not end; `--clean` finishes it\n",
         at(".making-web-0123"),
         at(&base),
         at("gate/qemu.pid"),
         at("gate/qmp.sock"),
-        journal.display()
+        journal.display(),
+        machines.display()
     );
     let err = "take it away with `kuth machine doctor --clean`\n".to_string();
     assert_eq!(doctor(&[]), Said { status: 1, out: out.clone(), err });
@@ -544,4 +623,119 @@ fn the_doctor_lists_what_was_left_and_takes_it_away() {
     }
     assert!(!journal.exists());
     drop(running);
+}
+
+/// What a killed `action` of `driver` with `machine` leaves in the journal; its file.
+fn leave(world: &World, driver: &str, action: &str, machine: &str) -> String {
+    let entry = Entry {
+        driver: driver.into(),
+        action: action.into(),
+        machine: machine.into(),
+        origin: Digest([3; 32]),
+        machines: world.0.path("machines"),
+    };
+    let journal = world.0.path("cache/journal");
+    drop(entry.open(Some(&journal)).unwrap());
+    journal.join(format!("{driver}-{machine}-030303030303.json")).display().to_string()
+}
+
+#[test]
+fn entries_that_cannot_be_finished_here_are_listed_and_dropped_by_name() {
+    let world = World::new();
+    // Its VBoxManage knows nothing but adapters, so it answers, and fails at everything else.
+    let vboxmanage = world.0.path("VBoxManage").display().to_string();
+    let doctor = |more: &[&str]| {
+        world.run(&[&["machine", "doctor", "--vboxmanage", &vboxmanage], more].concat())
+    };
+    let mut expected = Vec::new();
+    let machines = world.0.path("machines").display().to_string();
+    for (driver, action, machine, why) in [
+        ("hyperv", "clone", "one", "this kuth has no driver `hyperv`"),
+        ("qemu", "resize", "two", "this kuth does not know the action `resize`"),
+        ("virtualbox", "register", "three", "a command failed: exit status 2, command: "),
+    ] {
+        let path = leave(&world, driver, action, machine);
+        expected.push(format!(
+            "{path}: `{action}` of the machine `{machine}` ({driver}, in {machines}) did not end; it \
+             cannot be finished here: {why}"
+        ));
+    }
+    world.0.write("cache/journal/qemu-four-0.json", "{\"version\": 9}");
+    let four = world.0.path("cache/journal/qemu-four-0.json").display().to_string();
+    let possible = leave(&world, "qemu", "clone", "five");
+    let said = doctor(&[]);
+    assert_eq!(said.status, 1);
+    for line in &expected {
+        assert!(said.out.contains(line.as_str()), "{line} in\n{}", said.out);
+    }
+    let lines = [
+        format!("{four}: no entry that this kuth can read: missing field `driver`"),
+        format!(
+            "{possible}: `clone` of the machine `five` (qemu, in {machines}) did not end; `--clean`"
+        ),
+    ];
+    for line in &lines {
+        assert!(said.out.contains(line.as_str()), "{line} in\n{}", said.out);
+    }
+    assert_eq!(said.out.lines().count(), 5, "{}", said.out);
+    let hint = "--drop one qemu-four-0.json two three`\n";
+    assert!(said.err.ends_with(hint), "{}", said.err);
+
+    // One that can be finished is not dropped, nor is any other beside it.
+    for drop in [&["--drop", "one", "five"][..], &["--drop", &possible]] {
+        let said = doctor(drop);
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(
+            said.err.contains("can be finished here\nhint: `kuth machine doctor --clean`"),
+            "{said:?}"
+        );
+    }
+    let said = doctor(&["--drop", "six"]);
+    assert_eq!(said.status, 2, "{said:?}");
+    assert_eq!(doctor(&[]).out.lines().count(), 5);
+
+    let said = doctor(&["--clean"]);
+    assert_eq!(said.status, 1);
+    assert!(said.err.contains("still there: "), "{}", said.err);
+    assert_eq!(doctor(&[]).out.lines().count(), 4, "what can be finished is");
+    let said = doctor(&["--drop", "three", "one", "two", "qemu-four-0.json"]);
+    assert_eq!(said.status, 0, "{said:?}");
+    let left = format!(
+        "VirtualBox may still have a machine `three` that is not whole, with files in {machines}/virtualbox/three"
+    );
+    for part in
+        [left.as_str(), "what `hyperv` had made of the machine `one`", "may", "stays as it is"]
+    {
+        assert!(said.err.contains(part), "{part} in\n{}", said.err);
+    }
+    assert_eq!(doctor(&[]).out, "");
+    leave(&world, "qemu", "clone", "five");
+    assert_eq!(doctor(&["--drop", "five", "--force"]).status, 0);
+    assert_eq!(doctor(&[]), Said::err(0, "nothing was left behind\n"));
+}
+
+#[test]
+fn an_entry_holds_up_a_plan_of_its_machine_alone() {
+    let world = World::new();
+    let gone = world.0.path("none/VBoxManage").display().to_string();
+    for machine in ["base", "other"] {
+        leave(&world, "virtualbox", "register", machine);
+    }
+    world.0.write("cache/journal/virtualbox-odd-0.json", "no json");
+    let plan = |driver: &str, stage: &str| {
+        let fixed = ["plan", "pipelines/small.toml", stage, "--vboxmanage", &gone];
+        world.run(&[&fixed[..], &["--driver", driver]].concat())
+    };
+    assert_eq!(plan("auto", "nodes").status, 0);
+    assert_eq!(plan("qemu", "nodes").status, 0);
+    assert_eq!(plan("virtualbox", "disk").status, 0);
+    let said = plan("virtualbox", "machine");
+    let err = format!("{} {}", said.out, said.err);
+    for part in [
+        "finishing what an earlier run began, `register` of the machine `base` (virtualbox, in",
+        "the driver `virtualbox` cannot be used here: `",
+        "`kuth machine doctor --drop base`",
+    ] {
+        assert!(err.contains(part), "{part} in\n{err}");
+    }
 }

@@ -3,6 +3,7 @@
 //! `KUTH_TEST_DISK=disk.img cargo test --test machine_real -- --ignored --nocapture`
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use kuth::digest::Digest;
 use kuth::machine::qemu::Qemu;
 use kuth::machine::seed::{Secrets, Template};
 use kuth::machine::{
-    Cloning, Copying, Disk, Driver, Firmware, Hardware, Host, Nic, Source, State, Stopped, Wanted,
+    Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Replace,
+    Source, State, Stopped, Wanted,
 };
 use kuth::process::{Cancel, Command};
 use kuth::units::Bytes;
@@ -113,6 +115,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
 /// A machine whose disk is empty, so that its QEMU comes no further than the firmware.
 struct Idle {
     folder: tempfile::TempDir,
+    host: Host,
 }
 
 impl Idle {
@@ -127,14 +130,21 @@ impl Idle {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut host = Host::at(&folder.path().join("machines"), None, Cancel::default());
         host.pipeline = "test".into();
-        let file = folder.path().join("disk");
-        File::create(&file).unwrap().set_len(1 << 20).unwrap();
+        let idle = Idle { folder, host };
+        File::create(idle.folder.path().join("disk")).unwrap().set_len(1 << 20).unwrap();
+        idle.register("web", Replace::Never).unwrap();
+        Some(idle)
+    }
+
+    /// Registers `web` as a recipe says that differs from others in `origin`.
+    fn register(&self, origin: &str, replace: Replace) -> Result<Identity, String> {
+        let file = self.folder.path().join("disk");
         let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
         let disk = Source::Disk(Disk { file, digest, size: Bytes::mib(1) });
         let networks = ["nat", "internal:dmz"].map(|network| network.parse().unwrap());
         let wanted = Wanted {
             name: "web".into(),
-            origin: Digest::of("web"),
+            origin: Digest::of(origin),
             hardware: Hardware {
                 architecture: "amd64".into(),
                 cpus: 1,
@@ -147,8 +157,8 @@ impl Idle {
             },
             user: None,
         };
-        Qemu.register(&host, &wanted, &disk).unwrap();
-        Some(Idle { folder })
+        let host = Host { replace, ..self.host.clone() };
+        Qemu.register(&host, &wanted, &disk).map_err(|error| format!("{error:#}"))
     }
 
     fn place(&self) -> PathBuf {
@@ -255,6 +265,55 @@ fn a_killed_qemu_is_no_running_machine_and_stands_in_nobodys_way() {
     }
     idle.ok(&["remove", "web"]);
     assert!(!idle.place().exists());
+}
+
+#[test]
+fn a_running_machine_is_never_replaced() {
+    let Some(idle) = Idle::new() else { return };
+    idle.ok(&["start", "web"]);
+    let disk = || fs::metadata(idle.place().join("disk.qcow2")).unwrap().ino();
+    let (machine, before) = (idle.pid(), disk());
+    let refused = "the machine `web` is running, so it is not replaced";
+    let stays = |what: &str| {
+        assert_eq!((idle.pid(), disk()), (machine, before), "{what}");
+        assert!(idle.ok(&["list"]).contains(" running "), "{what}");
+        let names = fs::read_dir(idle.folder.path().join("machines")).unwrap();
+        let names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
+        let aside: Vec<_> =
+            names.filter(|it| it.contains(".making") || it.contains(".old")).collect();
+        assert_eq!(aside, [""; 0], "{what}");
+    };
+    let made = idle.register("other", Replace::Never).unwrap();
+    let found = Qemu.find(&idle.host, &made).unwrap();
+    assert!(
+        matches!(&found, Found::Kept(_, why) if why.contains("once it is stopped")),
+        "{found:?}"
+    );
+    stays("without --replace");
+    let always = Host { replace: Replace::Always, ..idle.host.clone() };
+    assert_eq!(idle.register("other", Replace::Always).unwrap_err(), refused);
+    assert!(matches!(Qemu.find(&always, &made).unwrap(), Found::Gone(why) if why == refused));
+    stays("with --replace");
+
+    // It runs, whatever its folder says of a start.
+    fs::rename(idle.place().join("started"), idle.folder.path().join("started")).unwrap();
+    idle.register("other", Replace::Never).unwrap();
+    stays("without a sign of its start");
+    assert_eq!(idle.register("other", Replace::Always).unwrap_err(), refused);
+    stays("with --replace and without a sign of its start");
+
+    // Nor is it made anew because it lost a file.
+    fs::rename(idle.place().join("run"), idle.folder.path().join("run")).unwrap();
+    for replace in [Replace::Never, Replace::Always] {
+        let error = idle.register("web", replace).unwrap_err();
+        assert!(error.ends_with(refused), "{error}");
+        stays("although it is not whole");
+    }
+    assert!(idle.kuth(&["remove", "web"]).1.contains("the machine `web` is running"));
+    stays("although removed");
+    idle.kill();
+    idle.register("other", Replace::Always).unwrap();
+    assert_ne!(disk(), before);
 }
 
 #[test]

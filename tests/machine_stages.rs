@@ -1,7 +1,7 @@
 //! The stages `register`, `snapshot` and `clone` as a pipeline uses them: what is refused, what
 //! moves which recipe, and a whole run with the embedded driver on a small disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -10,10 +10,13 @@ use std::time::Duration;
 
 use kuth::artifact::{Artifact, Hashing, Made, Product};
 use kuth::cache::{Cache, sparse};
+use kuth::digest::Digest;
+use kuth::machine::journal::Entry;
 use kuth::pipeline::{self, Fields, Input, Kinds, Pipeline};
-use kuth::process::Cancel;
 use kuth::recipe::Recipe;
 use kuth::stage::{Inputs, Placed, Settings, Site, Stage, Table};
+
+mod judge;
 
 type Instances = Vec<(Option<String>, Box<dyn Stage>)>;
 
@@ -292,14 +295,63 @@ fn a_pipeline_ends_with_machines_that_stay() {
     check_overlay(&machines.join("hapx-node01/disk.qcow2"));
 }
 
+#[test]
+fn an_entry_of_the_journal_holds_up_its_own_machine_alone() {
+    let world = World::new();
+    let machines = world.folder.path().join("machines");
+    let journal = world.site.cache.journal();
+    let entry = |driver: &str, machine: &str| Entry {
+        driver: driver.into(),
+        action: "clone".into(),
+        machine: machine.into(),
+        origin: Digest([3; 32]),
+        machines: machines.clone(),
+    };
+    let leave = |entry: Entry| drop(entry.open(Some(&journal)).unwrap());
+    // Of a driver that is gone, of a later kuth's, of another folder, and damaged.
+    leave(entry("virtualbox", "debian-base"));
+    leave(entry("hyperv", "gate-node01"));
+    leave(Entry { machines: "/none".into(), ..entry("qemu", "hapx-node02") });
+    std::fs::write(journal.join("qemu-hapx-node01-0.json"), "{\"version\": 2}").unwrap();
+    // This one can be finished.
+    leave(entry("qemu", "gate-node01"));
+    let left = || {
+        let names = std::fs::read_dir(&journal).unwrap();
+        names.map(|it| it.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+    };
+    let all = left();
+    assert_eq!(all.len(), 5);
+
+    let pipeline = world.load(PIPELINE).unwrap();
+    let stage = |name: &str, index: usize| &*pipeline.stage(name).unwrap().stage[index].1;
+    let machine = world.run(stage("machine", 0), &world.disk("one"));
+    let golden = world.run(stage("golden", 0), &machine);
+    let gate = world.run(stage("nodes", 0), &golden);
+    let finished = BTreeSet::from(["qemu-gate-node01-030303030303.json".to_string()]);
+    assert_eq!(&all - &left(), finished);
+    let error = stage("nodes", 1).run(&world.site, &inputs(&golden), &[]).unwrap_err();
+    let told = format!("{error:#}");
+    assert!(told.contains("qemu-hapx-node01-0.json: missing field"), "{told}");
+    let hint = "`kuth machine doctor --drop qemu-hapx-node01-0.json`";
+    assert!(kuth::error::hints(&error).concat().contains(hint), "{error:?}");
+    assert!(!machines.join("hapx-node01").exists());
+    world.run(stage("nodes", 2), &golden);
+    assert_eq!(&all - &left(), finished);
+
+    // A machine that is there is finished too before it counts as there, but not by a look.
+    leave(entry("qemu", "gate-node01"));
+    std::fs::rename(machines.join("gate-node01"), machines.join(".old-gate-node01")).unwrap();
+    let gate_stage = stage("nodes", 0);
+    assert!(matches!(gate_stage.look(&world.site, &gate).unwrap(), Placed::Gone(_)));
+    assert_eq!(left(), all);
+    let place = gate_stage.place(&world.site, &gate).unwrap();
+    assert_eq!(place, Placed::Here(machines.join("gate-node01")));
+    assert_eq!(&all - &left(), finished);
+}
+
 /// Lets qemu-img judge an overlay, where there is one.
 fn check_overlay(disk: &Path) {
-    let folder = tempfile::tempdir().unwrap();
-    if kuth::process::find_program("qemu-img").is_none() {
-        return;
-    }
-    let info = kuth::process::Command::new("qemu-img").args(["info", "--backing-chain"]).arg(disk);
-    let info = info.run(&folder.path().join("log"), &Cancel::default()).unwrap();
-    let info = String::from_utf8(info).unwrap();
+    let disk = disk.to_str().unwrap();
+    let Some(info) = judge::tool("qemu-img", &["info", "--backing-chain", disk]) else { return };
     assert!(info.contains("backing file format: raw") && info.contains("../bases/"), "{info}");
 }

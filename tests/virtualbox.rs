@@ -152,11 +152,21 @@ fn clone(host: &Host, name: &str, golden: &Identity, memory: u64, replace: Repla
 }
 
 fn make_clone(host: &Host, name: &str, golden: &Identity, memory: u64, copy: Copying) -> Identity {
+    try_clone(host, name, golden, memory, copy).unwrap()
+}
+
+fn try_clone(
+    host: &Host,
+    name: &str,
+    golden: &Identity,
+    memory: u64,
+    copy: Copying,
+) -> kuth::error::Result<Identity> {
     let wanted = wanted(name, &golden.origin.to_string(), memory, &[500 << 30]);
     let template = Template { hostname: name.into(), user: "debian".into(), ..Template::default() };
     let seed = template.render(Secrets::Withheld).unwrap().iso(host.epoch).unwrap();
     let from = Cloning { snapshot: golden, copy, seed: &seed };
-    VirtualBox.clone_snapshot(host, &wanted, &from).unwrap()
+    VirtualBox.clone_snapshot(host, &wanted, &from)
 }
 
 fn is_here(found: Found) -> bool {
@@ -221,7 +231,12 @@ fn twelve_linked_clones_are_what_was_asked_for_and_nothing_is_done_twice() {
 
     // One that somebody deleted is noticed and made again.
     world.vbm(&["unregistervm", &world.uuid("node05"), "--delete"]);
-    std::thread::sleep(Duration::from_millis(1100));
+    // The list of machines may be a moment old.
+    let start = Instant::now();
+    while is_here(VirtualBox.find(&world.host, &clones[4]).unwrap()) {
+        assert!(start.elapsed() < Duration::from_secs(60), "it is not noticed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     assert!(matches!(VirtualBox.find(&world.host, &clones[4]).unwrap(), Found::Gone(_)));
     world.clone("node05", &golden, 640);
     assert!(is_here(VirtualBox.find(&world.host, &clones[4]).unwrap()));
@@ -323,20 +338,108 @@ fn what_kuth_did_not_make_is_never_touched() {
     assert!(Path::new(folder).join("base/base.vbox").exists());
 }
 
+#[test]
+fn replacing_gives_up_no_files_of_others() {
+    let Some(world) = World::new("strangers") else { return };
+    let (_, golden) = world.base("one");
+    let always = Host { replace: Replace::Always, ..world.host.clone() };
+    let folder = world.host.machines.join("virtualbox");
+    let memory = |name: &str| {
+        let info = world.vbm(&["showvminfo", &world.uuid(name), "--machinereadable"]);
+        info.lines().find(|line| line.starts_with("memory=")).unwrap().to_string()
+    };
+    // A disk of somebody's: at `port` of the machine, if it is to be in it.
+    let disk = |file: &Path, name: &str| {
+        let file = file.to_str().unwrap();
+        world.vbm(&["createmedium", "disk", "--filename", file, "--size", "8"]);
+        let place = ["--storagectl", "SATA", "--port", "3", "--device", "0"];
+        let medium = ["--type", "hdd", "--medium", file];
+        world.vbm(&[&["storageattach", name], &place[..], &medium[..]].concat());
+    };
+    let refuses = |name: &str, why: &str| {
+        let error = try_clone(&always, name, &golden, 768, Copying::Linked).unwrap_err();
+        assert!(format!("{error:#}").contains(why), "{error:#}");
+        let error = VirtualBox.remove(&always, name).unwrap_err();
+        assert!(format!("{error:#}").contains(why), "{error:#}");
+        assert_eq!(memory(name), "memory=640");
+    };
+
+    // Files in the machine's folder, and below.
+    world.clone("files", &golden, 640);
+    for (file, told) in [
+        ("notes.txt", "notes.txt"),
+        ("Snapshots/mine.vdi", "Snapshots/mine.vdi"),
+        ("Logs/notes.txt", "Logs/notes.txt"),
+    ] {
+        let path = folder.join("files").join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "mine").unwrap();
+        refuses("files", &format!("files kuth did not make: {told}"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        std::fs::remove_file(&path).unwrap();
+    }
+    let _ = std::fs::remove_dir(folder.join("files/Logs"));
+
+    // A disk in the folder, in use by the machine.
+    world.clone("inside", &golden, 640);
+    let inside = folder.join("inside/mine.vdi");
+    disk(&inside, "inside");
+    refuses("inside", "files kuth did not make: mine.vdi");
+    assert!(inside.exists());
+
+    // A disk elsewhere, that a snapshot of somebody's holds: VirtualBox would delete it.
+    world.clone("held", &golden, 640);
+    let held = world.registry.folder.join("held.vdi");
+    disk(&held, "held");
+    world.vbm(&["snapshot", "held", "take", "mine"]);
+    refuses("held", &format!("holds a disk kuth did not make: {}", held.display()));
+    assert!(held.exists());
+
+    // One elsewhere that is only attached stays when the machine goes.
+    world.clone("beside", &golden, 640);
+    let beside = world.registry.folder.join("beside.vdi");
+    disk(&beside, "beside");
+    std::fs::create_dir_all(folder.join("beside/Logs")).unwrap();
+    std::fs::write(folder.join("beside/Logs/VBox.log"), "started").unwrap();
+    try_clone(&always, "beside", &golden, 768, Copying::Linked).unwrap();
+    assert_eq!(memory("beside"), "memory=768");
+    assert!(beside.exists());
+    assert!(world.vbm(&["list", "hdds"]).contains(beside.to_str().unwrap()));
+
+    // A folder under the name of a machine that VirtualBox does not know.
+    for file in ["theirs/theirs.vdi", "theirs/Snapshots/old.vdi"] {
+        let path = folder.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, "mine").unwrap();
+        let error = try_clone(&always, "theirs", &golden, 768, Copying::Linked).unwrap_err();
+        assert!(error.to_string().ends_with("theirs is there already, and kuth did not make it"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    }
+
+    // A base with such files gives its name away.
+    std::fs::write(folder.join("base/notes.txt"), "mine").unwrap();
+    let newer = wanted("base", "two", 512, &[]);
+    VirtualBox.register(&always, &newer, &world.disk("two")).unwrap();
+    let find = Command::new("find").arg(&folder).args(["-name", "notes.txt"]).output().unwrap();
+    assert_eq!(String::from_utf8(find.stdout).unwrap().lines().count(), 1);
+}
+
 const CHILD: &str = "KUTH_TEST_VIRTUALBOX_CHILD";
 
-/// Runs in a process of its own, which the next test kills.
+/// Runs in a process of its own, which the next test starts and kills.
 #[test]
+#[ignore = "the child of `a_kill_at_any_point_is_mended_by_the_next_build`, which starts it"]
 fn child() {
-    let Some(name) = std::env::var_os(CHILD) else { return };
-    let name = name.to_str().unwrap().to_string();
+    let name = std::env::var(CHILD).expect("it is started by another test");
     let (command, folder) = registry::named(&name).unwrap();
     build(&host(&command, &folder), &folder);
 }
 
 /// Recovers, registers, takes a snapshot and makes two clones at once.
 fn build(host: &Host, folder: &Path) -> [Identity; 4] {
-    journal::recover(host).unwrap();
+    for name in ["base", "web", "app"] {
+        journal::recover(host, "virtualbox", name).unwrap();
+    }
     let wanted = wanted("base", "one", 512, &[]);
     let base = VirtualBox.register(host, &wanted, &disk(folder, "one")).unwrap();
     let golden = VirtualBox.snapshot(host, &base, "golden").unwrap();
@@ -351,22 +454,30 @@ fn build(host: &Host, folder: &Path) -> [Identity; 4] {
 #[test]
 fn a_kill_at_any_point_is_mended_by_the_next_build() {
     let Some(world) = World::new("kill") else { return };
-    let start = Instant::now();
     build(&world.host, &world.registry.folder);
-    let whole = start.elapsed();
+    let commands = || {
+        let log = std::fs::read_to_string(&world.host.log).unwrap_or_default();
+        log.lines().filter(|line| line.starts_with("$ ")).count()
+    };
+    let whole = commands();
+    assert!(whole > 20, "{whole} commands");
     let clean = world.state();
-    for round in 0..20u32 {
+    for round in 0..20 {
         for name in ["web", "app", "base"] {
             VirtualBox.remove(&world.host, name).unwrap();
         }
+        let _ = std::fs::remove_file(&world.host.log);
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child"])
+            .args(["--exact", "--ignored", "child"])
             .env(CHILD, "kill")
             .env(registry::RUN, std::process::id().to_string())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(whole * (round + 1) / 20);
+        // Somewhere in the command of this number.
+        while commands() < whole * (round + 1) / 20 && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         let identities = build(&world.host, &world.registry.folder);

@@ -7,10 +7,8 @@ use super::progress::{self, Places};
 use super::project::Project;
 use super::{Exit, interrupt, remote, screen};
 use crate::artifact::Product;
-use crate::cache::Cache;
 use crate::engine::{Build, Fetch, Options, Plan};
 use crate::error::Result;
-use crate::machine::{Host, journal};
 use crate::process::Cancel;
 
 /// Build stages of a pipeline and what they need
@@ -39,7 +37,6 @@ pub fn run(args: &Args) -> Result<Exit> {
     let format = args.building.message_format;
     let places = Arc::new(Places::new(progress::observer(format)));
     let cache = project.cache()?;
-    undo_what_was_left(&project, &cache, &cancel)?;
     let (root, offline) = (&project.settings.root, project.settings.offline);
     let shelf = remote::shelf(root, offline, &cache, &cancel, places.clone())?;
     let summary = {
@@ -72,13 +69,6 @@ pub fn run(args: &Args) -> Result<Exit> {
             Ok(Exit::Failed)
         }
     }
-}
-
-/// Finishes or undoes the machines that a killed build was making.
-fn undo_what_was_left(project: &Project, cache: &Cache, cancel: &Cancel) -> Result<()> {
-    let host =
-        Host::at(&project.settings.machines, project.settings.vboxmanage.clone(), cancel.clone());
-    journal::recover(&Host { journal: Some(cache.journal()), ..host }).map(|_| ())
 }
 
 /// The paths of exports and machines, a line each.

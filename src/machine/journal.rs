@@ -1,7 +1,13 @@
 //! The journal: what is about to be made outside the cache, written down before it is begun and
 //! struck out when it is done. It tells the next start that something was left, where, and by
 //! which driver; how to finish or undo it, the driver knows.
+//!
+//! An entry concerns one machine of one driver in one folder of machines, and holds up nothing
+//! else: [`recover`] is asked for the machine that is about to be used. The driver of an entry may
+//! be gone from this host, or known to a later kuth alone; such entries stay until somebody drops
+//! them.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,9 +15,12 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result, anyhow, with_hint};
 
-use super::{DRIVERS, Host};
+use super::{DRIVERS, Host, Row, is_legal_name};
+
+/// What an entry's `action` may be.
+const ACTIONS: [&str; 3] = ["register", "snapshot", "clone"];
 
 /// One thing about to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +37,26 @@ pub struct Entry {
     pub machines: PathBuf,
 }
 
+/// A file of the journal that a killed or failed run left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a file of the journal says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// What was begun.
+    Entry(Entry),
+    /// Nothing yet: it was cut short while it was written, so nothing had been made.
+    Torn,
+    /// Nothing that this kuth can read, and why.
+    Unreadable(String),
+}
+
 /// An entry that stands in the journal; struck out when the work is [`Open::done`]. Dropping it
 /// otherwise leaves it for [`recover`].
 #[derive(Debug)]
@@ -37,7 +66,8 @@ pub struct Open {
 }
 
 impl Entry {
-    /// Writes down, in the host's journal, what `driver` is about to do to `machine`.
+    /// Writes down, in the host's journal, what `driver` is about to do to `machine`. To be called
+    /// once the driver could begin: an entry of a driver that cannot be used tells of nothing.
     pub fn begin(
         host: &Host,
         driver: &str,
@@ -50,7 +80,7 @@ impl Entry {
             action: action.to_string(),
             machine: machine.to_string(),
             origin,
-            machines: host.machines.clone(),
+            machines: std::path::absolute(&host.machines).context("finding the working folder")?,
         };
         entry.open(host.journal.as_deref())
     }
@@ -60,14 +90,39 @@ impl Entry {
         let Some(journal) = journal else { return Ok(Open { path: None }) };
         let what = || format!("writing the journal in {}", journal.display());
         std::fs::create_dir_all(journal).with_context(what)?;
-        let name = format!("{}-{}-{}.json", self.driver, self.machine, self.origin.short());
-        let path = journal.join(name);
+        let path = journal.join(self.file_name());
         // Not written aside: a torn entry says that nothing had been made yet.
         let text = serde_json::to_vec_pretty(self).with_context(what)?;
         let mut file = File::create(&path).with_context(what)?;
         file.write_all(&text).with_context(what)?;
         file.sync_all().with_context(what)?;
         Ok(Open { path: Some(path) })
+    }
+
+    fn file_name(&self) -> String {
+        format!("{}-{}-{}.json", self.driver, self.machine, self.origin.short())
+    }
+
+    /// The driver that can finish it, if this kuth has that and knows what was done.
+    fn row(&self) -> Result<&'static Row> {
+        let row = DRIVERS.iter().find(|row| row.name == self.driver);
+        let row = row.ok_or_else(|| anyhow!("this kuth has no driver `{}`", self.driver))?;
+        match ACTIONS.contains(&self.action.as_str()) {
+            true => Ok(row),
+            false => Err(anyhow!("this kuth does not know the action `{}`", self.action)),
+        }
+    }
+
+    /// Where it was made.
+    fn there(&self, host: &Host) -> Host {
+        Host { machines: self.machines.clone(), ..host.clone() }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Entry { driver, action, machine, machines, .. } = self;
+        write!(f, "`{action}` of the machine `{machine}` ({driver}, in {})", machines.display())
     }
 }
 
@@ -87,61 +142,186 @@ fn strike(path: &Path) -> Result<()> {
     }
 }
 
-/// The entries that killed runs left; `None` for one that was cut short while it was written.
-pub fn entries(journal: &Path) -> Result<Vec<(PathBuf, Option<Entry>)>> {
+impl JournalFile {
+    fn read(path: PathBuf) -> JournalFile {
+        let content = match std::fs::read(&path) {
+            // The name of a file comes before its content: a power failure may leave it empty, or
+            // of zeros.
+            Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => Content::Torn,
+            Ok(bytes) => match serde_json::from_slice::<Entry>(&bytes) {
+                // It becomes part of paths.
+                Ok(entry) if !is_legal_name(&entry.machine) => {
+                    Content::Unreadable(format!("`{}` is no machine's name", entry.machine))
+                }
+                Ok(entry) => Content::Entry(entry),
+                Err(error) if error.is_eof() => Content::Torn,
+                Err(error) => Content::Unreadable(error.to_string()),
+            },
+            Err(error) => Content::Unreadable(error.to_string()),
+        };
+        JournalFile { path, content }
+    }
+
+    /// Whether it is of this machine of this driver in this folder of machines; or may be, where
+    /// only its name tells.
+    fn concerns(&self, driver: &str, machine: &str, machines: &Path) -> bool {
+        match &self.content {
+            Content::Entry(entry) => {
+                entry.driver == driver
+                    && entry.machine == machine
+                    && is_same(&entry.machines, machines)
+            }
+            Content::Torn | Content::Unreadable(_) => {
+                let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+                let origin = name
+                    .strip_prefix(&format!("{driver}-{machine}-"))
+                    .and_then(|rest| rest.strip_suffix(".json"));
+                // Names of machines may have a `-` too.
+                origin.is_some_and(|origin| origin.chars().all(|c| c.is_ascii_hexdigit()))
+            }
+        }
+    }
+
+    /// Why it cannot be finished or undone on this host, if it cannot. Asks its driver, and changes
+    /// nothing.
+    pub fn obstacle(&self, host: &Host) -> Option<String> {
+        let entry = match &self.content {
+            Content::Entry(entry) => entry,
+            Content::Torn => return None,
+            Content::Unreadable(_) => return Some("nobody knows what it tells of".to_string()),
+        };
+        let row = match entry.row() {
+            Ok(row) => row,
+            Err(error) => return Some(error.to_string()),
+        };
+        let there = entry.there(host);
+        let fails = || row.driver.list(&there).err().map(|error| format!("{error:#}"));
+        let why = row.driver.unavailable(&there).or_else(fails)?;
+        // A failed command is told on several lines.
+        Some(why.lines().map(str::trim).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Finishes or undoes what it tells of, and strikes it out.
+    pub fn finish(&self, host: &Host) -> Result<()> {
+        match &self.content {
+            Content::Entry(entry) => {
+                let finish = |row: &Row| row.driver.recover(&entry.there(host), entry);
+                entry
+                    .row()
+                    .and_then(finish)
+                    .with_context(|| format!("finishing the {entry} that an earlier run began"))?;
+            }
+            Content::Torn => {}
+            Content::Unreadable(why) => {
+                return Err(anyhow!("{why}")).with_context(|| {
+                    format!("reading what an earlier run began, in {}", self.path.display())
+                });
+            }
+        }
+        self.strike()
+    }
+
+    /// Strikes it out, whatever it tells of.
+    pub fn strike(&self) -> Result<()> {
+        strike(&self.path)
+    }
+
+    /// What may be left over once it is struck out without having been finished; a sentence.
+    pub fn remains(&self) -> String {
+        match &self.content {
+            Content::Entry(entry) => match entry.row() {
+                Ok(row) => row.driver.remains(entry),
+                Err(_) => format!(
+                    "what `{}` had made of the machine `{}` in {} stays as it is",
+                    entry.driver,
+                    entry.machine,
+                    entry.machines.display()
+                ),
+            },
+            Content::Torn => "nothing had been made yet".to_string(),
+            Content::Unreadable(_) => "what it told of, if anything, stays as it is".to_string(),
+        }
+    }
+
+    /// What `machine doctor` takes for its name: the machine, where that is known.
+    pub fn name(&self) -> String {
+        match &self.content {
+            Content::Entry(entry) => entry.machine.clone(),
+            Content::Torn | Content::Unreadable(_) => {
+                self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// What to do where it cannot be finished.
+    fn hint(&self) -> String {
+        let name = self.name();
+        format!("make that work again, or give it up: `kuth machine doctor --drop {name}`")
+    }
+}
+
+impl fmt::Display for JournalFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.content {
+            Content::Entry(entry) => write!(f, "{entry} did not end"),
+            Content::Torn => write!(f, "an entry that was cut short, before anything was made"),
+            Content::Unreadable(why) => write!(f, "no entry that this kuth can read: {why}"),
+        }
+    }
+}
+
+/// Whether two paths lead to one folder.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other
+        || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+/// The files that killed or failed runs left in a journal, by name; none where it is not there.
+pub fn files(journal: &Path) -> Result<Vec<JournalFile>> {
     let files = match std::fs::read_dir(journal) {
         Ok(files) => files,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).with_context(|| format!("reading {}", journal.display())),
     };
-    let mut found = Vec::new();
-    for path in files.flatten().map(|file| file.path()) {
-        if path.extension().is_some_and(|extension| extension == "json") {
-            let entry = std::fs::read(&path).ok();
-            found.push((path, entry.and_then(|text| serde_json::from_slice(&text).ok())));
-        }
-    }
-    found.sort_by(|a: &(PathBuf, Option<Entry>), b| a.0.cmp(&b.0));
-    Ok(found)
+    let mut paths: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    Ok(paths.into_iter().map(JournalFile::read).collect())
 }
 
-/// Finishes or undoes what killed runs left, everywhere the journal names, and strikes it out.
-/// To be called when a build starts; it costs one look at an empty folder.
-pub fn recover(host: &Host) -> Result<usize> {
-    let Some(journal) = &host.journal else { return Ok(0) };
-    let left = entries(journal)?;
-    for (path, entry) in &left {
-        if let Some(entry) = entry {
-            // An entry of a newer kuth's driver waits for that one.
-            let row = DRIVERS.iter().find(|row| row.name == entry.driver);
-            let Some(row) = row else { continue };
-            let host = Host { machines: entry.machines.clone(), ..host.clone() };
-            row.driver.recover(&host, entry)?;
-        }
-        strike(path)?;
+fn of_machine(host: &Host, driver: &str, machine: &str) -> Result<Vec<JournalFile>> {
+    let Some(journal) = &host.journal else { return Ok(Vec::new()) };
+    let mut files = files(journal)?;
+    files.retain(|file| file.concerns(driver, machine, &host.machines));
+    Ok(files)
+}
+
+/// Finishes or undoes what killed runs left of `machine`, which is `driver`'s and in the host's
+/// folder of machines, and strikes it out; gives how much that was. To be called before the
+/// machine is looked at to be used. An error says what cannot be finished.
+pub fn recover(host: &Host, driver: &str, machine: &str) -> Result<usize> {
+    let left = of_machine(host, driver, machine)?;
+    for file in &left {
+        file.finish(host).map_err(|error| with_hint(error, file.hint()))?;
     }
     Ok(left.len())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_entry_stands_until_it_is_done() {
-        let folder = tempfile::tempdir().unwrap();
-        let entry = Entry {
-            driver: "qemu".into(),
-            action: "clone".into(),
-            machine: "a".into(),
-            origin: Digest([1; 32]),
-            machines: "/m".into(),
-        };
-        let open = entry.open(Some(folder.path())).unwrap();
-        let left = entries(folder.path()).unwrap();
-        assert_eq!(left.len(), 1);
-        assert_eq!(left[0].1, Some(entry));
-        open.done().unwrap();
-        assert_eq!(entries(folder.path()).unwrap(), []);
+/// `error`, for which `driver` cannot be used, with what it left of `machine` if it did.
+pub fn explain(error: Error, host: &Host, driver: &str, machine: &str) -> Error {
+    let left = of_machine(host, driver, machine).unwrap_or_default();
+    match left.first() {
+        None => error,
+        Some(file) => {
+            let what = match &file.content {
+                Content::Entry(entry) => entry.to_string(),
+                _ => file.path.display().to_string(),
+            };
+            let what = format!("finishing what an earlier run began, {what}");
+            with_hint(error.context(what), file.hint())
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,8 @@
 //! one folder (or file) here and one row of [`DRIVERS`]; nothing outside knows which one runs.
 //!
 //! Machines hold people's data. So a driver never deletes what kuth did not make, never replaces
-//! a machine that was started unless it was told to, and makes a machine aside and puts it in its
-//! place in one step, so that a killed run leaves none or a whole one.
+//! a machine that runs, nor one that was started unless it was told to, and makes a machine aside
+//! and puts it in its place in one step, so that a killed run leaves none or a whole one.
 
 use std::path::PathBuf;
 
@@ -62,6 +62,9 @@ pub trait Driver: Send + Sync {
 
     /// Finishes or undoes what a killed run left when it had begun what `left` says.
     fn recover(&self, host: &Host, left: &journal::Entry) -> Result<()>;
+
+    /// What may be left over where what `left` says is given up instead of recovered; a sentence.
+    fn remains(&self, left: &journal::Entry) -> String;
 
     /// Every machine kuth made, by name.
     fn list(&self, host: &Host) -> Result<Vec<Listed>>;

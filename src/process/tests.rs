@@ -34,20 +34,41 @@ fn a_failure_shows_command_status_tail_and_log() {
 
 #[test]
 fn cancelling_ends_the_whole_group_soon() {
-    let (_folder, log) = log();
+    let (folder, log) = log();
     let cancel = Cancel::default();
-    let start = Instant::now();
+    let started = folder.path().join("started");
+    // Ends by itself long after the test gives up waiting for its end.
+    let script = "trap '' TERM; exec >$0.log 2>&1; sleep 777 & echo $$ $! >$0.new; mv $0.new $0; \
+                  sleep 777; sleep 777";
     let error = std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(100));
+            wait_until("it has started", || started.exists());
             cancel.cancel();
         });
-        let command =
-            Command::new("sh").args(["-c", "trap '' TERM; sleep 77 & sleep 77; sleep 77"]);
+        let command = Command::new("sh").args(["-c", script]).arg(&started);
         command.run(&log, &cancel).unwrap_err()
     });
     assert!(caused_by::<Interrupted>(&error).is_some());
-    assert!(start.elapsed() < Duration::from_secs(2));
+    let processes = std::fs::read_to_string(&started).unwrap();
+    assert_eq!(processes.split_whitespace().count(), 2);
+    for process in processes.split_whitespace() {
+        wait_until("it is gone", || !runs(process));
+    }
+}
+
+/// Waits for what must come, however slow this machine is.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(120), "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process is there and has not ended.
+fn runs(process: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[test]

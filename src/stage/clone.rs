@@ -10,7 +10,7 @@ use crate::machine::network::Plan;
 use crate::machine::seed::{Secrets, SeedFault, Template, Variables, ssh_keys};
 use crate::machine::{
     Cloning, Copying, Forward, Hardware, Host, Listed, Network, Nic, Replace, State, Wanted,
-    is_legal_name,
+    is_legal_name, journal,
 };
 use crate::pipeline::{Data, Elsewhere, Fault, Fields, LocalPath, Span, Text};
 use crate::recipe::Recipe;
@@ -327,6 +327,7 @@ impl Stage for Clone {
         let cloning = Cloning { snapshot: &snapshot, copy: self.copy, seed: &seed };
         let host = Host::of(site, self.replace);
         let driver = snapshot.row()?.driver;
+        journal::recover(&host, &snapshot.driver, &self.name)?;
         let identity = driver.clone_snapshot(&host, &wanted, &cloning)?;
         if self.auto_start && driver.list(&host)?.iter().any(|it| self.is_to_start(it)) {
             driver.start(&host, &self.name)?;
@@ -334,7 +335,11 @@ impl Stage for Clone {
         register::made(site, Product::Machines, &identity)
     }
 
-    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
         register::place(site, artifact, self.replace)
+    }
+
+    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        register::look(site, artifact, self.replace)
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Context, Hint, Result, anyhow};
 use crate::format::vbox;
 use crate::machine::{
     self, DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Source, Wanted,
-    choose, is_legal_name, shape,
+    choose, is_legal_name, journal, shape,
 };
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
@@ -211,8 +211,15 @@ pub(super) fn made(site: &Site, product: Product, identity: &Identity) -> Result
         .with("driver", &identity.driver))
 }
 
-/// Asks the driver where what an artifact stands for is now.
+/// Like [`look`], once the driver has finished or undone what a killed run left of the machine.
 pub(super) fn place(site: &Site, artifact: &Artifact, replace: Replace) -> Result<Placed> {
+    let identity = identity(site, artifact)?;
+    journal::recover(&Host::of(site, replace), &identity.driver, &identity.machine)?;
+    look(site, artifact, replace)
+}
+
+/// Asks the driver where what an artifact stands for is now.
+pub(super) fn look(site: &Site, artifact: &Artifact, replace: Replace) -> Result<Placed> {
     let identity = identity(site, artifact)?;
     let found = identity.row()?.driver.find(&Host::of(site, replace), &identity)?;
     Ok(match found {
@@ -230,7 +237,10 @@ impl Stage for Register {
 
     fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
         let word = site.settings.driver.as_deref().unwrap_or(self.driver);
-        recipe.value("driver", choose(word, &Host::of(site, Replace::Never))?.name);
+        let host = Host::of(site, Replace::Never);
+        let row = choose(word, &host);
+        let row = row.map_err(|error| journal::explain(error, &host, word, &self.name))?;
+        recipe.value("driver", row.name);
         recipe.value("name", &self.name);
         self.given.describe(recipe);
         Ok(())
@@ -266,11 +276,17 @@ impl Stage for Register {
             user: None,
         };
         let host = Host::of(site, Replace::Never);
-        let identity = choose(word, &host)?.driver.register(&host, &wanted, &source)?;
+        let row = choose(word, &host)?;
+        journal::recover(&host, row.name, &self.name)?;
+        let identity = row.driver.register(&host, &wanted, &source)?;
         made(site, Product::Machine, &identity)
     }
 
-    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
         place(site, artifact, Replace::Never)
+    }
+
+    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        look(site, artifact, Replace::Never)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::artifact::{Artifact, Made, Product};
 use crate::error::Result;
-use crate::machine::{Host, Replace};
+use crate::machine::{Host, Replace, journal};
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 
@@ -45,11 +45,16 @@ impl Stage for Snapshot {
     fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
         let machine = register::identity(site, inputs.get("from")?)?;
         let host = Host::of(site, Replace::Never);
+        journal::recover(&host, &machine.driver, &machine.machine)?;
         let identity = machine.row()?.driver.snapshot(&host, &machine, &self.name)?;
         register::made(site, Product::Snapshot, &identity)
     }
 
-    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
         register::place(site, artifact, Replace::Never)
+    }
+
+    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
+        register::look(site, artifact, Replace::Never)
     }
 }

@@ -146,8 +146,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         replace: if args.replace { Replace::Always } else { Replace::Never },
         ..Host::at(&project::machines(Path::new("."))?, args.vboxmanage.clone(), cancel)
     };
-    journal::recover(&host)?;
-    let (driver, base) = find_base(args, &host)?;
+    let (row, base) = find_base(args, &host)?;
+    let driver = row.driver;
+    journal::recover(&host, row.name, &name)?;
     refuse_strangers(driver, &host, &name)?;
     let made = make(args, &host, driver, &base, &name, &files)?;
     screen::data(&format!("{}\n", made.display()))?;
@@ -174,15 +175,16 @@ fn machine_name(hostname: &str) -> Result<String> {
 }
 
 /// The base, and the driver that has it.
-fn find_base(args: &Args, host: &Host) -> Result<(&'static dyn Driver, Base)> {
+fn find_base(args: &Args, host: &Host) -> Result<(&'static Row, Base)> {
     let word = args.driver.map_or("auto", options::Driver::word);
     let rows: Vec<&'static Row> = match word {
         "auto" => usable(host).collect(),
         word => vec![choose(word, host)?],
     };
     for row in &rows {
+        journal::recover(host, row.name, &args.base_image)?;
         if let Some(base) = row.driver.base(host, &args.base_image)? {
-            return Ok((row.driver, base));
+            return Ok((row, base));
         }
     }
     let mut known = Vec::new();

@@ -62,6 +62,10 @@ enum Action {
     /// Machines that were never finished, entries of the journal, files of a QEMU that
     /// was killed, disks that no machine rests on. The exit status is 1 while there is
     /// something.
+    ///
+    /// An entry whose driver is gone from this host, or that a later kuth wrote, cannot
+    /// be finished here. It holds up builds of its own machine alone; --drop gives it
+    /// up and says what may be left over.
     #[command(verbatim_doc_comment)]
     Doctor(doctor::Args),
     /// Print what the serial console of a machine showed

@@ -164,6 +164,12 @@ impl SnapshotRecord {
         let (made_by, name, disk) = (MADE_BY.to_string(), name.to_string(), disk.to_string());
         SnapshotRecord { made_by, name, disk, bases }
     }
+
+    /// Reads the record in `file`. `None` where there is none, or none of kuth's.
+    pub fn read(file: &Path) -> Result<Option<SnapshotRecord>> {
+        let Some(text) = read_text(file)? else { return Ok(None) };
+        Ok(toml::from_str(&text).ok().filter(|it: &SnapshotRecord| it.made_by == MADE_BY))
+    }
 }
 
 impl Record {
@@ -194,9 +200,7 @@ impl Record {
 pub fn snapshots(folder: &Path) -> Result<Vec<SnapshotRecord>> {
     let mut found: Vec<SnapshotRecord> = Vec::new();
     for path in entries(&folder.join(SNAPSHOTS))? {
-        let Some(text) = read_text(&path)? else { continue };
-        found
-            .extend(toml::from_str(&text).ok().filter(|it: &SnapshotRecord| it.made_by == MADE_BY));
+        found.extend(SnapshotRecord::read(&path)?);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)

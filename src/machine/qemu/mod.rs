@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Hint, Result, anyhow};
+use crate::error::{Context, Hint, Result, anyhow};
 use crate::units::Bytes;
 
 use super::journal::Entry;
@@ -17,6 +17,7 @@ use super::{
 };
 
 pub mod argv;
+mod files;
 pub mod folder;
 pub mod host;
 mod leftovers;
@@ -44,8 +45,8 @@ impl Driver for Qemu {
     }
 
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
-        let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let store = Store::open(host)?;
+        let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let standing = standing(host, &wanted.name, &wanted.origin)?;
         // Also under a machine that is kept: its clones are made of the new disk.
         let base = store.put_base(source.disk())?;
@@ -66,8 +67,8 @@ impl Driver for Qemu {
     }
 
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity> {
-        let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
         let store = Store::open(host)?;
+        let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
         let registered = machine
             .disk
             .clone()
@@ -99,7 +100,6 @@ impl Driver for Qemu {
     }
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
-        let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
         let store = Store::open(host)?;
         if let Some(nic) = wanted.hardware.nics.iter().find(|nic| is_strange(&nic.network)) {
             return Err(anyhow!("the driver `qemu` has no network like `{}`", nic.network))
@@ -111,6 +111,7 @@ impl Driver for Qemu {
             return Err(anyhow!("the disk of the snapshot is gone: {disk}"))
                 .hint("run the build with `--rebuild` and the stage that registers the machine");
         }
+        let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
         let standing = standing(host, &wanted.name, &wanted.origin)?;
         if matches!(standing, Standing::Free | Standing::Stale | Standing::Damaged(_)) {
             let under = Under {
@@ -161,6 +162,15 @@ impl Driver for Qemu {
             true => Store::open(host).map(|_| ()),
             false => Ok(()),
         }
+    }
+
+    fn remains(&self, left: &Entry) -> String {
+        format!(
+            "what was made of the machine `{}` in {} goes, or is put back, with the next build that \
+             uses that folder",
+            left.machine,
+            left.machines.display()
+        )
     }
 
     fn list(&self, host: &Host) -> Result<Vec<Listed>> {
@@ -241,11 +251,14 @@ fn identity(
     Identity { driver, machine, origin, snapshot: snapshot.map(str::to_string), disk: Some(disk) }
 }
 
-/// A machine that lost a file may still hold state; then it is not made anew behind one's back.
+/// A machine that lost a file may still run or hold state; then it is not made anew behind one's
+/// back.
 fn replace_damaged(standing: &Standing, host: &Host, wanted: &Wanted) -> Result<()> {
     let Standing::Damaged(what) = standing else { return Ok(()) };
     let place = host.machines.join(&wanted.name);
     let Some(record) = Record::read(&place)? else { return Ok(()) };
+    store::refuse_loss(&place, &record)
+        .with_context(|| format!("making the machine `{}` again, as {what}", wanted.name))?;
     match (store::state(&place, &record)?, host.replace) {
         (Some(why), super::Replace::Never) if store::disk(&place).exists() => {
             Err(anyhow!("the machine `{}` is not whole: {what}; and {why}", wanted.name))

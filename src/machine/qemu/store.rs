@@ -19,7 +19,7 @@ use crate::machine::{Disk, Host, Replace};
 use crate::units::Bytes;
 
 use super::folder::{self, BASES, DISK, MAKING, MARKER, OLD, RECORD, Record, SNAPSHOTS, STARTED};
-use super::running;
+use super::{files, running};
 
 /// The name of a full clone's disk.
 pub const FULL_DISK: &str = "disk.raw";
@@ -157,25 +157,38 @@ pub fn standing(host: &Host, name: &str, origin: &Digest) -> Result<Standing> {
     }
     let Some(why) = state(&place, &record)? else { return Ok(Standing::Stale) };
     match host.replace {
-        Replace::Never => Ok(Standing::Kept(format!(
-            "made from another recipe, but {why}, so it stays; `--replace` would replace it"
-        ))),
+        Replace::Never => {
+            let once = match running::pid(&place, name) {
+                Some(_) => " once it is stopped",
+                None => "",
+            };
+            Ok(Standing::Kept(format!(
+                "made from another recipe, but {why}, so it stays; `--replace` would replace it{once}"
+            )))
+        }
         Replace::Always => {
-            let strangers = strangers(&place)?;
-            if !strangers.is_empty() {
-                bail!("{} has files kuth did not make: {}", place.display(), strangers.join(", "));
-            }
-            match running::pid(&place, name) {
-                None => Ok(Standing::Stale),
-                Some(_) => Err(anyhow!("the machine `{name}` is running, so it is not replaced"))
-                    .hint(format!("stop it first: `kuth machine stop {name}`")),
-            }
+            refuse_loss(&place, &record)?;
+            Ok(Standing::Stale)
         }
     }
 }
 
+/// Refuses to replace a machine that runs, or whose folder has files that kuth did not make: those
+/// no option gives up.
+pub fn refuse_loss(place: &Path, record: &Record) -> Result<()> {
+    let name = &record.name;
+    if running::pid(place, name).is_some() {
+        return Err(anyhow!("the machine `{name}` is running, so it is not replaced"))
+            .hint(format!("stop it first: `kuth machine stop {name}`"));
+    }
+    files::refuse_strangers(place, Some(record))
+}
+
 /// Why a machine holds state, if it does.
 pub fn state(place: &Path, record: &Record) -> Result<Option<String>> {
+    if running::pid(place, &record.name).is_some() {
+        return Ok(Some("it is running".into()));
+    }
     if place.join(STARTED).exists() {
         return Ok(Some("it has been started".into()));
     }
@@ -183,7 +196,7 @@ pub fn state(place: &Path, record: &Record) -> Result<Option<String>> {
     if disk.exists() && !record.fresh.is_unchanged(&disk)? {
         return Ok(Some("its disk has been written to".into()));
     }
-    let strangers = strangers(place)?;
+    let strangers = files::strangers(place, Some(record))?;
     Ok(match strangers.is_empty() {
         true => None,
         false => Some(format!("its folder has other files ({})", strangers.join(", "))),
@@ -204,48 +217,6 @@ pub fn disk(place: &Path) -> PathBuf {
     if full.exists() { full } else { place.join(DISK) }
 }
 
-/// Whether a file in a machine's folder is one that kuth, or QEMU on its behalf, writes.
-fn is_known(name: &str) -> bool {
-    let further = |name: &str| {
-        let number = name.strip_prefix("disk").and_then(|rest| rest.strip_suffix(".raw"));
-        number.is_some_and(|number| number.chars().all(|c| c.is_ascii_digit()))
-    };
-    let aside = name.starts_with('.') && name.ends_with(folder::ASIDE);
-    further(name)
-        || aside
-        || [
-            DISK,
-            RECORD,
-            STARTED,
-            MARKER,
-            "seed.iso",
-            "run",
-            SNAPSHOTS,
-            "variables.fd",
-            "console.log",
-            "console.sock",
-            "qmp.sock",
-            "qemu.pid",
-            "start.log",
-            "ssh-port",
-            "known_hosts",
-            running::NEW_DISK,
-        ]
-        .contains(&name)
-}
-
-/// What lies in a machine's folder that kuth did not make.
-fn strangers(place: &Path) -> Result<Vec<String>> {
-    let name = |path: PathBuf| Some(path.file_name()?.to_string_lossy().into_owned());
-    let own = folder::entries(place)?.into_iter().filter_map(name);
-    let own = own.filter(|name| !is_known(name));
-    let snapshots = folder::entries(&place.join(SNAPSHOTS))?.into_iter().filter_map(name);
-    let snapshots = snapshots
-        .filter(|name| !name.ends_with(".toml") && !name.ends_with(folder::ASIDE))
-        .map(|name| format!("{SNAPSHOTS}/{name}"));
-    Ok(own.chain(snapshots).collect())
-}
-
 /// Whether a folder that is no machine was kuth's work: marked, or a record, or still empty.
 pub fn is_ours(path: &Path) -> Result<bool> {
     Ok(path.join(MARKER).exists()
@@ -255,15 +226,7 @@ pub fn is_ours(path: &Path) -> Result<bool> {
 
 /// Takes a machine away, unless its folder has files that kuth did not make.
 pub fn remove_machine(place: &Path) -> Result<()> {
-    let strangers = strangers(place)?;
-    if !strangers.is_empty() {
-        return Err(anyhow!(
-            "{} has files kuth did not make: {}",
-            place.display(),
-            strangers.join(", ")
-        ))
-        .hint("move them away first");
-    }
+    files::refuse_strangers(place, Record::read(place)?.as_ref())?;
     // The record goes last: as long as it is there the folder can be recognised.
     for path in folder::entries(place)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -233,6 +233,8 @@ mod tests {
     const B: &str = "525400000002";
     const C: &str = "525400000003";
     const ALL: [u8; 6] = [0xff; 6];
+    /// Long enough for a busy machine; what is waited for comes at once otherwise.
+    const LONG: Duration = Duration::from_secs(120);
 
     struct Network {
         folder: tempfile::TempDir,
@@ -255,7 +257,7 @@ mod tests {
             let handle = File::open(self.folder.path()).unwrap();
             let place = Place { handle };
             let socket = UnixDatagram::bind(place.path(name)).unwrap();
-            socket.set_nonblocking(true).unwrap();
+            socket.set_read_timeout(Some(LONG)).unwrap();
             Machine { name, socket, place }
         }
 
@@ -264,7 +266,7 @@ mod tests {
             let probe = UnixDatagram::unbound().unwrap();
             let place = Place { handle: File::open(self.folder.path()).unwrap() };
             while probe.connect(place.path(SOCKET)).is_err() {
-                assert!(start.elapsed() < Duration::from_secs(10), "no switch");
+                assert!(start.elapsed() < LONG, "no switch");
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -286,18 +288,17 @@ mod tests {
             self.socket.send_to(&frame, self.place.path(SOCKET)).unwrap();
         }
 
-        /// What came within half a second, or `least` frames.
-        fn receive(&self, least: usize) -> Vec<String> {
-            let (start, mut texts, mut frame) = (Instant::now(), Vec::new(), [0; 2000]);
-            while start.elapsed() < Duration::from_millis(500) && texts.len() < least {
-                match self.socket.recv(&mut frame) {
-                    Ok(length) => {
-                        texts.push(String::from_utf8_lossy(&frame[14..length]).into_owned());
-                    }
-                    Err(_) => std::thread::sleep(Duration::from_millis(2)),
-                }
-            }
-            texts
+        /// The text of the next frame, which must come.
+        fn next(&self) -> String {
+            let mut frame = [0; 2000];
+            let length = self.socket.recv(&mut frame).expect("no frame came");
+            String::from_utf8_lossy(&frame[14..length]).into_owned()
+        }
+
+        /// What comes before `last`, which must come. The switch passes frames on in their order, so
+        /// nothing older is on its way then.
+        fn before(&self, last: &str) -> Vec<String> {
+            std::iter::repeat_with(|| self.next()).take_while(|text| text != last).collect()
         }
     }
 
@@ -308,14 +309,16 @@ mod tests {
         let switch = network.serve(Duration::ZERO);
         network.wait_for_switch();
         a.send(ALL, "who is there");
-        assert_eq!(b.receive(1), ["who is there"]);
-        assert_eq!(c.receive(1), ["who is there"]);
+        assert_eq!((b.next().as_str(), c.next().as_str()), ("who is there", "who is there"));
         b.send(of(A), "b is");
-        assert_eq!(a.receive(2), ["b is"], "a frame came back or was doubled");
-        assert_eq!(c.receive(1), [""; 0], "A's place was known");
         a.send(of(A), "to myself");
         a.socket.send_to(b"short", a.place.path(SOCKET)).unwrap();
-        assert_eq!((a.receive(1), b.receive(1)), (vec![], vec![]));
+        a.send(ALL, "last of a");
+        b.send(ALL, "last of b");
+        assert_eq!(a.before("last of b"), ["b is"], "a frame came back or was doubled");
+        assert_eq!(b.before("last of a"), [""; 0]);
+        assert_eq!(c.before("last of a"), [""; 0], "A's place was known");
+        assert_eq!(c.next(), "last of b");
         drop((a, b, c));
         switch.join().unwrap().unwrap();
         assert!(!network.folder.path().join(SOCKET).exists());
@@ -324,37 +327,48 @@ mod tests {
     #[test]
     fn machines_and_switch_come_and_go_in_any_order() {
         let network = Network::new();
-        let first = network.serve(Duration::from_secs(60));
+        let first = network.serve(10 * LONG);
         network.wait_for_switch();
-        let second = network.serve(Duration::from_secs(60));
+        let second = network.serve(10 * LONG);
         second.join().unwrap().unwrap();
         assert!(!first.is_finished(), "the second one gives way");
         let (a, b) = (network.machine(A), network.machine(B));
         a.send(ALL, "1");
-        assert_eq!(b.receive(1), ["1"]);
+        assert_eq!(b.next(), "1");
         // A machine that starts anew, and one that never said anything.
         drop(b);
         let b = network.machine(B);
         a.send(of(B), "2");
-        assert_eq!(b.receive(1), ["2"]);
+        assert_eq!(b.next(), "2");
         let c = network.machine(C);
-        std::thread::sleep(LOOK + Duration::from_millis(300));
-        a.send(ALL, "3");
-        assert_eq!(c.receive(1), ["3"]);
+        c.socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let (start, mut frame) = (Instant::now(), [0; 2000]);
+        // It gets what is sent after the switch has looked once more.
+        while c.socket.recv(&mut frame).is_err() {
+            assert!(start.elapsed() < LONG, "nobody found it");
+            a.send(ALL, "3");
+        }
     }
 
     #[test]
     fn a_machine_that_stalls_costs_the_others_little() {
         let network = Network::new();
         let (a, b, _stalled) = (network.machine(A), network.machine(B), network.machine(C));
-        network.serve(Duration::ZERO);
-        network.wait_for_switch();
-        let start = Instant::now();
-        for turn in 0..2000 {
+        let folder = network.folder.path();
+        let mut switch = Switch::new(Place { handle: File::open(folder).unwrap() }).unwrap();
+        let frames = 200;
+        let mut waits = 0;
+        for turn in 0..frames {
             let text = turn.to_string();
-            a.send(ALL, &text);
-            assert_eq!(b.receive(1), [text]);
+            let frame = [&ALL[..], &of(a.name), b"\x08\x00", text.as_bytes()].concat();
+            let start = Instant::now();
+            switch.pass_on(a.name, &frame, folder).unwrap();
+            waits += u32::from(start.elapsed() >= PATIENCE);
+            assert_eq!(b.next(), text);
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert_eq!(switch.machines[C], Pace::Stalled, "its queue was not filled");
+        // Waiting each time would make it every frame once the queue is full. That this machine is
+        // busy with something else makes it a few.
+        assert!(waits < frames / 2, "waited {waits} times");
     }
 }

@@ -1,5 +1,6 @@
 //! The driver on real folders, with small disks and without QEMU.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -161,9 +162,12 @@ fn what_others_made_is_refused_and_stays() {
     let mut world = World::new();
     std::fs::create_dir_all(world.place("web")).unwrap();
     std::fs::write(world.place("web/mine"), "").unwrap();
-    let error = world.build("one", b"a").unwrap_err();
-    assert!(error.to_string().ends_with("kuth did not make it"), "{error}");
-    assert!(world.place("web/mine").exists());
+    for replace in [Replace::Always, Replace::Never] {
+        world.host.replace = replace;
+        let error = world.build("one", b"a").unwrap_err();
+        assert!(error.to_string().ends_with("kuth did not make it"), "{error}");
+        assert!(world.place("web/mine").exists());
+    }
     std::fs::remove_dir_all(world.place("web")).unwrap();
     let [_, golden, clone] = world.build("one", b"a").unwrap();
 
@@ -173,6 +177,63 @@ fn what_others_made_is_refused_and_stays() {
     let error = world.clone(&golden, b"b", Copying::Linked).unwrap_err();
     assert!(error.to_string().contains("made by the pipeline `debian`"), "{error}");
     assert_eq!(std::fs::read(world.place("web/seed.iso")).unwrap(), b"a");
+}
+
+/// Every file below `folder`, by its path there.
+fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for path in folder::entries(folder).unwrap() {
+        let name = PathBuf::from(path.file_name().unwrap());
+        match path.is_dir() {
+            true => all.extend(content(&path).into_iter().map(|(it, text)| (name.join(it), text))),
+            false => drop(all.insert(name, std::fs::read(&path).unwrap())),
+        }
+    }
+    all
+}
+
+#[test]
+fn files_that_kuth_did_not_make_outlast_every_way_to_lose_a_machine() {
+    for (file, told) in [
+        ("notes.txt", "notes.txt"),
+        // It has one further disk, and one over a base.
+        ("disk2.raw", "disk2.raw"),
+        ("disk.raw", "disk.raw"),
+        (".mine.new", ".mine.new"),
+        ("mine/deep", "mine"),
+        ("console.log/mine", "console.log"),
+        ("snapshots/mine.toml", "snapshots/mine.toml"),
+        ("snapshots/mine.raw", "snapshots/mine.raw"),
+    ] {
+        let mut world = World::new();
+        let [_, golden, _] = world.build("one", b"a").unwrap();
+        let place = world.place("web").join(file);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(&place, "mine").unwrap();
+        let before = content(&world.place("web"));
+        let other = world.clone(&golden, b"b", Copying::Linked).unwrap();
+        assert!(matches!(world.find(&other), Found::Kept(..)), "{file}");
+        world.host.replace = Replace::Always;
+        let refused =
+            format!("{} has files kuth did not make: {told}", world.place("web").display());
+        let error = world.clone(&golden, b"b", Copying::Linked).unwrap_err();
+        assert_eq!(format!("{error:#}"), refused);
+        let error = Qemu.remove(&world.host, "web").unwrap_err();
+        assert_eq!(format!("{error:#}"), refused);
+        assert_eq!(content(&world.place("web")), before, "{file}");
+
+        // One that lost a file of its own is made anew, but not in spite of this one.
+        let run = world.place("web/run");
+        std::fs::rename(&run, world.folder.path().join("run")).unwrap();
+        for replace in [Replace::Never, Replace::Always] {
+            world.host.replace = replace;
+            let error = world.clone(&golden, b"a", Copying::Linked).unwrap_err();
+            assert!(format!("{error:#}").ends_with(&refused), "{error:#}");
+        }
+        std::fs::rename(world.folder.path().join("run"), &run).unwrap();
+        assert_eq!(content(&world.place("web")), before, "{file}");
+        assert_eq!(world.names(), [".lock", "base", "bases", "web"], "{file}");
+    }
 }
 
 #[test]
@@ -280,11 +341,11 @@ fn what_a_killed_run_left_is_taken_away_or_finished() {
     std::fs::rename(world.place("web"), world.place(".old-web")).unwrap();
     drop(Entry::begin(&world.host, NAME, "clone", "web", clone.origin).unwrap());
 
-    assert_eq!(crate::machine::journal::recover(&world.host).unwrap(), 1);
+    assert_eq!(crate::machine::journal::recover(&world.host, NAME, "web").unwrap(), 1);
     assert_eq!(world.names(), [".lock", ".making-mine", "base", "bases", "web"]);
     assert!(!world.place("bases/.making-abc").exists());
     assert_eq!(world.find(&clone), Found::Here(world.place("web")));
-    assert_eq!(crate::machine::journal::recover(&world.host).unwrap(), 0);
+    assert_eq!(crate::machine::journal::recover(&world.host, NAME, "web").unwrap(), 0);
     world.clone(&golden, b"b", Copying::Linked).unwrap();
 }
 

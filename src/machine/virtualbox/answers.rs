@@ -207,18 +207,29 @@ pub struct Medium {
 /// The disks in `list hdds`: paragraphs of `Name: value`.
 pub fn media(text: &str) -> Vec<Medium> {
     let paragraph = |text: &str| {
-        let value = |name: &str| {
-            let mut lines = text.lines();
-            let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            found.map(|value| value.trim().to_string())
-        };
         Some(Medium {
-            uuid: value("UUID")?,
-            parent: value("Parent UUID").filter(|parent| parent != "base"),
-            location: value("Location")?.into(),
+            uuid: value(text, "UUID")?,
+            parent: value(text, "Parent UUID").filter(|parent| parent != "base"),
+            location: value(text, "Location")?.into(),
         })
     };
     text.split("\n\n").filter_map(paragraph).collect()
+}
+
+/// The files of the disks in `list hdds --long` that snapshots of the machine `uuid` hold. Each
+/// machine that uses a disk has a line `NAME (UUID: ...) [SNAPSHOT (UUID: ...)]`, which ends before
+/// the bracket where only its present state uses it.
+pub fn media_in_snapshots(text: &str, uuid: &str) -> Vec<PathBuf> {
+    let is_held = |text: &&str| text.contains(&format!("(UUID: {uuid}) ["));
+    let held = text.split("\n\n").filter(is_held);
+    held.filter_map(|text| value(text, "Location")).map(PathBuf::from).collect()
+}
+
+/// The value of a line `NAME: value`.
+fn value(text: &str, name: &str) -> Option<String> {
+    let mut lines = text.lines();
+    let found = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    found.map(|value| value.trim().to_string())
 }
 
 /// A host-only adapter of the host.
@@ -321,6 +332,12 @@ CurrentSnapshotName="later"
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].parent.as_deref(), found[1].parent.as_deref()), (None, Some("4d")));
         assert_eq!(found[1].location, PathBuf::from("/x: y"));
+        let text = "UUID: 4d\nLocation: /held\nIn use by VMs:  a (UUID: 1) [s (UUID: 2)]\n\n\
+                    UUID: 5e\nLocation: /now\nIn use by VMs:  a (UUID: 1)\n\n\
+                    UUID: 6f\nLocation: /both\nIn use by VMs:  b (UUID: 9) [t (UUID: 8)]\n\
+                                a (UUID: 1) [s (UUID: 2)]\n";
+        assert_eq!(media_in_snapshots(text, "1"), ["/held", "/both"].map(PathBuf::from));
+        assert_eq!(media_in_snapshots(text, "2"), [] as [PathBuf; 0]);
         let text = "Name:            vboxnet3\nGUID: 1\n\nName: vboxnet4\n";
         assert_eq!(adapters(text)[0].name, "vboxnet3");
     }

@@ -6,6 +6,11 @@ use std::path::Path;
 use super::make::{CONSOLE, SEED};
 use super::record::NOTE;
 
+/// The folder of a machine's logs.
+const LOGS: &str = "Logs";
+/// The folder of the disks that snapshots left a machine.
+const SNAPSHOTS: &str = "Snapshots";
+
 /// Whether kuth, or VirtualBox on its behalf, keeps a file of this name in the folder of a machine
 /// of these names.
 pub fn is_known(file: &str, machine: &[&str]) -> bool {
@@ -18,14 +23,34 @@ fn is_known_of(file: &str, name: &str) -> bool {
     settings.iter().any(|end| file.strip_suffix(end) == Some(name))
         || file.strip_prefix("disk").is_some_and(further)
         || file.strip_prefix(name).and_then(|it| it.strip_prefix("-disk")).is_some_and(further)
-        || [NOTE, SEED, CONSOLE, "Logs", "Snapshots", "known_hosts"].contains(&file)
+        || [NOTE, SEED, CONSOLE, LOGS, SNAPSHOTS, "known_hosts"].contains(&file)
 }
 
-/// What lies in a machine's folder that neither made.
+/// Whether VirtualBox keeps a file of this name in the folder of a machine's snapshots: disks are
+/// called by their UUIDs, states by the time.
+fn is_of_a_snapshot(file: &str) -> bool {
+    file.starts_with('{') || [".sav", ".nvram", ".png"].iter().any(|end| file.ends_with(end))
+}
+
+/// Whether VirtualBox keeps a file of this name in the folder of a machine's logs.
+fn is_log(file: &str) -> bool {
+    file.starts_with("VBox") && file.contains(".log")
+}
+
+/// What lies in a machine's folder that neither made, sorted.
 pub fn strangers(folder: &Path, machine: &[&str]) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut strangers: Vec<String> = names.filter(|file| !is_known(file, machine)).collect();
+    let names = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    let below = |name: &str, is_known: fn(&str) -> bool| {
+        let all = names(&folder.join(name)).into_iter().filter(move |file| !is_known(file));
+        all.map(|file| format!("{name}/{file}")).collect::<Vec<_>>()
+    };
+    let mut strangers = names(folder);
+    strangers.retain(|file| !is_known(file, machine));
+    strangers.extend(below(SNAPSHOTS, is_of_a_snapshot));
+    strangers.extend(below(LOGS, is_log));
     strangers.sort();
     strangers
 }

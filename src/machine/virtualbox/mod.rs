@@ -12,7 +12,7 @@
 //! A base that its clones still rest on gives its name to the newer one and goes on as
 //! `NAME-ORIGIN` until `clean` finds that nothing needs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
@@ -21,8 +21,8 @@ use crate::units::Bytes;
 use super::journal::Entry;
 use super::network::allowed;
 use super::{
-    Address, Base, Cloning, Driver, Found, Host, Identity, Listed, Owner, Source, Stopped, Wanted,
-    network,
+    Address, Base, Cloning, Driver, Found, Host, Identity, Leftover, Listed, Owner, Source,
+    Stopped, Wanted, network,
 };
 
 pub mod answers;
@@ -58,19 +58,12 @@ impl Driver for VirtualBox {
     }
 
     fn check_network(&self, host: &Host, network: &network::Plan) -> Result<()> {
-        let refusal = allowed::refusal(allowed::FILE.as_ref(), &network.host)?;
-        let Some(refusal) = refusal else { return Ok(()) };
-        let vbox = command::open(host)?;
-        // An adapter that has it already needs no leave.
-        let has_it = |adapter: &Adapter| adapter.address == Some(network.host);
-        let is_free = vbox.version < allowed::SINCE
-            || answers::adapters(&vbox.query(["list", "hostonlyifs"])?).iter().any(has_it);
-        if is_free { Ok(()) } else { Err(refusal) }
+        check_network_by(allowed::FILE.as_ref(), host, network)
     }
 
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
-        let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let registry = Registry::open(host)?;
+        let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
         let standing = registry.standing(&wanted.name, &wanted.origin)?;
         let free = match standing {
             Standing::Same(_) => false,
@@ -96,8 +89,8 @@ impl Driver for VirtualBox {
     }
 
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity> {
-        let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
         let registry = Registry::open(host)?;
+        let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
         let uuid = record::uuid(&machine.machine, &machine.origin);
         let Some(found) = registry.machine(&uuid)? else {
             return Err(anyhow!("the machine `{}` is no longer there", machine.machine))
@@ -135,8 +128,8 @@ impl Driver for VirtualBox {
     }
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
-        let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
         let mut registry = Registry::open_for_clone(host)?;
+        let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
         let snapshot = from.snapshot;
         let parent = Parent {
             machine: snapshot.machine.clone(),
@@ -206,8 +199,13 @@ impl Driver for VirtualBox {
     }
 
     fn recover(&self, host: &Host, left: &Entry) -> Result<()> {
-        let registry = Registry::open(host)?;
         let uuid = record::uuid(&left.machine, &left.origin);
+        let look = Registry::look(host)?;
+        if !look.folder().exists() && !look.has(&uuid)? {
+            // Nothing was made, or the entry came with a cache from another host.
+            return Ok(());
+        }
+        let registry = Registry::open(host)?;
         let undo = || remove::undo(&registry, &left.machine, &left.origin);
         let machine = registry.machine(&uuid)?.filter(|machine| machine.record.is_whole());
         if machine.is_none() {
@@ -221,6 +219,15 @@ impl Driver for VirtualBox {
             Some(machine) if !machine.was_cut_short() => Ok(()),
             _ => undo(),
         }
+    }
+
+    fn remains(&self, left: &Entry) -> String {
+        format!(
+            "VirtualBox may still have a machine `{}` that is not whole, with files in {}; remove it \
+             there",
+            left.machine,
+            registry::folder(&left.machines).join(&left.machine).display()
+        )
     }
 
     fn list(&self, host: &Host) -> Result<Vec<Listed>> {
@@ -265,6 +272,14 @@ impl Driver for VirtualBox {
         Ok(freed)
     }
 
+    fn leftovers(&self, host: &Host) -> Result<Vec<Leftover>> {
+        // Nothing that would not be in the journal too; but whoever is at work is waited for.
+        if registry::folder(&host.machines).is_dir() {
+            Registry::open(host)?;
+        }
+        Ok(Vec::new())
+    }
+
     fn addresses(&self, host: &Host, name: &str) -> Result<Vec<Address>> {
         let registry = Registry::look(host)?;
         running::addresses(&registry, &registry.named(name)?)
@@ -277,6 +292,17 @@ impl Driver for VirtualBox {
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
         running::ssh_arguments(&Registry::look(host)?.named(name)?)
     }
+}
+
+/// Refuses a network of the host that VirtualBox, by the list in `file`, does not allow.
+fn check_network_by(file: &Path, host: &Host, network: &network::Plan) -> Result<()> {
+    let Some(refusal) = allowed::refusal(file, &network.host)? else { return Ok(()) };
+    let vbox = command::open(host)?;
+    // An adapter that has it already needs no leave.
+    let has_it = |adapter: &Adapter| adapter.address == Some(network.host);
+    let is_free = vbox.version < allowed::SINCE
+        || answers::adapters(&vbox.query(["list", "hostonlyifs"])?).iter().any(has_it);
+    if is_free { Ok(()) } else { Err(refusal) }
 }
 
 fn identity(machine: &str, origin: Digest, snapshot: Option<&str>) -> Identity {
@@ -349,7 +375,7 @@ fn refuse_children(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
         .hint(format!("remove them first: `kuth machine remove {}`", names.join(" ")))
 }
 
-fn size(path: &std::path::Path) -> u64 {
+fn size(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     path.metadata().map_or(0, |metadata| metadata.blocks() * 512)
 }

@@ -21,6 +21,11 @@ use super::record::{self, KEY, NOTE, Note, Record};
 /// The folder of the machines, below the folder of all machines.
 const FOLDER: &str = "virtualbox";
 
+/// The folder of VirtualBox's machines in the folder of all.
+pub fn folder(machines: &Path) -> PathBuf {
+    machines.join(FOLDER)
+}
+
 /// VirtualBox, as a host's user sees it.
 pub struct Registry<'a> {
     /// Where and for whom.
@@ -96,7 +101,7 @@ impl<'a> Registry<'a> {
 
     /// The folder that machines are made in.
     pub fn folder(&self) -> PathBuf {
-        self.host.machines.join(FOLDER)
+        folder(&self.host.machines)
     }
 
     /// The folder of the machine `name`.
@@ -196,6 +201,11 @@ impl<'a> Registry<'a> {
         Ok(answers::media(&self.vbox.query(["list", "hdds"])?))
     }
 
+    /// The files of the disks that snapshots of a machine hold.
+    pub fn media_in_snapshots(&self, uuid: &str) -> Result<Vec<PathBuf>> {
+        Ok(answers::media_in_snapshots(&self.vbox.query(["list", "hdds", "--long"])?, uuid))
+    }
+
     /// What stands where the machine `name` of `origin` would. An error when it is somebody
     /// else's.
     pub fn standing(&self, name: &str, origin: &Digest) -> Result<Standing> {
@@ -244,15 +254,18 @@ impl<'a> Registry<'a> {
             (None, _) => Standing::Stale(machine),
             (Some(_), Replace::Always) if machine.is_off() => Standing::Stale(machine),
             (Some(_), Replace::Always) => {
-                return Err(anyhow!("the machine `{name}` is running, so it is not replaced"))
+                let state = machine.info.state();
+                return Err(anyhow!("the machine `{name}` is {state}, so it is not replaced"))
                     .hint(format!("stop it first: `kuth machine stop {name}`"));
             }
-            (Some(why), Replace::Never) => Standing::Kept(
-                machine,
-                format!(
-                    "made from another recipe, but {why}, so it stays; `--replace` would replace it"
-                ),
-            ),
+            (Some(why), Replace::Never) => {
+                let once = if machine.is_off() { "" } else { " once it is stopped" };
+                let why = format!(
+                    "made from another recipe, but {why}, so it stays; `--replace` would replace \
+                     it{once}"
+                );
+                Standing::Kept(machine, why)
+            }
         })
     }
 
@@ -260,14 +273,22 @@ impl<'a> Registry<'a> {
     fn unregistered(&self, name: &str) -> Result<Standing> {
         let place = self.place(name);
         let settings = record::settings_of(&place, name);
-        let is_kuths = place.join(NOTE).exists() || !settings.exists();
-        match is_kuths {
+        if place.join(NOTE).exists() {
+            return Ok(Standing::Free);
+        }
+        if settings.exists() {
+            let path = settings.display();
+            return Err(anyhow!("{path} is there already, and VirtualBox does not know it"))
+                .hint("move that folder away, or register it in VirtualBox");
+        }
+        let is_empty = match std::fs::read_dir(&place) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        match is_empty {
             true => Ok(Standing::Free),
-            false => {
-                let path = settings.display();
-                Err(anyhow!("{path} is there already, and VirtualBox does not know it"))
-                    .hint("move that folder away, or register it in VirtualBox")
-            }
+            false => Err(anyhow!("{} is there already, and kuth did not make it", place.display()))
+                .hint("give the machine another name, or move that folder away"),
         }
     }
 }

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::error::{Context, Hint, Result};
+use crate::error::{Context, Hint, Result, anyhow};
 
 use super::command::has_code;
-use super::files::is_known;
+use super::files::{is_known, strangers};
 use super::make::attach;
 use super::record::{self, NOTE};
 use super::registry::{Machine, Registry};
@@ -18,6 +18,7 @@ const IN_USE: &str = "VBOX_E_OBJECT_IN_USE";
 /// Takes a machine away with its own disks; whoever calls has seen that nothing rests on them.
 pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
     let folder = machine.info.folder();
+    refuse_strangers(registry, machine, &folder)?;
     // Deleting takes every disk that is attached, wherever it lies.
     for controller in machine.info.controllers() {
         for (at, path) in &controller.attached {
@@ -28,6 +29,33 @@ pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
     }
     unregister(registry, &machine.uuid, &folder)?;
     clear_folder(&folder, &machine.names())
+}
+
+/// Refuses to take a machine away with files that neither kuth nor VirtualBox made: such as lie in
+/// its folder, and disks that its snapshots hold, wherever they lie.
+fn refuse_strangers(registry: &Registry<'_>, machine: &Machine, folder: &Path) -> Result<()> {
+    let name = machine.info.get("name").unwrap_or_default();
+    let strangers = strangers(folder, &machine.names());
+    if !strangers.is_empty() {
+        let (folder, strangers) = (folder.display(), strangers.join(", "));
+        return Err(anyhow!("{folder} has files kuth did not make: {strangers}"))
+            .hint("move them away first; detach a disk before, in VirtualBox");
+    }
+    if machine.info.snapshots().is_empty() {
+        return Ok(());
+    }
+    // The disks that a linked clone rests on are in the snapshots of their own machine alone.
+    let held = registry.media_in_snapshots(&machine.uuid)?;
+    match held.iter().find(|medium| !medium.starts_with(folder)) {
+        None => Ok(()),
+        Some(disk) => {
+            let disk = disk.display();
+            Err(anyhow!(
+                "a snapshot of the machine `{name}` holds a disk kuth did not make: {disk}"
+            ))
+            .hint("delete that snapshot in VirtualBox and detach the disk first")
+        }
+    }
 }
 
 /// Has VirtualBox forget a machine and delete its disks.

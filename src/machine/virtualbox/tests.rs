@@ -209,6 +209,52 @@ fn a_guest_that_does_not_power_off_is_ended() {
 }
 
 #[test]
+fn a_running_machine_is_never_replaced() {
+    let world = World::new("7.0.20r163906");
+    let clone = world.clone("web", &["nat"]).unwrap();
+    let (base, golden) = {
+        let base = world.base();
+        (base.clone(), Identity { snapshot: Some("golden".into()), ..base })
+    };
+    let file = world.path("disk.img");
+    let disk = Source::Disk(Disk { file, digest: Digest([1; 32]), size: Bytes::mib(1) });
+    let other = |name: &str| Wanted { origin: Digest::of("other"), ..wanted(name, &[]) };
+    let from = Cloning { snapshot: &golden, copy: Copying::Linked, seed: b"seed" };
+    for name in ["web", "base"] {
+        VirtualBox.start(&world.host, name).unwrap();
+    }
+    let kept = [&clone, &base].map(|it| world.kept(it, "info"));
+    let before = kept.clone().map(|info| std::fs::read_to_string(info).unwrap());
+    world.commands("");
+
+    let made = VirtualBox.clone_snapshot(&world.host, &other("web"), &from).unwrap();
+    let Found::Kept(_, why) = VirtualBox.find(&world.host, &made).unwrap() else { panic!() };
+    assert!(why.contains("it is running, so it stays") && why.contains("once it is stopped"));
+    let always = Host { replace: Replace::Always, ..world.host.clone() };
+    let refused = |name: &str| format!("the machine `{name}` is running, so it is not replaced");
+    let error = VirtualBox.clone_snapshot(&always, &other("web"), &from).unwrap_err();
+    assert_eq!(error.to_string(), refused("web"));
+    for host in [&world.host, &always] {
+        let error = VirtualBox.register(host, &other("base"), &disk).unwrap_err();
+        assert_eq!(error.to_string(), refused("base"));
+    }
+    // One that lost a file is not made anew either.
+    std::fs::remove_file(world.host.machines.join("virtualbox/web/seed.iso")).unwrap();
+    for host in [&world.host, &always] {
+        let error = VirtualBox.clone_snapshot(host, &wanted("web", &["nat"]), &from).unwrap_err();
+        let why = "the machine `web` is not whole, and it holds state";
+        assert!(format!("{error:#}").ends_with(why), "{error:#}");
+    }
+    let is_change = |line: &&String| {
+        ["unregistervm", "clonevm", "createvm", "modifyvm", "storage"]
+            .iter()
+            .any(|word| line.starts_with(word))
+    };
+    assert_eq!(world.commands("").iter().filter(is_change).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(kept.map(|info| std::fs::read_to_string(info).unwrap()), before);
+}
+
+#[test]
 fn addresses_are_told_in_the_form_of_each_version() {
     for (version, properties) in [
         (
@@ -249,17 +295,17 @@ fn an_address_that_virtualbox_forbids_is_refused_unless_an_adapter_has_it() {
         routes: vec![],
         domain: None,
     };
-    if Path::new(allowed::FILE).exists() {
-        return;
-    }
     let world = World::new("7.0.20r163906");
-    let check = |world: &World, host| VirtualBox.check_network(&world.host, &network(host));
+    // A host without a list, whether or not this one has one.
+    let file = world.path("networks.conf");
+    let check = |world: &World, host| check_network_by(&file, &world.host, &network(host));
     check(&world, "192.168.56.1/24").unwrap();
     let error = check(&world, "192.168.254.1/24").unwrap_err();
     let text = "VirtualBox does not allow the host-only address 192.168.254.1/24";
     assert_eq!(error.to_string(), text);
     let hint = crate::error::hints(&error).concat();
-    assert!(hint.contains("echo '* 192.168.56.0/21 192.168.254.0/24' >>/etc/vbox"), "{hint}");
+    let allows = format!("echo '* 192.168.56.0/21 192.168.254.0/24' >>{}", file.display());
+    assert!(hint.contains(&allows), "{hint}");
     world.write(
         "adapters",
         "Name: vboxnet0\nIPAddress: 192.168.254.1\nNetworkMask: 255.255.255.0\n",
