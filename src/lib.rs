@@ -14,6 +14,7 @@ pub mod disk;
 pub mod engine;
 pub mod error;
 pub mod format;
+pub mod host_path;
 pub mod http;
 pub mod image;
 pub mod import;

@@ -48,10 +48,14 @@ impl Recipe {
         Recipe { lines: text.lines().map(str::to_string).collect(), secret: false }
     }
 
-    /// Adds `name = value`. A value of several lines is quoted, so that no value can look like
-    /// another line.
+    /// Adds `name = value`. A value of several lines, and a name that has ` = ` in it, are quoted, so
+    /// that no two pairs give the same line and no value can look like another line.
     pub fn value(&mut self, name: &str, value: impl fmt::Display) {
         let value = value.to_string();
+        let plain_name = !name.starts_with('"')
+            && !name.contains(char::is_control)
+            && format!("{name} = ").find(" = ") == Some(name.len());
+        let name = if plain_name { name.to_string() } else { format!("{name:?}") };
         let plain = !value.is_empty()
             && !value.starts_with(['"', ' '])
             && !value.ends_with(' ')
@@ -208,8 +212,77 @@ mod tests {
             recipe.text(),
             "recipe = 1\nkind = customise\nrevision = 1\npackage = a\npackage = b\nseal = true\n"
         );
-        assert_eq!(recipe.key().0, Digest::of(recipe.text()));
+        // As `sha256sum` has it of that text.
+        assert_eq!(
+            recipe.key().to_string(),
+            "9aaed02f9f05787fe10fbf34da03681138c721ccd6e72fe4c3bdbace230cf833"
+        );
         assert_eq!(Recipe::from_text(&recipe.text()), recipe);
+    }
+
+    /// Every way to add a line, and every reason to quote; the digest is `sha256sum`'s.
+    #[test]
+    fn the_forms_of_lines_are_pinned() {
+        let mut recipe = Recipe::new("x", 7);
+        recipe.value("empty", "");
+        recipe.value("spaced", " a");
+        recipe.value("quoted", "\"a");
+        recipe.value("lines", "a\nb\t\u{85}");
+        recipe.value("letters", "\u{e4} = \\");
+        recipe.value("a = b", 1);
+        recipe.value("c\n", 1);
+        recipe.optional("none", None::<u32>);
+        recipe.optional("some", Some(2));
+        recipe.list("list", ["b", "a", "b"]);
+        recipe.set("set", ["b", "a", "b"]);
+        recipe.hide();
+        let text = [
+            "recipe = 1",
+            "kind = x",
+            "revision = 7",
+            "empty = \"\"",
+            "spaced = \" a\"",
+            "quoted = \"\\\"a\"",
+            "lines = \"a\\nb\\t\\u{85}\"",
+            "letters = \u{e4} = \\",
+            "\"a = b\" = 1",
+            "\"c\\n\" = 1",
+            "some = 2",
+            "list = b",
+            "list = a",
+            "list = b",
+            "set = a",
+            "set = b",
+            "",
+        ]
+        .join("\n");
+        assert_eq!(recipe.text(), text);
+        assert_eq!(
+            recipe.key().to_string(),
+            "c104902b94f2fda0cc5c879b563a4b6820e313ea0cdc6957e81c9f483efdeabe"
+        );
+    }
+
+    /// A file `/x = 1` that holds `2`, and a file `/x` that holds `1 = 2`.
+    #[test]
+    fn no_two_pairs_are_one_line() {
+        let line = |name: &str, value: &str| {
+            let mut recipe = Recipe::new("x", 1);
+            recipe.value(name, value);
+            recipe.text()
+        };
+        for (one, other) in [
+            (("a = b", "c"), ("a", "b = c")),
+            (("a =", "c"), ("a", "= c")),
+            (("\"a\"", "c"), ("a", "c")),
+            (("\"a = b\"", "c"), ("a = b", "c")),
+            (("a\nb", "c"), ("a\\nb", "c")),
+            (("a", "\"b\""), ("a", "b")),
+            (("a", ""), ("a", "\"\"")),
+        ] {
+            assert_ne!(line(one.0, one.1), line(other.0, other.1), "{one:?} {other:?}");
+        }
+        assert!(line("a\nb = c", "d").lines().count() == 4);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("archive", &["cache", "format", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
@@ -16,14 +16,15 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("recipe", &[]),
     ("units", &[]),
     ("format", &[]),
-    ("pipeline", &[]),
+    ("host_path", &[]),
+    ("pipeline", &["host_path"]),
     ("process", &[]),
     ("http", &["process"]),
     ("cache", &["process"]),
     ("remote", &["archive", "cache", "format", "http", "process"]),
     ("sandbox", &["archive", "cache", "process"]),
     ("site", &["cache", "pipeline", "process"]),
-    ("debian", &["format", "http", "process", "sandbox", "site"]),
+    ("debian", &["format", "host_path", "http", "process", "sandbox", "site"]),
     ("tools", &["process", "site"]),
     ("disk", &["cache", "format", "pipeline", "process", "site", "tools"]),
     ("image", &["cache", "format", "process"]),

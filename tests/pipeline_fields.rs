@@ -31,10 +31,15 @@ impl<T, F: Fn(&mut Fields<'_>) -> T> Kinds for Once<T, F> {
 
 /// What `with` reads from a stage whose table has `body`, and the titles of all faults.
 fn read<T>(body: &str, with: impl Fn(&mut Fields<'_>) -> T) -> (T, Vec<String>) {
-    let source = format!("[pipeline]\nname = \"x\"\n[stage.s]\nkind = \"it\"\n{body}\n");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/x.toml");
+    read_at(&path, body, with)
+}
+
+/// The same of a pipeline file at `path`.
+fn read_at<T>(path: &Path, body: &str, with: impl Fn(&mut Fields<'_>) -> T) -> (T, Vec<String>) {
+    let source = format!("[pipeline]\nname = \"x\"\n[stage.s]\nkind = \"it\"\n{body}\n");
     let kinds = Once(with, RefCell::new(None));
-    let faults = match load(&path, &source, &[], &|_| Some("s3cret".into()), &kinds) {
+    let faults = match load(path, &source, &[], &|_| Some("s3cret".into()), &kinds) {
         Ok(_) => Vec::new(),
         Err(faulty) => faulty.faults.sorted().iter().map(|fault| fault.message.clone()).collect(),
     };
@@ -141,9 +146,21 @@ fn paths_start_at_the_root() {
     let paths = |fields: &mut Fields<'_>| fields.existing_paths("k").len();
     let (values, fault) = thrice(["k = ['src', 'Cargo.toml']", "", "k = ['src', 'sr']"], paths);
     assert_eq!((values, fault.as_str()), ([2, 0, 1], "there is no file `sr`"));
-    let path = |fields: &mut Fields<'_>| fields.path("k").map(|local| local.path);
+    let path =
+        |fields: &mut Fields<'_>| fields.path("k").map(|local| local.path.as_path().to_path_buf());
     let (path, _) = read("k = 'not/there'", path);
-    assert_eq!(path, Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("not/there")));
+    let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("not/there");
+    assert_eq!(path, Some(expected));
+    // apt and others take a path for what it is in their own working directories.
+    let told = |fields: &mut Fields<'_>| {
+        let local = fields.existing_file("k").unwrap();
+        (local.path.as_path().to_path_buf(), local.shown().to_string())
+    };
+    for relative in ["x.toml", "pipelines/x.toml", "./pipelines/a/x.toml"] {
+        let ((path, shown), _) = read_at(Path::new(relative), "k = 'Cargo.toml'", told);
+        assert_eq!(path, std::path::absolute("Cargo.toml").unwrap(), "{relative}");
+        assert_eq!(shown, "Cargo.toml", "{relative}");
+    }
 }
 
 #[test]

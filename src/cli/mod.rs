@@ -29,7 +29,7 @@ mod project;
 mod remote;
 pub mod remote_build;
 pub mod report;
-mod schema;
+pub mod schema;
 pub mod screen;
 mod transfer;
 mod update;

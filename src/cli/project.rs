@@ -182,8 +182,19 @@ pub fn load_with<K: Kinds>(
             return Err(Error::new(misuse));
         }
     };
-    let path = &from_the_root(path, &absolute(Path::new("."))?);
+    let path = &found(path, &absolute(Path::new("."))?);
     Ok(pipeline::load(path, &source, vars, environment, kinds)?)
+}
+
+/// The pipeline file that `path` means, seen from the folder `here`: where links lead to another
+/// project, that project's.
+fn found(path: &Path, here: &Path) -> PathBuf {
+    let path = from_the_root(path, here);
+    let meant = pipeline::resolved(&path);
+    match meant.strip_prefix(here) {
+        Ok(below) if meant != path => from_the_root(below, here),
+        _ => meant,
+    }
 }
 
 /// `path`, a file seen from the folder `here`, in words that show its project's root: within

@@ -89,10 +89,10 @@ impl Apt {
                 "install the package apt (Debian, Ubuntu and Fedora have it)",
             ));
         }
-        let keyring = request.keyring.clone().unwrap_or(request.distribution.keyring.into());
-        if trust == Trust::Signature && !keyring.is_file() {
+        let keyring = request.keys();
+        if trust == Trust::Signature && !keyring.as_path().is_file() {
             return Err(with_hint(
-                anyhow!("the keyring {} does not exist", keyring.display()),
+                anyhow!("the keyring {keyring} does not exist"),
                 format!(
                     "install it with `apt-get install {}`, or name one with `keyring = \"PATH\"`",
                     request.distribution.keyring_package
@@ -106,7 +106,16 @@ impl Apt {
         let apt = Apt { folder: folder.to_path_buf() };
         let components = request.components.join(" ");
         let trust = match trust {
-            Trust::Signature => format!("signed-by={}", keyring.display()),
+            Trust::Signature => {
+                // A copy of what was hashed; apt tells armoured keys by the extension.
+                let copy = folder.join("etc/keyring");
+                let copy = match keyring.as_path().extension() {
+                    Some(extension) => copy.with_extension(extension),
+                    None => copy,
+                };
+                keyring.copy(&copy)?;
+                format!("signed-by={}", escaped(&copy))
+            }
             Trust::Given => "trusted=yes".to_string(),
         };
         let source = format!("deb [{trust}] {url} {} {components}\n", request.suite);
@@ -156,6 +165,18 @@ impl Apt {
     pub fn get(&self) -> Command {
         Command::new("apt-get").env("APT_CONFIG", self.folder.join("etc/apt.conf"))
     }
+}
+
+/// A path for a line of apt's sources, which splits them at spaces.
+pub(super) fn escaped(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+~".contains(byte);
+    let bytes = path.as_os_str().as_bytes().iter();
+    let escaped = bytes.map(|byte| match plain(byte) {
+        true => char::from(*byte).to_string(),
+        false => format!("%{byte:02x}"),
+    });
+    escaped.collect()
 }
 
 /// Asks the mirror for its index of today.

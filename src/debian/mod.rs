@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::{Context, Result};
+use crate::host_path::HostPath;
 use crate::recipe::Recipe;
 use crate::site::{Pin, Site};
 
@@ -123,10 +124,15 @@ pub struct Request {
     /// Where they are.
     pub archive: Archive,
     /// The keyring the pipeline names, if it does.
-    pub keyring: Option<std::path::PathBuf>,
+    pub keyring: Option<HostPath>,
 }
 
 impl Request {
+    /// The keys that count: the pipeline's, else the distribution's own.
+    fn keys(&self) -> HostPath {
+        self.keyring.clone().unwrap_or_else(|| HostPath::new(self.distribution.keyring))
+    }
+
     /// The request as a recipe: what the answer depends on besides the index.
     fn recipe(&self, site: &Site) -> Recipe {
         let mut recipe = Recipe::new("solve", 1);

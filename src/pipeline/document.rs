@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::fault::{Fault, Faults};
 use super::fields::{Fields, Scope};
+use super::root::project_root;
 use super::substitute::{Environment, Override, Variables};
 use super::suggest;
 use super::value::{self, Data, Entry, Span, Spanned, Table, Text};
@@ -186,19 +187,6 @@ fn check_name(name: &str, span: &Span, what: &str, add: impl FnOnce(Fault)) {
     }
 }
 
-/// The folder that holds the innermost `pipelines` folder above the file, else the file's own.
-pub fn project_root(path: &Path) -> PathBuf {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let holder = folder
-        .ancestors()
-        .find(|above| above.file_name().is_some_and(|name| name == "pipelines"))
-        .and_then(Path::parent);
-    match holder.unwrap_or(folder) {
-        root if root.as_os_str().is_empty() => PathBuf::from("."),
-        root => root.to_path_buf(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,21 +197,6 @@ mod tests {
         document.header(&scope);
         faults.extend(scope.take_faults());
         faults.sorted().iter().map(|fault| fault.message.clone()).collect()
-    }
-
-    #[test]
-    fn the_root_lies_above_pipelines() {
-        for (path, root) in [
-            ("pipelines/debian.toml", "."),
-            ("pipelines/legacy/x.toml", "."),
-            ("/p/pipelines/x.toml", "/p"),
-            ("/p/pipelines/a/b/x.toml", "/p"),
-            ("../p/pipelines/x.toml", "../p"),
-            ("/elsewhere/x.toml", "/elsewhere"),
-            ("x.toml", "."),
-        ] {
-            assert_eq!(project_root(Path::new(path)), Path::new(root), "{path}");
-        }
     }
 
     #[test]

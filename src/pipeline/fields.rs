@@ -79,11 +79,6 @@ impl<'a> Fields<'a> {
         self.span.clone()
     }
 
-    /// The folder that relative paths start from.
-    pub fn root(&self) -> &'a Path {
-        self.scope.root
-    }
-
     /// The pipeline's variables, in the order of the file. Strings have them filled in already;
     /// this is for the contents of files.
     pub fn variables(&self) -> &'a [(String, Text)] {

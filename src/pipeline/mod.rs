@@ -10,6 +10,7 @@ mod getters;
 mod mend;
 pub mod project_file;
 mod references;
+mod root;
 mod substitute;
 pub mod suggest;
 mod syntax;
@@ -19,11 +20,12 @@ mod value;
 use std::path::{Path, PathBuf};
 
 pub use check::Input;
-pub use document::{Document, is_legal_name, project_root};
+pub use document::{Document, is_legal_name};
 pub use fault::{Color, Elsewhere, Fault, Faults, FaultyPipeline};
 pub use fields::{Element, Fields, Scope};
 pub use getters::Size;
 pub use references::LocalPath;
+pub use root::{project_root, resolved};
 pub use substitute::{Environment, Override};
 pub use value::{Data, Entry, Span, Spanned, Table, Text, Value};
 

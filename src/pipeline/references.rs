@@ -1,7 +1,7 @@
 //! The getters of [`Fields`] for what lies outside the table: files of the project and other
 //! stages. Files are looked for at once; stages are looked up later, by `check.rs`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::check::Input;
 use super::fault::Fault;
@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::suggest;
 use super::value::{Spanned, Text};
 use crate::artifact::Product;
+use crate::host_path::{Found, HostPath, Unusable};
 
 /// Where packages put the keys that they bring.
 const KEYRINGS: &str = "/usr/share/keyrings";
@@ -18,15 +19,28 @@ const KEYRINGS: &str = "/usr/share/keyrings";
 pub struct LocalPath {
     /// As written.
     pub written: Text,
-    /// Joined to the project root.
-    pub path: PathBuf,
+    /// From the root of the file system: joined to the project root.
+    pub path: HostPath,
+    /// As the pipeline's own path is told.
+    shown: String,
 }
 
 impl LocalPath {
     /// The path as the pipeline's own is told.
-    pub fn shown(&self) -> String {
-        self.path.strip_prefix(".").unwrap_or(&self.path).display().to_string()
+    pub fn shown(&self) -> &str {
+        &self.shown
     }
+}
+
+/// What may stand at a path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// A regular file or a directory.
+    Any,
+    /// A regular file.
+    File,
+    /// Whatever has bytes to read once.
+    Readable,
 }
 
 impl Fields<'_> {
@@ -36,22 +50,35 @@ impl Fields<'_> {
         self.as_path(key, written)
     }
 
-    /// The path under `key`; a fault if nothing is there.
+    /// The path under `key` of a file or directory; a fault if there is none.
     pub fn existing_path(&mut self, key: &str) -> Option<LocalPath> {
         let local = self.path(key)?;
-        self.must_exist(local)
+        self.must_be(Wanted::Any, local, None)
     }
 
-    /// The path under `key`; a fault if the key or the file is missing.
-    pub fn required_existing_path(&mut self, key: &str) -> Option<LocalPath> {
-        self.require(key).existing_path(key)
+    /// The path under `key` of a file; a fault if there is none.
+    pub fn existing_file(&mut self, key: &str) -> Option<LocalPath> {
+        let local = self.path(key)?;
+        self.must_be(Wanted::File, local, None)
+    }
+
+    /// The path under `key` of what is read once, now: a file, or a pipe. A fault if there is none.
+    pub fn readable_path(&mut self, key: &str) -> Option<LocalPath> {
+        let local = self.path(key)?;
+        self.must_be(Wanted::Readable, local, None)
+    }
+
+    /// The same for a path that `key` has among other values; `hint` says what could stand there.
+    pub fn readable_path_at(&self, key: &str, written: Text, hint: &str) -> Option<LocalPath> {
+        let local = self.as_path(key, written)?;
+        self.must_be(Wanted::Readable, local, Some(hint))
     }
 
     /// The path, or the paths, under `key`; a fault for each that is not there.
     pub fn existing_paths(&mut self, key: &str) -> Vec<LocalPath> {
         let written = self.text_or_texts(key);
         let locals = written.into_iter().filter_map(|text| self.as_path(key, text));
-        locals.filter_map(|local| self.must_exist(local)).collect()
+        locals.filter_map(|local| self.must_be(Wanted::Any, local, None)).collect()
     }
 
     /// The name of a stage under `key`. Prefer [`Fields::input`], which says what it may be.
@@ -95,28 +122,67 @@ impl Fields<'_> {
             self.fault(Fault::new(written.span, format!("`{key}` is not a path")));
             return None;
         }
-        let path = self.root().join(&written.text);
-        Some(LocalPath { written, path })
+        let path = self.scope.root.join(&written.text);
+        let shown = path.strip_prefix(".").unwrap_or(&path).display().to_string();
+        // It fails where there is no working directory; then nothing is found either.
+        let path = HostPath::new(std::path::absolute(&path).unwrap_or(path));
+        Some(LocalPath { written, path, shown })
     }
 
-    fn must_exist(&self, local: LocalPath) -> Option<LocalPath> {
-        if local.path.exists() {
-            return Some(local);
-        }
-        let message = format!("there is no file {}", local.written.shown());
-        let hint = match local.written.secret {
-            true => None,
-            false if local.path.starts_with(KEYRINGS) => Some(
-                "packages put keys there: debian-archive-keyring those of Debian's archive, \
-                 debian-keyring those of its images (debian-role-keys.gpg), ubuntu-keyring Ubuntu's"
-                    .to_string(),
-            ),
-            false => sibling(&local.path, &local.written.text)
-                .map(|near| format!("did you mean `{near}`?"))
-                .or_else(|| Some("paths start at the project root".to_string())),
+    fn must_be(&self, wanted: Wanted, local: LocalPath, hint: Option<&str>) -> Option<LocalPath> {
+        let name = local.written.shown();
+        let hint = hint.map(str::to_string);
+        let (message, label, hint) = match local.path.look() {
+            Ok(Found::File) => return Some(local),
+            Ok(Found::Directory) if wanted == Wanted::Any => return Some(local),
+            Ok(Found::Special) if wanted == Wanted::Readable => return Some(local),
+            Ok(Found::Directory) => {
+                (format!("{name} is a directory"), "a file is wanted".to_string(), hint)
+            }
+            Ok(Found::Special) => {
+                let label = "neither a file nor a directory".to_string();
+                (format!("{name} is a pipe, a socket or a device"), label, hint)
+            }
+            Err(Unusable::Missing) => {
+                let hint = hint.or_else(|| missing(&local));
+                (format!("there is no file {name}"), "not found".to_string(), hint)
+            }
+            Err(Unusable::Dangling(target)) => {
+                let label = match local.written.secret {
+                    true => "not found".to_string(),
+                    false => format!("there is no {}", target.display()),
+                };
+                let hint = "make what the link names, or name another file".to_string();
+                (format!("{name} is a link to what is not there"), label, Some(hint))
+            }
+            Err(Unusable::Loop) => {
+                let hint = "make it a link to a file, or name another file".to_string();
+                let label = "the links lead in a circle".to_string();
+                (format!("{name} is a link that ends nowhere"), label, Some(hint))
+            }
+            Err(Unusable::Refused(error)) => {
+                (format!("cannot look at {name}"), error.to_string(), hint)
+            }
         };
-        self.fault(Fault::new(local.written.span, message).label("not found").maybe_hint(hint));
+        let fault = Fault::new(local.written.span, message).label(label);
+        self.fault(fault.maybe_hint(hint));
         None
+    }
+}
+
+/// What to try where nothing is at a path.
+fn missing(local: &LocalPath) -> Option<String> {
+    let path = local.path.as_path();
+    match local.written.secret {
+        true => None,
+        false if path.starts_with(KEYRINGS) => Some(
+            "packages put keys there: debian-archive-keyring those of Debian's archive, \
+             debian-keyring those of its images (debian-role-keys.gpg), ubuntu-keyring Ubuntu's"
+                .to_string(),
+        ),
+        false => sibling(path, &local.written.text)
+            .map(|near| format!("did you mean `{near}`?"))
+            .or_else(|| Some("paths start at the project root".to_string())),
     }
 }
 

@@ -52,7 +52,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         fields.at_most_one(&["from", "mirror"]);
     }
     let mirror = fields.text("mirror").map(|mirror| mirror.text);
-    let keyring = fields.existing_path("keyring").map(|keyring| keyring.path);
+    let keyring = fields.existing_file("keyring").map(|keyring| keyring.path);
     // The one variant there is; the key is there so that a file can say so.
     fields.choice("variant", &["minbase"]);
     let suite = suite?.text;

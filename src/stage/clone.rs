@@ -86,18 +86,17 @@ fn read_keys(fields: &mut Fields<'_>) -> Vec<String> {
         if written.is_empty() {
             continue;
         }
-        let is_key = written.contains(' ');
-        let content = match is_key {
-            true => Ok(written.to_string()),
-            false => std::fs::read_to_string(fields.root().join(written))
-                .map_err(|error| format!("cannot read {}: {error}", text.shown())),
+        let hint = "give a public key, or the path of a file of them";
+        let content = if written.contains(' ') {
+            Ok(written.to_string())
+        } else {
+            let trimmed = Text { text: written.to_string(), ..text.clone() };
+            let Some(local) = fields.readable_path_at("ssh-key", trimmed, hint) else { continue };
+            read_text(&local)
         };
         match content.and_then(|content| ssh_keys(&content)) {
             Ok(found) => keys.extend(found),
-            Err(why) => {
-                let hint = "give a public key, or the path of a file of them";
-                fields.fault(Fault::new(text.span, why).hint(hint));
-            }
+            Err(why) => fields.fault(Fault::new(text.span, why).hint(hint)),
         }
     }
     keys
@@ -232,15 +231,24 @@ fn read_disks(role: &mut Fields<'_>) -> Vec<Bytes> {
 
 /// The file under `key`, and its text.
 fn read_file(role: &mut Fields<'_>, key: &str) -> Option<(LocalPath, String)> {
-    let path = role.existing_path(key)?;
-    match std::fs::read_to_string(&path.path) {
+    let path = role.readable_path(key)?;
+    match read_text(&path) {
         Ok(text) => Some((path, text)),
-        Err(error) => {
-            let message = format!("cannot read {}", path.written.shown());
-            role.fault(Fault::new(path.written.span, message).label(error.to_string()));
+        Err(why) => {
+            role.fault(Fault::new(path.written.span, why));
             None
         }
     }
+}
+
+/// No file of keys or for cloud-init is longer, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// What is in a file, read now and once: the seed, and its recipe, are made of this text.
+fn read_text(local: &LocalPath) -> std::result::Result<String, String> {
+    let why = |why: String| format!("cannot read {}: {why}", local.written.shown());
+    let bytes = local.path.read(LONGEST).map_err(|error| why(error.root_cause().to_string()))?;
+    String::from_utf8(bytes).map_err(|error| why(error.to_string()))
 }
 
 /// Faults inside a file, told with their places there and where the pipeline names it.
@@ -253,7 +261,7 @@ fn tell(role: &Fields<'_>, file: &Option<(LocalPath, String)>, faults: Vec<SeedF
             _ if path.written.secret => Fault::new(span, message),
             None => Fault::new(span, format!("{}: {message}", path.written.text)),
             Some(span_there) => Fault::new(span, message).elsewhere(Elsewhere {
-                path: path.shown(),
+                path: path.shown().to_string(),
                 source: Arc::clone(&source),
                 span: span_there,
             }),

@@ -1,12 +1,11 @@
 //! Where a stage takes its packages from: a mirror, or a medium that another stage makes. It does not
 //! know which packages.
 
-use std::path::PathBuf;
-
 use super::{Inputs, Pool};
 use crate::artifact::Product;
 use crate::debian::Archive;
 use crate::error::Result;
+use crate::host_path::HostPath;
 use crate::pipeline::Input;
 
 /// What may be a medium: an ISO image, or its files.
@@ -18,7 +17,7 @@ pub struct Origin {
     /// The mirror that the pipeline names.
     pub mirror: Option<String>,
     /// The keys that it names.
-    pub keyring: Option<PathBuf>,
+    pub keyring: Option<HostPath>,
     /// The stage that makes the medium.
     pub medium: Option<Input>,
 }

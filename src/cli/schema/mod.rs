@@ -1,7 +1,7 @@
 //! `kuth schema`: a JSON Schema of pipeline files, for editors that complete and check TOML by one.
 //! It is made of the reference's tables. What depends on several keys at once only `kuth check` sees.
 
-mod reference;
+pub mod reference;
 
 use serde_json::{Map, Value, json};
 

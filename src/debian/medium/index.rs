@@ -6,9 +6,9 @@ use std::path::Path;
 
 use super::{Medium, Signed, Suite, named};
 use crate::artifact::{Artifact, Made, Product};
+use crate::debian::Request;
 use crate::debian::date::Date;
-use crate::debian::index::{Apt, Index, Trust, keep, recipe};
-use crate::debian::{Distribution, Request};
+use crate::debian::index::{Apt, Index, Trust, escaped, keep, recipe};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::process::CommandFailed;
@@ -47,21 +47,14 @@ pub fn current(site: &Site, request: &Request, image: &Artifact) -> Result<Index
 /// What the index is trusted for: enters its recipe, so that it is looked at again when that changes.
 fn trust(medium: &Medium, request: &Request, suite: &Suite) -> Result<String> {
     match (&suite.signed, &request.keyring) {
-        (Signed::No(_), Some(keyring)) => {
-            let keyring = keyring.display();
-            Err(with_hint(
-                anyhow!("{} is not signed, by a key of {keyring} or any other", medium.shown()),
-                "media of Debian are not: leave `keyring` out, and let `download` check the image \
+        (Signed::No(_), Some(keyring)) => Err(with_hint(
+            anyhow!("{} is not signed, by a key of {keyring} or any other", medium.shown()),
+            "media of Debian are not: leave `keyring` out, and let `download` check the image \
                  by a signed list of checksums",
-            ))
-        }
+        )),
         (Signed::No(_), None) => Ok("the medium".to_string()),
-        (_, keyring) => {
-            let of = request.distribution;
-            let keyring = keyring.clone().unwrap_or(of.keyring.into());
-            // One that is not there is told of where it is needed.
-            Ok(std::fs::read(keyring).map_or(String::new(), |keys| Digest::of(keys).to_string()))
-        }
+        // One that is not there is told of where it is needed.
+        _ => Ok(request.keys().digest().map_or(String::new(), |digest| digest.to_string())),
     }
 }
 
@@ -162,14 +155,7 @@ fn read_by_apt(site: &Site, request: &Request, suite: &Suite, folder: &Path) -> 
 
 /// A folder's address for apt, which splits its lines at spaces.
 fn address(folder: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+~".contains(byte);
-    let bytes = folder.as_os_str().as_bytes().iter();
-    let escaped = bytes.map(|byte| match plain(byte) {
-        true => char::from(*byte).to_string(),
-        false => format!("%{byte:02x}"),
-    });
-    format!("copy:{}", escaped.collect::<String>())
+    format!("copy:{}", escaped(folder))
 }
 
 fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
@@ -180,9 +166,7 @@ fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
     if !["NO_PUBKEY", "is not signed", "signature", "BADSIG"].into_iter().any(said) {
         return error;
     }
-    let Distribution { keyring, .. } = request.distribution;
-    let keyring = request.keyring.clone().unwrap_or(keyring.into());
-    let why = format!("{} is not signed by a key of {}", medium.shown(), keyring.display());
+    let why = format!("{} is not signed by a key of {}", medium.shown(), request.keys());
     with_hint(
         error.context(why),
         "if you trust whoever signed it, name a keyring with `keyring = \"PATH\"`",

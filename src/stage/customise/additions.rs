@@ -9,6 +9,7 @@ use crate::artifact::Product;
 use crate::debian::{Package, contents, install};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::format::iso9660;
+use crate::host_path::HostPath;
 use crate::pipeline::{Data, Fault, Fields, Input};
 use crate::recipe::Recipe;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
@@ -33,7 +34,7 @@ enum Modules {
 
 /// What `guest-additions` says.
 pub struct Additions {
-    iso: Option<PathBuf>,
+    iso: Option<HostPath>,
     /// The stage that makes the ISO.
     pub input: Option<Input>,
     modules: Modules,
@@ -53,7 +54,7 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Additions> {
     }
     let mut table = fields.table("guest-additions")?;
     table.at_most_one(&["iso", "from"]);
-    let iso = table.existing_path("iso").map(|local| local.path);
+    let iso = table.existing_file("iso").map(|local| local.path);
     let input = table
         .input("from", &[Product::File])
         .map(|input| Input { key: "guest-additions", ..input });
@@ -72,11 +73,7 @@ impl Additions {
     /// What they are, into the recipe.
     pub fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
         let from = match (&self.iso, &self.input) {
-            (Some(iso), _) => {
-                let what = || format!("reading {}", iso.display());
-                let file = File::open(iso).with_context(what)?;
-                crate::digest::of_reader(file).with_context(what)?.0.to_string()
-            }
+            (Some(iso), _) => iso.digest()?.to_string(),
             (None, Some(_)) => "stage".to_string(),
             (None, None) => "suite".to_string(),
         };
@@ -96,8 +93,12 @@ impl Additions {
         files: &[PathBuf],
     ) -> Result<()> {
         let target = sandbox.exchange().join(INSTALLER);
-        if let Some(iso) = &self.iso {
-            return take_installer(iso, &target);
+        if let Some(local) = &self.iso {
+            // A copy, which is what was hashed whatever happens to the file meanwhile.
+            let iso = site.scratch("additions.iso");
+            local.copy(&iso)?;
+            take_installer(&iso, &target)?;
+            return std::fs::remove_file(&iso).context("removing the ISO");
         }
         if let Ok(artifact) = inputs.get("guest-additions") {
             return take_installer(&site.object(artifact), &target);

@@ -1,11 +1,8 @@
 //! Where the bytes of a file or script come from: written in the pipeline, or a local file or
-//! folder, of which contents and modes count and times do not.
+//! directory.
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-
-use crate::digest;
 use crate::error::{Context, Result};
+use crate::host_path::HostPath;
 use crate::pipeline::Text;
 use crate::recipe::Recipe;
 use crate::sandbox::Sandbox;
@@ -15,16 +12,20 @@ use crate::stage::Site;
 pub enum Content {
     /// Written in the pipeline.
     Text(Text),
-    /// A file or folder beside it.
-    Local(PathBuf),
+    /// A file or directory beside it.
+    Local(HostPath),
 }
 
 impl Content {
     /// Writes what the bytes are into the recipe, under `name`.
     pub fn describe(&self, site: &Site, recipe: &mut Recipe, name: &str) -> Result<()> {
         match self {
+            Content::Text(text) if !text.secret && looks_local(&text.text) => {
+                recipe.value(name, format!("text {}", text.text));
+                Ok(())
+            }
             Content::Text(text) => site.describe_text(recipe, name, text),
-            Content::Local(path) => describe_path(recipe, name, path),
+            Content::Local(path) => path.describe(recipe, name),
         }
     }
 
@@ -35,96 +36,56 @@ impl Content {
             Content::Text(text) => {
                 std::fs::write(&to, &text.text).with_context(|| format!("writing {}", to.display()))
             }
-            Content::Local(path) => copy(path, &to),
+            Content::Local(path) => path.copy(&to),
         }
     }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let what = || format!("copying {}", from.display());
-    let kind = from.symlink_metadata().with_context(what)?.file_type();
-    if kind.is_dir() {
-        std::fs::create_dir_all(to).with_context(what)?;
-        for name in sorted_names(from)? {
-            copy(&from.join(&name), &to.join(&name))?;
-        }
-        Ok(())
-    } else if kind.is_symlink() {
-        let target = std::fs::read_link(from).with_context(what)?;
-        std::os::unix::fs::symlink(target, to).with_context(what)
-    } else {
-        std::fs::copy(from, to).with_context(what)?;
-        let mode = PermissionsExt::from_mode(if is_executable(from)? { 0o755 } else { 0o644 });
-        std::fs::set_permissions(to, mode).with_context(what)
-    }
-}
-
-/// What git keeps of a mode. The rest is the umask of whoever made the checkout.
-fn is_executable(path: &Path) -> Result<bool> {
-    let metadata = path.metadata().with_context(|| format!("reading {}", path.display()))?;
-    Ok(metadata.permissions().mode() & 0o111 != 0)
-}
-
-fn sorted_names(folder: &Path) -> Result<Vec<std::ffi::OsString>> {
-    let mut names = std::fs::read_dir(folder)
-        .and_then(|entries| entries.map(|entry| entry.map(|e| e.file_name())).collect())
-        .with_context(|| format!("reading {}", folder.display()))
-        .map(|names: Vec<_>| names)?;
-    names.sort();
-    Ok(names)
-}
-
-/// One line a file: its SHA-256 and whether it can be executed (what git keeps of a mode).
-fn describe_path(recipe: &mut Recipe, name: &str, path: &Path) -> Result<()> {
-    let what = || format!("reading {}", path.display());
-    let metadata = path.symlink_metadata().with_context(what)?;
-    if metadata.is_dir() {
-        recipe.value(name, "folder");
-        for entry in sorted_names(path)? {
-            let below = format!("{name}/{}", entry.to_string_lossy());
-            describe_path(recipe, &below, &path.join(&entry))?;
-        }
-        return Ok(());
-    }
-    if metadata.is_symlink() {
-        let target = std::fs::read_link(path).with_context(what)?;
-        recipe.value(name, format!("link to {}", target.display()));
-        return Ok(());
-    }
-    let file = std::fs::File::open(path).with_context(what)?;
-    let (digest, _) = digest::of_reader(file).with_context(what)?;
-    let executable = if is_executable(path)? { " executable" } else { "" };
-    recipe.value(name, format!("{digest}{executable}"));
-    Ok(())
+/// Whether a text reads in a recipe as what stands there for something else: a local file, or a
+/// secret. Such a text has the word `text` before it, and so has one that begins with that word.
+fn looks_local(text: &str) -> bool {
+    let first = text.split(' ').next().unwrap_or_default();
+    matches!(first, "folder" | "link" | "secret" | "text")
+        || first.parse::<crate::digest::Digest>().is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn key(path: &Path) -> crate::recipe::Key {
-        let mut recipe = Recipe::new("x", 1);
-        describe_path(&mut recipe, "file", path).unwrap();
-        recipe.key()
+    /// Between the key and the copy into the sandbox packages are downloaded: minutes.
+    #[test]
+    fn what_is_offered_is_what_was_described() {
+        use std::sync::Arc;
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "one").unwrap();
+        let cache = Arc::new(crate::cache::Cache::open(&folder.path().join("cache")).unwrap());
+        let site = Site::new(cache, Arc::default(), "base", folder.path().join("log"));
+        let work = folder.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        let sandbox = Sandbox::new(&work, 0, "localhost").unwrap();
+        let content = Content::Local(HostPath::new(&file));
+        content.describe(&site, &mut Recipe::new("x", 1), "file").unwrap();
+        content.offer(&sandbox, "same").unwrap();
+        assert_eq!(std::fs::read(sandbox.exchange().join("same")).unwrap(), b"one");
+        std::fs::write(&file, "two").unwrap();
+        let error = content.offer(&sandbox, "other").unwrap_err();
+        assert!(error.to_string().contains("changed after it was hashed"), "{error:#}");
     }
 
+    /// A file that holds the word `folder` is no directory.
     #[test]
-    fn contents_names_and_modes_move_the_key_and_times_do_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a");
-        std::fs::write(&file, "one").unwrap();
-        let first = key(folder.path());
-        let time = std::time::SystemTime::UNIX_EPOCH;
-        std::fs::File::open(&file).unwrap().set_modified(time).unwrap();
-        assert_eq!(key(folder.path()), first);
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-        assert_ne!(key(folder.path()), first);
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
-        std::fs::write(&file, "two").unwrap();
-        assert_ne!(key(folder.path()), first);
-        std::fs::write(&file, "one").unwrap();
-        assert_eq!(key(folder.path()), first);
-        std::fs::write(folder.path().join("b"), "").unwrap();
-        assert_ne!(key(folder.path()), first);
+    fn a_text_is_told_from_what_stands_for_a_file() {
+        let digest = crate::digest::Digest::of("x").to_string();
+        for text in ["folder", "link to x", "secret 1", "text folder", &digest] {
+            assert!(looks_local(text), "{text}");
+        }
+        let executable = format!("{digest} executable");
+        assert!(looks_local(&executable));
+        for text in ["", "a folder", "folders", "echo text\n", "ba78"] {
+            assert!(!looks_local(text), "{text}");
+        }
     }
 }

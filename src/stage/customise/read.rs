@@ -15,7 +15,7 @@ pub fn read(fields: &mut Fields<'_>) -> Customise {
         components: plain(fields.unique_texts("components")),
         origin: Origin {
             mirror: fields.text("mirror").map(|text| text.text),
-            keyring: fields.existing_path("keyring").map(|local| local.path),
+            keyring: fields.existing_file("keyring").map(|local| local.path),
             medium: fields.input("medium", MEDIA),
         },
         packages: plain(fields.unique_texts("packages")),
@@ -31,9 +31,13 @@ pub fn read(fields: &mut Fields<'_>) -> Customise {
     }
 }
 
+/// What the kernel takes (`HOST_NAME_MAX`), in bytes.
+const LONGEST_HOSTNAME: usize = 64;
+
 /// `hostname`: a name, with or without a domain.
 pub(in crate::stage) fn hostname(fields: &mut Fields<'_>) -> Option<String> {
     let text = fields.text("hostname")?;
+    let length = text.text.len();
     let label = |label: &str| {
         let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
         (1..=63).contains(&label.len())
@@ -41,10 +45,17 @@ pub(in crate::stage) fn hostname(fields: &mut Fields<'_>) -> Option<String> {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if text.text.len() > 253 || !text.text.split('.').all(label) {
+    if !text.text.split('.').all(label) {
         let message = format!("{} is not a host name", text.shown());
         let hint = "letters, digits and `-`, in parts joined by `.`, each of at most 63";
         fields.fault(Fault::new(text.span, message).hint(hint));
+        return None;
+    }
+    if length > LONGEST_HOSTNAME {
+        let message = format!("{} is too long for a host name", text.shown());
+        let label = format!("{length} characters; Linux takes {LONGEST_HOSTNAME}");
+        let hint = "give a shorter name, or leave the domain to DHCP or to a `file.\"/etc/hosts\"`";
+        fields.fault(Fault::new(text.span, message).label(label).hint(hint));
         return None;
     }
     Some(text.text)
@@ -149,7 +160,7 @@ fn scripts(fields: &mut Fields<'_>) -> Vec<Script> {
             }
             Element::Table(mut table) => {
                 table.exactly_one(&["script", "source"]);
-                let content = match (table.secret_text("script"), table.existing_path("source")) {
+                let content = match (table.secret_text("script"), table.existing_file("source")) {
                     (Some(text), _) => Some(Content::Text(text)),
                     (None, Some(local)) => Some(Content::Local(local.path)),
                     (None, None) => None,

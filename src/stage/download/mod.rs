@@ -11,6 +11,7 @@ use crate::artifact::{Artifact, Made, Product};
 use crate::cache::sparse;
 use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
+use crate::host_path::HostPath;
 use crate::http::Http;
 use crate::pipeline::{Fault, Fields, Text};
 use crate::provenance::Material;
@@ -43,7 +44,7 @@ enum Known {
     /// The pipeline says so.
     Here(Expected),
     /// A list says so that somebody signed.
-    Listed { checksums: String, signature: String, keyring: PathBuf },
+    Listed { checksums: String, signature: String, keyring: HostPath },
     /// The first one that came is the one.
     First,
 }
@@ -57,7 +58,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let sha512 = fields.parsed::<Sha512>("sha512", "a SHA-512");
     let checksums = fields.text("checksums").and_then(|url| checked(fields, url));
     let signature = fields.text("signature").and_then(|url| checked(fields, url));
-    let keyring = fields.existing_path("keyring").map(|keyring| keyring.path);
+    let keyring = fields.existing_file("keyring").map(|keyring| keyring.path);
     let has_list = fields.has("checksums");
     for key in ["signature", "keyring"] {
         match (has_list, fields.key_span(key)) {

@@ -1,32 +1,36 @@
 //! Whether somebody whose key the user trusts signed a text. The judge is `gpgv`, or `sqv` where
 //! that is what apt uses; one of them is wherever apt is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::error::{Context, Hint, Result, anyhow, bail, with_hint};
+use crate::host_path::HostPath;
 use crate::process::{Command, find_program};
 use crate::stage::Site;
+
+/// No keyring is longer, in bytes.
+const MOST_KEYS: u64 = 16 << 20;
 
 const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// Fails unless `signature` is one of `text` by a key of the file `keyring`, and none is wrong.
-pub(super) fn verify(site: &Site, text: &[u8], signature: &[u8], keyring: &Path) -> Result<()> {
+pub(super) fn verify(site: &Site, text: &[u8], signature: &[u8], keyring: &HostPath) -> Result<()> {
     let folder = site.cache.scratch()?;
     let put = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
         Ok(path)
     };
-    let keys = std::fs::read(keyring).with_context(|| format!("reading {}", keyring.display()))?;
+    let keys = keyring.read(MOST_KEYS)?;
     let keys = match std::str::from_utf8(&keys) {
         Ok(text) if text.contains(ARMOR) => {
-            dearmored(text).with_context(|| format!("reading the keys in {}", keyring.display()))?
+            dearmored(text).with_context(|| format!("reading the keys in {keyring}"))?
         }
         _ => keys,
     };
     let (keys, text) = (put("keys.gpg", &keys)?, put("text", text)?);
     let signature = put("text.sig", signature)?;
-    let what = || format!("checking the signature by the keys of {}", keyring.display());
+    let what = || format!("checking the signature by the keys of {keyring}");
     if find_program("gpgv").is_some() {
         let command = Command::new("gpgv")
             .args(["--status-fd", "1", "--weak-digest", "SHA1", "--homedir"])

@@ -13,7 +13,8 @@ use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
 use crate::artifact::{Made, Product};
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
-use crate::error::{Context, Hint, Result, anyhow};
+use crate::error::{Context, Hint, Result};
+use crate::host_path::HostPath;
 use crate::installer::run::{Network, Patience};
 use crate::installer::watch::Step;
 use crate::installer::{
@@ -48,7 +49,7 @@ struct Install {
     users: Vec<User>,
     mirror: Option<Mirror>,
     answers: Option<Text>,
-    answers_file: Option<PathBuf>,
+    answers_file: Option<HostPath>,
     cpus: u32,
     memory: Bytes,
     limit: Duration,
@@ -73,7 +74,7 @@ impl Install {
             mirror: self.mirror.clone(),
             script: self.users.iter().flat_map(User::steps).map(|step| line(&step)).collect(),
             more: self.answers.as_ref().map_or(String::new(), |text| text.text.clone()),
-            instead: self.answers_file.as_deref().map(read_text).transpose()?,
+            instead: self.answers_file.as_ref().map(read_text).transpose()?,
         })
     }
 
@@ -129,16 +130,9 @@ struct Prepared {
 /// No file of answers is longer.
 const LONGEST: u64 = 1 << 20;
 
-fn read_text(path: &Path) -> Result<String> {
-    let what = || format!("reading {}", path.display());
-    let mut text = String::new();
-    let file = File::open(path).with_context(what)?;
-    file.take(LONGEST + 1).read_to_string(&mut text).with_context(what)?;
-    if text.len() as u64 > LONGEST {
-        return Err(anyhow!("{} has more than {}", path.display(), Bytes(LONGEST)))
-            .hint("`answers-file` is a preseed file");
-    }
-    Ok(text)
+fn read_text(path: &HostPath) -> Result<String> {
+    let bytes = path.read(LONGEST).hint("`answers-file` is a preseed file")?;
+    String::from_utf8(bytes).with_context(|| format!("reading {path}"))
 }
 
 /// A step of the sandbox as a line of a shell script.

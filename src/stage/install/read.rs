@@ -33,7 +33,7 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Install> {
     let users = customise::read::users(fields);
     let mirror = mirror(fields);
     let answers = fields.secret_text("answers");
-    let answers_file = fields.existing_path("answers-file").map(|local| local.path);
+    let answers_file = fields.existing_file("answers-file").map(|local| local.path);
     let cpus = fields.integer("cpus", 1..=64).map_or(2, |cpus| cpus.value as u32);
     let memory = register::checked_memory(fields).unwrap_or(MEMORY);
     let limit = boot::read_limit(fields, LIMIT);
