@@ -1,5 +1,6 @@
 //! The only door to the network over HTTP. A download goes aside, is hashed while it streams, and
-//! takes its place only when length and digest are right.
+//! takes its place only when length and digest are right. Each has a bound, and is cut there: the
+//! size that is known, else what the server announces, and never more than the caller allows.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,15 +11,17 @@ use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 
 use crate::digest::{Digest, HashingWriter};
-use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
+use crate::error::{Context, Error, Result, caused_by, with_hint};
 use crate::process::Cancel;
 
 mod ahead;
+mod bound;
 mod resume;
 mod settle;
 mod store;
 
-pub use resume::{Beginning, Fetch, Fetched, Going, note_path};
+pub use bound::TooLong;
+pub use resume::{Fetch, Fetched, Going, note_path};
 pub use store::Store;
 
 /// How often a file is tried before the error is the user's to see.
@@ -74,21 +77,25 @@ impl Http {
         progress: &dyn Fn(u64),
     ) -> Result<()> {
         let mut response = self.get(url)?;
+        bound::announced(response.content_length(), expected.size)?;
         let file = tempfile::NamedTempFile::new_in(aside)?;
         let mut writer = HashingWriter::new(file);
         let mut buffer = vec![0; 1 << 16];
+        let mut got = 0;
         loop {
             cancel.check()?;
             let n = response.read(&mut buffer).context("reading the answer")?;
             if n == 0 {
                 break;
             }
+            got += n as u64;
+            bound::sent(got, expected.size)?;
             writer.write_all(&buffer[..n])?;
             progress(n as u64);
         }
         let (file, digest, size) = writer.finish();
         if size != expected.size {
-            let text = format!("got {size} bytes where {} were promised", expected.size);
+            let text = format!("expected {} bytes, got {size}", expected.size);
             return Err(Error::new(OtherFile(text)));
         }
         if digest != expected.sha256 {
@@ -105,16 +112,13 @@ impl Http {
     pub fn small(&self, url: &str, most: u64, cancel: &Cancel) -> Result<Vec<u8>> {
         let attempt = || {
             let mut bytes = Vec::new();
-            let mut answer = self.get(url)?.take(most + 1);
-            answer.read_to_end(&mut bytes).context("reading the answer")?;
+            let answer = self.get(url)?;
+            bound::announced(answer.content_length(), most)?;
+            answer.take(most + 1).read_to_end(&mut bytes).context("reading the answer")?;
+            bound::sent(bytes.len() as u64, most)?;
             Ok(bytes)
         };
-        let what = || format!("downloading {url}");
-        let bytes = retried(cancel, attempt).with_context(what)?;
-        match bytes.len() as u64 > most {
-            true => Err(anyhow!("it has more than {most} bytes")).with_context(what),
-            false => Ok(bytes),
-        }
+        retried(cancel, attempt).with_context(|| format!("downloading {url}"))
     }
 
     fn get(&self, url: &str) -> Result<Response> {
@@ -144,7 +148,8 @@ fn retried<T>(cancel: &Cancel, mut attempt: impl FnMut() -> Result<T>) -> Result
             Err(error) => error,
         };
         cancel.check()?;
-        let lasting = caused_by::<Refused>(&error).is_some();
+        let lasting =
+            caused_by::<Refused>(&error).is_some() || caused_by::<TooLong>(&error).is_some();
         if lasting || tries == ATTEMPTS {
             return Err(error);
         }
@@ -195,5 +200,10 @@ impl std::error::Error for OtherFile {}
 
 /// Whether a server was reached and does not have the file.
 pub fn is_refusal(error: &Error) -> bool {
-    caused_by::<Refused>(error).is_some() || caused_by::<OtherFile>(error).is_some()
+    caused_by::<Refused>(error).is_some() || is_other_file(error)
+}
+
+/// Whether a server gave another file than the one expected, by its length or its digest.
+pub fn is_other_file(error: &Error) -> bool {
+    caused_by::<OtherFile>(error).is_some() || caused_by::<TooLong>(error).is_some()
 }

@@ -245,8 +245,8 @@ mod tests {
         let entries = cache.entries().unwrap();
         let entry = entries.iter().find(|it| cache.object(&it.record.output) == files[0]).unwrap();
         assert!(cache.find(&entry.key).unwrap().is_some());
-        assert!(cache.has_package(&Digest::of("package"), 7));
-        assert!(!cache.has_package(&Digest::of("package"), 8));
+        let stored = cache.stored_package(&Digest::of("package"), 7).unwrap();
+        assert_eq!(stored, crate::cache::StoredPackage::Whole);
         drop(cache);
         clean(folder.path(), limits, lock::remove_tree).unwrap();
         assert_eq!(files.map(|file| file.exists()), [true, false, true]);

@@ -37,6 +37,7 @@ pub mod upkeep;
 mod usage;
 
 pub use lock::{Lock, Scratch};
+pub use usage::StoredPackage;
 
 /// The format of the folder; a newer one is refused.
 const VERSION: u32 = 1;

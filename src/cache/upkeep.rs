@@ -201,6 +201,40 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_record_of_another_key_is_none_and_is_taken_out_of_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let (cache, objects) = filled(folder.path());
+        let records = files_below(&folder.path().join("records")).unwrap();
+        std::fs::copy(&records[0], &records[1]).unwrap();
+        let key = |at: usize| Key(name_as_digest(&records[at]).unwrap());
+        assert!(cache.find(&key(0)).unwrap().is_some());
+        assert_eq!(cache.find(&key(1)).unwrap(), None);
+        let verified = cache.verify(|_| ()).unwrap();
+        assert_eq!(verified.faults.len(), 1, "{:?}", verified.faults);
+        assert!(verified.faults[0].starts_with("a record that does not match its key"));
+        assert!(verified.faults[0].contains(&key(1).to_string()));
+        assert!(records[0].exists() && !records[1].exists());
+        assert!(objects.iter().all(|object| object.exists()));
+    }
+
+    #[test]
+    fn a_package_is_what_its_name_says() {
+        use crate::cache::StoredPackage::{Damaged, Missing, Whole};
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path()).unwrap();
+        let (digest, place) = (Digest::of("abc"), cache.package(&Digest::of("abc")));
+        let stored = || cache.stored_package(&digest, 3).unwrap();
+        assert_eq!(stored(), Missing);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        for (bytes, expected) in [("abc", Whole), ("abd", Damaged), ("ab", Damaged)] {
+            std::fs::write(&place, bytes).unwrap();
+            assert_eq!((stored(), place.exists()), (expected, expected == Whole));
+        }
+        std::fs::write(&place, "abc").unwrap();
+        assert_eq!(cache.stored_package(&digest, 4).unwrap(), Damaged);
+    }
+
+    #[test]
     fn a_flipped_byte_is_found_and_taken_out_of_use() {
         let folder = tempfile::tempdir().unwrap();
         let (cache, objects) = filled(folder.path());

@@ -1,14 +1,15 @@
-//! The signed index of a suite, fetched and verified by apt in folders of its own, and kept in
+//! The signed index of a suite, fetched, verified by apt in folders of its own, and kept in
 //! the cache under the digest of its `InRelease`, so that a lock can name it and a changed
 //! request is answered as of the same day, without asking the network.
 
 use std::path::{Path, PathBuf};
 
 use super::date::Date;
-use super::{Archive, Request, medium, mirror};
+use super::{Archive, Request, medium, mirror, mirrored};
 use crate::artifact::{Artifact, Made, Product};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, caused_by, with_hint};
+use crate::http::is_refusal;
 use crate::process::{Command, CommandFailed, find_program};
 use crate::recipe::Recipe;
 use crate::site::Site;
@@ -16,6 +17,10 @@ use crate::site::Site;
 /// The address under which a kept index knows its archive: any mirror gives the same bytes.
 pub const ARCHIVE: &str = "http://archive.invalid/debian";
 const ARCHIVE_AS_FILE: &str = "archive.invalid_debian";
+
+/// A `Release` file is smaller: the one file of an index whose size nobody tells beforehand. Lists
+/// of packages end at the sizes that it tells.
+pub(super) const MOST_RELEASE: u64 = 16 << 20;
 
 /// An index in the cache.
 #[derive(Clone, Debug)]
@@ -136,8 +141,7 @@ impl Apt {
              Dir::Etc::trusted \"/dev/null\";\nDir::Etc::trustedparts \"/dev/null\";\n\
              APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
              APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\n\
-             Acquire::Languages \"none\";\nAcquire::Retries \"3\";\n\
-             Debug::NoLocking \"true\";\n",
+             Acquire::Languages \"none\";\nDebug::NoLocking \"true\";\n",
             state = at("state"),
             lists = at("lists"),
             status = at("status"),
@@ -190,20 +194,27 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
         ));
     }
     let scratch = site.cache.scratch()?;
-    let apt = Apt::prepare(scratch.path(), site, request, &url, Trust::Signature)?;
+    let (folder, own) = (scratch.path().join("mirror"), scratch.path().join("apt"));
+    let apt = Apt::prepare(&own, site, request, &address(&folder), Trust::Signature)?;
     (site.progress)(0, 0, "index");
+    let what = || format!("fetching the index of {} from {url}", request.suite);
+    mirrored::fetch(site, request, &url, (scratch.path(), &folder))
+        .map_err(|error| match is_refusal(&error) {
+            true => error,
+            false => {
+                with_hint(error, "name a mirror that this machine reaches with `--mirror URL`")
+            }
+        })
+        .with_context(what)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
     if site.settings.allow_expired {
         // The signature is still checked; only the date up to which it was meant is not.
         command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
     }
-    if let Some(proxy) = std::env::var_os("http_proxy") {
-        command = command.env("http_proxy", proxy);
-    }
     command
         .run(&site.log, &site.cancel)
         .map_err(|error| explain(error, request))
-        .with_context(|| format!("fetching the index of {} from {url}", request.suite))?;
+        .with_context(what)?;
     let (release, date) = rename_lists(&apt.lists())?;
     let recipe = recipe(site, request, &release);
     let (lists, _) = site.cached(&recipe, |site| {
@@ -212,6 +223,11 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
         Made::file(Product::File, file)
     })?;
     Ok(Index { release, date, lists, medium: None })
+}
+
+/// A folder's address for apt, which splits its lines at spaces.
+pub(super) fn address(folder: &Path) -> String {
+    format!("copy:{}", escaped(folder))
 }
 
 /// Makes the new file `file` a tar of what apt read of a medium.
@@ -233,7 +249,7 @@ fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error
              are still checked",
         );
     }
-    if said("NO_PUBKEY") || said("is not signed") || said("signature") {
+    if said("NO_PUBKEY") || said("is not signed") || said("signature") || said("NOSPLIT") {
         return with_hint(
             error.context("the mirror's index is not signed by a key of the keyring"),
             format!(
@@ -241,12 +257,6 @@ fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error
                 request.distribution.keyring_package
             ),
         );
-    }
-    if said("404") {
-        return with_hint(error, "the mirror does not have this suite or component");
-    }
-    if said("resolving") || said("Connection") || said("connect") {
-        return with_hint(error, "name a mirror that this machine reaches with `--mirror URL`");
     }
     error
 }
@@ -278,4 +288,14 @@ fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
         }
     }
     release.ok_or_else(|| anyhow!("apt kept no Release"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_spaces() {
+        assert_eq!(address(Path::new("/a b/c%d/é_1")), "copy:/a%20b/c%25d/%c3%a9_1");
+    }
 }

@@ -1,6 +1,6 @@
 //! Debian's archive: which packages a request means (`solve`), as of which signed index
 //! (`index`), and their files (`pool`). apt does the verifying and the solving, in folders of its
-//! own; kuth downloads, in parallel, by SHA-256, into the cache. It knows no stage.
+//! own; kuth downloads, each file to its known size, by SHA-256, into the cache. It knows no stage.
 
 use std::fmt;
 
@@ -20,6 +20,7 @@ pub mod index;
 pub mod install;
 pub mod medium;
 pub mod mirror;
+mod mirrored;
 pub mod pool;
 mod refusal;
 pub mod snapshot;

@@ -1,5 +1,6 @@
 //! The files of packages: each is downloaded once for all pipelines, several at a time, and takes
-//! its place in the cache only when its SHA-256 is the one the signed index gave. What has left
+//! its place in the cache only when its SHA-256 is the one the signed index gave. It is compared
+//! with that again whenever it is used. What has left
 //! the mirror comes from an archive of old packages, where one is named. Those of a medium are read
 //! there.
 
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use super::snapshot::Snapshot;
 use super::{Archive, Distribution, Package, date_of, medium, mirror, packages};
 use crate::error::{Error, Result, anyhow, with_hint};
-use crate::http::{Expected, Http, is_refusal};
+use crate::http::{Expected, Http, is_other_file, is_refusal};
 use crate::site::{Pin, Site};
 
 /// Downloads at once.
@@ -31,20 +32,21 @@ pub fn fetch(
 ) -> Result<(Vec<Package>, Vec<PathBuf>)> {
     let packages = packages(pin)?;
     let place = |package: &Package| site.cache.package(&package.sha256);
-    let there = |package: &Package| site.cache.has_package(&package.sha256, package.size);
-    let missing: Vec<&Package> = packages.iter().filter(|package| !there(package)).collect();
+    let (missing, damaged) = missing(site, &packages)?;
+    for package in &damaged {
+        let stage = &site.stage;
+        (site.warn)(&format!("{stage}: the cache's file of {package} was damaged, and is removed"));
+    }
     if let (Archive::Medium(image), false) = (archive, missing.is_empty()) {
         medium::take(site, image, &missing)?;
     } else if !missing.is_empty() {
         if site.settings.offline {
-            return Err(with_hint(
-                anyhow!(
-                    "{} packages are not in the cache, the first is {}",
-                    missing.len(),
-                    missing[0]
-                ),
-                "build once without `--offline`",
-            ));
+            let (count, first) = (missing.len(), missing[0]);
+            let error = match damaged.first() {
+                Some(package) => anyhow!("the cache's file of {package} was damaged"),
+                None => anyhow!("{count} packages are not in the cache, the first is {first}"),
+            };
+            return Err(with_hint(error, "build once without `--offline`"));
         }
         let given = site.settings.mirror.as_deref();
         let mirror = mirror::find(distribution, given, archive.mirror())?;
@@ -53,6 +55,39 @@ pub fn fetch(
     }
     let files = packages.iter().map(place).collect();
     Ok((packages, files))
+}
+
+/// The packages whose files are not in the cache, and which of them were there damaged.
+fn missing<'p>(
+    site: &Site,
+    packages: &'p [Package],
+) -> Result<(Vec<&'p Package>, Vec<&'p Package>)> {
+    let next = AtomicUsize::new(0);
+    let look = || -> Result<Vec<(usize, bool)>> {
+        let mut found = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(package) = packages.get(at) else { return Ok(found) };
+            site.cancel.check()?;
+            let stored = site.cache.stored_package(&package.sha256, package.size)?;
+            if !stored.is_whole() {
+                found.push((at, stored.is_damaged()));
+            }
+        }
+    };
+    // Hundreds of MiB are hashed.
+    let found = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..site.settings.jobs.max(1)).map(|_| scope.spawn(look)).collect();
+        let ends = workers.into_iter().map(|worker| {
+            worker.join().map_err(|_| anyhow!("a thread that reads packages panicked"))?
+        });
+        ends.collect::<Result<Vec<_>>>()
+    })?;
+    let mut found = found.concat();
+    found.sort();
+    let missing = found.iter().map(|(at, _)| &packages[*at]).collect();
+    let damaged = found.iter().filter(|(_, damaged)| *damaged).map(|(at, _)| &packages[*at]);
+    Ok((missing, damaged.collect()))
 }
 
 /// A package that is not where it was looked for.
@@ -169,7 +204,11 @@ fn refuse(absent: Vec<Absent<'_>>, mirror: &str, archive: Option<&Snapshot>) -> 
         Some(archive) => format!("the mirror {mirror} nor in the archive {}", archive.url()),
         None => format!("the mirror {mirror}"),
     };
-    let neither = if archive.is_some() { "neither on" } else { "not on" };
+    let neither = match (archive, is_other_file(&first.error)) {
+        (Some(_), _) => "neither on",
+        (None, true) => "other than it must be on",
+        (None, false) => "not on",
+    };
     let names = names.join(", ");
     let error = first.error.context(format!("{what} {are} {neither} {place}: {names}{more}"));
     Err(with_hint(

@@ -16,7 +16,7 @@ use reqwest::header::{
 
 use super::ahead::{LARGE, NotInParts, Rest};
 use super::settle::Settling;
-use super::{ATTEMPTS, Http, Refused, send};
+use super::{ATTEMPTS, Http, Refused, TooLong, bound, send};
 use crate::digest::Sums;
 use crate::error::{Context, Error, Result, anyhow, caused_by};
 use crate::process::Cancel;
@@ -25,6 +25,8 @@ use crate::process::Cancel;
 const WORTH: u64 = 64 << 10;
 /// Enough of the start to know what it is.
 const START: usize = 512;
+/// So much is taken of an answer of unknown length before room is asked for again.
+pub const STEP: u64 = 64 << 20;
 
 /// What may be added to a part that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +35,6 @@ pub enum Going {
     Known,
     /// Only what the same server says is of the same file.
     Unknown,
-}
-
-/// The beginning of a file, before any of it is kept.
-pub struct Beginning<'a> {
-    /// Its first bytes, 512 where there are as many.
-    pub start: &'a [u8],
-    /// How much is still to come, where the server says so.
-    pub left: Option<u64>,
 }
 
 /// What to download, and how.
@@ -53,8 +47,13 @@ pub struct Fetch<'a> {
     pub going: Going,
     /// Empty sums of the kind wanted.
     pub sums: Sums,
-    /// Looks at the beginning; an error ends it all.
-    pub look: &'a dyn Fn(&Beginning<'_>) -> Result<()>,
+    /// The most bytes that the file may have; more is [`super::TooLong`].
+    pub most: u64,
+    /// Looks at the first bytes, 512 where there are as many; an error ends it all.
+    pub look: &'a dyn Fn(&[u8]) -> Result<()>,
+    /// Asked whether there is room for so many bytes more: for what an answer announces, or where
+    /// it announces nothing, for each step of [`STEP`]; an error ends it all.
+    pub room: &'a dyn Fn(u64) -> Result<()>,
     /// Asked all the time.
     pub cancel: &'a Cancel,
     /// Told how much is there, of how much (0: not known).
@@ -85,6 +84,12 @@ impl Http {
             fetch.cancel.check()?;
             if caused_by::<NotInParts>(&error).is_some() {
                 growing.alone = true;
+            }
+            if caused_by::<TooLong>(&error).is_some() {
+                // Not the file that was meant, whatever it begins with: nothing of it stays.
+                let _ = std::fs::remove_file(fetch.part);
+                let _ = std::fs::remove_file(note_path(fetch.part));
+                return Err(error).with_context(what);
             }
             let lasting = growing.hopeless || caused_by::<Refused>(&error).is_some();
             vain = if growing.sums.length() >= before + WORTH { 0 } else { vain + 1 };
@@ -128,6 +133,10 @@ impl Http {
             }
             (status, _) => return Err(anyhow!("the server answered {status}")),
         };
+        growing.hopeless = true;
+        bound::announced(total, fetch.most)?;
+        total.map_or(Ok(()), |total| (fetch.room)(total - growing.sums.length().min(total)))?;
+        growing.hopeless = false;
         self.take(fetch, growing, response, total)
     }
 
@@ -155,10 +164,6 @@ impl Http {
             Some(total) if have < total => {
                 Err(anyhow!("the connection ended after {have} of {total} bytes"))
             }
-            Some(total) if have > total => {
-                growing.start_again(fetch)?;
-                Err(anyhow!("got {have} bytes where {total} were promised"))
-            }
             _ => Ok(()),
         }
     }
@@ -173,6 +178,9 @@ fn read(
 ) -> Result<()> {
     let mut buffer = vec![0; 1 << 18];
     let mut filled = 0;
+    let most = total.unwrap_or(fetch.most);
+    // Up to where there is known to be room.
+    let mut asked = if total.is_some() { u64::MAX } else { 0 };
     loop {
         fetch.cancel.check()?;
         let n = match response.read(&mut buffer[filled..]) {
@@ -180,6 +188,14 @@ fn read(
             read => read.context("reading the answer")?,
         };
         filled += n;
+        let have = growing.sums.length() + filled as u64;
+        bound::sent(have, most)?;
+        if have > asked {
+            growing.hopeless = true;
+            (fetch.room)(STEP)?;
+            growing.hopeless = false;
+            asked = have + STEP;
+        }
         if n > 0 && filled < START && !growing.looked {
             continue;
         }
@@ -223,7 +239,8 @@ impl Growing {
         let (url, tag) = note.trim_end().split_once('\n').unwrap_or((note.trim_end(), ""));
         let tag = Some(tag.to_string()).filter(|tag| !tag.is_empty() && url == fetch.url);
         let mut sums = fetch.sums.clone();
-        if fetch.going == Going::Unknown && tag.is_none() {
+        let too_long = file.metadata().with_context(what)?.len() > fetch.most;
+        if too_long || fetch.going == Going::Unknown && tag.is_none() {
             file.set_len(0).with_context(what)?;
         } else {
             let mut buffer = vec![0; 1 << 18];
@@ -244,8 +261,7 @@ impl Growing {
     fn keep(&mut self, fetch: &Fetch<'_>, bytes: &[u8], total: Option<u64>) -> Result<()> {
         self.hopeless = true;
         if !self.looked {
-            let left = total.map(|total| total - self.sums.length().min(total));
-            (fetch.look)(&Beginning { start: &bytes[..bytes.len().min(START)], left })?;
+            (fetch.look)(&bytes[..bytes.len().min(START)])?;
             self.looked = true;
         }
         let written = self.file.write_all(bytes).and_then(|()| self.settling.wrote(bytes.len()));

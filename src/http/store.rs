@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 
+use super::bound;
 use crate::error::{Context, Result, anyhow, bail};
 
 /// How often a request is tried that a server answered with a fault of its own.
@@ -45,12 +46,10 @@ impl Store {
             status if status.is_success() => {}
             status => bail!("the server answered {status}"),
         }
-        let length = response.content_length();
-        if length.is_some_and(|length| length > most) {
-            bail!("the server's file has more than {most} bytes");
-        }
+        let what = || format!("reading {name}");
+        bound::announced(response.content_length(), most).with_context(what)?;
         let mut bytes = Vec::new();
-        let mut body = response.take(most + 1);
+        let mut body = response.take(most.saturating_add(1));
         let mut buffer = vec![0; 1 << 16];
         loop {
             let n = body.read(&mut buffer).context("reading the answer")?;
@@ -63,9 +62,7 @@ impl Store {
                 bail!("the server took more than {} s", self.patience.as_secs());
             }
         }
-        if bytes.len() as u64 > most {
-            bail!("the server's file has more than {most} bytes");
-        }
+        bound::sent(bytes.len() as u64, most).with_context(what)?;
         Ok(Some(bytes))
     }
 

@@ -70,6 +70,17 @@ impl Manifest {
         (same && manifest.is_sound() && manifest.text() == text).then_some(manifest)
     }
 
+    /// The most bytes that the manifest of an object of `size` bytes may have: it can have no more
+    /// chunks and runs than fit into that.
+    pub fn most(size: u64) -> u64 {
+        // Two numbers of at most 20 digits; a digest and a number of at most 6.
+        const OF_RUN: u64 = 44;
+        const OF_CHUNK: u64 = 76;
+        const REST: u64 = 256;
+        let (chunks, runs) = (size / LEAST as u64 + 1, size / (WORTH * GRAIN as u64) + 1);
+        REST + OF_CHUNK * chunks + OF_RUN * runs
+    }
+
     fn is_sound(&self) -> bool {
         let mut end = 0;
         for Run(at, length) in &self.runs {
@@ -79,8 +90,10 @@ impl Manifest {
             }
             end = next;
         }
+        let all_but_last = self.chunks.split_last().map_or(&[][..], |(_, before)| before);
         let legal = |chunk: &Chunk| (1..=MOST as u32).contains(&chunk.1);
         self.chunks.iter().all(legal)
+            && all_but_last.iter().all(|chunk| chunk.1 >= LEAST as u32)
             && self.data() == self.runs.iter().map(|run| run.1).sum::<u64>()
     }
 
@@ -224,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn a_manifest_is_no_longer_than_its_object_allows() {
+        // As many chunks and runs as there can be.
+        for count in [1, 2, 300] {
+            let size = count * WORTH * 2 * GRAIN as u64;
+            let run = |at| Run(u64::MAX - at, u64::MAX);
+            let chunk = Chunk(Digest::of("x"), MOST as u32);
+            let chunks = vec![chunk; (size / LEAST as u64) as usize];
+            let runs = (0..count * 2).map(run).collect();
+            let manifest = Manifest { hashing: Hashing::Sparse, size, runs, chunks };
+            let (length, most) = (manifest.text().len() as u64, Manifest::most(size));
+            assert!(length <= most && most < length + 1000, "{length} {most}");
+        }
+    }
+
+    #[test]
     fn only_a_sound_manifest_of_the_artifact_is_read() {
         let chunk = Chunk(Digest::of("x"), 15);
         let good = Manifest {
@@ -249,6 +277,23 @@ mod tests {
         assert!(!reads(&runs(&[Run(390, 15)])));
         assert!(!reads(&runs(&[Run(u64::MAX, 15)])));
         assert!(!reads(&runs(&[Run(100, 14)])));
+        // Many more chunks than there are bytes to cut: only the last may be short.
+        let (short, whole) = (Chunk(chunk.0, 1), Chunk(chunk.0, LEAST as u32));
+        let long = |chunks: &[Chunk]| {
+            let length = chunks.iter().map(|chunk| u64::from(chunk.1)).sum();
+            let (runs, chunks) = (vec![Run(0, length)], chunks.to_vec());
+            let manifest = Manifest { size: length, runs, chunks, ..good.clone() };
+            let artifact = Artifact { size: length, ..artifact.clone() };
+            Manifest::read(&manifest.text(), &artifact).is_some()
+        };
+        assert!(long(&[whole, whole, short]) && !long(&[whole, short, whole]));
+        assert!(!long(&[whole, Chunk(chunk.0, MOST as u32 + 1)]) && !long(&[Chunk(chunk.0, 0)]));
+        // No digest leads elsewhere, and nothing is said besides.
+        let text = String::from_utf8(good.text()).unwrap();
+        let path = text.replace(&chunk.0.to_string(), &format!("{:/<64}", "../../../etc/passwd"));
+        assert!(path != text && Manifest::read(path.as_bytes(), &artifact).is_none());
+        let more = text.replacen('{', "{\"path\":\"x\",", 1);
+        assert!(Manifest::read(more.as_bytes(), &artifact).is_none());
         let spaced = [&good.text()[..], b" "].concat();
         assert!(Manifest::read(&spaced, &artifact).is_none());
     }

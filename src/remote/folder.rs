@@ -31,7 +31,7 @@ impl Remote for Folder {
         let mut bytes = Vec::new();
         file.take(most + 1).read_to_end(&mut bytes).with_context(what)?;
         if bytes.len() as u64 > most {
-            bail!("{} has more than {most} bytes", path.display());
+            bail!("expected at most {most} bytes in {}, it has more", path.display());
         }
         Ok(Some(bytes))
     }

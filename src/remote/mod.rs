@@ -33,7 +33,8 @@ pub use told::{Tell, Told};
 
 /// A place that keeps small files by name, whoever runs it.
 pub trait Remote: Send + Sync {
-    /// The file `name`, of at most `most` bytes; `None` where there is none.
+    /// The file `name`, of at most `most` bytes; `None` where there is none. Of a longer one no more
+    /// is read than shows that it is longer, which is an error.
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>>;
 
     /// Keeps `bytes` as `name`, in the place of what was there.

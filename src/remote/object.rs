@@ -26,11 +26,21 @@ const LEVEL: i32 = 3;
 /// Requests under way at once.
 const WORKERS: usize = 16;
 
-/// A manifest may be so long: enough for hundreds of GiB of data.
+/// No manifest may be longer, whatever its object: enough for a hundred GiB of data.
 const MOST_MANIFEST: u64 = 512 << 20;
 
-/// What a chunk may grow to by being compressed.
-const MOST_STORED: u64 = MOST as u64 + (64 << 10);
+/// What a chunk may grow to by being compressed: more than Zstandard's own bound.
+fn most_stored(chunk: &Chunk) -> u64 {
+    let length = u64::from(chunk.1);
+    length + length / 128 + 1024
+}
+
+/// The manifest of `artifact` as the remote has it, if it has a sound one.
+fn manifest_of(remote: &dyn Remote, artifact: &Artifact) -> Result<Option<Manifest>> {
+    let most = Manifest::most(artifact.size).min(MOST_MANIFEST);
+    let text = remote.get(&manifest_name(artifact), most)?;
+    Ok(text.and_then(|text| Manifest::read(&text, artifact)))
+}
 
 /// The name of an object's manifest.
 pub(super) fn manifest_name(artifact: &Artifact) -> String {
@@ -190,11 +200,8 @@ pub(super) fn fetch(
     cancel: &Cancel,
     told: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<()> {
-    let manifest_name = manifest_name(artifact);
-    let manifest = remote
-        .get(&manifest_name, MOST_MANIFEST)?
-        .and_then(|text| Manifest::read(&text, artifact))
-        .ok_or_else(|| Error::new(Damaged(manifest_name)))?;
+    let manifest = manifest_of(remote, artifact)?
+        .ok_or_else(|| Error::new(Damaged(manifest_name(artifact))))?;
     let what = || format!("writing {}", place.display());
     let file = File::options().write(true).create_new(true).open(place).with_context(what)?;
     file.set_len(artifact.size).with_context(what)?;
@@ -205,7 +212,7 @@ pub(super) fn fetch(
         cancel.check()?;
         let name = chunk_name(chunk);
         let bytes = remote
-            .get(&name, MOST_STORED)?
+            .get(&name, most_stored(chunk))?
             .and_then(|stored| decompressed(&stored, chunk))
             .ok_or_else(|| Error::new(Damaged(name)))?;
         let mut rest = &bytes[..];
@@ -240,11 +247,9 @@ pub(super) fn fetch(
 
 /// The names of everything that an object is made of on the remote, to be sent anew.
 pub(super) fn names(remote: &dyn Remote, artifact: &Artifact) -> Vec<String> {
-    let manifest_name = manifest_name(artifact);
-    let text = remote.get(&manifest_name, MOST_MANIFEST).ok().flatten();
-    let manifest = text.and_then(|text| Manifest::read(&text, artifact));
+    let manifest = manifest_of(remote, artifact).ok().flatten();
     let chunks = manifest.map(|manifest| manifest.chunks).unwrap_or_default();
-    std::iter::once(manifest_name).chain(chunks.iter().map(chunk_name)).collect()
+    std::iter::once(manifest_name(artifact)).chain(chunks.iter().map(chunk_name)).collect()
 }
 
 /// The bytes of a chunk, if they are what its name says.

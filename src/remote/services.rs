@@ -1,7 +1,7 @@
 //! Object stores as remotes, through opendal: S3, Google's and Azure's, WebDAV, and the cache of
 //! GitHub's Actions. Keys and endpoints come from each service's usual environment variables.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::{ErrorKind, Operator, services};
@@ -13,10 +13,14 @@ use crate::error::{Context, Result, anyhow, bail};
 /// The first words of their addresses.
 pub(super) const SCHEMES: [&str; 6] = ["s3", "gcs", "azblob", "webdav", "webdavs", "ghac"];
 
+/// So many bytes are taken at once.
+const PIECE: usize = 256 << 10;
+
 /// See the file.
 pub(super) struct Service {
     operator: Operator,
     runtime: Runtime,
+    patience: Duration,
 }
 
 impl Service {
@@ -35,7 +39,40 @@ impl Service {
         let operator = operator
             .layer(TimeoutLayer::new().with_timeout(patience).with_io_timeout(patience))
             .layer(RetryLayer::new().with_max_times(1).with_min_delay(Duration::from_millis(200)));
-        Ok(Service { operator, runtime })
+        Ok(Service { operator, runtime, patience })
+    }
+}
+
+impl Service {
+    /// The file `name`, or a little more than `most` bytes of it: piece by piece, for a service may
+    /// send without end, and in the time that one request may take.
+    async fn read(&self, name: &str, most: u64) -> opendal::Result<Vec<u8>> {
+        let start = Instant::now();
+        let reader = self.operator.reader(name).await?;
+        let mut stream = reader.into_futures_async_read(..).await?;
+        let mut bytes = Vec::new();
+        while bytes.len() as u64 <= most {
+            let piece = stream.read_buffer(PIECE).await.map_err(of_io)?;
+            if piece.is_empty() {
+                break;
+            }
+            bytes.extend_from_slice(&piece.to_bytes());
+            if start.elapsed() > self.patience {
+                let text = format!("it took more than {} s", self.patience.as_secs());
+                return Err(opendal::Error::new(ErrorKind::Unexpected, text));
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// The service's error in an error of reading.
+fn of_io(error: std::io::Error) -> opendal::Error {
+    let (kind, text) = (error.kind(), error.to_string());
+    match error.into_inner().map(|inner| inner.downcast::<opendal::Error>()) {
+        Some(Ok(error)) => *error,
+        _ if kind == std::io::ErrorKind::NotFound => opendal::Error::new(ErrorKind::NotFound, text),
+        _ => opendal::Error::new(ErrorKind::Unexpected, text),
     }
 }
 
@@ -118,9 +155,11 @@ fn operator(address: &str) -> Result<Operator> {
 
 impl Remote for Service {
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
-        match self.runtime.block_on(self.operator.read(name)) {
-            Ok(bytes) if bytes.len() as u64 > most => bail!("{name} has more than {most} bytes"),
-            Ok(bytes) => Ok(Some(bytes.to_vec())),
+        match self.runtime.block_on(self.read(name, most)) {
+            Ok(bytes) if bytes.len() as u64 > most => {
+                bail!("{name}: expected at most {most} bytes, the service sends more")
+            }
+            Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(said(&error)),
         }

@@ -40,7 +40,7 @@ fn a_sha512_is_as_good() {
 fn without_a_digest_the_first_one_counts() {
     let server = Server::start(|number, request| match number {
         0 => Answer::part(request, b"first", "\"one\""),
-        _ => Answer::part(request, b"second", "\"two\""),
+        _ => Answer::part(request, b"other", "\"two\""),
     });
     let world = World::new(&format!("url = \"{}/f\"", server.address));
     let run = world.build(&["--locked"]);
@@ -129,9 +129,40 @@ fn a_list_counts_when_it_is_signed() {
     assert_eq!(world.lock(), "");
     stage("list", "list.sig", "us.asc");
     world.gives(&body);
+    // What the lock has is of that list: another one is another question.
+    stage("changed", "list.sig", "us.asc");
+    let run = world.build(&["--locked"]);
+    let said = "the lock does not say which file `file` means";
+    assert!(run.status == 1 && run.err.contains(said), "{}", run.err);
+    let run = world.build(&["--offline"]);
+    assert!(run.status == 1 && run.err.contains("is not in the cache"), "{}", run.err);
+    stage("list", "list.sig", "us.asc");
     assert!(world.lock().contains(&sha256(&body)));
     // The lock answers from now on.
     let asked = server.requests().len();
     assert_eq!(world.build(&["--offline", "--locked"]).status, 0);
     assert_eq!(server.requests().len(), asked);
+}
+
+#[test]
+fn a_damaged_file_in_the_store_is_not_taken_for_the_one() {
+    let body = body();
+    let server = serving(body.clone());
+    let world = World::new(&format!("url = \"{}/f\"\n{}", server.address, sha256(&body)));
+    world.gives(&body);
+    let digest = kuth::digest::Digest::of(&body).to_string();
+    let object = world.path("cache/objects").join(&digest[..2]).join(&digest);
+    let mut other = body.clone();
+    other[500_000] ^= 1;
+    // No result is known, as where another pipeline asks for the file, and the store has it.
+    for bytes in [&body[..], &other, &body[1..], b""] {
+        std::fs::remove_dir_all(world.path("cache/records")).unwrap();
+        std::fs::remove_file(&object).unwrap();
+        std::fs::write(&object, bytes).unwrap();
+        let asked = server.requests().len();
+        let offline = world.build(&["--offline"]);
+        assert_eq!(offline.status == 0, bytes == body, "{}", offline.err);
+        world.gives(&body);
+        assert_eq!(server.requests().len() > asked, bytes != body);
+    }
 }

@@ -1,7 +1,11 @@
-//! A small HTTP server that answers as its test tells it to, and remembers what it was asked.
+//! A small HTTP server that answers as its test tells it to, and remembers what it was asked and
+//! how much it sent. Each test target uses some of it.
+
+#![allow(dead_code, reason = "each target uses a part of it")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,7 +37,13 @@ pub struct Answer {
     pub cut: usize,
     /// How long each 16 KiB of it take.
     pub pause: Duration,
+    /// So much is sent behind the body, as long as somebody takes it.
+    pub flood: u64,
 }
+
+/// What a server without an end sends: more than any of these tests' bounds, and no more than a
+/// disk can take should there be none.
+pub const FLOOD: u64 = 256 << 20;
 
 impl Answer {
     /// All of `body`.
@@ -45,7 +55,25 @@ impl Answer {
             body: body.to_vec(),
             cut: usize::MAX,
             pause: Duration::ZERO,
+            flood: 0,
         }
+    }
+
+    /// `body`, with no length announced: in chunks.
+    pub fn chunked(body: &[u8]) -> Answer {
+        let headers = vec![("Transfer-Encoding", "chunked".to_string())];
+        Answer { headers, ..Answer::ok(body) }
+    }
+
+    /// `body` and then more and more, with no length announced.
+    pub fn flood(body: &[u8]) -> Answer {
+        Answer { flood: FLOOD, ..Answer::chunked(body) }
+    }
+
+    /// `body` and then as much as is announced: more than any bound.
+    pub fn long(body: &[u8]) -> Answer {
+        let headers = vec![("Content-Length", (body.len() as u64 + FLOOD).to_string())];
+        Answer { headers, flood: FLOOD, ..Answer::ok(body) }
     }
 
     pub fn refusal(status: &'static str) -> Answer {
@@ -91,6 +119,7 @@ impl Answer {
 pub struct Server {
     pub address: String,
     requests: Arc<Mutex<Vec<Request>>>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -99,7 +128,8 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::<Mutex<Vec<Request>>>::default();
-        let seen = requests.clone();
+        let sent = Arc::<AtomicU64>::default();
+        let (seen, counted) = (requests.clone(), sent.clone());
         let serve = Arc::new(move |stream: TcpStream| {
             let Some(request) = read(&stream) else { return };
             let number = {
@@ -107,7 +137,7 @@ impl Server {
                 seen.push(request.clone());
                 seen.len() - 1
             };
-            send(stream, &answer(number, &request));
+            send(stream, &answer(number, &request), &counted);
         });
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -115,7 +145,12 @@ impl Server {
                 std::thread::spawn(move || serve(stream));
             }
         });
-        Server { address, requests }
+        Server { address, requests, sent }
+    }
+
+    /// How many bytes of bodies were taken so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
     }
 
     /// All requests so far.
@@ -138,15 +173,31 @@ fn read(stream: &TcpStream) -> Option<Request> {
 }
 
 /// The other end may have gone.
-fn send(mut stream: TcpStream, answer: &Answer) {
+fn send(mut stream: TcpStream, answer: &Answer, counted: &AtomicU64) {
     let mut head = format!("HTTP/1.1 {}\r\nConnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
     }
     let body = &answer.body[..answer.cut.min(answer.body.len())];
     let mut sent = stream.write_all(format!("{head}\r\n").as_bytes());
-    for piece in body.chunks(16 << 10) {
+    let flood = [b'x'; 16 << 10];
+    let floods = std::iter::repeat_n(&flood[..], (answer.flood / flood.len() as u64) as usize);
+    let chunked = answer.headers.iter().any(|(name, _)| *name == "Transfer-Encoding");
+    for piece in body.chunks(16 << 10).chain(floods) {
         std::thread::sleep(answer.pause);
-        sent = sent.and_then(|()| stream.write_all(piece));
+        sent = sent.and_then(|()| match chunked {
+            true => {
+                let head = format!("{:x}\r\n", piece.len());
+                stream.write_all(&[head.as_bytes(), piece, b"\r\n"].concat())
+            }
+            false => stream.write_all(piece),
+        });
+        if sent.is_err() {
+            return;
+        }
+        counted.fetch_add(piece.len() as u64, Ordering::SeqCst);
+    }
+    if chunked {
+        let _ = stream.write_all(b"0\r\n\r\n");
     }
 }

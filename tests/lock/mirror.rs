@@ -52,29 +52,37 @@ pub fn write(root: &Path, suite: &str, debs: &[Deb], keys: &Path) {
     );
     let folder = root.join("dists").join(suite);
     std::fs::write(folder.join("Release"), release).unwrap();
-    let gpg = || {
-        let mut gpg = Command::new("gpg");
-        gpg.args([
-            "--batch",
-            "--yes",
-            "--quiet",
-            "--pinentry-mode",
-            "loopback",
-            "--passphrase",
-            "",
-        ]);
-        gpg.env("GNUPGHOME", keys);
-        gpg
-    };
     if !keys.join("keyring.gpg").exists() {
         use std::os::unix::fs::PermissionsExt;
         std::fs::create_dir_all(keys).unwrap();
         std::fs::set_permissions(keys, PermissionsExt::from_mode(0o700)).unwrap();
-        run(gpg().args(["--quick-generate-key", "mirror@example.org", "ed25519", "sign", "never"]));
-        run(gpg().arg("--output").arg(keys.join("keyring.gpg")).arg("--export"));
+        let key = ["--quick-generate-key", "mirror@example.org", "ed25519", "sign", "never"];
+        run(gpg(keys).args(key));
+        run(gpg(keys).arg("--output").arg(keys.join("keyring.gpg")).arg("--export"));
     }
-    let signed = folder.join("InRelease");
-    run(gpg().arg("--output").arg(signed).arg("--clear-sign").arg(folder.join("Release")));
+    sign(&folder, keys);
+}
+
+fn gpg(keys: &Path) -> Command {
+    let mut gpg = Command::new("gpg");
+    gpg.args(["--batch", "--yes", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]);
+    gpg.env("GNUPGHOME", keys);
+    gpg
+}
+
+/// Signs the `Release` of a suite's folder, as `InRelease`.
+pub fn sign(folder: &Path, keys: &Path) {
+    signed(folder, ("InRelease", "--clear-sign"), keys);
+}
+
+/// Signs the `Release` of a suite's folder, as `Release.gpg`.
+pub fn sign_beside(folder: &Path, keys: &Path) {
+    signed(folder, ("Release.gpg", "--detach-sign"), keys);
+}
+
+fn signed(folder: &Path, (name, how): (&str, &str), keys: &Path) {
+    let (to, release) = (folder.join(name), folder.join("Release"));
+    run(gpg(keys).args(["--armor", "--output"]).arg(to).arg(how).arg(release));
     run(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", keys));
 }
 

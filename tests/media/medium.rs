@@ -1,4 +1,7 @@
-//! A medium as a folder, and as the ISO image that xorriso makes of it.
+//! A medium as a folder, and as the ISO image that xorriso makes of it. Each test target uses some of
+//! it.
+
+#![allow(dead_code, reason = "each target uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

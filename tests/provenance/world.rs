@@ -80,9 +80,10 @@ impl Project {
 
     /// A project in a folder of its own, with what the world's lock says.
     pub fn new() -> Project {
+        // The world's folder is in the same one, which is made with it.
+        let lock = world().root.join("pipelines/small.lock");
         let folder = tempfile::tempdir_in(home()).unwrap();
         let project = Project::at(folder.path());
-        let lock = world().root.join("pipelines/small.lock");
         std::fs::copy(lock, project.root.join("pipelines/small.lock")).unwrap();
         Project { _folder: Some(folder), ..project }
     }

@@ -5,9 +5,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Tells a child which run it belongs to.
 pub const RUN: &str = "KUTH_TEST_VIRTUALBOX_RUN";
+
+/// A server takes no longer to end, also on a loaded machine.
+const ENDING: Duration = Duration::from_secs(30);
 
 /// VBoxManage's command line, and a folder that it sees.
 pub struct Registry {
@@ -36,20 +40,20 @@ impl Registry {
         self.try_ask(words).unwrap_or_else(|why| panic!("{words:?}: {why}"))
     }
 
-    /// What VBoxManage answers, or says of its failure. Where its server was just ending, it is asked
-    /// again.
+    /// What VBoxManage answers, or says of its failure. VBoxManage starts the server that it asks, and
+    /// that ends by itself; a question that comes while it does is answered by nobody, so asking once
+    /// more hides no answer. Every other failure is told at once. The server ends within [`ENDING`].
     pub fn try_ask(&self, words: &[&str]) -> Result<String, String> {
         let script = format!("{} \"$@\"", self.command);
-        let mut left = 20;
+        let start = Instant::now();
         loop {
             let mut command = Command::new("sh");
             let output = command.args(["-c", &script, "sh"]).args(words).output().unwrap();
             let why = String::from_utf8_lossy(&output.stderr);
             match output.status.success() {
                 true => return Ok(String::from_utf8(output.stdout).unwrap()),
-                false if left > 0 && why.contains("COM server is not running") => {
-                    left -= 1;
-                    std::thread::sleep(std::time::Duration::from_millis(200));
+                false if start.elapsed() < ENDING && why.contains("COM server is not running") => {
+                    std::thread::sleep(Duration::from_millis(200));
                 }
                 false => return Err(why.into_owned()),
             }

@@ -209,18 +209,6 @@ fn damage_is_mended_by_whoever_may_write() {
 }
 
 #[test]
-fn a_secret_stays_here() {
-    // The kinds that take secrets need a system to work on; that nothing of theirs leaves is
-    // tested with the engine's own marks.
-    let mut recipe = kuth::recipe::Recipe::new("x", 1);
-    assert!(!recipe.is_secret());
-    let before = recipe.key();
-    recipe.hide();
-    assert!(recipe.is_secret());
-    assert_eq!(recipe.key(), before, "the mark moves no key");
-}
-
-#[test]
 fn results_are_pushed_and_pulled_by_hand() {
     let world = World::new();
     let remote = world.path("remote").display().to_string();

@@ -2,10 +2,15 @@
 //! kind that a test can run, sound and at fault. Servers that are not installed are skipped
 //! aloud, or missed where KUTH_REQUIRE_TOOLS is set.
 
+mod bounds;
+mod crafted;
 mod faults;
 mod folder;
 #[path = "../judge/mod.rs"]
 mod judge;
+mod secrets;
+#[path = "../download_served/server.rs"]
+mod served;
 mod server;
 #[path = "../servers/mod.rs"]
 mod servers;

@@ -26,11 +26,13 @@ pub enum Manner {
 }
 
 type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
+type Requests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 type Rule = Arc<Mutex<Box<dyn FnMut(&str, &str) -> Manner + Send>>>;
 
 pub struct Server {
     pub address: String,
     rule: Rule,
+    requests: Requests,
 }
 
 impl Server {
@@ -40,14 +42,20 @@ impl Server {
         let address = format!("http://{}/cache", listener.local_addr().unwrap());
         let files = Files::default();
         let rule: Rule = Arc::new(Mutex::new(Box::new(|_, _| Manner::Good)));
-        let shared = rule.clone();
+        let (shared, requests) = (rule.clone(), Requests::default());
+        let seen = requests.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (files, rule) = (files.clone(), shared.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &files, &rule));
+                let (files, rule, seen) = (files.clone(), shared.clone(), seen.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), &files, &rule, &seen));
             }
         });
-        Server { address, rule }
+        Server { address, rule, requests }
+    }
+
+    /// The path and the body of each request so far.
+    pub fn requests(&self) -> Vec<(String, Vec<u8>)> {
+        self.requests.lock().unwrap().clone()
     }
 
     /// `rule` gets the method and path of each request.
@@ -56,7 +64,7 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, files: &Files, rule: &Rule) {
+fn serve(stream: TcpStream, files: &Files, rule: &Rule, seen: &Requests) {
     let mut reader = BufReader::new(&stream);
     let mut lines = Vec::new();
     loop {
@@ -78,6 +86,7 @@ fn serve(stream: TcpStream, files: &Files, rule: &Rule) {
     if reader.read_exact(&mut body).is_err() {
         return;
     }
+    seen.lock().unwrap().push((path.clone(), body.clone()));
     let manner = (rule.lock().unwrap())(&method, &path);
     let file = match manner {
         Manner::Lie => {
@@ -116,6 +125,26 @@ fn serve(stream: TcpStream, files: &Files, rule: &Rule) {
             let mut out = &stream;
             let _ = out.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
             while out.write_all(&[b'x'; 1 << 16]).is_ok() {}
+        }
+        (_, "MKCOL", _) => answer("201 Created", b"", 0),
+        // A folder, or a file.
+        (_, "PROPFIND", file) => {
+            let kind = match (&file, path.ends_with('/')) {
+                (Some(bytes), _) => format!(
+                    "<D:getcontentlength>{}</D:getcontentlength><D:resourcetype/>",
+                    bytes.len()
+                ),
+                (None, true) => "<D:resourcetype><D:collection/></D:resourcetype>".to_string(),
+                (None, false) => return answer("404 Not Found", b"", 0),
+            };
+            let body = format!(
+                "<?xml version=\"1.0\"?><D:multistatus xmlns:D=\"DAV:\"><D:response>\
+                 <D:href>{path}</D:href><D:propstat><D:prop>\
+                 <D:getlastmodified>Wed, 01 Jan 2025 10:00:00 GMT</D:getlastmodified>{kind}\
+                 </D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\
+                 </D:multistatus>"
+            );
+            answer("207 Multi-Status", body.as_bytes(), body.len());
         }
         (_, "PUT", _) => {
             files.lock().unwrap().insert(path, body);

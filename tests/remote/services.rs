@@ -38,13 +38,24 @@ fn through_nginx() {
 
 #[test]
 fn through_webdav() {
+    // As much of it as kuth needs; with PROPFIND and MKCOL.
+    let server = super::server::Server::start();
+    let world = World::new();
+    two_machines(&world, &server.address.replace("http", "webdav"), &[]);
+    let sent = server.requests();
+    assert!(sent.iter().any(|(path, body)| path.contains("/v1/records/") && !body.is_empty()));
+}
+
+#[test]
+fn through_a_web_server_that_is_no_webdav() {
     let world = World::new();
     let folder = world.path("nginx");
     let Some(nginx) = Server::nginx(&folder) else { return };
-    // Without PROPFIND and MKCOL, which nginx alone does not have, this is a miss and a warning.
+    // nginx alone has no PROPFIND and MKCOL: a miss and a warning, and nothing is half there.
     let remote = format!("{}/cache", nginx.address.replace("http", "webdav"));
     let err = world.machine("one", &remote).runs(2, &[]);
-    assert_eq!(warnings(&err), 1, "{err}");
+    assert!(warnings(&err) == 1 && err.contains(&format!("the remote cache {remote}")), "{err}");
+    assert!(super::world::files(&folder.join("files")).is_empty());
 }
 
 #[test]

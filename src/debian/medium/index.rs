@@ -8,7 +8,7 @@ use super::{Medium, Signed, Suite, named};
 use crate::artifact::{Artifact, Made, Product};
 use crate::debian::Request;
 use crate::debian::date::Date;
-use crate::debian::index::{Apt, Index, Trust, escaped, keep, recipe};
+use crate::debian::index::{Apt, Index, Trust, address, keep, recipe};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::process::CommandFailed;
@@ -146,16 +146,13 @@ fn read_by_apt(site: &Site, request: &Request, suite: &Suite, folder: &Path) -> 
         _ => Trust::Signature,
     };
     let apt = Apt::prepare(&site.scratch("apt"), site, request, &address(folder), trust)?;
-    // What is on a medium stays as it is, however long.
-    let command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any"]);
-    let command = command.args(["-o", "Acquire::Check-Valid-Until=false", "update"]);
-    command.run(&site.log, &site.cancel)?;
+    let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any"]);
+    if trust == Trust::Given || site.settings.allow_expired {
+        // Nobody answers for the date of a medium that is not signed, and it stays as it is.
+        command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
+    }
+    command.arg("update").run(&site.log, &site.cancel)?;
     keep(site, &apt, &site.scratch("lists.tar"))
-}
-
-/// A folder's address for apt, which splits its lines at spaces.
-fn address(folder: &Path) -> String {
-    format!("copy:{}", escaped(folder))
 }
 
 fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
@@ -163,6 +160,14 @@ fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
         caused_by::<CommandFailed>(&error)
             .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))
     };
+    if said("is expired") {
+        let why = format!("the index of {} is past its Valid-Until date", medium.shown());
+        return with_hint(
+            error.context(why),
+            "if you want this old medium on purpose, say so with `--allow-expired`: signatures \
+             are still checked",
+        );
+    }
     if !["NO_PUBKEY", "is not signed", "signature", "BADSIG"].into_iter().any(said) {
         return error;
     }
@@ -171,14 +176,4 @@ fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
         error.context(why),
         "if you trust whoever signed it, name a keyring with `keyring = \"PATH\"`",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_no_spaces() {
-        assert_eq!(address(Path::new("/a b/c%d/é_1")), "copy:/a%20b/c%25d/%c3%a9_1");
-    }
 }

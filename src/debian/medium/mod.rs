@@ -5,6 +5,7 @@
 
 use std::fs::File;
 
+use super::index::MOST_RELEASE;
 use super::{Base, Package, Request};
 use crate::artifact::Artifact;
 use crate::digest::{Digest, HashingWriter};
@@ -19,10 +20,8 @@ mod index;
 use files::{Files, Kind};
 pub use index::current;
 
-/// What a medium says in a few lines is smaller, ...
+/// What a medium says in a few lines is smaller.
 const MOST_TEXT: u64 = 64 << 10;
-/// ... and so is a `Release` file.
-const MOST_RELEASE: u64 = 16 << 20;
 
 /// The names that are told of what is on a medium.
 const NAMED: usize = 8;

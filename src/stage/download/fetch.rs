@@ -8,11 +8,48 @@ use crate::archive::magic::{self, Format};
 use crate::artifact::{Artifact, Hashing, Product};
 use crate::cache::{space, sparse};
 use crate::digest::{Digest, Sha512, Sums};
-use crate::error::{Context, Error, Hint, Result, anyhow, with_hint};
-use crate::http::{Beginning, Fetch, Going, Http, note_path};
+use crate::error::{Context, Error, Hint, Result, anyhow, caused_by, ensure, with_hint};
+use crate::http::{Fetch, Going, Http, TooLong, note_path};
 use crate::recipe::Key;
 use crate::stage::Site;
 use crate::units::Bytes;
+
+/// What is known of a file before it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Its digest.
+    pub expected: Option<Expected>,
+    /// Where the download ends.
+    pub bound: Bound,
+}
+
+/// The most bytes that a file may have, and who says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bound {
+    /// The lock, which has its size.
+    Locked(Bytes),
+    /// The pipeline's `limit`, or its default.
+    Limit(Bytes),
+}
+
+impl Bound {
+    fn bytes(self) -> u64 {
+        let (Bound::Locked(bytes) | Bound::Limit(bytes)) = self;
+        bytes.0
+    }
+
+    /// What to do about a file that has more.
+    fn hint(self) -> &'static str {
+        match self {
+            Bound::Locked(_) => ANOTHER,
+            Bound::Limit(_) => "if the file is as large as that, say so with `limit`",
+        }
+    }
+}
+
+/// What to do about another file than the lock's or the pipeline's.
+const ANOTHER: &str = "another file lies there now, or somebody changed it; if this one is right, \
+                       write its digest into the pipeline, or remove its entry from the lock";
 
 /// A file as the store knows it.
 fn artifact(digest: Digest, size: u64) -> Artifact {
@@ -31,13 +68,14 @@ pub(super) fn there(site: &Site, expected: Expected) -> Option<Artifact> {
 }
 
 /// Gets `url` into the store.
-pub(super) fn from(site: &Site, url: &str, expected: Option<Expected>) -> Result<Artifact> {
+pub(super) fn from(site: &Site, url: &str, wanted: Wanted) -> Result<Artifact> {
+    let Wanted { expected, bound } = wanted;
     let sums = match expected {
         Some(Expected::Sha512(_)) => Sums::both(),
         _ => Sums::default(),
     };
     if let Some(path) = local(url) {
-        return copied(site, &path, sums, expected);
+        return copied(site, &path, sums, wanted);
     }
     let folder = site.cache.folder().join("downloads");
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
@@ -47,13 +85,18 @@ pub(super) fn from(site: &Site, url: &str, expected: Option<Expected>) -> Result
     let _lock = site.cache.lock_key(&Key(name), &site.cancel)?;
     let going = if expected.is_some() { Going::Known } else { Going::Unknown };
     let http = Http::new()?;
-    let look = |beginning: &Beginning<'_>| look(site, url, beginning);
+    let look = |start: &[u8]| look(url, start);
+    let room = |bytes| space::require(site.cache.folder(), Bytes(bytes));
     let told = |done, total| (site.progress)(done, total, "B");
     loop {
         let sums = sums.clone();
-        let (part, look, told) = (part.as_path(), &look, &told);
-        let fetch = Fetch { url, part, going, sums, look, cancel: &site.cancel, told };
-        let fetched = http.fetch(&fetch)?;
+        let (part, look, room, told) = (part.as_path(), &look, &room, &told);
+        let (most, cancel) = (bound.bytes(), &site.cancel);
+        let fetch = Fetch { url, part, going, sums, most, look, room, cancel, told };
+        let fetched = http.fetch(&fetch).map_err(|error| match caused_by::<TooLong>(&error) {
+            Some(_) => with_hint(error, bound.hint()),
+            None => error,
+        })?;
         let (digest, sha512, size) = fetched.sums.finish();
         let wrong = mismatch(expected, digest, sha512);
         if wrong.is_some() && fetched.resumed {
@@ -78,11 +121,19 @@ fn copied(
     site: &Site,
     path: &Path,
     mut sums: Sums,
-    expected: Option<Expected>,
+    Wanted { expected, bound }: Wanted,
 ) -> Result<Artifact> {
     use std::io::Read;
     let what = || format!("reading {}", path.display());
-    let size = path.metadata().with_context(what)?.len();
+    let metadata = path.metadata().with_context(what)?;
+    // A device or a pipe has no length, and may have no end.
+    ensure!(metadata.is_file(), "{} is not a file", path.display());
+    let size = metadata.len();
+    if size > bound.bytes() {
+        let most = bound.bytes();
+        let error = anyhow!("expected at most {most} bytes, it has {size}").context(what());
+        return Err(with_hint(error, bound.hint()));
+    }
     space::require(site.cache.folder(), Bytes(size))?;
     let folder = site.cache.scratch()?;
     let copy = folder.path().join("file");
@@ -116,15 +167,12 @@ fn mismatch(expected: Option<Expected>, sha256: Digest, sha512: Option<Sha512>) 
             (wanted.to_string(), sha512.map_or(String::new(), |it| it.to_string()), "SHA-512")
         }
     };
-    let error = anyhow!("the {kind} is {found}, not {wanted}");
-    let hint = "another file lies there now, or somebody changed it; if this one is right, write \
-                its digest into the pipeline, or remove its entry from the lock";
-    Some(with_hint(error, hint))
+    Some(with_hint(anyhow!("the {kind} is {found}, not {wanted}"), ANOTHER))
 }
 
-/// Refuses what is not what the address promises, before any of it is kept, and what does not fit.
-fn look(site: &Site, url: &str, beginning: &Beginning<'_>) -> Result<()> {
-    let (found, promised) = (magic::of(beginning.start), magic::promised(path_of(url)));
+/// Refuses what is not what the address promises, before any of it is kept.
+fn look(url: &str, start: &[u8]) -> Result<()> {
+    let (found, promised) = (magic::of(start), magic::promised(path_of(url)));
     if found == Some(Format::Html) && promised != Some(Format::Html) {
         return Err(anyhow!("the server answered with an HTML page, not with a file"))
             .hint("open the address in a browser: it may ask for a click, or the file has moved");
@@ -138,10 +186,7 @@ fn look(site: &Site, url: &str, beginning: &Beginning<'_>) -> Result<()> {
         return Err(anyhow!("the server answered with {found}, not with {promised}"))
             .hint("look at what the address gives; the file may have moved");
     }
-    match beginning.left {
-        Some(left) => space::require(site.cache.folder(), Bytes(left)),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -16,18 +16,25 @@ use crate::http::Http;
 use crate::pipeline::{Fault, Fields, Text};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
+use crate::units::Bytes;
 
 mod fetch;
 mod signed;
 mod sums;
 
+use fetch::{Bound, Wanted};
 use sums::Expected;
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "download", product: Product::File, read };
 
-/// A list of checksums, or a signature, is smaller.
+/// A list of checksums is smaller, ...
 const MOST_LIST: u64 = 16 << 20;
+/// ... and so is a signature.
+const MOST_SIGNATURE: u64 = 1 << 20;
+
+/// What a file may have unless the user says otherwise.
+const LIMIT: Bytes = Bytes::gib(64);
 
 struct Download {
     /// The same file at each.
@@ -35,6 +42,8 @@ struct Download {
     /// The first of them that may be told to others.
     told: Option<String>,
     known: Known,
+    /// What the file may have where nobody says its size.
+    limit: Bytes,
     /// What came while its digest was asked for, hashed as it came.
     came: OnceLock<Artifact>,
 }
@@ -59,6 +68,12 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let checksums = fields.text("checksums").and_then(|url| checked(fields, url));
     let signature = fields.text("signature").and_then(|url| checked(fields, url));
     let keyring = fields.existing_file("keyring").map(|keyring| keyring.path);
+    let limit = fields.size("limit");
+    if let Some(limit) = limit.as_ref().filter(|limit| limit.value == Bytes(0)) {
+        let fault = Fault::new(limit.span.clone(), "a `limit` of nothing");
+        fields.fault(fault.hint("say how much the file may be, such as \"100 GiB\""));
+    }
+    let limit = limit.map_or(LIMIT, |limit| limit.value);
     let has_list = fields.has("checksums");
     for key in ["signature", "keyring"] {
         match (has_list, fields.key_span(key)) {
@@ -83,8 +98,8 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         }
         _ => Known::First,
     };
-    (!urls.is_empty())
-        .then(|| Parsed::one(Vec::new(), Download { urls, told, known, came: OnceLock::new() }))
+    let came = OnceLock::new();
+    (!urls.is_empty()).then(|| Parsed::one(Vec::new(), Download { urls, told, known, limit, came }))
 }
 
 /// An address that kuth can read.
@@ -137,7 +152,7 @@ impl Stage for Download {
         1
     }
 
-    /// What the file is, never where it comes from.
+    /// What the file is, never where it comes from, nor `limit`: what it lets pass is the same.
     fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
         if let Known::Here(expected) = &self.known {
             recipe.value("file", expected);
@@ -167,15 +182,17 @@ impl Stage for Download {
         let expected = match &self.known {
             Known::Listed { checksums, signature, keyring } => {
                 let http = Http::new()?;
-                let list = small(&http, checksums, site)?;
-                signed::verify(site, &list, &small(&http, signature, site)?, keyring)
+                let list = small(&http, checksums, MOST_LIST, site)?;
+                let signature = small(&http, signature, MOST_SIGNATURE, site)?;
+                signed::verify(site, &list, &signature, keyring)
                     .with_context(|| format!("trusting {checksums}"))?;
                 entry.insert("checksums".into(), checksums.clone().into());
                 sums::find(&String::from_utf8_lossy(&list), path_of(url))
                     .with_context(|| format!("reading {checksums}"))?
             }
             _ => {
-                let artifact = self.get(site, None)?;
+                let bound = Bound::Limit(self.limit);
+                let artifact = self.get(site, Wanted { expected: None, bound })?;
                 entry.insert("size".into(), (artifact.size as i64).into());
                 let digest = artifact.digest;
                 let url = shown(url).unwrap_or(url.clone());
@@ -217,7 +234,7 @@ impl Stage for Download {
             Some(artifact) => artifact,
             None => {
                 self.refuse_if_offline(site)?;
-                self.get(site, Some(expected))?
+                self.get(site, Wanted { expected: Some(expected), bound: self.bound(pins) })?
             }
         };
         // A second name for the object, which the cache drops again.
@@ -236,6 +253,13 @@ impl Download {
             (_, Some(pin)) => expected_of(&pin.locked).context("the lock's entry has no digest"),
             _ => bail!("it is not known which file is meant"),
         }
+    }
+
+    /// Where the download ends: the lock has the size of what came the first time.
+    fn bound(&self, pins: &[Pin]) -> Bound {
+        let size = pins.first().and_then(|pin| pin.locked.get("size")?.as_integer());
+        let size = size.and_then(|size| u64::try_from(size).ok());
+        size.map_or(Bound::Limit(self.limit), |size| Bound::Locked(Bytes(size)))
     }
 
     fn refuse_if_offline(&self, site: &Site) -> Result<()> {
@@ -264,10 +288,10 @@ impl Download {
     }
 
     /// The file from the first address that gives the right one, in the cache's store.
-    fn get(&self, site: &Site, expected: Option<Expected>) -> Result<Artifact> {
+    fn get(&self, site: &Site, wanted: Wanted) -> Result<Artifact> {
         let mut failures: Vec<Error> = Vec::new();
         for url in &self.urls {
-            match fetch::from(site, url, expected) {
+            match fetch::from(site, url, wanted) {
                 Ok(artifact) => return Ok(artifact),
                 Err(error) => {
                     site.cancel.check()?;
@@ -307,10 +331,17 @@ fn expected_of(table: &toml::Table) -> Option<Expected> {
     text("sha256").and_then(|hex| hex.parse().ok()).map(Expected::Sha256).or_else(sha512)
 }
 
-fn small(http: &Http, url: &str, site: &Site) -> Result<Vec<u8>> {
-    match local(url) {
-        Some(path) => std::fs::read(&path).with_context(|| format!("reading {}", path.display())),
-        None => http.small(url, MOST_LIST, &site.cancel),
+/// A file of at most `most` bytes.
+fn small(http: &Http, url: &str, most: u64, site: &Site) -> Result<Vec<u8>> {
+    use std::io::Read;
+    let Some(path) = local(url) else { return http.small(url, most, &site.cancel) };
+    let what = || format!("reading {}", path.display());
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&path).with_context(what)?;
+    file.take(most + 1).read_to_end(&mut bytes).with_context(what)?;
+    match bytes.len() as u64 > most {
+        true => Err(anyhow!("expected at most {most} bytes, it has more")).with_context(what),
+        false => Ok(bytes),
     }
 }
 

@@ -1,0 +1,144 @@
+//! The index of a suite as a mirror has it, brought here for apt to verify: its `Release`, signed in
+//! one way or the other, and its lists of packages, the smallest of each that the mirror has. kuth
+//! downloads, not apt, so that each file ends where it must: apt looks at a file's size only when it
+//! has all of it, and a mirror that sends without end would fill the disk. Nothing is believed here.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Request;
+use super::index::MOST_RELEASE;
+use crate::digest::Digest;
+use crate::error::{Context, Error, Result, anyhow, with_hint};
+use crate::format::release::Release;
+use crate::http::{Expected, Http, is_other_file, is_refusal};
+use crate::site::Site;
+use crate::units::Bytes;
+
+/// A signature is smaller, ...
+const MOST_SIGNATURE: u64 = 1 << 20;
+/// ... and so is a list of packages, whatever a `Release` says that nobody has verified yet.
+const MOST_LIST: u64 = 1 << 30;
+
+/// Makes `folder` a mirror of `request`'s suite, as the one at `url` is; `aside` is a folder of the
+/// same file system.
+pub fn fetch(
+    site: &Site,
+    request: &Request,
+    url: &str,
+    (aside, folder): (&Path, &Path),
+) -> Result<()> {
+    let place = folder.join("dists").join(&request.suite);
+    std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
+    let suite = Suite { http: Http::new()?, site, url: format!("{url}/dists/{}", request.suite) };
+    let text = suite.release(&place)?;
+    let text = String::from_utf8_lossy(&text);
+    let release = Release::read(&text).with_context(|| format!("reading {}/Release", suite.url))?;
+    for component in &request.components {
+        let mut lists: BTreeMap<&str, Vec<(&str, Digest, u64)>> = BTreeMap::new();
+        for list in release.lists(component, &site.settings.architecture) {
+            let folder = list.0.rsplit_once('/').map_or("", |(folder, _)| folder);
+            // Where `all` has a list of its own that is in the others too, apt does without.
+            let repeated = folder.ends_with("/binary-all") && says(&text, NO_ALL);
+            if !repeated {
+                lists.entry(folder).or_default().push(list);
+            }
+        }
+        for files in lists.values_mut() {
+            files.sort_by_key(|(_, _, size)| *size);
+            suite.list(files, says(&text, BY_HASH), (aside, &place))?;
+        }
+    }
+    Ok(())
+}
+
+/// The lines of a `Release` that say where lists are.
+const NO_ALL: &str = "No-Support-for-Architecture-all: Packages";
+const BY_HASH: &str = "Acquire-By-Hash: yes";
+
+fn says(text: &str, line: &str) -> bool {
+    text.lines().any(|other| other.trim_end() == line)
+}
+
+/// A suite's folder on a mirror.
+struct Suite<'a> {
+    http: Http,
+    site: &'a Site,
+    url: String,
+}
+
+/// Whether the mirror has no such file.
+fn is_absent(error: &Error) -> bool {
+    is_refusal(error) && !is_other_file(error)
+}
+
+impl Suite<'_> {
+    fn small(&self, name: &str, most: u64) -> Result<Vec<u8>> {
+        self.http.small(&format!("{}/{name}", self.url), most, &self.site.cancel)
+    }
+
+    /// Brings the `Release` into `place`, and whatever signature there is.
+    fn release(&self, place: &Path) -> Result<Vec<u8>> {
+        let write = |name: &str, bytes: &[u8]| {
+            let path = place.join(name);
+            std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))
+        };
+        match self.small("InRelease", MOST_RELEASE) {
+            Err(error) if is_absent(&error) => {}
+            text => {
+                let text = text?;
+                write("InRelease", &text)?;
+                return Ok(text);
+            }
+        }
+        let text =
+            self.small("Release", MOST_RELEASE).map_err(|error| match is_absent(&error) {
+                true => with_hint(error, "the mirror does not have this suite"),
+                false => error,
+            })?;
+        write("Release", &text)?;
+        match self.small("Release.gpg", MOST_SIGNATURE) {
+            // apt says that nobody signed it.
+            Err(error) if is_absent(&error) => {}
+            signature => write("Release.gpg", &signature?)?,
+        }
+        Ok(text)
+    }
+
+    /// Brings the first of `files` that the mirror has, all of which are one list, into `place`.
+    fn list(
+        &self,
+        files: &[(&str, Digest, u64)],
+        by_hash: bool,
+        (aside, place): (&Path, &Path),
+    ) -> Result<()> {
+        let mut last = None;
+        for (path, sha256, size) in files {
+            if *size > MOST_LIST {
+                let (size, most) = (Bytes(*size), Bytes(MOST_LIST));
+                return Err(anyhow!("{}/{path} has {size}, more than {most}", self.url));
+            }
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            // While a mirror is brought up to date, the name may be that of the next one already.
+            let hashed = by_hash.then(|| format!("{folder}/by-hash/SHA256/{sha256}"));
+            for name in hashed.into_iter().chain([path.to_string()]) {
+                let (url, expected) =
+                    (format!("{}/{name}", self.url), Expected { sha256: *sha256, size: *size });
+                let to = (aside, &*place.join(path));
+                match self.http.download(&url, to, expected, &self.site.cancel, &|_| ()) {
+                    Ok(()) => return Ok(()),
+                    // What it has under one name may be better under the next.
+                    Err(error) if is_refusal(&error) => last = Some(error),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let error = last.unwrap_or_else(|| anyhow!("the index names no list of packages"));
+        Err(match is_other_file(&error) {
+            true => {
+                error.context("the mirror's list of packages is not the one that its index names")
+            }
+            false => error.context("the mirror does not have a list of packages of its index"),
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! An archive of two packages, two keys, and projects that ask for the packages.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use kuth::digest::Digest;
+
+use crate::judge;
+use crate::medium::Medium;
+use crate::mirror::{self, Deb, run};
+pub use crate::project::{Project, Run};
+use crate::server::{Answer, Request, Server};
+
+/// The suite, in the archive's folder.
+pub const SUITE: &str = "dists/trixie";
+/// Its list of packages.
+pub const LIST: &str = "dists/trixie/main/binary-amd64/Packages";
+
+/// A tree of what the archive has: two essential packages, in nothing but name.
+const PIPELINE: &str = r#"
+[pipeline]
+name = "t"
+
+[vars]
+iso = "/nowhere"
+keyring = ""
+
+[stage.rootfs]
+kind = "bootstrap"
+suite = "trixie"
+keyring = "${keyring}"
+"#;
+
+/// The packages and the keys, made by whoever asks first.
+pub struct World {
+    folder: PathBuf,
+    pub debs: Vec<Deb>,
+}
+
+/// gpg's agent serves one at a time.
+static SIGNING: Mutex<()> = Mutex::new(());
+
+/// `None` where something is missing to make it, which is said.
+pub fn world() -> Option<&'static World> {
+    static WORLD: OnceLock<Option<World>> = OnceLock::new();
+    WORLD.get_or_init(World::new).as_ref()
+}
+
+impl World {
+    fn new() -> Option<World> {
+        for tool in ["gpg", "gpgv", "dpkg-deb", "apt-get"] {
+            judge::tool(tool, &["--version"])?;
+        }
+        judge::verdict("xorriso", &["-version"])?;
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trust");
+        let _ = std::fs::remove_dir_all(&folder);
+        let debs = ["dpkg", "apt"].map(|name| deb(&folder, name));
+        Some(World { folder, debs: debs.into() })
+    }
+
+    /// The keys of the archive, or of somebody else; they are made when first needed.
+    fn keys(&self, whose: &str) -> PathBuf {
+        let keys = self.folder.join(whose);
+        if !keys.exists() {
+            mirror::write(&self.folder.join("none"), "trixie", &[], &keys);
+        }
+        keys
+    }
+
+    /// A file in the folder of everything.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    pub fn keyring(&self, whose: &str) -> String {
+        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keys(whose).join("keyring.gpg").display().to_string()
+    }
+
+    /// A folder with the archive, signed.
+    pub fn archive(&self, name: &str) -> Archive {
+        let root = self.folder.join(name);
+        let archive = Archive { root };
+        archive.write(self);
+        archive
+    }
+
+    /// A medium with the archive, not signed.
+    pub fn medium(&self, name: &str) -> Medium {
+        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
+        Medium::new(&self.folder.join(name), &self.debs, &self.keys("ours"))
+    }
+
+    /// Signs the `Release` of a suite's folder.
+    pub fn sign(&self, suite: &Path) {
+        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
+        mirror::sign(suite, &self.keys("ours"));
+    }
+
+    /// The same, with the signature beside it.
+    pub fn sign_beside(&self, suite: &Path) {
+        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
+        mirror::sign_beside(suite, &self.keys("ours"));
+    }
+
+    /// A project with an empty cache.
+    pub fn project(&self, name: &str) -> Project {
+        let project = Project { folder: self.folder.join(format!("{name}-project")), stays: false };
+        project.write("p.toml", PIPELINE);
+        project
+    }
+}
+
+/// A package with one file.
+fn deb(folder: &Path, name: &str) -> Deb {
+    let tree = folder.join(name);
+    std::fs::create_dir_all(tree.join("DEBIAN")).unwrap();
+    std::fs::create_dir_all(tree.join("usr/share").join(name)).unwrap();
+    std::fs::write(tree.join("usr/share").join(name).join("text"), name.repeat(20_000)).unwrap();
+    let control = format!(
+        "Package: {name}\nVersion: 1.0\nArchitecture: amd64\nEssential: yes\n\
+         Maintainer: x <x@y.z>\nDescription: one file\n"
+    );
+    std::fs::write(tree.join("DEBIAN/control"), control).unwrap();
+    let file = folder.join(format!("{name}.deb"));
+    // Not compressed: a byte of it may change without dpkg's notice.
+    let words = ["--root-owner-group", "-Znone", "--build"];
+    run(Command::new("dpkg-deb").args(words).arg(&tree).arg(&file));
+    Deb { path: format!("pool/main/{name}_1.0_amd64.deb"), file }
+}
+
+/// An archive's folder.
+pub struct Archive {
+    pub root: PathBuf,
+}
+
+impl Archive {
+    /// Writes it as it has to be.
+    pub fn write(&self, world: &World) {
+        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = std::fs::remove_dir_all(&self.root);
+        mirror::write(&self.root, "trixie", &world.debs, &world.keys("ours"));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Replaces `from` in a file that has it.
+    pub fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.path(name)).unwrap();
+        assert!(text.contains(from), "{from}: {text}");
+        std::fs::write(self.path(name), text.replace(from, to)).unwrap();
+    }
+
+    /// A server of it; `answer` may answer in its place.
+    pub fn serve(
+        &self,
+        answer: impl Fn(&Request, Option<&[u8]>) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Server {
+        let root = self.root.clone();
+        Server::start(move |_, request| {
+            let path = request.path.replace("%2b", "+").replace("%3a", ":");
+            let file = std::fs::read(root.join(path.trim_start_matches('/'))).ok();
+            answer(request, file.as_deref()).unwrap_or_else(|| match &file {
+                Some(file) => Answer::ok(file),
+                None => Answer::refusal("404 Not Found"),
+            })
+        })
+    }
+
+    /// A server of it as it is.
+    pub fn served(&self) -> Server {
+        self.serve(|_, _| None)
+    }
+}
+
+/// Another byte in the middle of a file.
+pub fn flipped(file: &Path) -> Vec<u8> {
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes
+}
+
+impl Project {
+    /// Does `command` with what the archive's `keyring` signs.
+    pub fn asks(&self, command: &str, keyring: &str, words: &[&str]) -> Run {
+        let keyring = format!("keyring={keyring}");
+        self.kuth(&[&[command, "p.toml", "--var", &keyring], words].concat())
+    }
+
+    /// What the cache has: the kinds of its records, and the packages by their digests, sorted.
+    pub fn kept(&self) -> Vec<String> {
+        let mut kept = Vec::new();
+        for file in self.files("records") {
+            let record: serde_json::Value =
+                serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+            let recipe = record["recipe"].as_str().unwrap();
+            kept.extend(
+                recipe.lines().find_map(|line| line.strip_prefix("kind = ")).map(str::to_string),
+            );
+        }
+        for file in self.files("packages") {
+            kept.push(file.file_name().unwrap().to_str().unwrap().to_string());
+        }
+        kept.sort();
+        kept
+    }
+
+    /// The files of a part of the cache.
+    pub fn files(&self, part: &str) -> Vec<PathBuf> {
+        let mut open = vec![self.path("cache").join(part)];
+        let mut found = Vec::new();
+        while let Some(folder) = open.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { open.push(path) } else { found.push(path) }
+            }
+        }
+        found
+    }
+
+    /// The place of a package in the cache.
+    pub fn package(&self, deb: &Deb) -> PathBuf {
+        let digest = Digest::of(std::fs::read(&deb.file).unwrap()).to_string();
+        self.path("cache/packages").join(&digest[..2]).join(digest)
+    }
+}
+
+impl Run {
+    /// It failed, with one error that has all of `parts`.
+    pub fn refused(self, parts: &[&str]) {
+        assert_eq!(self.status, 1, "{}{}", self.out, self.err);
+        let errors = self.err.lines().filter(|line| line.starts_with("error:"));
+        assert_eq!(errors.count(), 1, "{}", self.err);
+        for part in parts {
+            assert!(self.err.contains(part), "{part}: {}", self.err);
+        }
+    }
+}
