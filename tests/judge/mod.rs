@@ -1,9 +1,14 @@
-//! Runs the tools that judge, and says what is skipped for want of one. Each test target uses some
-//! of it.
+//! Runs the tools that judge, and is the only place where a test says that it is skipped: a line
+//! `TARGET::TEST: reason` goes to the file that KUTH_SKIPPED names, since the test runner keeps to
+//! itself what a passing test prints. `scripts/test` sets the variable, `scripts/test-summary` counts
+//! the lines, tests/guard.rs tests all of it. Each test target uses some of it; so may unit tests,
+//! with `#[path]`.
 
 #![allow(dead_code)]
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Runs a tool: its stdout, after it must have succeeded. `None` where it is not installed.
@@ -24,7 +29,7 @@ pub fn verdict(name: &str, args: &[&str]) -> Option<(bool, String, String)> {
 }
 
 fn run(command: &mut Command, name: &str) -> Option<(bool, String, String)> {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let path = std::env::join_paths(search_path()).unwrap();
     command.env("PATH", path).env("LC_ALL", "C").env("LVM_SUPPRESS_FD_WARNINGS", "1");
     match command.output() {
         Ok(run) => {
@@ -39,9 +44,57 @@ fn run(command: &mut Command, name: &str) -> Option<(bool, String, String)> {
     }
 }
 
-/// Says that a test is skipped for want of a tool; a panic where KUTH_REQUIRE_TOOLS=1.
+/// The directories in which a tool is looked for: those of PATH, and for an ordinary user the two of
+/// the administrator's tools, which Debian leaves out of such a user's PATH. Root's PATH is taken as
+/// it is, so that a tool taken away from it is missing.
+pub fn search_path() -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    if !rustix::process::geteuid().is_root() {
+        directories.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    }
+    directories
+}
+
+/// Whether a tool is in [`search_path`]; says what is skipped where it is not, as [`missing`] does.
+pub fn is_there(name: &str) -> bool {
+    let found = search_path().iter().any(|directory| directory.join(name).is_file());
+    if !found {
+        missing(name);
+    }
+    found
+}
+
+/// Records that the running test is skipped for want of a tool that `scripts/setup test` installs; a
+/// panic where KUTH_REQUIRE_TOOLS=1.
 pub fn missing(name: &str) {
+    let reason = format!("{name} is not installed");
+    skip(&reason);
     let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "{name} is not installed");
-    eprintln!("SKIPPED: {name} is not installed");
+    assert!(!required, "{reason}");
+}
+
+/// Records that the running test, or a part of it, is skipped for want of something that cannot be
+/// installed: root, a loop device, a network. The test passes, but `.ci/run` fails.
+pub fn skip(reason: &str) {
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = format!("{}: {reason}\n", running_test());
+    eprint!("SKIPPED: {line}");
+    let Some(file) = std::env::var_os("KUTH_SKIPPED").filter(|file| !file.is_empty()) else {
+        return;
+    };
+    let opened = File::options().append(true).create(true).open(&file);
+    // One write in append mode, so that lines of several processes do not mix.
+    let written = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+    written.unwrap_or_else(|error| panic!("writing {}: {error}", file.display()));
+}
+
+/// `TARGET::TEST`: the program's name without the hash that cargo adds, and the thread's, which the
+/// test runner names after the test.
+fn running_test() -> String {
+    let program = std::env::current_exe().unwrap();
+    let stem = program.file_stem().unwrap().to_string_lossy().into_owned();
+    let target = stem.rsplit_once('-').map_or(stem.as_str(), |(target, _)| target);
+    let thread = std::thread::current();
+    format!("{target}::{}", thread.name().unwrap_or("a thread without a name"))
 }

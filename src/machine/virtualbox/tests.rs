@@ -4,6 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[path = "../../../tests/judge/mod.rs"]
+mod judge;
+
 use super::*;
 use crate::machine::{Copying, Disk, Firmware, Hardware, Nic, Replace, State};
 use crate::process::Cancel;
@@ -250,7 +253,7 @@ fn an_address_that_virtualbox_forbids_is_refused_unless_an_adapter_has_it() {
         domain: None,
     };
     if Path::new(allowed::FILE).exists() {
-        return;
+        return judge::skip("this host has a list of its own, /etc/vbox/networks.conf");
     }
     let world = World::new("7.0.20r163906");
     let check = |world: &World, host| VirtualBox.check_network(&world.host, &network(host));
