@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::heavy;
-use crate::tools::tool;
+use crate::tools::is_there;
 use crate::world::{DEBIAN, world};
 
 /// For both boots together, without KVM.
@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(900);
 fn the_image_boots_by_both_firmwares_and_is_as_expected() {
     let world = world();
     let _heavy = heavy();
-    if tool("qemu-system-x86_64", &["--version"]).is_none() {
+    if !is_there("qemu-system-x86_64") {
         return;
     }
     let run = world.project.build(&[DEBIAN, "check"]).ok();
@@ -29,4 +29,22 @@ fn the_image_boots_by_both_firmwares_and_is_as_expected() {
         assert_eq!(expectation["holds"], true, "{expectation}");
     }
     world.project.build(&[DEBIAN, "check"]).ok().assert_all("cached");
+}
+
+#[test]
+fn an_expectation_that_does_not_hold_fails_the_stage() {
+    let world = world();
+    let project = world.fork("boots");
+    let _heavy = heavy();
+    if !is_there("qemu-system-x86_64") {
+        return;
+    }
+    project.edit(DEBIAN, "firmware = \"both\"\nmemory", "firmware = \"bios\"\nmemory");
+    project.edit(DEBIAN, "root = \"2 GiB\"\nhome", "root = \"3 GiB\"\nhome");
+    let run = project.build(&[DEBIAN, "check"]).ended(1);
+    assert_eq!(run.those("failed"), "check");
+    let what = "booting by BIOS: volume root is not as expected\n";
+    let difference = "  expected: 3 GiB\n  found: 2 GiB\n";
+    assert!(run.err.contains(what) && run.err.contains(difference), "{}", run.err);
+    project.assert_clean();
 }
