@@ -229,15 +229,21 @@ impl Checkout {
 
     /// Runs `.ci/run` with this PATH: its exit status, and the lines it prints.
     fn ci(&self, path: &str) -> (i32, Vec<String>) {
-        let mut command = Command::new("bash");
+        let mut command = self.command("bash", path);
         // From elsewhere, and as a script that need not be executable.
-        command.arg(self.folder.path().join(".ci/run")).current_dir("/").stdin(Stdio::null());
-        command.env("PATH", path);
+        command.arg(self.folder.path().join(".ci/run")).current_dir("/");
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), text(&output.stdout).lines().map(String::from).collect())
+    }
+
+    /// Runs a command here, as if nothing had set the guard up before.
+    fn command(&self, program: &str, path: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).env("PATH", path);
         for name in ["KUTH_SKIPPED", "KUTH_REQUIRE_TOOLS", "KUTH_TEST_VIRTUALBOX", "MAKEFLAGS"] {
             command.env_remove(name);
         }
-        let output = command.output().unwrap();
-        (output.status.code().unwrap(), text(&output.stdout).lines().map(String::from).collect())
+        command
     }
 }
 
@@ -288,6 +294,21 @@ fn ci_fails_for_a_skip_in_a_test_that_passes_and_for_whatever_fails() {
         assert_eq!(lines.last().unwrap(), last, "{lines:#?}");
         assert_eq!(status == 0, is_good, "{lines:#?}");
     }
+}
+
+#[test]
+fn make_test_hands_its_arguments_on_and_lists_what_was_skipped() {
+    let place = Checkout::new("echo \"cargo $*\"\necho 'x::y: no loop device' >>\"$KUTH_SKIPPED\"");
+    let file = place.folder.path().join("target/skipped-tests");
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "of::before: x\n").unwrap();
+    let mut make = place.command("make", &after(&place.folder.path().join("bin")));
+    let output = make.args(["test", "ARGS=--test cli"]).output().unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains("cargo test --locked --no-fail-fast --test cli\n"), "{out}");
+    assert_eq!(err, "test: skipped, wholly or in part:\nx::y: no loop device\n");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "x::y: no loop device\n");
 }
 
 /// Files that still say it themselves.
