@@ -1,10 +1,11 @@
 # make image   installs what is missing, builds kuth, builds the Debian image
-# make test    installs what the tests need, runs them all
+# make test    installs what the tests need, runs them all; ARGS="--test cli" runs a part
+# make test-boots     boots a machine and an image, which is left out above; minutes without KVM
 # make test-install   really installs Debian from a medium it makes; half an hour without KVM
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=
 
-.PHONY: image test test-install build lint bench clean
+.PHONY: image test test-boots test-install build lint bench clean
 
 image: build
 	target/release/kuth build $(PIPELINE) $(ARGS)
@@ -17,8 +18,11 @@ build:
 test:
 	scripts/setup test
 	scripts/lint
-	KUTH_TEST_VIRTUALBOX="$$(scripts/virtualbox target/virtualbox)" KUTH_REQUIRE_TOOLS=1 \
-	    cargo test --locked --no-fail-fast
+	scripts/test $(ARGS)
+
+test-boots:
+	scripts/setup test
+	scripts/test-boots
 
 test-install:
 	scripts/setup test

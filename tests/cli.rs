@@ -347,7 +347,9 @@ fn an_interrupted_build_ends_in_time_with_130() {
         kill_process(Pid::from_child(&child), signal).unwrap();
         let status = child.wait().unwrap();
         assert_eq!(status.code(), Some(130));
-        assert!(start.elapsed().as_secs_f64() < 2.0, "{:?}", start.elapsed());
+        // It did not wait until the call is given up, after 60 s. That the end comes within two
+        // seconds on a machine that is not busy, src/cli/interrupt.rs makes sure of.
+        assert!(start.elapsed().as_secs() < 30, "{:?}", start.elapsed());
         drop(call);
     }
 }

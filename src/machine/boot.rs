@@ -90,8 +90,9 @@ struct Seen {
 }
 
 impl Check<'_> {
-    /// Boots it; an error is a [`BootFailed`] unless QEMU itself failed.
-    pub fn run(&self, cancel: &Cancel) -> Result<()> {
+    /// Boots it; gives the exit status and the output that answer each expectation, in their order.
+    /// Where one does not hold, that is the error; it is a [`BootFailed`] unless QEMU itself failed.
+    pub fn run(&self, cancel: &Cancel) -> Result<Vec<(i32, String)>> {
         let qemu = host::require_program(self.architecture)?;
         let launch = self.launch()?;
         if let Some(folder) = self.console.parent() {
@@ -159,7 +160,12 @@ impl Check<'_> {
         })
     }
 
-    fn verdict(&self, result: Result<()>, seen: Seen, cancel: &Cancel) -> Result<()> {
+    fn verdict(
+        &self,
+        result: Result<()>,
+        seen: Seen,
+        cancel: &Cancel,
+    ) -> Result<Vec<(i32, String)>> {
         cancel.check()?;
         if let Some(error) = seen.writing {
             return Err(error).with_context(|| format!("writing {}", self.console.display()));
@@ -181,7 +187,7 @@ impl Check<'_> {
             let unanswered = self.expectations.iter().zip(&seen.answers);
             let mut unanswered = unanswered.filter(|(_, answer)| answer.is_none());
             return match unanswered.next() {
-                None => Ok(()),
+                None => Ok(seen.answers.into_iter().flatten().collect()),
                 Some((expectation, _)) => {
                     let what =
                         format!("{how}: no answer came through for {}", expectation.subject());
@@ -270,7 +276,9 @@ mod tests {
     const EXPECTATIONS: [Expectation; 2] =
         [Expectation::CloudInit, Expectation::FailedUnits { most: 0 }];
 
-    fn verdict(console: &str, result: Result<()>) -> std::result::Result<(), String> {
+    type Answers = Vec<(i32, String)>;
+
+    fn verdict(console: &str, result: Result<()>) -> std::result::Result<Answers, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("console");
         std::fs::write(&path, console).unwrap();
@@ -301,7 +309,8 @@ mod tests {
     #[test]
     fn all_as_expected() {
         let console = format!("{DONE}KUTH-EXPECT 1 0 0  .\nKUTH-DONE\n");
-        assert_eq!(verdict(&console, Err(Error::new(Interrupted))), Ok(()));
+        let answers = vec![(0, "status: done".to_string()), (0, String::new())];
+        assert_eq!(verdict(&console, Err(Error::new(Interrupted))), Ok(answers));
     }
 
     #[test]

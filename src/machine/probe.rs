@@ -148,9 +148,10 @@ impl Expectation {
         if holds { Ok(()) } else { Err(found()) }
     }
 
-    /// Its line in the report.
-    pub fn report(&self) -> Value {
-        json!({ "what": self.subject(), "expected": self.expected(), "holds": true })
+    /// Its line in the report, of what was answered to it.
+    pub fn report(&self, status: i32, output: &str) -> Value {
+        let holds = self.judge(status, output).is_ok();
+        json!({ "what": self.subject(), "expected": self.expected(), "holds": holds })
     }
 }
 
@@ -253,6 +254,8 @@ mod tests {
         ] {
             let found = all[index].judge(status, output);
             assert_eq!(found, verdict.map_err(str::to_string), "{:?} {output:?}", all[index]);
+            let report = all[index].report(status, output);
+            assert_eq!(report["holds"], verdict.is_ok(), "{report}");
         }
         assert_eq!(Expectation::FailedUnits { most: 1 }.judge(0, "a\n"), Ok(()));
     }

@@ -155,9 +155,11 @@ impl Stage for Boot {
                 console: &site.log.with_extension(format!("{}.console", firmware.word())),
                 epoch: site.settings.epoch,
             };
-            check.run(&site.cancel)?;
-            let held: Vec<_> = self.expectations.iter().map(Expectation::report).collect();
-            boots.push(json!({ "firmware": firmware.word(), "expectations": held }));
+            let answers = check.run(&site.cancel)?;
+            let answered = self.expectations.iter().zip(&answers);
+            let reports: Vec<_> =
+                answered.map(|(it, (status, output))| it.report(*status, output)).collect();
+            boots.push(json!({ "firmware": firmware.word(), "expectations": reports }));
         }
         let report = serde_json::to_string_pretty(&json!({ "boots": boots }))? + "\n";
         Made::text(Product::Report, &site.work, "report.json", &report)

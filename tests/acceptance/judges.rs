@@ -8,7 +8,7 @@ use kuth::format::{gpt, lvm2};
 use kuth::units::Bytes;
 
 use crate::caching::MACHINES;
-use crate::tools::{is_root, tool, verdict};
+use crate::tools::{is_root, skip, tool, verdict};
 use crate::world::{DEBIAN, folder, world};
 
 /// The volumes of the pipeline in GiB.
@@ -164,8 +164,7 @@ fn lvm_reads_the_group() {
     let args: Vec<&str> = place.into_iter().chain([text(&disk.path)]).collect();
     let Some((attached, out, err)) = verdict("losetup", &args) else { return };
     if !attached {
-        eprintln!("SKIPPED: no loop device here: {err}");
-        return;
+        return skip(&format!("no loop device here: {err}"));
     }
     let device = Loop(out.trim().to_string());
     let only = ["--devices", &device.0];

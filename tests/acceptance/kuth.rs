@@ -275,6 +275,21 @@ impl Live {
         }
     }
 
+    /// Waits until `what` is so while kuth runs; panics when it ends before.
+    pub fn wait_until(&mut self, what: &str, is_so: impl Fn() -> bool) {
+        while !is_so() {
+            while let Ok(line) = self.lines.try_recv() {
+                self.seen.push(line);
+            }
+            let pid = Pid::from_raw(self.pid()).unwrap();
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+            let ended = rustix::process::waitid(WaitId::Pid(pid), look).unwrap().is_some();
+            assert!(!ended, "kuth ended before this was so: {what}: {:#?}", self.seen);
+            assert!(self.start.elapsed() < LIMIT, "never: {what}: {:#?}", self.seen);
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    }
+
     /// SIGKILL to kuth alone.
     pub fn kill(&self) {
         let pid = Pid::from_raw(self.pid()).unwrap();

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long what is being killed may take to go.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long what is being killed may take to go. What is not killed stays for ten minutes, so that
+/// a busy machine is not taken for a fault.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A process and when it began, since numbers come around.
 type Process = (i32, String);
@@ -47,6 +48,16 @@ pub fn below(pid: i32) -> BTreeSet<Process> {
     }
     found.remove(&pid);
     found.into_iter().filter_map(|pid| Some((pid, stat(pid, 22)?))).collect()
+}
+
+/// Whether one of the processes below `pid` runs `program`, by itself or through another program.
+pub fn run_below(pid: i32, program: &str) -> bool {
+    let is_it = |process: &Process| {
+        let words = fs::read(format!("/proc/{}/cmdline", process.0)).unwrap_or_default();
+        let mut words = words.split(|byte| *byte == 0);
+        words.any(|word| word.rsplit(|byte| *byte == b'/').next() == Some(program.as_bytes()))
+    };
+    below(pid).iter().any(is_it)
 }
 
 /// Whether a process runs, that is, is neither gone nor only waited for.

@@ -4,11 +4,13 @@
 //!
 //! One boot of each, all at once, without KVM: five to fifteen minutes. Console logs and what the
 //! machines answered are kept in target/tmp/cluster/logs, the packages and the image in
-//! target/tmp/cluster/cache. What needs a tool that is missing says SKIPPED, and fails where
+//! target/tmp/cluster/cache. What needs a tool that is missing is skipped, and fails where
 //! KUTH_REQUIRE_TOOLS=1.
 
 mod answers;
 mod cluster;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod tools;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -100,11 +102,8 @@ const CHECKS: &[(&str, Check)] = &[
         asked.hapx.has("route", "default via 192.168.4.254 ");
         asked.glus.has("route", "default via 192.168.3.254 ");
         if let Err(why) = tools::reach(&asked.archive) {
-            tools::skipped(&format!(
-                "a guest on its way out: {} is not reached: {why}",
-                asked.archive
-            ));
-            return;
+            let what = "a guest on its way out";
+            return judge::skip(&format!("{what}: {} is not reached: {why}", asked.archive));
         }
         asked.hapx.has("outside", "Suite: ");
         asked.glus.has("outside", "Suite: ");

@@ -5,22 +5,7 @@ use std::time::Duration;
 
 /// Whether all of these can be run; says which cannot, and fails where KUTH_REQUIRE_TOOLS=1.
 pub fn are_there(names: &[&str]) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let is_there = |name: &str| std::env::split_paths(&path).any(|it| it.join(name).is_file());
-    let missing: Vec<&str> = names.iter().filter(|name| !is_there(name)).copied().collect();
-    if missing.is_empty() {
-        return true;
-    }
-    let missing = format!("{} is not installed", missing.join(", "));
-    let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
-    assert!(!required, "{missing}");
-    skipped(&missing);
-    false
-}
-
-/// Says what is not tested, and why.
-pub fn skipped(what: &str) {
-    eprintln!("SKIPPED: {what}");
+    names.iter().all(|name| crate::judge::is_there(name))
 }
 
 /// Whether this host itself gets a connection to the server of `url`.

@@ -11,5 +11,6 @@ mod compared;
 mod media;
 mod pipelines;
 mod real;
+mod supervised;
 mod watched;
 mod world;

@@ -15,29 +15,48 @@ use kuth::process::Cancel;
 const NAMESERVERS: &str = include_str!("recorded/question-nameservers.txt");
 const PASSWORD: &str = include_str!("recorded/question-password.txt");
 
-struct World {
+pub struct World {
     folder: tempfile::TempDir,
+    program: Option<PathBuf>,
+    patience: Patience,
 }
 
 impl World {
     /// A folder with a medium, a disk, and a script in QEMU's place.
     fn new(script: &str) -> World {
-        let world = World { folder: tempfile::tempdir().unwrap() };
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("qemu");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+        let patience = Patience {
+            question: Duration::from_secs(1),
+            standstill: Duration::from_secs(3),
+            farewell: Duration::from_secs(1),
+        };
+        let world = World { folder, program: Some(program), patience };
         for name in ["medium.iso", "kernel", "initrd", "disk.raw"] {
             std::fs::write(world.at(name), name).unwrap();
         }
-        let program = world.at("qemu");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         world
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    /// The same with the real QEMU, which starts `kernel`, and time enough for it to do so.
+    pub fn real(kernel: &[u8]) -> World {
+        let mut world = World::new("");
+        (world.program, world.patience) = (None, Patience::default());
+        std::fs::write(world.at("kernel"), kernel).unwrap();
+        for name in ["medium.iso", "disk.raw"] {
+            std::fs::write(world.at(name), vec![0; 1 << 20]).unwrap();
+        }
+        world
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Runs it; gives the steps that were seen, or the error.
-    fn run(&self, cancel: &Cancel, limit: Duration) -> (Result<Vec<String>>, Vec<String>) {
+    pub fn run(&self, cancel: &Cancel, limit: Duration) -> (Result<Vec<String>>, Vec<String>) {
         let (iso, kernel, initrd) = (self.at("medium.iso"), self.at("kernel"), self.at("initrd"));
         let (disk, log) = (self.at("disk.raw"), self.at("log"));
         let run = Run {
@@ -53,15 +72,11 @@ impl World {
             memory: 64,
             network: Network::None,
             limit,
-            patience: Patience {
-                question: Duration::from_secs(1),
-                standstill: Duration::from_secs(3),
-                farewell: Duration::from_secs(1),
-            },
+            patience: self.patience,
             work: self.folder.path(),
             log: &log,
             console: self.at("install.console"),
-            program: Some(self.at("qemu")),
+            program: self.program.clone(),
         };
         let told = Mutex::new(Vec::new());
         let result = run.run(cancel, &|step| {
@@ -71,8 +86,9 @@ impl World {
     }
 
     /// Why it failed, with the hints.
-    fn failure(&self) -> String {
-        let (result, _) = self.run(&Cancel::default(), Duration::from_secs(60));
+    pub fn failure(&self) -> String {
+        let limit = self.patience.question * 60;
+        let (result, _) = self.run(&Cancel::default(), limit);
         let error = result.expect_err("it ended well");
         let hints: String = hints(&error).iter().map(|hint| format!("\nhint: {hint}")).collect();
         format!("{error}{hints}").replace(self.folder.path().to_str().unwrap(), "WORK")

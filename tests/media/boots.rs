@@ -1,5 +1,4 @@
-//! What was made of a DVD starts. Minutes without KVM, so it is run by hand:
-//! `cargo test --test media -- --ignored`.
+//! What was made of a DVD starts. Minutes without KVM, so it is run by hand: `make test-boots`.
 
 use crate::medium::Medium;
 use crate::pipeline::{FILE, PIPELINE, Place, from_mirror};
@@ -33,7 +32,7 @@ output = "ssh_host_ed25519_key"
 "#;
 
 #[test]
-#[ignore = "boots twice: minutes without KVM"]
+#[ignore = "boots twice, minutes without KVM; `make test-boots`"]
 fn an_image_of_a_dvd_s_packages_boots_by_bios_and_uefi() {
     let world = world();
     let _heavy = heavy();

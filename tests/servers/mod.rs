@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::judge::missing;
+use crate::judge::{missing, search_path};
 
 /// A server that ends with the test.
 pub struct Server {
@@ -90,10 +90,9 @@ pub fn free_port() -> u16 {
 
 /// A program, also where `scripts/setup` puts what has no package; says so where there is none.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let path = std::env::var("PATH").unwrap_or_default();
     let own = ["target/moto/bin", "target/ci/bin", "target/ci/node_modules/.bin"];
     let own = own.map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
-    let folders = path.split(':').map(PathBuf::from).chain(own).chain(["/usr/sbin".into()]);
+    let folders = search_path().into_iter().chain(own);
     let found = folders.map(|folder| folder.join(name)).find(|it| it.is_file());
     if found.is_none() {
         missing(name);

@@ -1,0 +1,347 @@
+//! The guard against skipped tests, tested itself: a test whose tool is missing says so in a file and
+//! fails where tools are required, `scripts/test-summary` counts, and `.ci/run` fails and names it.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+mod judge;
+
+/// The tool that is taken away, and the test that uses it.
+const TOOL: &str = "qemu-img";
+const PROBE: &str = "a_tool_gives_its_output";
+const RECORD: &str = "guard::a_tool_gives_its_output: qemu-img is not installed\n";
+
+/// Run again below, with and without its tool.
+#[test]
+fn a_tool_gives_its_output() {
+    let Some(said) = judge::tool(TOOL, &["--version"]) else { return };
+    assert!(said.starts_with("qemu-img version "), "{said}");
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Whether the tests here are run where [`TOOL`] is installed; it is the first test that says so.
+fn has_tool() -> bool {
+    judge::search_path().iter().any(|directory| directory.join(TOOL).is_file())
+}
+
+/// Runs the probe in a process of its own, with nothing in PATH but an empty directory.
+fn probe(folder: &Path, required: &str) -> Output {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", PROBE]).env("PATH", folder.join("empty"));
+    command.env("KUTH_SKIPPED", folder.join("skipped")).env("KUTH_REQUIRE_TOOLS", required);
+    command.output().unwrap()
+}
+
+fn record(folder: &Path) -> String {
+    std::fs::read_to_string(folder.join("skipped")).unwrap()
+}
+
+#[test]
+fn a_skip_is_recorded_although_the_test_passes() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = probe(folder.path(), "0");
+    let out = text(&run.stdout);
+    assert!(run.status.success() && out.contains("test result: ok. 1 passed"), "{out}");
+    // What the passing test printed is not there: that is why there is a file.
+    assert!(!out.contains("SKIPPED") && run.stderr.is_empty(), "{out}");
+    assert_eq!(record(folder.path()), RECORD);
+    // A second process writes behind the first.
+    probe(folder.path(), "0");
+    assert_eq!(record(folder.path()), RECORD.repeat(2));
+}
+
+#[test]
+fn a_missing_tool_fails_the_test_where_tools_are_required() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = probe(folder.path(), "1");
+    let out = text(&run.stdout);
+    assert!(!run.status.success() && out.contains("test result: FAILED. 0 passed; 1 failed"));
+    assert!(out.contains("\nqemu-img is not installed\n"), "{out}");
+    assert_eq!(record(folder.path()), RECORD);
+}
+
+#[test]
+fn a_record_that_cannot_be_written_fails_the_test() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("skipped")).unwrap();
+    let run = probe(folder.path(), "0");
+    assert!(!run.status.success(), "{}", text(&run.stdout));
+}
+
+fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Has `scripts/test-summary` sum up: its exit status, and the lines it prints.
+fn summary(log: &str, skipped: &str) -> (i32, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let (of_log, of_skipped) = (folder.path().join("log"), folder.path().join("skipped"));
+    std::fs::write(&of_log, log).unwrap();
+    std::fs::write(&of_skipped, skipped).unwrap();
+    let mut command = Command::new(checkout().join("scripts/test-summary"));
+    let output = command.arg(of_log).arg(of_skipped).output().unwrap();
+    assert_eq!(text(&output.stderr), "");
+    (output.status.code().unwrap(), text(&output.stdout).lines().map(String::from).collect())
+}
+
+const GOOD: &str = "\
+\u{1b}[32m     Running\u{1b}[0m unittests src/lib.rs (target/debug/deps/kuth-0123456789abcdef)
+
+running 2 tests
+test units::tests::sizes ... ok
+test units::tests::names ... ok
+
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.03s
+
+     Running tests/cli.rs (target/debug/deps/cli-fedcba9876543210)
+
+running 2 tests
+test help ... ok
+test boots ... ignored, takes half an hour
+
+test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.00s
+";
+
+const FAILED: &str = "     Running tests/cli.rs (target/debug/deps/cli-fedcba9876543210)
+test one ... FAILED
+test two ... ok
+test three ... ok
+test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.0s
+";
+
+#[test]
+fn a_summary_counts_and_fails_for_whatever_was_not_tested() {
+    let by_hand = "by hand: cli::boots: takes half an hour";
+    let forgotten = GOOD.replace("ignored, takes half an hour", "ignored");
+    let without = "by hand: cli::boots: without a reason: write #[ignore = \"...\"]";
+    for (log, skipped, status, lines) in [
+        (GOOD, "", 0, &[by_hand, "3 passed, 0 failed, 1 skipped"][..]),
+        (
+            GOOD,
+            "cli::help: a loop device needs root\n",
+            1,
+            &[
+                by_hand,
+                "SKIPPED: cli::help: a loop device needs root",
+                "2 passed, 0 failed, 2 skipped",
+            ],
+        ),
+        // Said twice, and in two parts of one test: one test.
+        (
+            GOOD,
+            "cli::help: a\ncli::help: a\ncli::help: b\n",
+            1,
+            &[
+                by_hand,
+                "SKIPPED: cli::help: a",
+                "SKIPPED: cli::help: b",
+                "2 passed, 0 failed, 2 skipped",
+            ],
+        ),
+        (&forgotten, "", 1, &[without, "3 passed, 0 failed, 1 skipped"]),
+        (FAILED, "", 1, &["2 passed, 1 failed, 0 skipped"]),
+        // The one that failed for want of a tool is not counted twice.
+        (
+            FAILED,
+            "cli::one: x is not installed\ncli::two: no network\n",
+            1,
+            &[
+                "SKIPPED: cli::one: x is not installed",
+                "SKIPPED: cli::two: no network",
+                "1 passed, 1 failed, 1 skipped",
+            ],
+        ),
+        // Of the same name in another target.
+        (
+            FAILED,
+            "other::one: x\n",
+            1,
+            &["SKIPPED: other::one: x", "1 passed, 1 failed, 1 skipped"],
+        ),
+        (
+            "error: could not compile\n",
+            "",
+            1,
+            &["no test was run", "0 passed, 0 failed, 0 skipped"],
+        ),
+        // Something that a command wrote without an end of line before it.
+        (
+            "xtest result: ok. 5 passed; 0 failed; 0 ignored; 0 measured\n",
+            "",
+            0,
+            &["5 passed, 0 failed, 0 skipped"],
+        ),
+    ] {
+        let said = summary(log, skipped);
+        assert_eq!((said.0, said.1.iter().map(String::as_str).collect()), (status, lines.to_vec()));
+    }
+}
+
+#[test]
+fn a_summary_without_its_files_fails() {
+    let mut command = Command::new(checkout().join("scripts/test-summary"));
+    let output = command.args(["/dev/null", "/nonexistent"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stdout));
+}
+
+/// A checkout with the real `.ci/run`, Makefile and scripts of the guard; what installs, lints and
+/// compiles is replaced.
+struct Checkout {
+    folder: tempfile::TempDir,
+}
+
+impl Checkout {
+    /// `cargo` is a script in its place.
+    fn new(cargo: &str) -> Checkout {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for directory in [".ci", "scripts", "bin"] {
+            std::fs::create_dir(root.join(directory)).unwrap();
+        }
+        for file in [".ci/run", "Makefile", "scripts/test", "scripts/test-summary"] {
+            std::fs::copy(checkout().join(file), root.join(file)).unwrap();
+        }
+        for name in ["scripts/setup", "scripts/lint", "scripts/virtualbox"] {
+            script(&root.join(name), "exit 0");
+        }
+        script(&root.join("bin/cargo"), cargo);
+        Checkout { folder }
+    }
+
+    /// Fills `bin` with links to all that PATH has, but for [`TOOL`].
+    fn link_tools(&self) -> PathBuf {
+        let bin = self.folder.path().join("bin");
+        for directory in judge::search_path() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                if entry.file_name() != TOOL {
+                    // The first in PATH is the one that counts.
+                    let _ = symlink(entry.path(), bin.join(entry.file_name()));
+                }
+            }
+        }
+        assert!(bin.join("make").exists(), "no make in PATH");
+        bin
+    }
+
+    /// Runs `.ci/run` with this PATH: its exit status, and the lines it prints.
+    fn ci(&self, path: &str) -> (i32, Vec<String>) {
+        let mut command = self.command("bash", path);
+        // From elsewhere, and as a script that need not be executable.
+        command.arg(self.folder.path().join(".ci/run")).current_dir("/");
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), text(&output.stdout).lines().map(String::from).collect())
+    }
+
+    /// Runs a command here, as if nothing had set the guard up before.
+    fn command(&self, program: &str, path: &str) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).env("PATH", path);
+        for name in ["KUTH_SKIPPED", "KUTH_REQUIRE_TOOLS", "KUTH_TEST_VIRTUALBOX", "MAKEFLAGS"] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+fn script(path: &Path, lines: &str) {
+    std::fs::write(path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// The directories of PATH behind `first`.
+fn after(first: &Path) -> String {
+    let path = [first.to_path_buf()].into_iter().chain(judge::search_path());
+    std::env::join_paths(path).unwrap().into_string().unwrap()
+}
+
+#[test]
+fn ci_fails_and_names_the_test_whose_tool_was_taken_away() {
+    let program = std::env::current_exe().unwrap();
+    let program = program.display();
+    let place = Checkout::new(&format!(
+        "echo '     Running tests/guard.rs ({program})' >&2\nexec '{program}' --exact {PROBE}"
+    ));
+    if has_tool() {
+        let (status, lines) = place.ci(&after(&place.folder.path().join("bin")));
+        assert_eq!(lines.last().unwrap(), "1 passed, 0 failed, 0 skipped", "{lines:#?}");
+        assert_eq!(status, 0, "{lines:#?}");
+    }
+    let (status, lines) = place.ci(place.link_tools().to_str().unwrap());
+    assert_ne!(status, 0);
+    let end: Vec<&str> = lines.iter().rev().take(2).rev().map(String::as_str).collect();
+    let named = format!("SKIPPED: {}", RECORD.trim_end());
+    assert_eq!(end, [named.as_str(), "0 passed, 1 failed, 0 skipped"], "{lines:#?}");
+}
+
+#[test]
+fn ci_fails_for_a_skip_in_a_test_that_passes_and_for_whatever_fails() {
+    let good = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured'";
+    let skips = "echo 'x::y: no loop device' >>\"$KUTH_SKIPPED\"";
+    for (cargo, is_good, last) in [
+        (good.to_string(), true, "2 passed, 0 failed, 0 skipped"),
+        (format!("{skips}\n{good}"), false, "1 passed, 0 failed, 1 skipped"),
+        // A program that a test runs did not end well, although its line says so.
+        (format!("{good}\nexit 101"), false, "2 passed, 0 failed, 0 skipped"),
+        ("exit 101".to_string(), false, "0 passed, 0 failed, 0 skipped"),
+        ("exit 0".to_string(), false, "0 passed, 0 failed, 0 skipped"),
+    ] {
+        let place = Checkout::new(&cargo);
+        let (status, lines) = place.ci(&after(&place.folder.path().join("bin")));
+        assert_eq!(lines.last().unwrap(), last, "{lines:#?}");
+        assert_eq!(status == 0, is_good, "{lines:#?}");
+    }
+}
+
+#[test]
+fn make_test_hands_its_arguments_on_and_lists_what_was_skipped() {
+    let place = Checkout::new("echo \"cargo $*\"\necho 'x::y: no loop device' >>\"$KUTH_SKIPPED\"");
+    let file = place.folder.path().join("target/skipped-tests");
+    std::fs::create_dir(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, "of::before: x\n").unwrap();
+    let mut make = place.command("make", &after(&place.folder.path().join("bin")));
+    let output = make.args(["test", "ARGS=--test cli"]).output().unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    assert!(out.contains("cargo test --locked --no-fail-fast --test cli\n"), "{out}");
+    assert_eq!(err, "test: skipped, wholly or in part:\nx::y: no loop device\n");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "x::y: no loop device\n");
+}
+
+/// Files that still say it themselves.
+const ELSEWHERE: [&str; 6] = [
+    "tests/import/mounted.rs",
+    "tests/import/world.rs",
+    "tests/live/layers.rs",
+    "tests/machine_host.rs",
+    "tests/provenance/bills.rs",
+    "tests/provenance/world.rs",
+];
+
+#[test]
+fn nothing_else_says_that_it_is_skipped() {
+    let mut folders = vec![checkout().join("src"), checkout().join("tests")];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(checkout()).unwrap().to_str().unwrap();
+            let own = ["tests/judge/mod.rs", "tests/guard.rs"].contains(&name);
+            if path.extension().is_none_or(|it| it != "rs") || own || ELSEWHERE.contains(&name) {
+                continue;
+            }
+            seen += 1;
+            let source = std::fs::read_to_string(&path).unwrap();
+            let says = source.contains("!(\"SKIPPED");
+            assert!(!says, "{name}: say it through judge::skip or judge::missing, which record it");
+        }
+    }
+    assert!(seen > 300, "the sources were not found");
+}
