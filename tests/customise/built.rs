@@ -28,11 +28,11 @@ pub struct Built {
     trees: BTreeMap<String, PathBuf>,
 }
 
-static BUILT: OnceLock<Built> = OnceLock::new();
+static BUILT: OnceLock<Result<Built, String>> = OnceLock::new();
 
 /// Built by whoever asks first.
 pub fn built() -> &'static Built {
-    BUILT.get_or_init(Built::new)
+    BUILT.get_or_init(Built::new).as_ref().unwrap_or_else(|why| panic!("the build: {why}"))
 }
 
 /// The tree of a stage.
@@ -53,7 +53,7 @@ fn listen() -> u16 {
 }
 
 impl Built {
-    fn new() -> Built {
+    fn new() -> Result<Built, String> {
         let project = project("customise", "");
         let written = |name: &str, text: &str, mode: u32| {
             let path = project.root.join("data").join(name);
@@ -85,11 +85,14 @@ impl Built {
             .filter_map(|line| line.strip_prefix("[stage.")?.strip_suffix(']'))
             .filter(|name| !name.contains('.'))
             .collect();
-        project.build(&[&[PIPELINE], &names[..]].concat()).ok();
+        let run = project.build(&[&[PIPELINE], &names[..]].concat());
+        if run.status != 0 {
+            return Err(format!("exit status {}\n{}", run.status, run.err));
+        }
         let trees = names
             .into_iter()
             .map(|name| (name.to_string(), project.path(PIPELINE, name)))
             .collect();
-        Built { project, trees }
+        Ok(Built { project, trees })
     }
 }
