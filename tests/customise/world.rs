@@ -19,7 +19,7 @@ name = "t"
 [stage.rootfs]
 kind = "bootstrap"
 suite = "trixie"
-packages = ["e2fsprogs", "iproute2", "locales", "passwd", "sudo", "tzdata"]
+packages = ["e2fsprogs", "iproute2", "locales", "mount", "passwd", "sudo", "tzdata"]
 "#;
 
 /// The name of the pipeline in each project.
