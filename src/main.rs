@@ -8,14 +8,17 @@ use clap::FromArgMatches;
 use kuth::cli::remote_build::there;
 use kuth::cli::{self, Cli, report, screen};
 use kuth::machine::qemu::switch;
-use kuth::sandbox;
+use kuth::sandbox::{self, commands::supervisor as commands};
 
 fn main() -> ExitCode {
+    // Whatever files the caller has left open, no command that kuth starts shall see them.
+    close_fds::set_fds_cloexec(3, &[]);
     // What kuth is when it starts itself again.
     let mut args = std::env::args_os().skip(1);
     let (first, place) = (args.next(), PathBuf::from(args.next().unwrap_or_default()));
     match first.as_ref().and_then(|first| first.to_str()) {
         Some(sandbox::SUBCOMMAND) => return sandbox::inside::main(&place),
+        Some(commands::SUBCOMMAND) => return commands::main(),
         Some(switch::SUBCOMMAND) => return switch::main(&place),
         Some(there::SUBCOMMAND) => return there::main(),
         _ => {}

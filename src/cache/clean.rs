@@ -50,7 +50,17 @@ pub fn clean(
             "wait until that build has ended, then run `kuth cache clean` again",
         ));
     };
-    lock::sweep(&folder.join("work"), remove)?;
+    let work = folder.join("work");
+    lock::sweep(&work, &remove)?;
+    // Nobody works there now, so what is left was kept for somebody to look at (`--on-error keep`).
+    let everything = limits.older_than.is_none() && limits.max_size.is_none();
+    let kept = if everything { std::fs::read_dir(&work).ok() } else { None };
+    for kept in kept.into_iter().flatten().flatten() {
+        let path = kept.path();
+        let is_folder = kept.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_folder { remove(&path) } else { std::fs::remove_file(&path) }
+            .with_context(|| format!("removing {}", path.display()))?;
+    }
     // The lock is this process's own; opening shares it through another handle after this drops.
     drop(alone);
     let cache = Cache::open(folder)?;
@@ -155,6 +165,20 @@ mod tests {
 
     use super::*;
     use crate::cache::upkeep::tests::filled;
+
+    #[test]
+    fn cleaning_takes_folders_that_were_kept_and_limits_leave_them() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(filled(folder.path()));
+        let scratch = Cache::open(folder.path()).unwrap().scratch().unwrap();
+        let kept = scratch.keep();
+        std::fs::create_dir_all(kept.join("root/etc")).unwrap();
+        let limits = Limits { max_size: Some(Bytes(0)), older_than: None };
+        clean(folder.path(), limits, lock::remove_tree).unwrap();
+        assert!(kept.exists());
+        clean(folder.path(), Limits::default(), lock::remove_tree).unwrap();
+        assert!(!kept.exists());
+    }
 
     #[test]
     fn cleaning_refuses_while_a_build_runs_then_takes_everything() {

@@ -2,6 +2,7 @@
 //! for good. A lock is an advisory lock on a file, so the kernel drops it with the process.
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,7 +102,9 @@ impl Scratch {
             let held = file.try_lock().is_ok();
             if held && is_at(&file, &lock) {
                 let folder = lock.with_extension("");
-                std::fs::create_dir(&folder).with_context(what)?;
+                // A set-id file of a tree must not serve the other users of this host.
+                let mut private = std::fs::DirBuilder::new();
+                private.mode(0o700).create(&folder).with_context(what)?;
                 return Ok(Scratch { folder, lock, _lock: Lock { _file: file } });
             }
         }
@@ -151,7 +154,7 @@ pub fn sweep(parent: &Path, remove: impl Fn(&Path) -> std::io::Result<()>) -> Re
     Ok(swept)
 }
 
-/// Removes a folder whose own folders may lack write permission.
+/// Removes a folder, also where folders in it lack write permission or files are immutable.
 pub fn remove_tree(folder: &Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -163,16 +166,35 @@ pub fn remove_tree(folder: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Takes what keeps files in `folder` from being removed: modes of folders, and the flags that
+/// `chattr +i` and `chattr +a` set, which bind root too.
 fn open_up(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
+    clear_flags(folder);
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
             open_up(&entry.path())?;
+        } else if kind.is_file() {
+            clear_flags(&entry.path());
         }
     }
     Ok(())
+}
+
+/// What cannot be cleared shows when the file is removed.
+fn clear_flags(path: &Path) {
+    use rustix::fs::{IFlags, Mode, OFlags};
+    let how = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(path, how, Mode::empty()) else { return };
+    let kept = IFlags::IMMUTABLE | IFlags::APPEND;
+    if let Ok(flags) = rustix::fs::ioctl_getflags(&file)
+        && flags.intersects(kept)
+    {
+        let _ = rustix::fs::ioctl_setflags(&file, flags - kept);
+    }
 }
 
 #[cfg(test)]
@@ -209,5 +231,43 @@ mod tests {
         std::fs::write(dead.with_extension("lock"), "").unwrap();
         assert_eq!(sweep(parent.path(), remove_tree).unwrap(), 1);
         assert!(!dead.exists() && alive.path().exists());
+    }
+
+    #[test]
+    fn a_scratch_folder_is_closed_to_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let scratch = Scratch::new(parent.path()).unwrap();
+        let mode = scratch.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn what_may_not_be_written_is_removed_all_the_same() {
+        use std::os::unix::fs::PermissionsExt;
+        let parent = tempfile::tempdir().unwrap();
+        let tree = parent.path().join("tree");
+        std::fs::create_dir_all(tree.join("a/b")).unwrap();
+        for name in ["a/file", "a/b/log"] {
+            std::fs::write(tree.join(name), "x").unwrap();
+        }
+        std::fs::set_permissions(tree.join("a"), PermissionsExt::from_mode(0o500)).unwrap();
+        // Root alone may set these, and file systems without them have nothing to clear.
+        use rustix::fs::IFlags;
+        for (name, flag) in [
+            ("a/file", IFlags::IMMUTABLE),
+            ("a/b/log", IFlags::APPEND),
+            ("a/b", IFlags::IMMUTABLE),
+            ("a", IFlags::APPEND),
+        ] {
+            let file = File::open(tree.join(name)).unwrap();
+            if let Ok(flags) = rustix::fs::ioctl_getflags(&file)
+                && rustix::process::geteuid().is_root()
+            {
+                rustix::fs::ioctl_setflags(&file, flags | flag).unwrap();
+            }
+        }
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
     }
 }

@@ -1,27 +1,19 @@
-//! What kuth does when it is started again inside the namespaces: pivot into the tree and carry
-//! out the steps. It speaks to the kuth outside in JSON lines on standard output; what commands
-//! print goes to standard error, which is the stage's log.
+//! What kuth does when it is started again inside the namespaces: make the tree the root and execute
+//! the steps. Commands it leaves to a process with fewer privileges, see [`super::commands`]. It
+//! speaks to the kuth outside in JSON lines on standard output; what commands print goes to standard
+//! error, which is the stage's log.
 
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::{EXCHANGE, FailedCommand, Job, Report, Step, mounts, pack, syncless, unpack};
-use crate::error::{Context, Error, Result, anyhow, bail, ensure};
-
-/// The environment of every command inside; nothing of the host's gets in.
-const ENVIRONMENT: [(&str, &str); 7] = [
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-    ("HOME", "/root"),
-    ("LC_ALL", "C.UTF-8"),
-    ("TZ", "UTC"),
-    ("DEBIAN_FRONTEND", "noninteractive"),
-    ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
-    ("SHELL", "/bin/sh"),
-];
+use super::commands::{CommandError, Commands};
+use super::host_files::HostFiles;
+use super::{EXCHANGE, Job, Network, Report, Step, mounts, pack, unpack};
+use crate::error::{Context, Result, bail};
 
 /// Runs the job described in `file`; what happens is reported on standard output.
 pub fn main(file: &Path) -> std::process::ExitCode {
@@ -29,9 +21,10 @@ pub fn main(file: &Path) -> std::process::ExitCode {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
             let causes = error.chain().map(|cause| cause.to_string()).collect();
+            let hint = crate::error::hints(&error).first().map(|hint| hint.to_string());
             let command =
-                crate::error::caused_by::<StepFailed>(&error).map(|failed| failed.0.clone());
-            report(&Report::Failed { causes, command });
+                crate::error::caused_by::<CommandError>(&error).map(|failed| failed.0.clone());
+            report(&Report::Failed { causes, hint, command });
             std::process::ExitCode::FAILURE
         }
     }
@@ -71,12 +64,11 @@ fn work(file: &Path) -> Result<()> {
     if job.steps == [Step::Clear] {
         return clear(&job.root);
     }
-    mounts::enter(&job.root, &job.exchange, job.resolver)?;
-    syncless::install()?;
+    let mut tree = Tree::enter(&job)?;
     for (at, step) in job.steps.iter().enumerate() {
         report(&Report::Step { at });
         let start = std::time::Instant::now();
-        carry_out(step, job.epoch)?;
+        tree.carry_out(step)?;
         // What took its time shows in the log.
         if start.elapsed().as_millis() >= 100 {
             eprintln!("# {} in {:.1} s", step.name(), start.elapsed().as_secs_f64());
@@ -93,31 +85,70 @@ fn exchange(name: &str) -> PathBuf {
     Path::new(EXCHANGE).join(name)
 }
 
-fn carry_out(step: &Step, epoch: u64) -> Result<()> {
-    match step {
-        Step::MergeUsr { lib64 } => merge_usr(*lib64),
-        Step::Unpack { files } => files.iter().try_for_each(|file| unpack::unpack(&exchange(file))),
-        Step::Write { path, content, mode } => write(Path::new(path), content.as_bytes(), *mode),
-        Step::Copy { from, to, mode, owner } => {
-            copy(&exchange(from), Path::new(to), *mode)?;
-            match owner {
-                Some(owner) => {
-                    run(&["chown".into(), "-R".into(), owner.clone(), to.clone()], &[], "", epoch)
-                }
-                None => Ok(()),
+/// The tree that is this process's root, and what works on it.
+struct Tree {
+    view: mounts::View,
+    commands: Commands,
+    /// What commands get of the host, if they see its network.
+    host_files: Option<HostFiles>,
+    epoch: u64,
+}
+
+impl Tree {
+    fn enter(job: &Job) -> Result<Tree> {
+        let host_files = (job.network == Network::Host).then(HostFiles::read);
+        let view = mounts::prepare(&job.root, &job.exchange)?;
+        let mut commands = Commands::start(&job.root)?;
+        mounts::pivot(&job.root)?;
+        commands.isolate(job.network)?;
+        Ok(Tree { view, commands, host_files, epoch: job.epoch })
+    }
+
+    fn carry_out(&mut self, step: &Step) -> Result<()> {
+        match step {
+            Step::MergeUsr { lib64 } => merge_usr(*lib64),
+            Step::Unpack { files } => {
+                files.iter().try_for_each(|file| unpack::unpack(&exchange(file)))
             }
+            Step::Write { path, content, mode } => {
+                write(Path::new(path), content.as_bytes(), *mode)
+            }
+            Step::Copy { from, to, mode, owner } => {
+                copy(&exchange(from), Path::new(to), *mode)?;
+                match owner {
+                    Some(owner) => {
+                        let argv = ["chown", "-R", owner, to].map(String::from);
+                        self.run(&argv, &[], "")
+                    }
+                    None => Ok(()),
+                }
+            }
+            Step::Run { argv, env, input } => self.run(argv, env, input),
+            Step::Remove { path } => remove(Path::new(path)),
+            Step::Empty { path } => empty(Path::new(path)),
+            Step::Truncate { path } => truncate(Path::new(path)),
+            Step::Seal => seal(),
+            Step::Pack { file } => {
+                // At EXCHANGE nobody can write; the host's folder is still open.
+                let folder = format!("/proc/self/fd/{}", self.view.exchange.as_raw_fd());
+                let file = Path::new(&folder).join(file);
+                let packed = pack::pack(Path::new("/"), &file, self.epoch)?;
+                report(&Report::Packed { digest: packed.digest, size: packed.size });
+                Ok(())
+            }
+            Step::Clear => bail!("a tree cannot be cleared from inside"),
         }
-        Step::Run { argv, env, input } => run(argv, env, input, epoch),
-        Step::Remove { path } => remove(Path::new(path)),
-        Step::Empty { path } => empty(Path::new(path)),
-        Step::Truncate { path } => truncate(Path::new(path)),
-        Step::Seal => seal(),
-        Step::Pack { file } => {
-            let packed = pack::pack(Path::new("/"), &exchange(file), epoch)?;
-            report(&Report::Packed { digest: packed.digest, size: packed.size });
-            Ok(())
-        }
-        Step::Clear => bail!("a tree cannot be cleared from inside"),
+    }
+
+    /// Runs a command, with what it needs of the host in the place of the tree's own files.
+    fn run(&mut self, argv: &[String], env: &[(String, String)], input: &str) -> Result<()> {
+        let lent = match &self.host_files {
+            Some(files) => files.lend(&self.view.hidden)?,
+            None => Vec::new(),
+        };
+        let outcome = self.commands.run(argv, env, input, self.epoch);
+        let back = lent.into_iter().try_for_each(|lent| lent.take_back());
+        outcome.and(back)
     }
 }
 
@@ -266,58 +297,4 @@ fn remove_matching(folder: &str, matches: impl Fn(&str) -> bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A command inside failed.
-#[derive(Debug)]
-struct StepFailed(FailedCommand);
-
-impl std::fmt::Display for StepFailed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.0.command, self.0.status)
-    }
-}
-
-impl std::error::Error for StepFailed {}
-
-/// The lines of standard error kept for a failure.
-const TAIL: usize = 20;
-
-fn run(argv: &[String], env: &[(String, String)], input: &str, epoch: u64) -> Result<()> {
-    use std::io::BufRead;
-    let (program, args) = argv.split_first().ok_or_else(|| anyhow!("an empty command"))?;
-    ensure!(!program.is_empty(), "an empty command");
-    let shown: Vec<String> = argv.iter().map(|word| crate::process::quote(word)).collect();
-    let shown = shown.join(" ");
-    eprintln!("$ {shown}");
-    let mut command = std::process::Command::new(program);
-    command.args(args).current_dir("/").env_clear().envs(ENVIRONMENT);
-    command.env("SOURCE_DATE_EPOCH", epoch.to_string()).envs(env.iter().cloned());
-    command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
-    // Both outputs in one pipe keep the order in which they were written.
-    let (reader, writer) = std::io::pipe().context("making a pipe")?;
-    command.stdout(writer.try_clone().context("making a pipe")?).stderr(writer);
-    let mut child = command.spawn().with_context(|| format!("starting {shown}"))?;
-    drop(command);
-    if let Some(mut stdin) = child.stdin.take() {
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let mut tail = std::collections::VecDeque::new();
-    for line in std::io::BufReader::new(reader).split(b'\n') {
-        let line = String::from_utf8_lossy(&line.context("reading output")?).into_owned();
-        eprintln!("{line}");
-        if !line.trim().is_empty() {
-            tail.push_back(line);
-        }
-        if tail.len() > TAIL {
-            tail.pop_front();
-        }
-    }
-    let status = child.wait().with_context(|| format!("waiting for {shown}"))?;
-    if status.success() {
-        return Ok(());
-    }
-    let failed =
-        FailedCommand { command: shown, status: crate::process::ending(status), tail: tail.into() };
-    Err(Error::new(StepFailed(failed)))
 }

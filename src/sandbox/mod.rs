@@ -14,10 +14,11 @@ use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, bail, with_hint};
 use crate::process::{Cancel, Command, find_program};
 
+pub mod commands;
+mod host_files;
 pub mod inside;
-pub mod mounts;
+mod mounts;
 pub mod pack;
-pub mod syncless;
 pub mod unpack;
 
 /// The hidden subcommand that [`inside::main`] answers to.
@@ -27,9 +28,10 @@ pub const SUBCOMMAND: &str = "__sandbox";
 pub const EXCHANGE: &str = "/.kuth";
 
 /// Whether commands inside see the network of the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// An empty network namespace.
+    /// A network namespace with nothing but the loopback interface.
     None,
     /// The host's.
     Host,
@@ -131,7 +133,7 @@ pub(crate) struct Job {
     pub exchange: PathBuf,
     pub epoch: u64,
     pub hostname: String,
-    pub resolver: bool,
+    pub network: Network,
     pub steps: Vec<Step>,
 }
 
@@ -143,8 +145,8 @@ pub(crate) enum Report {
     Step { at: usize },
     /// A tree was packed.
     Packed { digest: Digest, size: u64 },
-    /// A step failed; the chain of its error.
-    Failed { causes: Vec<String>, command: Option<FailedCommand> },
+    /// A step failed; the chain of its error, and a hint.
+    Failed { causes: Vec<String>, hint: Option<String>, command: Option<FailedCommand> },
 }
 
 /// A command that failed inside.
@@ -216,13 +218,13 @@ impl Sandbox {
             exchange: self.exchange(),
             epoch: self.epoch,
             hostname: self.hostname.clone(),
-            resolver: network == Network::Host,
+            network,
             steps,
         };
         let file = self.folder.join("job.json");
         let text = serde_json::to_vec(&job).context("writing the job")?;
         std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-        let mut command = enter(network)?;
+        let mut command = enter()?;
         let kuth = std::env::current_exe().context("finding kuth's own program")?;
         command = command.arg(kuth).arg(SUBCOMMAND).arg(&file);
         let (mut line, mut packed, mut failed) = (Vec::new(), None, None);
@@ -235,7 +237,9 @@ impl Sandbox {
                 match serde_json::from_slice(&line) {
                     Ok(Report::Step { at }) => progress(at),
                     Ok(Report::Packed { digest, size }) => packed = Some(Packed { digest, size }),
-                    Ok(Report::Failed { causes, command }) => failed = Some((causes, command)),
+                    Ok(Report::Failed { causes, hint, command }) => {
+                        failed = Some((failure(causes, command, log), hint));
+                    }
                     Err(_) => {}
                 }
                 line.clear();
@@ -250,7 +254,8 @@ impl Sandbox {
             {
                 Err(error)
             }
-            (_, Some((causes, command))) => Err(failure(causes, command, log)),
+            (_, Some((error, Some(hint)))) => Err(with_hint(error, hint)),
+            (_, Some((error, None))) => Err(error),
             (Err(error), None) => Err(explain_namespace(error)),
         }
     }
@@ -270,11 +275,11 @@ pub fn remove_left(folder: &Path) -> std::io::Result<()> {
         let log = folder.join("clear.log");
         sandbox.clear(&log).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
     }
-    std::fs::remove_dir_all(folder)
+    crate::cache::lock::remove_tree(folder)
 }
 
 /// `unshare` with the namespaces that this user needs.
-fn enter(network: Network) -> Result<Command> {
+fn enter() -> Result<Command> {
     if find_program("unshare").is_none() {
         bail!("`unshare` is not installed; it is in the package util-linux");
     }
@@ -289,9 +294,6 @@ fn enter(network: Network) -> Result<Command> {
         command =
             command.args(["--user", "--map-auto", "--map-root-user", "--setuid=0", "--setgid=0"]);
     }
-    if network == Network::None {
-        command = command.arg("--net");
-    }
     Ok(command.args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--"]))
 }
 
@@ -301,7 +303,14 @@ fn explain_namespace(error: crate::error::Error) -> crate::error::Error {
         return error;
     };
     let tail = failed.tail.join("\n");
-    let hint = if tail.contains("newuidmap") || tail.contains("subuid") {
+    let hint = if tail.contains("No space left on device") {
+        let error = anyhow!("this host allows no more namespaces");
+        return with_hint(
+            error.context("making namespaces for the tree"),
+            "raise the limits with sysctl: `user.max_user_namespaces`, `user.max_mnt_namespaces` \
+             and their like",
+        );
+    } else if tail.contains("newuidmap") || tail.contains("subuid") {
         "give this user ranges of ids: `usermod --add-subuids 100000-165535 --add-subgids \
          100000-165535 USER`"
     } else if tail.contains("unrecognized option") {

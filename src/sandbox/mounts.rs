@@ -1,97 +1,175 @@
-//! The view of the world inside a tree: its own /proc, a /dev with the harmless nodes, the
-//! exchange folder, and nothing of the host. Called once, by the first process of the namespace.
+//! The view of the world inside a tree: its own /proc of which nothing but the processes can be
+//! written, a /dev with the harmless nodes, an empty /sys, the exchange folder to read, and nothing
+//! of the host. Made once, by the first process of the namespace.
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use rustix::fs::StatVfsMountFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::EXCHANGE;
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, ensure};
 
 /// Device nodes bound from the host: a user namespace may not make its own.
 const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Links every program expects in /dev.
-const LINKS: [(&str, &str); 4] = [
+const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
 ];
 
-/// Makes `root` the root of this process's mount namespace, with `exchange` at [`EXCHANGE`].
-/// With `resolver` the host's /etc/resolv.conf is seen too.
-pub fn enter(root: &Path, exchange: &Path, resolver: bool) -> Result<()> {
+/// Files and folders of /proc that tell of the host, or whose reading changes it; container engines
+/// hide the same.
+const HIDDEN: [&str; 10] = [
+    "acpi",
+    "asound",
+    "kcore",
+    "key-users",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+];
+
+/// The world as seen by the process that made it.
+pub struct View {
+    /// The exchange folder on the host, for writing: what is mounted at [`EXCHANGE`] is read-only.
+    pub exchange: File,
+    /// The folder of the tree over which the exchange folder is mounted: nobody else reaches it.
+    pub hidden: File,
+}
+
+/// Makes the mounts at and below `root`, with `exchange` at [`EXCHANGE`]. What comes next is
+/// [`pivot`].
+pub fn prepare(root: &Path, exchange: &Path) -> Result<View> {
     let inside = |path: &str| root.join(path.trim_start_matches('/'));
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).context("making mounts private")?;
-    // A pivot needs a mount point.
+    // A pivot needs a mount point. Device nodes of the tree are data, not devices.
     rustix::mount::mount_bind(root, root).context("binding the tree")?;
-    for folder in ["proc", "dev", EXCHANGE] {
-        make_folder(&inside(folder))?;
+    restrict(root, MountFlags::NODEV).context("restricting the tree")?;
+    for folder in ["proc", "dev", "sys", EXCHANGE] {
+        own_folder(&inside(folder))?;
     }
-    mount_proc(&inside("proc"))?;
-    rustix::mount::mount(
-        "dev",
-        inside("dev"),
-        "tmpfs",
-        MountFlags::NOSUID | MountFlags::NOEXEC,
-        Some(c"mode=755,size=16m"),
-    )
-    .context("mounting /dev")?;
+    let open =
+        |path: &Path| File::open(path).with_context(|| format!("opening {}", path.display()));
+    let (hidden, exchange_folder) = (open(&inside(EXCHANGE))?, open(exchange)?);
+    make_dev(&inside("dev"))?;
+    make_proc(&inside("proc"), &inside("dev/null"))?;
+    empty(&inside("sys"))?;
+    bind(exchange, &inside(EXCHANGE), MountFlags::NODEV | MountFlags::NOSUID)?;
+    Ok(View { exchange: exchange_folder, hidden })
+}
+
+/// Sees to it that `path` is a folder and no link: what is mounted there must not land elsewhere.
+fn own_folder(path: &Path) -> Result<()> {
+    let what = || format!("making {}", path.display());
+    match path.symlink_metadata() {
+        Ok(found) => ensure!(found.is_dir(), "{} of the tree is not a directory", path.display()),
+        Err(_) => std::fs::create_dir(path).with_context(what)?,
+    }
+    Ok(())
+}
+
+fn make_dev(dev: &Path) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    rustix::mount::mount("dev", dev, "tmpfs", flags, Some(c"mode=755,size=16m"))
+        .context("mounting /dev")?;
     for node in NODES {
-        let target = inside("dev").join(node);
+        let target = dev.join(node);
         File::create(&target).with_context(|| format!("making {}", target.display()))?;
-        rustix::mount::mount_bind(Path::new("/dev").join(node), &target)
-            .with_context(|| format!("binding /dev/{node}"))?;
+        // Read-only is the node, not the device: its mode and times are the host's.
+        bind(&Path::new("/dev").join(node), &target, MountFlags::NOSUID | MountFlags::NOEXEC)?;
     }
     for (name, target) in LINKS {
-        symlink(target, inside("dev").join(name))
-            .with_context(|| format!("linking /dev/{name}"))?;
+        symlink(target, dev.join(name)).with_context(|| format!("linking /dev/{name}"))?;
     }
-    for folder in ["dev/shm", "dev/pts"] {
-        make_folder(&inside(folder))?;
+    for folder in ["shm", "pts"] {
+        own_folder(&dev.join(folder))?;
     }
-    rustix::mount::mount_bind(exchange, inside(EXCHANGE)).context("binding the exchange folder")?;
-    if resolver {
-        bind_resolver(&inside("etc/resolv.conf"))?;
-    }
-    pivot(root)
+    let flags = flags | MountFlags::NODEV;
+    rustix::mount::mount("shm", dev.join("shm"), "tmpfs", flags, Some(c"mode=1777"))
+        .context("mounting /dev/shm")?;
+    // Group 5 is `tty`, where a narrow range of ids has it.
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let pts = |data| rustix::mount::mount("devpts", dev.join("pts"), "devpts", flags, Some(data));
+    pts(c"newinstance,ptmxmode=0666,mode=0620,gid=5")
+        .or_else(|_| pts(c"newinstance,ptmxmode=0666,mode=0620"))
+        .context("mounting /dev/pts")
 }
 
-fn make_folder(path: &Path) -> Result<()> {
-    if !path.is_dir() {
-        std::fs::create_dir_all(path).with_context(|| format!("making {}", path.display()))?;
-    }
-    Ok(())
-}
-
-/// A container may forbid a fresh /proc while its own is partly hidden; then that one must do.
-fn mount_proc(target: &Path) -> Result<()> {
+/// /proc with its processes as they are, and all else read-only or hidden.
+fn make_proc(proc: &Path, null: &Path) -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    if rustix::mount::mount("proc", target, "proc", flags, None).is_ok() {
-        return Ok(());
+    // A container may forbid a fresh /proc while its own is partly hidden; then that one must do.
+    if rustix::mount::mount("proc", proc, "proc", flags, None).is_err() {
+        rustix::mount::mount_bind_recursive("/proc", proc).context("mounting /proc")?;
     }
-    rustix::mount::mount_bind_recursive("/proc", target).context("mounting /proc")
-}
-
-fn bind_resolver(target: &Path) -> Result<()> {
-    let Ok(host) = Path::new("/etc/resolv.conf").canonicalize() else { return Ok(()) };
-    // A dangling link of the tree cannot be mounted on; the tree keeps it, this view does not.
-    if target.is_file() {
-        rustix::mount::mount_bind(&host, target).context("binding /etc/resolv.conf")?;
+    for entry in std::fs::read_dir(proc).context("reading /proc")? {
+        let entry = entry.context("reading /proc")?;
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.to_string_lossy();
+        let is_process = name.bytes().all(|byte| byte.is_ascii_digit());
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        if is_process || metadata.is_symlink() {
+            continue;
+        }
+        match (HIDDEN.contains(&&*name), metadata.is_dir()) {
+            (true, true) => empty(&path)?,
+            (true, false) => bind(null, &path, flags)?,
+            (false, _) => bind(&path, &path, flags)?,
+        }
     }
     Ok(())
 }
 
-fn pivot(root: &Path) -> Result<()> {
+/// Mounts an empty folder over `path` that nobody can write.
+fn empty(path: &Path) -> Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    rustix::mount::mount("none", path, "tmpfs", flags, Some(c"mode=755,size=0"))
+        .with_context(|| format!("mounting over {}", path.display()))
+}
+
+/// Binds `from` at `to`, read-only.
+fn bind(from: &Path, to: &Path, flags: MountFlags) -> Result<()> {
+    let what = || format!("binding {}", from.display());
+    rustix::mount::mount_bind(from, to).with_context(what)?;
+    restrict(to, flags | MountFlags::RDONLY).with_context(what)
+}
+
+/// Adds `flags` to those of the mount at `path`. The ones it has may be locked, so they are said
+/// again.
+fn restrict(path: &Path, flags: MountFlags) -> std::io::Result<()> {
+    let has = rustix::fs::statvfs(path)?.f_flag;
+    let kept = [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+    ];
+    let kept = kept.into_iter().filter(|(has_flag, _)| has.contains(*has_flag));
+    let flags = kept.fold(flags | MountFlags::BIND, |flags, (_, flag)| flags | flag);
+    Ok(rustix::mount::mount_remount(path, flags, c"")?)
+}
+
+/// Makes `root`, the working directory of this process from then on, the root of its namespace.
+pub fn pivot(root: &Path) -> Result<()> {
     std::env::set_current_dir(root).context("entering the tree")?;
     match rustix::process::pivot_root(".", ".") {
         Ok(()) => rustix::mount::unmount(".", UnmountFlags::DETACH).context("leaving the host")?,
-        // The root of an initramfs cannot be pivoted away from.
-        Err(_) => rustix::process::chroot(".").context("changing the root")?,
+        // The root of an initramfs cannot be pivoted away from, but covered up.
+        Err(_) => {
+            rustix::mount::mount_move(".", "/").context("moving the tree over the root")?;
+            rustix::process::chroot(".").context("changing the root")?;
+        }
     }
     std::env::set_current_dir("/").context("entering the new root")
 }

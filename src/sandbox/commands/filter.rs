@@ -1,0 +1,104 @@
+//! System calls that commands make and that shall not happen, or not here. The filters hold for the
+//! thread that installs them and for every process it starts afterwards; with them goes
+//! `no_new_privs`, so a set-id file gives its caller nothing.
+//!
+//! Skipped, as if they had worked:
+//! - fsync and its kin: a tree under construction is thrown away after a crash, so waiting for the
+//!   disk thousands of times (dpkg syncs every file) buys nothing. The finished tar is synced by the
+//!   cache.
+//! - setting file flags (`chattr +i`): root of the host could, an ordinary user could not, and no
+//!   tree carries them. So all users get the same tree, and nobody one that cannot be removed.
+//!
+//! Refused:
+//! - keyrings: a session's keys are inherited, whatever the namespace.
+//! - a cgroup namespace: it would allow a mount of the host's control groups, which belong to the
+//!   user id that root has here.
+//!
+//! Numbers: the kernel's system call tables, `linux/fs.h`, `linux/sched.h`.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+
+use crate::error::{Context, Result};
+
+/// The numbers of one architecture's system calls.
+struct Numbers {
+    arch: TargetArch,
+    /// fsync, fdatasync, msync, sync, syncfs, sync_file_range.
+    syncs: [i64; 6],
+    ioctl: i64,
+    unshare: i64,
+    clone: i64,
+    /// add_key, request_key, keyctl.
+    keys: [i64; 3],
+}
+
+#[cfg(target_arch = "x86_64")]
+const NUMBERS: Numbers = Numbers {
+    arch: TargetArch::x86_64,
+    syncs: [74, 75, 26, 162, 306, 277],
+    ioctl: 16,
+    unshare: 272,
+    clone: 56,
+    keys: [248, 249, 250],
+};
+#[cfg(target_arch = "aarch64")]
+const NUMBERS: Numbers = Numbers {
+    arch: TargetArch::aarch64,
+    syncs: [82, 83, 227, 81, 267, 84],
+    ioctl: 29,
+    unshare: 97,
+    clone: 220,
+    keys: [217, 218, 219],
+};
+
+/// clone3 and file_setattr have one number everywhere. Their arguments lie in memory, where a filter
+/// cannot look; libraries fall back to clone and ioctl.
+const CLONE3: i64 = 435;
+const FILE_SETATTR: i64 = 469;
+
+/// FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR.
+const SET_FLAGS: [u64; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
+
+const CLONE_NEWCGROUP: u64 = 0x0200_0000;
+
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Installs the filters on this thread.
+pub fn install() -> Result<()> {
+    let numbers = NUMBERS;
+    let always = |calls: &[i64]| calls.iter().map(|call| (*call, Vec::new())).collect::<Rules>();
+    let mut skipped = always(&numbers.syncs);
+    let set_flags = SET_FLAGS.map(|command| rule(1, SeccompCmpOp::Eq, command));
+    skipped.insert(numbers.ioctl, set_flags.into_iter().collect::<Result<_>>()?);
+    let mut refused = always(&numbers.keys);
+    for call in [numbers.unshare, numbers.clone] {
+        let flag = SeccompCmpOp::MaskedEq(CLONE_NEWCGROUP);
+        refused.insert(call, vec![rule(0, flag, CLONE_NEWCGROUP)?]);
+    }
+    let unknown = always(&[CLONE3, FILE_SETATTR]);
+    // Errno 0 makes a call return 0 without being made.
+    for (rules, errno) in [(skipped, 0), (refused, EPERM), (unknown, ENOSYS)] {
+        let (otherwise, matched) = (SeccompAction::Allow, SeccompAction::Errno(errno));
+        let filter = SeccompFilter::new(rules, otherwise, matched, numbers.arch)
+            .context("writing a filter of system calls")?;
+        let program: BpfProgram =
+            filter.try_into().context("compiling a filter of system calls")?;
+        seccompiler::apply_filter(&program).context("installing a filter of system calls")?;
+    }
+    Ok(())
+}
+
+/// Matches when argument `index` compares to `value`.
+fn rule(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule> {
+    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value);
+    let condition = condition.context("writing a condition on a system call")?;
+    SeccompRule::new(vec![condition]).context("writing a rule on a system call")
+}

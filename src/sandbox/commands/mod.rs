@@ -1,0 +1,260 @@
+//! The commands of a sandbox, seen from the process that works on the tree. They are started by a
+//! process of their own, the [`supervisor`], in a user namespace below: whatever a command is root
+//! of there, it cannot undo a mount of the sandbox, use a device, or reach the processes, networks
+//! and files of the host, also when kuth itself runs as root.
+//!
+//! The two processes speak in JSON lines over pipes, and have no file in common.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use super::{FailedCommand, Network};
+use crate::error::{Context, Error, Result, anyhow, bail, ensure, with_hint};
+
+mod filter;
+mod loopback;
+pub mod supervisor;
+
+/// The environment of every command; nothing of the host's gets in.
+const ENVIRONMENT: [(&str, &str); 7] = [
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("HOME", "/root"),
+    ("LC_ALL", "C.UTF-8"),
+    ("TZ", "UTC"),
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("DEBCONF_NONINTERACTIVE_SEEN", "true"),
+    ("SHELL", "/bin/sh"),
+];
+
+/// Ids from 0 up to this exist for commands: what Debian and the usual range of an ordinary user
+/// have. A command that gives a file another one fails, for root as for everybody else.
+const IDS: u32 = 1 << 16;
+
+/// The lines of output kept for a failure.
+const TAIL: usize = 20;
+
+/// What the supervisor is asked.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Request {
+    /// Go into namespaces of your own; answered by `Isolated`.
+    Isolate {
+        /// Where commands see no network, they get a network namespace too.
+        network: Network,
+    },
+    /// The ids are mapped: restrict yourself; answered by `Ready`.
+    Restrict,
+    /// Run a command; answered by any number of `Output` and one `Ended`.
+    Run {
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// The whole environment.
+        env: Vec<(String, String)>,
+        /// Bytes for its standard input.
+        input: String,
+    },
+}
+
+/// What the supervisor answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Reply {
+    Isolated,
+    Ready,
+    /// A line that the command wrote.
+    Output(String),
+    Ended {
+        /// The status as `wait` gives it.
+        status: i32,
+        /// Processes that the command left behind, which were killed.
+        killed: Vec<String>,
+        /// Mounts that it left behind, which were undone.
+        unmounted: Vec<String>,
+    },
+    /// The last request could not be carried out; the chain of the error, and a hint.
+    Failed {
+        causes: Vec<String>,
+        hint: Option<String>,
+    },
+}
+
+/// The supervisor, as long as it lives.
+pub struct Commands {
+    /// Ends with this process: the kernel ends the whole process namespace.
+    supervisor: Child,
+    requests: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Commands {
+    /// Starts the supervisor, which waits, in the mounted tree `root`. To be called while kuth's own
+    /// program can be reached, that is before `root` becomes the root.
+    pub fn start(root: &Path) -> Result<Commands> {
+        let kuth = std::env::current_exe().context("finding kuth's own program")?;
+        let mut supervisor = std::process::Command::new(kuth)
+            .arg(supervisor::SUBCOMMAND)
+            .env_clear()
+            .current_dir(root)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("starting the supervisor of commands")?;
+        let requests = supervisor.stdin.take().context("taking its standard input")?;
+        let replies = supervisor.stdout.take().context("taking its standard output")?;
+        Ok(Commands { supervisor, requests, replies: BufReader::new(replies) })
+    }
+
+    /// Makes the namespaces of the commands. To be called when the tree is the root and /proc is
+    /// that of the process namespace.
+    pub fn isolate(&mut self, network: Network) -> Result<()> {
+        self.send(&Request::Isolate { network })?;
+        let Reply::Isolated = self.receive()? else { bail!("the supervisor answered out of turn") };
+        for map in ["uid_map", "gid_map"] {
+            self.map_ids(map)?;
+        }
+        self.send(&Request::Restrict)?;
+        let Reply::Ready = self.receive()? else { bail!("the supervisor answered out of turn") };
+        Ok(())
+    }
+
+    /// Gives the namespace of the commands the first [`IDS`] ids that there are here, unchanged.
+    fn map_ids(&self, name: &str) -> Result<()> {
+        let here = std::fs::read_to_string(format!("/proc/self/{name}"))
+            .with_context(|| format!("reading /proc/self/{name}"))?;
+        let path = format!("/proc/{}/{name}", self.supervisor.id());
+        std::fs::write(&path, same_ids(&here)?).with_context(|| format!("writing {path}"))
+    }
+
+    /// Runs a command to its end. Its output goes to standard error, the stage's log, line by line.
+    /// Fails with [`CommandError`] unless the exit status is 0.
+    pub fn run(
+        &mut self,
+        argv: &[String],
+        env: &[(String, String)],
+        input: &str,
+        epoch: u64,
+    ) -> Result<()> {
+        ensure!(argv.first().is_some_and(|program| !program.is_empty()), "an empty command");
+        let shown: Vec<String> = argv.iter().map(|word| crate::process::quote(word)).collect();
+        let shown = shown.join(" ");
+        eprintln!("$ {shown}");
+        let fixed = ENVIRONMENT.map(|(name, value)| (name.to_string(), value.to_string()));
+        let time = ("SOURCE_DATE_EPOCH".to_string(), epoch.to_string());
+        let env = fixed.into_iter().chain([time]).chain(env.iter().cloned()).collect();
+        self.send(&Request::Run { argv: argv.to_vec(), env, input: input.to_string() })?;
+        let mut tail = VecDeque::new();
+        let status = loop {
+            match self.receive().with_context(|| format!("starting {shown}"))? {
+                Reply::Output(line) => {
+                    eprintln!("{line}");
+                    if !line.trim().is_empty() {
+                        tail.push_back(line);
+                    }
+                    if tail.len() > TAIL {
+                        tail.pop_front();
+                    }
+                }
+                Reply::Ended { status, killed, unmounted } => {
+                    for process in killed {
+                        eprintln!("# killed {process}, which the command left behind");
+                    }
+                    for place in unmounted {
+                        eprintln!("# unmounted {place}, which the command left behind");
+                    }
+                    break ExitStatus::from_raw(status);
+                }
+                _ => bail!("the supervisor answered out of turn"),
+            }
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let status = crate::process::ending(status);
+        let failed = FailedCommand { command: shown, status, tail: tail.into() };
+        Err(Error::new(CommandError(failed)))
+    }
+
+    fn send(&mut self, request: &Request) -> Result<()> {
+        let line = line_of(request)?;
+        self.requests.write_all(&line).context("asking the supervisor of commands")
+    }
+
+    fn receive(&mut self) -> Result<Reply> {
+        let mut line = Vec::new();
+        let what = "hearing from the supervisor of commands";
+        self.replies.read_until(b'\n', &mut line).context(what)?;
+        ensure!(!line.is_empty(), "the supervisor of commands has ended");
+        match serde_json::from_slice(&line).context(what)? {
+            Reply::Failed { causes, hint } => {
+                let mut causes = causes.into_iter().rev();
+                let root = anyhow!("{}", causes.next().unwrap_or_else(|| "unknown".into()));
+                let error = causes.fold(root, Error::context);
+                Err(match hint {
+                    Some(hint) => with_hint(error, hint),
+                    None => error,
+                })
+            }
+            reply => Ok(reply),
+        }
+    }
+}
+
+/// A message and the end of its line.
+fn line_of(message: &impl Serialize) -> Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message).context("writing a message")?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// What to write into the id map of a namespace below, so that the first [`IDS`] ids of `here` (an id
+/// map as /proc shows it: first id here, first id above, how many) are the same in it.
+fn same_ids(here: &str) -> Result<String> {
+    let mut map = String::new();
+    for line in here.lines() {
+        let numbers: Vec<u32> = line
+            .split_whitespace()
+            .map(str::parse)
+            .collect::<std::result::Result<_, _>>()
+            .with_context(|| format!("reading the id map {line:?}"))?;
+        let [first, _, count] = numbers[..] else { bail!("reading the id map {line:?}") };
+        if first < IDS {
+            map += &format!("{first} {first} {}\n", count.min(IDS - first));
+        }
+    }
+    ensure!(!map.is_empty(), "no ids are mapped here");
+    Ok(map)
+}
+
+/// A command failed.
+#[derive(Debug)]
+pub struct CommandError(pub(super) FailedCommand);
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.0.command, self.0.status)
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_ids_stay_what_they_are() {
+        assert_eq!(same_ids("         0          0 4294967295\n").unwrap(), "0 0 65536\n");
+        let ranges = "0 1000 1\n1 100000 65536\n";
+        assert_eq!(same_ids(ranges).unwrap(), "0 0 1\n1 1 65535\n");
+        assert_eq!(same_ids("0 1000 1\n1 5 10\n70000 9 9\n").unwrap(), "0 0 1\n1 1 10\n");
+        assert!(same_ids("").is_err());
+        assert!(same_ids("0 1").is_err());
+        assert!(same_ids("0 0 x").is_err());
+    }
+}

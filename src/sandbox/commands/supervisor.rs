@@ -1,0 +1,318 @@
+//! The process that starts the commands of a sandbox: alone in a user namespace with them, so that
+//! its privileges end there. It collects their output, waits for every process that loses its
+//! parent, and ends what a command leaves behind. It knows neither the tree nor the steps.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::UnmountFlags;
+use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
+use rustix::thread::UnshareFlags;
+
+use super::{Reply, Request, filter, line_of, loopback};
+use crate::error::{Context, Error, Result, with_hint};
+use crate::sandbox::Network;
+
+/// The hidden subcommand that [`main`] answers to.
+pub const SUBCOMMAND: &str = "__commands";
+
+/// How long a process may outlive its command before it is killed: one that reads the command's
+/// output (`exec > >(tee log)`) ends by itself, a little later.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// Longer lines are cut in pieces of so many bytes.
+const LONGEST_LINE: u64 = 1 << 16;
+
+/// Answers requests from standard input until it ends.
+pub fn main() -> ExitCode {
+    let mut supervisor = None;
+    for line in std::io::stdin().lines() {
+        let Ok(line) = line else { return ExitCode::FAILURE };
+        let reply = serde_json::from_str(&line)
+            .context("reading a request")
+            .and_then(|request| answer(request, &mut supervisor));
+        send(&reply.unwrap_or_else(|error| Reply::Failed {
+            hint: crate::error::hints(&error).first().map(|hint| hint.to_string()),
+            causes: error.chain().map(|cause| cause.to_string()).collect(),
+        }));
+    }
+    ExitCode::SUCCESS
+}
+
+fn send(reply: &Reply) {
+    // Who does not listen any more takes this namespace along.
+    let _ = line_of(reply).map(|line| std::io::stdout().write_all(&line));
+}
+
+fn answer(request: Request, supervisor: &mut Option<Supervisor>) -> Result<Reply> {
+    match request {
+        Request::Isolate { network } => {
+            isolate(network)?;
+            *supervisor = Some(Supervisor::new(network)?);
+            Ok(Reply::Isolated)
+        }
+        Request::Restrict => {
+            supervisor.as_mut().context("nothing is isolated")?.restrict()?;
+            Ok(Reply::Ready)
+        }
+        Request::Run { argv, env, input } => {
+            supervisor.as_ref().context("nothing is isolated")?.run(&argv, env, input)
+        }
+    }
+}
+
+/// Into namespaces of one's own. This process has one thread only, as a user namespace demands.
+fn isolate(network: Network) -> Result<()> {
+    // The working directory is the tree. Where whoever pivoted took this process along, it is the
+    // root already.
+    rustix::process::chroot(".").context("changing the root")?;
+    let mut flags =
+        UnshareFlags::NEWUSER | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    if network == Network::None {
+        flags |= UnshareFlags::NEWNET;
+    }
+    // What makes `unshare` unsafe is CLONE_FILES, which is not asked for.
+    #[allow(deprecated)]
+    rustix::thread::unshare(flags).map_err(|errno| {
+        let error = Error::new(errno).context("making namespaces for commands");
+        match errno {
+            rustix::io::Errno::NOSPC | rustix::io::Errno::USERS => with_hint(
+                error,
+                "this host allows no more namespaces: raise `user.max_user_namespaces`, \
+                 `user.max_mnt_namespaces` and `user.max_net_namespaces` with sysctl",
+            ),
+            rustix::io::Errno::PERM => with_hint(
+                error,
+                "this container or kernel forbids user namespaces: allow them \
+                 (`--security-opt seccomp=unconfined` in a container)",
+            ),
+            _ => error,
+        }
+    })
+}
+
+struct Supervisor {
+    network: Network,
+    /// /proc, which commands can cover up.
+    proc: File,
+    /// The mounts that are the sandbox's.
+    mounts: BTreeSet<u64>,
+}
+
+impl Supervisor {
+    fn new(network: Network) -> Result<Supervisor> {
+        let proc = File::open("/proc").context("opening /proc")?;
+        let mut supervisor = Supervisor { network, proc, mounts: BTreeSet::new() };
+        supervisor.mounts = supervisor.mounts()?.into_iter().map(|(id, _)| id).collect();
+        Ok(supervisor)
+    }
+
+    /// Gives up what commands shall not have.
+    fn restrict(&mut self) -> Result<()> {
+        rustix::thread::set_thread_groups(&[]).context("leaving supplementary groups")?;
+        // Without a controlling terminal, /dev/tty is nobody's.
+        rustix::process::setsid().context("leaving the session")?;
+        let me = Some(rustix::process::getpid());
+        rustix::process::set_child_subreaper(me).context("becoming the parent of orphans")?;
+        // The privileges to look into this process are those of the namespace above.
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .context("hiding this process")?;
+        match self.network {
+            Network::None => loopback::up()?,
+            Network::Host => keep_from_abstract_sockets()?,
+        }
+        filter::install()
+    }
+
+    fn run(&self, argv: &[String], env: Vec<(String, String)>, input: String) -> Result<Reply> {
+        let (program, args) = argv.split_first().context("an empty command")?;
+        let mut command = std::process::Command::new(program);
+        command.args(args).current_dir("/").env_clear().envs(env);
+        command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
+        // Both outputs in one pipe keep the order in which they were written.
+        let (reader, writer) = std::io::pipe().context("making a pipe")?;
+        command.stdout(writer.try_clone().context("making a pipe")?).stderr(writer);
+        let mut child = command.spawn()?;
+        drop(command);
+        let stdin = child.stdin.take();
+        let child = Pid::from_child(&child);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                // A command that ends without reading its input is judged by its status.
+                let _ = stdin.map(|mut stdin| stdin.write_all(input.as_bytes()));
+            });
+            scope.spawn(move || forward(BufReader::new(reader)));
+            let status = wait_for(child).context("waiting for a command")?;
+            let unmounted = self.unmount()?;
+            let killed = self.kill()?;
+            Ok(Reply::Ended { status: raw(status), killed, unmounted })
+        })
+    }
+
+    /// Undoes the mounts that are not the sandbox's, the last first; where they were.
+    fn unmount(&self) -> Result<Vec<String>> {
+        let mut undone = Vec::new();
+        for (id, place) in self.mounts()?.into_iter().rev() {
+            let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+            // One that cannot be undone goes with the namespace; no tree is packed through it.
+            if !self.mounts.contains(&id) && rustix::mount::unmount(&place, flags).is_ok() {
+                undone.push(place.to_string_lossy().into_owned());
+            }
+        }
+        Ok(undone)
+    }
+
+    /// The mounts of this namespace: their ids and places.
+    fn mounts(&self) -> Result<Vec<(u64, PathBuf)>> {
+        let text = self.read("self/mountinfo")?;
+        Ok(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
+    }
+
+    /// Kills every process of the namespace but its first and this one; what they are.
+    fn kill(&self) -> Result<Vec<String>> {
+        let start = Instant::now();
+        let mut killed = Vec::new();
+        loop {
+            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+            let left = self.others()?;
+            if left.is_empty() {
+                return Ok(killed);
+            }
+            if start.elapsed() > GRACE {
+                for pid in left {
+                    let name = self.read(&format!("{pid}/comm")).unwrap_or_default();
+                    let name = String::from_utf8_lossy(&name).trim_end().to_string();
+                    let sent = Pid::from_raw(pid).is_some_and(|pid| {
+                        rustix::process::kill_process(pid, Signal::KILL).is_ok()
+                    });
+                    let told = format!("{name} (process {pid})");
+                    if sent && !killed.contains(&told) {
+                        killed.push(told);
+                    }
+                }
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The processes besides the first of the namespace and this one. What has ended and was not
+    /// waited for yet counts.
+    fn others(&self) -> Result<Vec<i32>> {
+        let me = rustix::process::getpid().as_raw_pid();
+        let what = "listing the processes";
+        let mut found = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.proc).context(what)? {
+            let name = entry.context(what)?;
+            let pid = name.file_name().to_str().ok().and_then(|name| name.parse::<i32>().ok());
+            found.extend(pid.filter(|pid| *pid != 1 && *pid != me));
+        }
+        Ok(found)
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        let what = || format!("reading /proc/{name}");
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.proc, name, flags, Mode::empty()).with_context(what)?;
+        let mut bytes = Vec::new();
+        File::from(file).read_to_end(&mut bytes).with_context(what)?;
+        Ok(bytes)
+    }
+}
+
+/// Sockets with an abstract name are those of the network namespace, here the host's: display
+/// servers, container runtimes. Kernels before 6.12 cannot do this; then nothing is restricted. Files
+/// are no matter of it: a process whose files Landlock restricts may mount nothing.
+fn keep_from_abstract_sockets() -> Result<()> {
+    let what = "keeping commands from the host's abstract sockets";
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .scope(Scope::AbstractUnixSocket)
+        .context(what)?;
+    ruleset.create().and_then(|ruleset| ruleset.restrict_self()).context(what)?;
+    Ok(())
+}
+
+/// Waits for `child`, and on the way for all others that have ended.
+fn wait_for(child: Pid) -> rustix::io::Result<WaitStatus> {
+    loop {
+        match rustix::process::wait(WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == child => return Ok(status),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The status as the kernel writes it.
+fn raw(status: WaitStatus) -> i32 {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => code << 8,
+        (None, Some(signal)) => signal,
+        (None, None) => -1,
+    }
+}
+
+/// Sends what is written, line by line, until nobody writes any more.
+fn forward(mut output: impl BufRead) {
+    let mut line = Vec::new();
+    while let Ok(1..) = output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+        if line.ends_with(b"\n") {
+            line.pop();
+        }
+        send(&Reply::Output(String::from_utf8_lossy(&line).into_owned()));
+        line.clear();
+    }
+}
+
+/// The id and the place of a mount, from a line of mountinfo (proc_pid_mountinfo(5)).
+fn mount(line: &[u8]) -> Option<(u64, PathBuf)> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    Some((id, PathBuf::from(OsString::from_vec(unescaped(fields.nth(3)?)))))
+}
+
+/// Spaces, tabs, line ends and backslashes stand as `\` and three octal digits.
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let octal = (text[at] == b'\\').then(|| text.get(at + 1..at + 4)).flatten();
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => (bytes.push(byte), at += 4).1,
+            None => (bytes.push(text[at]), at += 1).1,
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_read_with_its_escapes() {
+        let line = br"36 35 98:0 / /mnt/a\040b\134c rw,noatime - ext3 /dev/root rw";
+        assert_eq!(mount(line).unwrap(), (36, PathBuf::from(r"/mnt/a b\c")));
+        assert_eq!(mount(b""), None);
+        assert_eq!(mount(b"36 35"), None);
+        assert_eq!(unescaped(br"\04"), br"\04");
+    }
+
+    #[test]
+    fn a_status_is_that_of_wait() {
+        use std::os::unix::process::ExitStatusExt;
+        let status = std::process::ExitStatus::from_raw(raw(WaitStatus::new(3 << 8)));
+        assert_eq!(status.code(), Some(3));
+        let status = std::process::ExitStatus::from_raw(raw(WaitStatus::new(9)));
+        assert_eq!(status.signal(), Some(9));
+    }
+}

@@ -1,0 +1,176 @@
+//! What a command with the network needs of the host to resolve names: copies, put in the place of
+//! the tree's own files while the command runs. Afterwards the tree has its own file back, or what
+//! the command made of it. Called by the process that works on the tree, which has it as its root.
+
+use std::ffi::OsStr;
+use std::fs::{File, Metadata, Permissions};
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+
+use crate::error::{Context, Result};
+
+const RESOLVER: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
+
+/// The host's files, read before the tree became the root.
+pub struct HostFiles {
+    /// /etc/resolv.conf, wherever a link leads to.
+    resolver: Option<Vec<u8>>,
+    /// The lines of /etc/hosts that name other machines.
+    hosts: Vec<u8>,
+}
+
+impl HostFiles {
+    /// Reads them; what the host has not is not lent.
+    pub fn read() -> HostFiles {
+        let hosts = std::fs::read(HOSTS).unwrap_or_default();
+        HostFiles { resolver: std::fs::read(RESOLVER).ok(), hosts: other_machines(&hosts) }
+    }
+
+    /// Puts the copies into the tree. What they replace waits in the folder `hidden`, on the same
+    /// mount.
+    pub fn lend<'a>(&self, hidden: &'a File) -> Result<Vec<Lent<'a>>> {
+        let mut lent = Vec::new();
+        if let Some(resolver) = &self.resolver {
+            lent.extend(Lent::new(RESOLVER, resolver.clone(), hidden)?);
+        }
+        if !self.hosts.is_empty() {
+            // The tree's own names stay known.
+            let mut text = Vec::new();
+            if Path::new(HOSTS).is_file() {
+                let read = File::open(HOSTS).and_then(|mut file| file.read_to_end(&mut text));
+                read.with_context(|| format!("reading {HOSTS}"))?;
+            }
+            if !text.is_empty() && !text.ends_with(b"\n") {
+                text.push(b'\n');
+            }
+            text.extend(&self.hosts);
+            lent.extend(Lent::new(HOSTS, text, hidden)?);
+        }
+        Ok(lent)
+    }
+}
+
+/// The lines of a hosts file whose address is not this machine's own.
+fn other_machines(hosts: &[u8]) -> Vec<u8> {
+    let is_other = |line: &&[u8]| {
+        let line = String::from_utf8_lossy(line);
+        let address = line.split_whitespace().next().unwrap_or_default();
+        match address.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(address)) => !address.is_loopback(),
+            // Debian names the multicast groups of all nodes and routers there.
+            Ok(std::net::IpAddr::V6(address)) => {
+                !address.is_loopback() && !address.is_multicast() && !address.is_unspecified()
+            }
+            Err(_) => false,
+        }
+    };
+    let lines = hosts.split(|byte| *byte == b'\n').filter(is_other);
+    lines.flat_map(|line| [line, b"\n"].concat()).collect()
+}
+
+/// A copy in the place of a file of the tree.
+pub struct Lent<'a> {
+    path: &'static str,
+    text: Vec<u8>,
+    /// The copy as it was put there.
+    copy: Metadata,
+    /// Whether the tree had something there, which waits in `hidden` now.
+    replaced: bool,
+    hidden: &'a File,
+    /// The times of the folder before, and its modification time since.
+    folder: (Timestamps, (i64, i64)),
+}
+
+impl<'a> Lent<'a> {
+    /// `None` where the tree has no folder for it.
+    fn new(path: &'static str, text: Vec<u8>, hidden: &'a File) -> Result<Option<Lent<'a>>> {
+        let what = || format!("lending {path}");
+        let Ok(folder) = folder_of(path).metadata() else { return Ok(None) };
+        let own = Path::new(path).symlink_metadata().ok();
+        if own.is_some() {
+            rustix::fs::renameat(CWD, path, hidden.as_fd(), name_of(path)).with_context(what)?;
+        }
+        std::fs::write(path, &text).with_context(what)?;
+        // A command that writes to the file finds it with the tree's own mode and owner.
+        let (mode, uid, gid) = match own.as_ref().filter(|own| own.is_file()) {
+            Some(own) => (own.mode() & 0o7777, own.uid(), own.gid()),
+            None => (0o644, 0, 0),
+        };
+        lchown(path, Some(uid), Some(gid)).with_context(what)?;
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).with_context(what)?;
+        let copy = Path::new(path).symlink_metadata().with_context(what)?;
+        let since = folder_of(path).metadata().with_context(what)?;
+        let folder = (times(&folder), (since.mtime(), since.mtime_nsec()));
+        Ok(Some(Lent { path, text, copy, replaced: own.is_some(), hidden, folder }))
+    }
+
+    /// Gives the tree its own file back, unless the command changed or replaced the copy.
+    pub fn take_back(self) -> Result<()> {
+        let what = || format!("taking {} back", self.path);
+        let quiet = folder_of(self.path)
+            .metadata()
+            .is_ok_and(|folder| (folder.mtime(), folder.mtime_nsec()) == self.folder.1);
+        if !self.is_untouched() {
+            if self.replaced {
+                let flags = AtFlags::empty();
+                let removed = rustix::fs::unlinkat(self.hidden, name_of(self.path), flags);
+                removed.with_context(what)?;
+            }
+            return Ok(());
+        }
+        match self.replaced {
+            true => rustix::fs::renameat(self.hidden, name_of(self.path), CWD, self.path)
+                .with_context(what)?,
+            false => std::fs::remove_file(self.path).with_context(what)?,
+        }
+        if quiet {
+            let flags = AtFlags::empty();
+            rustix::fs::utimensat(CWD, folder_of(self.path), &self.folder.0, flags)
+                .with_context(what)?;
+        }
+        Ok(())
+    }
+
+    fn is_untouched(&self) -> bool {
+        let same = |now: &Metadata| {
+            let of = |file: &Metadata| (file.ino(), file.mode(), file.uid(), file.gid());
+            of(now) == of(&self.copy)
+        };
+        Path::new(self.path).symlink_metadata().is_ok_and(|now| same(&now))
+            && std::fs::read(self.path).is_ok_and(|text| text == self.text)
+    }
+}
+
+fn folder_of(path: &str) -> &Path {
+    Path::new(path).parent().unwrap_or(Path::new("/"))
+}
+
+fn name_of(path: &str) -> &OsStr {
+    Path::new(path).file_name().unwrap_or(OsStr::from_bytes(path.as_bytes()))
+}
+
+fn times(file: &Metadata) -> Timestamps {
+    Timestamps {
+        last_access: Timespec { tv_sec: file.atime(), tv_nsec: file.atime_nsec() },
+        last_modification: Timespec { tv_sec: file.mtime(), tv_nsec: file.mtime_nsec() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_other_machines_are_lent() {
+        let hosts = "127.0.0.1 localhost\n127.0.1.1 me\n::1 ip6-localhost\nff02::1 all\n\
+                     # 192.0.2.1 gone\n192.0.2.7\tmirror.example mirror # lab\n2001:db8::1 six\n\n";
+        let expected = "192.0.2.7\tmirror.example mirror # lab\n2001:db8::1 six\n";
+        assert_eq!(String::from_utf8(other_machines(hosts.as_bytes())).unwrap(), expected);
+    }
+}
