@@ -132,7 +132,7 @@ fn what_is_covered_or_read_only_stays_so() {
 fn file_systems_of_the_kernel_mounted_anew_give_nothing_of_the_host() {
     assert_refused(
         &NETWORKS,
-        "fresh-proc fresh-sysfs fresh-cgroup2 below-proc below-sysfs mount-devtmpfs mount-debugfs \
+        "fresh-proc fresh-sysfs fresh-cgroup2 below-proc below-sysfs below-cgroup2 mount-devtmpfs mount-debugfs \
          mount-tracefs mount-securityfs mount-configfs",
     );
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -154,7 +154,7 @@ fn kuth_itself_cannot_be_looked_into_or_traced() {
     assert_refused(
         &NETWORKS,
         "process-files process-root process-folder process-environment process-memory process-maps \
-         process-trace",
+         process-trace process-namespaces process-descriptor",
     );
 }
 

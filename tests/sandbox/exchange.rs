@@ -16,6 +16,8 @@ object=/.kuth/input.tar
 [ -f "$object" ] || object=$(find /.kuth -type f | head -n 1)
 echo "found $(find /.kuth -type f -name 'run-*' | wc -l)" >>/srv/seen/exchange
 attempt uncover sh -c "mount -o remount,bind,rw /.kuth && : >/.kuth/new"
+attempt unmount umount /.kuth
+attempt unmount-lazily umount -l /.kuth
 attempt new sh -c ': >/.kuth/new'
 attempt chmod chmod 666 "$object"
 attempt append sh -c "printf x >>$object"
@@ -36,7 +38,7 @@ fn scripts_cannot_change_the_objects_of_the_cache() {
              run = {{ source = \"{script}\" }}\n"
         ));
         let tree = place.build("exchange");
-        let expected = "found 1\nuncover refused\nnew refused\nchmod refused\nappend refused\n\
+        let expected = "found 1\nuncover refused\nunmount refused\nunmount-lazily refused\nnew refused\nchmod refused\nappend refused\n\
             link refused\nappend-to-link refused\nrename refused\nremove refused\n";
         let seen = tree.text("/srv/seen/exchange");
         let verified = place.project.run(&["cache", "verify"]);

@@ -26,7 +26,7 @@ const ID: u32 = 58_888;
 const RANGE: &str = "2000100000:65536";
 
 /// A build that has not ended after so many seconds waits for what will never happen.
-const LIMIT: &str = "90";
+const LIMIT: &str = "300";
 
 /// Arguments: the copy of /etc, a secret file, the user, the command.
 const ENTER: &str = r#"

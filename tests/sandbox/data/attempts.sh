@@ -13,7 +13,7 @@ mkdir -p /srv/seen /srv/mnt
 seen=/srv/seen/$where
 : >"$seen"
 # Without its tools an attempt would seem to be refused.
-for tool in perl mount umount unshare mknod find ip; do command -v "$tool" >/dev/null; done
+for tool in perl mount umount unshare nsenter mknod find ip; do command -v "$tool" >/dev/null; done
 
 case $(uname -m) in
 x86_64) add_key=248 request_key=249 keyctl=250 ptrace=101 open_by_handle=304 module=313 swapon=167 ;;
@@ -98,6 +98,12 @@ fresh_below() {
         mount -t $1 kuth /srv/mnt && cd /srv/mnt &&
             find $2 -type f 2>/dev/null | perl -MFcntl -ne '
                 chomp; if (sysopen F, \$_, O_WRONLY | O_NONBLOCK) { print; \$n++ } END { exit !\$n }'"
+}
+
+# Control groups, as they are seen from a namespace of their own.
+groups_below() {
+    unshare --user --map-root-user --mount --cgroup --fork sh -c '
+        mount -t cgroup2 kuth /srv/mnt && : >/srv/mnt/cgroup.procs'
 }
 
 # Makes a device in a folder and opens it.
@@ -190,6 +196,7 @@ if grep -q :devices: /proc/self/cgroup; then
 fi
 attempt below-proc fresh_below proc sys
 attempt below-sysfs fresh_below sysfs .
+attempt below-cgroup2 groups_below
 for type in devtmpfs debugfs tracefs securityfs configfs; do
     attempt "mount-$type" mounts "$type"
 done
@@ -214,7 +221,11 @@ of_others() {
     done
     return $status
 }
-attempt process-files of_others 'ls "/proc/$process/fd/"'
+# Their numbers are seen; where they lead to and what they give is not.
+attempt process-files of_others 'found=1
+    for file in /proc/$process/fd/*; do
+        if readlink "$file" || readable "$file" || echo "$file" | opened; then found=0; fi
+    done; [ $found = 0 ]'
 attempt process-root of_others 'ls "/proc/$process/root/"'
 attempt process-folder of_others 'ls "/proc/$process/cwd/"'
 attempt process-environment of_others 'cat "/proc/$process/environ"'
@@ -223,6 +234,10 @@ attempt process-maps of_others 'cat "/proc/$process/maps"'
 # PTRACE_SEIZE, which does not stop it.
 attempt process-trace of_others \
     'perl -e "exit(syscall(\$ARGV[0] + 0, 0x4206, \$ARGV[1] + 0, 0, 0) != 0)" $ptrace $process'
+attempt process-namespaces of_others 'nsenter --target "$process" --mount ls /'
+# pidfd_open and pidfd_getfd.
+attempt process-descriptor of_others 'perl -e "my \$process = syscall 434, \$ARGV[0] + 0, 0;
+    exit(syscall(438, \$process, 0, 0) < 0)" $process'
 attempt inherited-file perl -e 'for (3 .. 255) { my $l = readlink "/proc/self/fd/$_" // next;
     print "$_ $l\n"; $n++ } exit !$n'
 attempt host-by-processes by_processes
