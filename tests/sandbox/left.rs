@@ -165,21 +165,28 @@ fn a_tree_with_flags_that_an_earlier_kuth_left_is_cleaned_up() {
         if caller == Caller::User || !keeps_flags(place.top()) {
             return;
         }
-        let tree = work.join("run-abcdef/root");
-        std::fs::create_dir_all(tree.join("etc")).unwrap();
-        std::fs::create_dir_all(tree.join("var/log")).unwrap();
-        std::fs::write(tree.join("etc/resolv.conf"), "").unwrap();
-        std::fs::write(tree.join("var/log/messages"), "").unwrap();
-        for (flag, path) in [
-            ("+i", "etc/resolv.conf"),
-            ("+a", "var/log/messages"),
-            ("+a", "var/log"),
-            ("+i", "etc"),
-        ] {
-            tool("chattr", &[flag, tree.join(path).to_str().unwrap()]);
+        // A build that was killed leaves its lock too, one that was asked to keep the tree does not.
+        let trees = ["run-killed", "run-kept"].map(|name| work.join(name));
+        std::fs::write(work.join("run-killed.lock"), "").unwrap();
+        for tree in &trees {
+            let root = tree.join("root");
+            std::fs::create_dir_all(root.join("etc")).unwrap();
+            std::fs::create_dir_all(root.join("var/log")).unwrap();
+            std::fs::write(root.join("etc/resolv.conf"), "").unwrap();
+            std::fs::write(root.join("var/log/messages"), "").unwrap();
+            for (flag, path) in [
+                ("+i", "etc/resolv.conf"),
+                ("+a", "var/log/messages"),
+                ("+a", "var/log"),
+                ("+i", "etc"),
+            ] {
+                tool("chattr", &[flag, root.join(path).to_str().unwrap()]);
+            }
         }
         place.project.run(&["cache", "clean"]).ok();
-        assert!(!tree.exists(), "the tree is still there");
+        assert_eq!(trees.each_ref().map(|tree| tree.exists()), [false, true]);
+        place.project.run(&["cache", "clean", "--all"]).ok();
+        assert_eq!(trees.each_ref().map(|tree| tree.exists()), [false, false]);
     });
 }
 

@@ -64,8 +64,6 @@ enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Reply {
-    /// The supervisor runs: its program and libraries are loaded.
-    Started,
     Isolated,
     Ready,
     /// A line that the command wrote.
@@ -109,12 +107,7 @@ impl Commands {
             .context("starting the supervisor of commands")?;
         let requests = supervisor.stdin.take().context("taking its standard input")?;
         let replies = supervisor.stdout.take().context("taking its standard output")?;
-        let mut commands = Commands { supervisor, requests, replies: BufReader::new(replies) };
-        // Until then it loads libraries of the host.
-        let Reply::Started = commands.receive()? else {
-            bail!("the supervisor answered out of turn")
-        };
-        Ok(commands)
+        Ok(Commands { supervisor, requests, replies: BufReader::new(replies) })
     }
 
     /// Makes the namespaces of the commands. To be called when the tree is the root and /proc is

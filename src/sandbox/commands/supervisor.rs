@@ -34,7 +34,6 @@ const LONGEST_LINE: u64 = 1 << 16;
 /// Answers requests from standard input until it ends.
 pub fn main() -> ExitCode {
     let mut supervisor = None;
-    send(&Reply::Started);
     for line in std::io::stdin().lines() {
         let Ok(line) = line else { return ExitCode::FAILURE };
         let reply = serde_json::from_str(&line)
