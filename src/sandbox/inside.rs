@@ -97,7 +97,7 @@ struct Tree {
 impl Tree {
     fn enter(job: &Job) -> Result<Tree> {
         let host_files = (job.network == Network::Host).then(HostFiles::read);
-        let view = mounts::prepare(&job.root, &job.exchange)?;
+        let view = mounts::prepare(&job.root, &job.exchange, &job.output)?;
         let mut commands = Commands::start(&job.root)?;
         mounts::pivot(&job.root)?;
         commands.isolate(job.network)?;
@@ -129,8 +129,7 @@ impl Tree {
             Step::Truncate { path } => truncate(Path::new(path)),
             Step::Seal => seal(),
             Step::Pack { file } => {
-                // At EXCHANGE nobody can write; the host's folder is still open.
-                let folder = format!("/proc/self/fd/{}", self.view.exchange.as_raw_fd());
+                let folder = format!("/proc/self/fd/{}", self.view.output.as_raw_fd());
                 let file = Path::new(&folder).join(file);
                 let packed = pack::pack(Path::new("/"), &file, self.epoch)?;
                 report(&Report::Packed { digest: packed.digest, size: packed.size });

@@ -98,7 +98,7 @@ pub enum Step {
     },
     /// Removes what makes an image a copy of the machine it was made on; see [`inside`].
     Seal,
-    /// Writes the tree as a canonical tar into the exchange folder.
+    /// Writes the tree as a canonical tar into the output folder.
     Pack {
         /// Its name there.
         file: String,
@@ -131,6 +131,7 @@ impl Step {
 pub(crate) struct Job {
     pub root: PathBuf,
     pub exchange: PathBuf,
+    pub output: PathBuf,
     pub epoch: u64,
     pub hostname: String,
     pub network: Network,
@@ -157,7 +158,8 @@ pub(crate) struct FailedCommand {
     pub tail: Vec<String>,
 }
 
-/// A tree being worked on: the folder `root` and the folder `exchange` beside it.
+/// A tree being worked on: the folder `root`, and beside it the folders `exchange`, of what is handed
+/// in, and `output`, of what is packed.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     folder: PathBuf,
@@ -165,7 +167,7 @@ pub struct Sandbox {
     hostname: String,
 }
 
-/// A packed tree in the exchange folder.
+/// A packed tree in the output folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packed {
     /// The SHA-256 of the tar.
@@ -179,7 +181,7 @@ impl Sandbox {
     pub fn new(folder: &Path, epoch: u64, hostname: &str) -> Result<Sandbox> {
         let sandbox =
             Sandbox { folder: folder.to_path_buf(), epoch, hostname: hostname.to_string() };
-        for path in [sandbox.root(), sandbox.exchange()] {
+        for path in [sandbox.root(), sandbox.exchange(), sandbox.output()] {
             std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         }
         Ok(sandbox)
@@ -192,6 +194,11 @@ impl Sandbox {
     /// The folder whose files the steps can name.
     pub fn exchange(&self) -> PathBuf {
         self.folder.join("exchange")
+    }
+
+    /// The folder that trees are packed into.
+    pub fn output(&self) -> PathBuf {
+        self.folder.join("output")
     }
 
     /// Puts a hard link to `file` (or a copy, on another file system) into the exchange folder.
@@ -216,6 +223,7 @@ impl Sandbox {
         let job = Job {
             root: self.root(),
             exchange: self.exchange(),
+            output: self.output(),
             epoch: self.epoch,
             hostname: self.hostname.clone(),
             network,

@@ -41,15 +41,16 @@ const HIDDEN: [&str; 10] = [
 
 /// The world as seen by the process that made it.
 pub struct View {
-    /// The exchange folder on the host, for writing: what is mounted at [`EXCHANGE`] is read-only.
-    pub exchange: File,
+    /// The host's folder for packed trees. Nothing else is in it: a link of the tree that leads
+    /// through /proc to this process's open files finds nothing there.
+    pub output: File,
     /// The folder of the tree over which the exchange folder is mounted: nobody else reaches it.
     pub hidden: File,
 }
 
 /// Makes the mounts at and below `root`, with `exchange` at [`EXCHANGE`]. What comes next is
 /// [`pivot`].
-pub fn prepare(root: &Path, exchange: &Path) -> Result<View> {
+pub fn prepare(root: &Path, exchange: &Path, output: &Path) -> Result<View> {
     let inside = |path: &str| root.join(path.trim_start_matches('/'));
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     rustix::mount::mount_change("/", flags).context("making mounts private")?;
@@ -61,12 +62,12 @@ pub fn prepare(root: &Path, exchange: &Path) -> Result<View> {
     }
     let open =
         |path: &Path| File::open(path).with_context(|| format!("opening {}", path.display()));
-    let (hidden, exchange_folder) = (open(&inside(EXCHANGE))?, open(exchange)?);
+    let (hidden, output) = (open(&inside(EXCHANGE))?, open(output)?);
     make_dev(&inside("dev"))?;
     make_proc(&inside("proc"), &inside("dev/null"))?;
     empty(&inside("sys"))?;
     bind(exchange, &inside(EXCHANGE), MountFlags::NODEV | MountFlags::NOSUID)?;
-    Ok(View { exchange: exchange_folder, hidden })
+    Ok(View { output, hidden })
 }
 
 /// Sees to it that `path` is a folder and no link: what is mounted there must not land elsewhere.

@@ -182,7 +182,7 @@ pub(super) fn take_out(
     let made = outcome.and_then(|packed| {
         let packed = packed.context("packing the tree")?;
         let file = site.scratch(PACKED);
-        std::fs::rename(sandbox.exchange().join(PACKED), &file).context("taking the tree out")?;
+        std::fs::rename(sandbox.output().join(PACKED), &file).context("taking the tree out")?;
         Ok(Made::hashed(Product::Tree, file, packed.digest, packed.size))
     });
     let cleared = if site.keeps_work(&made) { Ok(()) } else { sandbox.clear(&site.log) };

@@ -35,6 +35,8 @@ const ENVIRONMENT: [(&str, &str); 7] = [
 /// have. A command that gives a file another one fails, for root as for everybody else.
 const IDS: u32 = 1 << 16;
 
+const OUT_OF_TURN: &str = "the supervisor of commands answered out of turn";
+
 /// The lines of output kept for a failure.
 const TAIL: usize = 20;
 
@@ -64,6 +66,8 @@ enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Reply {
+    /// Said once, unasked: the program is loaded.
+    Started,
     Isolated,
     Ready,
     /// A line that the command wrote.
@@ -107,19 +111,22 @@ impl Commands {
             .context("starting the supervisor of commands")?;
         let requests = supervisor.stdin.take().context("taking its standard input")?;
         let replies = supervisor.stdout.take().context("taking its standard output")?;
-        Ok(Commands { supervisor, requests, replies: BufReader::new(replies) })
+        let mut commands = Commands { supervisor, requests, replies: BufReader::new(replies) };
+        // Its libraries are the host's: they have to be loaded before the root changes.
+        let Reply::Started = commands.receive()? else { bail!(OUT_OF_TURN) };
+        Ok(commands)
     }
 
     /// Makes the namespaces of the commands. To be called when the tree is the root and /proc is
     /// that of the process namespace.
     pub fn isolate(&mut self, network: Network) -> Result<()> {
         self.send(&Request::Isolate { network })?;
-        let Reply::Isolated = self.receive()? else { bail!("the supervisor answered out of turn") };
+        let Reply::Isolated = self.receive()? else { bail!(OUT_OF_TURN) };
         for map in ["uid_map", "gid_map"] {
             self.map_ids(map)?;
         }
         self.send(&Request::Restrict)?;
-        let Reply::Ready = self.receive()? else { bail!("the supervisor answered out of turn") };
+        let Reply::Ready = self.receive()? else { bail!(OUT_OF_TURN) };
         Ok(())
     }
 
@@ -169,7 +176,7 @@ impl Commands {
                     }
                     break ExitStatus::from_raw(status);
                 }
-                _ => bail!("the supervisor answered out of turn"),
+                _ => bail!(OUT_OF_TURN),
             }
         };
         if status.success() {

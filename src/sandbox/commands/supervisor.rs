@@ -33,6 +33,7 @@ const LONGEST_LINE: u64 = 1 << 16;
 
 /// Answers requests from standard input until it ends.
 pub fn main() -> ExitCode {
+    send(&Reply::Started);
     let mut supervisor = None;
     for line in std::io::stdin().lines() {
         let Ok(line) = line else { return ExitCode::FAILURE };
