@@ -61,9 +61,9 @@ fn a_mode_is_for_the_files_of_a_folder_and_an_owner_for_all_that_is_then_in_it()
         // The folder was there: it keeps its mode.
         ("/srv/folder", "d 750 33:33"),
         ("/srv/folder/kept", "- 644 33:33"),
-        ("/srv/folder/a", "- 2604 33:33"),
+        ("/srv/folder/a", "- 4604 33:33"),
         ("/srv/folder/below", "d 755 33:33"),
-        ("/srv/folder/below/b", "- 2604 33:33"),
+        ("/srv/folder/below/b", "- 4604 33:33"),
     ];
     for (path, expected) in listed {
         assert_eq!(tree.listed(path), expected, "{path}");
