@@ -9,7 +9,8 @@ use std::process::Stdio;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::{EXCHANGE, FailedCommand, Job, Report, Step, mounts, pack, syncless, unpack};
+use super::{EXCHANGE, FailedCommand, Job, Report, Step, mounts, owners, pack, syncless, unpack};
+use crate::cache::sparse;
 use crate::error::{Context, Error, Result, anyhow, bail, ensure};
 
 /// The environment of every command inside; nothing of the host's gets in.
@@ -71,12 +72,13 @@ fn work(file: &Path) -> Result<()> {
     if job.steps == [Step::Clear] {
         return clear(&job.root);
     }
+    let mut owners = owners::Owners::open(&file.with_file_name("owners"))?;
     mounts::enter(&job.root, &job.exchange, job.resolver)?;
     syncless::install()?;
     for (at, step) in job.steps.iter().enumerate() {
         report(&Report::Step { at });
         let start = std::time::Instant::now();
-        carry_out(step, job.epoch)?;
+        carry_out(step, job.epoch, &mut owners)?;
         // What took its time shows in the log.
         if start.elapsed().as_millis() >= 100 {
             eprintln!("# {} in {:.1} s", step.name(), start.elapsed().as_secs_f64());
@@ -93,16 +95,23 @@ fn exchange(name: &str) -> PathBuf {
     Path::new(EXCHANGE).join(name)
 }
 
-fn carry_out(step: &Step, epoch: u64) -> Result<()> {
+fn carry_out(step: &Step, epoch: u64, owners: &mut owners::Owners) -> Result<()> {
     match step {
         Step::MergeUsr { lib64 } => merge_usr(*lib64),
-        Step::Unpack { files } => files.iter().try_for_each(|file| unpack::unpack(&exchange(file))),
+        Step::Unpack { files } => {
+            files.iter().try_for_each(|file| unpack::unpack(&exchange(file), owners))
+        }
         Step::Write { path, content, mode } => write(Path::new(path), content.as_bytes(), *mode),
         Step::Copy { from, to, mode, owner } => {
             copy(&exchange(from), Path::new(to), *mode)?;
-            match owner {
-                Some(owner) => {
-                    run(&["chown".into(), "-R".into(), owner.clone(), to.clone()], &[], "", epoch)
+            let Some(owner) = owner else { return Ok(()) };
+            let wanted = owners::wanted(owner);
+            if wanted.uid.or(wanted.gid).is_some() {
+                owners.give_all(Path::new(to), wanted.uid, wanted.gid)?;
+            }
+            match wanted.names {
+                Some(names) => {
+                    run(&["chown".into(), "-R".into(), names, to.clone()], &[], "", epoch)
                 }
                 None => Ok(()),
             }
@@ -113,7 +122,7 @@ fn carry_out(step: &Step, epoch: u64) -> Result<()> {
         Step::Truncate { path } => truncate(Path::new(path)),
         Step::Seal => seal(),
         Step::Pack { file } => {
-            let packed = pack::pack(Path::new("/"), &exchange(file), epoch)?;
+            let packed = pack::pack(Path::new("/"), &exchange(file), epoch, owners)?;
             report(&Report::Packed { digest: packed.digest, size: packed.size });
             Ok(())
         }
@@ -173,7 +182,7 @@ fn copy(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         let target = std::fs::read_link(from).with_context(what)?;
         return std::os::unix::fs::symlink(target, to).with_context(what);
     }
-    std::fs::copy(from, to).with_context(what)?;
+    sparse::copy_file(from, to)?;
     let mode = mode.unwrap_or(metadata.permissions().mode() & 0o7777);
     std::fs::set_permissions(to, PermissionsExt::from_mode(mode)).with_context(what)?;
     lchown(to, Some(0), Some(0)).with_context(what)

@@ -16,6 +16,7 @@ use crate::process::{Cancel, Command, find_program};
 
 pub mod inside;
 pub mod mounts;
+pub mod owners;
 pub mod pack;
 pub mod syncless;
 pub mod unpack;
@@ -196,7 +197,7 @@ impl Sandbox {
     pub fn offer(&self, file: &Path, name: &str) -> Result<()> {
         let to = self.exchange().join(name);
         if std::fs::hard_link(file, &to).is_err() {
-            std::fs::copy(file, &to).with_context(|| format!("copying {}", file.display()))?;
+            crate::cache::sparse::copy_file(file, &to)?;
         }
         Ok(())
     }

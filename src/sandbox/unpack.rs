@@ -6,40 +6,41 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
-use tar::{Archive, Entry, EntryType};
+use tar::EntryType;
 
-use crate::archive::tree::ATTRIBUTE;
-use crate::error::{Context, Result, bail};
+use super::owners::Owners;
+use crate::archive::entries::{Content, Entries, Entry};
+use crate::error::{Context, Result, bail, ensure};
 
-/// Unpacks `file` over `/`.
-pub fn unpack(file: &Path) -> Result<()> {
-    unpack_into(file, Path::new("/"))
+/// Unpacks `file` over `/`. Owners that cannot be given are noted in `owners`.
+pub fn unpack(file: &Path, owners: &mut Owners) -> Result<()> {
+    unpack_into(file, Path::new("/"), owners)
 }
 
-fn unpack_into(file: &Path, root: &Path) -> Result<()> {
+fn unpack_into(file: &Path, root: &Path, owners: &mut Owners) -> Result<()> {
     let what = || format!("unpacking {}", file.display());
     let handle = File::open(file).with_context(what)?;
-    let mut archive = Archive::new(BufReader::with_capacity(1 << 18, handle));
+    let mut entries = Entries::new(BufReader::with_capacity(1 << 18, handle));
     let device = root.metadata().with_context(what)?.dev();
     // The time of a folder changes with every file put into it, so folders come last.
     let mut folders = Vec::new();
-    for entry in archive.entries().with_context(what)? {
-        let mut entry = entry.with_context(what)?;
-        let path = destination(root, &entry.path_bytes())?;
+    while let Some((entry, mut content)) = entries.next_entry().with_context(what)? {
+        let path = destination(root, &entry.path)?;
         // What is mounted on a folder of the tree (/proc, /dev) is not the tree's, and the root of
         // a user namespace may not change it.
         if path.metadata().is_ok_and(|found| found.is_dir() && found.dev() != device) {
             continue;
         }
-        place(&mut entry, root, &path).with_context(|| format!("unpacking {}", path.display()))?;
-        if entry.header().entry_type().is_dir() {
-            folders.push((path, entry.header().mtime().with_context(what)?));
+        place(&entry, &mut content, root, &path, owners)
+            .with_context(|| format!("unpacking {}", path.display()))?;
+        if entry.kind.is_dir() {
+            folders.push((path, entry.mtime));
         }
     }
     for (path, time) in folders.into_iter().rev() {
@@ -61,19 +62,21 @@ fn destination(root: &Path, name: &[u8]) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn place(entry: &mut Entry<'_, impl Read>, root: &Path, path: &Path) -> Result<()> {
-    let header = entry.header();
-    let (uid, gid) = (u32::try_from(header.uid()?)?, u32::try_from(header.gid()?)?);
-    let (mode, time) = (header.mode()? & 0o7777, header.mtime()?);
-    let kind = header.entry_type();
-    // Only devices have numbers there; in other entries the fields may hold anything.
-    let device = match kind {
-        EntryType::Char | EntryType::Block => {
-            (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0))
-        }
-        _ => (0, 0),
+fn place(
+    entry: &Entry,
+    content: &mut Content<'_>,
+    root: &Path,
+    path: &Path,
+    owners: &mut Owners,
+) -> Result<()> {
+    let (uid, gid) = (id("owner", entry.uid)?, id("group", entry.gid)?);
+    let posix = entry.unknown.iter().any(|key| key.starts_with("GNU.sparse."));
+    ensure!(!posix, "it is a sparse file of the POSIX kind, which kuth does not read");
+    let target = || {
+        ensure!(!entry.link.is_empty(), "a link without a target");
+        Ok(&entry.link)
     };
-    if kind.is_dir() {
+    if entry.kind.is_dir() {
         make_folder(path)?;
     } else {
         if let Some(parent) = path.parent()
@@ -84,43 +87,49 @@ fn place(entry: &mut Entry<'_, impl Read>, root: &Path, path: &Path) -> Result<(
         if path.symlink_metadata().is_ok() {
             std::fs::remove_file(path)?;
         }
-        match kind {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let mut file = File::create_new(path)?;
-                std::io::copy(entry, &mut file)?;
+        match entry.kind {
+            EntryType::Regular => {
+                let file = File::create_new(path)?;
+                content.write_to(&file, 0)?;
+                if content.map().is_some() {
+                    file.set_len(entry.size)?;
+                }
             }
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().context("a link without a target")?;
-                symlink(OsStr::from_bytes(&target), path)?;
-            }
+            EntryType::Symlink => symlink(OsStr::from_bytes(target()?), path)?,
             EntryType::Link => {
-                let target = entry.link_name_bytes().context("a link without a target")?;
-                std::fs::hard_link(destination(root, &target)?, path)?;
+                std::fs::hard_link(destination(root, target()?)?, path)?;
                 // The file it names has everything else already.
                 return Ok(());
             }
             EntryType::Fifo | EntryType::Char | EntryType::Block => {
-                let (file_type, device) = match kind {
-                    EntryType::Fifo => (FileType::Fifo, 0),
-                    EntryType::Char => {
-                        (FileType::CharacterDevice, rustix::fs::makedev(device.0, device.1))
-                    }
-                    _ => (FileType::BlockDevice, rustix::fs::makedev(device.0, device.1)),
+                let (file_type, device) = match entry.kind {
+                    EntryType::Fifo => (FileType::Fifo, (0, 0)),
+                    EntryType::Char => (FileType::CharacterDevice, entry.device),
+                    _ => (FileType::BlockDevice, entry.device),
                 };
-                rustix::fs::mknodat(CWD, path, file_type, Mode::from_raw_mode(mode), device)?;
+                let device = rustix::fs::makedev(device.0, device.1);
+                let mode = Mode::from_raw_mode(entry.mode);
+                rustix::fs::mknodat(CWD, path, file_type, mode, device)?;
             }
-            // Global pax headers, volume labels and the like name no file.
+            // Volume labels and the like name no file.
             _ => return Ok(()),
         }
     }
-    lchown(path, Some(uid), Some(gid))?;
-    if kind == EntryType::Symlink {
-        return set_time(path, time);
+    owners.give(path, Some(uid), Some(gid))?;
+    if entry.kind == EntryType::Symlink {
+        return set_time(path, entry.mtime);
     }
     // After the owner: changing that drops set-id bits and capabilities.
-    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-    set_attributes(entry, path)?;
-    set_time(path, time)
+    std::fs::set_permissions(path, Permissions::from_mode(entry.mode))?;
+    for (name, value) in &entry.attributes {
+        rustix::fs::lsetxattr(path, name.as_str(), value, XattrFlags::empty())
+            .with_context(|| format!("setting the attribute {name}"))?;
+    }
+    set_time(path, entry.mtime)
+}
+
+fn id(what: &str, id: u64) -> Result<u32> {
+    u32::try_from(id).with_context(|| format!("the {what} {id} is no id"))
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -132,22 +141,6 @@ fn make_folder(path: &Path) -> Result<()> {
         }
         Err(_) => Ok(std::fs::create_dir_all(path)?),
     }
-}
-
-fn set_attributes(entry: &mut Entry<'_, impl Read>, path: &Path) -> Result<()> {
-    let Some(extensions) = entry.pax_extensions()? else { return Ok(()) };
-    for extension in extensions {
-        let extension = extension?;
-        let Some(name) = extension.key_bytes().strip_prefix(ATTRIBUTE.as_bytes()) else { continue };
-        rustix::fs::lsetxattr(
-            path,
-            OsStr::from_bytes(name),
-            extension.value_bytes(),
-            XattrFlags::empty(),
-        )
-        .with_context(|| format!("setting the attribute {}", String::from_utf8_lossy(name)))?;
-    }
-    Ok(())
 }
 
 fn set_time(path: &Path, seconds: u64) -> Result<()> {
@@ -175,9 +168,9 @@ mod tests {
         rustix::fs::mknodat(CWD, one.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0)
             .unwrap();
         std::fs::set_permissions(one.join("hard"), Permissions::from_mode(0o4751)).unwrap();
-        let first = pack(&one, &folder.path().join("1.tar"), 5000).unwrap();
-        unpack_into(&folder.path().join("1.tar"), &two).unwrap();
-        let second = pack(&two, &folder.path().join("2.tar"), 5000).unwrap();
+        let first = pack(&one, &folder.path().join("1.tar"), 5000, &Owners::default()).unwrap();
+        unpack_into(&folder.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
+        let second = pack(&two, &folder.path().join("2.tar"), 5000, &Owners::default()).unwrap();
         assert_eq!(first, second);
     }
 
@@ -189,8 +182,8 @@ mod tests {
         std::fs::write(one.join("bin/tool"), "x").unwrap();
         std::fs::create_dir_all(two.join("usr/bin")).unwrap();
         symlink("usr/bin", two.join("bin")).unwrap();
-        pack(&one, &folder.path().join("1.tar"), 5000).unwrap();
-        unpack_into(&folder.path().join("1.tar"), &two).unwrap();
+        pack(&one, &folder.path().join("1.tar"), 5000, &Owners::default()).unwrap();
+        unpack_into(&folder.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
         assert!(two.join("usr/bin/tool").is_file());
         assert!(two.join("bin").symlink_metadata().unwrap().is_symlink());
     }

@@ -53,7 +53,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         let target = std::fs::read_link(from).with_context(what)?;
         std::os::unix::fs::symlink(target, to).with_context(what)
     } else {
-        std::fs::copy(from, to).with_context(what)?;
+        crate::cache::sparse::copy_file(from, to)?;
         let mode = PermissionsExt::from_mode(if is_executable(from)? { 0o755 } else { 0o644 });
         std::fs::set_permissions(to, mode).with_context(what)
     }
