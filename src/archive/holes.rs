@@ -255,3 +255,88 @@ pub(super) fn read(header: &Header, stored: u64, input: &mut dyn Read) -> Result
     ensure!(end <= size && sum == stored, "the map of a sparse file is not that of its data");
     Ok((map, size))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const U: u64 = UNIT;
+
+    /// A file of `size` bytes with an `x` at each place of `data`; with holes, or with written zeros.
+    fn file(size: u64, data: &[u64], holes: bool) -> File {
+        let file = tempfile::tempfile().unwrap();
+        match holes {
+            true => file.set_len(size).unwrap(),
+            false => file.write_all_at(&vec![0; size as usize], 0).unwrap(),
+        }
+        data.iter().for_each(|at| file.write_all_at(b"x", *at).unwrap());
+        file
+    }
+
+    /// What `find` says of both kinds of file, and `sift` of the stream: all the same.
+    fn map(size: u64, data: &[u64]) -> Option<Map> {
+        let (sparse, dense) = (file(size, data, true), file(size, data, false));
+        let found = find(&sparse, size).unwrap();
+        assert_eq!(find(&dense, size).unwrap(), found, "written zeros of {size}, {data:?}");
+        let (mut out, mut stream) = (Vec::new(), Vec::new());
+        let whole = vec![(0, size)];
+        Parts::new(&dense, &whole).read_to_end(&mut stream).unwrap();
+        assert_eq!(sift(&mut stream.as_slice(), size, &mut out).unwrap(), found);
+        let parts = found.as_ref().unwrap_or(&whole);
+        let expected: Vec<u8> = parts
+            .iter()
+            .flat_map(|(at, length)| stream[*at as usize..][..*length as usize].to_vec())
+            .collect();
+        assert!(out == expected, "the data of {size}, {data:?}");
+        found
+    }
+
+    #[test]
+    fn whole_units_of_zeros_are_left_out_and_nothing_else() {
+        for size in [0, 1, 512, U - 1] {
+            assert_eq!(map(size, &[]), None, "{size} bytes are less than a unit");
+        }
+        for size in [U, U + 1, 3 * U - 1, 3 * U] {
+            assert_eq!(map(size, &[]), Some(vec![]), "{size} zeros");
+        }
+        // The beginning, the middle, the end.
+        assert_eq!(map(3 * U, &[U, 2 * U]), Some(vec![(U, 2 * U)]));
+        assert_eq!(map(3 * U, &[0, 3 * U - 1]), Some(vec![(0, U), (2 * U, U)]));
+        assert_eq!(map(3 * U, &[U - 1, U]), Some(vec![(0, 2 * U)]));
+        // Two MiB of zeros, but no unit of them.
+        assert_eq!(map(3 * U, &[U - 1, U, 3 * U - 1]), None);
+        assert_eq!(map(3 * U, &[0, U, 2 * U]), None);
+        // The last, shorter unit.
+        assert_eq!(map(2 * U + 1, &[0, U]), None);
+        assert_eq!(map(2 * U + 1, &[0]), Some(vec![(0, U)]));
+        assert_eq!(map(2 * U + 1, &[2 * U]), Some(vec![(2 * U, 1)]));
+        assert_eq!(map(2 * U - 1, &[2 * U - 2]), Some(vec![(U, U - 1)]));
+        assert_eq!(map(2 * U - 1, &[U - 1]), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        #[test]
+        fn it_is_the_rule_for_any_file(size in 0..5 * U, seeds in prop::collection::vec(0..5 * U, 0..4)) {
+            let data: Vec<u64> = seeds.into_iter().filter(|at| *at < size).collect();
+            let busy = |unit: u64| data.iter().any(|at| at / U == unit);
+            let zero = (0..size / U).any(|unit| !busy(unit));
+            let stored = |at: u64| zero && busy(at / U);
+            let found = map(size, &data);
+            prop_assert_eq!(found.is_some(), zero);
+            for at in (0..size).step_by(4096).chain(size.checked_sub(1)) {
+                let inside = found.iter().flatten().any(|(from, n)| (*from..from + n).contains(&at));
+                prop_assert_eq!(inside, stored(at), "{}", at);
+            }
+        }
+    }
+
+    #[test]
+    fn holes_are_not_read_and_data_is_hardly() {
+        // A read of all this would not end while anybody waits.
+        let size = 1 << 40;
+        let file = file(size, &[5, size - 1], true);
+        assert_eq!(find(&file, size).unwrap(), Some(vec![(0, U), (size - U, U)]));
+    }
+}

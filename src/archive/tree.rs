@@ -224,3 +224,85 @@ fn with_slash(name: &Path) -> PathBuf {
     }
     PathBuf::from(OsStr::from_bytes(&bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::holes::UNIT;
+    use super::*;
+    use crate::archive::entries::Entries;
+    use std::os::unix::fs::FileExt;
+
+    /// The tar of one file, as it is open and as a stream.
+    fn both(size: u64, data: &[(u64, &[u8])]) -> (u64, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let source = File::create_new(folder.path().join("source")).unwrap();
+        source.set_len(size).unwrap();
+        data.iter().for_each(|(at, bytes)| source.write_all_at(bytes, *at).unwrap());
+        let source = File::open(folder.path().join("source")).unwrap();
+        let name = PathBuf::from("n".repeat(130));
+        let value = b"a\nb".to_vec();
+        let meta =
+            Meta { mode: 0o644, attributes: vec![("user.x".into(), value)], ..Meta::default() };
+        let write = |stream: bool| {
+            let path = folder.path().join(format!("{stream}.tar"));
+            let mut writer = FileWriter::create(&path, 5).unwrap();
+            for name in [name.as_path(), Path::new("second")] {
+                let whole = vec![(0, size)];
+                let mut content = Parts::new(&source, &whole);
+                let kind = match stream {
+                    true => Kind::File(size, &mut content),
+                    false => Kind::Open(size, &source),
+                };
+                writer.add(name, &meta, kind).unwrap();
+            }
+            (writer.finish().unwrap(), path)
+        };
+        let ((open, path), (stream, _)) = (write(false), write(true));
+        assert_eq!(open, stream, "{size} bytes, {data:?}");
+        let mut entries = Entries::new(File::open(path).unwrap());
+        let mut stored = 0;
+        for expected in [name.as_path(), Path::new("second")] {
+            let (entry, mut content) = entries.next_entry().unwrap().unwrap();
+            assert_eq!(
+                (entry.path.as_slice(), entry.size),
+                (expected.as_os_str().as_bytes(), size)
+            );
+            assert_eq!(entry.attributes, meta.attributes);
+            stored = content.map().map_or(size, |map| map.iter().map(|part| part.1).sum());
+            let copy = tempfile::tempfile().unwrap();
+            content.write_to(&copy, 0).unwrap();
+            for (at, bytes) in data {
+                let mut back = vec![0; bytes.len()];
+                copy.read_exact_at(&mut back, *at).unwrap();
+                assert_eq!(back, *bytes);
+            }
+        }
+        assert!(entries.next_entry().unwrap().is_none());
+        (open.1, stored)
+    }
+
+    #[test]
+    fn a_file_and_the_stream_of_it_are_written_alike() {
+        both(0, &[]);
+        both(5, &[(0, b"short")]);
+        both(2 * UNIT + 7, &[(0, b"a"), (UNIT, b"b")]);
+        let (tar, stored) = both(8 * UNIT + 7, &[(3 * UNIT - 1, b"ab"), (8 * UNIT, b"end")]);
+        assert_eq!(stored, 2 * UNIT + 7);
+        assert!(tar < 5 * UNIT, "{tar}");
+    }
+
+    #[test]
+    fn a_file_that_became_shorter_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        for size in [10, UNIT + 10] {
+            let mut writer = FileWriter::create(&folder.path().join("tar"), 5).unwrap();
+            let mut short = io::repeat(1).take(size - 1);
+            let kind = Kind::File(size, &mut short);
+            assert!(writer.add(Path::new("a"), &Meta::default(), kind).is_err(), "{size}");
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(&vec![1; size as usize - 1], 0).unwrap();
+            let kind = Kind::Open(size, &file);
+            assert!(writer.add(Path::new("a"), &Meta::default(), kind).is_err(), "{size}");
+        }
+    }
+}

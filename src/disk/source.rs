@@ -82,6 +82,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_cannot_be_kept_is_refused() {
+        let mut builder = tar::Builder::new(Vec::new());
+        let records = [("mtime", &b"5"[..]), ("SCHILY.acl.access", b"x")];
+        builder.append_pax_extensions(records).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        builder.append_data(&mut header, "a", std::io::empty()).unwrap();
+        let tar = builder.into_inner().unwrap();
+        let error = entries(tar.as_slice(), |_, _, _| Ok(())).unwrap_err();
+        assert!(error.to_string().contains("SCHILY.acl.access"), "{error:#}");
+    }
+
+    #[test]
     fn paths_are_normal_and_stay_inside() {
         for (path, wanted) in [("./", ""), ("./a/b/", "a/b"), ("/a//b", "a/b"), ("a", "a")] {
             assert_eq!(normal(path.as_bytes()).unwrap(), wanted.as_bytes());

@@ -154,6 +154,7 @@ fn set_time(path: &Path, seconds: u64) -> Result<()> {
 mod tests {
     use super::*;
     use crate::sandbox::pack::pack;
+    use std::io::Read;
 
     #[test]
     fn a_tree_survives_packing_and_unpacking() {
@@ -172,6 +173,128 @@ mod tests {
         unpack_into(&folder.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
         let second = pack(&two, &folder.path().join("2.tar"), 5000, &Owners::default()).unwrap();
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn holes_stay_holes_and_written_zeros_become_some() {
+        use std::os::unix::fs::FileExt;
+        const MIB: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, zeros: bool| {
+            let root = folder.path().join(name);
+            std::fs::create_dir(&root).unwrap();
+            for (name, size, data) in [
+                ("all", 40 * MIB, vec![]),
+                ("begin", 40 * MIB, vec![40 * MIB - 1]),
+                ("middle", 40 * MIB + 1, vec![0, 40 * MIB]),
+                ("end", 40 * MIB - 1, vec![MIB - 1]),
+                ("many", 120 * MIB, (0..60).map(|at| 2 * at * MIB + at).collect()),
+                ("none", 2 * MIB + 5, vec![0, MIB]),
+            ] {
+                let file = File::create_new(root.join(name)).unwrap();
+                match zeros {
+                    true => std::io::copy(&mut std::io::repeat(0).take(size), &mut &file)
+                        .map(drop)
+                        .unwrap(),
+                    false => file.set_len(size).unwrap(),
+                }
+                data.iter().for_each(|at: &u64| file.write_all_at(b"data", *at - at % 4).unwrap());
+                file.set_len(size).unwrap();
+                set_time(&root.join(name), 7).unwrap();
+            }
+            set_time(&root, 7).unwrap();
+            let tar = folder.path().join(format!("{name}.tar"));
+            (pack(&root, &tar, 5000, &Owners::default()).unwrap(), root, tar)
+        };
+        let (one, root, tar) = make("holes", false);
+        let (two, ..) = make("zeros", true);
+        assert_eq!(one, two);
+        let again = folder.path().join("again");
+        std::fs::create_dir(&again).unwrap();
+        unpack_into(&tar, &again, &mut Owners::default()).unwrap();
+        let third = pack(&again, &folder.path().join("again.tar"), 5000, &Owners::default());
+        assert_eq!(third.unwrap(), one);
+        for entry in std::fs::read_dir(&root).unwrap() {
+            let name = entry.unwrap().file_name();
+            let [old, new] = [&root, &again].map(|root| File::open(root.join(&name)).unwrap());
+            let (old_size, found) = (old.metadata().unwrap().len(), new.metadata().unwrap());
+            assert_eq!(found.len(), old_size, "{name:?}");
+            let most = if name == "many" { 60 } else { 3 };
+            assert!(
+                found.blocks() * 512 <= (most + 1) * MIB,
+                "{name:?}: {} blocks",
+                found.blocks()
+            );
+            let hash = |file: &File| crate::cache::sparse::tree_hash(file).unwrap();
+            assert_eq!(hash(&old), hash(&new), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn owners_beyond_the_namespace_come_back() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        std::fs::create_dir_all(one.join("folder")).unwrap();
+        std::fs::create_dir(&two).unwrap();
+        std::fs::write(one.join("file"), "x").unwrap();
+        std::fs::hard_link(one.join("file"), one.join("hard")).unwrap();
+        symlink("file", one.join("soft")).unwrap();
+        let mut owners = Owners::default();
+        for (path, uid, gid) in [
+            ("folder", 65_536, 7),
+            ("file", 4_294_967_294, 1_059_092_950),
+            ("soft", 65_534, 2_097_152),
+            ("", 0, 65_535),
+        ] {
+            owners.give(&one.join(path), Some(uid), Some(gid)).unwrap();
+        }
+        std::fs::set_permissions(one.join("file"), Permissions::from_mode(0o4755)).unwrap();
+        let tar = folder.path().join("1.tar");
+        let first = pack(&one, &tar, 5000, &owners).unwrap();
+        let mut seen = Vec::new();
+        let mut entries = Entries::new(File::open(&tar).unwrap());
+        while let Some((entry, _)) = entries.next_entry().unwrap() {
+            let path = String::from_utf8(entry.path).unwrap();
+            seen.push(format!("{path} {}:{} {:o}", entry.uid, entry.gid, entry.mode));
+        }
+        let expected = [
+            "./ 0:65535 755",
+            "file 4294967294:1059092950 4755",
+            "folder/ 65536:7 755",
+            "hard 4294967294:1059092950 4755",
+            "soft 65534:2097152 777",
+        ];
+        assert_eq!(seen, expected);
+        let mut owners = Owners::default();
+        unpack_into(&tar, &two, &mut owners).unwrap();
+        let found = two.join("file").symlink_metadata().unwrap();
+        assert_eq!((found.uid(), found.gid()), (65_534, 65_534));
+        let second = pack(&two, &folder.path().join("2.tar"), 5000, &owners).unwrap();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn ids_that_are_none_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for uid in [u64::from(u32::MAX), 1 << 32] {
+            let tar = folder.path().join("tar");
+            let mut builder = tar::Builder::new(File::create(&tar).unwrap());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_mtime(0);
+            header.set_mode(0o644);
+            header.set_gid(0);
+            header.set_uid(uid);
+            builder.append_data(&mut header, "file", std::io::empty()).unwrap();
+            builder.into_inner().unwrap();
+            let root = folder.path().join(uid.to_string());
+            std::fs::create_dir(&root).unwrap();
+            let error = unpack_into(&tar, &root, &mut Owners::default()).unwrap_err();
+            assert!(format!("{error:#}").contains("is no id"), "{error:#}");
+        }
     }
 
     #[test]

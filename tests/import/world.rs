@@ -8,6 +8,7 @@ use std::process::Command;
 use kuth::digest::Digest;
 use kuth::import::{self, Beside, Imported, Options};
 use kuth::process::Cancel;
+use kuth::sandbox::owners::Owners;
 use kuth::sandbox::pack::pack;
 use kuth::units::Bytes;
 
@@ -172,7 +173,7 @@ pub fn loop_devices(disk: &Path, parts: &[(u64, u64)]) -> Option<Loops> {
 
 /// The digest of the tree at `root` as kuth packs it.
 pub fn packed(root: &Path, to: &Path) -> Digest {
-    pack(root, to, EPOCH).unwrap().digest
+    pack(root, to, EPOCH, &Owners::default()).unwrap().digest
 }
 
 /// Imports the image at `path`.
