@@ -56,7 +56,6 @@ cp -p /opt/high /opt/copy
 rm /opt/folder/a
 echo new >/opt/folder/a
 chown daemon /opt/folder/own
-chown nobody:nogroup /opt/folder/plain
 """
 
 [stage.disk]
@@ -85,7 +84,7 @@ const OWNERS: [(&str, u64, u64); 10] = [
     ("opt/folder/deep/", 70_000, 70_001),
     ("opt/folder/deep/b", 70_000, 70_001),
     ("opt/folder/own", 1, 70_001),
-    ("opt/folder/plain", 65_534, 65_534),
+    ("opt/folder/plain", 70_000, 70_001),
     ("opt/hard", 1_407_182_137, 1_059_092_950),
     ("opt/high", 1_407_182_137, 1_059_092_950),
     ("srv/half", 1, 65_536),
