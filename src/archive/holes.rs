@@ -316,7 +316,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn it_is_the_rule_for_any_file(size in 0..5 * U, seeds in prop::collection::vec(0..5 * U, 0..4)) {
             let data: Vec<u64> = seeds.into_iter().filter(|at| *at < size).collect();

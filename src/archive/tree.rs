@@ -140,10 +140,11 @@ impl<W: Write> Writer<W> {
                 let map = holes::find(file, size)?;
                 let whole = vec![(0, size)];
                 let mut data = Parts::new(file, map.as_ref().unwrap_or(&whole));
-                return Ok(match &map {
-                    Some(map) => self.sparse(header, name, size, map, &mut data)?,
-                    None => self.whole(header, name, size, &mut data)?,
-                });
+                let written = match &map {
+                    Some(map) => self.sparse(header, name, size, map, &mut data),
+                    None => self.whole(header, name, size, &mut data),
+                };
+                return Ok(written?);
             }
             Kind::Symlink(target) => {
                 header.set_entry_type(EntryType::Symlink);
