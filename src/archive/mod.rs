@@ -20,8 +20,10 @@ use crate::process::Cancel;
 use crate::units::Bytes;
 
 mod bzip2;
+pub mod entries;
 pub mod extract;
 mod folder;
+pub mod holes;
 pub mod magic;
 mod meter;
 mod plain;

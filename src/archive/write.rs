@@ -1,8 +1,5 @@
-//! Writes a table of names and contents as the canonical tar. Large files with holes are GNU's
-//! old sparse entries (type `S`), which GNU tar, libarchive, Python and the `tar` crate read: a
-//! map in the header, what does not fit there in blocks behind it, then the data.
-//!
-//! Source: <https://www.gnu.org/software/tar/manual/html_node/Old-GNU-Format.html>.
+//! Writes a table of names and contents as the canonical tar; large files with holes as sparse
+//! entries ([`holes`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -11,20 +8,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ::tar::{Builder, EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
+use ::tar::{Builder, EntryType, Header};
 
 use super::folder::{Content, Node, Properties};
 use super::sparse::WORTH;
-use super::{Options, Unpacked};
+use super::{Options, Unpacked, holes};
 use crate::digest::HashingWriter;
 use crate::error::{Context, Result};
 use crate::process::Cancel;
 use crate::units::Bytes;
-
-/// A tar is filled with zeros to whole blocks of this.
-const BLOCK: u64 = 512;
-/// Parts of a map in the header, and in each block behind it.
-const PARTS: (usize, usize) = (4, 21);
 
 /// What to write.
 pub(super) struct Table<'a> {
@@ -112,65 +104,10 @@ impl<W: Write> Writer<'_, W> {
             let data = Filled::new(content, self.table.spool, cancel);
             return Ok(self.builder.append_data(&mut header, path, data)?);
         }
-        header.set_entry_type(EntryType::GNUSparse);
-        header.set_size(stored);
-        self.name(path, &mut header)?;
-        // The end of the file is told by an empty part.
-        let mut map = content.map.clone();
-        if map.last().is_none_or(|(at, length)| at + length < content.size) {
-            map.push((content.size, 0));
-        }
-        let (here, behind) = map.split_at(map.len().min(PARTS.0));
-        if let Some(gnu) = header.as_gnu_mut() {
-            fill(&mut gnu.sparse, here);
-            gnu.set_is_extended(!behind.is_empty());
-            gnu.set_real_size(content.size);
-        }
-        header.set_cksum();
-        let out = self.builder.get_mut();
-        out.write_all(header.as_bytes())?;
-        let mut blocks = behind.chunks(PARTS.1).peekable();
-        while let Some(parts) = blocks.next() {
-            let mut block = GnuExtSparseHeader::new();
-            fill(&mut block.sparse, parts);
-            block.set_is_extended(blocks.peek().is_some());
-            out.write_all(block.as_bytes())?;
-        }
-        let data = Stored { spool: self.table.spool, at: content.at, left: stored, cancel };
-        io::copy(&mut io::BufReader::with_capacity(1 << 18, data), out)?;
-        let rest = (BLOCK - stored % BLOCK) % BLOCK;
-        Ok(out.write_all(&vec![0; rest as usize])?)
-    }
-
-    /// Puts a name into a header, a long one before it.
-    fn name(&mut self, path: &Path, header: &mut Header) -> Result<()> {
+        let mut data = Stored { spool: self.table.spool, at: content.at, left: stored, cancel };
         let name = path.as_os_str().as_bytes();
-        let gnu = header.as_gnu_mut().context("a header of the GNU kind")?;
-        let fits = name.len().min(gnu.name.len());
-        gnu.name[..fits].copy_from_slice(&name[..fits]);
-        if name.len() > fits {
-            let mut long = Header::new_gnu();
-            let title = b"././@LongLink";
-            if let Some(gnu) = long.as_gnu_mut() {
-                gnu.name[..title.len()].copy_from_slice(title);
-            }
-            long.set_mode(0o644);
-            long.set_uid(0);
-            long.set_gid(0);
-            long.set_mtime(0);
-            long.set_size(name.len() as u64 + 1);
-            long.set_entry_type(EntryType::GNULongName);
-            long.set_cksum();
-            self.builder.append(&long, [name, b"\0"].concat().as_slice())?;
-        }
-        Ok(())
-    }
-}
-
-fn fill(places: &mut [GnuSparseHeader], parts: &[(u64, u64)]) {
-    for (place, (at, length)) in places.iter_mut().zip(parts) {
-        place.set_offset(*at);
-        place.set_length(*length);
+        let (size, map) = (content.size, &content.map);
+        Ok(holes::append(&mut self.builder, name, header, size, map, &mut data)?)
     }
 }
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::Path;
 
 use tar::EntryType;
 
-use crate::digest::{self, Digest};
+use crate::archive::entries::Content;
+use crate::archive::holes::{self, Map};
+use crate::digest::{Digest, HashingWriter};
 use crate::disk::part::Meta;
 use crate::disk::source;
 use crate::error::{Context, Result};
@@ -31,8 +33,10 @@ pub struct Entry {
     pub time: u64,
     /// Where a link leads.
     pub link: Vec<u8>,
-    /// Of the content of a regular file.
+    /// The SHA-256 of a regular file; `None` for one with a MiB of zeros and more, which are not read.
     pub content: Option<Digest>,
+    /// Of the data of a file with such zeros, and where it is.
+    data: Option<Digest>,
     /// Of extended attributes and numbers of devices.
     rest: Digest,
 }
@@ -66,7 +70,9 @@ impl Entry {
         let link = |entry: &Entry| String::from_utf8_lossy(&entry.link).into_owned();
         note("link", link(old), link(self));
         note("time", old.time.to_string(), self.time.to_string());
-        if old.content.is_some() && self.content.is_some() && old.content != self.content {
+        let content = |entry: &Entry| entry.content.or(entry.data);
+        let both = content(old).zip(content(self));
+        if both.is_some_and(|(old, new)| old != new) {
             changes.push("content".to_string());
         }
         if old.rest != self.rest {
@@ -88,6 +94,24 @@ fn kind(meta: &Meta) -> &'static str {
     }
 }
 
+/// The digest of a file that is stored whole, or of the data of one with holes. Zeros that a tree of
+/// an older kuth has are taken for a hole too.
+fn digests(content: &mut Content<'_>, size: u64) -> io::Result<(Option<Digest>, Option<Digest>)> {
+    let mut hash = HashingWriter::new(io::sink());
+    let map: Option<Map> = match content.map().cloned() {
+        Some(map) => {
+            io::copy(&mut content.stored(), &mut hash)?;
+            Some(map)
+        }
+        None => holes::sift(content, size, &mut hash)?,
+    };
+    let (_, digest, _) = hash.finish();
+    Ok(match map {
+        Some(map) => (None, Some(Digest::of(format!("{map:?} {digest}")))),
+        None => (Some(digest), None),
+    })
+}
+
 /// Reads all files of the tree in the tar at `path`.
 pub fn read(path: &Path) -> Result<Files> {
     let what = || format!("reading {}", path.display());
@@ -95,9 +119,9 @@ pub fn read(path: &Path) -> Result<Files> {
     let mut files = Files::new();
     source::entries(BufReader::with_capacity(1 << 20, file), |name, meta, content| {
         let kind = kind(&meta);
-        let content = match kind {
-            "file" => Some(digest::of_reader(content).context("reading a file")?.0),
-            _ => None,
+        let (content, data) = match kind {
+            "file" => digests(content, meta.size).context("reading a file")?,
+            _ => (None, None),
         };
         let mut attributes = meta.attributes.clone();
         attributes.sort();
@@ -109,6 +133,7 @@ pub fn read(path: &Path) -> Result<Files> {
             time: meta.mtime,
             link: meta.link,
             content,
+            data,
             rest: Digest::of(format!("{attributes:?} {:?}", meta.device)),
         };
         files.insert(name.to_vec(), entry);

@@ -12,6 +12,7 @@ use crate::error::{Context, Result, anyhow, caused_by, with_hint};
 use crate::http::is_refusal;
 use crate::process::{Command, CommandFailed, find_program};
 use crate::recipe::Recipe;
+use crate::sandbox::owners::Owners;
 use crate::site::Site;
 
 /// The address under which a kept index knows its archive: any mirror gives the same bytes.
@@ -219,7 +220,7 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
     let recipe = recipe(site, request, &release);
     let (lists, _) = site.cached(&recipe, |site| {
         let file = site.scratch("lists.tar");
-        crate::sandbox::pack::pack(&apt.lists(), &file, site.settings.epoch)?;
+        crate::sandbox::pack::pack(&apt.lists(), &file, site.settings.epoch, &Owners::default())?;
         Made::file(Product::File, file)
     })?;
     Ok(Index { release, date, lists, medium: None })
@@ -233,7 +234,7 @@ pub(super) fn address(folder: &Path) -> String {
 /// Makes the new file `file` a tar of what apt read of a medium.
 pub(super) fn keep(site: &Site, apt: &Apt, file: &Path) -> Result<()> {
     rename_lists(&apt.lists())?;
-    crate::sandbox::pack::pack(&apt.lists(), file, site.settings.epoch)?;
+    crate::sandbox::pack::pack(&apt.lists(), file, site.settings.epoch, &Owners::default())?;
     Ok(())
 }
 

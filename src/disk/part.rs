@@ -1,6 +1,7 @@
 //! The tar of one filesystem, as mke2fs reads it: names relative to the mount point, long ones in
 //! GNU `L` and `K` entries (they keep every byte, where pax records want UTF-8), extended
-//! attributes in `SCHILY.xattr` records. Its SHA-256 is taken while it is written.
+//! attributes in `SCHILY.xattr` records, files with holes as they are in the tree. Its SHA-256 is taken
+//! while it is written.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -8,11 +9,10 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
+use crate::archive::holes::{self, Map};
+pub use crate::archive::tree::ATTRIBUTE as XATTR;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Result};
-
-/// The pax key of an extended attribute, in front of its name.
-pub const XATTR: &str = "SCHILY.xattr.";
 
 /// A field of a tar header for names.
 const NAME: usize = 100;
@@ -35,7 +35,7 @@ pub struct Part {
     pub path: PathBuf,
     /// Its SHA-256.
     pub digest: Digest,
-    /// Bytes of the files in it.
+    /// Bytes of the files in it, without their holes.
     pub files: u64,
     /// Every extended attribute in it.
     pub attributes: Vec<Attribute>,
@@ -56,6 +56,8 @@ pub struct Meta {
     pub mtime: u64,
     /// Bytes of content; 0 unless a regular file.
     pub size: u64,
+    /// Where a file with holes has data; `None` for a file that is stored whole.
+    pub data: Option<Map>,
     /// Target of a symbolic link as it is, of a hard link relative to the filesystem's root.
     pub link: Vec<u8>,
     /// Major and minor number of a device.
@@ -79,9 +81,18 @@ impl Meta {
             gid: 0,
             mtime,
             size,
+            data: None,
             link: Vec::new(),
             device: (0, 0),
             attributes: Vec::new(),
+        }
+    }
+
+    /// Bytes of content without its holes.
+    fn stored(&self) -> u64 {
+        match &self.data {
+            Some(map) => map.iter().map(|(_, length)| length).sum(),
+            None => self.size,
         }
     }
 }
@@ -115,12 +126,13 @@ impl PartWriter {
         self.has_root
     }
 
-    /// Adds one file under `path`, relative to the root of the filesystem; empty for the root.
+    /// Adds one file under `path`, relative to the root of the filesystem; empty for the root. Of a
+    /// file with holes `content` gives the data alone.
     pub fn add(&mut self, path: &[u8], meta: &Meta, content: impl Read) -> Result<()> {
         self.add_entry(path, meta, content).with_context(|| {
             format!("writing `{}` to {}", String::from_utf8_lossy(path), self.path.display())
         })?;
-        self.files += meta.size;
+        self.files += meta.stored();
         self.has_root |= path.is_empty();
         self.attributes.extend(meta.attributes.iter().map(|(name, value)| Attribute {
             path: path.to_vec(),
@@ -130,7 +142,7 @@ impl PartWriter {
         Ok(())
     }
 
-    fn add_entry(&mut self, path: &[u8], meta: &Meta, content: impl Read) -> Result<()> {
+    fn add_entry(&mut self, path: &[u8], meta: &Meta, mut content: impl Read) -> Result<()> {
         let keys: Vec<_> =
             meta.attributes.iter().map(|(name, _)| format!("{XATTR}{name}")).collect();
         let values = meta.attributes.iter().map(|(_, value)| value.as_slice());
@@ -142,7 +154,8 @@ impl PartWriter {
         if meta.kind == EntryType::Directory && !name.ends_with(b"/") {
             name.push(b'/');
         }
-        let mut header = Header::new_ustar();
+        // Only GNU's headers have room for the map of a file with holes.
+        let mut header = if meta.data.is_some() { Header::new_gnu() } else { Header::new_ustar() };
         header.set_entry_type(meta.kind);
         header.set_mode(meta.mode);
         header.set_uid(meta.uid);
@@ -151,6 +164,10 @@ impl PartWriter {
         header.set_size(meta.size);
         header.set_device_major(meta.device.0)?;
         header.set_device_minor(meta.device.1)?;
+        if let Some(map) = &meta.data {
+            let builder = &mut self.builder;
+            return Ok(holes::append(builder, &name, header, meta.size, map, &mut content)?);
+        }
         self.long(EntryType::GNULongLink, &meta.link)?;
         self.long(EntryType::GNULongName, &name)?;
         let old = header.as_old_mut();

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use tar::EntryType;
 
+use crate::archive::entries::Content;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 use crate::process::Cancel;
 
@@ -73,7 +74,7 @@ impl Splitter {
         &self.survey
     }
 
-    fn take(&mut self, path: &[u8], mut meta: Meta, content: &mut dyn Read) -> Result<()> {
+    fn take(&mut self, path: &[u8], mut meta: Meta, content: &mut Content<'_>) -> Result<()> {
         if self.replaced.contains(path) {
             return Ok(());
         }
@@ -105,13 +106,14 @@ impl Splitter {
         }
         let link = (meta.kind == EntryType::Symlink).then_some(meta.link.as_slice());
         self.survey.see(path, link);
+        // So short a file has no holes.
         if path == b"usr/lib/os-release" && meta.size <= OS_RELEASE && meta.kind.is_file() {
             let mut text = Vec::new();
             content.read_to_end(&mut text).context("reading os-release")?;
             self.survey.see_os_release(&String::from_utf8_lossy(&text));
             return self.write(index, &inner, &meta, &text[..]);
         }
-        self.write(index, &inner, &meta, content)?;
+        self.write(index, &inner, &meta, content.stored())?;
         if inner.is_empty() && !path.is_empty() {
             let empty = Meta { attributes: Vec::new(), ..meta };
             self.mount_point(path, &empty)?;

@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use tar::EntryType;
 
+use crate::archive::entries::Content;
 use crate::error::{Context, Result, anyhow, ensure, with_hint};
 
 use super::fat::{END, ENTRY, Geometry, Item, Name, ROOT, Stamp, attribute, padded};
@@ -52,30 +53,20 @@ pub fn make(image: &Path, filesystem: &Filesystem, part: &Part) -> Result<()> {
             file.write_all_at(&bytes, geometry.at(node.item.cluster)).with_context(what)?;
         }
     }
-    let mut buffer = vec![0; 1 << 17];
     let mut index = 0;
     each(part, |path, _, content| {
         index += usize::from(!path.is_empty());
         let item = &nodes[index].item;
-        if path.is_empty() || item.attribute != attribute::FILE {
+        if path.is_empty() || item.attribute != attribute::FILE || item.cluster == 0 {
             return Ok(());
         }
-        let mut at = if item.cluster == 0 { 0 } else { geometry.at(item.cluster) };
-        loop {
-            match content.read(&mut buffer).context("reading a tar")? {
-                0 => return Ok(()),
-                n => {
-                    file.write_all_at(&buffer[..n], at).with_context(what)?;
-                    at += n as u64;
-                }
-            }
-        }
+        content.write_to(&file, geometry.at(item.cluster)).with_context(what)
     })
 }
 
 fn each(
     part: &Part,
-    each: impl FnMut(&[u8], super::part::Meta, &mut dyn Read) -> Result<()>,
+    each: impl FnMut(&[u8], super::part::Meta, &mut Content<'_>) -> Result<()>,
 ) -> Result<()> {
     let tar = File::open(&part.path).with_context(|| format!("opening {}", part.path.display()))?;
     entries(BufReader::with_capacity(1 << 18, tar), each)

@@ -6,7 +6,7 @@
 //! Source: `man mkfs.xfs` 6.13, "-p protofile_options".
 
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write};
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use tar::EntryType;
@@ -105,10 +105,11 @@ fn prototype(filesystem: &Filesystem, part: &Part, folder: &Path) -> Result<Prot
         let source: PathBuf = folder.join(count.to_string());
         if meta.kind.is_file() {
             count += 1;
+            // mkfs.xfs asks the file system where the copy has holes.
             let mut copy = || -> std::io::Result<()> {
-                let mut copy = BufWriter::new(File::create_new(&source)?);
-                std::io::copy(content, &mut copy)?;
-                copy.flush()
+                let copy = File::create_new(&source)?;
+                copy.set_len(meta.size)?;
+                content.write_to(&copy, 0)
             };
             copy().with_context(|| format!("writing {}", source.display()))?;
         }

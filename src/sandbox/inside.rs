@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::commands::{CommandError, Commands};
 use super::host_files::HostFiles;
-use super::{EXCHANGE, Job, Network, Report, Step, mounts, pack, unpack};
+use super::{EXCHANGE, Job, Network, Report, Step, mounts, owners, pack, unpack};
+use crate::cache::sparse;
 use crate::error::{Context, Result, bail};
 
 /// Runs the job described in `file`; what happens is reported on standard output.
@@ -64,7 +65,8 @@ fn work(file: &Path) -> Result<()> {
     if job.steps == [Step::Clear] {
         return clear(&job.root);
     }
-    let mut tree = Tree::enter(&job)?;
+    let owners = owners::Owners::open(&file.with_file_name("owners"))?;
+    let mut tree = Tree::enter(&job, owners)?;
     for (at, step) in job.steps.iter().enumerate() {
         report(&Report::Step { at });
         let start = std::time::Instant::now();
@@ -91,24 +93,26 @@ struct Tree {
     commands: Commands,
     /// What commands get of the host, if they see its network.
     host_files: Option<HostFiles>,
+    owners: owners::Owners,
     epoch: u64,
 }
 
 impl Tree {
-    fn enter(job: &Job) -> Result<Tree> {
+    fn enter(job: &Job, owners: owners::Owners) -> Result<Tree> {
         let host_files = (job.network == Network::Host).then(HostFiles::read);
         let view = mounts::prepare(&job.root, &job.exchange, &job.output)?;
         let mut commands = Commands::start(&job.root)?;
         mounts::pivot(&job.root)?;
         commands.isolate(job.network)?;
-        Ok(Tree { view, commands, host_files, epoch: job.epoch })
+        Ok(Tree { view, commands, host_files, owners, epoch: job.epoch })
     }
 
     fn carry_out(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::MergeUsr { lib64 } => merge_usr(*lib64),
             Step::Unpack { files } => {
-                files.iter().try_for_each(|file| unpack::unpack(&exchange(file)))
+                let owners = &mut self.owners;
+                files.iter().try_for_each(|file| unpack::unpack(&exchange(file), owners))
             }
             Step::Write { path, content, mode } => {
                 write(Path::new(path), content.as_bytes(), *mode)
@@ -116,10 +120,7 @@ impl Tree {
             Step::Copy { from, to, mode, owner } => {
                 copy(&exchange(from), Path::new(to), *mode)?;
                 match owner {
-                    Some(owner) => {
-                        let argv = ["chown", "-R", owner, to].map(String::from);
-                        self.run(&argv, &[], "")
-                    }
+                    Some(owner) => self.give(Path::new(to), owner),
                     None => Ok(()),
                 }
             }
@@ -131,11 +132,27 @@ impl Tree {
             Step::Pack { file } => {
                 let folder = format!("/proc/self/fd/{}", self.view.output.as_raw_fd());
                 let file = Path::new(&folder).join(file);
-                let packed = pack::pack(Path::new("/"), &file, self.epoch)?;
+                let packed = pack::pack(Path::new("/"), &file, self.epoch, &self.owners)?;
                 report(&Report::Packed { digest: packed.digest, size: packed.size });
                 Ok(())
             }
             Step::Clear => bail!("a tree cannot be cleared from inside"),
+        }
+    }
+
+    /// Gives a file, or a folder with all that is in it, to `owner` (`user:group`).
+    fn give(&mut self, path: &Path, owner: &str) -> Result<()> {
+        let wanted = owners::wanted(owner);
+        if wanted.uid.or(wanted.gid).is_some() {
+            self.owners.give_all(path, wanted.uid, wanted.gid)?;
+        }
+        match wanted.names {
+            // The tree's own chown knows the tree's names.
+            Some(names) => {
+                let path = path.to_string_lossy().into_owned();
+                self.run(&["chown".into(), "-R".into(), names, path], &[], "")
+            }
+            None => Ok(()),
         }
     }
 
@@ -203,7 +220,7 @@ fn copy(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         let target = std::fs::read_link(from).with_context(what)?;
         return std::os::unix::fs::symlink(target, to).with_context(what);
     }
-    std::fs::copy(from, to).with_context(what)?;
+    sparse::copy_file(from, to)?;
     let mode = mode.unwrap_or(metadata.permissions().mode() & 0o7777);
     std::fs::set_permissions(to, PermissionsExt::from_mode(mode)).with_context(what)?;
     lchown(to, Some(0), Some(0)).with_context(what)

@@ -18,6 +18,7 @@ pub mod commands;
 mod host_files;
 pub mod inside;
 mod mounts;
+pub mod owners;
 pub mod pack;
 pub mod unpack;
 
@@ -205,7 +206,7 @@ impl Sandbox {
     pub fn offer(&self, file: &Path, name: &str) -> Result<()> {
         let to = self.exchange().join(name);
         if std::fs::hard_link(file, &to).is_err() {
-            std::fs::copy(file, &to).with_context(|| format!("copying {}", file.display()))?;
+            crate::cache::sparse::copy_file(file, &to)?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! A tree as one canonical tar: entries sorted by path, numeric owners, times cut to whole seconds
 //! and clamped to the epoch, extended attributes as `SCHILY.xattr` records (what GNU tar and
-//! libarchive write and read), the second and later names of a file as hard links. The same tree
-//! gives the same bytes on every machine.
+//! libarchive write and read), the second and later names of a file as hard links, long runs of zeros
+//! left out ([`crate::archive::holes`]), owners as they truly are ([`Owners`]). The same tree gives the
+//! same bytes on every machine.
 //!
 //! Left out, because they belong to a running machine: what lies below /proc, /sys, /dev, /run
 //! and the exchange folder, and sockets. A folder that something is mounted on is packed as root's,
@@ -14,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use super::owners::Owners;
 use super::{EXCHANGE, Packed};
 use crate::archive::tree::{Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::error::{Context, Result};
@@ -24,28 +26,29 @@ const HOSTS: [&[u8]; 3] =
     [b"security.selinux", b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"];
 
 /// Writes the tree at `root` to `file`.
-pub fn pack(root: &Path, file: &Path, epoch: u64) -> Result<Packed> {
+pub fn pack(root: &Path, file: &Path, epoch: u64, owners: &Owners) -> Result<Packed> {
     let what = || format!("writing {}", file.display());
     let writer = FileWriter::create(file, epoch)?;
     let device = root.metadata().with_context(what)?.dev();
     let links = HashMap::new();
-    let mut packer = Packer { writer, epoch, device, links };
+    let mut packer = Packer { writer, epoch, device, links, owners };
     packer.entry(root, Path::new("./"))?;
     packer.folder(root, Path::new(""))?;
     let (digest, size) = packer.writer.finish().with_context(what)?;
     Ok(Packed { digest, size })
 }
 
-struct Packer {
+struct Packer<'a> {
     writer: FileWriter,
     epoch: u64,
     /// The file system that the tree lies on.
     device: u64,
     /// The first name of each file that has several, by (device, inode).
     links: HashMap<(u64, u64), PathBuf>,
+    owners: &'a Owners,
 }
 
-impl Packer {
+impl Packer<'_> {
     /// Everything in the folder `path`, whose name in the archive is `name`.
     fn folder(&mut self, path: &Path, name: &Path) -> Result<()> {
         let what = || format!("reading {}", path.display());
@@ -84,11 +87,9 @@ impl Packer {
         }
         meta.attributes = attributes(path).with_context(what)?;
         if kind.is_file() {
-            let mut file = File::open(path).with_context(what)?;
-            return self
-                .writer
-                .add(name, &meta, Kind::File(metadata.len(), &mut file))
-                .with_context(what);
+            let file = File::open(path).with_context(what)?;
+            let content = Kind::Open(metadata.len(), &file);
+            return self.writer.add(name, &meta, content).with_context(what);
         }
         if kind.is_symlink() {
             let target = std::fs::read_link(path).with_context(what)?;
@@ -113,7 +114,8 @@ impl Packer {
             let time = i64::try_from(self.epoch).unwrap_or(i64::MAX);
             return Meta { mode: 0o755, uid: 0, gid: 0, time, attributes };
         }
-        let (uid, gid) = (metadata.uid().into(), metadata.gid().into());
+        let (uid, gid) = self.owners.of(metadata);
+        let (uid, gid) = (uid.into(), gid.into());
         Meta { mode: metadata.mode(), uid, gid, time: metadata.mtime(), attributes }
     }
 }
@@ -169,7 +171,7 @@ mod tests {
             std::fs::write(root.join("tmp/left"), "").unwrap();
             std::fs::set_permissions(root.join("tmp"), PermissionsExt::from_mode(0o1777)).unwrap();
             let file = folder.path().join(format!("{name}.tar"));
-            (pack(&root, &file, 1000).unwrap(), file)
+            (pack(&root, &file, 1000, &Owners::default()).unwrap(), file)
         };
         let (one, file) = make("one", ["a", "b"]);
         let (two, _) = make("two", ["b", "a"]);

@@ -6,40 +6,41 @@
 
 use std::ffi::OsStr;
 use std::fs::{File, Permissions};
-use std::io::{BufReader, Read};
+use std::io::BufReader;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
-use tar::{Archive, Entry, EntryType};
+use tar::EntryType;
 
-use crate::archive::tree::ATTRIBUTE;
-use crate::error::{Context, Result, bail};
+use super::owners::Owners;
+use crate::archive::entries::{Content, Entries, Entry};
+use crate::error::{Context, Result, bail, ensure};
 
-/// Unpacks `file` over `/`.
-pub fn unpack(file: &Path) -> Result<()> {
-    unpack_into(file, Path::new("/"))
+/// Unpacks `file` over `/`. Owners that cannot be given are noted in `owners`.
+pub fn unpack(file: &Path, owners: &mut Owners) -> Result<()> {
+    unpack_into(file, Path::new("/"), owners)
 }
 
-fn unpack_into(file: &Path, root: &Path) -> Result<()> {
+fn unpack_into(file: &Path, root: &Path, owners: &mut Owners) -> Result<()> {
     let what = || format!("unpacking {}", file.display());
     let handle = File::open(file).with_context(what)?;
-    let mut archive = Archive::new(BufReader::with_capacity(1 << 18, handle));
+    let mut entries = Entries::new(BufReader::with_capacity(1 << 18, handle));
     let device = root.metadata().with_context(what)?.dev();
     // The time of a folder changes with every file put into it, so folders come last.
     let mut folders = Vec::new();
-    for entry in archive.entries().with_context(what)? {
-        let mut entry = entry.with_context(what)?;
-        let path = destination(root, &entry.path_bytes())?;
+    while let Some((entry, mut content)) = entries.next_entry().with_context(what)? {
+        let path = destination(root, &entry.path)?;
         // What is mounted on a folder of the tree (/proc, /dev) is not the tree's, and the root of
         // a user namespace may not change it.
         if path.metadata().is_ok_and(|found| found.is_dir() && found.dev() != device) {
             continue;
         }
-        place(&mut entry, root, &path).with_context(|| format!("unpacking {}", path.display()))?;
-        if entry.header().entry_type().is_dir() {
-            folders.push((path, entry.header().mtime().with_context(what)?));
+        place(&entry, &mut content, root, &path, owners)
+            .with_context(|| format!("unpacking {}", path.display()))?;
+        if entry.kind.is_dir() {
+            folders.push((path, entry.mtime));
         }
     }
     for (path, time) in folders.into_iter().rev() {
@@ -61,19 +62,21 @@ fn destination(root: &Path, name: &[u8]) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn place(entry: &mut Entry<'_, impl Read>, root: &Path, path: &Path) -> Result<()> {
-    let header = entry.header();
-    let (uid, gid) = (u32::try_from(header.uid()?)?, u32::try_from(header.gid()?)?);
-    let (mode, time) = (header.mode()? & 0o7777, header.mtime()?);
-    let kind = header.entry_type();
-    // Only devices have numbers there; in other entries the fields may hold anything.
-    let device = match kind {
-        EntryType::Char | EntryType::Block => {
-            (header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0))
-        }
-        _ => (0, 0),
+fn place(
+    entry: &Entry,
+    content: &mut Content<'_>,
+    root: &Path,
+    path: &Path,
+    owners: &mut Owners,
+) -> Result<()> {
+    let (uid, gid) = (id("owner", entry.uid)?, id("group", entry.gid)?);
+    let posix = entry.unknown.iter().any(|key| key.starts_with("GNU.sparse."));
+    ensure!(!posix, "it is a sparse file of the POSIX kind, which kuth does not read");
+    let target = || {
+        ensure!(!entry.link.is_empty(), "a link without a target");
+        Ok(&entry.link)
     };
-    if kind.is_dir() {
+    if entry.kind.is_dir() {
         make_folder(path)?;
     } else {
         if let Some(parent) = path.parent()
@@ -84,43 +87,49 @@ fn place(entry: &mut Entry<'_, impl Read>, root: &Path, path: &Path) -> Result<(
         if path.symlink_metadata().is_ok() {
             std::fs::remove_file(path)?;
         }
-        match kind {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let mut file = File::create_new(path)?;
-                std::io::copy(entry, &mut file)?;
+        match entry.kind {
+            EntryType::Regular => {
+                let file = File::create_new(path)?;
+                content.write_to(&file, 0)?;
+                if content.map().is_some() {
+                    file.set_len(entry.size)?;
+                }
             }
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().context("a link without a target")?;
-                symlink(OsStr::from_bytes(&target), path)?;
-            }
+            EntryType::Symlink => symlink(OsStr::from_bytes(target()?), path)?,
             EntryType::Link => {
-                let target = entry.link_name_bytes().context("a link without a target")?;
-                std::fs::hard_link(destination(root, &target)?, path)?;
+                std::fs::hard_link(destination(root, target()?)?, path)?;
                 // The file it names has everything else already.
                 return Ok(());
             }
             EntryType::Fifo | EntryType::Char | EntryType::Block => {
-                let (file_type, device) = match kind {
-                    EntryType::Fifo => (FileType::Fifo, 0),
-                    EntryType::Char => {
-                        (FileType::CharacterDevice, rustix::fs::makedev(device.0, device.1))
-                    }
-                    _ => (FileType::BlockDevice, rustix::fs::makedev(device.0, device.1)),
+                let (file_type, device) = match entry.kind {
+                    EntryType::Fifo => (FileType::Fifo, (0, 0)),
+                    EntryType::Char => (FileType::CharacterDevice, entry.device),
+                    _ => (FileType::BlockDevice, entry.device),
                 };
-                rustix::fs::mknodat(CWD, path, file_type, Mode::from_raw_mode(mode), device)?;
+                let device = rustix::fs::makedev(device.0, device.1);
+                let mode = Mode::from_raw_mode(entry.mode);
+                rustix::fs::mknodat(CWD, path, file_type, mode, device)?;
             }
-            // Global pax headers, volume labels and the like name no file.
+            // Volume labels and the like name no file.
             _ => return Ok(()),
         }
     }
-    lchown(path, Some(uid), Some(gid))?;
-    if kind == EntryType::Symlink {
-        return set_time(path, time);
+    owners.give(path, Some(uid), Some(gid))?;
+    if entry.kind == EntryType::Symlink {
+        return set_time(path, entry.mtime);
     }
     // After the owner: changing that drops set-id bits and capabilities.
-    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-    set_attributes(entry, path)?;
-    set_time(path, time)
+    std::fs::set_permissions(path, Permissions::from_mode(entry.mode))?;
+    for (name, value) in &entry.attributes {
+        rustix::fs::lsetxattr(path, name.as_str(), value, XattrFlags::empty())
+            .with_context(|| format!("setting the attribute {name}"))?;
+    }
+    set_time(path, entry.mtime)
+}
+
+fn id(what: &str, id: u64) -> Result<u32> {
+    u32::try_from(id).with_context(|| format!("the {what} {id} is no id"))
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -134,22 +143,6 @@ fn make_folder(path: &Path) -> Result<()> {
     }
 }
 
-fn set_attributes(entry: &mut Entry<'_, impl Read>, path: &Path) -> Result<()> {
-    let Some(extensions) = entry.pax_extensions()? else { return Ok(()) };
-    for extension in extensions {
-        let extension = extension?;
-        let Some(name) = extension.key_bytes().strip_prefix(ATTRIBUTE.as_bytes()) else { continue };
-        rustix::fs::lsetxattr(
-            path,
-            OsStr::from_bytes(name),
-            extension.value_bytes(),
-            XattrFlags::empty(),
-        )
-        .with_context(|| format!("setting the attribute {}", String::from_utf8_lossy(name)))?;
-    }
-    Ok(())
-}
-
 fn set_time(path: &Path, seconds: u64) -> Result<()> {
     let time = Timespec { tv_sec: i64::try_from(seconds)?, tv_nsec: 0 };
     let times = Timestamps { last_access: time, last_modification: time };
@@ -161,6 +154,7 @@ fn set_time(path: &Path, seconds: u64) -> Result<()> {
 mod tests {
     use super::*;
     use crate::sandbox::pack::pack;
+    use std::io::Read;
 
     #[test]
     fn a_tree_survives_packing_and_unpacking() {
@@ -175,10 +169,133 @@ mod tests {
         rustix::fs::mknodat(CWD, one.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0)
             .unwrap();
         std::fs::set_permissions(one.join("hard"), Permissions::from_mode(0o4751)).unwrap();
-        let first = pack(&one, &folder.path().join("1.tar"), 5000).unwrap();
-        unpack_into(&folder.path().join("1.tar"), &two).unwrap();
-        let second = pack(&two, &folder.path().join("2.tar"), 5000).unwrap();
+        let first = pack(&one, &folder.path().join("1.tar"), 5000, &Owners::default()).unwrap();
+        unpack_into(&folder.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
+        let second = pack(&two, &folder.path().join("2.tar"), 5000, &Owners::default()).unwrap();
         assert_eq!(first, second);
+    }
+
+    #[test]
+    fn holes_stay_holes_and_written_zeros_become_some() {
+        use std::os::unix::fs::FileExt;
+        const MIB: u64 = 1 << 20;
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, zeros: bool| {
+            let root = folder.path().join(name);
+            std::fs::create_dir(&root).unwrap();
+            for (name, size, data) in [
+                ("all", 6 * MIB, vec![]),
+                ("begin", 6 * MIB, vec![6 * MIB - 1]),
+                ("middle", 6 * MIB + 1, vec![0, 6 * MIB]),
+                ("end", 6 * MIB - 1, vec![MIB - 1]),
+                // More than a header and a block behind it hold.
+                ("many", 54 * MIB, (0..27).map(|at| 2 * at * MIB + at).collect()),
+                ("none", 2 * MIB + 5, vec![0, MIB]),
+            ] {
+                let file = File::create_new(root.join(name)).unwrap();
+                match zeros {
+                    true => std::io::copy(&mut std::io::repeat(0).take(size), &mut &file)
+                        .map(drop)
+                        .unwrap(),
+                    false => file.set_len(size).unwrap(),
+                }
+                data.iter().for_each(|at: &u64| file.write_all_at(b"data", *at - at % 4).unwrap());
+                file.set_len(size).unwrap();
+                set_time(&root.join(name), 7).unwrap();
+            }
+            set_time(&root, 7).unwrap();
+            let tar = folder.path().join(format!("{name}.tar"));
+            (pack(&root, &tar, 5000, &Owners::default()).unwrap(), root, tar)
+        };
+        let (one, root, tar) = make("holes", false);
+        let (two, ..) = make("zeros", true);
+        assert_eq!(one, two);
+        let again = folder.path().join("again");
+        std::fs::create_dir(&again).unwrap();
+        unpack_into(&tar, &again, &mut Owners::default()).unwrap();
+        let third = pack(&again, &folder.path().join("again.tar"), 5000, &Owners::default());
+        assert_eq!(third.unwrap(), one);
+        for entry in std::fs::read_dir(&root).unwrap() {
+            let name = entry.unwrap().file_name();
+            let [old, new] = [&root, &again].map(|root| File::open(root.join(&name)).unwrap());
+            let (old_size, found) = (old.metadata().unwrap().len(), new.metadata().unwrap());
+            assert_eq!(found.len(), old_size, "{name:?}");
+            let most = if name == "many" { 27 } else { 3 };
+            assert!(
+                found.blocks() * 512 <= (most + 1) * MIB,
+                "{name:?}: {} blocks",
+                found.blocks()
+            );
+            let hash = |file: &File| crate::cache::sparse::tree_hash(file).unwrap();
+            assert_eq!(hash(&old), hash(&new), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn owners_beyond_the_namespace_come_back() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        std::fs::create_dir_all(one.join("folder")).unwrap();
+        std::fs::create_dir(&two).unwrap();
+        std::fs::write(one.join("file"), "x").unwrap();
+        std::fs::hard_link(one.join("file"), one.join("hard")).unwrap();
+        symlink("file", one.join("soft")).unwrap();
+        let mut owners = Owners::default();
+        for (path, uid, gid) in [
+            ("folder", 65_536, 7),
+            ("file", 4_294_967_294, 1_059_092_950),
+            ("soft", 65_534, 2_097_152),
+            ("", 0, 65_535),
+        ] {
+            owners.give(&one.join(path), Some(uid), Some(gid)).unwrap();
+        }
+        std::fs::set_permissions(one.join("file"), Permissions::from_mode(0o4755)).unwrap();
+        let tar = folder.path().join("1.tar");
+        let first = pack(&one, &tar, 5000, &owners).unwrap();
+        let mut seen = Vec::new();
+        let mut entries = Entries::new(File::open(&tar).unwrap());
+        while let Some((entry, _)) = entries.next_entry().unwrap() {
+            let path = String::from_utf8(entry.path).unwrap();
+            seen.push(format!("{path} {}:{} {:o}", entry.uid, entry.gid, entry.mode));
+        }
+        let expected = [
+            "./ 0:65535 755",
+            "file 4294967294:1059092950 4755",
+            "folder/ 65536:7 755",
+            "hard 4294967294:1059092950 4755",
+            "soft 65534:2097152 777",
+        ];
+        assert_eq!(seen, expected);
+        let mut owners = Owners::default();
+        unpack_into(&tar, &two, &mut owners).unwrap();
+        let found = two.join("file").symlink_metadata().unwrap();
+        assert_eq!((found.uid(), found.gid()), (65_534, 65_534));
+        let second = pack(&two, &folder.path().join("2.tar"), 5000, &owners).unwrap();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn ids_that_are_none_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for uid in [u64::from(u32::MAX), 1 << 32] {
+            let tar = folder.path().join("tar");
+            let mut builder = tar::Builder::new(File::create(&tar).unwrap());
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_mtime(0);
+            header.set_mode(0o644);
+            header.set_gid(0);
+            header.set_uid(uid);
+            builder.append_data(&mut header, "file", std::io::empty()).unwrap();
+            builder.into_inner().unwrap();
+            let root = folder.path().join(uid.to_string());
+            std::fs::create_dir(&root).unwrap();
+            let error = unpack_into(&tar, &root, &mut Owners::default()).unwrap_err();
+            assert!(format!("{error:#}").contains("is no id"), "{error:#}");
+        }
     }
 
     #[test]
@@ -189,8 +306,8 @@ mod tests {
         std::fs::write(one.join("bin/tool"), "x").unwrap();
         std::fs::create_dir_all(two.join("usr/bin")).unwrap();
         symlink("usr/bin", two.join("bin")).unwrap();
-        pack(&one, &folder.path().join("1.tar"), 5000).unwrap();
-        unpack_into(&folder.path().join("1.tar"), &two).unwrap();
+        pack(&one, &folder.path().join("1.tar"), 5000, &Owners::default()).unwrap();
+        unpack_into(&folder.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
         assert!(two.join("usr/bin/tool").is_file());
         assert!(two.join("bin").symlink_metadata().unwrap().is_symlink());
     }

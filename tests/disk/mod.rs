@@ -228,6 +228,17 @@ impl Tree {
         self.file(path, b"x");
     }
 
+    /// An empty file of somebody's.
+    pub fn owned(&mut self, path: &str, uid: u64, gid: u64) {
+        let mut header = Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_uid(uid);
+        header.set_gid(gid);
+        header.set_mtime(EPOCH);
+        header.set_size(0);
+        self.0.append_data(&mut header, path, std::io::empty()).unwrap();
+    }
+
     /// Any entry.
     pub fn entry(&mut self, path: &str, kind: EntryType, mode: u32, content: &[u8], link: &str) {
         let mut header = Header::new_gnu();

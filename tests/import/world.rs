@@ -8,6 +8,7 @@ use std::process::Command;
 use kuth::digest::Digest;
 use kuth::import::{self, Beside, Imported, Options};
 use kuth::process::Cancel;
+use kuth::sandbox::owners::Owners;
 use kuth::sandbox::pack::pack;
 use kuth::units::Bytes;
 
@@ -176,7 +177,7 @@ pub fn packed(root: &Path, to: &Path) -> Digest {
 
 /// [`packed`] of a tree that only its own file system holds, so that nothing can unpack it elsewhere.
 pub fn packed_unjudged(root: &Path, to: &Path) -> Digest {
-    pack(root, to, EPOCH).unwrap().digest
+    pack(root, to, EPOCH, &Owners::default()).unwrap().digest
 }
 
 /// Imports the image at `path`.

@@ -307,13 +307,4 @@ mod tests {
         assert_eq!(mount(b"36 35"), None);
         assert_eq!(unescaped(br"\04"), br"\04");
     }
-
-    #[test]
-    fn a_status_is_that_of_wait() {
-        use std::os::unix::process::ExitStatusExt;
-        let status = std::process::ExitStatus::from_raw(raw(WaitStatus::new(3 << 8)));
-        assert_eq!(status.code(), Some(3));
-        let status = std::process::ExitStatus::from_raw(raw(WaitStatus::new(9)));
-        assert_eq!(status.signal(), Some(9));
-    }
 }

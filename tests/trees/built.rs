@@ -1,0 +1,334 @@
+//! Holes and owners through whole builds: script, trees, disk, export and remote cache, as root and as
+//! a user with 65536 ids.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::files::MIB;
+use crate::judge::{missing, tool};
+
+const PIPELINE: &str = r#"
+[pipeline]
+name = "small"
+default = ["image"]
+
+[stage.rootfs]
+kind = "bootstrap"
+suite = "trixie"
+
+[stage.base]
+kind = "customise"
+from = "rootfs"
+run = """
+truncate -s 3G /var/lib/disk.img
+truncate -s 3G /srv/mixed
+echo data | dd of=/srv/mixed bs=1M seek=1500 conv=notrunc status=none
+# Zeros that are written are as good as holes.
+dd if=/dev/zero of=/srv/mixed bs=1M seek=20 count=30 conv=notrunc status=none
+test "$(stat -c %u:%g /opt/high)" = 65534:65534
+"""
+
+# A disk needs something to start; nothing here is started.
+[stage.base.file."/boot/vmlinuz-6.12.1"]
+content = "kernel"
+[stage.base.file."/boot/initrd.img-6.12.1"]
+content = "initrd"
+
+[stage.base.file."/opt/high"]
+content = "x"
+owner = "1407182137:1059092950"
+[stage.base.file."/opt/half"]
+content = "x"
+owner = "daemon:65536"
+[stage.base.file."/opt/folder"]
+source = "data/folder"
+owner = "70000:70001"
+
+[stage.next]
+kind = "customise"
+from = "base"
+run = """
+test "$(stat -c %s:%b /var/lib/disk.img)" = 3221225472:0
+ln /opt/high /opt/hard
+mv /opt/half /srv/half
+cp -p /opt/high /opt/copy
+rm /opt/folder/a
+echo new >/opt/folder/a
+chown daemon /opt/folder/own
+"""
+
+[stage.disk]
+kind = "disk"
+from = "next"
+size = "1 GiB"
+table = "gpt"
+firmware = ["bios"]
+[[stage.disk.partition]]
+name = "root"
+size = "rest"
+filesystem = "ext4"
+mount = "/"
+
+[stage.image]
+kind = "export"
+from = "disk"
+format = ["qcow2", "raw", "vdi", "vmdk"]
+"#;
+
+/// What `next` has of owners.
+const OWNERS: [(&str, u64, u64); 10] = [
+    ("opt/copy", 65_534, 65_534),
+    ("opt/folder/", 70_000, 70_001),
+    ("opt/folder/a", 0, 0),
+    ("opt/folder/deep/", 70_000, 70_001),
+    ("opt/folder/deep/b", 70_000, 70_001),
+    ("opt/folder/own", 1, 70_001),
+    ("opt/folder/plain", 70_000, 70_001),
+    ("opt/hard", 1_407_182_137, 1_059_092_950),
+    ("opt/high", 1_407_182_137, 1_059_092_950),
+    ("srv/half", 1, 65_536),
+];
+
+const FILE: &str = "pipelines/small.toml";
+
+struct Project {
+    root: PathBuf,
+    /// What every command of kuth is run through.
+    through: Vec<String>,
+    program: PathBuf,
+}
+
+impl Project {
+    fn at(root: &Path) -> Project {
+        let write = |name: &str, text: &str| {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write(FILE, PIPELINE);
+        for name in ["a", "own", "plain", "deep/b"] {
+            write(&format!("data/folder/{name}"), "x");
+        }
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_kuth"));
+        Project { root: root.to_path_buf(), through: Vec::new(), program }
+    }
+
+    fn kuth(&self, arguments: &[&str]) -> String {
+        let mut words: Vec<&str> = self.through.iter().map(String::as_str).collect();
+        words.push(self.program.to_str().unwrap());
+        words.extend(arguments);
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).current_dir(&self.root).env("NO_COLOR", "1");
+        for name in ["KUTH_CACHE", "KUTH_CACHE_KEY", "KUTH_CACHE_REMOTE", "SOURCE_DATE_EPOCH"] {
+            command.env_remove(name);
+        }
+        command.env("HOME", &self.root).env("KUTH_MACHINES", self.root.join("machines"));
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{words:?}\n{}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The object of a stage.
+    fn path(&self, stage: &str) -> PathBuf {
+        self.kuth(&["path", FILE, stage]).trim().into()
+    }
+
+    /// The results of another project that are needed to go on from `rootfs`.
+    fn take(&self, other: &Project) {
+        std::fs::copy(
+            other.root.join("pipelines/small.lock"),
+            self.root.join("pipelines/small.lock"),
+        )
+        .unwrap();
+        let words = ["-r", "--reflink=auto", "--sparse=always", "cache"];
+        let mut command = Command::new("cp");
+        let status = command.args(words).arg(&self.root).current_dir(&other.root).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+fn allocated(path: &Path) -> u64 {
+    path.metadata().unwrap().blocks() * 512
+}
+
+#[test]
+fn holes_cost_nothing_and_owners_are_the_same_for_root_and_user() {
+    if !rustix::process::geteuid().is_root() {
+        return missing("root, who can become another user,");
+    }
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trees");
+    // What was downloaded serves the next run.
+    for name in ["out", "pipelines", "cache/records", "cache/objects", "cache/latest"] {
+        let _ = std::fs::remove_dir_all(home.join(name));
+    }
+    let project = Project::at(&home);
+    project.kuth(&["build", FILE, "rootfs"]);
+
+    let user = User::new();
+    let theirs = user.project();
+    theirs.take(&project);
+    user.own(&theirs);
+
+    project.kuth(&["build", FILE]);
+    costs(&project);
+    owners(&project.path("next"));
+    on_the_disk(&project);
+
+    theirs.kuth(&["build", FILE, "next"]);
+    for stage in ["base", "next"] {
+        let name = |project: &Project| project.path(stage).file_name().unwrap().to_owned();
+        assert_eq!(name(&project), name(&theirs), "{stage}");
+    }
+    remote(&project);
+}
+
+/// Nothing takes the space of the 6 GiB of zeros.
+fn costs(project: &Project) {
+    let rootfs = allocated(&project.path("rootfs"));
+    for stage in ["base", "next"] {
+        let tree = project.path(stage);
+        let size = tree.metadata().unwrap().len();
+        assert!(size < rootfs + 8 * MIB, "{stage}: {size} bytes, {rootfs} of rootfs");
+    }
+    // The journal of ext4 is written whole.
+    let most = rootfs + 100 * MIB;
+    let out = project.root.join("out/small");
+    let files = ["qcow2", "raw", "vdi", "vmdk"].map(|format| out.join(format!("small.{format}")));
+    for file in [project.path("disk")].iter().chain(&files) {
+        let takes = allocated(file);
+        assert!(takes < most, "{} takes {takes}", file.display());
+    }
+    let mut total = 0;
+    for folder in walk(&project.root.join("cache/work")) {
+        total += allocated(&folder);
+    }
+    assert_eq!(total, 0, "nothing is left of the work");
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+}
+
+fn owners(tree: &Path) {
+    let mut archive = tar::Archive::new(std::fs::File::open(tree).unwrap());
+    let mut found = Vec::new();
+    for entry in archive.entries_with_seek().unwrap() {
+        let entry = entry.unwrap();
+        let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        if OWNERS.iter().any(|(name, ..)| *name == path) {
+            let header = entry.header();
+            found.push((path, header.uid().unwrap(), header.gid().unwrap()));
+        }
+    }
+    found.sort();
+    assert_eq!(found, OWNERS.map(|(path, uid, gid)| (path.to_string(), uid, gid)));
+}
+
+fn on_the_disk(project: &Project) {
+    // The root file system lies behind the 1 MiB for GRUB, at 2 MiB.
+    let image = format!("{}?offset={}", project.path("disk").display(), 2 * MIB);
+    tool("e2fsck", &["-fn", &image]);
+    let stat = |path: &str| tool("debugfs", &["-R", &format!("stat {path}"), &image]);
+    let has = |path: &str, words: &[&str]| {
+        let Some(text) = stat(path) else { return };
+        words.iter().for_each(|word| assert!(text.contains(word), "{path}: no {word} in {text}"));
+    };
+    has("/var/lib/disk.img", &["Size: 3221225472\n", "Blockcount: 0\n"]);
+    // One block, and one of the map at most.
+    has("/srv/mixed", &["Size: 3221225472\n", "(384000):"]);
+    has("/opt/hard", &["User: 1407182137", "Group: 1059092950", "Links: 2"]);
+    has("/srv/half", &["User:     1", "Group: 65536"]);
+    let dump = project.root.join("mixed");
+    let command = format!("dump /srv/mixed {}", dump.display());
+    if tool("debugfs", &["-R", &command, &image]).is_some() {
+        let file = std::fs::File::open(&dump).unwrap();
+        let mut bytes = [0; 6];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, 1500 * MIB).unwrap();
+        assert_eq!(&bytes, b"data\n\0");
+        std::fs::remove_file(dump).unwrap();
+    }
+}
+
+/// To a remote cache and back.
+fn remote(project: &Project) {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let other = Project::at(folder.path());
+    let name = "pipelines/small.lock";
+    std::fs::copy(project.root.join(name), other.root.join(name)).unwrap();
+    let remote = folder.path().join("remote");
+    let set = |mut one: Project, key: &Path| {
+        let variable = |name: &str, value: &Path| format!("{name}={}", value.display());
+        one.through.push("env".to_string());
+        one.through.push(variable("KUTH_CACHE_REMOTE", &remote));
+        one.through.push(variable("KUTH_CACHE_KEY", key));
+        one
+    };
+    let key = folder.path().join("key");
+    project.kuth(&["cache", "keygen", key.to_str().unwrap()]);
+    let here = set(Project { root: project.root.clone(), ..Project::at(&project.root) }, &key);
+    let there = set(other, &key);
+    here.kuth(&["cache", "push", FILE]);
+    there.kuth(&["cache", "pull", FILE]);
+    for stage in ["next", "disk"] {
+        let (sent, got) = (here.path(stage), there.path(stage));
+        assert_eq!(sent.file_name(), got.file_name(), "{stage}");
+        let (sent, got) = (allocated(&sent), allocated(&got));
+        assert!(got < sent + 64 * MIB, "{stage}: {got} of {sent}");
+    }
+    // It ends with a fault where there is one, and lists it.
+    assert_eq!(there.kuth(&["cache", "verify"]), "");
+}
+
+/// A user with 65536 ids, known to a copy of /etc alone.
+struct User {
+    folder: tempfile::TempDir,
+}
+
+const ID: &str = "61234";
+
+/// Gives the mount namespace it runs in the copy of /etc, and becomes the user.
+const ENTER: &str = r#"
+set -eu
+mount --bind "$1" /etc
+id=$2
+shift 2
+exec setpriv --reuid="$id" --regid="$id" --clear-groups --inh-caps=-all -- "$@"
+"#;
+
+impl User {
+    fn new() -> User {
+        let folder = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
+        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let etc = folder.path().join("etc");
+        tool("cp", &["-a", "/etc", etc.to_str().unwrap()]);
+        let add = |name: &str, line: &str| {
+            let old = std::fs::read_to_string(etc.join(name)).unwrap_or_default();
+            std::fs::write(etc.join(name), format!("{old}{line}\n")).unwrap();
+        };
+        add("passwd", &format!("kuthtrees:x:{ID}:{ID}::/nonexistent:/bin/sh"));
+        add("group", &format!("kuthtrees:x:{ID}:"));
+        add("subuid", "kuthtrees:1900000000:65536");
+        add("subgid", "kuthtrees:1900000000:65536");
+        User { folder }
+    }
+
+    /// A project that the user can reach; see [`User::own`].
+    fn project(&self) -> Project {
+        let mut project = Project::at(&self.folder.path().join("project"));
+        let program = self.folder.path().join("kuth");
+        std::fs::copy(&project.program, &program).unwrap();
+        project.program = program;
+        let etc = self.folder.path().join("etc");
+        let words =
+            ["unshare", "--mount", "--", "sh", "-c", ENTER, "enter", etc.to_str().unwrap(), ID];
+        project.through = words.map(String::from).into();
+        project
+    }
+
+    /// Gives the project to the user.
+    fn own(&self, project: &Project) {
+        tool("chown", &["-R", &format!("{ID}:{ID}"), project.root.to_str().unwrap()]);
+    }
+}
