@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::world::{World, files, warnings};
 use kuth::digest::Digest;
 
+/// What is done to a manifest.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 /// A filled remote, and the manifest of the folder in it.
 struct Remote {
     world: World,
@@ -92,7 +95,7 @@ fn a_manifest_that_is_not_sound_is_not_believed() {
     let size = remote.good["size"].as_u64().unwrap();
     let path = format!("{:/<64}", "../../../../../etc/passwd");
     let first = remote.good["chunks"][0].clone();
-    let changes: [(&str, &dyn Fn(&mut Value)); 9] = [
+    let changes: [(&str, Change<'_>); 9] = [
         ("a longer object", &|it| it["size"] = json!(size + 1)),
         ("an object of no end", &|it| it["size"] = json!(u64::MAX)),
         ("another hashing", &|it| it["hashing"] = json!("sparse")),
