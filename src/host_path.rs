@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -266,12 +266,29 @@ fn visit(
 
 fn copy_file(mut from: File, to: &Path, executable: bool) -> Result<Digest> {
     let what = || format!("writing {}", to.display());
-    let mut hashing = HashingWriter::new(File::create(to).with_context(what)?);
+    let mut hashing = HashingWriter::new(Holes(File::create(to).with_context(what)?));
     io::copy(&mut from, &mut hashing).with_context(what)?;
-    let (file, digest, _) = hashing.finish();
+    let (Holes(mut file), digest, length) = hashing.finish();
+    file.flush().and_then(|()| file.set_len(length)).with_context(what)?;
     let mode = if executable { 0o755 } else { 0o644 };
     file.set_permissions(PermissionsExt::from_mode(mode)).with_context(what)?;
     Ok(digest)
+}
+
+/// Writes to a file, and passes over zeros: they become holes where the file system can.
+struct Holes(File);
+
+impl Write for Holes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match bytes.iter().all(|byte| *byte == 0) {
+            true => self.0.seek_relative(bytes.len() as i64).map(|()| bytes.len()),
+            false => self.0.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// What git keeps of a mode. The rest is the umask of whoever made the checkout.

@@ -95,7 +95,9 @@ fn what_a_type_of_its_own_reads() {
     let (values, fault) = thrice([&good, "", "k = 'zz'"], digest);
     assert_eq!((values, fault.as_str()), ([true, false, false], "`zz` is not a SHA-256"));
     let (_, faults) = read("k = '${env:X}'", digest);
-    assert_eq!(faults, ["the secret value is not a SHA-256"]);
+    assert_eq!(faults, ["`k` cannot be a secret"]);
+    let size = |fields: &mut Fields<'_>| fields.size("k").is_some();
+    assert_eq!(read("k = '${env:X}'", size).1, ["`k` cannot be a secret"]);
 }
 
 #[test]

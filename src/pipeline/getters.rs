@@ -118,14 +118,12 @@ impl<'a> Fields<'a> {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        let text = self.secret_text(key)?;
+        let text = self.text(key)?;
         match text.text.parse() {
             Ok(value) => Some(Spanned::new(text.span, value)),
             Err(error) => {
                 let message = format!("{} is not {what}", text.shown());
-                // The error may quote the text.
-                let label = if text.secret { String::new() } else { error.to_string() };
-                self.fault(Fault::new(text.span, message).label(label));
+                self.fault(Fault::new(text.span, message).label(error.to_string()));
                 None
             }
         }
@@ -227,7 +225,9 @@ impl<'a> Fields<'a> {
     /// The words of `words` that stand under `key`: one alone, or a list without repetition.
     pub fn choices(&mut self, key: &str, words: &[&'static str]) -> Vec<Spanned<&'static str>> {
         let texts = match self.raw(key) {
-            Some(Value { data: Data::String(text), .. }) => vec![text.clone()],
+            Some(Value { data: Data::String(text), .. }) => {
+                self.as_open(key, text.clone()).into_iter().collect()
+            }
             _ => self.unique_texts(key),
         };
         texts.into_iter().filter_map(|text| self.as_choice(key, text, words)).collect()
@@ -265,7 +265,7 @@ impl<'a> Fields<'a> {
 
     fn size_text(&self, key: &str, value: &Value) -> Option<Text> {
         if let Data::String(text) = &value.data {
-            return Some(text.clone());
+            return self.as_open(key, text.clone());
         }
         self.wrong_type(key, value, "a size in a string", Some(UNITS.to_string()));
         None
@@ -276,10 +276,7 @@ impl<'a> Fields<'a> {
             Ok(size) => return Some(Spanned::new(text.span.clone(), size)),
             Err(error) => error,
         };
-        let label = match &error {
-            SizeError::Unit(_) if text.secret => "unknown unit".to_string(),
-            error => error.to_string(),
-        };
+        let label = error.to_string();
         let decimal = match &error {
             SizeError::Unit(unit) => meant_unit(unit),
             _ => None,

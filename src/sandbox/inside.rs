@@ -119,10 +119,10 @@ impl Tree {
             }
             Step::Copy { from, to, mode, owner } => {
                 copy(&exchange(from), Path::new(to), *mode)?;
-                match owner {
-                    Some(owner) => self.give(Path::new(to), owner),
-                    None => Ok(()),
-                }
+                let Some(owner) = owner else { return Ok(()) };
+                self.give(Path::new(to), owner)?;
+                // A change of the owner clears set-id bits.
+                set_modes(&exchange(from), Path::new(to), *mode)
             }
             Step::Run { argv, env, input } => self.run(argv, env, input),
             Step::Remove { path } => remove(Path::new(path)),
@@ -221,9 +221,24 @@ fn copy(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
         return std::os::unix::fs::symlink(target, to).with_context(what);
     }
     sparse::copy_file(from, to)?;
-    let mode = mode.unwrap_or(metadata.permissions().mode() & 0o7777);
-    std::fs::set_permissions(to, PermissionsExt::from_mode(mode)).with_context(what)?;
-    lchown(to, Some(0), Some(0)).with_context(what)
+    lchown(to, Some(0), Some(0)).with_context(what)?;
+    set_modes(from, to, mode)
+}
+
+/// Gives the files that were copied from `from` to `to` the mode they are to have.
+fn set_modes(from: &Path, to: &Path, mode: Option<u32>) -> Result<()> {
+    let what = || format!("setting the mode of {}", to.display());
+    let metadata = from.symlink_metadata().with_context(what)?;
+    if metadata.is_dir() {
+        for entry in std::fs::read_dir(from).with_context(what)? {
+            let entry = entry.with_context(what)?;
+            set_modes(&entry.path(), &to.join(entry.file_name()), mode)?;
+        }
+    } else if metadata.is_file() {
+        let mode = mode.unwrap_or(metadata.permissions().mode() & 0o7777);
+        std::fs::set_permissions(to, PermissionsExt::from_mode(mode)).with_context(what)?;
+    }
+    Ok(())
 }
 
 fn remove(path: &Path) -> Result<()> {

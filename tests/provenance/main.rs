@@ -4,6 +4,8 @@
 
 mod bills;
 mod differences;
+#[path = "../judge/mod.rs"]
+mod judge;
 mod machines;
 mod signatures;
 mod world;

@@ -127,7 +127,7 @@ fn keeps_flags(folder: &Path) -> bool {
     let _flags = Flags(folder);
     let kept = verdict("chattr", &["+i", file.to_str().unwrap()]).is_some_and(|kept| kept.0);
     if !kept {
-        eprintln!("SKIPPED: this file system keeps no flags");
+        crate::judge::skip("this file system keeps no flags");
     }
     kept
 }

@@ -162,7 +162,7 @@ fn distribution_of(tree: &Artifact) -> &'static Distribution {
 
 impl Stage for Customise {
     fn revision(&self) -> u32 {
-        1
+        2
     }
 
     fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {

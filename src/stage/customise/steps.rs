@@ -32,7 +32,7 @@ impl Customise {
             steps.extend(user.steps());
         }
         for (at, file) in self.files.iter().enumerate() {
-            steps.extend(file.steps(sandbox, at)?);
+            steps.push(file.step(sandbox, at)?);
         }
         if let Some(additions) = &self.additions {
             steps.extend(additions.steps());
@@ -78,12 +78,8 @@ fn timezone_steps(timezone: &str) -> Vec<Step> {
     ]
 }
 
-/// Sets the mode `$3` of the file `$2`, or of those files in the folder `$2` that are in `$1`.
-const SET_IDS_AGAIN: &str = "[ -d \"$1\" ] || exec chmod \"$3\" \"$2\"\n\
-    cd \"$1\"; find . -type f -printf '%P\\0' | { cd \"$2\"; xargs -r0 chmod \"$3\"; }";
-
 impl File {
-    fn steps(&self, sandbox: &Sandbox, at: usize) -> Result<Vec<Step>> {
+    fn step(&self, sandbox: &Sandbox, at: usize) -> Result<Step> {
         let from = format!("file-{at}");
         self.content.offer(sandbox, &from)?;
         let mode = match (&self.content, self.mode) {
@@ -92,17 +88,7 @@ impl File {
             // The exchange folder has the modes that git keeps, whatever the checkout's umask was.
             (Content::Local(_), None) => None,
         };
-        let again = self.set_ids_again(&from);
-        let copy = Step::Copy { from, to: self.path.clone(), mode, owner: self.owner.clone() };
-        Ok([copy].into_iter().chain(again).collect())
-    }
-
-    /// The kernel clears set-user-id and set-group-id bits when the owner changes.
-    fn set_ids_again(&self, from: &str) -> Option<Step> {
-        self.owner.as_ref()?;
-        let mode = format!("{:04o}", self.mode.filter(|mode| mode & 0o6000 != 0)?);
-        let from = format!("{EXCHANGE}/{from}");
-        Some(install::run(["/bin/sh", "-euc", SET_IDS_AGAIN, "sh", &from, &self.path, &mode]))
+        Ok(Step::Copy { from, to: self.path.clone(), mode, owner: self.owner.clone() })
     }
 
     fn shapes_initial_ram_disk(&self) -> bool {
