@@ -184,7 +184,12 @@ impl Commands {
         }
         let status = crate::process::ending(status);
         let failed = FailedCommand { command: shown, status, tail: tail.into() };
-        Err(Error::new(CommandError(failed)))
+        let hint = hint(&failed.tail);
+        let error = Error::new(CommandError(failed));
+        Err(match hint {
+            Some(hint) => with_hint(error, hint),
+            None => error,
+        })
     }
 
     fn send(&mut self, request: &Request) -> Result<()> {
@@ -210,6 +215,19 @@ impl Commands {
             reply => Ok(reply),
         }
     }
+}
+
+/// What helps when a command fails at something that the sandbox does not allow.
+fn hint(tail: &[String]) -> Option<&'static str> {
+    let says = |what: &str| tail.iter().any(|line| line.to_lowercase().contains(what));
+    if says("invalid argument") && ["owner", "chown", "chgrp"].iter().any(|word| says(word)) {
+        return Some(
+            "commands can give files to ids up to 65535: unpack with `tar --no-same-owner`, or put \
+             the file in with `owner`, which takes any id",
+        );
+    }
+    let denied = says("operation not permitted") || says("permission denied");
+    (denied && says("mknod")).then_some("no device nodes can be made in a tree; udev makes them")
 }
 
 /// A message and the end of its line.
@@ -253,6 +271,21 @@ impl std::error::Error for CommandError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_sandbox_refuses_gets_a_hint() {
+        let of = |line: &str| hint(&["before".to_string(), line.to_string()]);
+        let high = [
+            "chown: changing ownership of 'f': Invalid argument",
+            "tar: f: Cannot change ownership to uid 70000, gid 70000: Invalid argument",
+            "chgrp: changing group of 'f': Invalid argument",
+        ];
+        assert!(high.iter().all(|line| of(line).unwrap().contains("65535")));
+        let node = of("mknod: /tmp/null: Operation not permitted").unwrap();
+        assert!(node.contains("device nodes"));
+        assert_eq!(of("dd: invalid argument"), None);
+        assert_eq!(of("rm: cannot remove 'f': Permission denied"), None);
+    }
 
     #[test]
     fn the_first_ids_stay_what_they_are() {
