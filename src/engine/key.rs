@@ -31,3 +31,22 @@ pub fn recipe(node: &Node<'_>, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Re
 pub fn is_late(line: &str) -> bool {
     line.starts_with("input ") || line.starts_with("pin = ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    #[test]
+    fn what_comes_late_is_an_input_or_a_pin() {
+        let mut early = Recipe::new("x", 1);
+        early.value("inputs", "few");
+        early.value("pins", "few");
+        let mut whole = early.clone();
+        whole.value("input from", Digest::of("tree"));
+        whole.list("pin", [Digest::of("packages")]);
+        let (early, whole) = (early.text(), whole.text());
+        let kept: Vec<&str> = whole.lines().filter(|line| !is_late(line)).collect();
+        assert_eq!(kept, early.lines().collect::<Vec<_>>());
+    }
+}

@@ -277,6 +277,41 @@ mod tests {
         assert!(!format!("{private:?}").contains(&private.line()[21..40]));
     }
 
+    /// RFC 8032, 7.1, test 1: the secret, the key, and the signature of nothing.
+    const SECRET: &str = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+    const PUBLIC_OF_IT: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    const SIGNATURE: [&str; 2] = [
+        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555",
+        "fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+    ];
+
+    #[test]
+    fn a_signature_is_that_of_the_standard() {
+        let hex = SIGNATURE.concat();
+        let signature: Vec<u8> =
+            (0..64).map(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()).collect();
+        let private: PrivateKey = format!("{PRIVATE}{SECRET}").parse().unwrap();
+        let public: PublicKey = format!("{PUBLIC}{PUBLIC_OF_IT}").parse().unwrap();
+        assert_eq!(private.public(), public);
+        assert_eq!(private.sign(b"").to_vec(), signature);
+        assert!(public.verifies(b"", &signature));
+        assert!(!public.verifies(b"x", &signature));
+        assert!(!public.verifies(b"", &signature[..63]));
+        assert!(!key(1).public().verifies(b"", &signature));
+        // By openssl's form of that key.
+        let pem = "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{pem}\n-----END PUBLIC KEY-----\n");
+        assert_eq!(public.pem(), pem);
+    }
+
+    #[test]
+    fn a_key_is_shown_as_it_is_listed_and_what_is_none_says_so() {
+        let listed = format!("ed25519:{PUBLIC_OF_IT}");
+        assert_eq!(format!("{:?}", listed.parse::<PublicKey>().unwrap()), listed);
+        let error = "ed25519:12".parse::<PublicKey>().unwrap_err();
+        assert_eq!(error.to_string(), "a key is `ed25519:` and 64 hexadecimal digits");
+    }
+
     #[test]
     fn a_record_counts_by_its_signer() {
         let (record, at) = record();

@@ -31,7 +31,7 @@ enum Sign {
 /// The stage's tree while packages, or the tree below, are unpacked into it.
 const TREE: Sign = Sign::Scratch("root/usr");
 /// The tree while it is packed.
-const PACKED: Sign = Sign::Scratch("exchange/tree.tar");
+const PACKED: Sign = Sign::Scratch("output/tree.tar");
 
 impl Sign {
     fn shows(self, project: &Project, kuth: i32) -> bool {
@@ -149,8 +149,8 @@ fn a_killed_customise_is_begun_anew() {
     for sign in [Sign::Started, TREE, Sign::Program("sleep")] {
         kill(&project, SMALL, "base", sign);
     }
-    // Something to pack.
-    let much = "head -c 500M /dev/zero >/var/much\n";
+    // Something to pack: zeros would be left out.
+    let much = "head -c 500M /dev/urandom >/var/much\n";
     project.edit(SMALL, children, much);
     kill(&project, SMALL, "base", PACKED);
     project.edit(SMALL, much, script);
