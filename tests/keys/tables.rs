@@ -33,6 +33,13 @@ const ROWS: &[Row] = &[
     ("download", "checksums", "org/SUMS\"", "org/SUMS2\"", Stays(PINNED)),
     ("download", "signature", "SUMS.sign", "SUMS.asc", Stays(PINNED)),
     ("download", "keyring", "data/download.gpg", "data/bootstrap.gpg", Stays(PINNED)),
+    (
+        "download",
+        "limit",
+        "limit = \"3 GiB\"",
+        "limit = \"9 GiB\"",
+        Stays("a refusal keeps nothing"),
+    ),
     ("unpack", "from", "from = \"listed\"", "from = \"iso\"", Moves(&["unpacked"])),
     ("unpack", "limit", "limit = \"1 GiB\"", "limit = \"9 GiB\"", Stays("a refusal keeps nothing")),
     ("import", "from", "from = \"unpacked\"", "from = \"iso\"", Moves(&["imported"])),

@@ -97,18 +97,19 @@ impl Additions {
             // A copy, which is what was hashed whatever happens to the file meanwhile.
             let iso = site.scratch("additions.iso");
             local.copy(&iso)?;
-            take_installer(&iso, &target)?;
+            take_installer(&iso, &local.to_string(), &target)?;
             return std::fs::remove_file(&iso).context("removing the ISO");
         }
         if let Ok(artifact) = inputs.get("guest-additions") {
-            return take_installer(&site.object(artifact), &target);
+            let iso = site.object(artifact);
+            return take_installer(&iso, &iso.display().to_string(), &target);
         }
         let at = packages.iter().position(|package| package.name == PACKAGE);
         let deb =
             at.map(|at| &files[at]).context("the package of the guest additions is missing")?;
         let iso = site.scratch("additions.iso");
         take_iso(site, deb, &iso)?;
-        take_installer(&iso, &target)?;
+        take_installer(&iso, &format!("the ISO of {PACKAGE}"), &target)?;
         std::fs::remove_file(&iso).context("removing the ISO")
     }
 
@@ -142,15 +143,12 @@ fn take_iso(site: &Site, deb: &Path, iso: &Path) -> Result<()> {
     Err(anyhow!("{} holds no ISO", deb.display()))
 }
 
-/// The installer out of the ISO.
-fn take_installer(iso: &Path, target: &Path) -> Result<()> {
-    let what = || format!("reading {}", iso.display());
+/// The installer out of the ISO in the file `iso`, which a person knows as `name`.
+fn take_installer(iso: &Path, name: &str, target: &Path) -> Result<()> {
+    let what = || format!("reading {name}");
     let mut image = File::open(iso).and_then(iso9660::Image::open).with_context(what)?;
     let entry = image.find(INSTALLER).with_context(what)?.ok_or_else(|| {
-        with_hint(
-            anyhow!("{} has no {INSTALLER}", iso.display()),
-            "give an ISO of VirtualBox Guest Additions",
-        )
+        with_hint(anyhow!("{name} has no {INSTALLER}"), "give an ISO of VirtualBox Guest Additions")
     })?;
     let mut bytes = Vec::new();
     image.contents(&entry).read_to_end(&mut bytes).with_context(what)?;
