@@ -36,7 +36,7 @@ const ROWS: &[Row] = &[
     (
         "download",
         "limit",
-        "limit = \"7 GiB\"",
+        "limit = \"11 GiB\"",
         "limit = \"9 GiB\"",
         Stays("a refusal keeps nothing"),
     ),
