@@ -68,7 +68,7 @@ fn unregister(registry: &Registry<'_>, uuid: &str, folder: &Path) -> Result<()> 
     outlast_the_server(registry)?;
     match registry.has(uuid)? {
         true => Err(error),
-        false => close_media(registry, folder),
+        false => close_media_once_free(registry, folder),
     }
 }
 
@@ -91,13 +91,7 @@ pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> 
     if !place.exists() || registry.machines()?.iter().any(|(_, other)| other == name) {
         return Ok(());
     }
-    if let Err(error) = close_media(registry, &place) {
-        if !has_code(&error, IN_USE) {
-            return Err(error);
-        }
-        outlast_the_server(registry)?;
-        close_media(registry, &place).hint("close VirtualBox's windows, and try again")?;
-    }
+    close_media_once_free(registry, &place)?;
     clear_folder(&place, &[name])
 }
 
@@ -110,6 +104,18 @@ fn outlast_the_server(registry: &Registry<'_>) -> Result<()> {
         registry.host.cancel.check()?;
     }
     Ok(())
+}
+
+/// [`close_media`], which is tried again while the server takes a disk for one in use: on a busy
+/// machine it ends later than it should. Each time the disks that are left are asked for anew.
+fn close_media_once_free(registry: &Registry<'_>, place: &Path) -> Result<()> {
+    for _ in 0..3 {
+        match close_media(registry, place) {
+            Err(error) if has_code(&error, IN_USE) => outlast_the_server(registry)?,
+            outcome => return outcome,
+        }
+    }
+    close_media(registry, place).hint("close VirtualBox's windows, and try again")
 }
 
 /// Has VirtualBox forget the disks in `place`.
