@@ -187,8 +187,18 @@ pub fn import(path: &Path, to: &Path) -> Result<Imported, String> {
 
 /// Imports the image at `path`, whose root is in `root`.
 pub fn import_root(path: &Path, root: Option<&str>, to: &Path) -> Result<Imported, String> {
+    import_until(EPOCH, path, root, to)
+}
+
+/// Imports the image at `path`; times later than `epoch` become `epoch`.
+pub fn import_until(
+    epoch: u64,
+    path: &Path,
+    root: Option<&str>,
+    to: &Path,
+) -> Result<Imported, String> {
     let cancel = Cancel::default();
-    let options = Options { epoch: EPOCH, limit: Bytes::gib(1), cancel: &cancel, told: &|_| () };
+    let options = Options { epoch, limit: Bytes::gib(1), cancel: &cancel, told: &|_| () };
     let shown = |error| {
         let hints = kuth::error::hints(&error).join("; ");
         format!("{error:#} [{hints}]")

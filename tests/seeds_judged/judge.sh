@@ -57,7 +57,7 @@ for machine in /seeds/*/*/; do
         [ -e "$configuration" ] || continue
         head -c 128 /dev/zero | tr '\0' k >/etc/corosync/authkey
         # It looks for itself among the nodes, by the host's name.
-        unshare --uts sh -c 'echo "$1" >/proc/sys/kernel/hostname && corosync -t -c "$2"' sh \
+        unshare --uts sh -c 'hostname "$1" && corosync -t -c "$2"' sh \
             "${machine##*/}" "$PWD/$configuration" || fail "$machine: $configuration"
         echo "corosync takes $machine"
     done
