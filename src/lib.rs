@@ -9,11 +9,9 @@ pub mod cache;
 pub mod cli;
 pub mod compare;
 pub mod debian;
-pub mod digest;
 pub mod disk;
 pub mod engine;
 pub mod error;
-pub mod format;
 pub mod host_path;
 pub mod http;
 pub mod image;
@@ -29,4 +27,5 @@ pub mod sandbox;
 pub mod site;
 pub mod stage;
 pub mod tools;
-pub mod units;
+
+pub use kuth_formats::{self as format, digest, units};
