@@ -24,8 +24,8 @@ pub mod provenance;
 pub mod recipe;
 pub mod remote;
 pub mod sandbox;
-pub mod site;
 pub mod stage;
+pub mod stage_context;
 pub mod tools;
 
 pub use kuth_formats::{self as format, digest, units};

@@ -113,12 +113,12 @@ impl World {
     }
 
     fn seed_has(&self, name: &str, text: &str) -> bool {
-        let seed = std::fs::read(self.place(name).join("seed.iso")).unwrap();
+        let seed = std::fs::read(self.materialize(name).join("seed.iso")).unwrap();
         seed.windows(text.len()).any(|window| window == text.as_bytes())
     }
 
     fn record(&self, name: &str) -> String {
-        std::fs::read_to_string(self.place(name).join("machine.toml")).unwrap()
+        std::fs::read_to_string(self.materialize(name).join("machine.toml")).unwrap()
     }
 }
 
@@ -236,7 +236,7 @@ fn disks_cards_and_copies_are_what_was_asked() {
 }
 
 #[test]
-fn defaults_come_from_the_distributions_folder_and_pipeline() {
+fn defaults_come_from_the_distributions_directory_and_pipeline() {
     let world = World::new();
     world.0.write("data/ubuntu/user-data", "#cloud-config\nfqdn: \"#HOSTNAME#.${domain}\"\n");
     world.0.write("data/ubuntu/meta-data", "instance-id: #UUID#\nlocal-hostname: \"#HOSTNAME#\"\n");

@@ -1,5 +1,5 @@
-//! Access control lists: the form in which Linux shows them as extended attributes, and the forms in
-//! which file systems keep them.
+//! Access control lists: the form in which Linux shows them as extended attributes, and the forms
+//! in which file systems keep them.
 //!
 //! Source: the kernel's include/uapi/linux/posix_acl_xattr.h, fs/ext4/acl.h and
 //! fs/xfs/libxfs/xfs_format.h.
@@ -9,7 +9,7 @@ use super::Fault;
 const FORMAT: &str = "acl";
 /// The attribute of the list that counts.
 pub const ACCESS: &str = "system.posix_acl_access";
-/// The attribute of the list that files in a folder begin with.
+/// The attribute of the list that files in a directory begin with.
 pub const DEFAULT: &str = "system.posix_acl_default";
 /// The version of the form that Linux shows.
 const VERSION: u32 = 2;

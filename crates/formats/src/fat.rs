@@ -1,5 +1,5 @@
 //! FAT12, FAT16 and FAT32 as they lie on a disk: the boot sector, entries of the table, entries of
-//! folders with their long names. Where clusters are read from is not known here.
+//! directories with their long names. Where clusters are read from is not known here.
 //!
 //! Source: Microsoft, "FAT32 File System Specification" 1.03 (2000).
 
@@ -9,9 +9,9 @@ use super::fields::Fields;
 const FORMAT: &str = "fat";
 /// How much [`Volume::read`] needs.
 pub const HEAD: usize = 512;
-/// The length of an entry of a folder.
+/// The length of an entry of a directory.
 pub const ENTRY: usize = 32;
-/// A folder has no more entries.
+/// A directory has no more entries.
 pub const MOST_ENTRIES: usize = 1 << 16;
 /// With fewer clusters than this a volume is FAT12, with fewer than the other FAT16.
 const LEAST: (u64, u64) = (4085, 65_525);
@@ -147,12 +147,12 @@ impl Width {
     }
 }
 
-/// A file or a folder.
+/// A file or a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The long name, or the short one as it is shown.
     pub name: String,
-    /// Where it is among the bytes of its folder.
+    /// Where it is among the bytes of its directory.
     pub at: usize,
     /// What it is.
     pub item: Item,
@@ -161,8 +161,8 @@ pub struct Entry {
 /// What an entry says apart from the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Whether it is a folder.
-    pub is_folder: bool,
+    /// Whether it is a directory.
+    pub is_directory: bool,
     /// The first cluster; 0 for none.
     pub cluster: u32,
     /// How long a file is.
@@ -177,7 +177,7 @@ impl Item {
         let fields = Fields::of(FORMAT, bytes);
         let cluster = u32::from(fields.le16(26)?) | u32::from(fields.le16(20)?) << 16;
         Ok(Item {
-            is_folder: fields.u8(11)? & 0x10 != 0,
+            is_directory: fields.u8(11)? & 0x10 != 0,
             cluster,
             size: fields.le32(28)?,
             time: time(fields.le16(24)?, fields.le16(22)?),
@@ -185,8 +185,8 @@ impl Item {
     }
 }
 
-/// The files and folders in the bytes of a folder; `.`, `..`, labels and what was removed are left
-/// out.
+/// The files and directories in the bytes of a directory; `.`, `..`, labels and what was removed
+/// are left out.
 pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>, Fault> {
     let mut found = Vec::new();
     let mut long = Long::default();
@@ -324,7 +324,7 @@ mod tests {
             entry[28..32].copy_from_slice(&bytes[22..]);
             entry
         };
-        let folder = [
+        let directory = [
             entry(b"ESP        ", 0x08, 0),
             entry(b".          ", 0x10, 0),
             piece(0x42, "e.txt"),
@@ -337,8 +337,9 @@ mod tests {
             piece(0x41, "stray"),
             entry(b"B\x81CHER     ", 0x20, 0),
         ];
-        let entries = entries(&folder.concat()).unwrap();
-        let names: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.item.is_folder)).collect();
+        let entries = entries(&directory.concat()).unwrap();
+        let names: Vec<_> =
+            entries.iter().map(|e| (e.name.as_str(), e.item.is_directory)).collect();
         let expected =
             [("a long näme he.txt", false), ("grub.cfg", false), ("EFI", true), ("BüCHER", false)];
         assert_eq!(names, expected);

@@ -87,17 +87,17 @@ pub fn install(boot_img: &[u8], core_img: &[u8], room: Room) -> Result<Boot, Fau
     Ok(Boot { code, core })
 }
 
-/// Where GRUB finds its files: on the filesystem of this UUID, in this folder.
+/// Where GRUB finds its files: on the filesystem of this UUID, in this directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     /// As `search.fs_uuid` compares it: a UUID, or `1234-ABCD` for FAT.
     pub fs_uuid: String,
     /// `/grub` where /boot is a filesystem of its own, else `/boot/grub`.
-    pub folder: String,
+    pub directory: String,
 }
 
 impl Home {
-    /// What core.img carries inside: finds the folder, so that `normal` reads grub.cfg there.
+    /// What core.img carries inside: finds the directory, so that `normal` reads grub.cfg there.
     pub fn early_config(&self) -> Result<String, Fault> {
         let uuid_fits = |c: char| c.is_ascii_hexdigit() || c == '-';
         Fault::unless(
@@ -105,11 +105,11 @@ impl Home {
             FORMAT,
             || format!("`{}` is not a filesystem's UUID", self.fs_uuid.escape_default()),
         )?;
-        let folder = bare("the folder", &self.folder)?;
-        Ok(format!("search.fs_uuid {} root\nset prefix=($root){folder}\n", self.fs_uuid))
+        let directory = bare("the directory", &self.directory)?;
+        Ok(format!("search.fs_uuid {} root\nset prefix=($root){directory}\n", self.fs_uuid))
     }
 
-    /// What the EFI image reads first, on the ESP: finds the folder and its grub.cfg.
+    /// What the EFI image reads first, on the ESP: finds the directory and its grub.cfg.
     pub fn esp_config(&self) -> Result<String, Fault> {
         Ok(self.early_config()? + "configfile $prefix/grub.cfg\n")
     }
@@ -245,8 +245,10 @@ mod tests {
 
     #[test]
     fn configurations_read_as_written() {
-        let home =
-            Home { fs_uuid: "6c766d00-0000-4000-8000-0000000000b0".into(), folder: "/grub".into() };
+        let home = Home {
+            fs_uuid: "6c766d00-0000-4000-8000-0000000000b0".into(),
+            directory: "/grub".into(),
+        };
         let menu = Menu {
             home: home.clone(),
             timeout: 1,

@@ -140,8 +140,8 @@ impl fmt::Display for ImageFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Guid, gpt, mbr, swap};
     use crate::units::Bytes;
+    use crate::{Guid, gpt, mbr, swap};
     use proptest::prelude::*;
 
     #[test]

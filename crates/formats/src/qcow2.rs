@@ -54,7 +54,7 @@ impl BackingFormat {
 pub struct Overlay {
     /// The size the guest sees; may be larger than the image below.
     pub size: Bytes,
-    /// The image below, as QEMU finds it: absolute, or relative to the overlay's folder.
+    /// The image below, as QEMU finds it: absolute, or relative to the overlay's directory.
     pub backing: String,
     /// Its format.
     pub backing_format: BackingFormat,

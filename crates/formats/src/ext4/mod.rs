@@ -5,7 +5,7 @@
 //! little endian but for the journal.
 
 pub mod attribute;
-pub mod folder;
+pub mod directory;
 pub mod inode;
 pub mod journal;
 pub mod map;

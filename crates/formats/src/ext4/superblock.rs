@@ -23,7 +23,7 @@ pub mod incompatible {
     pub const BIT64: u32 = 0x80;
     /// Checksums begin with a seed of their own.
     pub const CSUM_SEED: u32 = 0x2000;
-    /// Sizes of folders have 64 bits.
+    /// Sizes of directories have 64 bits.
     pub const LARGEDIR: u32 = 0x4000;
     /// Names of some files are encrypted.
     pub const ENCRYPT: u32 = 0x1_0000;

@@ -27,7 +27,7 @@ pub(super) fn check(name: &str) -> Result<(), Fault> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     File,
-    Folder,
+    Directory,
 }
 
 /// The name in ISO 9660 itself, other than all in `taken`, to which it is added.
@@ -39,7 +39,7 @@ pub(super) fn plain(name: &str, of: Of, taken: &mut BTreeSet<Vec<u8>>) -> Vec<u8
     let (base, extension) = (&base[..base.len().min(20)], &extension[..extension.len().min(8)]);
     let full = |base: &str| match of {
         Of::File => format!("{base}.{extension};1").into_bytes(),
-        Of::Folder => base.to_string().into_bytes(),
+        Of::Directory => base.to_string().into_bytes(),
     };
     let numbered = (1..).map(|n| format!("{}{n:04}", &base[..base.len().min(16)]));
     let mut candidates = std::iter::once(base.to_string()).chain(numbered).map(|b| full(&b));
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(name("user-data", Of::File), "USER_DATA.;1");
         assert_eq!(name("user_data", Of::File), "USER_DATA0001.;1");
         assert_eq!(name("a.b.tar", Of::File), "A_B.TAR;1");
-        assert_eq!(name("etc.d", Of::Folder), "ETC_D");
+        assert_eq!(name("etc.d", Of::Directory), "ETC_D");
         assert_eq!(name(&"x".repeat(40), Of::File), format!("{}.;1", "X".repeat(20)));
         assert_eq!(name(&"x".repeat(41), Of::File), format!("{}0001.;1", "X".repeat(16)));
     }

@@ -1,6 +1,6 @@
 //! Opens files in an ISO 9660 image by their path, over anything that reads and seeks. Names are
 //! taken from Rock Ridge where it is in use, else from Joliet, else as they are. It does not
-//! follow symbolic links, undo relocated folders, or unpack zisofs.
+//! follow symbolic links, undo relocated directories, or unpack zisofs.
 //!
 //! Source: see [`super`].
 
@@ -38,16 +38,16 @@ enum Naming {
 pub enum Kind {
     /// A file, or anything that is neither of the others.
     File,
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A symbolic link and where it points.
     Link(String),
 }
 
-/// A file or folder of an image.
+/// A file or directory of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name, without its folder's.
+    /// Its name, without its directory's.
     pub name: String,
     /// What it is.
     pub kind: Kind,
@@ -108,19 +108,19 @@ impl<R: Read + Seek> Image<R> {
         self.size
     }
 
-    /// The topmost folder.
+    /// The topmost directory.
     pub fn root(&self) -> &Entry {
         &self.root
     }
 
-    /// What a folder holds, in the image's order.
-    pub fn entries(&mut self, folder: &Entry) -> io::Result<Vec<Entry>> {
-        Fault::unless(folder.kind == Kind::Folder, FORMAT, || {
-            format!("`{}` is not a folder", folder.name)
+    /// What a directory holds, in the image's order.
+    pub fn entries(&mut self, directory: &Entry) -> io::Result<Vec<Entry>> {
+        Fault::unless(directory.kind == Kind::Directory, FORMAT, || {
+            format!("`{}` is not a directory", directory.name)
         })?;
         let mut entries: Vec<Entry> = Vec::new();
         let mut unfinished = false;
-        for record in records(&mut self.reader, folder)? {
+        for record in records(&mut self.reader, directory)? {
             let fields = Fields::of(FORMAT, &record);
             let (sector, length) = (u64::from(fields.le32(2)?), u64::from(fields.le32(10)?));
             let extent = (sector * SECTOR as u64, length);
@@ -135,7 +135,7 @@ impl<R: Read + Seek> Image<R> {
                     entry.extents.push(extent);
                 }
                 None => {
-                    let kind = if flags & DIRECTORY == 0 { Kind::File } else { Kind::Folder };
+                    let kind = if flags & DIRECTORY == 0 { Kind::File } else { Kind::Directory };
                     let mut entry = Entry {
                         name: match self.naming {
                             Naming::Joliet => names::from_ucs2(name),
@@ -163,7 +163,7 @@ impl<R: Read + Seek> Image<R> {
     pub fn find(&mut self, path: &str) -> io::Result<Option<Entry>> {
         let mut at = self.root.clone();
         for part in path.split('/').filter(|part| !part.is_empty()) {
-            if at.kind != Kind::Folder {
+            if at.kind != Kind::Directory {
                 return Ok(None);
             }
             match self.entries(&at)?.into_iter().find(|entry| entry.name == part) {
@@ -213,7 +213,7 @@ fn root_of(descriptor: &[u8]) -> Result<Entry, Fault> {
     let (sector, length) = (fields.le32(158)?, fields.le32(166)?);
     Ok(Entry {
         name: String::new(),
-        kind: Kind::Folder,
+        kind: Kind::Directory,
         mode: None,
         size: Bytes(length.into()),
         extents: vec![(u64::from(sector) * SECTOR as u64, length.into())],
@@ -294,7 +294,7 @@ mod tests {
         fn files_round_trip(names in prop::collection::btree_set("([a-z]{1,3}/){0,2}[A-Za-z.-]{1,60}x", 1..30)) {
             let file = |path: &String| File { path: path.clone(), bytes: path.repeat(50).into_bytes() };
             let volume = Volume { label: "x".into(), time: 1, files: names.iter().map(file).collect() };
-            // A name may be both a file and a folder.
+            // A name may be both a file and a directory.
             if let Ok(image) = volume.write() {
                 for file in volume.files {
                     prop_assert_eq!(read_all(&image, &file.path), Some(file.bytes));

@@ -10,7 +10,7 @@ use super::{FORMAT, SECTOR};
 use crate::Fault;
 use crate::fields::Fields;
 
-/// No real folder is larger; a damaged image may claim to be.
+/// No real directory is larger; a damaged image may claim to be.
 const LARGEST_FOLDER: u64 = 16 << 20;
 /// Areas a record's Rock Ridge entries may go on in.
 const MOST_CONTINUATIONS: usize = 8;
@@ -27,14 +27,14 @@ pub(super) fn read_at(reader: &mut impl ReadSeek, at: u64, length: usize) -> io:
 pub(super) trait ReadSeek: Read + Seek {}
 impl<R: Read + Seek> ReadSeek for R {}
 
-/// The directory records of a folder.
-pub(super) fn records(reader: &mut impl ReadSeek, folder: &Entry) -> io::Result<Vec<Vec<u8>>> {
+/// The directory records of a directory.
+pub(super) fn records(reader: &mut impl ReadSeek, directory: &Entry) -> io::Result<Vec<Vec<u8>>> {
     let mut records = Vec::new();
-    let total = folder.extents.iter().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
+    let total = directory.extents.iter().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
     Fault::unless(total <= LARGEST_FOLDER, FORMAT, || {
-        format!("the folder `{}` claims {total} bytes", folder.name)
+        format!("the directory `{}` claims {total} bytes", directory.name)
     })?;
-    for (at, length) in &folder.extents {
+    for (at, length) in &directory.extents {
         let bytes = read_at(reader, *at, *length as usize)?;
         for sector in bytes.chunks(SECTOR) {
             let mut rest = sector;

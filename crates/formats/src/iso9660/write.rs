@@ -10,7 +10,7 @@ use super::names::{self, Of};
 use super::{DESCRIPTORS, DIRECTORY, FORMAT, SECTOR};
 use crate::Fault;
 
-/// Path tables number folders with 16 bits; this many files cannot make too many.
+/// Path tables number directories with 16 bits; this many files cannot make too many.
 const MOST_FILES: usize = 8000;
 /// Sizes in directory records have 32 bits.
 const MOST_BYTES: usize = u32::MAX as usize;
@@ -18,7 +18,7 @@ const MOST_BYTES: usize = u32::MAX as usize;
 /// A file to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
-    /// Where it lies, `/`-separated and relative; folders come by themselves.
+    /// Where it lies, `/`-separated and relative; directories come by themselves.
     pub path: String,
     /// Its contents.
     pub bytes: Vec<u8>,
@@ -35,7 +35,7 @@ pub struct Volume {
     pub files: Vec<File>,
 }
 
-/// A file or folder with its names in both trees.
+/// A file or directory with its names in both trees.
 struct Node<'a> {
     name: &'a str,
     plain: Vec<u8>,
@@ -46,20 +46,20 @@ struct Node<'a> {
 enum Content<'a> {
     /// Its number among the files given, and its bytes.
     File(usize, &'a [u8]),
-    Folder(Vec<Node<'a>>),
+    Directory(Vec<Node<'a>>),
 }
 
-/// One tree of the image, as the folders' numbers: 0 is the root.
-struct Folders<'n, 'a> {
+/// One tree of the image, as the directories' numbers: 0 is the root.
+struct Directories<'n, 'a> {
     tree: Tree,
-    /// Per folder: its parent's number, its name, what it holds.
+    /// Per directory: its parent's number, its name, what it holds.
     list: Vec<(usize, &'n [u8], Vec<&'n Node<'a>>)>,
 }
 
 /// Where the parts of an image lie; all zero while lengths are counted.
 #[derive(Default)]
 struct Places {
-    folders: Vec<Extent>,
+    directories: Vec<Extent>,
     /// Where the contents of each file begin, by its number.
     files: Vec<u32>,
     /// Holds Rock Ridge's name, too long for a record.
@@ -67,7 +67,7 @@ struct Places {
 }
 
 impl Volume {
-    /// The image. Refuses names that are not portable, paths that clash, folders nested deeper
+    /// The image. Refuses names that are not portable, paths that clash, directories nested deeper
     /// than eight levels, and times past 2155.
     pub fn write(&self) -> Result<Vec<u8>, Fault> {
         let printable = |c: char| c.is_ascii_graphic() || c == ' ';
@@ -99,7 +99,7 @@ impl Volume {
 /// A path in its parts, and the number and bytes of the file there.
 type Path<'p, 'a> = (&'p [&'a str], (usize, &'a [u8]));
 
-/// The nodes of one folder, in the order of their plain names; `paths` are sorted.
+/// The nodes of one directory, in the order of their plain names; `paths` are sorted.
 fn grow<'a>(paths: &[Path<'_, 'a>]) -> Result<Vec<Node<'a>>, Fault> {
     let mut nodes = Vec::new();
     let mut taken = BTreeSet::new();
@@ -109,9 +109,9 @@ fn grow<'a>(paths: &[Path<'_, 'a>]) -> Result<Vec<Node<'a>>, Fault> {
             [([_], (number, bytes))] => (Of::File, Content::File(*number, bytes)),
             _ => {
                 let clash = group.iter().any(|(path, _)| path.len() == 1);
-                Fault::unless(!clash, FORMAT, || format!("`{name}` is a file and a folder"))?;
+                Fault::unless(!clash, FORMAT, || format!("`{name}` is a file and a directory"))?;
                 let below: Vec<_> = group.iter().map(|(path, file)| (&path[1..], *file)).collect();
-                (Of::Folder, Content::Folder(grow(&below)?))
+                (Of::Directory, Content::Directory(grow(&below)?))
             }
         };
         let (plain, joliet) = (names::plain(name, of, &mut taken), names::joliet(name, of));
@@ -121,21 +121,21 @@ fn grow<'a>(paths: &[Path<'_, 'a>]) -> Result<Vec<Node<'a>>, Fault> {
     Ok(nodes)
 }
 
-impl<'n, 'a> Folders<'n, 'a> {
-    /// All folders by level, then by parent, then by name: the order of a path table.
-    fn of(tree: Tree, root: &'n [Node<'a>]) -> Folders<'n, 'a> {
-        let mut folders = Folders { tree, list: Vec::new() };
-        folders.add(0, &[0], root);
+impl<'n, 'a> Directories<'n, 'a> {
+    /// All directories by level, then by parent, then by name: the order of a path table.
+    fn of(tree: Tree, root: &'n [Node<'a>]) -> Directories<'n, 'a> {
+        let mut directories = Directories { tree, list: Vec::new() };
+        directories.add(0, &[0], root);
         let mut at = 0;
-        while at < folders.list.len() {
-            for node in folders.list[at].2.clone() {
-                if let Content::Folder(below) = &node.content {
-                    folders.add(at, folders.name(node), below);
+        while at < directories.list.len() {
+            for node in directories.list[at].2.clone() {
+                if let Content::Directory(below) = &node.content {
+                    directories.add(at, directories.name(node), below);
                 }
             }
             at += 1;
         }
-        folders
+        directories
     }
 
     fn add(&mut self, parent: usize, name: &'n [u8], nodes: &'n [Node<'a>]) {
@@ -148,15 +148,16 @@ impl<'n, 'a> Folders<'n, 'a> {
         if self.tree == Tree::Primary { &node.plain } else { &node.joliet }
     }
 
-    /// The number of the folder called `name` in folder `parent`.
+    /// The number of the directory called `name` in directory `parent`.
     fn child(&self, parent: usize, name: &[u8]) -> usize {
-        let is_it = |folder: &(usize, &[u8], _)| folder.0 == parent && folder.1 == name;
+        let is_it = |directory: &(usize, &[u8], _)| directory.0 == parent && directory.1 == name;
         self.list.iter().skip(1).position(is_it).map_or(0, |at| at + 1)
     }
 
-    /// The records of folder `at`; none crosses the end of a sector.
+    /// The records of directory `at`; none crosses the end of a sector.
     fn records(&self, at: usize, places: &Places, time: &Moment) -> Vec<u8> {
-        let place = |folder: usize| places.folders.get(folder).copied().unwrap_or_default();
+        let place =
+            |directory: usize| places.directories.get(directory).copied().unwrap_or_default();
         let (parent, _, nodes) = &self.list[at];
         let rock_ridge = |system_use: Vec<u8>| match self.tree {
             Tree::Primary => system_use,
@@ -175,7 +176,7 @@ impl<'n, 'a> Folders<'n, 'a> {
                     let extent = Extent { sector, length: bytes.len() as u32 };
                     (extent, 0, posix_of(0o100_444, 1, time))
                 }
-                Content::Folder(below) => {
+                Content::Directory(below) => {
                     let below: Vec<_> = below.iter().collect();
                     (place(self.child(at, name)), DIRECTORY, posix(&below, time))
                 }
@@ -195,7 +196,7 @@ impl<'n, 'a> Folders<'n, 'a> {
     /// The path table, its numbers in the byte order `order` gives.
     fn path_table(&self, places: &Places, order: Order) -> Vec<u8> {
         let mut table = Vec::new();
-        for ((parent, name, _), extent) in self.list.iter().zip(&places.folders) {
+        for ((parent, name, _), extent) in self.list.iter().zip(&places.directories) {
             table.extend([name.len() as u8, 0]);
             let (sector, parent) = (extent.sector, *parent as u16 + 1);
             match order {
@@ -221,10 +222,11 @@ enum Order {
     Big,
 }
 
-/// Rock Ridge's mode and times of a folder that holds `nodes`.
+/// Rock Ridge's mode and times of a directory that holds `nodes`.
 fn posix(nodes: &[&Node<'_>], time: &Moment) -> Vec<u8> {
-    let folders = nodes.iter().filter(|node| matches!(node.content, Content::Folder(_))).count();
-    posix_of(0o040_555, 2 + folders as u32, time)
+    let directories =
+        nodes.iter().filter(|node| matches!(node.content, Content::Directory(_))).count();
+    posix_of(0o040_555, 2 + directories as u32, time)
 }
 
 fn posix_of(mode: u32, links: u32, time: &Moment) -> Vec<u8> {
@@ -258,22 +260,24 @@ fn rock_ridge_name() -> Vec<u8> {
 /// Lays everything out, then writes it, both through the same functions.
 fn image(label: &str, time: &Moment, root: &[Node<'_>], files: usize) -> Vec<u8> {
     let sectors = |length: usize| length.div_ceil(SECTOR) as u32;
-    let trees = [Tree::Primary, Tree::Joliet].map(|tree| Folders::of(tree, root));
+    let trees = [Tree::Primary, Tree::Joliet].map(|tree| Directories::of(tree, root));
     let mut places = [Places::default(), Places::default()];
     // The descriptors are two and their end.
     let mut next = DESCRIPTORS as u32 + 3;
     let mut tables = [[0; 2]; 2];
-    for (folders, tables) in trees.iter().zip(&mut tables) {
-        let unplaced =
-            Places { folders: vec![Extent::default(); folders.list.len()], ..Places::default() };
-        let length = sectors(folders.path_table(&unplaced, Order::Little).len());
+    for (directories, tables) in trees.iter().zip(&mut tables) {
+        let unplaced = Places {
+            directories: vec![Extent::default(); directories.list.len()],
+            ..Places::default()
+        };
+        let length = sectors(directories.path_table(&unplaced, Order::Little).len());
         *tables = [next, next + length];
         next += 2 * length;
     }
-    for (folders, places) in trees.iter().zip(&mut places) {
-        for at in 0..folders.list.len() {
-            let length = folders.records(at, &Places::default(), time).len();
-            places.folders.push(Extent { sector: next, length: length as u32 });
+    for (directories, places) in trees.iter().zip(&mut places) {
+        for at in 0..directories.list.len() {
+            let length = directories.records(at, &Places::default(), time).len();
+            places.directories.push(Extent { sector: next, length: length as u32 });
             next += sectors(length);
         }
     }
@@ -300,24 +304,25 @@ fn image(label: &str, time: &Moment, root: &[Node<'_>], files: usize) -> Vec<u8>
         let at = sector as usize * SECTOR;
         image[at..at + bytes.len()].copy_from_slice(bytes);
     };
-    for (i, ((folders, places), [little, big])) in trees.iter().zip(&places).zip(tables).enumerate()
+    for (i, ((directories, places), [little, big])) in
+        trees.iter().zip(&places).zip(tables).enumerate()
     {
-        let table = folders.path_table(places, Order::Little);
+        let table = directories.path_table(places, Order::Little);
         let volume = descriptor::Volume {
-            tree: folders.tree,
+            tree: directories.tree,
             label,
             sectors: next,
             path_table: table.len() as u32,
             path_little: little,
             path_big: big,
-            root: places.folders[0],
+            root: places.directories[0],
             time: *time,
         };
         lay((DESCRIPTORS + i) as u32, &volume.descriptor());
         lay(little, &table);
-        lay(big, &folders.path_table(places, Order::Big));
-        for (at, extent) in places.folders.iter().enumerate() {
-            lay(extent.sector, &folders.records(at, places, time));
+        lay(big, &directories.path_table(places, Order::Big));
+        for (at, extent) in places.directories.iter().enumerate() {
+            lay(extent.sector, &directories.records(at, places, time));
         }
     }
     lay(DESCRIPTORS as u32 + 2, &descriptor::terminator());
@@ -350,7 +355,7 @@ mod tests {
     fn what_cannot_be_written_is_named() {
         let fault = |paths: &[&str]| volume(paths).write().unwrap_err().to_string();
         assert_eq!(fault(&["a", "a"]), "iso9660: `a` is there twice");
-        assert_eq!(fault(&["a", "a/b"]), "iso9660: `a` is a file and a folder");
+        assert_eq!(fault(&["a", "a/b"]), "iso9660: `a` is a file and a directory");
         assert!(fault(&["a/b/c/d/e/f/g/h/i"]).contains("deeper than eight"));
         assert!(fault(&["/a"]).contains("the name ``"));
         let long = Volume { label: "x".repeat(17), ..volume(&[]) };

@@ -6,8 +6,8 @@
 
 use super::{FORMAT, Id, PE_START};
 use crate::fields::{Fields, put};
-use crate::{Fault, Pieces};
 use crate::units::{Bytes, SECTOR};
+use crate::{Fault, Pieces};
 
 const LABEL: &[u8; 8] = b"LABELONE";
 const LABEL_TYPE: &[u8; 8] = b"LVM2 001";

@@ -7,8 +7,8 @@ use super::{
     Extents, FORMAT, Id, LogicalVolume, Mapping, Origin, PhysicalVolume, Segment, Stripe,
     VolumeGroup, header, name, text,
 };
-use crate::{Fault, Pieces};
 use crate::units::Bytes;
+use crate::{Fault, Pieces};
 
 /// Where extent 0 begins on the physical volume.
 pub const PE_START: Bytes = Bytes::MIB;

@@ -6,8 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::FORMAT;
-use crate::digest::Hasher;
 use crate::Fault;
+use crate::digest::Hasher;
 
 const ID_CHARS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 /// The groups of an id as text.

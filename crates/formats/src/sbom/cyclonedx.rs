@@ -4,11 +4,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Bill;
+use super::Sbom;
 use crate::dpkg::Package;
 
 /// The document.
-pub fn document(bill: &Bill<'_>) -> Value {
+pub fn document(bill: &Sbom<'_>) -> Value {
     let system = &bill.inventory.system;
     let image = json!({
         "type": "file",
@@ -55,7 +55,7 @@ fn tool(version: &str) -> Value {
     }
 }
 
-fn component(bill: &Bill<'_>, package: &Package) -> Value {
+fn component(bill: &Sbom<'_>, package: &Package) -> Value {
     let mut component = Map::new();
     let mut add = |key: &str, value: Value| {
         component.insert(key.to_string(), value);

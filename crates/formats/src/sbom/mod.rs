@@ -13,7 +13,7 @@ mod spdx;
 
 /// What a bill is about.
 #[derive(Clone, Copy)]
-pub struct Bill<'a> {
+pub struct Sbom<'a> {
     /// The image's file name.
     pub name: &'a str,
     /// The image's SHA-256.
@@ -30,46 +30,46 @@ pub struct Bill<'a> {
 
 /// The language of a bill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Language {
+pub enum SbomFormat {
     /// CycloneDX 1.6, JSON.
     CycloneDx,
     /// SPDX 2.3, JSON.
     Spdx,
 }
 
-impl Language {
+impl SbomFormat {
     /// Both.
-    pub const ALL: [Language; 2] = [Language::CycloneDx, Language::Spdx];
+    pub const ALL: [SbomFormat; 2] = [SbomFormat::CycloneDx, SbomFormat::Spdx];
 
     /// The word for it.
     pub fn word(self) -> &'static str {
         match self {
-            Language::CycloneDx => "cyclonedx",
-            Language::Spdx => "spdx",
+            SbomFormat::CycloneDx => "cyclonedx",
+            SbomFormat::Spdx => "spdx",
         }
     }
 
     /// What stands behind the image's name in the name of the bill.
     pub fn extension(self) -> &'static str {
         match self {
-            Language::CycloneDx => "cdx.json",
-            Language::Spdx => "spdx.json",
+            SbomFormat::CycloneDx => "cdx.json",
+            SbomFormat::Spdx => "spdx.json",
         }
     }
 
     /// The media type.
     pub fn media_type(self) -> &'static str {
         match self {
-            Language::CycloneDx => "application/vnd.cyclonedx+json",
-            Language::Spdx => "application/spdx+json",
+            SbomFormat::CycloneDx => "application/vnd.cyclonedx+json",
+            SbomFormat::Spdx => "application/spdx+json",
         }
     }
 
     /// The bill as text.
-    pub fn write(self, bill: &Bill<'_>) -> String {
+    pub fn write(self, bill: &Sbom<'_>) -> String {
         let value = match self {
-            Language::CycloneDx => cyclonedx::document(bill),
-            Language::Spdx => spdx::document(bill),
+            SbomFormat::CycloneDx => cyclonedx::document(bill),
+            SbomFormat::Spdx => spdx::document(bill),
         };
         format!("{value:#}\n")
     }
@@ -86,7 +86,7 @@ pub fn packages(text: &str) -> Option<Vec<String>> {
     Some(urls)
 }
 
-impl Bill<'_> {
+impl Sbom<'_> {
     /// An id that everything in the bill is part of.
     fn id(&self, language: &str) -> Guid {
         let mut text = format!("{}\n{}\n{}\n{}\n", self.name, self.digest, self.tool, self.epoch);
@@ -142,9 +142,9 @@ mod tests {
         Inventory { system, packages: vec![package("a", ""), package("libb++", "https://b")] }
     }
 
-    fn written(language: Language, name: &str) -> String {
+    fn written(language: SbomFormat, name: &str) -> String {
         let inventory = inventory();
-        let bill = Bill {
+        let bill = Sbom {
             name,
             digest: Digest::of("image"),
             inventory: &inventory,
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn both_languages_name_the_same_packages() {
         let [cyclonedx, spdx] =
-            Language::ALL.map(|language| packages(&written(language, "x.qcow2")).unwrap());
+            SbomFormat::ALL.map(|language| packages(&written(language, "x.qcow2")).unwrap());
         assert_eq!(cyclonedx, spdx);
         assert_eq!(cyclonedx.len(), 2);
         assert!(cyclonedx[1].starts_with("pkg:deb/debian/libb%2B%2B@1%3A2%2Bb1?arch=amd64"));
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_bill_depends_on_what_is_in_it_alone() {
-        for language in Language::ALL {
+        for language in SbomFormat::ALL {
             assert_eq!(written(language, "x"), written(language, "x"));
             let (x, y) = (written(language, "x"), written(language, "y"));
             let id = |text: &str| {

@@ -5,14 +5,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Bill, cyclonedx::is_url};
+use super::{Sbom, cyclonedx::is_url};
 use crate::dpkg::Package;
 
 const UNKNOWN: &str = "NOASSERTION";
 const IMAGE: &str = "SPDXRef-Image";
 
 /// The document.
-pub fn document(bill: &Bill<'_>) -> Value {
+pub fn document(bill: &Sbom<'_>) -> Value {
     let image = json!({
         "SPDXID": IMAGE,
         "name": bill.name,
@@ -62,7 +62,7 @@ fn id(package: &Package) -> String {
     format!("SPDXRef-Package-{}", text.chars().map(letter).collect::<String>())
 }
 
-fn package(bill: &Bill<'_>, package: &Package, id: String) -> Value {
+fn package(bill: &Sbom<'_>, package: &Package, id: String) -> Value {
     let mut value = Map::new();
     let mut add = |key: &str, it: Value| {
         value.insert(key.to_string(), it);

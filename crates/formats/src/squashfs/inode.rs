@@ -1,5 +1,5 @@
-//! An inode: what a file is, and where its content or its attributes are. What has no fixed length (a
-//! link's target, the list of a file's blocks) comes behind what is read here.
+//! An inode: what a file is, and where its content or its attributes are. What has no fixed length
+//! (a link's target, the list of a file's blocks) comes behind what is read here.
 
 use super::{FORMAT, Reference};
 use crate::Fault;
@@ -13,8 +13,8 @@ const NONE: u32 = u32::MAX;
 /// What an inode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A folder: where its names are, in how many bytes.
-    Folder(Reference, u32),
+    /// A directory: where its names are, in how many bytes.
+    Directory(Reference, u32),
     /// A file.
     File {
         /// How long it is.
@@ -97,11 +97,11 @@ impl Inode {
         let (links, what, attributes) = match kind {
             1 => {
                 let names = Reference::at(fields.le32(16)?.into(), fields.le16(26)?)?;
-                (links(20)?, What::Folder(names, fields.le16(24)?.into()), Attributes::None)
+                (links(20)?, What::Directory(names, fields.le16(24)?.into()), Attributes::None)
             }
             8 => {
                 let names = Reference::at(fields.le32(24)?.into(), fields.le16(34)?)?;
-                (links(16)?, What::Folder(names, fields.le32(20)?), large(36)?)
+                (links(16)?, What::Directory(names, fields.le32(20)?), large(36)?)
             }
             2 => {
                 let (start, size) = (fields.le32(16)?.into(), fields.le32(28)?.into());

@@ -1,12 +1,12 @@
-//! SquashFS 4.0 as it lies in a file: structures in, values out. Where bytes are read from is not known
-//! here.
+//! SquashFS 4.0 as it lies in a file: structures in, values out. Where bytes are read from is not
+//! known here.
 //!
 //! Source: the kernel's Documentation/filesystems/squashfs.rst and fs/squashfs/squashfs_fs.h; all
 //! little endian.
 
 pub mod attribute;
 pub mod compression;
-pub mod folder;
+pub mod directory;
 pub mod inode;
 pub mod piece;
 pub mod superblock;
@@ -18,8 +18,8 @@ pub(crate) const FORMAT: &str = "squashfs";
 /// No block of metadata holds more.
 pub const METADATA: usize = 8192;
 
-/// A place in a table of metadata: where a block begins, counted from the table's start in the file,
-/// and a byte of what that block holds.
+/// A place in a table of metadata: where a block begins, counted from the table's start in the
+/// file, and a byte of what that block holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// The block.

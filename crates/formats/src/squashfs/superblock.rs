@@ -32,8 +32,8 @@ pub struct Superblock {
     pub attributes: Option<u64>,
     /// Where the first inode is.
     pub inode_table: u64,
-    /// Where the first folder is.
-    pub folder_table: u64,
+    /// Where the first directory is.
+    pub directory_table: u64,
     /// How many fragments there are, and where the places of their blocks are.
     pub fragments: (u32, u64),
 }
@@ -66,16 +66,16 @@ impl Superblock {
             ids: (fields.le16(26)?, fields.le64(48)?),
             attributes: (attributes != NOWHERE).then_some(attributes),
             inode_table: fields.le64(64)?,
-            folder_table: fields.le64(72)?,
+            directory_table: fields.le64(72)?,
             fragments: (fields.le32(16)?, fields.le64(80)?),
         };
         superblock.check()?;
         Ok(superblock)
     }
 
-    /// The tables come one behind the other: inodes, folders, fragments, owners, attributes.
+    /// The tables come one behind the other: inodes, directories, fragments, owners, attributes.
     fn check(&self) -> Result<(), Fault> {
-        let mut tables = vec![("inodes", self.inode_table), ("folders", self.folder_table)];
+        let mut tables = vec![("inodes", self.inode_table), ("directories", self.directory_table)];
         if self.fragments.0 > 0 {
             tables.push(("fragments", self.fragments.1));
         }
@@ -126,7 +126,7 @@ mod tests {
         assert!(why(20, 5).contains("lz4"));
         assert!(why(0, b's').contains("no superblock"));
         assert!(why(12, 1).contains("2^17"));
-        assert!(why(72, 0).contains("the table of folders at 0"));
+        assert!(why(72, 0).contains("the table of directories at 0"));
         assert!(why(49, 4).contains("the table of owners at 1268"));
         assert!(why(4, 0).contains("no inodes"));
     }

@@ -1,6 +1,7 @@
 //! Reads of a machine's settings what a new machine around its disk takes over: the shape, and
 //! the controllers with what hangs on them. Everything else stays behind, above all what reaches
-//! into the host that the file was written on: shared folders, files behind serial ports, cards.
+//! into the host that the file was written on: shared directories, files behind serial ports,
+//! cards.
 
 use std::path::PathBuf;
 
@@ -82,7 +83,7 @@ pub struct Attached {
     pub port: u32,
     /// Its place on the port.
     pub device: u32,
-    /// The image, from the folder of the settings.
+    /// The image, from the directory of the settings.
     pub file: PathBuf,
     /// The image's format, as VirtualBox calls it: `VDI`, `VMDK` ...
     pub format: String,

@@ -1,12 +1,12 @@
-//! XFS of version 4 and 5 as it lies on a disk: structures in, values out. Where blocks are read from
-//! is not known here.
+//! XFS of version 4 and 5 as it lies on a disk: structures in, values out. Where blocks are read
+//! from is not known here.
 //!
 //! Source: the kernel's fs/xfs/libxfs/xfs_format.h and xfs_da_format.h, and "XFS Algorithms & Data
 //! Structures"; all big endian but for checksums.
 
 pub mod attribute;
+pub mod directory;
 pub mod extent;
-pub mod folder;
 pub mod inode;
 pub mod log;
 pub mod superblock;

@@ -30,9 +30,9 @@ pub struct Superblock {
     inodes_bits: u32,
     /// The root's inode.
     pub root: u64,
-    /// The size of a block of a folder.
-    pub folder_block: u64,
-    /// Whether entries of folders tell what they name.
+    /// The size of a block of a directory.
+    pub directory_block: u64,
+    /// Whether entries of directories tell what they name.
     pub has_kinds: bool,
     /// Whether there are checksums.
     pub has_sums: bool,
@@ -73,7 +73,7 @@ impl Superblock {
         }
         let bits = |at: usize| fields.u8(at).map(u32::from);
         let (block_bits, inode_bits, inodes_bits) = (bits(120)?, bits(122)?, bits(123)?);
-        let (group_bits, folder_bits) = (bits(124)?, bits(192)?);
+        let (group_bits, directory_bits) = (bits(124)?, bits(192)?);
         let label = fields.slice(108, 12)?;
         let label = &label[..label.iter().position(|byte| *byte == 0).unwrap_or(12)];
         let superblock = Superblock {
@@ -84,7 +84,7 @@ impl Superblock {
             inode: be16(&fields, 104)?.into(),
             inodes_bits,
             root: be64(&fields, 56)?,
-            folder_block: u64::from(be32(&fields, 4)?) << folder_bits.min(16),
+            directory_block: u64::from(be32(&fields, 4)?) << directory_bits.min(16),
             has_kinds: features & FTYPE != 0 || (!has_sums && be32(&fields, 200)? & 0x200 != 0),
             has_sums,
             log: (be64(&fields, 48)?, be32(&fields, 96)?.into()),
@@ -97,7 +97,7 @@ impl Superblock {
             && (8..=11).contains(&inode_bits)
             && s.inode == 1 << inode_bits
             && block_bits == inode_bits + inodes_bits
-            && s.folder_block <= 1 << 16
+            && s.directory_block <= 1 << 16
             && group_bits <= 31
             && s.group.0 > 0
             && s.group.0 <= 1 << group_bits

@@ -15,7 +15,7 @@
 //! machines/.making-NAME-…       being made; what a killed run left here is taken away
 //! ```
 //!
-//! Names of backing files are relative (`../bases/…`), so that the whole folder can be moved or
+//! Names of backing files are relative (`../bases/…`), so that the whole directory can be moved or
 //! mounted elsewhere; a single machine without its base would be no good anyway.
 
 use std::fs::File;
@@ -29,21 +29,21 @@ use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow};
 use crate::machine::Hardware;
 
-/// The folder of base disks.
+/// The directory of base disks.
 pub const BASES: &str = "bases";
-/// The folder of internal networks.
+/// The directory of internal networks.
 pub const NETWORKS: &str = ".networks";
-/// Beginnings of the names of folders that are not machines yet, or any more.
+/// Beginnings of the names of directories that are not machines yet, or any more.
 pub const MAKING: &str = ".making-";
-/// A replaced machine, where the file system cannot swap two folders in one step.
+/// A replaced machine, where the file system cannot swap two directories in one step.
 pub const OLD: &str = ".old-";
 /// The record's file.
 pub const RECORD: &str = "machine.toml";
 /// What the run script leaves.
 pub const STARTED: &str = "started";
-/// Says that a folder whose record is not written yet is kuth's.
+/// Says that a directory whose record is not written yet is kuth's.
 pub const MARKER: &str = ".kuth";
-/// The folder of a machine's snapshots.
+/// The directory of a machine's snapshots.
 pub const SNAPSHOTS: &str = "snapshots";
 /// The file that the machine writes.
 pub const DISK: &str = "disk.qcow2";
@@ -116,7 +116,7 @@ pub struct Record {
     pub origin: Digest,
     /// The pipeline that owns it.
     pub pipeline: String,
-    /// The file below its disk, relative to the folder of machines; none under a full clone.
+    /// The file below its disk, relative to the directory of machines; none under a full clone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing: Option<String>,
     /// Every file of `bases/` it rests on.
@@ -152,7 +152,7 @@ pub struct SnapshotRecord {
     pub made_by: String,
     /// Its name.
     pub name: String,
-    /// The file a clone rests on, relative to the folder of machines.
+    /// The file a clone rests on, relative to the directory of machines.
     pub disk: String,
     /// Every file of `bases/` that one rests on, itself included.
     pub bases: Vec<String>,
@@ -178,9 +178,9 @@ impl Record {
         MADE_BY.to_string()
     }
 
-    /// Reads the record in `folder`. `None` where there is none, or none of kuth's.
-    pub fn read(folder: &Path) -> Result<Option<Record>> {
-        let path = folder.join(RECORD);
+    /// Reads the record in `directory`. `None` where there is none, or none of kuth's.
+    pub fn read(directory: &Path) -> Result<Option<Record>> {
+        let path = directory.join(RECORD);
         let Some(text) = read_text(&path)? else { return Ok(None) };
         Ok(toml::from_str(&text).ok().filter(|record: &Record| record.made_by == MADE_BY))
     }
@@ -190,16 +190,16 @@ impl Record {
         toml::to_string(self).context("writing a machine's record down")
     }
 
-    /// Writes the record into `folder`, the old one or the new one whatever happens.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        write_toml(&folder.join(RECORD), self)
+    /// Writes the record into `directory`, the old one or the new one whatever happens.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        write_toml(&directory.join(RECORD), self)
     }
 }
 
-/// The snapshots of the machine in `folder`, by name.
-pub fn snapshots(folder: &Path) -> Result<Vec<SnapshotRecord>> {
+/// The snapshots of the machine in `directory`, by name.
+pub fn snapshots(directory: &Path) -> Result<Vec<SnapshotRecord>> {
     let mut found: Vec<SnapshotRecord> = Vec::new();
-    for path in entries(&folder.join(SNAPSHOTS))? {
+    for path in entries(&directory.join(SNAPSHOTS))? {
         found.extend(SnapshotRecord::read(&path)?);
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
@@ -207,32 +207,32 @@ pub fn snapshots(folder: &Path) -> Result<Vec<SnapshotRecord>> {
 }
 
 /// The file of a snapshot's record.
-pub fn snapshot_path(folder: &Path, name: &str) -> PathBuf {
-    folder.join(SNAPSHOTS).join(format!("{name}.toml"))
+pub fn snapshot_path(directory: &Path, name: &str) -> PathBuf {
+    directory.join(SNAPSHOTS).join(format!("{name}.toml"))
 }
 
 /// Writes `value` aside and renames, so that a reader sees the old text or the new.
 pub fn write_toml(path: &Path, value: &impl Serialize) -> Result<()> {
     let what = || format!("writing {}", path.display());
     let text = toml::to_string(value).with_context(what)?;
-    let folder = path.parent().ok_or_else(|| anyhow!("{} has no folder", path.display()))?;
-    std::fs::create_dir_all(folder).with_context(what)?;
+    let directory = path.parent().ok_or_else(|| anyhow!("{} has no directory", path.display()))?;
+    std::fs::create_dir_all(directory).with_context(what)?;
     // The lock is held, so one name will do; a kill leaves it to be overwritten.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside = folder.join(format!(".{name}{ASIDE}"));
+    let aside = directory.join(format!(".{name}{ASIDE}"));
     let mut file = File::create(&aside).with_context(what)?;
     std::io::Write::write_all(&mut file, text.as_bytes()).with_context(what)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(what)?;
     file.sync_all().with_context(what)?;
     std::fs::rename(&aside, path).with_context(what)?;
-    sync_folder(folder)
+    sync_directory(directory)
 }
 
-/// Makes what was renamed in `folder` survive a crash.
-pub fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(|| format!("syncing {}", folder.display()))
+/// Makes what was renamed in `directory` survive a crash.
+pub fn sync_directory(directory: &Path) -> Result<()> {
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .with_context(|| format!("syncing {}", directory.display()))
 }
 
 /// The text of a file, `None` where there is none.
@@ -240,7 +240,8 @@ pub fn read_text(path: &Path) -> Result<Option<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        // A folder of somebody's that has our file's name, or a file among the machines' folders.
+        // A directory of somebody's that has our file's name, or a file among the machines'
+        // directories.
         Err(error) if error.kind() == std::io::ErrorKind::IsADirectory => Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Ok(None),
@@ -248,12 +249,14 @@ pub fn read_text(path: &Path) -> Result<Option<String>> {
     }
 }
 
-/// What lies in `folder`, sorted; nothing where there is no folder.
-pub fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match std::fs::read_dir(folder) {
+/// What lies in `directory`, sorted; nothing where there is no directory.
+pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("reading {}", folder.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("reading {}", directory.display()));
+        }
     };
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort();
@@ -278,8 +281,8 @@ mod tests {
 
     #[test]
     fn a_file_is_unchanged_by_content_whatever_its_times() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
         std::fs::write(&path, "abc").unwrap();
         let fresh = Fresh::of(&path).unwrap();
         assert!(fresh.is_unchanged(&path).unwrap());
@@ -293,13 +296,13 @@ mod tests {
 
     #[test]
     fn what_kuth_did_not_write_is_no_record() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(Record::read(folder.path()).unwrap(), None);
-        std::fs::write(folder.path().join(RECORD), "made-by = \"me\"\n").unwrap();
-        assert_eq!(Record::read(folder.path()).unwrap(), None);
-        std::fs::write(folder.path().join(RECORD), b"\xff\xfe").unwrap();
-        assert_eq!(Record::read(folder.path()).unwrap(), None);
-        assert_eq!(Record::read(&folder.path().join(RECORD)).unwrap(), None, "a file");
-        assert_eq!(machines(folder.path()).unwrap(), []);
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Record::read(directory.path()).unwrap(), None);
+        std::fs::write(directory.path().join(RECORD), "made-by = \"me\"\n").unwrap();
+        assert_eq!(Record::read(directory.path()).unwrap(), None);
+        std::fs::write(directory.path().join(RECORD), b"\xff\xfe").unwrap();
+        assert_eq!(Record::read(directory.path()).unwrap(), None);
+        assert_eq!(Record::read(&directory.path().join(RECORD)).unwrap(), None, "a file");
+        assert_eq!(machines(directory.path()).unwrap(), []);
     }
 }

@@ -14,7 +14,7 @@ use super::sparse::{Map, Sifter};
 use super::{LIMIT, LONGEST_NAME, Options, Unpacked, write};
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 
-/// More names than any folder of images or files has.
+/// More names than any directory of images or files has.
 const MOST_ENTRIES: usize = 500_000;
 /// A link that leads through more links leads nowhere.
 const MOST_LINKS: usize = 40;
@@ -22,7 +22,7 @@ const MOST_LINKS: usize = 40;
 /// What a name stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
-    Folder,
+    Directory,
     /// Which of the contents. Two names of one file have the same.
     File(usize),
     Link(PathBuf),
@@ -31,7 +31,7 @@ pub(super) enum Node {
 impl Node {
     fn kind(&self) -> &'static str {
         match self {
-            Node::Folder => "a folder",
+            Node::Directory => "a directory",
             Node::File(_) => "a file",
             Node::Link(_) => "a link",
         }
@@ -47,7 +47,7 @@ pub(super) struct Properties {
 }
 
 impl Properties {
-    /// Of a folder that no entry describes.
+    /// Of a directory that no entry describes.
     const UNTOLD: Properties = Properties { mode: 0o755, time: 0 };
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Content {
 }
 
 /// The table.
-pub(super) struct Folder<'a> {
+pub(super) struct Directory<'a> {
     pub(super) nodes: BTreeMap<PathBuf, (Node, Properties)>,
     pub(super) contents: Vec<Content>,
     spool: BufWriter<File>,
@@ -71,22 +71,22 @@ pub(super) struct Folder<'a> {
     options: &'a Options<'a>,
 }
 
-impl<'a> Folder<'a> {
-    pub(super) fn new(options: &'a Options<'a>) -> Result<Folder<'a>> {
+impl<'a> Directory<'a> {
+    pub(super) fn new(options: &'a Options<'a>) -> Result<Directory<'a>> {
         let spool = tempfile::tempfile_in(options.work)
             .with_context(|| format!("making a file in {}", options.work.display()))?;
         let spool = BufWriter::with_capacity(1 << 18, spool);
         let (nodes, contents) = Default::default();
-        Ok(Folder { nodes, contents, spool, spooled: 0, total: 0, options })
+        Ok(Directory { nodes, contents, spool, spooled: 0, total: 0, options })
     }
 
-    /// Adds a folder, or says more of one that is there.
-    pub(super) fn add_folder(&mut self, name: &[u8], properties: Properties) -> Result<()> {
+    /// Adds a directory, or says more of one that is there.
+    pub(super) fn add_directory(&mut self, name: &[u8], properties: Properties) -> Result<()> {
         let path = inside(name)?;
         if path.as_os_str().is_empty() {
             return Ok(());
         }
-        self.add(path, Node::Folder, properties)
+        self.add(path, Node::Directory, properties)
     }
 
     /// Adds a file of `size` bytes, whose data is at `extents` and all else zero; `data` gives the
@@ -172,19 +172,22 @@ impl<'a> Folder<'a> {
     fn add(&mut self, path: PathBuf, node: Node, properties: Properties) -> Result<()> {
         ensure!(!path.as_os_str().is_empty(), "an entry has no name");
         let mut above = path.as_path();
-        while let Some(folder) = above.parent().filter(|it| !it.as_os_str().is_empty()) {
-            match self.nodes.get(folder) {
-                Some((Node::Folder, _)) => break,
+        while let Some(directory) = above.parent().filter(|it| !it.as_os_str().is_empty()) {
+            match self.nodes.get(directory) {
+                Some((Node::Directory, _)) => break,
                 Some((other, _)) => {
-                    let (path, folder) = (path.display(), folder.display());
-                    return Err(refused(anyhow!("{path} lies below {folder}, {}", other.kind())));
+                    let (path, directory) = (path.display(), directory.display());
+                    return Err(refused(anyhow!(
+                        "{path} lies below {directory}, {}",
+                        other.kind()
+                    )));
                 }
                 None => {
-                    let untold = (Node::Folder, Properties::UNTOLD);
-                    self.nodes.insert(folder.to_path_buf(), untold);
+                    let untold = (Node::Directory, Properties::UNTOLD);
+                    self.nodes.insert(directory.to_path_buf(), untold);
                 }
             }
-            above = folder;
+            above = directory;
         }
         if let Some((other, _)) = self.nodes.get(&path)
             && other.kind() != node.kind()
@@ -267,7 +270,7 @@ fn parts_of(target: &Path) -> Vec<Part<'_>> {
     target.components().rev().filter_map(part).collect()
 }
 
-/// A name that an archive gives, if it stays inside; empty for the folder itself.
+/// A name that an archive gives, if it stays inside; empty for the directory itself.
 fn inside(name: &[u8]) -> Result<PathBuf> {
     let shown = || String::from_utf8_lossy(name).escape_debug().to_string();
     if name.len() as u64 > LONGEST_NAME || name.contains(&0) {
@@ -279,7 +282,7 @@ fn inside(name: &[u8]) -> Result<PathBuf> {
             Component::CurDir => {}
             Component::Normal(part) if part.len() <= 255 => path.push(part),
             Component::Normal(_) => bail!("{:.80}... is too long for a name", shown()),
-            _ => return Err(refused(anyhow!("the name {} leads out of the folder", shown()))),
+            _ => return Err(refused(anyhow!("the name {} leads out of the directory", shown()))),
         }
     }
     Ok(path)

@@ -1,10 +1,10 @@
-//! Where a stage works: the cache, a scratch folder, the settings of this build, a log, and the
+//! Where a stage works: the cache, a scratch directory, the settings of this build, a log, and the
 //! way to notice that the user wants to stop. It knows no stage and no graph.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::artifact::{Artifact, Made};
+use crate::artifact::{Artifact, Output};
 use crate::cache::Cache;
 use crate::digest::Digest;
 use crate::error::Result;
@@ -22,7 +22,7 @@ pub struct Settings {
     pub epoch: u64,
     /// The pipeline's name.
     pub pipeline: String,
-    /// The folder that relative paths of the pipeline start from.
+    /// The directory that relative paths of the pipeline start from.
     pub root: PathBuf,
     /// `--mirror` or `KUTH_DEBIAN_MIRROR`.
     pub mirror: Option<String>,
@@ -34,7 +34,7 @@ pub struct Settings {
     pub offline: bool,
     /// `--locked`: the lock must not change.
     pub locked: bool,
-    /// The folder of exports, `out/<pipeline>`.
+    /// The directory of exports, `out/<pipeline>`.
     pub output: PathBuf,
     /// Where machines are kept.
     pub machines: PathBuf,
@@ -44,7 +44,7 @@ pub struct Settings {
     pub vboxmanage: Option<String>,
     /// `--replace`: replace machines that hold state.
     pub replace: bool,
-    /// `--on-error keep`: leave the folder of a stage that failed.
+    /// `--on-error keep`: leave the directory of a stage that failed.
     pub keep_failed: bool,
     /// How many processors to use at once.
     pub jobs: usize,
@@ -79,14 +79,14 @@ pub type Progress = Arc<dyn Fn(u64, u64, &str) + Send + Sync>;
 
 /// The place in which one stage does its work.
 #[derive(Clone)]
-pub struct Site {
+pub struct StageContext {
     /// The store of results.
     pub cache: Arc<Cache>,
     /// This build's settings.
     pub settings: Arc<Settings>,
     /// The stage's name, for messages and the lock alone.
     pub stage: String,
-    /// An empty folder of its own, in the cache's file system, removed afterwards.
+    /// An empty directory of its own, in the cache's file system, removed afterwards.
     pub work: PathBuf,
     /// The file that the output of commands goes to.
     pub log: PathBuf,
@@ -102,10 +102,15 @@ pub struct Site {
     pub locked_elsewhere: Vec<toml::Table>,
 }
 
-impl Site {
+impl StageContext {
     /// A place for the stage called `stage`, unwatched, with nothing locked.
-    pub fn new(cache: Arc<Cache>, settings: Arc<Settings>, stage: &str, log: PathBuf) -> Site {
-        Site {
+    pub fn new(
+        cache: Arc<Cache>,
+        settings: Arc<Settings>,
+        stage: &str,
+        log: PathBuf,
+    ) -> StageContext {
+        StageContext {
             cache,
             settings,
             stage: stage.to_string(),
@@ -120,21 +125,21 @@ impl Site {
     }
 
     /// An action inside a stage that is worth keeping on its own (a filesystem, a package index):
-    /// looked up by its recipe, else done in a scratch folder of its own and committed.
+    /// looked up by its recipe, else done in a scratch directory of its own and committed.
     pub fn cached(
         &self,
         recipe: &Recipe,
-        make: impl FnOnce(&Site) -> Result<Made>,
+        make: impl FnOnce(&StageContext) -> Result<Output>,
     ) -> Result<(Artifact, Outcome)> {
         let _lock = self.cache.lock_key(&recipe.key(), &self.cancel)?;
         if let Some(record) = self.cache.find(&recipe.key())? {
             return Ok((record.output, Outcome::Cached));
         }
         let scratch = self.cache.scratch()?;
-        let mut site = self.clone();
-        site.work = scratch.path().to_path_buf();
+        let mut context = self.clone();
+        context.work = scratch.path().to_path_buf();
         let start = std::time::Instant::now();
-        let made = make(&site)?;
+        let made = make(&context)?;
         let artifact = self.cache.commit(recipe, made, start.elapsed())?;
         Ok((artifact, Outcome::Done))
     }
@@ -151,7 +156,8 @@ impl Site {
         Ok(())
     }
 
-    /// Whether the scratch folder outlives the stage because it failed and the user wants to look.
+    /// Whether the scratch directory outlives the stage because it failed and the user wants to
+    /// look.
     pub fn keeps_work<T>(&self, outcome: &Result<T>) -> bool {
         self.settings.keep_failed && outcome.is_err() && !self.cancel.is_set()
     }
@@ -161,7 +167,7 @@ impl Site {
         self.cache.object(artifact)
     }
 
-    /// A path in the scratch folder.
+    /// A path in the scratch directory.
     pub fn scratch(&self, name: impl AsRef<Path>) -> PathBuf {
         self.work.join(name)
     }

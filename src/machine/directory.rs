@@ -1,7 +1,7 @@
-//! A machine's folder as VirtualBox keeps it, out of an archive that somebody passed on: the
+//! A machine's directory as VirtualBox keeps it, out of an archive that somebody passed on: the
 //! settings in a `.vbox` file and the disk beside it. What a new machine takes over of them is in
-//! [`Settings`]; the folder itself is never registered, so nothing in it reaches the host, and two
-//! machines made of one folder do not clash.
+//! [`Settings`]; the directory itself is never registered, so nothing in it reaches the host, and
+//! two machines made of one directory do not clash.
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,8 @@ use super::Disk;
 /// A settings file that is larger was not written by VirtualBox.
 const LARGEST: Bytes = Bytes::mib(16);
 
-/// Reads the folder kept in `tar`, which `digest` names, and makes its disk a raw image in `work`.
+/// Reads the directory kept in `tar`, which `digest` names, and makes its disk a raw image in
+/// `work`.
 pub fn open(tar: &Path, digest: &Digest, work: &Path, cancel: &Cancel) -> Result<(Disk, Settings)> {
     let members = extract::members(tar)?;
     let is_settings = |path: &Path| path.extension().is_some_and(|it| it == "vbox");
@@ -26,9 +27,9 @@ pub fn open(tar: &Path, digest: &Digest, work: &Path, cancel: &Cancel) -> Result
     let [file] = found.as_slice() else {
         let names = found.iter().map(|it| it.path.display().to_string()).collect::<Vec<_>>();
         return match names.is_empty() {
-            true => Err(anyhow!("the folder holds no `.vbox` file"))
-                .hint("a machine of VirtualBox's is a folder with its settings and its disk"),
-            false => Err(anyhow!("the folder holds several machines: {}", names.join(", ")))
+            true => Err(anyhow!("the directory holds no `.vbox` file"))
+                .hint("a machine of VirtualBox's is a directory with its settings and its disk"),
+            false => Err(anyhow!("the directory holds several machines: {}", names.join(", ")))
                 .hint("pack one machine into an archive of its own"),
         };
     };
@@ -50,7 +51,7 @@ pub fn open(tar: &Path, digest: &Digest, work: &Path, cancel: &Cancel) -> Result
     let size = image::read(&copy, &raw, Watch { cancel, told: &|_, _| () }).with_context(what)?;
     // It may be as large as all else here together.
     std::fs::remove_file(&copy).with_context(what)?;
-    let digest = Digest::of(format!("kuth-disk-of-folder-1\n{digest}"));
+    let digest = Digest::of(format!("kuth-disk-of-directory-1\n{digest}"));
     Ok((Disk { file: raw, digest, size }, settings))
 }
 
@@ -66,9 +67,9 @@ fn image_of(settings: &Settings) -> Result<&Path> {
     }
 }
 
-/// A path inside the folder.
+/// A path inside the directory.
 fn normal(path: &Path) -> Result<PathBuf> {
     extract::relative(path)
-        .with_context(|| format!("{} lies outside its folder", path.display()))
-        .hint("move the disk beside the `.vbox` file, and pack that folder")
+        .with_context(|| format!("{} lies outside its directory", path.display()))
+        .hint("move the disk beside the `.vbox` file, and pack that directory")
 }

@@ -1,4 +1,4 @@
-//! The names in one block of a folder. An index of hashes looks like unused entries.
+//! The names in one block of a directory. An index of hashes looks like unused entries.
 
 use super::FORMAT;
 use crate::Fault;
@@ -8,8 +8,8 @@ use crate::fields::Fields;
 /// The kind that the checksum at the end of a block pretends to be.
 const CHECKSUM: u8 = 0xde;
 
-/// Reads the names in `block`, with their inodes; `.` and `..` are left out. `seed` is the folder's,
-/// where there are checksums.
+/// Reads the names in `block`, with their inodes; `.` and `..` are left out. `seed` is the
+/// directory's, where there are checksums.
 pub fn read(block: &[u8], seed: Option<u32>) -> Result<Vec<(&[u8], u32)>, Fault> {
     let fields = Fields::of(FORMAT, block);
     let mut names = Vec::new();
@@ -25,11 +25,13 @@ pub fn read(block: &[u8], seed: Option<u32>) -> Result<Vec<(&[u8], u32)>, Fault>
         let fits =
             length >= 12.max(8 + name) && length.is_multiple_of(4) && at + length <= block.len();
         Fault::unless(fits, FORMAT, || {
-            format!("an entry of {length} bytes with a name of {name}, at {at} of a folder's block")
+            format!(
+                "an entry of {length} bytes with a name of {name}, at {at} of a directory's block"
+            )
         })?;
         if let (Some(seed), 0, 12, 0, CHECKSUM) = (seed, inode, length, name, kind) {
             Fault::unless(crc32c(seed, &block[..at]) == fields.le32(at + 8)?, FORMAT, || {
-                "the checksum of a folder's block is wrong".into()
+                "the checksum of a directory's block is wrong".into()
             })?;
         }
         let name = fields.slice(at + 8, name)?;

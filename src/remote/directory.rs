@@ -1,4 +1,4 @@
-//! A folder as a remote: a disk that several machines mount, or a test's.
+//! A directory as a remote: a disk that several machines mount, or a test's.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -8,20 +8,20 @@ use super::Remote;
 use crate::error::{Context, Result, anyhow, bail};
 
 /// See the file.
-pub(super) struct Folder {
-    folder: PathBuf,
+pub(super) struct Directory {
+    directory: PathBuf,
 }
 
-impl Folder {
-    /// The folder at `folder`, which may not exist until something is put into it.
-    pub fn new(folder: PathBuf) -> Folder {
-        Folder { folder }
+impl Directory {
+    /// The directory at `directory`, which may not exist until something is put into it.
+    pub fn new(directory: PathBuf) -> Directory {
+        Directory { directory }
     }
 }
 
-impl Remote for Folder {
+impl Remote for Directory {
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
-        let path = self.folder.join(name);
+        let path = self.directory.join(name);
         let what = || format!("reading {}", path.display());
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -38,11 +38,12 @@ impl Remote for Folder {
 
     /// Aside and renamed: nobody sees half a file.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.folder.join(name);
+        let path = self.directory.join(name);
         let what = || format!("writing {}", path.display());
-        let folder = path.parent().ok_or_else(|| anyhow!("{} has no folder", path.display()))?;
-        std::fs::create_dir_all(folder).with_context(what)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).with_context(what)?;
+        let directory =
+            path.parent().ok_or_else(|| anyhow!("{} has no directory", path.display()))?;
+        std::fs::create_dir_all(directory).with_context(what)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory).with_context(what)?;
         file.write_all(bytes).with_context(what)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         file.as_file().set_permissions(mode).with_context(what)?;
@@ -51,7 +52,7 @@ impl Remote for Folder {
     }
 
     fn has(&self, name: &str) -> Result<bool> {
-        let path = self.folder.join(name);
+        let path = self.directory.join(name);
         path.try_exists().with_context(|| format!("looking for {}", path.display()))
     }
 }
@@ -62,8 +63,8 @@ mod tests {
 
     #[test]
     fn what_is_put_is_there_and_limits_hold() {
-        let folder = tempfile::tempdir().unwrap();
-        let remote = Folder::new(folder.path().join("new"));
+        let directory = tempfile::tempdir().unwrap();
+        let remote = Directory::new(directory.path().join("new"));
         assert!(!remote.has("a/b").unwrap() && remote.get("a/b", 9).unwrap().is_none());
         remote.put("a/b", b"abc").unwrap();
         assert!(remote.has("a/b").unwrap());

@@ -1,4 +1,4 @@
-//! The names in a folder: runs of up to 256, whose inodes are in one block of metadata.
+//! The names in a directory: runs of up to 256, whose inodes are in one block of metadata.
 
 use super::{FORMAT, Reference};
 use crate::Fault;
@@ -8,7 +8,7 @@ use crate::fields::Fields;
 pub const HEAD: usize = 12;
 /// The length of an entry without its name.
 pub const ENTRY: usize = 8;
-/// So much longer than its names does a folder say it is, for `.` and `..`.
+/// So much longer than its names does a directory say it is, for `.` and `..`.
 pub const DOTS: u32 = 3;
 /// No run has more names.
 const MOST: u32 = 256;
@@ -21,7 +21,8 @@ pub fn head(bytes: &[u8]) -> Result<(u32, u32), Fault> {
     Ok((count, fields.le32(4)?))
 }
 
-/// An entry of a run whose inodes are in `block`: the inode, and the length of its name, which follows.
+/// An entry of a run whose inodes are in `block`: the inode, and the length of its name, which
+/// follows.
 pub fn entry(bytes: &[u8], block: u32) -> Result<(Reference, usize), Fault> {
     let fields = Fields::of(FORMAT, bytes);
     let inode = Reference::at(block.into(), fields.le16(0)?)?;

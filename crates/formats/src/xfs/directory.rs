@@ -1,10 +1,10 @@
-//! The names in a folder: in its inode, or in one block of its data.
+//! The names in a directory: in its inode, or in one block of its data.
 
 use super::{FORMAT, be16, be32, be64, check};
 use crate::Fault;
 use crate::fields::Fields;
 
-/// Behind this byte of a folder are no names but indexes.
+/// Behind this byte of a directory are no names but indexes.
 pub const INDEXES: u64 = 32 << 30;
 /// Marks what is not used.
 const FREE: u16 = 0xffff;
@@ -12,7 +12,7 @@ const FREE: u16 = 0xffff;
 /// A name, and the inode it names.
 pub type Name<'a> = (&'a [u8], u64);
 
-/// The names in a small folder, which has neither `.` nor `..`.
+/// The names in a small directory, which has neither `.` nor `..`.
 pub fn small(bytes: &[u8], has_kinds: bool) -> Result<Vec<Name<'_>>, Fault> {
     let fields = Fields::of(FORMAT, bytes);
     let (count, wide) = (usize::from(fields.u8(0)?), fields.u8(1)? != 0);
@@ -41,9 +41,9 @@ pub fn block(bytes: &[u8], has_kinds: bool, has_sums: bool) -> Result<Vec<Name<'
         (true, b"XDD3") | (false, b"XD2D") => (false, true),
         _ => (false, false),
     };
-    Fault::unless(magic, FORMAT, || "no block of a folder".into())?;
+    Fault::unless(magic, FORMAT, || "no block of a directory".into())?;
     if has_sums {
-        check(bytes, 4, "a block of a folder")?;
+        check(bytes, 4, "a block of a directory")?;
     }
     let mut end = bytes.len();
     if alone {
@@ -51,7 +51,7 @@ pub fn block(bytes: &[u8], has_kinds: bool, has_sums: bool) -> Result<Vec<Name<'
         let count = be32(&fields, end - 8)? as usize;
         let index = count.checked_mul(8).and_then(|length| (end - 8).checked_sub(length));
         end = index
-            .ok_or_else(|| Fault::new(FORMAT, format!("a folder's block with {count} names")))?;
+            .ok_or_else(|| Fault::new(FORMAT, format!("a directory's block with {count} names")))?;
     }
     let mut names = Vec::new();
     let mut at = if has_sums { 64 } else { 16 };
@@ -59,7 +59,7 @@ pub fn block(bytes: &[u8], has_kinds: bool, has_sums: bool) -> Result<Vec<Name<'
         if be16(&fields, at)? == FREE {
             let length = usize::from(be16(&fields, at + 2)?);
             Fault::unless(length >= 8 && length.is_multiple_of(8), FORMAT, || {
-                format!("{length} free bytes at {at} of a folder's block")
+                format!("{length} free bytes at {at} of a directory's block")
             })?;
             at += length;
             continue;
@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn small_folders_are_read() {
+    fn small_directories_are_read() {
         let bytes = [1, 0, 0, 0, 0, 128, 3, 0, 0x60, b'e', b't', b'c', 2, 0, 0, 0, 131];
         assert_eq!(small(&bytes, true), Ok(vec![(b"etc".as_slice(), 131)]));
         assert!(small(&bytes[..16], true).is_err());

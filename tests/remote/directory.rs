@@ -1,4 +1,4 @@
-//! Through a folder: what moves, what does not, and who may be believed.
+//! Through a directory: what moves, what does not, and who may be believed.
 
 use super::world::{World, end, files, warnings};
 
@@ -12,16 +12,16 @@ fn the_second_machine_runs_nothing_and_fetches_only_what_is_asked_for() {
     let second = two.build(&[]);
     assert_eq!((second.status, second.count("run")), (0, 0), "{}", second.err);
     assert_eq!(second.count("cached"), 2);
-    for stage in ["file", "folder"] {
+    for stage in ["file", "directory"] {
         assert_eq!(first.digest(stage), second.digest(stage));
     }
     two.is_right();
-    assert!(two.has_object(&second.digest("folder")));
+    assert!(two.has_object(&second.digest("directory")));
     assert!(!two.has_object(&second.digest("file")), "nothing needs it");
     let file = second.out.lines().find(|line| line.contains("\"stage\":\"file\"")).unwrap();
     assert!(!file.contains("\"path\""), "{file}");
     // What needs it has it brought.
-    let rebuilt = two.build(&["--rebuild", "folder"]);
+    let rebuilt = two.build(&["--rebuild", "directory"]);
     assert_eq!((rebuilt.status, rebuilt.count("run")), (0, 1), "{}", rebuilt.err);
     assert!(two.has_object(&second.digest("file")));
 }
@@ -33,9 +33,9 @@ fn without_fetching_a_result_may_stay_away() {
     let two = world.empty_handed("two", "../remote");
     let run = two.build(&["--no-fetch"]);
     assert_eq!((run.status, run.count("run"), run.count("cached")), (0, 0, 2), "{}", run.err);
-    assert!(!two.has_object(&run.digest("folder")));
+    assert!(!two.has_object(&run.digest("directory")));
     // What has to run gets what it eats all the same.
-    let run = two.build(&["--no-fetch", "--rebuild", "folder"]);
+    let run = two.build(&["--no-fetch", "--rebuild", "directory"]);
     assert_eq!((run.status, run.count("run")), (0, 1), "{}", run.err);
     two.is_right();
 }
@@ -63,7 +63,7 @@ fn what_is_gone_from_the_remote_is_made_again() {
     two.runs(0, &[]);
     std::fs::remove_dir_all(world.path("remote/v1/objects")).unwrap();
     // Told as cached, and run after all, as what eats it has to run.
-    let run = two.build(&["--rebuild", "folder"]);
+    let run = two.build(&["--rebuild", "directory"]);
     assert_eq!((run.status, run.count("run")), (0, 2), "{}", run.err);
     assert_eq!(warnings(&run.err), 1, "{}", run.err);
     two.is_right();
@@ -84,7 +84,7 @@ fn reading_brings_nothing() {
 #[test]
 fn what_a_build_could_not_bring_goes_with_the_next() {
     let world = World::new();
-    std::fs::write(world.path("blocked"), "a file is no folder").unwrap();
+    std::fs::write(world.path("blocked"), "a file is no directory").unwrap();
     let one = world.machine("one", "../blocked/remote");
     let err = one.runs(2, &[]);
     assert!(warnings(&err) >= 1, "{err}");
@@ -184,7 +184,7 @@ fn every_changed_byte_is_found_or_does_no_harm() {
         for (number, changed) in changes.iter().take(few).enumerate() {
             std::fs::write(path, changed).unwrap();
             let machine = world.machine("again", "../remote").with("KUTH_CACHE_MODE", "read");
-            let run = machine.build(&["folder", "--jobs", "1"]);
+            let run = machine.build(&["directory", "--jobs", "1"]);
             assert_eq!(run.status, 0, "{}: {}", path.display(), run.err);
             machine.is_right();
             let (ran, told) = (run.count("run"), warnings(&run.err));
@@ -205,7 +205,7 @@ fn damage_is_mended_by_whoever_may_write() {
     }
     let err = world.machine("two", "../remote").runs(2, &[]);
     assert_eq!(warnings(&err), 1, "{err}");
-    world.empty_handed("three", "../remote").runs(0, &["file", "folder"]);
+    world.empty_handed("three", "../remote").runs(0, &["file", "directory"]);
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn what_cannot_be_moved_is_told() {
     let one = world.machine("one", &remote);
     let pulled = one.kuth(&["cache", "pull", "p.toml"]);
     let missing = "file    missing: not in the remote cache\n\
-                   folder  missing: depends on what file makes\n";
+                   directory  missing: depends on what file makes\n";
     assert_eq!((pulled.status, pulled.out.as_str()), (1, missing), "{}", pulled.err);
     let pushed = one.kuth(&["cache", "push", "p.toml", "file"]);
     assert_eq!((pushed.status, pushed.out.as_str()), (1, "file  missing: not built here\n"));
