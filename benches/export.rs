@@ -34,7 +34,7 @@ fn main() {
         let artifact = bench.run(&export(word), &context, &disk).unwrap();
         let ours = start.elapsed();
         let start = Instant::now();
-        export(word).place(&context, &artifact).unwrap();
+        export(word).materialize(&context, &artifact).unwrap();
         let placed = start.elapsed();
         let theirs = qemu_img(word, &context.object(&disk), &scratch.path().join("theirs"));
         println!(

@@ -113,12 +113,12 @@ impl World {
     }
 
     fn seed_has(&self, name: &str, text: &str) -> bool {
-        let seed = std::fs::read(self.materialize(name).join("seed.iso")).unwrap();
+        let seed = std::fs::read(self.place(name).join("seed.iso")).unwrap();
         seed.windows(text.len()).any(|window| window == text.as_bytes())
     }
 
     fn record(&self, name: &str) -> String {
-        std::fs::read_to_string(self.materialize(name).join("machine.toml")).unwrap()
+        std::fs::read_to_string(self.place(name).join("machine.toml")).unwrap()
     }
 }
 

@@ -187,13 +187,13 @@ impl Idle {
 
     /// The process that `start` left.
     fn pid(&self) -> Pid {
-        let text = fs::read_to_string(self.materialize().join("qemu.pid")).unwrap();
+        let text = fs::read_to_string(self.place().join("qemu.pid")).unwrap();
         Pid::from_raw(text.trim().parse().unwrap()).unwrap()
     }
 
     /// The switch of the machine's network, which the machine's script started in its directory.
     fn switch(&self) -> Pid {
-        let place = self.materialize().canonicalize().unwrap();
+        let place = self.place().canonicalize().unwrap();
         let is_switch = |process: &Path| {
             let cmdline = fs::read(process.join("cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&cmdline).contains("\0__network\0")

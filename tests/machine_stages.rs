@@ -273,7 +273,7 @@ fn a_pipeline_ends_with_machines_that_stay() {
         let clone = stage("nodes", index);
         let artifact = world.run(clone, &golden);
         assert_eq!(artifact.facts["machine"], name);
-        let place = clone.place(&world.context, &artifact).unwrap();
+        let place = clone.materialize(&world.context, &artifact).unwrap();
         assert_eq!(place, Placement::Present(machines.join(name)));
         assert_eq!(world.run(clone, &golden), artifact, "the same again");
         let seed = std::fs::read(machines.join(name).join("seed.iso")).unwrap();
@@ -285,7 +285,7 @@ fn a_pipeline_ends_with_machines_that_stay() {
     let machine = world.run(stage("machine", 0), &world.disk("two"));
     let golden = world.run(stage("golden", 0), &machine);
     let gate = world.run(stage("nodes", 0), &golden);
-    let Placement::Retained(place, why) = stage("nodes", 0).place(&world.context, &gate).unwrap()
+    let Placement::Retained(place, why) = stage("nodes", 0).materialize(&world.context, &gate).unwrap()
     else {
         panic!("replaced");
     };
@@ -293,7 +293,7 @@ fn a_pipeline_ends_with_machines_that_stay() {
     assert!(why.contains("it has been started"), "{why}");
     let hapx = world.run(stage("nodes", 1), &golden);
     assert!(matches!(
-        stage("nodes", 1).place(&world.context, &hapx).unwrap(),
+        stage("nodes", 1).materialize(&world.context, &hapx).unwrap(),
         Placement::Present(_)
     ));
     check_overlay(&machines.join("hapx-node01/disk.qcow2"));
@@ -346,9 +346,9 @@ fn an_entry_of_the_journal_holds_up_its_own_machine_alone() {
     leave(entry("qemu", "gate-node01"));
     std::fs::rename(machines.join("gate-node01"), machines.join(".old-gate-node01")).unwrap();
     let gate_stage = stage("nodes", 0);
-    assert!(matches!(gate_stage.look(&world.context, &gate).unwrap(), Placement::Missing(_)));
+    assert!(matches!(gate_stage.locate(&world.context, &gate).unwrap(), Placement::Missing(_)));
     assert_eq!(left(), all);
-    let place = gate_stage.place(&world.context, &gate).unwrap();
+    let place = gate_stage.materialize(&world.context, &gate).unwrap();
     assert_eq!(place, Placement::Present(machines.join("gate-node01")));
     assert_eq!(&all - &left(), finished);
 }

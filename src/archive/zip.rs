@@ -66,9 +66,9 @@ struct Entry {
 pub(super) fn read(file: &File, meter: &Meter<'_>, directory: &mut Directory<'_>) -> Result<()> {
     let length = file.metadata()?.len();
     let (at, size, count) = find_directory(file, length)?;
-    let directory = part(file, at, size)?;
+    let central = part(file, at, size)?;
     let mut entries = Vec::new();
-    let mut rest = &directory[..];
+    let mut rest = &central[..];
     for _ in 0..count {
         let (entry, behind) = parse(rest)?;
         entries.push(entry);
@@ -187,7 +187,7 @@ fn dos_time(date: u64, time: u64) -> u64 {
 fn extract(
     file: &File,
     entry: &Entry,
-    directory: u64,
+    central: u64,
     meter: &Meter<'_>,
     directory: &mut Directory<'_>,
 ) -> Result<u64> {
@@ -196,7 +196,7 @@ fn extract(
     ensure!(head.starts_with(b"PK\x03\x04"), "its header is damaged");
     let (name, extra) = (Bytes(&head).u16(26), Bytes(&head).u16(28));
     let start = entry.at + 30 + name + extra;
-    let inside = start.checked_add(entry.packed).is_some_and(|end| end <= directory);
+    let inside = start.checked_add(entry.packed).is_some_and(|end| end <= central);
     ensure!(inside, "it reaches past the end of the files");
     // 3: Unix. Others tell no mode.
     let mode = if entry.made_by == 3 { (entry.attributes >> 16) as u32 } else { 0 };

@@ -149,14 +149,14 @@ impl std::error::Error for KeptAsItIs {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// There.
-    Here(PathBuf),
+    Present(PathBuf),
     /// No longer there, and the reason: the stage runs again.
-    Gone(String),
+    Missing(String),
     /// Its place was given to the result of another recipe, and the reason: the stage puts its own
     /// back, from the same inputs, without that being news.
     Replaced(String),
     /// Left as it is on purpose, and the reason: it holds what kuth must not replace.
-    Kept(PathBuf, String),
+    Retained(PathBuf, String),
 }
 
 /// Stages of one pool share its depth; see `engine::worker`.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use kuth::artifact::{Artifact, ArtifactKind, Output};
 use kuth::cache::Cache;
-use kuth::context::Settings;
 use kuth::debian::{Archive, DEBIAN};
 use kuth::digest::Digest;
 use kuth::disk::config::Config;
@@ -17,6 +16,7 @@ use kuth::disk::layout::Layout;
 use kuth::pipeline::{Environment, Fields, Input, Kinds, load};
 use kuth::recipe::Recipe;
 use kuth::stage::{Inputs, Pin, Stage, StageContext};
+use kuth::stage_context::Settings;
 use tar::{Builder, EntryType, Header};
 
 /// The time of everything.

@@ -34,9 +34,9 @@ fn every_format_passes_qemu_img() {
         let object = bench.cache.object(&artifact);
         assert_eq!(hash_object(&object, artifact.hashing).unwrap(), artifact.digest, "{word}");
 
-        let path = here(export.place(&context, &artifact).unwrap());
+        let path = here(export.materialize(&context, &artifact).unwrap());
         assert_eq!(path, context.settings.output.join(format!("debian.{word}")));
-        assert_eq!(export.look(&context, &artifact).unwrap(), Placement::Present(path.clone()));
+        assert_eq!(export.locate(&context, &artifact).unwrap(), Placement::Present(path.clone()));
         // 5.2 MiB of data; VHD's blocks are the largest, and none stores its zeros.
         let stored = path.metadata().unwrap().blocks() * 512;
         assert!(stored < 6 << 20, "{word}: {stored} bytes");
@@ -92,7 +92,7 @@ fn a_raw_export_is_the_object_of_its_disk() {
     assert_eq!((artifact.digest, artifact.hashing), (disk.digest, disk.hashing));
     let object = bench.cache.object(&disk);
     assert_eq!(object.metadata().unwrap().nlink(), 1, "no second name is left");
-    let path = here(export("raw").place(&context, &artifact).unwrap());
+    let path = here(export("raw").materialize(&context, &artifact).unwrap());
     assert_ne!(path.metadata().unwrap().ino(), object.metadata().unwrap().ino());
 }
 

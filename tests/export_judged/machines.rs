@@ -25,7 +25,7 @@ fn an_ova_is_a_tar_of_what_its_manifest_says() {
     let (context, disk) = (bench.context("image", 2), bench.disk(Zeros::Holes));
     let export = export("ova");
     let artifact = bench.run(&export, &context, &disk).unwrap();
-    let path = here(export.place(&context, &artifact).unwrap());
+    let path = here(export.materialize(&context, &artifact).unwrap());
     assert!(path.ends_with("out/debian/debian.ova"));
     assert_eq!(Digest::of(std::fs::read(&path).unwrap()), artifact.digest);
     let directory = bench.directory.path().join("apart");
@@ -58,7 +58,7 @@ fn a_box_is_a_directory_with_settings_and_a_disk() {
     let (context, disk) = (bench.context("image", 2), bench.disk(Zeros::Holes));
     let export = export("tar.bz2");
     let artifact = bench.run(&export, &context, &disk).unwrap();
-    let path = here(export.place(&context, &artifact).unwrap());
+    let path = here(export.materialize(&context, &artifact).unwrap());
     assert!(path.ends_with("out/debian/debian.tar.bz2"));
     let directory = bench.directory.path().join("apart");
     std::fs::create_dir(&directory).unwrap();

@@ -18,7 +18,7 @@ fn an_untouched_file_is_left_and_a_changed_or_missing_one_comes_back() {
     let (context, disk) = (bench.context("image", 2), bench.disk(Zeros::Holes));
     let export = export("qcow2");
     let artifact = bench.run(&export, &context, &disk).unwrap();
-    let place = || here(export.place(&context, &artifact).unwrap());
+    let place = || here(export.materialize(&context, &artifact).unwrap());
     let path = place();
     let inode = || path.metadata().unwrap().ino();
     let content = || hash_object(&path, artifact.hashing).unwrap();
@@ -41,7 +41,7 @@ fn an_untouched_file_is_left_and_a_changed_or_missing_one_comes_back() {
         artifact.digest
     );
     // Looking changes nothing.
-    assert_eq!(export.look(&context, &artifact).unwrap(), Placement::Present(path.clone()));
+    assert_eq!(export.locate(&context, &artifact).unwrap(), Placement::Present(path.clone()));
     assert_ne!(content(), artifact.digest);
     place();
     assert_eq!(content(), artifact.digest);
@@ -61,7 +61,7 @@ fn another_result_takes_the_place_of_the_earlier() {
     let fast = Export { format: Format::Wrapped(Container::Vmdk(Level(1))), ..export("vmdk") };
     for export in [export("vmdk"), fast, export("vmdk")] {
         let artifact = bench.run(&export, &context, &disk).unwrap();
-        let path = here(export.place(&context, &artifact).unwrap());
+        let path = here(export.materialize(&context, &artifact).unwrap());
         assert_eq!(hash_object(&path, artifact.hashing).unwrap(), artifact.digest);
     }
 }
@@ -75,8 +75,8 @@ fn two_stages_of_a_build_do_not_share_a_file() {
     let error = bench.run(&export("raw"), &other, &disk).unwrap_err();
     assert!(error.to_string().starts_with("the stages `image` and `picture` both export to "));
     assert_eq!(hints(&error), ["give one of them another `name`"]);
-    assert!(export("raw").place(&other, &artifact).is_err());
+    assert!(export("raw").materialize(&other, &artifact).is_err());
     // Another build may call its stage as it likes.
     let later = bench.context("picture", 2);
-    assert!(export("raw").place(&later, &artifact).is_ok());
+    assert!(export("raw").materialize(&later, &artifact).is_ok());
 }

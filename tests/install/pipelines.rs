@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kuth::cache::Cache;
-use kuth::context::Settings;
 use kuth::recipe::Recipe;
 use kuth::stage::{StageContext, Table};
+use kuth::stage_context::Settings;
 
 use crate::world::VOLUMES;
 
