@@ -1,5 +1,5 @@
 //! How long each format takes, side by side with `qemu-img convert` of the same disk in the same
-//! run: 28 GiB with 1 GiB of data. Writes some GiB below the target folder.
+//! run: 28 GiB with 1 GiB of data. Writes some GiB below the target directory.
 //!
 //! `cargo bench --bench export`; `KUTH_MEASURE=FILE` takes the data from a file of 1 GiB and more
 //! instead of /dev/urandom.
@@ -28,15 +28,15 @@ fn main() {
     let path = scratch.path().join("disk.raw");
     fill(&path);
     let disk = bench.keep(&path);
-    let site = bench.site("image", 2);
+    let context = bench.context("image", 2);
     for word in WORDS {
         let start = Instant::now();
-        let artifact = bench.run(&export(word), &site, &disk).unwrap();
+        let artifact = bench.run(&export(word), &context, &disk).unwrap();
         let ours = start.elapsed();
         let start = Instant::now();
-        export(word).place(&site, &artifact).unwrap();
+        export(word).materialize(&context, &artifact).unwrap();
         let placed = start.elapsed();
-        let theirs = qemu_img(word, &site.object(&disk), &scratch.path().join("theirs"));
+        let theirs = qemu_img(word, &context.object(&disk), &scratch.path().join("theirs"));
         println!(
             "{word}: {ours:.2?}, placed in {placed:.2?}; qemu-img {}",
             theirs.map_or("is not there".to_string(), |theirs| format!(

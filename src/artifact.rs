@@ -13,11 +13,12 @@ use crate::error::{Context, Result};
 /// What a stage makes, so what a reference to it may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Product {
+pub enum ArtifactKind {
     /// One file.
     File,
-    /// A folder, kept as a canonical tar.
-    Folder,
+    /// A directory, kept as a canonical tar. Records of results have called it this from the first.
+    #[serde(rename = "folder")]
+    Directory,
     /// A root file system, kept as a canonical tar.
     Tree,
     /// A disk, kept as a sparse raw image.
@@ -34,32 +35,37 @@ pub enum Product {
     Machines,
 }
 
-impl Product {
+impl ArtifactKind {
     /// Whether a result has a place outside the cache (a user's file, a machine), so that its bytes
     /// are needed to say whether it is there.
     pub fn has_a_place(self) -> bool {
         match self {
-            Product::Export | Product::Machine | Product::Snapshot | Product::Machines => true,
-            Product::File | Product::Folder | Product::Tree | Product::Disk | Product::Report => {
-                false
-            }
+            ArtifactKind::Export
+            | ArtifactKind::Machine
+            | ArtifactKind::Snapshot
+            | ArtifactKind::Machines => true,
+            ArtifactKind::File
+            | ArtifactKind::Directory
+            | ArtifactKind::Tree
+            | ArtifactKind::Disk
+            | ArtifactKind::Report => false,
         }
     }
 }
 
 /// With its article: `a tree`.
-impl fmt::Display for Product {
+impl fmt::Display for ArtifactKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Product::File => "a file",
-            Product::Folder => "a folder",
-            Product::Tree => "a tree",
-            Product::Disk => "a disk",
-            Product::Report => "a report",
-            Product::Export => "an export",
-            Product::Machine => "a machine",
-            Product::Snapshot => "a snapshot",
-            Product::Machines => "machines",
+            ArtifactKind::File => "a file",
+            ArtifactKind::Directory => "a directory",
+            ArtifactKind::Tree => "a tree",
+            ArtifactKind::Disk => "a disk",
+            ArtifactKind::Report => "a report",
+            ArtifactKind::Export => "an export",
+            ArtifactKind::Machine => "a machine",
+            ArtifactKind::Snapshot => "a snapshot",
+            ArtifactKind::Machines => "machines",
         })
     }
 }
@@ -75,13 +81,13 @@ pub enum Hashing {
 }
 
 /// The digest of what is only foretold: no object has it.
-pub const FORETOLD: Digest = Digest([0; 32]);
+pub const PREDICTED: Digest = Digest([0; 32]);
 
 /// A result: one object with one digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
     /// What it is.
-    pub product: Product,
+    pub product: ArtifactKind,
     /// How `digest` was taken.
     pub hashing: Hashing,
     /// Names the object in the cache.
@@ -96,52 +102,62 @@ pub struct Artifact {
 impl Artifact {
     /// Whether its facts are known, and nothing else yet.
     pub fn is_foretold(&self) -> bool {
-        self.digest == FORETOLD
+        self.digest == PREDICTED
     }
 }
 
 /// What a run made, before the cache took it.
 #[derive(Debug)]
-pub struct Made {
+pub struct Output {
     /// What it is, as it will be recorded.
     pub artifact: Artifact,
-    /// The file that holds it, in the stage's work folder; moved into the cache by rename.
+    /// The file that holds it, in the stage's work directory; moved into the cache by rename.
     pub file: PathBuf,
 }
 
-impl Made {
+impl Output {
     /// A finished file, hashed here as it is.
-    pub fn file(product: Product, file: impl Into<PathBuf>) -> Result<Made> {
+    pub fn file(product: ArtifactKind, file: impl Into<PathBuf>) -> Result<Output> {
         let file = file.into();
         let (digest, size) = std::fs::File::open(&file)
             .and_then(digest::of_reader)
             .with_context(|| format!("hashing {}", file.display()))?;
-        Ok(Made::hashed(product, file, digest, size))
+        Ok(Output::hashed(product, file, digest, size))
     }
 
     /// A finished file whose SHA-256 was taken while it was written.
-    pub fn hashed(product: Product, file: impl Into<PathBuf>, digest: Digest, size: u64) -> Made {
+    pub fn hashed(
+        product: ArtifactKind,
+        file: impl Into<PathBuf>,
+        digest: Digest,
+        size: u64,
+    ) -> Output {
         let hashing = Hashing::Plain;
         let facts = BTreeMap::new();
-        Made { artifact: Artifact { product, hashing, digest, size, facts }, file: file.into() }
+        Output { artifact: Artifact { product, hashing, digest, size, facts }, file: file.into() }
     }
 
     /// A finished file with holes, known by its content's tree hash, which was taken of it.
-    pub fn sparse(product: Product, file: impl Into<PathBuf>, digest: Digest, size: u64) -> Made {
-        let mut made = Made::hashed(product, file, digest, size);
+    pub fn sparse(
+        product: ArtifactKind,
+        file: impl Into<PathBuf>,
+        digest: Digest,
+        size: u64,
+    ) -> Output {
+        let mut made = Output::hashed(product, file, digest, size);
         made.artifact.hashing = Hashing::Sparse;
         made
     }
 
     /// A small text written to `work/name`.
-    pub fn text(product: Product, work: &Path, name: &str, text: &str) -> Result<Made> {
+    pub fn text(product: ArtifactKind, work: &Path, name: &str, text: &str) -> Result<Output> {
         let file = work.join(name);
         std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-        Ok(Made::hashed(product, file, Digest::of(text), text.len() as u64))
+        Ok(Output::hashed(product, file, Digest::of(text), text.len() as u64))
     }
 
     /// Adds a fact.
-    pub fn with(mut self, name: &str, value: impl Into<String>) -> Made {
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Output {
         self.artifact.facts.insert(name.to_string(), value.into());
         self
     }

@@ -67,7 +67,7 @@ impl fmt::Display for Content {
         match self {
             Content::File { digest, executable: true } => write!(f, "{digest} executable"),
             Content::File { digest, executable: false } => write!(f, "{digest}"),
-            Content::Directory => f.write_str("folder"),
+            Content::Directory => f.write_str("directory"),
             Content::Link(target) => write!(f, "link to {}", unambiguous(target.as_os_str())),
         }
     }
@@ -148,8 +148,8 @@ impl HostPath {
         }
     }
 
-    /// The bytes of the file, of which there are at most `most`. An error if they are not those that
-    /// were hashed.
+    /// The bytes of the file, of which there are at most `most`. An error if they are not those
+    /// that were hashed.
     pub fn read(&self, most: u64) -> Result<Vec<u8>> {
         let what = || format!("reading {self}");
         let file = File::open(&self.path).with_context(what)?;

@@ -54,7 +54,7 @@ impl Http {
         Ok(Http { client })
     }
 
-    /// Downloads `url` to `place`, which does not exist or is replaced, by way of the folder
+    /// Downloads `url` to `place`, which does not exist or is replaced, by way of the directory
     /// `aside` of the same file system. `progress` gets the bytes of each piece.
     pub fn download(
         &self,
@@ -162,8 +162,8 @@ fn keep(file: tempfile::NamedTempFile, place: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let handle: &File = file.as_file();
     handle.set_permissions(std::fs::Permissions::from_mode(0o444))?;
-    let folder = place.parent().context("a download needs a folder")?;
-    std::fs::create_dir_all(folder)?;
+    let directory = place.parent().context("a download needs a directory")?;
+    std::fs::create_dir_all(directory)?;
     file.persist(place).with_context(|| format!("storing {}", place.display()))?;
     Ok(())
 }

@@ -78,7 +78,8 @@ impl Command {
     /// The variables that `new` sets.
     const FIXED: usize = 3;
 
-    /// A command found by `PATH` (the usual system folders, whatever kuth's own `PATH` is) or path.
+    /// A command found by `PATH` (the usual system directories, whatever kuth's own `PATH` is) or
+    /// path.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         Command {
             program: program.as_ref().to_owned(),
@@ -126,9 +127,9 @@ impl Command {
         self
     }
 
-    /// Runs in `folder`.
-    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Command {
-        self.cwd = Some(folder.into());
+    /// Runs in `directory`.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Command {
+        self.cwd = Some(directory.into());
         self
     }
 
@@ -332,10 +333,11 @@ impl Drop for Running {
     }
 }
 
-/// Opens a log for appending, making its folder.
+/// Opens a log for appending, making its directory.
 pub fn open_log(log: &Path) -> Result<File> {
-    if let Some(folder) = log.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    if let Some(directory) = log.parent() {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("making {}", directory.display()))?;
     }
     OpenOptions::new()
         .create(true)
@@ -344,7 +346,7 @@ pub fn open_log(log: &Path) -> Result<File> {
         .with_context(|| format!("opening the log {}", log.display()))
 }
 
-/// kuth's `PATH` with the system folders behind it, which an ordinary user's may lack.
+/// kuth's `PATH` with the system directories behind it, which an ordinary user's may lack.
 fn search_path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
@@ -354,8 +356,8 @@ fn search_path() -> OsString {
 /// Whether `program` is found the way [`Command::new`] finds it, and where.
 pub fn find_program(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&search_path())
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .map(|folder| folder.join(program))
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .map(|directory| directory.join(program))
         .find(|path| path.is_file())
 }
 

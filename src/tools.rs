@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::process::Command;
-use crate::site::{Pin, Site};
+use crate::stage_context::{Pin, StageContext};
 
 /// The suite the packages come from, whatever suite an image has.
 pub const SUITE: &str = "trixie";
@@ -63,7 +63,7 @@ pub fn boot_packages(architecture: &str) -> &'static [&'static str] {
     }
 }
 
-/// Folder of libraries and name of the loader, by the host's architecture (Rust's word).
+/// Directory of libraries and name of the loader, by the host's architecture (Rust's word).
 const LOADERS: [(&str, &str, &str); 2] = [
     ("x86_64", "usr/lib/x86_64-linux-gnu", "ld-linux-x86-64.so.2"),
     ("aarch64", "usr/lib/aarch64-linux-gnu", "ld-linux-aarch64.so.1"),
@@ -72,30 +72,35 @@ const LOADERS: [(&str, &str, &str); 2] = [
 /// Unpacked packages.
 #[derive(Clone, Debug)]
 pub struct ToolsTree {
-    folder: PathBuf,
+    directory: PathBuf,
     libraries: PathBuf,
     loader: PathBuf,
     digest: Digest,
 }
 
 impl ToolsTree {
-    /// Unpacks `debs` into the new folder `into` with the host's dpkg-deb, some at a time.
+    /// Unpacks `debs` into the new directory `into` with the host's dpkg-deb, some at a time.
     /// `digest` names what they are.
-    pub fn unpack(debs: &[PathBuf], into: &Path, digest: Digest, site: &Site) -> Result<ToolsTree> {
+    pub fn unpack(
+        debs: &[PathBuf],
+        into: &Path,
+        digest: Digest,
+        context: &StageContext,
+    ) -> Result<ToolsTree> {
         std::fs::create_dir(into).with_context(|| format!("making {}", into.display()))?;
         let next = AtomicUsize::new(0);
         let work = || -> Result<()> {
             while let Some(deb) = debs.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let command = Command::new("dpkg-deb").arg("-x").arg(deb).arg(into);
                 command
-                    .run(&site.log, &site.cancel)
+                    .run(&context.log, &context.cancel)
                     .with_context(|| format!("unpacking {}", deb.display()))?;
             }
             Ok(())
         };
         std::thread::scope(|scope| -> Result<()> {
             let workers: Vec<_> =
-                (0..site.settings.jobs.clamp(1, 4)).map(|_| scope.spawn(work)).collect();
+                (0..context.settings.jobs.clamp(1, 4)).map(|_| scope.spawn(work)).collect();
             workers.into_iter().try_for_each(|worker| {
                 worker.join().map_err(|_| anyhow!("a thread that unpacks packages panicked"))?
             })
@@ -103,18 +108,18 @@ impl ToolsTree {
         ToolsTree::open(into, digest)
     }
 
-    /// The tree that was unpacked in `folder` before.
-    pub fn open(folder: &Path, digest: Digest) -> Result<ToolsTree> {
+    /// The tree that was unpacked in `directory` before.
+    pub fn open(directory: &Path, digest: Digest) -> Result<ToolsTree> {
         let host = std::env::consts::ARCH;
         let Some((_, libraries, loader)) = LOADERS.iter().find(|(arch, ..)| *arch == host) else {
             bail!("there are no tools for hosts of the architecture {host}");
         };
-        let libraries = folder.join(libraries);
+        let libraries = directory.join(libraries);
         let loader = libraries.join(loader);
         if !loader.is_file() {
-            bail!("the tools tree {} has no {}", folder.display(), loader.display());
+            bail!("the tools tree {} has no {}", directory.display(), loader.display());
         }
-        Ok(ToolsTree { folder: folder.to_path_buf(), libraries, loader, digest })
+        Ok(ToolsTree { directory: directory.to_path_buf(), libraries, loader, digest })
     }
 
     /// What it is unpacked from; belongs in the recipe of whatever its tools make.
@@ -124,7 +129,7 @@ impl ToolsTree {
 
     /// A file of the tree, such as `usr/lib/grub/i386-pc/boot.img`.
     pub fn file(&self, path: &str) -> PathBuf {
-        self.folder.join(path)
+        self.directory.join(path)
     }
 
     /// The bytes of a file of the tree.
@@ -144,9 +149,10 @@ impl ToolsTree {
     }
 }
 
-/// The tools that `pin` locks, unpacked into the work folder of `site`: `pin.locked` has an array
-/// `package` of tables with `name`, `version` and `sha256`; the files are in the cache already.
-pub fn tools(site: &Site, pin: &Pin) -> Result<ToolsTree> {
+/// The tools that `pin` locks, unpacked into the work directory of `context`: `pin.locked` has an
+/// array `package` of tables with `name`, `version` and `sha256`; the files are in the cache
+/// already.
+pub fn tools(context: &StageContext, pin: &Pin) -> Result<ToolsTree> {
     let rows = pin.locked.get("package").and_then(|rows| rows.as_array());
     let rows = rows.context("reading the locked tools: there is no array `package`")?;
     let mut digests = Vec::new();
@@ -158,12 +164,12 @@ pub fn tools(site: &Site, pin: &Pin) -> Result<ToolsTree> {
         })?);
     }
     digests.sort();
-    let debs: Vec<PathBuf> = digests.iter().map(|sha256| site.cache.package(sha256)).collect();
+    let debs: Vec<PathBuf> = digests.iter().map(|sha256| context.cache.package(sha256)).collect();
     if let Some(missing) = debs.iter().find(|deb| !deb.is_file()) {
         return Err(anyhow!("the package {} is not in the cache", missing.display()))
             .hint("build without `--offline`, so that it can be downloaded");
     }
-    ToolsTree::unpack(&debs, &site.scratch("tools"), digest_of(&digests), site)
+    ToolsTree::unpack(&debs, &context.scratch("tools"), digest_of(&digests), context)
 }
 
 /// What names a tree made of these packages.

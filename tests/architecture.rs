@@ -23,16 +23,16 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("cache", &["process"]),
     ("remote", &["archive", "cache", "format", "http", "process"]),
     ("sandbox", &["archive", "cache", "process"]),
-    ("site", &["cache", "pipeline", "process"]),
-    ("debian", &["format", "host_path", "http", "process", "sandbox", "site"]),
-    ("tools", &["process", "site"]),
-    ("disk", &["archive", "cache", "format", "pipeline", "process", "site", "tools"]),
+    ("stage_context", &["cache", "pipeline", "process"]),
+    ("debian", &["format", "host_path", "http", "process", "sandbox", "stage_context"]),
+    ("tools", &["process", "stage_context"]),
+    ("disk", &["archive", "cache", "format", "pipeline", "process", "stage_context", "tools"]),
     ("image", &["cache", "format", "process"]),
     ("compare", &["archive", "cache", "disk", "format", "provenance"]),
-    ("provenance", &["cache", "disk", "format", "process", "remote", "site"]),
+    ("provenance", &["cache", "disk", "format", "process", "remote", "stage_context"]),
     ("import", &["archive", "format", "process"]),
     ("installer", &["disk", "format", "import", "machine", "pipeline", "process"]),
-    ("machine", &["archive", "cache", "format", "image", "pipeline", "process", "site"]),
+    ("machine", &["archive", "cache", "format", "image", "pipeline", "process", "stage_context"]),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command
@@ -45,12 +45,12 @@ const UPPER: [(&str, &[&str]); 3] = [
 
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path);
             }

@@ -1,5 +1,5 @@
 //! The command line from outside: what it prints, to where, and how it ends. Each run has an
-//! empty environment and a folder of its own. `KUTH_BLESS=1 cargo test --test cli` writes the
+//! empty environment and a directory of its own. `KUTH_BLESS=1 cargo test --test cli` writes the
 //! golden help anew.
 
 use assert_cmd::Command;
@@ -95,7 +95,7 @@ fn a_missing_pipeline_names_those_that_exist() {
             "error: there is no pipeline file pipelines/smal.toml\n\
              hint: did you mean `pipelines/small.toml`?\n",
         ),
-        ("pipelines", "error: pipelines is a folder, not a pipeline file\n"),
+        ("pipelines", "error: pipelines is a directory, not a pipeline file\n"),
     ] {
         assert_eq!(home.kuth(&["build", given]), Said::err(2, err), "{given}");
     }
@@ -163,7 +163,7 @@ fn plan_says_what_would_run_and_why() {
 }
 
 #[test]
-fn the_cache_is_found_from_any_folder() {
+fn the_cache_is_found_from_any_directory() {
     let home = Home::with(PIPELINE);
     let said = home.kuth_in("pipelines", &["plan", "small.toml"]);
     assert_eq!(said.status, 0, "{}", said.err);

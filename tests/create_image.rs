@@ -236,7 +236,7 @@ fn disks_cards_and_copies_are_what_was_asked() {
 }
 
 #[test]
-fn defaults_come_from_the_distributions_folder_and_pipeline() {
+fn defaults_come_from_the_distributions_directory_and_pipeline() {
     let world = World::new();
     world.0.write("data/ubuntu/user-data", "#cloud-config\nfqdn: \"#HOSTNAME#.${domain}\"\n");
     world.0.write("data/ubuntu/meta-data", "instance-id: #UUID#\nlocal-hostname: \"#HOSTNAME#\"\n");

@@ -114,8 +114,8 @@ fn nothing_of_a_file_is_lost() {
     let bench = Bench::new();
     let mut tree = Tree::bootable();
     let long = format!("usr/{}/F\u{151}tan\u{fa}s\u{ed}tv\u{e1}ny.crt", "long-name".repeat(20));
-    let folder = long.rsplit_once('/').unwrap().0;
-    tree.entry(&format!("{folder}/"), EntryType::Directory, 0o750, b"", "");
+    let directory = long.rsplit_once('/').unwrap().0;
+    tree.entry(&format!("{directory}/"), EntryType::Directory, 0o750, b"", "");
     tree.file_with(&long, "user.note", b"a\nb\0=c");
     tree.file_with("usr/sp ace \"q", "trusted.x", b"y");
     let capability = [1, 0, 0, 2, 0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -194,7 +194,7 @@ fn every_format_is_sound_and_comes_out_the_same() {
     let mut tree = Tree::bootable();
     tree.entry("srv/", EntryType::Directory, 0o755, b"", "");
     tree.file("srv/A long name.text", &[b'x'; 5000]);
-    tree.entry("srv/empty folder/", EntryType::Directory, 0o755, b"", "");
+    tree.entry("srv/empty directory/", EntryType::Directory, 0o755, b"", "");
     tree.file("srv/nothing", b"");
     tree.entry("var/tmp/", EntryType::Directory, 0o1777, b"", "");
     tree.entry("var/lib/", EntryType::Directory, 0o2750, b"", "");

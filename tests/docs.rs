@@ -139,8 +139,8 @@ fn asked(code: &str, getters: &BTreeSet<String>) -> BTreeSet<String> {
     keys
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
+fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => sources(&path, found),

@@ -1,5 +1,6 @@
-//! The guard against skipped tests, tested itself: a test whose tool is missing says so in a file and
-//! fails where tools are required, `scripts/test-summary` counts, and `.ci/run` fails and names it.
+//! The guard against skipped tests, tested itself: a test whose tool is missing says so in a file
+//! and fails where tools are required, `scripts/test-summary` counts, and `.ci/run` fails and names
+//! it.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -29,46 +30,46 @@ fn has_tool() -> bool {
 }
 
 /// Runs the probe in a process of its own, with nothing in PATH but an empty directory.
-fn probe(folder: &Path, required: &str) -> Output {
+fn probe(directory: &Path, required: &str) -> Output {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", PROBE]).env("PATH", folder.join("empty"));
-    command.env("KUTH_SKIPPED", folder.join("skipped")).env("KUTH_REQUIRE_TOOLS", required);
+    command.args(["--exact", PROBE]).env("PATH", directory.join("empty"));
+    command.env("KUTH_SKIPPED", directory.join("skipped")).env("KUTH_REQUIRE_TOOLS", required);
     command.output().unwrap()
 }
 
-fn record(folder: &Path) -> String {
-    std::fs::read_to_string(folder.join("skipped")).unwrap()
+fn record(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join("skipped")).unwrap()
 }
 
 #[test]
 fn a_skip_is_recorded_although_the_test_passes() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = probe(folder.path(), "0");
+    let directory = tempfile::tempdir().unwrap();
+    let run = probe(directory.path(), "0");
     let out = text(&run.stdout);
     assert!(run.status.success() && out.contains("test result: ok. 1 passed"), "{out}");
     // What the passing test printed is not there: that is why there is a file.
     assert!(!out.contains("SKIPPED") && run.stderr.is_empty(), "{out}");
-    assert_eq!(record(folder.path()), RECORD);
+    assert_eq!(record(directory.path()), RECORD);
     // A second process writes behind the first.
-    probe(folder.path(), "0");
-    assert_eq!(record(folder.path()), RECORD.repeat(2));
+    probe(directory.path(), "0");
+    assert_eq!(record(directory.path()), RECORD.repeat(2));
 }
 
 #[test]
 fn a_missing_tool_fails_the_test_where_tools_are_required() {
-    let folder = tempfile::tempdir().unwrap();
-    let run = probe(folder.path(), "1");
+    let directory = tempfile::tempdir().unwrap();
+    let run = probe(directory.path(), "1");
     let out = text(&run.stdout);
     assert!(!run.status.success() && out.contains("test result: FAILED. 0 passed; 1 failed"));
     assert!(out.contains("\nqemu-img is not installed\n"), "{out}");
-    assert_eq!(record(folder.path()), RECORD);
+    assert_eq!(record(directory.path()), RECORD);
 }
 
 #[test]
 fn a_record_that_cannot_be_written_fails_the_test() {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::create_dir(folder.path().join("skipped")).unwrap();
-    let run = probe(folder.path(), "0");
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("skipped")).unwrap();
+    let run = probe(directory.path(), "0");
     assert!(!run.status.success(), "{}", text(&run.stdout));
 }
 
@@ -78,8 +79,8 @@ fn checkout() -> &'static Path {
 
 /// Has `scripts/test-summary` sum up: its exit status, and the lines it prints.
 fn summary(log: &str, skipped: &str) -> (i32, Vec<String>) {
-    let folder = tempfile::tempdir().unwrap();
-    let (of_log, of_skipped) = (folder.path().join("log"), folder.path().join("skipped"));
+    let directory = tempfile::tempdir().unwrap();
+    let (of_log, of_skipped) = (directory.path().join("log"), directory.path().join("skipped"));
     std::fs::write(&of_log, log).unwrap();
     std::fs::write(&of_skipped, skipped).unwrap();
     let mut command = Command::new(checkout().join("scripts/test-summary"));
@@ -191,14 +192,14 @@ fn a_summary_without_its_files_fails() {
 /// A checkout with the real `.ci/run`, Makefile and scripts of the guard; what installs, lints and
 /// compiles is replaced.
 struct Checkout {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Checkout {
     /// `cargo` is a script in its place.
     fn new(cargo: &str) -> Checkout {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         for directory in [".ci", "scripts", "bin"] {
             std::fs::create_dir(root.join(directory)).unwrap();
         }
@@ -209,12 +210,12 @@ impl Checkout {
             script(&root.join(name), "exit 0");
         }
         script(&root.join("bin/cargo"), cargo);
-        Checkout { folder }
+        Checkout { directory }
     }
 
     /// Fills `bin` with links to all that PATH has, but for [`TOOL`].
     fn link_tools(&self) -> PathBuf {
-        let bin = self.folder.path().join("bin");
+        let bin = self.directory.path().join("bin");
         for directory in judge::search_path() {
             for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
                 if entry.file_name() != TOOL {
@@ -231,7 +232,7 @@ impl Checkout {
     fn ci(&self, path: &str) -> (i32, Vec<String>) {
         let mut command = self.command("bash", path);
         // From elsewhere, and as a script that need not be executable.
-        command.arg(self.folder.path().join(".ci/run")).current_dir("/");
+        command.arg(self.directory.path().join(".ci/run")).current_dir("/");
         let output = command.output().unwrap();
         (output.status.code().unwrap(), text(&output.stdout).lines().map(String::from).collect())
     }
@@ -239,7 +240,7 @@ impl Checkout {
     /// Runs a command here, as if nothing had set the guard up before.
     fn command(&self, program: &str, path: &str) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(self.folder.path()).stdin(Stdio::null()).env("PATH", path);
+        command.current_dir(self.directory.path()).stdin(Stdio::null()).env("PATH", path);
         for name in ["KUTH_SKIPPED", "KUTH_REQUIRE_TOOLS", "KUTH_TEST_VIRTUALBOX", "MAKEFLAGS"] {
             command.env_remove(name);
         }
@@ -266,7 +267,7 @@ fn ci_fails_and_names_the_test_whose_tool_was_taken_away() {
         "echo '     Running tests/guard.rs ({program})' >&2\nexec '{program}' --exact {PROBE}"
     ));
     if has_tool() {
-        let (status, lines) = place.ci(&after(&place.folder.path().join("bin")));
+        let (status, lines) = place.ci(&after(&place.directory.path().join("bin")));
         assert_eq!(lines.last().unwrap(), "1 passed, 0 failed, 0 skipped", "{lines:#?}");
         assert_eq!(status, 0, "{lines:#?}");
     }
@@ -290,7 +291,7 @@ fn ci_fails_for_a_skip_in_a_test_that_passes_and_for_whatever_fails() {
         ("exit 0".to_string(), false, "0 passed, 0 failed, 0 skipped"),
     ] {
         let place = Checkout::new(&cargo);
-        let (status, lines) = place.ci(&after(&place.folder.path().join("bin")));
+        let (status, lines) = place.ci(&after(&place.directory.path().join("bin")));
         assert_eq!(lines.last().unwrap(), last, "{lines:#?}");
         assert_eq!(status == 0, is_good, "{lines:#?}");
     }
@@ -299,10 +300,10 @@ fn ci_fails_for_a_skip_in_a_test_that_passes_and_for_whatever_fails() {
 #[test]
 fn make_test_hands_its_arguments_on_and_lists_what_was_skipped() {
     let place = Checkout::new("echo \"cargo $*\"\necho 'x::y: no loop device' >>\"$KUTH_SKIPPED\"");
-    let file = place.folder.path().join("target/skipped-tests");
+    let file = place.directory.path().join("target/skipped-tests");
     std::fs::create_dir(file.parent().unwrap()).unwrap();
     std::fs::write(&file, "of::before: x\n").unwrap();
-    let mut make = place.command("make", &after(&place.folder.path().join("bin")));
+    let mut make = place.command("make", &after(&place.directory.path().join("bin")));
     let output = make.args(["test", "ARGS=--test cli"]).output().unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
@@ -313,13 +314,13 @@ fn make_test_hands_its_arguments_on_and_lists_what_was_skipped() {
 
 #[test]
 fn nothing_else_says_that_it_is_skipped() {
-    let mut folders = vec![checkout().join("src"), checkout().join("tests")];
+    let mut directories = vec![checkout().join("src"), checkout().join("tests")];
     let mut seen = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                directories.push(path);
                 continue;
             }
             let name = path.strip_prefix(checkout()).unwrap().to_str().unwrap();

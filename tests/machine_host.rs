@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use kuth::digest::Digest;
 use kuth::machine::journal::Entry;
-use kuth::machine::qemu::folder::{Fresh, Kind, Record};
+use kuth::machine::qemu::directory::{Fresh, Kind, Record};
 use kuth::machine::{Firmware, Hardware, Nic};
 
 mod cli_support;
@@ -100,8 +100,8 @@ struct World(Home);
 impl World {
     fn new() -> World {
         let home = Home::with(PIPELINE);
-        for folder in ["adapters", "routes", "names"] {
-            std::fs::create_dir(home.path(folder)).unwrap();
+        for directory in ["adapters", "routes", "names"] {
+            std::fs::create_dir(home.path(directory)).unwrap();
         }
         home.write("refuse-route", "");
         home.write("networks.conf", "# ours\n* 192.168.0.0/16\n");
@@ -115,8 +115,8 @@ impl World {
         world
     }
 
-    /// Written by another process: a child that a test beside this one forks just then would hold the
-    /// file open for writing, and nobody could run it ("text file busy").
+    /// Written by another process: a child that a test beside this one forks just then would hold
+    /// the file open for writing, and nobody could run it ("text file busy").
     fn script(&self, name: &str, text: &str) {
         let written = format!("{name}.text");
         self.0.write(&written, text);
@@ -151,8 +151,8 @@ impl World {
     /// What the host has: adapters, routes, names.
     fn has(&self) -> Vec<String> {
         let mut all = Vec::new();
-        for folder in ["adapters", "routes", "names"] {
-            for entry in std::fs::read_dir(self.0.path(folder)).unwrap() {
+        for directory in ["adapters", "routes", "names"] {
+            for entry in std::fs::read_dir(self.0.path(directory)).unwrap() {
                 let entry = entry.unwrap();
                 let text = std::fs::read_to_string(entry.path()).unwrap();
                 all.push(format!("{} {}", entry.file_name().to_string_lossy(), text.trim()));
@@ -497,9 +497,9 @@ impl Drop for Running {
 }
 
 fn machine(world: &World, name: &str, networks: &[&str]) -> Vec<Nic> {
-    let folder = world.0.path("machines").join(name);
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("disk.qcow2"), "disk").unwrap();
+    let directory = world.0.path("machines").join(name);
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("disk.qcow2"), "disk").unwrap();
     let networks: Vec<_> = networks.iter().map(|it| it.parse().unwrap()).collect();
     let nics = Nic::all(name, &networks);
     let record = Record {
@@ -513,7 +513,7 @@ fn machine(world: &World, name: &str, networks: &[&str]) -> Vec<Nic> {
         snapshot: None,
         user: Some("debian".into()),
         ssh_port: 22_022,
-        fresh: Fresh::of(&folder.join("disk.qcow2")).unwrap(),
+        fresh: Fresh::of(&directory.join("disk.qcow2")).unwrap(),
         hardware: Hardware {
             architecture: "amd64".into(),
             cpus: 1,
@@ -525,7 +525,7 @@ fn machine(world: &World, name: &str, networks: &[&str]) -> Vec<Nic> {
             forwards: vec![],
         },
     };
-    record.write(&folder).unwrap();
+    record.write(&directory).unwrap();
     nics
 }
 

@@ -20,15 +20,15 @@ use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 /// Tells the child where to work.
-const FOLDER: &str = "KUTH_TEST_KILL_FOLDER";
+const DIRECTORY: &str = "KUTH_TEST_KILL_FOLDER";
 const SEEDS: [&[u8]; 2] = [b"one", b"two"];
 
-fn host(folder: &Path) -> Host {
+fn host(directory: &Path) -> Host {
     Host {
-        machines: folder.join("machines"),
+        machines: directory.join("machines"),
         vboxmanage: None,
-        journal: Some(folder.join("journal")),
-        log: folder.join("log"),
+        journal: Some(directory.join("journal")),
+        log: directory.join("log"),
         pipeline: "debian".into(),
         epoch: 1_767_225_600,
         replace: Replace::Never,
@@ -55,9 +55,9 @@ fn wanted(name: &str, origin: &[u8]) -> Wanted {
 }
 
 /// Registers a machine, takes a snapshot, and clones it with `seed`.
-fn build(folder: &Path, seed: &[u8]) -> [Identity; 3] {
-    let host = host(folder);
-    let file = folder.join("disk.raw");
+fn build(directory: &Path, seed: &[u8]) -> [Identity; 3] {
+    let host = host(directory);
+    let file = directory.join("disk.raw");
     let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
     let disk = Source::Disk(Disk { file, digest, size: Bytes::mib(64) });
     let base = Qemu.register(&host, &wanted("base", seed), &disk).unwrap();
@@ -71,9 +71,9 @@ fn build(folder: &Path, seed: &[u8]) -> [Identity; 3] {
 #[test]
 #[ignore = "the child of `a_kill_leaves_no_half_machine`, which starts it"]
 fn child() {
-    let folder = std::env::var_os(FOLDER).expect("it is started by another test");
+    let directory = std::env::var_os(DIRECTORY).expect("it is started by another test");
     for seed in SEEDS.iter().cycle() {
-        build(Path::new(&folder), seed);
+        build(Path::new(&directory), seed);
     }
 }
 
@@ -93,8 +93,8 @@ fn has(names: &[String], beginning: &str) -> bool {
     names.iter().any(|name| name.starts_with(beginning))
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
     let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
     let mut names: Vec<_> = entries.map(|entry| name(entry).into_string().unwrap()).collect();
     names.sort();
@@ -117,12 +117,13 @@ fn stop(pid: Pid) {
 }
 
 /// Kills a child that builds again and again just where `is_there` says, whenever that is.
-fn kill_where(child: &mut Child, folder: &Path, (what, is_there): Point) {
+fn kill_where(child: &mut Child, directory: &Path, (what, is_there): Point) {
     let pid = Pid::from_child(child);
     let start = Instant::now();
     loop {
         stop(pid);
-        let (journal, machines) = (names(&folder.join("journal")), names(&folder.join("machines")));
+        let (journal, machines) =
+            (names(&directory.join("journal")), names(&directory.join("machines")));
         if is_there(&journal, &machines) {
             break;
         }
@@ -137,27 +138,27 @@ fn kill_where(child: &mut Child, folder: &Path, (what, is_there): Point) {
 
 #[test]
 fn a_kill_leaves_no_half_machine() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = File::create(folder.path().join("disk.raw")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let image = File::create(directory.path().join("disk.raw")).unwrap();
     image.set_len(64 << 20).unwrap();
     image.write_all_at(b"data", 1 << 20).unwrap();
-    let expected = SEEDS.map(|seed| build(folder.path(), seed));
+    let expected = SEEDS.map(|seed| build(directory.path(), seed));
     for round in 0..24 {
         let point = POINTS[round % POINTS.len()];
         let round = format!("round {round}, where {}", point.0);
         let mut child = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--ignored", "child"])
-            .env(FOLDER, folder.path())
+            .env(DIRECTORY, directory.path())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        kill_where(&mut child, folder.path(), point);
+        kill_where(&mut child, directory.path(), point);
 
-        let host = host(folder.path());
+        let host = host(directory.path());
         let of = |machine| journal::recover(&host, "qemu", machine).unwrap();
         assert_eq!(of("base") + of("web"), 1, "{round}");
-        assert_eq!(names(&folder.path().join("journal")), [""; 0], "{round}");
-        let machines = folder.path().join("machines");
+        assert_eq!(names(&directory.path().join("journal")), [""; 0], "{round}");
+        let machines = directory.path().join("machines");
         assert_eq!(names(&machines), [".lock", "base", "bases", "web"], "{round}");
         for kind in [0, 2] {
             let here = expected.iter().filter(|identities| {
@@ -166,7 +167,7 @@ fn a_kill_leaves_no_half_machine() {
             assert_eq!(here.count(), 1, "{round}");
         }
     }
-    let again = build(folder.path(), SEEDS[0]);
+    let again = build(directory.path(), SEEDS[0]);
     assert_eq!(again, expected[0]);
-    assert_eq!(Qemu.clean(&host(folder.path())).unwrap(), []);
+    assert_eq!(Qemu.clean(&host(directory.path())).unwrap(), []);
 }

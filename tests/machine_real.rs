@@ -33,13 +33,13 @@ fn a_clone_starts_takes_a_login_and_stops() {
     });
     // In the disk's file system, so that the base is a link; and with a long name, as the paths
     // of sockets are short.
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let machines = folder.path().join("m".repeat(100));
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let machines = directory.path().join("m".repeat(100));
     let cancel = Cancel::default();
     let mut host = Host::at(&machines, None, cancel.clone());
     host.pipeline = "test".into();
-    let log = folder.path().join("log");
-    let key = folder.path().join("key");
+    let log = directory.path().join("log");
+    let key = directory.path().join("key");
     let keygen = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&key);
     keygen.run(&log, &cancel).unwrap();
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
@@ -114,7 +114,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
 
 /// A machine whose disk is empty, so that its QEMU comes no further than the firmware.
 struct Idle {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     host: Host,
 }
 
@@ -122,23 +122,23 @@ impl Idle {
     /// `None`, said aloud, where there is no QEMU.
     fn new() -> Option<Idle> {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let is_there = |folder: PathBuf| folder.join("qemu-system-x86_64").is_file();
+        let is_there = |directory: PathBuf| directory.join("qemu-system-x86_64").is_file();
         if !std::env::split_paths(&path).any(is_there) {
             judge::missing("qemu-system-x86_64");
             return None;
         }
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let mut host = Host::at(&folder.path().join("machines"), None, Cancel::default());
+        let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut host = Host::at(&directory.path().join("machines"), None, Cancel::default());
         host.pipeline = "test".into();
-        let idle = Idle { folder, host };
-        File::create(idle.folder.path().join("disk")).unwrap().set_len(1 << 20).unwrap();
+        let idle = Idle { directory, host };
+        File::create(idle.directory.path().join("disk")).unwrap().set_len(1 << 20).unwrap();
         idle.register("web", Replace::Never).unwrap();
         Some(idle)
     }
 
     /// Registers `web` as a recipe says that differs from others in `origin`.
     fn register(&self, origin: &str, replace: Replace) -> Result<Identity, String> {
-        let file = self.folder.path().join("disk");
+        let file = self.directory.path().join("disk");
         let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
         let disk = Source::Disk(Disk { file, digest, size: Bytes::mib(1) });
         let networks = ["nat", "internal:dmz"].map(|network| network.parse().unwrap());
@@ -162,7 +162,7 @@ impl Idle {
     }
 
     fn place(&self) -> PathBuf {
-        self.folder.path().join("machines/web")
+        self.directory.path().join("machines/web")
     }
 
     /// `kuth machine ...`: whether it succeeded, and all it said.
@@ -170,8 +170,8 @@ impl Idle {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_kuth"))
             .arg("machine")
             .args(words)
-            .env("KUTH_MACHINES", self.folder.path().join("machines"))
-            .env("KUTH_CACHE", self.folder.path().join("cache"))
+            .env("KUTH_MACHINES", self.directory.path().join("machines"))
+            .env("KUTH_CACHE", self.directory.path().join("cache"))
             .output()
             .unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -191,7 +191,7 @@ impl Idle {
         Pid::from_raw(text.trim().parse().unwrap()).unwrap()
     }
 
-    /// The switch of the machine's network, which the machine's script started in its folder.
+    /// The switch of the machine's network, which the machine's script started in its directory.
     fn switch(&self) -> Pid {
         let place = self.place().canonicalize().unwrap();
         let is_switch = |process: &Path| {
@@ -277,7 +277,7 @@ fn a_running_machine_is_never_replaced() {
     let stays = |what: &str| {
         assert_eq!((idle.pid(), disk()), (machine, before), "{what}");
         assert!(idle.ok(&["list"]).contains(" running "), "{what}");
-        let names = fs::read_dir(idle.folder.path().join("machines")).unwrap();
+        let names = fs::read_dir(idle.directory.path().join("machines")).unwrap();
         let names = names.map(|it| it.unwrap().file_name().into_string().unwrap());
         let aside: Vec<_> =
             names.filter(|it| it.contains(".making") || it.contains(".old")).collect();
@@ -295,15 +295,15 @@ fn a_running_machine_is_never_replaced() {
     assert!(matches!(Qemu.find(&always, &made).unwrap(), Found::Gone(why) if why == refused));
     stays("with --replace");
 
-    // It runs, whatever its folder says of a start.
-    fs::rename(idle.place().join("started"), idle.folder.path().join("started")).unwrap();
+    // It runs, whatever its directory says of a start.
+    fs::rename(idle.place().join("started"), idle.directory.path().join("started")).unwrap();
     idle.register("other", Replace::Never).unwrap();
     stays("without a sign of its start");
     assert_eq!(idle.register("other", Replace::Always).unwrap_err(), refused);
     stays("with --replace and without a sign of its start");
 
     // Nor is it made anew because it lost a file.
-    fs::rename(idle.place().join("run"), idle.folder.path().join("run")).unwrap();
+    fs::rename(idle.place().join("run"), idle.directory.path().join("run")).unwrap();
     for replace in [Replace::Never, Replace::Always] {
         let error = idle.register("web", replace).unwrap_err();
         assert!(error.ends_with(refused), "{error}");

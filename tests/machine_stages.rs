@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kuth::artifact::{Artifact, Hashing, Made, Product};
+use kuth::artifact::{Artifact, ArtifactKind, Hashing, Output};
 use kuth::cache::{Cache, sparse};
 use kuth::digest::Digest;
 use kuth::machine::journal::Entry;
 use kuth::pipeline::{self, Fields, Input, Kinds, Pipeline};
 use kuth::recipe::Recipe;
-use kuth::stage::{Inputs, Placed, Settings, Site, Stage, Table};
+use kuth::stage::{Inputs, Placement, Settings, Stage, StageContext, Table};
 
 mod judge;
 
@@ -30,8 +30,8 @@ impl Kinds for WithDisk {
         Table.names()
     }
 
-    fn product(&self, kind: &str) -> Option<Product> {
-        if kind == "a-disk" { Some(Product::Disk) } else { Table.product(kind) }
+    fn product(&self, kind: &str) -> Option<ArtifactKind> {
+        if kind == "a-disk" { Some(ArtifactKind::Disk) } else { Table.product(kind) }
     }
 
     fn read(&self, kind: &str, name: &str, fields: Fields<'_>) -> Option<(Instances, Vec<Input>)> {
@@ -83,14 +83,14 @@ user-data = "hapx"
 "#;
 
 struct World {
-    folder: tempfile::TempDir,
-    site: Site,
+    directory: tempfile::TempDir,
+    context: StageContext,
 }
 
 impl World {
     fn new() -> World {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         for role in ["gate", "hapx"] {
             std::fs::write(root.join(role), format!("#cloud-config\nfqdn: {role}.${{domain}}\n"))
                 .unwrap();
@@ -105,13 +105,13 @@ impl World {
             ..Settings::default()
         };
         let cache = Arc::new(Cache::open(&root.join("cache")).unwrap());
-        let site = Site::new(cache, Arc::new(settings), "nodes", root.join("log"));
-        let site = Site { work: root.join("work"), ..site };
-        World { folder, site }
+        let context = StageContext::new(cache, Arc::new(settings), "nodes", root.join("log"));
+        let context = StageContext { work: root.join("work"), ..context };
+        World { directory, context }
     }
 
     fn load(&self, text: &str) -> Result<Pipeline<Instances>, String> {
-        let path = self.folder.path().join("debian.toml");
+        let path = self.directory.path().join("debian.toml");
         pipeline::load(&path, text, &[], &|_| None, &WithDisk).map_err(|faulty| {
             faulty.faults.sorted().into_iter().map(one).collect::<Vec<_>>().join("\n")
         })
@@ -122,7 +122,7 @@ impl World {
         let nodes = &pipeline.stage("nodes").unwrap().stage;
         let recipe = |(name, stage): &(Option<String>, Box<dyn Stage>)| {
             let mut recipe = Recipe::new("clone", stage.revision());
-            stage.describe(&self.site, &mut recipe).unwrap();
+            stage.describe(&self.context, &mut recipe).unwrap();
             (name.clone().unwrap(), recipe.text())
         };
         nodes.iter().map(recipe).collect()
@@ -130,19 +130,19 @@ impl World {
 
     /// Runs one instance and takes its result into the cache.
     fn run(&self, stage: &dyn Stage, from: &Artifact) -> Artifact {
-        let made = stage.run(&self.site, &inputs(from), &[]).unwrap();
+        let made = stage.run(&self.context, &inputs(from), &[]).unwrap();
         let mut recipe = Recipe::new("x", 1);
         recipe.value("digest", made.artifact.digest);
-        self.site.cache.commit(&recipe, made, Duration::ZERO).unwrap()
+        self.context.cache.commit(&recipe, made, Duration::ZERO).unwrap()
     }
 
     fn disk(&self, content: &str) -> Artifact {
-        let file = self.site.scratch("disk.raw");
+        let file = self.context.scratch("disk.raw");
         let image = File::options().read(true).write(true).create_new(true).open(&file).unwrap();
         image.set_len(8 << 20).unwrap();
         image.write_all_at(content.as_bytes(), 5000).unwrap();
         let artifact = Artifact {
-            product: Product::Disk,
+            product: ArtifactKind::Disk,
             hashing: Hashing::Sparse,
             digest: sparse::tree_hash(&image).unwrap(),
             size: 8 << 20,
@@ -150,7 +150,7 @@ impl World {
         };
         let mut recipe = Recipe::new("disk", 1);
         recipe.value("content", content);
-        self.site.cache.commit(&recipe, Made { artifact, file }, Duration::ZERO).unwrap()
+        self.context.cache.commit(&recipe, Output { artifact, file }, Duration::ZERO).unwrap()
     }
 }
 
@@ -170,7 +170,7 @@ fn inputs(from: &Artifact) -> Inputs {
 }
 
 fn write(world: &World, name: &str, text: &str) {
-    std::fs::write(world.folder.path().join(name), text).unwrap();
+    std::fs::write(world.directory.path().join(name), text).unwrap();
 }
 
 #[test]
@@ -268,13 +268,13 @@ fn a_pipeline_ends_with_machines_that_stay() {
     let stage = |name: &str, index: usize| &*pipeline.stage(name).unwrap().stage[index].1;
     let machine = world.run(stage("machine", 0), &world.disk("one"));
     let golden = world.run(stage("golden", 0), &machine);
-    let machines = world.folder.path().join("machines");
+    let machines = world.directory.path().join("machines");
     for (index, name) in ["gate-node01", "hapx-node01", "hapx-node02"].into_iter().enumerate() {
         let clone = stage("nodes", index);
         let artifact = world.run(clone, &golden);
         assert_eq!(artifact.facts["machine"], name);
-        let place = clone.place(&world.site, &artifact).unwrap();
-        assert_eq!(place, Placed::Here(machines.join(name)));
+        let place = clone.materialize(&world.context, &artifact).unwrap();
+        assert_eq!(place, Placement::Present(machines.join(name)));
         assert_eq!(world.run(clone, &golden), artifact, "the same again");
         let seed = std::fs::read(machines.join(name).join("seed.iso")).unwrap();
         let has = |text: &[u8]| seed.windows(text.len()).any(|window| window == text);
@@ -285,21 +285,25 @@ fn a_pipeline_ends_with_machines_that_stay() {
     let machine = world.run(stage("machine", 0), &world.disk("two"));
     let golden = world.run(stage("golden", 0), &machine);
     let gate = world.run(stage("nodes", 0), &golden);
-    let Placed::Kept(place, why) = stage("nodes", 0).place(&world.site, &gate).unwrap() else {
+    let Placement::Retained(place, why) = stage("nodes", 0).materialize(&world.context, &gate).unwrap()
+    else {
         panic!("replaced");
     };
     assert_eq!(place, machines.join("gate-node01"));
     assert!(why.contains("it has been started"), "{why}");
     let hapx = world.run(stage("nodes", 1), &golden);
-    assert!(matches!(stage("nodes", 1).place(&world.site, &hapx).unwrap(), Placed::Here(_)));
+    assert!(matches!(
+        stage("nodes", 1).materialize(&world.context, &hapx).unwrap(),
+        Placement::Present(_)
+    ));
     check_overlay(&machines.join("hapx-node01/disk.qcow2"));
 }
 
 #[test]
 fn an_entry_of_the_journal_holds_up_its_own_machine_alone() {
     let world = World::new();
-    let machines = world.folder.path().join("machines");
-    let journal = world.site.cache.journal();
+    let machines = world.directory.path().join("machines");
+    let journal = world.context.cache.journal();
     let entry = |driver: &str, machine: &str| Entry {
         driver: driver.into(),
         action: "clone".into(),
@@ -308,7 +312,7 @@ fn an_entry_of_the_journal_holds_up_its_own_machine_alone() {
         machines: machines.clone(),
     };
     let leave = |entry: Entry| drop(entry.open(Some(&journal)).unwrap());
-    // Of a driver that is gone, of a later kuth's, of another folder, and damaged.
+    // Of a driver that is gone, of a later kuth's, of another directory, and damaged.
     leave(entry("virtualbox", "debian-base"));
     leave(entry("hyperv", "gate-node01"));
     leave(Entry { machines: "/none".into(), ..entry("qemu", "hapx-node02") });
@@ -329,7 +333,7 @@ fn an_entry_of_the_journal_holds_up_its_own_machine_alone() {
     let gate = world.run(stage("nodes", 0), &golden);
     let finished = BTreeSet::from(["qemu-gate-node01-030303030303.json".to_string()]);
     assert_eq!(&all - &left(), finished);
-    let error = stage("nodes", 1).run(&world.site, &inputs(&golden), &[]).unwrap_err();
+    let error = stage("nodes", 1).run(&world.context, &inputs(&golden), &[]).unwrap_err();
     let told = format!("{error:#}");
     assert!(told.contains("qemu-hapx-node01-0.json: missing field"), "{told}");
     let hint = "`kuth machine doctor --drop qemu-hapx-node01-0.json`";
@@ -342,10 +346,10 @@ fn an_entry_of_the_journal_holds_up_its_own_machine_alone() {
     leave(entry("qemu", "gate-node01"));
     std::fs::rename(machines.join("gate-node01"), machines.join(".old-gate-node01")).unwrap();
     let gate_stage = stage("nodes", 0);
-    assert!(matches!(gate_stage.look(&world.site, &gate).unwrap(), Placed::Gone(_)));
+    assert!(matches!(gate_stage.locate(&world.context, &gate).unwrap(), Placement::Missing(_)));
     assert_eq!(left(), all);
-    let place = gate_stage.place(&world.site, &gate).unwrap();
-    assert_eq!(place, Placed::Here(machines.join("gate-node01")));
+    let place = gate_stage.materialize(&world.context, &gate).unwrap();
+    assert_eq!(place, Placement::Present(machines.join("gate-node01")));
     assert_eq!(&all - &left(), finished);
 }
 

@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use kuth::artifact::Product;
+use kuth::artifact::ArtifactKind;
 use kuth::pipeline::{
     Fields, Input, Kinds, LocalPath, Override, Pipeline, Size, Spanned, Text, load,
 };
@@ -30,12 +30,12 @@ impl Kinds for Fake {
         vec!["download", "bootstrap", "disk", "clone"]
     }
 
-    fn product(&self, kind: &str) -> Option<Product> {
+    fn product(&self, kind: &str) -> Option<ArtifactKind> {
         match kind {
-            "download" => Some(Product::File),
-            "bootstrap" => Some(Product::Tree),
-            "disk" => Some(Product::Disk),
-            "clone" => Some(Product::Machines),
+            "download" => Some(ArtifactKind::File),
+            "bootstrap" => Some(ArtifactKind::Tree),
+            "disk" => Some(ArtifactKind::Disk),
+            "clone" => Some(ArtifactKind::Machines),
             _ => None,
         }
     }
@@ -54,13 +54,13 @@ impl Kinds for Fake {
                 sound = stage.url.is_some();
             }
             "bootstrap" => {
-                inputs.extend(fields.input("from", &[Product::File, Product::Tree]));
+                inputs.extend(fields.input("from", &[ArtifactKind::File, ArtifactKind::Tree]));
                 fields.required_text("suite");
                 stage.packages = fields.unique_texts("packages");
                 fields.boolean("clean", true);
             }
             "disk" => {
-                inputs.extend(fields.required_input("from", &[Product::Tree]));
+                inputs.extend(fields.required_input("from", &[ArtifactKind::Tree]));
                 fields.required_size("size");
                 fields.choice("table", &["gpt", "mbr"]);
                 fields.integer("cpus", 1..=8);
@@ -71,7 +71,7 @@ impl Kinds for Fake {
                 }
             }
             _ => {
-                inputs.extend(fields.input("from", &[Product::Disk]));
+                inputs.extend(fields.input("from", &[ArtifactKind::Disk]));
                 for (name, mut role) in fields.tables("role") {
                     role.integer("count", 1..=i64::MAX);
                     role.finish();
@@ -92,11 +92,11 @@ fn read(path: &Path, source: &str, vars: &[&str]) -> Result<Pipeline<Stage>, Str
 
 /// `pipeline/NAME.toml` must say what stands in `pipeline/NAME.txt`.
 fn golden(name: &str, vars: &[&str]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pipeline");
-    let source = fs::read_to_string(folder.join(name).with_extension("toml")).unwrap();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pipeline");
+    let source = fs::read_to_string(directory.join(name).with_extension("toml")).unwrap();
     let path = Path::new("tests/pipeline").join(name).with_extension("toml");
     let said = read(&path, &source, vars).expect_err("the file is faulty") + "\n";
-    let expected = folder.join(name).with_extension("txt");
+    let expected = directory.join(name).with_extension("txt");
     if std::env::var_os("KUTH_BLESS").is_some() {
         fs::write(expected, said).unwrap();
     } else {

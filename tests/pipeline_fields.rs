@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use kuth::artifact::Product;
+use kuth::artifact::ArtifactKind;
 use kuth::digest::Digest;
 use kuth::pipeline::{Element, Fields, Input, Kinds, Size, load};
 use kuth::units::Bytes;
@@ -18,8 +18,8 @@ impl<T, F: Fn(&mut Fields<'_>) -> T> Kinds for Once<T, F> {
         vec!["it"]
     }
 
-    fn product(&self, _: &str) -> Option<Product> {
-        Some(Product::Tree)
+    fn product(&self, _: &str) -> Option<ArtifactKind> {
+        Some(ArtifactKind::Tree)
     }
 
     fn read(&self, _: &str, _: &str, mut fields: Fields<'_>) -> Option<((), Vec<Input>)> {
@@ -176,7 +176,7 @@ fn keys_together() {
 
 #[test]
 fn inputs_of_a_stage_that_reads_are_what_it_returns() {
-    let inputs = |fields: &mut Fields<'_>| fields.inputs("k", &[Product::Tree]).len();
+    let inputs = |fields: &mut Fields<'_>| fields.inputs("k", &[ArtifactKind::Tree]).len();
     let (values, fault) = thrice(["k = ['a', 'b']", "k = 'a'", "k = '${env:X}'"], inputs);
     assert_eq!((values, fault.as_str()), ([2, 1, 0], "`k` cannot be a secret"));
 }

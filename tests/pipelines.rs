@@ -17,9 +17,9 @@ mod servers;
 
 use cli_support::{Home, Said};
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
+    for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => found.extend(files(&path)),
@@ -33,8 +33,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// The pipelines and what they read, without locks.
 fn checkout() -> Home {
     let (home, root) = (Home::new(), Path::new(env!("CARGO_MANIFEST_DIR")));
-    for folder in ["pipelines", "data"] {
-        for file in files(&root.join(folder)) {
+    for directory in ["pipelines", "data"] {
+        for file in files(&root.join(directory)) {
             let name = file.strip_prefix(root).unwrap().to_str().unwrap();
             if !name.ends_with(".lock") {
                 home.write(name, &std::fs::read_to_string(&file).unwrap());

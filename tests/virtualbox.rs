@@ -23,7 +23,7 @@ mod registry;
 
 use registry::Registry;
 
-/// A registry of VirtualBox's and a folder of machines.
+/// A registry of VirtualBox's and a directory of machines.
 struct World {
     host: Host,
     registry: Registry,
@@ -33,7 +33,7 @@ impl World {
     /// `None`, said aloud, where there is no VirtualBox.
     fn new(name: &str) -> Option<World> {
         let registry = Registry::new(name)?;
-        Some(World { host: host(&registry.command, &registry.folder), registry })
+        Some(World { host: host(&registry.command, &registry.directory), registry })
     }
 
     fn vbm(&self, words: &[&str]) -> String {
@@ -41,7 +41,7 @@ impl World {
     }
 
     fn disk(&self, content: &str) -> Source {
-        disk(&self.registry.folder, content)
+        disk(&self.registry.directory, content)
     }
 
     fn base(&self, content: &str) -> (Identity, Identity) {
@@ -81,7 +81,7 @@ impl World {
         line.unwrap_or_else(|| panic!("{name} in {vms}")).rsplit_once(' ').unwrap().1.to_string()
     }
 
-    /// What VirtualBox knows and what lies in the folders, by name.
+    /// What VirtualBox knows and what lies in the directories, by name.
     fn state(&self) -> Vec<String> {
         let mut state: Vec<String> = self.vbm(&["list", "vms"]).lines().map(String::from).collect();
         let hdds = self.vbm(&["list", "hdds"]);
@@ -104,12 +104,12 @@ fn hide_uuid(line: &str) -> String {
     }
 }
 
-fn host(command: &str, folder: &Path) -> Host {
+fn host(command: &str, directory: &Path) -> Host {
     Host {
-        machines: folder.join("machines"),
+        machines: directory.join("machines"),
         vboxmanage: Some(command.to_string()),
-        journal: Some(folder.join("journal")),
-        log: folder.join("log"),
+        journal: Some(directory.join("journal")),
+        log: directory.join("log"),
         pipeline: "debian".into(),
         epoch: 1_767_225_600,
         replace: Replace::Never,
@@ -117,8 +117,8 @@ fn host(command: &str, folder: &Path) -> Host {
     }
 }
 
-fn disk(folder: &Path, content: &str) -> Source {
-    let file = folder.join(format!("{content}.img"));
+fn disk(directory: &Path, content: &str) -> Source {
+    let file = directory.join(format!("{content}.img"));
     let image = File::create(&file).unwrap();
     image.set_len(64 << 20).unwrap();
     image.write_all_at(content.as_bytes(), 1 << 20).unwrap();
@@ -315,11 +315,11 @@ fn a_machine_with_state_stays_until_replacing_is_asked_for() {
 #[test]
 fn what_kuth_did_not_make_is_never_touched() {
     let Some(world) = World::new("foreign") else { return };
-    let folder = world.registry.folder.join("theirs");
-    let folder = folder.to_str().unwrap();
-    world.vbm(&["createvm", "--name", "base", "--basefolder", folder, "--register"]);
+    let directory = world.registry.directory.join("theirs");
+    let directory = directory.to_str().unwrap();
+    world.vbm(&["createvm", "--name", "base", "--basefolder", directory, "--register"]);
     world.vbm(&["storagectl", "base", "--name", "Disks of mine", "--add", "sata"]);
-    let disk = format!("{folder}/base/mine.vdi");
+    let disk = format!("{directory}/base/mine.vdi");
     world.vbm(&["createmedium", "disk", "--filename", &disk, "--size", "64"]);
     let place = ["--storagectl", "Disks of mine", "--port", "0", "--device", "0"];
     let medium = ["--type", "hdd", "--medium", &disk];
@@ -335,7 +335,7 @@ fn what_kuth_did_not_make_is_never_touched() {
     assert!(is_here(VirtualBox.find(&world.host, &copied).unwrap()));
     VirtualBox.remove(&world.host, "copy").unwrap();
     assert_eq!(VirtualBox.list(&world.host).unwrap(), []);
-    assert!(Path::new(folder).join("base/base.vbox").exists());
+    assert!(Path::new(directory).join("base/base.vbox").exists());
 }
 
 #[test]
@@ -343,7 +343,7 @@ fn replacing_gives_up_no_files_of_others() {
     let Some(world) = World::new("strangers") else { return };
     let (_, golden) = world.base("one");
     let always = Host { replace: Replace::Always, ..world.host.clone() };
-    let folder = world.host.machines.join("virtualbox");
+    let directory = world.host.machines.join("virtualbox");
     let memory = |name: &str| {
         let info = world.vbm(&["showvminfo", &world.uuid(name), "--machinereadable"]);
         info.lines().find(|line| line.starts_with("memory=")).unwrap().to_string()
@@ -364,32 +364,32 @@ fn replacing_gives_up_no_files_of_others() {
         assert_eq!(memory(name), "memory=640");
     };
 
-    // Files in the machine's folder, and below.
+    // Files in the machine's directory, and below.
     world.clone("files", &golden, 640);
     for (file, told) in [
         ("notes.txt", "notes.txt"),
         ("Snapshots/mine.vdi", "Snapshots/mine.vdi"),
         ("Logs/notes.txt", "Logs/notes.txt"),
     ] {
-        let path = folder.join("files").join(file);
+        let path = directory.join("files").join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, "mine").unwrap();
         refuses("files", &format!("files kuth did not make: {told}"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
         std::fs::remove_file(&path).unwrap();
     }
-    let _ = std::fs::remove_dir(folder.join("files/Logs"));
+    let _ = std::fs::remove_dir(directory.join("files/Logs"));
 
-    // A disk in the folder, in use by the machine.
+    // A disk in the directory, in use by the machine.
     world.clone("inside", &golden, 640);
-    let inside = folder.join("inside/mine.vdi");
+    let inside = directory.join("inside/mine.vdi");
     disk(&inside, "inside");
     refuses("inside", "files kuth did not make: mine.vdi");
     assert!(inside.exists());
 
     // A disk elsewhere, that a snapshot of somebody's holds: VirtualBox would delete it.
     world.clone("held", &golden, 640);
-    let held = world.registry.folder.join("held.vdi");
+    let held = world.registry.directory.join("held.vdi");
     disk(&held, "held");
     world.vbm(&["snapshot", "held", "take", "mine"]);
     refuses("held", &format!("holds a disk kuth did not make: {}", held.display()));
@@ -397,18 +397,18 @@ fn replacing_gives_up_no_files_of_others() {
 
     // One elsewhere that is only attached stays when the machine goes.
     world.clone("beside", &golden, 640);
-    let beside = world.registry.folder.join("beside.vdi");
+    let beside = world.registry.directory.join("beside.vdi");
     disk(&beside, "beside");
-    std::fs::create_dir_all(folder.join("beside/Logs")).unwrap();
-    std::fs::write(folder.join("beside/Logs/VBox.log"), "started").unwrap();
+    std::fs::create_dir_all(directory.join("beside/Logs")).unwrap();
+    std::fs::write(directory.join("beside/Logs/VBox.log"), "started").unwrap();
     try_clone(&always, "beside", &golden, 768, Copying::Linked).unwrap();
     assert_eq!(memory("beside"), "memory=768");
     assert!(beside.exists());
     assert!(world.vbm(&["list", "hdds"]).contains(beside.to_str().unwrap()));
 
-    // A folder under the name of a machine that VirtualBox does not know.
+    // A directory under the name of a machine that VirtualBox does not know.
     for file in ["theirs/theirs.vdi", "theirs/Snapshots/old.vdi"] {
-        let path = folder.join(file);
+        let path = directory.join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, "mine").unwrap();
         let error = try_clone(&always, "theirs", &golden, 768, Copying::Linked).unwrap_err();
@@ -417,10 +417,10 @@ fn replacing_gives_up_no_files_of_others() {
     }
 
     // A base with such files gives its name away.
-    std::fs::write(folder.join("base/notes.txt"), "mine").unwrap();
+    std::fs::write(directory.join("base/notes.txt"), "mine").unwrap();
     let newer = wanted("base", "two", 512, &[]);
     VirtualBox.register(&always, &newer, &world.disk("two")).unwrap();
-    let find = Command::new("find").arg(&folder).args(["-name", "notes.txt"]).output().unwrap();
+    let find = Command::new("find").arg(&directory).args(["-name", "notes.txt"]).output().unwrap();
     assert_eq!(String::from_utf8(find.stdout).unwrap().lines().count(), 1);
 }
 
@@ -431,17 +431,17 @@ const CHILD: &str = "KUTH_TEST_VIRTUALBOX_CHILD";
 #[ignore = "the child of `a_kill_at_any_point_is_mended_by_the_next_build`, which starts it"]
 fn child() {
     let name = std::env::var(CHILD).expect("it is started by another test");
-    let (command, folder) = registry::named(&name).unwrap();
-    build(&host(&command, &folder), &folder);
+    let (command, directory) = registry::named(&name).unwrap();
+    build(&host(&command, &directory), &directory);
 }
 
 /// Recovers, registers, takes a snapshot and makes two clones at once.
-fn build(host: &Host, folder: &Path) -> [Identity; 4] {
+fn build(host: &Host, directory: &Path) -> [Identity; 4] {
     for name in ["base", "web", "app"] {
         journal::recover(host, "virtualbox", name).unwrap();
     }
     let wanted = wanted("base", "one", 512, &[]);
-    let base = VirtualBox.register(host, &wanted, &disk(folder, "one")).unwrap();
+    let base = VirtualBox.register(host, &wanted, &disk(directory, "one")).unwrap();
     let golden = VirtualBox.snapshot(host, &base, "golden").unwrap();
     let make = |name| clone(host, name, &golden, 640, Replace::Never);
     let (web, app) = std::thread::scope(|scope| {
@@ -454,7 +454,7 @@ fn build(host: &Host, folder: &Path) -> [Identity; 4] {
 #[test]
 fn a_kill_at_any_point_is_mended_by_the_next_build() {
     let Some(world) = World::new("kill") else { return };
-    build(&world.host, &world.registry.folder);
+    build(&world.host, &world.registry.directory);
     let commands = || {
         let log = std::fs::read_to_string(&world.host.log).unwrap_or_default();
         log.lines().filter(|line| line.starts_with("$ ")).count()
@@ -480,7 +480,7 @@ fn a_kill_at_any_point_is_mended_by_the_next_build() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        let identities = build(&world.host, &world.registry.folder);
+        let identities = build(&world.host, &world.registry.directory);
         for identity in &identities {
             assert!(is_here(VirtualBox.find(&world.host, identity).unwrap()), "round {round}");
         }

@@ -23,7 +23,7 @@ fn build(world: &Registry) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
     let args = ["build", "pipelines/p.toml", "--driver", "virtualbox", "--cache", "cache"];
     command.args(args).args(["--jobs", "8", "--vboxmanage", &world.command]);
-    command.env("KUTH_MACHINES", world.path("machines")).current_dir(&world.folder);
+    command.env("KUTH_MACHINES", world.path("machines")).current_dir(&world.directory);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -46,18 +46,18 @@ name = "prebuilt"
 kind = "download"
 url = "file://ARCHIVE"
 
-[stage.folder]
+[stage.directory]
 kind = "unpack"
 from = "archive"
 
 [stage.one]
 kind = "register"
-from = "folder"
+from = "directory"
 name = "one"
 
 [stage.two]
 kind = "register"
-from = "folder"
+from = "directory"
 name = "two"
 memory = "512 MiB"
 
@@ -142,7 +142,7 @@ fn a_machine_that_was_passed_on_is_registered_twice_and_cloned() {
         assert!(std::fs::read(&back).unwrap() == content, "{name}");
         world.ask(&["closemedium", "disk", &back, "--delete"]);
     }
-    assert!(std::fs::read(&vdi).unwrap() == before, "their own folder is as it was");
+    assert!(std::fs::read(&vdi).unwrap() == before, "their own directory is as it was");
 
     build(&world);
     assert_eq!(world.ask(&["list", "vms"]), vms);
@@ -171,8 +171,8 @@ fn a_machine_that_was_passed_on_is_registered_twice_and_cloned() {
 }
 
 /// sha256sum is the judge of what the OVA says of its members.
-fn manifest_is_right(folder: &Path) {
-    let here = folder.join("members");
+fn manifest_is_right(directory: &Path) {
+    let here = directory.join("members");
     std::fs::create_dir(&here).unwrap();
     judge::tool_in(&here, "tar", &["-xf", "../web.ova"]).unwrap();
     for line in std::fs::read_to_string(here.join("web.mf")).unwrap().lines() {
@@ -184,11 +184,11 @@ fn manifest_is_right(folder: &Path) {
 
 /// Imports an appliance whose digests are right, which [`manifest_is_right`] has shown before.
 ///
-/// It is asked again after "Digest mismatch", and after nothing else. VirtualBox hashes a disk while a
-/// thread reads ahead, and stops both after the last grain: where that thread was slow, what is behind
-/// the grain is not in its sum. It refuses its own exports so, one in twelve on a busy machine, when a
-/// disk has data at its end. So one refusal says nothing of kuth's file, and eight in a row would be a
-/// chance of one in 400 million: then the file is at fault.
+/// It is asked again after "Digest mismatch", and after nothing else. VirtualBox hashes a disk
+/// while a thread reads ahead, and stops both after the last grain: where that thread was slow,
+/// what is behind the grain is not in its sum. It refuses its own exports so, one in twelve on a
+/// busy machine, when a disk has data at its end. So one refusal says nothing of kuth's file, and
+/// eight in a row would be a chance of one in 400 million: then the file is at fault.
 fn import(world: &Registry, words: &[&str]) {
     for refused in 0..8 {
         match world.try_ask(words) {
@@ -232,9 +232,9 @@ fn virtualbox_takes_what_is_exported() {
     };
     let shape = ["memory=640", "cpus=2", "nic1=\"intnet\"", "intnet1=\"dmz\""];
 
-    let folder = world.path("imported");
-    manifest_is_right(&world.folder);
-    import(&world, &["import", &world.path("web.ova"), "--vsys", "0", "--basefolder", &folder]);
+    let directory = world.path("imported");
+    manifest_is_right(&world.directory);
+    import(&world, &["import", &world.path("web.ova"), "--vsys", "0", "--basefolder", &directory]);
     let info = world.info("web");
     for line in &shape[..3] {
         assert!(info.lines().any(|it| it == *line), "{line} in {info}");
@@ -244,7 +244,7 @@ fn virtualbox_takes_what_is_exported() {
     same(image.split('"').nth(3).unwrap());
     world.ask(&["unregistervm", "web", "--delete"]);
 
-    judge::tool_in(&world.folder, "tar", &["-xjf", "web.tar.bz2"]).unwrap();
+    judge::tool_in(&world.directory, "tar", &["-xjf", "web.tar.bz2"]).unwrap();
     world.ask(&["registervm", &world.path("web/web.vbox")]);
     let info = world.info("web");
     for line in shape.iter().chain(&["vram=33", "macaddress1=\"525400010203\""]) {

@@ -1,8 +1,8 @@
 //! Reads a tar entry by entry: names and attributes of any length and of any bytes, and files with
 //! holes without filling them. It knows not what becomes of them.
 //!
-//! Extension headers are taken apart here rather than by the `tar` crate, which splits pax records at
-//! line ends and so breaks binary attributes; and which gives the zeros of holes one by one.
+//! Extension headers are taken apart here rather than by the `tar` crate, which splits pax records
+//! at line ends and so breaks binary attributes; and which gives the zeros of holes one by one.
 //!
 //! Source: POSIX.1-2017 `pax`, the GNU `L`, `K` and `S` entries, `SCHILY.xattr` as star writes it.
 
@@ -143,7 +143,7 @@ impl<R: Read> Entries<R> {
             _ => (vec![(0, stored)], stored),
         };
         let kind = match kind {
-            // Old programs wrote folders so.
+            // Old programs wrote directories so.
             EntryType::Regular if path.ends_with(b"/") => EntryType::Directory,
             EntryType::Continuous | EntryType::GNUSparse => EntryType::Regular,
             kind => kind,
@@ -247,8 +247,8 @@ impl Content<'_> {
         Stored { input: self.input, left: self.left }
     }
 
-    /// Writes the data to `file`, whose byte `offset` is the first of the content, and leaves out the
-    /// holes. Nothing may have been read before.
+    /// Writes the data to `file`, whose byte `offset` is the first of the content, and leaves out
+    /// the holes. Nothing may have been read before.
     pub fn write_to(&mut self, file: &File, offset: u64) -> io::Result<()> {
         let mut buffer = vec![0; PIECE.min(usize::try_from(*self.left).unwrap_or(PIECE))];
         for (at, length) in &self.map {

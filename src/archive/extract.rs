@@ -1,6 +1,6 @@
-//! Puts a folder that kuth keeps (a canonical tar) into the file system, for those who need files:
-//! a hypervisor, a person. Holes stay holes. It trusts no tar more than it must: every name is made
-//! new, in folders that it made itself, in a folder that did not exist before.
+//! Puts a directory that kuth keeps (a canonical tar) into the file system, for those who need
+//! files: a hypervisor, a person. Holes stay holes. It trusts no tar more than it must: every name
+//! is made new, in directories that it made itself, in a directory that did not exist before.
 
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -21,10 +21,10 @@ use crate::units::Bytes;
 /// What is read at once, and the unit of holes.
 const CHUNK: usize = 64 << 10;
 
-/// A file or folder of a kept folder.
+/// A file or directory of a kept directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its path in the folder.
+    /// Its path in the directory.
     pub path: PathBuf,
     /// What it is.
     pub kind: EntryType,
@@ -32,7 +32,7 @@ pub struct Member {
     pub size: Bytes,
 }
 
-/// What the folder kept in `tar` holds, in order.
+/// What the directory kept in `tar` holds, in order.
 pub fn members(tar: &Path) -> Result<Vec<Member>> {
     let what = || format!("reading {}", tar.display());
     let file = File::open(tar).with_context(what)?;
@@ -48,7 +48,7 @@ pub fn members(tar: &Path) -> Result<Vec<Member>> {
     Ok(members)
 }
 
-/// Makes the new file `to` of the file `name` of the folder kept in `tar`.
+/// Makes the new file `to` of the file `name` of the directory kept in `tar`.
 pub fn file(tar: &Path, name: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     let what = || format!("unpacking {} of {}", name.display(), tar.display());
     let mut archive = Archive::new(File::open(tar).with_context(what)?);
@@ -63,14 +63,14 @@ pub fn file(tar: &Path, name: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     bail!("{} holds no file {}", tar.display(), name.display())
 }
 
-/// Makes `to`, which does not exist, from the folder kept in `tar`.
+/// Makes `to`, which does not exist, from the directory kept in `tar`.
 pub fn extract(tar: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     let what = || format!("unpacking {} to {}", tar.display(), to.display());
     let file = File::open(tar).with_context(what)?;
     DirBuilder::new().mode(0o700).create(to).with_context(what)?;
     let mut archive = Archive::new(BufReader::with_capacity(1 << 18, file));
-    let mut folders = BTreeSet::new();
-    // The mode and the time of a folder change with what is put in, so folders come last.
+    let mut directories = BTreeSet::new();
+    // The mode and the time of a directory change with what is put in, so directories come last.
     let mut later = Vec::new();
     for entry in archive.entries().with_context(what)? {
         cancel.check()?;
@@ -81,14 +81,14 @@ pub fn extract(tar: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
         let kind = entry.header().entry_type();
         let (mode, time) = (entry.header().mode()? & 0o777, entry.header().mtime()?);
         if let Some(above) = name.parent() {
-            let known = above.as_os_str().is_empty() || folders.contains(above);
-            ensure!(known, "{} lies in no folder", name.display());
+            let known = above.as_os_str().is_empty() || directories.contains(above);
+            ensure!(known, "{} lies in no directory", name.display());
         }
         match kind {
             EntryType::Directory => {
                 if !name.as_os_str().is_empty() {
                     DirBuilder::new().mode(0o700).create(&path).with_context(what)?;
-                    folders.insert(name);
+                    directories.insert(name);
                 }
                 later.push((path, mode, time));
             }
@@ -104,7 +104,7 @@ pub fn extract(tar: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
                 let target = entry.link_name()?.context("a link leads nowhere")?;
                 std::fs::hard_link(to.join(relative(&target)?), &path).with_context(what)?;
             }
-            _ => bail!("{} is neither a file, a folder nor a link", path.display()),
+            _ => bail!("{} is neither a file, a directory nor a link", path.display()),
         }
     }
     for (path, mode, time) in later.into_iter().rev() {
@@ -113,14 +113,14 @@ pub fn extract(tar: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     Ok(())
 }
 
-/// A name in a folder without its `.`; an error for one that leads out.
+/// A name in a directory without its `.`; an error for one that leads out.
 pub fn relative(name: &Path) -> Result<PathBuf> {
     let mut path = PathBuf::new();
     for part in name.components() {
         match part {
             Component::CurDir => {}
             Component::Normal(part) => path.push(part),
-            _ => bail!("the name {} leads out of the folder", name.display()),
+            _ => bail!("the name {} leads out of the directory", name.display()),
         }
     }
     Ok(path)

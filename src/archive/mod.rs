@@ -5,9 +5,9 @@
 //!
 //! In the result entries are sorted by path, belong to root, have times up to the epoch, and of
 //! their mode only who may read, write and execute. Names twice, links and names that lead out,
-//! devices, and names below what is no folder are refused. Files with 1 MiB of zeros and more are
-//! GNU sparse entries, with their zeros left out in blocks of 64 KiB, wherever the archive or the
-//! disk had holes. It knows no stages.
+//! devices, and names below what is no directory are refused. Files with 1 MiB of zeros and more
+//! are GNU sparse entries, with their zeros left out in blocks of 64 KiB, wherever the archive or
+//! the disk had holes. It knows no stages.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -20,9 +20,9 @@ use crate::process::Cancel;
 use crate::units::Bytes;
 
 mod bzip2;
+mod directory;
 pub mod entries;
 pub mod extract;
-mod folder;
 pub mod holes;
 pub mod magic;
 mod meter;
@@ -35,7 +35,7 @@ mod zip;
 mod zstd;
 
 pub use self::bzip2::decode as decode_bzip2;
-use folder::Folder;
+use directory::Directory;
 use magic::Format;
 use meter::Meter;
 
@@ -52,7 +52,7 @@ pub struct Options<'a> {
     pub threads: usize,
     /// Times in the result are at most this, in seconds since 1970.
     pub epoch: u64,
-    /// A folder for what does not fit in memory.
+    /// A directory for what does not fit in memory.
     pub work: &'a Path,
     /// Looked at all the time.
     pub cancel: &'a Cancel,
@@ -74,16 +74,16 @@ pub fn unpack(from: &Path, to: &Path, options: &Options<'_>) -> Result<Unpacked>
     let (file, format) = open(from)?;
     let format = format.context("it is neither a tar, plain or compressed, nor a zip")?;
     let meter = Meter::new(options, file.metadata()?.len());
-    let mut folder = Folder::new(options)?;
+    let mut directory = Directory::new(options)?;
     let read = match format {
-        Format::Zip => zip::read(&file, &meter, &mut folder),
+        Format::Zip => zip::read(&file, &meter, &mut directory),
         _ => {
-            let take = |reader: &mut dyn Read| tar::read(reader, &mut folder);
+            let take = |reader: &mut dyn Read| tar::read(reader, &mut directory);
             plain_tar(&file, format, &meter, take)
         }
     };
     finish(read, format, &meter)?;
-    folder.finish(to, options)
+    directory.finish(to, options)
 }
 
 /// Gives the tar `from`, plain or compressed, to `take`, which reads it up to the zeros at its end.

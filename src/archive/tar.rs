@@ -1,4 +1,4 @@
-//! Reads a tar of any kind into a [`Folder`]: ustar, GNU (long names, sparse files) and pax
+//! Reads a tar of any kind into a [`Directory`]: ustar, GNU (long names, sparse files) and pax
 //! (long names, sizes, GNU's three ways to tell a sparse file). It decodes entries by itself and
 //! only the fields of headers by the `tar` crate, which takes pax sparse files for plain ones and
 //! devices for empty files. Owners and extended attributes are dropped.
@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use ::tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::LONGEST_NAME;
-use super::folder::{Folder, Properties, refused};
+use super::directory::{Directory, Properties, refused};
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 
 mod pax;
@@ -41,7 +41,7 @@ struct Before {
 }
 
 /// Reads the tar up to the block of zeros that ends it.
-pub(super) fn read(reader: &mut dyn Read, folder: &mut Folder<'_>) -> Result<()> {
+pub(super) fn read(reader: &mut dyn Read, directory: &mut Directory<'_>) -> Result<()> {
     let mut before = Before::default();
     let mut block = [0; BLOCK as usize];
     loop {
@@ -65,14 +65,14 @@ pub(super) fn read(reader: &mut dyn Read, folder: &mut Folder<'_>) -> Result<()>
                 let records = Records::parse(&take(reader, size)?)?;
                 ensure!(!records.rename(), "pax records for all files give a name or a size");
             }
-            kind => entry(reader, folder, header, kind, size, std::mem::take(&mut before))?,
+            kind => entry(reader, directory, header, kind, size, std::mem::take(&mut before))?,
         }
     }
 }
 
 fn entry(
     reader: &mut dyn Read,
-    folder: &mut Folder<'_>,
+    directory: &mut Directory<'_>,
     header: &Header,
     kind: EntryType,
     size: u64,
@@ -94,14 +94,14 @@ fn entry(
         let link = told.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
         link.with_context(|| format!("the link {shown} leads nowhere"))
     };
-    let is_folder = kind.is_dir() || (kind == EntryType::Regular && name.ends_with(b"/"));
+    let is_directory = kind.is_dir() || (kind == EntryType::Regular && name.ends_with(b"/"));
     match kind {
-        _ if is_folder => folder.add_folder(&name, properties)?,
+        _ if is_directory => directory.add_directory(&name, properties)?,
         EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-            return file(reader, folder, header, (&name, properties), size, &records);
+            return file(reader, directory, header, (&name, properties), size, &records);
         }
-        EntryType::Symlink => folder.add_link(&name, &link()?, properties)?,
-        EntryType::Link => folder.add_hard_link(&name, &link()?)?,
+        EntryType::Symlink => directory.add_link(&name, &link()?, properties)?,
+        EntryType::Link => directory.add_hard_link(&name, &link()?)?,
         EntryType::Char | EntryType::Block | EntryType::Fifo => {
             let what = if kind == EntryType::Fifo { "a pipe" } else { "a device" };
             let error = refused(anyhow!("{shown} is {what}"));
@@ -109,8 +109,8 @@ fn entry(
         }
         // The label of a volume.
         kind if kind.as_byte() == b'V' => {}
-        // GNU's list of a folder.
-        kind if kind.as_byte() == b'D' => folder.add_folder(&name, properties)?,
+        // GNU's list of a directory.
+        kind if kind.as_byte() == b'D' => directory.add_directory(&name, properties)?,
         kind => bail!("{shown} is of the unknown kind `{}`", kind.as_byte().escape_ascii()),
     }
     skip(reader, padded(size)?)
@@ -118,7 +118,7 @@ fn entry(
 
 fn file(
     reader: &mut dyn Read,
-    folder: &mut Folder<'_>,
+    directory: &mut Directory<'_>,
     header: &Header,
     (name, properties): (&[u8], Properties),
     size: u64,
@@ -129,15 +129,15 @@ fn file(
     if header.entry_type() == EntryType::GNUSparse {
         let (real, map) = old_map(data.get_mut(), header).context("reading the map of a file")?;
         data.set_limit(size);
-        folder.add_file(name, properties, real, &map, &mut data)?;
+        directory.add_file(name, properties, real, &map, &mut data)?;
     } else if let Some(real) = records.sparse_size()? {
         let map = match records.sparse_map()? {
             Some(map) => map,
             None => leading_map(&mut data).context("reading the map of a file")?,
         };
-        folder.add_file(name, properties, real, &map, &mut data)?;
+        directory.add_file(name, properties, real, &map, &mut data)?;
     } else {
-        folder.add_file(name, properties, size, &[(0, size)], &mut data)?;
+        directory.add_file(name, properties, size, &[(0, size)], &mut data)?;
     }
     let left = data.limit();
     skip(reader, left + rest)

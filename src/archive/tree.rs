@@ -1,7 +1,7 @@
 //! The canonical tar of a tree, entry by entry: numeric owners, whole seconds clamped to the epoch,
 //! extended attributes as `SCHILY.xattr` records (what GNU tar and libarchive write and read), long
 //! runs of zeros left out of files ([`holes`]). Who writes one gives the entries sorted by name,
-//! folder by folder. It knows not where they come from.
+//! directory by directory. It knows not where they come from.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,8 +18,8 @@ use crate::error::{Context, Result};
 /// What stands before the name of an extended attribute in a tar.
 pub const ATTRIBUTE: &str = "SCHILY.xattr.";
 
-/// Folders of which only the folder itself is part of a tree: what is in them belongs to a running
-/// machine.
+/// Directories of which only the directory itself is part of a tree: what is in them belongs to a
+/// running machine.
 pub const EMPTIED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
 
 /// What all kinds of entries have.
@@ -39,8 +39,8 @@ pub struct Meta {
 
 /// What an entry is.
 pub enum Kind<'a> {
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A file of so many bytes, as a stream of which the zeros come too.
     File(u64, &'a mut dyn Read),
     /// The first so many bytes of a file that is open: its holes are not read.
@@ -74,7 +74,7 @@ pub struct Writer<W: Write> {
 
 struct Spool {
     /// Nameless files are made here.
-    folder: PathBuf,
+    directory: PathBuf,
     file: Option<File>,
 }
 
@@ -86,8 +86,8 @@ impl FileWriter {
     pub fn create(path: &Path, epoch: u64) -> Result<FileWriter> {
         let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
         let writer = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
-        let folder = path.parent().unwrap_or(Path::new(".")).to_path_buf();
-        let spool = Spool { folder, file: None };
+        let directory = path.parent().unwrap_or(Path::new(".")).to_path_buf();
+        let spool = Spool { directory, file: None };
         Ok(Writer { builder: Builder::new(writer), epoch, spool })
     }
 
@@ -150,7 +150,7 @@ impl<W: Write> Writer<W> {
                 header.set_entry_type(EntryType::Symlink);
                 return Ok(self.builder.append_link(&mut header, name, target)?);
             }
-            Kind::Folder => header.set_entry_type(EntryType::Directory),
+            Kind::Directory => header.set_entry_type(EntryType::Directory),
             Kind::Fifo => header.set_entry_type(EntryType::Fifo),
             Kind::Device(device, major, minor) => {
                 let block = device == Device::Block;
@@ -160,8 +160,8 @@ impl<W: Write> Writer<W> {
             }
             Kind::HardLink(_) => {}
         }
-        let is_folder = header.entry_type().is_dir();
-        let name = if is_folder { with_slash(name) } else { name.to_path_buf() };
+        let is_directory = header.entry_type().is_dir();
+        let name = if is_directory { with_slash(name) } else { name.to_path_buf() };
         Ok(self.builder.append_data(&mut header, name, io::empty())?)
     }
 
@@ -195,7 +195,7 @@ impl Spool {
     fn take(&mut self) -> io::Result<File> {
         match self.file.take() {
             Some(mut file) => file.rewind().map(|()| file),
-            None => tempfile::tempfile_in(&self.folder),
+            None => tempfile::tempfile_in(&self.directory),
         }
     }
 }
@@ -235,17 +235,17 @@ mod tests {
 
     /// The tar of one file, as it is open and as a stream.
     fn both(size: u64, data: &[(u64, &[u8])]) -> (u64, u64) {
-        let folder = tempfile::tempdir().unwrap();
-        let source = File::create_new(folder.path().join("source")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let source = File::create_new(directory.path().join("source")).unwrap();
         source.set_len(size).unwrap();
         data.iter().for_each(|(at, bytes)| source.write_all_at(bytes, *at).unwrap());
-        let source = File::open(folder.path().join("source")).unwrap();
+        let source = File::open(directory.path().join("source")).unwrap();
         let name = PathBuf::from("n".repeat(130));
         let value = b"a\nb".to_vec();
         let meta =
             Meta { mode: 0o644, attributes: vec![("user.x".into(), value)], ..Meta::default() };
         let write = |stream: bool| {
-            let path = folder.path().join(format!("{stream}.tar"));
+            let path = directory.path().join(format!("{stream}.tar"));
             let mut writer = FileWriter::create(&path, 5).unwrap();
             for name in [name.as_path(), Path::new("second")] {
                 let whole = vec![(0, size)];
@@ -294,9 +294,9 @@ mod tests {
 
     #[test]
     fn a_file_that_became_shorter_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for size in [10, UNIT + 10] {
-            let mut writer = FileWriter::create(&folder.path().join("tar"), 5).unwrap();
+            let mut writer = FileWriter::create(&directory.path().join("tar"), 5).unwrap();
             let mut short = io::repeat(1).take(size - 1);
             let kind = Kind::File(size, &mut short);
             assert!(writer.add(Path::new("a"), &Meta::default(), kind).is_err(), "{size}");

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ::tar::{Builder, EntryType, Header};
 
-use super::folder::{Content, Node, Properties};
+use super::directory::{Content, Node, Properties};
 use super::sparse::WORTH;
 use super::{Options, Unpacked, holes};
 use crate::digest::HashingWriter;
@@ -50,15 +50,15 @@ struct Writer<'a, W: Write> {
 impl<W: Write> Writer<'_, W> {
     fn all(&mut self) -> Result<()> {
         let root = Properties { mode: 0o755, time: 0 };
-        self.folder("./".as_ref(), root)?;
+        self.directory("./".as_ref(), root)?;
         let mut first_names = HashMap::new();
         for (path, (node, properties)) in self.table.nodes {
             let mut header = self.header(*properties);
             match node {
-                Node::Folder => {
+                Node::Directory => {
                     let mut name = path.as_os_str().to_owned();
                     name.push("/");
-                    self.folder(name.as_ref(), *properties)?;
+                    self.directory(name.as_ref(), *properties)?;
                 }
                 Node::Link(target) => {
                     header.set_entry_type(EntryType::Symlink);
@@ -90,7 +90,7 @@ impl<W: Write> Writer<'_, W> {
         header
     }
 
-    fn folder(&mut self, name: &Path, properties: Properties) -> Result<()> {
+    fn directory(&mut self, name: &Path, properties: Properties) -> Result<()> {
         let mut header = self.header(properties);
         header.set_entry_type(EntryType::Directory);
         Ok(self.builder.append_data(&mut header, name, io::empty())?)

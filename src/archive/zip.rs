@@ -1,5 +1,6 @@
-//! Reads a zip into a [`Folder`], by its directory: stored and deflated files, links and modes as
-//! Unix tools write them, and zip64. Files that share their bytes are refused; only bombs do that.
+//! Reads a zip into a [`Directory`], by its directory: stored and deflated files, links and modes
+//! as Unix tools write them, and zip64. Files that share their bytes are refused; only bombs do
+//! that.
 //!
 //! Source: PKWARE's APPNOTE.TXT 6.3.10 (the numbers of the sections), and Info-ZIP's extrafld.txt.
 
@@ -11,14 +12,14 @@ use flate2::Crc;
 use flate2::read::DeflateDecoder;
 
 use super::LONGEST_NAME;
-use super::folder::{Folder, Properties, refused};
+use super::directory::{Directory, Properties, refused};
 use super::meter::Meter;
 use crate::error::{Context, Result, anyhow, bail, ensure};
 
 /// The end of the directory without its comment (4.3.16), and the longest comment.
 const END: u64 = 22;
 const COMMENT: u64 = 65_535;
-/// A directory that is longer names more than a folder takes.
+/// A directory that is longer names more than a directory takes.
 const MOST_DIRECTORY: u64 = 256 << 20;
 /// In the external attributes of Unix: what kind of file it is.
 const KIND: u32 = 0o170_000;
@@ -62,12 +63,12 @@ struct Entry {
 }
 
 /// Reads the files of the zip `file`.
-pub(super) fn read(file: &File, meter: &Meter<'_>, folder: &mut Folder<'_>) -> Result<()> {
+pub(super) fn read(file: &File, meter: &Meter<'_>, directory: &mut Directory<'_>) -> Result<()> {
     let length = file.metadata()?.len();
     let (at, size, count) = find_directory(file, length)?;
-    let directory = part(file, at, size)?;
+    let central = part(file, at, size)?;
     let mut entries = Vec::new();
-    let mut rest = &directory[..];
+    let mut rest = &central[..];
     for _ in 0..count {
         let (entry, behind) = parse(rest)?;
         entries.push(entry);
@@ -76,8 +77,8 @@ pub(super) fn read(file: &File, meter: &Meter<'_>, folder: &mut Folder<'_>) -> R
     let mut taken = Vec::new();
     for entry in &entries {
         let shown = String::from_utf8_lossy(&entry.name).escape_debug().to_string();
-        let start =
-            extract(file, entry, at, meter, folder).with_context(|| format!("reading {shown}"))?;
+        let start = extract(file, entry, at, meter, directory)
+            .with_context(|| format!("reading {shown}"))?;
         taken.push((start, start + entry.packed, shown));
     }
     taken.sort();
@@ -182,32 +183,32 @@ fn dos_time(date: u64, time: u64) -> u64 {
     (days - 719_468) * 86_400 + seconds
 }
 
-/// Adds an entry to the folder; gives where its bytes begin.
+/// Adds an entry to the directory; gives where its bytes begin.
 fn extract(
     file: &File,
     entry: &Entry,
-    directory: u64,
+    central: u64,
     meter: &Meter<'_>,
-    folder: &mut Folder<'_>,
+    directory: &mut Directory<'_>,
 ) -> Result<u64> {
     ensure!(entry.flags & 1 == 0, "it is encrypted, which kuth cannot read");
     let head = part(file, entry.at, 30)?;
     ensure!(head.starts_with(b"PK\x03\x04"), "its header is damaged");
     let (name, extra) = (Bytes(&head).u16(26), Bytes(&head).u16(28));
     let start = entry.at + 30 + name + extra;
-    let inside = start.checked_add(entry.packed).is_some_and(|end| end <= directory);
+    let inside = start.checked_add(entry.packed).is_some_and(|end| end <= central);
     ensure!(inside, "it reaches past the end of the files");
     // 3: Unix. Others tell no mode.
     let mode = if entry.made_by == 3 { (entry.attributes >> 16) as u32 } else { 0 };
-    let is_folder = entry.name.ends_with(b"/") || mode & KIND == 0o040_000;
+    let is_directory = entry.name.ends_with(b"/") || mode & KIND == 0o040_000;
     let permissions = match mode & 0o777 {
-        0 if is_folder => 0o755,
+        0 if is_directory => 0o755,
         0 => 0o644,
         mode => mode,
     };
     let properties = Properties { mode: permissions, time: entry.time };
-    if is_folder {
-        folder.add_folder(&entry.name, properties)?;
+    if is_directory {
+        directory.add_directory(&entry.name, properties)?;
         return Ok(start);
     }
     let input = meter.input(Positioned { file, at: start, left: entry.packed });
@@ -222,11 +223,11 @@ fn extract(
             ensure!(entry.size <= LONGEST_NAME, "the link is {} bytes long", entry.size);
             let mut target = Vec::new();
             (&mut data).take(LONGEST_NAME).read_to_end(&mut target)?;
-            folder.add_link(&entry.name, &target, properties)?;
+            directory.add_link(&entry.name, &target, properties)?;
         }
         0 | 0o100_000 => {
             let extents = [(0, entry.size)];
-            folder.add_file(&entry.name, properties, entry.size, &extents, &mut data)?;
+            directory.add_file(&entry.name, properties, entry.size, &extents, &mut data)?;
         }
         _ => return Err(refused(anyhow!("it is a device or a pipe"))),
     }

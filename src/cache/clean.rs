@@ -32,38 +32,38 @@ pub struct Cleaned {
     pub freed: Bytes,
 }
 
-/// Makes room in the cache in `folder`: removes objects no record names, scratch that killed
+/// Makes room in the cache in `directory`: removes objects no record names, scratch that killed
 /// processes left (with `remove`), and what `limits` say; without limits, everything. Refuses
 /// while a build uses the cache.
 pub fn clean(
-    folder: &Path,
+    directory: &Path,
     limits: Limits,
     remove: impl Fn(&Path) -> std::io::Result<()>,
 ) -> Result<Cleaned> {
-    let locks = folder.join("locks");
+    let locks = directory.join("locks");
     if !locks.is_dir() {
         return Ok(Cleaned::default());
     }
     let Some(alone) = Lock::try_exclusive(&locks.join("cache"))? else {
         return Err(crate::error::with_hint(
-            anyhow!("the cache {} is in use by another kuth", folder.display()),
+            anyhow!("the cache {} is in use by another kuth", directory.display()),
             "wait until that build has ended, then run `kuth cache clean` again",
         ));
     };
-    let work = folder.join("work");
+    let work = directory.join("work");
     lock::sweep(&work, &remove)?;
     // Nobody works there now, so what is left was kept for somebody to look at (`--on-error keep`).
     let everything = limits.older_than.is_none() && limits.max_size.is_none();
     let kept = if everything { std::fs::read_dir(&work).ok() } else { None };
     for kept in kept.into_iter().flatten().flatten() {
         let path = kept.path();
-        let is_folder = kept.file_type().is_ok_and(|kind| kind.is_dir());
-        if is_folder { remove(&path) } else { std::fs::remove_file(&path) }
+        let is_directory = kept.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_directory { remove(&path) } else { std::fs::remove_file(&path) }
             .with_context(|| format!("removing {}", path.display()))?;
     }
     // The lock is this process's own; opening shares it through another handle after this drops.
     drop(alone);
-    let cache = Cache::open(folder)?;
+    let cache = Cache::open(directory)?;
     let before = cache.sizes()?.total();
     let cleaned = match limits {
         Limits { older_than: None, max_size: None } => cache.remove_all()?,
@@ -91,9 +91,9 @@ impl Candidate {
 impl Cache {
     fn remove_all(&self) -> Result<Cleaned> {
         let results = self.entries()?;
-        let packages = files_below(&self.folder().join("packages"))?.len();
+        let packages = files_below(&self.directory().join("packages"))?.len();
         for name in ["records", "latest", "objects", "packages", "logs", "downloads"] {
-            for file in files_below(&self.folder().join(name))? {
+            for file in files_below(&self.directory().join(name))? {
                 remove(&file)?;
             }
         }
@@ -108,12 +108,12 @@ impl Cache {
         for entry in &results {
             *named.entry(entry.record.output.digest).or_default() += 1;
         }
-        for file in files_below(&self.folder().join("objects"))? {
+        for file in files_below(&self.directory().join("objects"))? {
             if !name_as_digest(&file).is_some_and(|digest| named.contains_key(&digest)) {
                 remove(&file)?;
             }
         }
-        let packages = files_below(&self.folder().join("packages"))?;
+        let packages = files_below(&self.directory().join("packages"))?;
         let packages =
             packages.into_iter().map(|path| Candidate::Package(path.clone(), used(&path)));
         let mut candidates: Vec<Candidate> =
@@ -167,34 +167,34 @@ mod tests {
     use crate::cache::upkeep::tests::filled;
 
     #[test]
-    fn cleaning_takes_folders_that_were_kept_and_limits_leave_them() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(filled(folder.path()));
-        let scratch = Cache::open(folder.path()).unwrap().scratch().unwrap();
+    fn cleaning_takes_directories_that_were_kept_and_limits_leave_them() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(filled(directory.path()));
+        let scratch = Cache::open(directory.path()).unwrap().scratch().unwrap();
         let kept = scratch.keep();
         std::fs::create_dir_all(kept.join("root/etc")).unwrap();
         let limits = Limits { max_size: Some(Bytes(0)), older_than: None };
-        clean(folder.path(), limits, lock::remove_tree).unwrap();
+        clean(directory.path(), limits, lock::remove_tree).unwrap();
         assert!(kept.exists());
-        clean(folder.path(), Limits::default(), lock::remove_tree).unwrap();
+        clean(directory.path(), Limits::default(), lock::remove_tree).unwrap();
         assert!(!kept.exists());
     }
 
     #[test]
     fn cleaning_refuses_while_a_build_runs_then_takes_everything() {
-        let folder = tempfile::tempdir().unwrap();
-        let (cache, objects) = filled(folder.path());
-        let error = clean(folder.path(), Limits::default(), lock::remove_tree).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        let (cache, objects) = filled(directory.path());
+        let error = clean(directory.path(), Limits::default(), lock::remove_tree).unwrap_err();
         assert!(error.to_string().contains("in use by another kuth"));
         drop(cache);
-        let cleaned = clean(folder.path(), Limits::default(), lock::remove_tree).unwrap();
+        let cleaned = clean(directory.path(), Limits::default(), lock::remove_tree).unwrap();
         assert_eq!(cleaned.results.len(), 2);
         assert!(objects.iter().all(|object| !object.exists()));
     }
 
     /// A cache with the results `a` and `b` and a package, used so many hours ago.
-    fn used_before(folder: &Path, hours: [u64; 3]) -> [PathBuf; 3] {
-        let (cache, objects) = filled(folder);
+    fn used_before(directory: &Path, hours: [u64; 3]) -> [PathBuf; 3] {
+        let (cache, objects) = filled(directory);
         let package = cache.package(&Digest::of("package"));
         std::fs::create_dir_all(package.parent().unwrap()).unwrap();
         std::fs::write(&package, "package").unwrap();
@@ -211,17 +211,17 @@ mod tests {
     }
 
     fn left(limits: Limits, hours: [u64; 3]) -> ([bool; 3], Cleaned) {
-        let folder = tempfile::tempdir().unwrap();
-        let files = used_before(folder.path(), hours);
-        let cleaned = clean(folder.path(), limits, lock::remove_tree).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let files = used_before(directory.path(), hours);
+        let cleaned = clean(directory.path(), limits, lock::remove_tree).unwrap();
         (files.map(|file| file.exists()), cleaned)
     }
 
     #[test]
     fn a_size_limit_takes_what_was_not_used_for_longest() {
-        let folder = tempfile::tempdir().unwrap();
-        used_before(folder.path(), [9, 1, 5]);
-        let total = Cache::open(folder.path()).unwrap().sizes().unwrap().total();
+        let directory = tempfile::tempdir().unwrap();
+        used_before(directory.path(), [9, 1, 5]);
+        let total = Cache::open(directory.path()).unwrap().sizes().unwrap().total();
         let limit = |less| Limits { max_size: Some(Bytes(total.0 - less)), older_than: None };
         let (there, cleaned) = left(limit(1), [9, 1, 5]);
         assert_eq!(there, [false, true, true]);
@@ -239,16 +239,16 @@ mod tests {
         let limits = Limits { max_size: None, older_than: Some(day) };
         assert_eq!(left(limits, [25, 1, 48]).0, [false, true, false]);
         // What is found is in use again.
-        let folder = tempfile::tempdir().unwrap();
-        let files = used_before(folder.path(), [25, 25, 25]);
-        let cache = Cache::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let files = used_before(directory.path(), [25, 25, 25]);
+        let cache = Cache::open(directory.path()).unwrap();
         let entries = cache.entries().unwrap();
         let entry = entries.iter().find(|it| cache.object(&it.record.output) == files[0]).unwrap();
         assert!(cache.find(&entry.key).unwrap().is_some());
         let stored = cache.stored_package(&Digest::of("package"), 7).unwrap();
         assert_eq!(stored, crate::cache::StoredPackage::Whole);
         drop(cache);
-        clean(folder.path(), limits, lock::remove_tree).unwrap();
+        clean(directory.path(), limits, lock::remove_tree).unwrap();
         assert_eq!(files.map(|file| file.exists()), [true, false, true]);
     }
 }

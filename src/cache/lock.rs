@@ -1,4 +1,4 @@
-//! Locks between kuth processes, and scratch folders that a killed process cannot leave behind
+//! Locks between kuth processes, and scratch directories that a killed process cannot leave behind
 //! for good. A lock is an advisory lock on a file, so the kernel drops it with the process.
 
 use std::fs::{File, TryLockError};
@@ -81,61 +81,61 @@ fn wait(
     }
 }
 
-/// A scratch folder, removed when dropped. It is locked while it lives, so that a later process
+/// A scratch directory, removed when dropped. It is locked while it lives, so that a later process
 /// can tell what a killed one left.
 #[derive(Debug)]
 pub struct Scratch {
-    folder: PathBuf,
+    directory: PathBuf,
     lock: PathBuf,
     _lock: Lock,
 }
 
 impl Scratch {
-    /// A new folder in `parent`.
+    /// A new directory in `parent`.
     pub fn new(parent: &Path) -> Result<Scratch> {
-        let what = || format!("making a scratch folder in {}", parent.display());
+        let what = || format!("making a scratch directory in {}", parent.display());
         loop {
-            // The lock comes first, so that a sweep never finds a folder without one. One that
+            // The lock comes first, so that a sweep never finds a directory without one. One that
             // swept the lock away before it was held is noticed, and a new one is made.
             let file = tempfile::Builder::new().prefix("run-").suffix(".lock").tempfile_in(parent);
             let (file, lock) = file.with_context(what)?.keep().with_context(what)?;
             let held = file.try_lock().is_ok();
             if held && is_at(&file, &lock) {
-                let folder = lock.with_extension("");
+                let directory = lock.with_extension("");
                 // A set-id file of a tree must not serve the other users of this host.
                 let mut private = std::fs::DirBuilder::new();
-                private.mode(0o700).create(&folder).with_context(what)?;
-                return Ok(Scratch { folder, lock, _lock: Lock { _file: file } });
+                private.mode(0o700).create(&directory).with_context(what)?;
+                return Ok(Scratch { directory, lock, _lock: Lock { _file: file } });
             }
         }
     }
 
-    /// The folder.
+    /// The directory.
     pub fn path(&self) -> &Path {
-        &self.folder
+        &self.directory
     }
 
-    /// Leaves the folder where it is, for somebody to look at and remove.
+    /// Leaves the directory where it is, for somebody to look at and remove.
     pub fn keep(self) -> PathBuf {
-        let folder = self.folder.clone();
-        // The lock file goes, so that no sweep finds the folder.
+        let directory = self.directory.clone();
+        // The lock file goes, so that no sweep finds the directory.
         let _ = std::fs::remove_file(&self.lock);
         std::mem::forget(self);
-        folder
+        directory
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next `sweep`.
-        if remove_tree(&self.folder).is_ok() {
+        if remove_tree(&self.directory).is_ok() {
             let _ = std::fs::remove_file(&self.lock);
         }
     }
 }
 
-/// Removes what killed processes left in the folder of scratch folders, with `remove` for those
-/// that hold files of other users of a namespace. Gives how many.
+/// Removes what killed processes left in the directory of scratch directories, with `remove` for
+/// those that hold files of other users of a namespace. Gives how many.
 pub fn sweep(parent: &Path, remove: impl Fn(&Path) -> std::io::Result<()>) -> Result<usize> {
     let mut swept = 0;
     let entries =
@@ -154,25 +154,25 @@ pub fn sweep(parent: &Path, remove: impl Fn(&Path) -> std::io::Result<()>) -> Re
     Ok(swept)
 }
 
-/// Removes a folder, also where folders in it lack write permission or files are immutable.
-pub fn remove_tree(folder: &Path) -> std::io::Result<()> {
-    match std::fs::remove_dir_all(folder) {
+/// Removes a directory, also where directories in it lack write permission or files are immutable.
+pub fn remove_tree(directory: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            open_up(folder)?;
-            std::fs::remove_dir_all(folder)
+            open_up(directory)?;
+            std::fs::remove_dir_all(directory)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
-/// Takes what keeps files in `folder` from being removed: modes of folders, and the flags that
-/// `chattr +i` and `chattr +a` set, which bind root too.
-fn open_up(folder: &Path) -> std::io::Result<()> {
+/// Takes what keeps files in `directory` from being removed: modes of directories, and the flags
+/// that `chattr +i` and `chattr +a` set, which bind root too.
+fn open_up(directory: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    clear_flags(folder);
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700))?;
-    for entry in std::fs::read_dir(folder)? {
+    clear_flags(directory);
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
@@ -203,8 +203,8 @@ mod tests {
 
     #[test]
     fn an_exclusive_lock_excludes_and_a_shared_one_does_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
         let held = Lock::shared(&path, &Cancel::default()).unwrap();
         let _also = Lock::shared(&path, &Cancel::default()).unwrap();
         assert!(Lock::try_exclusive(&path).unwrap().is_none());
@@ -214,8 +214,8 @@ mod tests {
 
     #[test]
     fn waiting_for_a_lock_can_be_cancelled() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x");
         let _held = Lock::exclusive(&path, &Cancel::default()).unwrap();
         let cancel = Cancel::default();
         cancel.cancel();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn only_scratch_folders_without_an_owner_are_swept() {
+    fn only_scratch_directories_without_an_owner_are_swept() {
         let parent = tempfile::tempdir().unwrap();
         let alive = Scratch::new(parent.path()).unwrap();
         let dead = parent.path().join("run-dead");
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scratch_folder_is_closed_to_others() {
+    fn a_scratch_directory_is_closed_to_others() {
         use std::os::unix::fs::PermissionsExt;
         let parent = tempfile::tempdir().unwrap();
         let scratch = Scratch::new(parent.path()).unwrap();

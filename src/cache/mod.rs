@@ -3,7 +3,7 @@
 //! build leaves nothing half done. It knows no stage and asks no network.
 //!
 //! ```text
-//! cache/version            the format of this folder
+//! cache/version            the format of this directory
 //! cache/records/ab/KEY     one record, JSON
 //! cache/objects/ab/DIGEST  one file, read-only (disks: sparse, named by their tree hash)
 //! cache/packages/ab/SHA256 Debian packages, each verified when it came
@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, Hashing, Made};
+use crate::artifact::{Artifact, Hashing, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::process::Cancel;
@@ -39,12 +39,12 @@ mod usage;
 pub use lock::{Lock, Scratch};
 pub use usage::StoredPackage;
 
-/// The format of the folder; a newer one is refused.
+/// The format of the directory; a newer one is refused.
 const VERSION: u32 = 1;
 
 /// The tag that backup programs look for (<https://bford.info/cachedir/>).
 const CACHEDIR_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
-    # This folder is a cache made by kuth.\n";
+    # This directory is a cache made by kuth.\n";
 
 /// One finished action.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,49 +82,49 @@ impl Origin {
     }
 }
 
-/// An open cache folder. While it is open, nothing in it is cleaned away by another process.
+/// An open cache directory. While it is open, nothing in it is cleaned away by another process.
 #[derive(Debug)]
 pub struct Cache {
-    folder: PathBuf,
+    directory: PathBuf,
     /// Where small files are written before they take their places; made when first needed.
     aside: OnceLock<Scratch>,
     _in_use: Lock,
 }
 
 impl Cache {
-    /// Opens `folder`, making it where it does not exist.
-    pub fn open(folder: &Path) -> Result<Cache> {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("making the cache folder {}", folder.display()))?;
-        let folder = folder
+    /// Opens `directory`, making it where it does not exist.
+    pub fn open(directory: &Path) -> Result<Cache> {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("making the cache directory {}", directory.display()))?;
+        let directory = directory
             .canonicalize()
-            .with_context(|| format!("resolving the cache folder {}", folder.display()))?;
+            .with_context(|| format!("resolving the cache directory {}", directory.display()))?;
         for name in ["records", "objects", "packages", "latest", "locks", "work", "logs", "journal"]
         {
-            let path = folder.join(name);
+            let path = directory.join(name);
             if !path.is_dir() {
                 std::fs::create_dir_all(&path)
                     .with_context(|| format!("making {}", path.display()))?;
             }
         }
-        let in_use = Lock::shared(&folder.join("locks/cache"), &Cancel::default())?;
-        let cache = Cache { folder, aside: OnceLock::new(), _in_use: in_use };
+        let in_use = Lock::shared(&directory.join("locks/cache"), &Cancel::default())?;
+        let cache = Cache { directory, aside: OnceLock::new(), _in_use: in_use };
         cache.check_version()?;
         Ok(cache)
     }
 
     fn check_version(&self) -> Result<()> {
-        let path = self.folder.join("version");
+        let path = self.directory.join("version");
         match std::fs::read_to_string(&path) {
             Ok(text) if text.trim() == VERSION.to_string() => Ok(()),
             Ok(text) => Err(anyhow!(
                 "{} has format {}, this kuth knows {VERSION}",
-                self.folder.display(),
+                self.directory.display(),
                 text.trim()
             ))
-            .hint("use a newer kuth, or another folder with `--cache DIR`"),
+            .hint("use a newer kuth, or another directory with `--cache DIR`"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                self.write_aside(&self.folder.join("CACHEDIR.TAG"), CACHEDIR_TAG.as_bytes())?;
+                self.write_aside(&self.directory.join("CACHEDIR.TAG"), CACHEDIR_TAG.as_bytes())?;
                 self.write_aside(&path, format!("{VERSION}\n").as_bytes())
             }
             Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
@@ -132,8 +132,8 @@ impl Cache {
     }
 
     /// Where it lies, without symbolic links.
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The file of an artifact's object; it may not exist.
@@ -151,17 +151,17 @@ impl Cache {
     }
 
     fn sharded(&self, kind: &str, name: &str) -> PathBuf {
-        self.folder.join(kind).join(&name[..2]).join(name)
+        self.directory.join(kind).join(&name[..2]).join(name)
     }
 
     /// The log of a stage.
     pub fn log(&self, pipeline: &str, stage: &str) -> PathBuf {
-        self.folder.join("logs").join(pipeline).join(format!("{stage}.log"))
+        self.directory.join("logs").join(pipeline).join(format!("{stage}.log"))
     }
 
     /// The journal of effects outside the cache.
     pub fn journal(&self) -> PathBuf {
-        self.folder.join("journal")
+        self.directory.join("journal")
     }
 
     /// What is recorded under `key`, provided that its object is still there at its full length.
@@ -196,8 +196,8 @@ impl Cache {
     }
 
     /// Takes a result in: the object by rename, then the record.
-    pub fn commit(&self, recipe: &Recipe, made: Made, took: Duration) -> Result<Artifact> {
-        let Made { artifact, file } = made;
+    pub fn commit(&self, recipe: &Recipe, made: Output, took: Duration) -> Result<Artifact> {
+        let Output { artifact, file } = made;
         let object = self.object(&artifact);
         let whole = |path: &Path| path.metadata().is_ok_and(|found| found.len() == artifact.size);
         if self.holds(&artifact) {
@@ -246,13 +246,13 @@ impl Cache {
         rename_into(&temporary, path)
     }
 
-    /// A folder of this process that goes with it, however it ends.
+    /// A directory of this process that goes with it, however it ends.
     fn aside(&self) -> Result<&Path> {
         if self.aside.get().is_none() {
-            // Of two threads one comes too late, and its folder is removed again.
+            // Of two threads one comes too late, and its directory is removed again.
             let _ = self.aside.set(self.scratch()?);
         }
-        Ok(self.aside.get().context("the folder for small files is gone")?.path())
+        Ok(self.aside.get().context("the directory for small files is gone")?.path())
     }
 
     /// Forgets what is recorded under `key` (`--rebuild`); the object stays.
@@ -280,40 +280,41 @@ impl Cache {
     }
 
     fn latest_path(&self, pipeline: &str, stage: &str) -> PathBuf {
-        self.folder.join("latest").join(pipeline).join(format!("{stage}.key"))
+        self.directory.join("latest").join(pipeline).join(format!("{stage}.key"))
     }
 
-    /// A hash of a secret under a key that never leaves this folder: equal secrets give equal
-    /// hashes here, and nobody without the folder can try secrets out.
+    /// A hash of a secret under a key that never leaves this directory: equal secrets give equal
+    /// hashes here, and nobody without the directory can try secrets out.
     pub fn keyed_hash(&self, secret: &str) -> Result<Digest> {
-        let key = secret::key(&self.folder.join("secret"), self.aside()?)?;
+        let key = secret::key(&self.directory.join("secret"), self.aside()?)?;
         Ok(Digest::keyed(&key, secret))
     }
 
     /// Waits until no other process works on `key`.
     pub fn lock_key(&self, key: &Key, cancel: &Cancel) -> Result<Lock> {
-        Lock::exclusive(&self.folder.join("locks").join(key.to_string()), cancel)
+        Lock::exclusive(&self.directory.join("locks").join(key.to_string()), cancel)
     }
 
     /// Waits until no other process brings the object of `artifact` here.
     pub fn lock_object(&self, artifact: &Artifact, cancel: &Cancel) -> Result<Lock> {
         let name = format!("object-{}", artifact.digest);
-        Lock::exclusive(&self.folder.join("locks").join(name), cancel)
+        Lock::exclusive(&self.directory.join("locks").join(name), cancel)
     }
 
-    /// A folder to work in, removed with everything in it when dropped.
+    /// A directory to work in, removed with everything in it when dropped.
     pub fn scratch(&self) -> Result<Scratch> {
-        Scratch::new(&self.folder.join("work"))
+        Scratch::new(&self.directory.join("work"))
     }
 }
 
-/// Renames within the store and syncs the folder, so that the name survives a crash too.
+/// Renames within the store and syncs the directory, so that the name survives a crash too.
 fn rename_into(file: &Path, place: &Path) -> Result<()> {
     let what = || format!("storing {}", place.display());
-    let folder = place.parent().ok_or_else(|| anyhow!("{} has no folder", place.display()))?;
-    std::fs::create_dir_all(folder).with_context(what)?;
+    let directory =
+        place.parent().ok_or_else(|| anyhow!("{} has no directory", place.display()))?;
+    std::fs::create_dir_all(directory).with_context(what)?;
     std::fs::rename(file, place).with_context(what)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).with_context(what)
+    File::open(directory).and_then(|directory| directory.sync_all()).with_context(what)
 }
 
 /// Seconds since 1970.
@@ -334,18 +335,18 @@ pub fn hash_object(path: &Path, hashing: Hashing) -> Result<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::Product;
+    use crate::artifact::ArtifactKind;
 
-    fn made(cache: &Cache, text: &str) -> (Scratch, Made) {
+    fn made(cache: &Cache, text: &str) -> (Scratch, Output) {
         let scratch = cache.scratch().unwrap();
-        let made = Made::text(Product::File, scratch.path(), "x", text).unwrap();
+        let made = Output::text(ArtifactKind::File, scratch.path(), "x", text).unwrap();
         (scratch, made)
     }
 
     #[test]
     fn what_is_committed_is_found_until_it_is_forgotten() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
         let recipe = Recipe::new("x", 1);
         assert_eq!(cache.find(&recipe.key()).unwrap(), None);
         let (_scratch, made) = made(&cache, "abc");
@@ -358,8 +359,8 @@ mod tests {
 
     #[test]
     fn a_torn_record_or_a_short_object_is_a_miss() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
         let recipe = Recipe::new("x", 1);
         let (_scratch, made) = made(&cache, "abc");
         let artifact = cache.commit(&recipe, made, Duration::ZERO).unwrap();
@@ -372,12 +373,12 @@ mod tests {
 
     #[test]
     fn small_files_aside_go_with_the_cache() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
-        cache.write_aside(&folder.path().join("latest/x"), b"text").unwrap();
-        assert_eq!(std::fs::read(folder.path().join("latest/x")).unwrap(), b"text");
-        let left = || std::fs::read_dir(folder.path().join("work")).unwrap().count();
-        // The folder and its lock, by which a sweep knows whose it is.
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
+        cache.write_aside(&directory.path().join("latest/x"), b"text").unwrap();
+        assert_eq!(std::fs::read(directory.path().join("latest/x")).unwrap(), b"text");
+        let left = || std::fs::read_dir(directory.path().join("work")).unwrap().count();
+        // The directory and its lock, by which a sweep knows whose it is.
         assert_eq!(left(), 2);
         drop(cache);
         assert_eq!(left(), 0);
@@ -385,10 +386,10 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(Cache::open(folder.path()).unwrap());
-        std::fs::write(folder.path().join("version"), "99\n").unwrap();
-        let error = Cache::open(folder.path()).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        drop(Cache::open(directory.path()).unwrap());
+        std::fs::write(directory.path().join("version"), "99\n").unwrap();
+        let error = Cache::open(directory.path()).unwrap_err();
         assert!(error.to_string().contains("has format 99"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Context, Hint, Result, anyhow};
 
-/// The key in `path`, made if it is not there; `aside` is a folder of the same file system.
+/// The key in `path`, made if it is not there; `aside` is a directory of the same file system.
 pub fn key(path: &Path, aside: &Path) -> Result<[u8; 32]> {
     let what = || format!("reading the key {}", path.display());
     let found = match std::fs::read(path) {
@@ -46,14 +46,14 @@ mod tests {
 
     #[test]
     fn a_key_is_made_once_and_for_its_owner() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        let first = key(&path, folder.path()).unwrap();
-        assert_eq!(key(&path, folder.path()).unwrap(), first);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        let first = key(&path, directory.path()).unwrap();
+        assert_eq!(key(&path, directory.path()).unwrap(), first);
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        let other = key(&folder.path().join("other"), folder.path()).unwrap();
+        let other = key(&directory.path().join("other"), directory.path()).unwrap();
         assert_ne!(first, other);
         std::fs::write(&path, "short").unwrap();
-        assert!(key(&path, folder.path()).is_err());
+        assert!(key(&path, directory.path()).is_err());
     }
 }

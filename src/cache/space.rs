@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, Result, with_hint};
 use crate::units::{Bytes, Human};
 
-/// There is too little room in a folder.
+/// There is too little room in a directory.
 #[derive(Debug)]
 pub struct NoSpace {
-    /// The folder.
-    pub folder: PathBuf,
+    /// The directory.
+    pub directory: PathBuf,
     /// Bytes needed, where known.
     pub need: Option<Bytes>,
     /// Bytes free.
@@ -19,7 +19,7 @@ pub struct NoSpace {
 
 impl fmt::Display for NoSpace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no space left in {}: ", self.folder.display())?;
+        write!(f, "no space left in {}: ", self.directory.display())?;
         match self.need {
             Some(need) if need > self.free => {
                 write!(f, "this stage needs about {}, {} are free", Human(need), Human(self.free))
@@ -33,29 +33,29 @@ impl fmt::Display for NoSpace {
 
 impl std::error::Error for NoSpace {}
 
-/// Bytes an ordinary user may still write in the file system of `folder`.
-pub fn free(folder: &Path) -> Result<Bytes> {
-    let stat = rustix::fs::statvfs(folder)
-        .with_context(|| format!("asking for the free space of {}", folder.display()))?;
+/// Bytes an ordinary user may still write in the file system of `directory`.
+pub fn free(directory: &Path) -> Result<Bytes> {
+    let stat = rustix::fs::statvfs(directory)
+        .with_context(|| format!("asking for the free space of {}", directory.display()))?;
     Ok(Bytes(stat.f_bavail * stat.f_frsize))
 }
 
-/// Refuses when `folder` has less than `need` free.
-pub fn require(folder: &Path, need: Bytes) -> Result<()> {
-    let free = free(folder)?;
+/// Refuses when `directory` has less than `need` free.
+pub fn require(directory: &Path, need: Bytes) -> Result<()> {
+    let free = free(directory)?;
     if free >= need {
         return Ok(());
     }
-    let error = NoSpace { folder: folder.to_path_buf(), need: Some(need), free };
+    let error = NoSpace { directory: directory.to_path_buf(), need: Some(need), free };
     Err(with_hint(Error::new(error), HINT))
 }
 
-const HINT: &str = "free some with `kuth cache clean`, or use another folder with `--cache DIR`; \
+const HINT: &str = "free some with `kuth cache clean`, or use another directory with `--cache DIR`; \
     finished stages are kept";
 
-/// Turns an error that comes from a full file system into one that names the folder, the need
+/// Turns an error that comes from a full file system into one that names the directory, the need
 /// and what is free. Commands and sandboxes report a full disk in words alone, so these count too.
-pub fn explain(error: Error, folder: &Path, need: Bytes) -> Error {
+pub fn explain(error: Error, directory: &Path, need: Bytes) -> Error {
     let by_code = error.chain().any(|link| {
         link.downcast_ref::<std::io::Error>()
             .is_some_and(|io| io.kind() == std::io::ErrorKind::StorageFull)
@@ -64,9 +64,9 @@ pub fn explain(error: Error, folder: &Path, need: Bytes) -> Error {
     if !by_code && !by_words {
         return error;
     }
-    let free = free(folder).unwrap_or_default();
+    let free = free(directory).unwrap_or_default();
     let need = (need > Bytes(0)).then_some(need);
-    let full = NoSpace { folder: folder.to_path_buf(), need, free };
+    let full = NoSpace { directory: directory.to_path_buf(), need, free };
     with_hint(error.context(full), HINT)
 }
 
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_room_names_folder_need_and_free() {
+    fn too_little_room_names_directory_need_and_free() {
         let error = require(Path::new("/"), Bytes(u64::MAX)).unwrap_err();
         assert!(error.to_string().starts_with("no space left in /: this stage needs about"));
         assert!(require(Path::new("/"), Bytes(1)).is_ok());

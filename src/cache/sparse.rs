@@ -170,8 +170,8 @@ mod tests {
     #[test]
     fn a_copy_has_the_content_and_not_the_holes() {
         use std::os::unix::fs::MetadataExt;
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("a"), directory.path().join("b"));
         let source = File::create(&from).unwrap();
         source.set_len(64 << 20).unwrap();
         source.write_all_at(b"data", 33 << 20).unwrap();

@@ -63,7 +63,7 @@ impl Cache {
     /// Every record, newest first. Records that cannot be read are left out (`verify` names them).
     pub fn entries(&self) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for path in files_below(&self.folder().join("records"))? {
+        for path in files_below(&self.directory().join("records"))? {
             let Some(key) = name_as_digest(&path).map(Key) else { continue };
             let Some(record) = self.recorded(&key)? else { continue };
             let allocated = allocated(&self.object(&record.output));
@@ -76,7 +76,7 @@ impl Cache {
     /// Bytes of disk in use.
     pub fn sizes(&self) -> Result<Sizes> {
         let sum = |name: &str| -> Result<Bytes> {
-            let files = files_below(&self.folder().join(name))?;
+            let files = files_below(&self.directory().join(name))?;
             Ok(files.iter().filter_map(|file| allocated(file)).fold(Bytes(0), |a, b| a + b))
         };
         let (all, objects, packages) = (sum("")?, sum("objects")?, sum("packages")?);
@@ -90,7 +90,7 @@ impl Cache {
     pub fn verify(&self, mut progress: impl FnMut(&Path)) -> Result<Verified> {
         let mut verified = Verified::default();
         let mut hashed = BTreeMap::new();
-        for path in files_below(&self.folder().join("records"))? {
+        for path in files_below(&self.directory().join("records"))? {
             progress(&path);
             verified.checked += 1;
             let key = name_as_digest(&path).map(Key);
@@ -105,7 +105,7 @@ impl Cache {
                 None => discard(&path, "a record that does not match its key", &mut verified)?,
             }
         }
-        for path in files_below(&self.folder().join("objects"))? {
+        for path in files_below(&self.directory().join("objects"))? {
             progress(&path);
             // An object that no record names is only garbage; `clean` takes it.
             let Some((digest, hashing)) =
@@ -118,7 +118,7 @@ impl Cache {
                 discard(&path, "an object that does not match its digest", &mut verified)?;
             }
         }
-        for path in files_below(&self.folder().join("packages"))? {
+        for path in files_below(&self.directory().join("packages"))? {
             progress(&path);
             verified.checked += 1;
             let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
@@ -156,21 +156,21 @@ pub(super) fn allocated(path: &Path) -> Option<Bytes> {
     path.symlink_metadata().ok().map(|metadata| Bytes(metadata.blocks() * 512))
 }
 
-/// Every file below `folder`, sorted. A file that goes away meanwhile is left out.
-pub(super) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+/// Every file below `directory`, sorted. A file that goes away meanwhile is left out.
+pub(super) fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        let entries = match std::fs::read_dir(&folder) {
+    let mut directories = vec![directory.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => {
-                return Err(error).with_context(|| format!("reading {}", folder.display()));
+                return Err(error).with_context(|| format!("reading {}", directory.display()));
             }
         };
         for entry in entries.flatten() {
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_dir() => directories.push(entry.path()),
                 Ok(_) => files.push(entry.path()),
                 Err(_) => {}
             }
@@ -185,13 +185,13 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::artifact::{Made, Product};
+    use crate::artifact::{ArtifactKind, Output};
 
-    pub fn filled(folder: &Path) -> (Cache, Vec<PathBuf>) {
-        let cache = Cache::open(folder).unwrap();
+    pub fn filled(directory: &Path) -> (Cache, Vec<PathBuf>) {
+        let cache = Cache::open(directory).unwrap();
         let objects = ["a", "b"].map(|text| {
             let scratch = cache.scratch().unwrap();
-            let made = Made::text(Product::File, scratch.path(), "x", text).unwrap();
+            let made = Output::text(ArtifactKind::File, scratch.path(), "x", text).unwrap();
             let mut recipe = Recipe::new("x", 1);
             recipe.value("text", text);
             let artifact = cache.commit(&recipe, made, Duration::ZERO).unwrap();
@@ -202,9 +202,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_record_of_another_key_is_none_and_is_taken_out_of_use() {
-        let folder = tempfile::tempdir().unwrap();
-        let (cache, objects) = filled(folder.path());
-        let records = files_below(&folder.path().join("records")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (cache, objects) = filled(directory.path());
+        let records = files_below(&directory.path().join("records")).unwrap();
         std::fs::copy(&records[0], &records[1]).unwrap();
         let key = |at: usize| Key(name_as_digest(&records[at]).unwrap());
         assert!(cache.find(&key(0)).unwrap().is_some());
@@ -220,8 +220,8 @@ pub(super) mod tests {
     #[test]
     fn a_package_is_what_its_name_says() {
         use crate::cache::StoredPackage::{Damaged, Missing, Whole};
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
         let (digest, place) = (Digest::of("abc"), cache.package(&Digest::of("abc")));
         let stored = || cache.stored_package(&digest, 3).unwrap();
         assert_eq!(stored(), Missing);
@@ -236,8 +236,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_flipped_byte_is_found_and_taken_out_of_use() {
-        let folder = tempfile::tempdir().unwrap();
-        let (cache, objects) = filled(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let (cache, objects) = filled(directory.path());
         assert_eq!(cache.verify(|_| ()).unwrap(), Verified { checked: 4, faults: vec![] });
         std::fs::remove_file(&objects[0]).unwrap();
         std::fs::write(&objects[0], "z").unwrap();

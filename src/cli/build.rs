@@ -6,7 +6,7 @@ use super::options::{Building, MessageFormat, OnError};
 use super::progress::{self, Places};
 use super::project::Project;
 use super::{Exit, interrupt, remote, screen};
-use crate::artifact::Product;
+use crate::artifact::ArtifactKind;
 use crate::engine::{Build, Fetch, Options, Plan};
 use crate::error::Result;
 use crate::process::Cancel;
@@ -17,7 +17,7 @@ use crate::process::Cancel;
 /// does not stop others that do not need it. Exports and machines that were made
 /// are listed on standard output, one path a line.
 ///
-/// --on-error keep leaves the folder of a stage that failed where it is and says
+/// --on-error keep leaves the directory of a stage that failed where it is and says
 /// where; shell also says how to enter it.
 ///
 /// Ctrl-C stops within two seconds and keeps every finished stage; once more
@@ -76,7 +76,10 @@ pub(super) fn made(project: &Project, places: &Places) -> String {
     let is_for_people = |name: &str| {
         let stage = name.split_once('/').map_or(name, |(stage, _)| stage);
         project.pipeline.stage(stage).is_some_and(|stage| {
-            matches!(stage.product, Product::Export | Product::Machine | Product::Machines)
+            matches!(
+                stage.product,
+                ArtifactKind::Export | ArtifactKind::Machine | ArtifactKind::Machines
+            )
         })
     };
     let mut seen = places.seen();
@@ -85,12 +88,12 @@ pub(super) fn made(project: &Project, places: &Places) -> String {
     seen.iter().map(|(_, path)| format!("{}\n", path.display())).collect()
 }
 
-/// What `--on-error` asks for once the build has ended. The failure itself, and the folder that
+/// What `--on-error` asks for once the build has ended. The failure itself, and the directory that
 /// was kept, have been told. A shell of its own is opened here once the sandbox offers one.
 fn after_failure(on_error: OnError) {
     if on_error == OnError::Shell {
         screen::talk(
-            "to look around, `cd` into the folder that was kept; a tree in it is entered with\n\
+            "to look around, `cd` into the directory that was kept; a tree in it is entered with\n\
              `unshare --mount --pid --fork --mount-proc chroot root /bin/sh` (an ordinary user\n\
              adds `--user --map-auto --map-root-user`)",
         );

@@ -141,21 +141,21 @@ pub fn run(args: &Args) -> Result<Exit> {
         }
         _ => {}
     }
-    let folder = project::cache_folder(args.cache.as_deref())?;
+    let directory = project::cache_directory(args.cache.as_deref())?;
     // Looking at a cache must not make one.
-    if !folder.join("version").is_file() {
-        screen::talk(&format!("there is no cache in {}", folder.display()));
+    if !directory.join("version").is_file() {
+        screen::talk(&format!("there is no cache in {}", directory.display()));
         return Ok(Exit::Done);
     }
     match &args.action {
         Action::List => {
-            let entries = Cache::open(&folder)?.entries()?;
+            let entries = Cache::open(&directory)?.entries()?;
             let now = SystemTime::now();
             let rows: Vec<_> = entries.iter().map(|entry| row(entry, now)).collect();
             screen::data(&screen::table(&rows))?;
         }
         Action::Size => {
-            let sizes = Cache::open(&folder)?.sizes()?;
+            let sizes = Cache::open(&directory)?.sizes()?;
             let row = |name: &str, bytes| [name.to_string(), Human(bytes).to_string()];
             screen::data(&screen::table(&[
                 row("results", sizes.objects),
@@ -165,7 +165,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             ]))?;
         }
         Action::Verify => {
-            let verified = Cache::open(&folder)?.verify(|_| ())?;
+            let verified = Cache::open(&directory)?.verify(|_| ())?;
             let faults: String = verified.faults.iter().map(|fault| format!("{fault}\n")).collect();
             screen::data(&faults)?;
             let (checked, faulty) = (verified.checked, verified.faults.len());
@@ -177,7 +177,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         // Done above.
         Action::Keygen { .. } | Action::PublicKey { .. } | Action::Push(_) | Action::Pull(_) => {}
         Action::Clean(clean) => {
-            let cleaned = clean::clean(&folder, clean.limits(), sandbox::remove_left)?;
+            let cleaned = clean::clean(&directory, clean.limits(), sandbox::remove_left)?;
             let now = SystemTime::now();
             let rows: Vec<_> = cleaned.results.iter().map(|entry| row(entry, now)).collect();
             screen::data(&screen::table(&rows))?;

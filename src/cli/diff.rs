@@ -50,10 +50,10 @@ pub struct Args {
 
 /// Compares.
 pub fn run(args: &Args) -> Result<Exit> {
-    let folder = project::cache_folder(args.cache.as_deref())?;
+    let directory = project::cache_directory(args.cache.as_deref())?;
     // Looking at a cache must not make one.
-    let cache = match folder.join("version").is_file() {
-        true => Some(Cache::open(&folder)?),
+    let cache = match directory.join("version").is_file() {
+        true => Some(Cache::open(&directory)?),
         false => None,
     };
     let old = compare::find(&args.old, cache.as_ref())?;

@@ -63,7 +63,7 @@ const PROGRAMS: [(Need, &str, &str); 4] = [
 
 /// Looks at the machine.
 pub fn run(args: &Args) -> Result<Exit> {
-    let folder = project::cache_folder(args.cache.as_deref())?;
+    let directory = project::cache_directory(args.cache.as_deref())?;
     let mut findings: Vec<Finding> = PROGRAMS.into_iter().map(program).collect();
     if !rustix::process::geteuid().is_root() {
         findings.push(program((Need::Always, "newuidmap", "uidmap")));
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     findings.push(namespaces()?);
     findings.push(keyring());
-    findings.push(room(&folder)?);
+    findings.push(room(&directory)?);
     findings.push(program((Need::Sometimes, qemu(), qemu_package())));
     findings.push(kvm());
     let rows: Vec<_> = findings.iter().map(Finding::row).collect();
@@ -147,7 +147,7 @@ fn range<'a>(text: &'a str, user: &str, id: &str) -> Option<&'a str> {
 
 /// Whether the namespaces of the sandbox can be made here.
 fn namespaces() -> Result<Finding> {
-    let folder = tempfile::tempdir().context("making a folder for a log")?;
+    let directory = tempfile::tempdir().context("making a directory for a log")?;
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command = command.args(["--user", "--map-auto", "--map-root-user"]);
@@ -155,7 +155,7 @@ fn namespaces() -> Result<Finding> {
     let command = command
         .args(["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child", "true"])
         .time_limit(Duration::from_secs(10));
-    let state = match command.run(&folder.path().join("log"), &Cancel::default()) {
+    let state = match command.run(&directory.path().join("log"), &Cancel::default()) {
         Ok(_) => Ok("can be made".to_string()),
         Err(_) => Err("allow them: `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or \
                        `--security-opt seccomp=unconfined` for a container"
@@ -174,7 +174,7 @@ fn keyring() -> Finding {
 
 /// The free space where the cache is, or will be.
 fn room(cache: &Path) -> Result<Finding> {
-    let there = cache.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    let there = cache.ancestors().find(|directory| directory.is_dir()).unwrap_or(Path::new("/"));
     let free = space::free(there)?;
     let text = format!("{} in {}", Human(free), there.display());
     let state = match free >= ROOM {

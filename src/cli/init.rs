@@ -75,7 +75,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     let path = Path::new("pipelines").join(format!("{name}.toml"));
     let what = || format!("writing {}", path.display());
-    std::fs::create_dir_all("pipelines").context("making the folder pipelines")?;
+    std::fs::create_dir_all("pipelines").context("making the directory pipelines")?;
     let mut file = match File::create_new(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
             let error = Error::new(error).context(format!("{} exists", path.display()));

@@ -14,7 +14,7 @@ use crate::units::Human;
 ///
 /// Partitions, the logical volumes on them, what each holds, and where the system
 /// on the disk mounts it. Reads raw, qcow2, vmdk, vdi, vhd and squashfs images,
-/// whoever made them, and mounts nothing. A folder with one image in it will do.
+/// whoever made them, and mounts nothing. A directory with one image in it will do.
 ///
 /// The exit status is 1 when a part of the disk cannot be read.
 #[derive(clap::Args, Debug)]
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         true => import::pick(&args.file)?,
         false => args.file.clone(),
     };
-    let survey = import::open(&file, Beside::Folder)
+    let survey = import::open(&file, Beside::Directory)
         .and_then(|image| import::survey(&image))
         .with_context(|| format!("looking into {}", file.display()))?;
     screen::data(&match args.format {

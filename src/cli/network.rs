@@ -47,7 +47,7 @@ enum Action {
     /// Run them
     ///
     /// Routes and dnsmasq's file need root; nothing is run by sudo unasked. What is
-    /// made is noted in the cache folder first, so that `kuth network undo` takes back
+    /// made is noted in the cache directory first, so that `kuth network undo` takes back
     /// exactly that, also when a command fails half-way.
     #[command(verbatim_doc_comment)]
     Apply(Host),
@@ -81,7 +81,7 @@ struct Host {
     #[arg(hide_default_value = true, verbatim_doc_comment)]
     networks_conf: PathBuf,
 
-    /// The folder of dnsmasq's files
+    /// The directory of dnsmasq's files
     /// [default: /etc/dnsmasq.d]
     #[arg(long, value_name = "DIR", default_value = "/etc/dnsmasq.d")]
     #[arg(hide_default_value = true, verbatim_doc_comment)]
@@ -192,7 +192,7 @@ impl Host {
 }
 
 fn cache(host: &Host) -> Result<Cache> {
-    Cache::open(&project::cache_folder(host.cache.as_deref())?)
+    Cache::open(&project::cache_directory(host.cache.as_deref())?)
 }
 
 /// The end of the name of a file that says what was made.

@@ -24,7 +24,7 @@ pub struct Source {
     #[arg(verbatim_doc_comment)]
     pub cache: Option<PathBuf>,
 
-    /// Where exports go, a folder a pipeline
+    /// Where exports go, a directory a pipeline
     /// [default: `out` beside `pipelines`]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     pub output: Option<PathBuf>,
@@ -84,7 +84,7 @@ pub struct Building {
     #[arg(hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
     pub message_format: MessageFormat,
 
-    /// What becomes of the folder of a failed stage:
+    /// What becomes of the directory of a failed stage:
     /// clean, keep or shell
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnError::Clean)]
     #[arg(hide_possible_values = true, verbatim_doc_comment)]
@@ -164,16 +164,16 @@ pub enum MessageFormat {
 /// `--on-error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnError {
-    /// The folder goes.
+    /// The directory goes.
     Clean,
-    /// The folder stays.
+    /// The directory stays.
     Keep,
-    /// The folder stays, for somebody to look around in.
+    /// The directory stays, for somebody to look around in.
     Shell,
 }
 
 impl OnError {
-    /// Whether the folder of a stage that failed stays.
+    /// Whether the directory of a stage that failed stays.
     pub fn keeps(self) -> bool {
         self != OnError::Clean
     }

@@ -11,11 +11,11 @@ use crate::engine::Plan;
 use crate::engine::inspect::{self, Explanation};
 use crate::engine::plan::Node;
 use crate::error::{Result, anyhow, with_hint};
-use crate::stage::Placed;
+use crate::stage::Placement;
 
 /// Print where the result of a stage lies
 ///
-/// That is a file in the cache, an export, or the folder of a machine. Fails when
+/// That is a file in the cache, an export, or the directory of a machine. Fails when
 /// the pipeline as it is now has not been built so far.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
@@ -63,9 +63,9 @@ fn place(
         return Ok(None);
     }
     let Some(record) = cache.find(&found.recipe.key())? else { return Ok(None) };
-    let placed = node.stage.look(&project.site(cache, node), &record.output)?;
+    let placed = node.stage.locate(&project.context(cache, node), &record.output)?;
     Ok(match placed {
-        Placed::Here(path) | Placed::Kept(path, _) => Some(path),
-        Placed::Gone(_) | Placed::Replaced(_) => None,
+        Placement::Present(path) | Placement::Retained(path, _) => Some(path),
+        Placement::Missing(_) | Placement::Replaced(_) => None,
     })
 }

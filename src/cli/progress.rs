@@ -154,7 +154,7 @@ impl Observer for Places {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::artifact::{Artifact, Hashing, Product};
+    use crate::artifact::{Artifact, ArtifactKind, Hashing};
     use crate::digest::Digest;
     use crate::error::{Error, anyhow, with_hint};
     use crate::process::CommandFailed;
@@ -198,7 +198,7 @@ pub(super) mod tests {
         let names = ["rootfs", "base", "disk", "image", "nodes/a"].map(str::to_string);
         let key = Key(Digest::of("key"));
         let artifact = Artifact {
-            product: Product::Tree,
+            product: ArtifactKind::Tree,
             hashing: Hashing::Plain,
             digest: Digest::of("bytes"),
             size: 5,

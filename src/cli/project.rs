@@ -12,7 +12,7 @@ use crate::engine::plan::{Node, Plan, Ready};
 use crate::error::{Context, Error, Misuse, Result, anyhow, with_hint};
 use crate::machine::{Host, Replace, choose};
 use crate::pipeline::{self, Environment, Kinds, Override, suggest};
-use crate::stage::{Settings, Site, Table};
+use crate::stage::{Settings, StageContext, Table};
 
 /// The time that every time in a result is clamped to, unless `SOURCE_DATE_EPOCH` says another:
 /// the first second of 2026.
@@ -78,9 +78,9 @@ impl Project {
         Ok(project)
     }
 
-    /// Takes another folder for results.
-    pub fn keep_results_in(&mut self, folder: &Path) {
-        self.cache = folder.to_path_buf();
+    /// Takes another directory for results.
+    pub fn keep_results_in(&mut self, directory: &Path) {
+        self.cache = directory.to_path_buf();
     }
 
     /// Opens the cache.
@@ -98,7 +98,7 @@ impl Project {
             let Some(word) = word.filter(|word| !checked.contains(&(*word, network))) else {
                 continue;
             };
-            let host = Host::of(&self.site(cache, node), Replace::Never);
+            let host = Host::of(&self.context(cache, node), Replace::Never);
             // A driver that cannot be used is the matter of the stage that registers.
             if let Ok(row) = choose(word, &host) {
                 row.driver.check_network(&host, network)?;
@@ -134,13 +134,13 @@ impl Project {
     }
 
     /// The place of a node that is only looked at.
-    pub fn site(&self, cache: &Arc<Cache>, node: &Node<'_>) -> Site {
+    pub fn context(&self, cache: &Arc<Cache>, node: &Node<'_>) -> StageContext {
         let settings = Arc::new(Settings { offline: true, ..self.settings.clone() });
         let log = cache.log(&settings.pipeline, &node.name);
-        Site {
+        StageContext {
             locked: self.lock.stage(&node.name),
             locked_elsewhere: self.lock.all(),
-            ..Site::new(cache.clone(), settings, &node.name, log)
+            ..StageContext::new(cache.clone(), settings, &node.name, log)
         }
     }
 }
@@ -174,7 +174,7 @@ pub fn load_with<K: Kinds>(
         }
         Err(error) if path.is_dir() => {
             drop(error);
-            let misuse = Misuse(format!("{} is a folder, not a pipeline file", path.display()));
+            let misuse = Misuse(format!("{} is a directory, not a pipeline file", path.display()));
             return Err(Error::new(misuse));
         }
         Err(error) => {
@@ -186,7 +186,7 @@ pub fn load_with<K: Kinds>(
     Ok(pipeline::load(path, &source, vars, environment, kinds)?)
 }
 
-/// The pipeline file that `path` means, seen from the folder `here`: where links lead to another
+/// The pipeline file that `path` means, seen from the directory `here`: where links lead to another
 /// project, that project's.
 fn found(path: &Path, here: &Path) -> PathBuf {
     let path = from_the_root(path, here);
@@ -197,7 +197,7 @@ fn found(path: &Path, here: &Path) -> PathBuf {
     }
 }
 
-/// `path`, a file seen from the folder `here`, in words that show its project's root: within
+/// `path`, a file seen from the directory `here`, in words that show its project's root: within
 /// `pipelines/`, `x.toml` becomes `../pipelines/x.toml`.
 fn from_the_root(path: &Path, here: &Path) -> PathBuf {
     let whole = here.join(path);
@@ -227,16 +227,16 @@ fn no_such_pipeline(path: &Path, around: &[String]) -> Error {
     with_hint(error, hint)
 }
 
-/// The pipeline files in the folder of `path` and in `pipelines/`, sorted.
+/// The pipeline files in the directory of `path` and in `pipelines/`, sorted.
 fn pipelines_around(path: &Path) -> Vec<String> {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let mut folders = vec![PathBuf::from("pipelines")];
-    if folder != Path::new("") {
-        folders.push(folder.to_path_buf());
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let mut directories = vec![PathBuf::from("pipelines")];
+    if directory != Path::new("") {
+        directories.push(directory.to_path_buf());
     }
-    let mut found: Vec<String> = folders
+    let mut found: Vec<String> = directories
         .iter()
-        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .filter_map(|directory| std::fs::read_dir(directory).ok())
         .flatten()
         .flatten()
         .map(|entry| entry.path())
@@ -248,12 +248,14 @@ fn pipelines_around(path: &Path) -> Vec<String> {
     found
 }
 
-/// The pipeline files in `pipelines` of the nearest folder from here upwards that has one, sorted.
+/// The pipeline files in `pipelines` of the nearest directory from here upwards that has one,
+/// sorted.
 pub fn pipelines() -> Result<Vec<PathBuf>> {
     let here = absolute(Path::new("."))?;
-    let folder = here.ancestors().map(|it| it.join("pipelines")).find(|folder| folder.is_dir());
+    let directory =
+        here.ancestors().map(|it| it.join("pipelines")).find(|directory| directory.is_dir());
     let shown = |path: PathBuf| path.strip_prefix(&here).map_or(path.clone(), Path::to_path_buf);
-    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok());
+    let entries = directory.and_then(|directory| std::fs::read_dir(directory).ok());
     let paths = entries.into_iter().flatten().flatten().map(|entry| shown(entry.path()));
     let mut files: Vec<PathBuf> = paths
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
@@ -283,33 +285,34 @@ fn epoch_of(given: Option<String>) -> Result<u64> {
     })
 }
 
-/// The folder of the embedded driver's machines; in `root` for a user without a home.
+/// The directory of the embedded driver's machines; in `root` for a user without a home.
 pub fn machines(root: &Path) -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let folder = set("KUTH_MACHINES")
+    let directory = set("KUTH_MACHINES")
         .map(PathBuf::from)
         .or_else(|| set("XDG_DATA_HOME").map(|data| Path::new(&data).join("kuth/machines")))
         .or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/share/kuth/machines")))
         .unwrap_or_else(|| root.join("machines"));
-    absolute(&folder)
+    absolute(&directory)
 }
 
-/// The cache of a command that reads no pipeline: `given`, else `cache` in the nearest folder from
-/// here upwards that holds `pipelines`, else here.
-pub fn cache_folder(given: Option<&Path>) -> Result<PathBuf> {
+/// The cache of a command that reads no pipeline: `given`, else `cache` in the nearest directory
+/// from here upwards that holds `pipelines`, else here.
+pub fn cache_directory(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
         return absolute(given);
     }
     let here = absolute(Path::new("."))?;
-    let root = here.ancestors().find(|folder| folder.join("pipelines").is_dir());
+    let root = here.ancestors().find(|directory| directory.join("pipelines").is_dir());
     Ok(root.unwrap_or(&here).join("cache"))
 }
 
-/// The root of the project that the folder kuth was started in is part of.
+/// The root of the project that the directory kuth was started in is part of.
 pub fn root_here() -> Result<PathBuf> {
     let here = absolute(Path::new("."))?;
-    let marks = |folder: &&Path| {
-        folder.join(pipeline::project_file::NAME).is_file() || folder.join("pipelines").is_dir()
+    let marks = |directory: &&Path| {
+        directory.join(pipeline::project_file::NAME).is_file()
+            || directory.join("pipelines").is_dir()
     };
     Ok(here.ancestors().find(marks).unwrap_or(&here).to_path_buf())
 }

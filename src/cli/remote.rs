@@ -14,7 +14,7 @@ use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::pipeline::project_file::{self, CacheTable, ProjectFile};
 use crate::process::Cancel;
 use crate::remote::trust::{PrivateKey, PublicKey, Trust};
-use crate::remote::{self, Mode, Shelf, Terms};
+use crate::remote::{self, Mode, RemoteCache, Terms};
 
 /// The most that one request may take, unless `KUTH_CACHE_TIMEOUT` says another number of seconds.
 const PATIENCE: u64 = 30;
@@ -30,7 +30,7 @@ pub fn shelf(
     cache: &Arc<Cache>,
     cancel: &Cancel,
     observer: Arc<dyn Observer>,
-) -> Result<Option<Arc<Shelf>>> {
+) -> Result<Option<Arc<RemoteCache>>> {
     let environment = |name: &str| std::env::var(name).ok();
     let terms = terms(&project_file(root)?.cache, root, &environment)?;
     // Without a network there is no remote, and nothing to say about it: it was asked for.
@@ -38,7 +38,8 @@ pub fn shelf(
         return Ok(None);
     };
     let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
-    Shelf::open(&terms, cache.clone(), cancel.clone(), tell).map(|shelf| Some(Arc::new(shelf)))
+    RemoteCache::open(&terms, cache.clone(), cancel.clone(), tell)
+        .map(|shelf| Some(Arc::new(shelf)))
 }
 
 /// The public key that `given` is, or that the file `given` holds; also that of a private one.
@@ -110,7 +111,7 @@ fn misuse(text: impl Into<String>, hint: impl Into<String>) -> Error {
 fn terms(table: &CacheTable, root: &Path, environment: Environment<'_>) -> Result<Option<Terms>> {
     let set = |name: &str| environment(name).filter(|value| !value.is_empty());
     let (address, root) = match (set("KUTH_CACHE_REMOTE"), &table.remote) {
-        // An environment that names a folder means one seen from here.
+        // An environment that names a directory means one seen from here.
         (Some(address), _) => (address, PathBuf::new()),
         (None, Some(remote)) => (remote.text.clone(), root.to_path_buf()),
         (None, None) => return Ok(None),

@@ -34,7 +34,7 @@ pub enum Way {
     Pull,
 }
 
-/// Moves results, and prints a line for each stage; `cache` is the folder that was named before
+/// Moves results, and prints a line for each stage; `cache` is the directory that was named before
 /// the pipeline.
 pub fn run(way: Way, args: &Args, cache: Option<&Path>) -> Result<Exit> {
     let cancel = Cancel::default();

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Packages, Side, volumes};
-use crate::artifact::{Artifact, Hashing, Product};
+use crate::artifact::{Artifact, ArtifactKind, Hashing};
 use crate::cache::upkeep::Entry;
 use crate::cache::{Cache, hash_object};
 use crate::digest::Digest;
@@ -17,7 +17,7 @@ use crate::format::intoto::Step;
 use crate::format::probe::{HEAD, ImageFormat, probe};
 use crate::format::sbom;
 use crate::provenance::inventory::{self, Inventory};
-use crate::provenance::{Language, digests, verify};
+use crate::provenance::{SbomFormat, digests, verify};
 use crate::recipe;
 use crate::units::Bytes;
 
@@ -99,7 +99,7 @@ fn of_file(path: &Path, cache: Option<&Cache>, entries: &[Entry]) -> Result<Side
     side.digest = Some(digest);
     side.size = size;
     if side.packages.is_none() {
-        side.packages = Language::ALL.into_iter().find_map(|language| {
+        side.packages = SbomFormat::ALL.into_iter().find_map(|language| {
             let bill = path.with_file_name(format!("{name}.{}", language.extension()));
             let urls = sbom::packages(&std::fs::read_to_string(bill).ok()?)?;
             let parts = urls.iter().filter_map(|url| of_purl(url));
@@ -116,16 +116,16 @@ fn names(subjects: &[crate::format::intoto::Resource], digest: Digest) -> bool {
 
 fn of_entry(entry: &Entry, cache: &Cache, entries: &[Entry]) -> Result<Side> {
     let output = &entry.record.output;
-    let tree = (output.product == Product::Tree).then_some(output.digest);
+    let tree = (output.product == ArtifactKind::Tree).then_some(output.digest);
     let mut side = of_steps(chain(entry, entries), tree, Some(cache))?;
     side.digest = Some(output.digest);
     side.size = Bytes(output.size);
-    if matches!(output.product, Product::Folder) && cache.holds(output) {
+    if matches!(output.product, ArtifactKind::Directory) && cache.holds(output) {
         side.tree = Some(output.digest);
         side.tar = Some(cache.object(output));
         side.packages = Some(Packages::new());
     }
-    if matches!(output.product, Product::Tree | Product::Folder) {
+    if matches!(output.product, ArtifactKind::Tree | ArtifactKind::Directory) {
         side.volumes = Some(Vec::new());
     }
     Ok(side)
@@ -196,7 +196,7 @@ fn of_steps(steps: Vec<Step>, own: Option<Digest>, cache: Option<&Cache>) -> Res
 
 fn object(cache: &Cache, digest: Digest) -> PathBuf {
     cache.object(&Artifact {
-        product: Product::Tree,
+        product: ArtifactKind::Tree,
         hashing: Hashing::Plain,
         digest,
         size: 0,
@@ -221,13 +221,13 @@ fn is_tar_of_a_tree(path: &Path) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::Made;
+    use crate::artifact::Output;
     use crate::recipe::Recipe;
 
     #[test]
     fn a_tree_is_one_whatever_made_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(directory.path()).unwrap();
         for kind in ["bootstrap", "import"] {
             let scratch = cache.scratch().unwrap();
             let file = scratch.path().join("tree.tar");
@@ -239,7 +239,7 @@ mod tests {
             let digest = hash_object(&file, Hashing::Plain).unwrap();
             let size = file.metadata().unwrap().len();
             let recipe = Recipe::new(kind, 1);
-            let made = Made::hashed(Product::Tree, file, digest, size);
+            let made = Output::hashed(ArtifactKind::Tree, file, digest, size);
             cache.commit(&recipe, made, Default::default()).unwrap();
             let side = find(&recipe.key().to_string(), Some(&cache)).unwrap();
             assert_eq!((side.tree, side.size), (Some(digest), Bytes(size)), "{kind}");

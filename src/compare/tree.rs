@@ -33,7 +33,8 @@ pub struct Entry {
     pub time: u64,
     /// Where a link leads.
     pub link: Vec<u8>,
-    /// The SHA-256 of a regular file; `None` for one with a MiB of zeros and more, which are not read.
+    /// The SHA-256 of a regular file; `None` for one with a MiB of zeros and more, which are not
+    /// read.
     pub content: Option<Digest>,
     /// Of the data of a file with such zeros, and where it is.
     data: Option<Digest>,
@@ -41,7 +42,7 @@ pub struct Entry {
     rest: Digest,
 }
 
-/// `folder 0755`, `file 0644, 12 bytes`
+/// `directory 0755`, `file 0644, 12 bytes`
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:04o}", self.kind, self.mode)?;
@@ -84,7 +85,7 @@ impl Entry {
 
 fn kind(meta: &Meta) -> &'static str {
     match meta.kind {
-        EntryType::Directory => "folder",
+        EntryType::Directory => "directory",
         EntryType::Symlink => "link",
         EntryType::Link => "hard link",
         EntryType::Block => "block device",
@@ -94,8 +95,8 @@ fn kind(meta: &Meta) -> &'static str {
     }
 }
 
-/// The digest of a file that is stored whole, or of the data of one with holes. Zeros that a tree of
-/// an older kuth has are taken for a hole too.
+/// The digest of a file that is stored whole, or of the data of one with holes. Zeros that a tree
+/// of an older kuth has are taken for a hole too.
 fn digests(content: &mut Content<'_>, size: u64) -> io::Result<(Option<Digest>, Option<Digest>)> {
     let mut hash = HashingWriter::new(io::sink());
     let map: Option<Map> = match content.map().cloned() {

@@ -6,15 +6,15 @@ use std::path::Path;
 
 use crate::error::{Context, Result};
 use crate::process::Command;
-use crate::site::Site;
+use crate::stage_context::StageContext;
 
 /// Writes the files of the package `deb` as a tar to `to`.
-pub fn unpack(site: &Site, deb: &Path, to: &Path) -> Result<()> {
+pub fn unpack(context: &StageContext, deb: &Path, to: &Path) -> Result<()> {
     let what = || format!("unpacking {}", deb.display());
     let mut output = File::create(to).with_context(what)?;
     let mut written = Ok(());
     let command = Command::new("dpkg-deb").arg("--fsys-tarfile").arg(deb);
-    let outcome = command.watch(&site.log, &site.cancel, |bytes| {
+    let outcome = command.watch(&context.log, &context.cancel, |bytes| {
         if written.is_ok() {
             written = output.write_all(bytes);
         }

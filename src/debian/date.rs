@@ -1,5 +1,5 @@
 //! The moment of an index: in the words of a `Release` file, and as archives of old packages name
-//! their folders.
+//! their directories.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! The signed index of a suite, fetched, verified by apt in folders of its own, and kept in
+//! The signed index of a suite, fetched, verified by apt in directories of its own, and kept in
 //! the cache under the digest of its `InRelease`, so that a lock can name it and a changed
 //! request is answered as of the same day, without asking the network.
 
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use super::date::Date;
 use super::{Archive, Request, medium, mirror, mirrored};
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, caused_by, with_hint};
 use crate::http::is_refusal;
 use crate::process::{Command, CommandFailed, find_program};
 use crate::recipe::Recipe;
 use crate::sandbox::owners::Owners;
-use crate::site::Site;
+use crate::stage_context::StageContext;
 
 /// The address under which a kept index knows its archive: any mirror gives the same bytes.
 pub const ARCHIVE: &str = "http://archive.invalid/debian";
@@ -30,7 +30,7 @@ pub struct Index {
     pub release: Digest,
     /// When it was made, if that is known.
     pub date: Option<Date>,
-    /// A tar of apt's `lists` folder.
+    /// A tar of apt's `lists` directory.
     pub lists: Artifact,
     /// What the medium is called that it is of, if it is of one.
     pub medium: Option<String>,
@@ -46,45 +46,45 @@ pub enum Trust {
 }
 
 /// The index to answer `request` from; see [`super::pin`].
-pub fn current(site: &Site, request: &Request) -> Result<Index> {
+pub fn current(context: &StageContext, request: &Request) -> Result<Index> {
     if let Archive::Medium(image) = &request.archive {
-        return medium::current(site, request, image);
+        return medium::current(context, request, image);
     }
     // The stage's own entry first, then those of others: one build asks of one day.
-    for table in site.locked.iter().chain(&site.locked_elsewhere) {
+    for table in context.locked.iter().chain(&context.locked_elsewhere) {
         let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
         let same = text("suite") == Some(&request.suite)
-            && text("architecture") == Some(&site.settings.architecture)
+            && text("architecture") == Some(&context.settings.architecture)
             && !table.contains_key(super::MEDIUM);
         let Some(Ok(release)) = text("release").filter(|_| same).map(str::parse) else { continue };
-        if let Some(record) = site.cache.find(&recipe(site, request, &release).key())? {
+        if let Some(record) = context.cache.find(&recipe(context, request, &release).key())? {
             let date = text("date").and_then(|date| date.parse().ok());
             return Ok(Index { release, date, lists: record.output, medium: None });
         }
     }
-    fetch(site, request)
+    fetch(context, request)
 }
 
 /// The recipe of an index.
-pub(super) fn recipe(site: &Site, request: &Request, release: &Digest) -> Recipe {
+pub(super) fn recipe(context: &StageContext, request: &Request, release: &Digest) -> Recipe {
     let mut recipe = Recipe::new("index", 1);
-    recipe.value("architecture", &site.settings.architecture);
+    recipe.value("architecture", &context.settings.architecture);
     recipe.value("suite", &request.suite);
     recipe.set("component", &request.components);
     recipe.value("release", release);
     recipe
 }
 
-/// A folder with a configuration that keeps apt away from everything of the host.
+/// A directory with a configuration that keeps apt away from everything of the host.
 pub struct Apt {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Apt {
-    /// Prepares `folder` for the archive at `url`.
+    /// Prepares `directory` for the archive at `url`.
     pub fn prepare(
-        folder: &Path,
-        site: &Site,
+        directory: &Path,
+        context: &StageContext,
         request: &Request,
         url: &str,
         trust: Trust,
@@ -106,15 +106,15 @@ impl Apt {
             ));
         }
         for name in ["lists/partial", "cache/archives/partial", "state", "etc"] {
-            let path = folder.join(name);
+            let path = directory.join(name);
             std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         }
-        let apt = Apt { folder: folder.to_path_buf() };
+        let apt = Apt { directory: directory.to_path_buf() };
         let components = request.components.join(" ");
         let trust = match trust {
             Trust::Signature => {
                 // A copy of what was hashed; apt tells armoured keys by the extension.
-                let copy = folder.join("etc/keyring");
+                let copy = directory.join("etc/keyring");
                 let copy = match keyring.as_path().extension() {
                     Some(extension) => copy.with_extension(extension),
                     None => copy,
@@ -127,12 +127,12 @@ impl Apt {
         let source = format!("deb [{trust}] {url} {} {components}\n", request.suite);
         apt.write("etc/sources.list", &source)?;
         apt.write("status", "")?;
-        apt.write("etc/apt.conf", &apt.configuration(&site.settings.architecture))?;
+        apt.write("etc/apt.conf", &apt.configuration(&context.settings.architecture))?;
         Ok(apt)
     }
 
     fn configuration(&self, architecture: &str) -> String {
-        let at = |name: &str| self.folder.join(name).display().to_string();
+        let at = |name: &str| self.directory.join(name).display().to_string();
         format!(
             "Dir \"/\";\nDir::State \"{state}\";\nDir::State::lists \"{lists}\";\n\
              Dir::State::status \"{status}\";\nDir::Cache \"{cache}\";\nDir::Log \"{state}\";\n\
@@ -152,23 +152,23 @@ impl Apt {
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.folder.join(name);
+        let path = self.directory.join(name);
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
     }
 
-    /// The folder of package lists.
+    /// The directory of package lists.
     pub fn lists(&self) -> PathBuf {
-        self.folder.join("lists")
+        self.directory.join("lists")
     }
 
     /// The dpkg database that the solver takes for installed.
     pub fn status(&self) -> PathBuf {
-        self.folder.join("status")
+        self.directory.join("status")
     }
 
     /// `apt-get` with this configuration alone.
     pub fn get(&self) -> Command {
-        Command::new("apt-get").env("APT_CONFIG", self.folder.join("etc/apt.conf"))
+        Command::new("apt-get").env("APT_CONFIG", self.directory.join("etc/apt.conf"))
     }
 }
 
@@ -185,21 +185,21 @@ pub(super) fn escaped(path: &Path) -> String {
 }
 
 /// Asks the mirror for its index of today.
-fn fetch(site: &Site, request: &Request) -> Result<Index> {
-    let (given, configured) = (site.settings.mirror.as_deref(), request.archive.mirror());
+fn fetch(context: &StageContext, request: &Request) -> Result<Index> {
+    let (given, configured) = (context.settings.mirror.as_deref(), request.archive.mirror());
     let url = mirror::find(request.distribution, given, configured)?;
-    if site.settings.offline {
+    if context.settings.offline {
         return Err(with_hint(
             anyhow!("the packages of `{}` are not locked yet, and kuth is offline", request.suite),
             "build once without `--offline`; that writes the lock",
         ));
     }
-    let scratch = site.cache.scratch()?;
-    let (folder, own) = (scratch.path().join("mirror"), scratch.path().join("apt"));
-    let apt = Apt::prepare(&own, site, request, &address(&folder), Trust::Signature)?;
-    (site.progress)(0, 0, "index");
+    let scratch = context.cache.scratch()?;
+    let (directory, own) = (scratch.path().join("mirror"), scratch.path().join("apt"));
+    let apt = Apt::prepare(&own, context, request, &address(&directory), Trust::Signature)?;
+    (context.progress)(0, 0, "index");
     let what = || format!("fetching the index of {} from {url}", request.suite);
-    mirrored::fetch(site, request, &url, (scratch.path(), &folder))
+    mirrored::fetch(context, request, &url, (scratch.path(), &directory))
         .map_err(|error| match is_refusal(&error) {
             true => error,
             false => {
@@ -208,33 +208,38 @@ fn fetch(site: &Site, request: &Request) -> Result<Index> {
         })
         .with_context(what)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-    if site.settings.allow_expired {
+    if context.settings.allow_expired {
         // The signature is still checked; only the date up to which it was meant is not.
         command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
     }
     command
-        .run(&site.log, &site.cancel)
+        .run(&context.log, &context.cancel)
         .map_err(|error| explain(error, request))
         .with_context(what)?;
     let (release, date) = rename_lists(&apt.lists())?;
-    let recipe = recipe(site, request, &release);
-    let (lists, _) = site.cached(&recipe, |site| {
-        let file = site.scratch("lists.tar");
-        crate::sandbox::pack::pack(&apt.lists(), &file, site.settings.epoch, &Owners::default())?;
-        Made::file(Product::File, file)
+    let recipe = recipe(context, request, &release);
+    let (lists, _) = context.cached(&recipe, |context| {
+        let file = context.scratch("lists.tar");
+        crate::sandbox::pack::pack(
+            &apt.lists(),
+            &file,
+            context.settings.epoch,
+            &Owners::default(),
+        )?;
+        Output::file(ArtifactKind::File, file)
     })?;
     Ok(Index { release, date, lists, medium: None })
 }
 
-/// A folder's address for apt, which splits its lines at spaces.
-pub(super) fn address(folder: &Path) -> String {
-    format!("copy:{}", escaped(folder))
+/// A directory's address for apt, which splits its lines at spaces.
+pub(super) fn address(directory: &Path) -> String {
+    format!("copy:{}", escaped(directory))
 }
 
 /// Makes the new file `file` a tar of what apt read of a medium.
-pub(super) fn keep(site: &Site, apt: &Apt, file: &Path) -> Result<()> {
+pub(super) fn keep(context: &StageContext, apt: &Apt, file: &Path) -> Result<()> {
     rename_lists(&apt.lists())?;
-    crate::sandbox::pack::pack(&apt.lists(), file, site.settings.epoch, &Owners::default())?;
+    crate::sandbox::pack::pack(&apt.lists(), file, context.settings.epoch, &Owners::default())?;
     Ok(())
 }
 
@@ -271,7 +276,7 @@ fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
         let entry = entry.with_context(what)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(at) = name.rfind("_dists_") else {
-            // apt's lock and working folders.
+            // apt's lock and working directories.
             if entry.path().is_dir() {
                 std::fs::remove_dir_all(entry.path()).with_context(what)?;
             } else {

@@ -6,7 +6,7 @@
 use super::Package;
 use crate::sandbox::{EXCHANGE, Step};
 
-/// Where the files of essential packages lie in the exchange folder, ...
+/// Where the files of essential packages lie in the exchange directory, ...
 pub const ESSENTIAL: &str = "essential";
 
 /// ... and those of all others.
@@ -26,10 +26,11 @@ pub fn write(path: &str, content: impl Into<String>) -> Step {
     Step::Write { path: path.into(), content: content.into(), mode: 0o644 }
 }
 
-/// A step that runs `command` with all package files of a folder behind it. The shell writes
-/// their names out, in the order of the C locale; in a log or an error hundreds would hide the rest.
-fn with_files(command: &str, folder: &str, env: Vec<(String, String)>) -> Step {
-    let script = format!("exec {command} {EXCHANGE}/{folder}/*.deb");
+/// A step that runs `command` with all package files of a directory behind it. The shell writes
+/// their names out, in the order of the C locale; in a log or an error hundreds would hide the
+/// rest.
+fn with_files(command: &str, directory: &str, env: Vec<(String, String)>) -> Step {
+    let script = format!("exec {command} {EXCHANGE}/{directory}/*.deb");
     Step::Run {
         argv: ["/bin/sh", "-c", &script].map(String::from).into(),
         env,
@@ -38,7 +39,7 @@ fn with_files(command: &str, folder: &str, env: Vec<(String, String)>) -> Step {
 }
 
 /// Unpacks and configures the essential packages of an empty tree. `tars` are their contents, in
-/// the exchange folder.
+/// the exchange directory.
 pub fn essential(tars: Vec<String>, lib64: bool) -> Vec<Step> {
     // dpkg does not sort by Pre-Depends; the files being there already is what makes it work.
     let dpkg = "dpkg --force-depends --force-unsafe-io --force-confold --install";

@@ -41,10 +41,10 @@ fn search(
     Ok(url.hint(hint)?.trim_end_matches('/').to_string())
 }
 
-/// The first archive of the distribution in apt's lists of sources in `folder`.
-fn of_apt(distribution: &Distribution, folder: &Path) -> Option<String> {
-    let mut files = vec![folder.join("sources.list")];
-    if let Ok(entries) = std::fs::read_dir(folder.join("sources.list.d")) {
+/// The first archive of the distribution in apt's lists of sources in `directory`.
+fn of_apt(distribution: &Distribution, directory: &Path) -> Option<String> {
+    let mut files = vec![directory.join("sources.list")];
+    if let Ok(entries) = std::fs::read_dir(directory.join("sources.list.d")) {
         files.extend(entries.flatten().map(|entry| entry.path()));
     }
     files.sort();
@@ -109,25 +109,25 @@ mod tests {
 
     #[test]
     fn both_styles_of_sources_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("sources.list.d")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("sources.list.d")).unwrap();
         let write = |name: &str, text: &str| {
-            std::fs::write(folder.path().join(name), text).unwrap();
+            std::fs::write(directory.path().join(name), text).unwrap();
         };
-        assert_eq!(of_apt(&DEBIAN, folder.path()), None);
+        assert_eq!(of_apt(&DEBIAN, directory.path()), None);
         write(
             "sources.list.d/debian.sources",
             "Types: deb\nURIs: http://x/debian\nSuites: a\n\n\
              Types: deb\nEnabled: no\nURIs: http://off/debian\n",
         );
-        assert_eq!(of_apt(&DEBIAN, folder.path()), Some("http://x/debian".into()));
+        assert_eq!(of_apt(&DEBIAN, directory.path()), Some("http://x/debian".into()));
         write(
             "sources.list",
             "# deb http://no/debian a b\ndeb http://s/debian-security a main\n\
              deb [arch=amd64 signed-by=/k] http://y/debian a main\n\
              deb http://security.z/ubuntu b main\ndeb http://z/ubuntu/ b main\n",
         );
-        assert_eq!(of_apt(&UBUNTU, folder.path()), Some("http://z/ubuntu/".into()));
-        assert_eq!(of_apt(&DEBIAN, folder.path()), Some("http://y/debian".into()));
+        assert_eq!(of_apt(&UBUNTU, directory.path()), Some("http://z/ubuntu/".into()));
+        assert_eq!(of_apt(&DEBIAN, directory.path()), Some("http://y/debian".into()));
     }
 }

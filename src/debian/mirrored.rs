@@ -1,7 +1,8 @@
-//! The index of a suite as a mirror has it, brought here for apt to verify: its `Release`, signed in
-//! one way or the other, and its lists of packages, the smallest of each that the mirror has. kuth
-//! downloads, not apt, so that each file ends where it must: apt looks at a file's size only when it
-//! has all of it, and a mirror that sends without end would fill the disk. Nothing is believed here.
+//! The index of a suite as a mirror has it, brought here for apt to verify: its `Release`, signed
+//! in one way or the other, and its lists of packages, the smallest of each that the mirror has.
+//! kuth downloads, not apt, so that each file ends where it must: apt looks at a file's size only
+//! when it has all of it, and a mirror that sends without end would fill the disk. Nothing is
+//! believed here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::format::release::Release;
 use crate::http::{Expected, Http, is_other_file, is_refusal};
-use crate::site::Site;
+use crate::stage_context::StageContext;
 use crate::units::Bytes;
 
 /// A signature is smaller, ...
@@ -20,28 +21,29 @@ const MOST_SIGNATURE: u64 = 1 << 20;
 /// ... and so is a list of packages, whatever a `Release` says that nobody has verified yet.
 const MOST_LIST: u64 = 1 << 30;
 
-/// Makes `folder` a mirror of `request`'s suite, as the one at `url` is; `aside` is a folder of the
-/// same file system.
+/// Makes `directory` a mirror of `request`'s suite, as the one at `url` is; `aside` is a directory
+/// of the same file system.
 pub fn fetch(
-    site: &Site,
+    context: &StageContext,
     request: &Request,
     url: &str,
-    (aside, folder): (&Path, &Path),
+    (aside, directory): (&Path, &Path),
 ) -> Result<()> {
-    let place = folder.join("dists").join(&request.suite);
+    let place = directory.join("dists").join(&request.suite);
     std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
-    let suite = Suite { http: Http::new()?, site, url: format!("{url}/dists/{}", request.suite) };
+    let suite =
+        Suite { http: Http::new()?, context, url: format!("{url}/dists/{}", request.suite) };
     let text = suite.release(&place)?;
     let text = String::from_utf8_lossy(&text);
     let release = Release::read(&text).with_context(|| format!("reading {}/Release", suite.url))?;
     for component in &request.components {
         let mut lists: BTreeMap<&str, Vec<(&str, Digest, u64)>> = BTreeMap::new();
-        for list in release.lists(component, &site.settings.architecture) {
-            let folder = list.0.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for list in release.lists(component, &context.settings.architecture) {
+            let directory = list.0.rsplit_once('/').map_or("", |(directory, _)| directory);
             // Where `all` has a list of its own that is in the others too, apt does without.
-            let repeated = folder.ends_with("/binary-all") && says(&text, NO_ALL);
+            let repeated = directory.ends_with("/binary-all") && says(&text, NO_ALL);
             if !repeated {
-                lists.entry(folder).or_default().push(list);
+                lists.entry(directory).or_default().push(list);
             }
         }
         for files in lists.values_mut() {
@@ -60,10 +62,10 @@ fn says(text: &str, line: &str) -> bool {
     text.lines().any(|other| other.trim_end() == line)
 }
 
-/// A suite's folder on a mirror.
+/// A suite's directory on a mirror.
 struct Suite<'a> {
     http: Http,
-    site: &'a Site,
+    context: &'a StageContext,
     url: String,
 }
 
@@ -74,7 +76,7 @@ fn is_absent(error: &Error) -> bool {
 
 impl Suite<'_> {
     fn small(&self, name: &str, most: u64) -> Result<Vec<u8>> {
-        self.http.small(&format!("{}/{name}", self.url), most, &self.site.cancel)
+        self.http.small(&format!("{}/{name}", self.url), most, &self.context.cancel)
     }
 
     /// Brings the `Release` into `place`, and whatever signature there is.
@@ -118,14 +120,14 @@ impl Suite<'_> {
                 let (size, most) = (Bytes(*size), Bytes(MOST_LIST));
                 return Err(anyhow!("{}/{path} has {size}, more than {most}", self.url));
             }
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
             // While a mirror is brought up to date, the name may be that of the next one already.
-            let hashed = by_hash.then(|| format!("{folder}/by-hash/SHA256/{sha256}"));
+            let hashed = by_hash.then(|| format!("{directory}/by-hash/SHA256/{sha256}"));
             for name in hashed.into_iter().chain([path.to_string()]) {
                 let (url, expected) =
                     (format!("{}/{name}", self.url), Expected { sha256: *sha256, size: *size });
                 let to = (aside, &*place.join(path));
-                match self.http.download(&url, to, expected, &self.site.cancel, &|_| ()) {
+                match self.http.download(&url, to, expected, &self.context.cancel, &|_| ()) {
                     Ok(()) => return Ok(()),
                     // What it has under one name may be better under the next.
                     Err(error) if is_refusal(&error) => last = Some(error),

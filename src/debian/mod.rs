@@ -1,6 +1,7 @@
 //! Debian's archive: which packages a request means (`solve`), as of which signed index
-//! (`index`), and their files (`pool`). apt does the verifying and the solving, in folders of its
-//! own; kuth downloads, each file to its known size, by SHA-256, into the cache. It knows no stage.
+//! (`index`), and their files (`pool`). apt does the verifying and the solving, in directories of
+//! its own; kuth downloads, each file to its known size, by SHA-256, into the cache. It knows no
+//! stage.
 
 use std::fmt;
 
@@ -11,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::host_path::HostPath;
 use crate::recipe::Recipe;
-use crate::site::{Pin, Site};
+use crate::stage_context::{Pin, StageContext};
 
 pub mod contents;
 pub mod date;
@@ -79,7 +80,7 @@ pub enum Base {
 pub enum Archive {
     /// On a mirror: the one the pipeline names, if it does.
     Mirror(Option<String>),
-    /// On a medium that a stage made, an ISO image or a folder; nothing is asked of a network.
+    /// On a medium that a stage made, an ISO image or a directory; nothing is asked of a network.
     Medium(Artifact),
 }
 
@@ -135,9 +136,9 @@ impl Request {
     }
 
     /// The request as a recipe: what the answer depends on besides the index.
-    fn recipe(&self, site: &Site) -> Recipe {
+    fn recipe(&self, context: &StageContext) -> Recipe {
         let mut recipe = Recipe::new("solve", 1);
-        recipe.value("architecture", &site.settings.architecture);
+        recipe.value("architecture", &context.settings.architecture);
         if *self.distribution != DEBIAN {
             recipe.value("distribution", self.distribution.name);
         }
@@ -161,26 +162,27 @@ impl Request {
 }
 
 /// Finds out what `request` means exactly: from the lock if that answers it, else from the index
-/// that the lock names, if the cache has it, else from the mirror of today. A medium is its own day.
-pub fn pin(site: &Site, request: &Request) -> Result<Pin> {
-    let question = request.recipe(site).key().to_string();
+/// that the lock names, if the cache has it, else from the mirror of today. A medium is its own
+/// day.
+pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
+    let question = request.recipe(context).key().to_string();
     let answers = |table: &&toml::Table| {
         table.get("request").and_then(toml::Value::as_str) == Some(question.as_str())
             && request.archive.is_that_of(table)
     };
-    if let Some(table) = site.locked.iter().find(answers) {
+    if let Some(table) = context.locked.iter().find(answers) {
         return of_table(table.clone());
     }
-    if site.settings.locked {
-        return Err(refusal::not_locked(site, request));
+    if context.settings.locked {
+        return Err(refusal::not_locked(context, request));
     }
-    let index = index::current(site, request)?;
-    let packages = solve::solve(site, request, &index)?;
+    let index = index::current(context, request)?;
+    let packages = solve::solve(context, request, &index)?;
     let mut table = toml::Table::new();
     table.insert("part".into(), request.part.into());
     table.insert("request".into(), question.into());
     table.insert("suite".into(), request.suite.clone().into());
-    table.insert("architecture".into(), site.settings.architecture.clone().into());
+    table.insert("architecture".into(), context.settings.architecture.clone().into());
     table.insert("release".into(), index.release.to_string().into());
     if let Some(date) = index.date {
         table.insert("date".into(), date.to_string().into());

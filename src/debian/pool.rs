@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use super::{Archive, Distribution, Package, date_of, medium, mirror, packages};
 use crate::error::{Error, Result, anyhow, with_hint};
 use crate::http::{Expected, Http, is_other_file, is_refusal};
-use crate::site::{Pin, Site};
+use crate::stage_context::{Pin, StageContext};
 
 /// Downloads at once.
 const CONNECTIONS: usize = 8;
@@ -25,22 +25,24 @@ const NAMED: usize = 5;
 
 /// The packages that `pin` locks, and their files in the same order.
 pub fn fetch(
-    site: &Site,
+    context: &StageContext,
     distribution: &Distribution,
     pin: &Pin,
     archive: &Archive,
 ) -> Result<(Vec<Package>, Vec<PathBuf>)> {
     let packages = packages(pin)?;
-    let place = |package: &Package| site.cache.package(&package.sha256);
-    let (missing, damaged) = missing(site, &packages)?;
+    let place = |package: &Package| context.cache.package(&package.sha256);
+    let (missing, damaged) = missing(context, &packages)?;
     for package in &damaged {
-        let stage = &site.stage;
-        (site.warn)(&format!("{stage}: the cache's file of {package} was damaged, and is removed"));
+        let stage = &context.stage;
+        (context.warn)(&format!(
+            "{stage}: the cache's file of {package} was damaged, and is removed"
+        ));
     }
     if let (Archive::Medium(image), false) = (archive, missing.is_empty()) {
-        medium::take(site, image, &missing)?;
+        medium::take(context, image, &missing)?;
     } else if !missing.is_empty() {
-        if site.settings.offline {
+        if context.settings.offline {
             let (count, first) = (missing.len(), missing[0]);
             let error = match damaged.first() {
                 Some(package) => anyhow!("the cache's file of {package} was damaged"),
@@ -48,10 +50,11 @@ pub fn fetch(
             };
             return Err(with_hint(error, "build once without `--offline`"));
         }
-        let given = site.settings.mirror.as_deref();
+        let given = context.settings.mirror.as_deref();
         let mirror = mirror::find(distribution, given, archive.mirror())?;
-        let archive = Snapshot::of(distribution, site.settings.snapshot.as_deref(), date_of(pin));
-        download(site, &missing, &mirror, archive.as_ref())?;
+        let archive =
+            Snapshot::of(distribution, context.settings.snapshot.as_deref(), date_of(pin));
+        download(context, &missing, &mirror, archive.as_ref())?;
     }
     let files = packages.iter().map(place).collect();
     Ok((packages, files))
@@ -59,7 +62,7 @@ pub fn fetch(
 
 /// The packages whose files are not in the cache, and which of them were there damaged.
 fn missing<'p>(
-    site: &Site,
+    context: &StageContext,
     packages: &'p [Package],
 ) -> Result<(Vec<&'p Package>, Vec<&'p Package>)> {
     let next = AtomicUsize::new(0);
@@ -68,8 +71,8 @@ fn missing<'p>(
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(package) = packages.get(at) else { return Ok(found) };
-            site.cancel.check()?;
-            let stored = site.cache.stored_package(&package.sha256, package.size)?;
+            context.cancel.check()?;
+            let stored = context.cache.stored_package(&package.sha256, package.size)?;
             if !stored.is_whole() {
                 found.push((at, stored.is_damaged()));
             }
@@ -77,7 +80,8 @@ fn missing<'p>(
     };
     // Hundreds of MiB are hashed.
     let found = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..site.settings.jobs.max(1)).map(|_| scope.spawn(look)).collect();
+        let workers: Vec<_> =
+            (0..context.settings.jobs.max(1)).map(|_| scope.spawn(look)).collect();
         let ends = workers.into_iter().map(|worker| {
             worker.join().map_err(|_| anyhow!("a thread that reads packages panicked"))?
         });
@@ -97,13 +101,13 @@ struct Absent<'p> {
 }
 
 fn download(
-    site: &Site,
+    context: &StageContext,
     missing: &[&Package],
     mirror: &str,
     archive: Option<&Snapshot>,
 ) -> Result<()> {
     let http = Http::new()?;
-    let round = Round::new(site, &http, missing);
+    let round = Round::new(context, &http, missing);
     let hint = "name a mirror that this machine reaches with `--mirror URL`";
     let absent = round.get(missing, (CONNECTIONS, hint), |package, get| {
         get(&format!("{mirror}/{}", mirror::escaped(&package.path)))
@@ -111,27 +115,27 @@ fn download(
     let (Some(archive), false) = (archive, absent.is_empty()) else {
         return refuse(absent, mirror, None);
     };
-    (site.progress)(0, 0, "asking the archive of old packages");
+    (context.progress)(0, 0, "asking the archive of old packages");
     let rest: Vec<&Package> = absent.iter().map(|absent| absent.package).collect();
     let hint = "name an archive that this machine reaches with `--snapshot URL`";
     let absent = round.get(&rest, (FEW_CONNECTIONS, hint), |package, get| {
-        archive.find(&http, package, &site.cancel, get)
+        archive.find(&http, package, &context.cancel, get)
     })?;
     refuse(absent, mirror, Some(archive))
 }
 
 /// Downloads of one stage.
 struct Round<'a> {
-    site: &'a Site,
+    context: &'a StageContext,
     http: &'a Http,
     total: u64,
     done: AtomicU64,
 }
 
 impl<'a> Round<'a> {
-    fn new(site: &'a Site, http: &'a Http, missing: &[&Package]) -> Round<'a> {
+    fn new(context: &'a StageContext, http: &'a Http, missing: &[&Package]) -> Round<'a> {
         let total = missing.iter().map(|package| package.size).sum();
-        Round { site, http, total, done: AtomicU64::new(0) }
+        Round { context, http, total, done: AtomicU64::new(0) }
     }
 
     /// Gets all of `wanted`, some at once; `find` knows the addresses. What is not there is told
@@ -178,11 +182,11 @@ impl<'a> Round<'a> {
     fn one(&self, package: &Package, url: &str) -> Result<()> {
         let came = |bytes| {
             let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            (self.site.progress)(done.min(self.total), self.total, "B");
+            (self.context.progress)(done.min(self.total), self.total, "B");
         };
         let expected = Expected { sha256: package.sha256, size: package.size };
-        let place = self.site.cache.package(&package.sha256);
-        self.http.download(url, (&self.site.work, &place), expected, &self.site.cancel, &came)
+        let place = self.context.cache.package(&package.sha256);
+        self.http.download(url, (&self.context.work, &place), expected, &self.context.cancel, &came)
     }
 }
 

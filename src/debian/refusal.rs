@@ -3,7 +3,7 @@
 
 use super::{Archive, Base, MEDIUM, Request};
 use crate::error::{Error, anyhow, with_hint};
-use crate::site::Site;
+use crate::stage_context::StageContext;
 
 /// The keys of a lock's entry that have what was asked for, and where it was looked for.
 const ASKED: [&str; 2] = ["asked", "components"];
@@ -31,13 +31,13 @@ fn noted(entry: &toml::Table, key: &str, request: &Request) -> Option<Vec<String
 }
 
 /// The error for a request that no entry of the lock answers.
-pub fn not_locked(site: &Site, request: &Request) -> Error {
-    let (stage, architecture) = (&site.stage, &site.settings.architecture);
+pub fn not_locked(context: &StageContext, request: &Request) -> Error {
+    let (stage, architecture) = (&context.stage, &context.settings.architecture);
     let text = |entry: &toml::Table, key: &str| {
         entry.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_string()
     };
     let of_part: Vec<&toml::Table> =
-        site.locked.iter().filter(|entry| text(entry, "part") == request.part).collect();
+        context.locked.iter().filter(|entry| text(entry, "part") == request.part).collect();
     let same = of_part.iter().find(|entry| {
         text(entry, "suite") == request.suite && text(entry, "architecture") == *architecture
     });

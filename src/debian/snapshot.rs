@@ -1,4 +1,4 @@
-//! An archive of old packages: a folder with the whole archive of each day, as Debian and Ubuntu
+//! An archive of old packages: a directory with the whole archive of each day, as Debian and Ubuntu
 //! keep one. What left the mirror is looked for as of the day of the lock, then by its hash, where
 //! the archive knows files by that. The lock's SHA-256 says whether it is the right one.
 
@@ -15,7 +15,7 @@ const MOST_ANSWER: u64 = 1 << 20;
 /// Where old packages are.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The folder of days: `http://HOST/archive/debian`.
+    /// The directory of days: `http://HOST/archive/debian`.
     url: String,
     /// When the index was made that the lock is of.
     date: Option<Date>,

@@ -9,50 +9,51 @@ use std::path::Path;
 use super::index::{ARCHIVE, Apt, Index, Trust};
 use super::medium::in_words;
 use super::{Base, Package, Request};
-use crate::artifact::{Made, Product};
+use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
 use crate::process::CommandFailed;
-use crate::site::{NotHere, Site};
+use crate::stage_context::{NotHere, StageContext};
 
 /// Solves `request`, or finds that it was solved before.
-pub fn solve(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>> {
-    let mut recipe = request.recipe(site);
+pub fn solve(context: &StageContext, request: &Request, index: &Index) -> Result<Vec<Package>> {
+    let mut recipe = request.recipe(context);
     recipe.value("index", index.lists.digest);
-    let (answer, _) = site.cached(&recipe, |site| {
-        let packages = ask_apt(site, request, index)?;
+    let (answer, _) = context.cached(&recipe, |context| {
+        let packages = ask_apt(context, request, index)?;
         let text = serde_json::to_string_pretty(&packages).context("writing the answer")?;
-        Made::text(Product::File, &site.work, "packages.json", &text)
+        Output::text(ArtifactKind::File, &context.work, "packages.json", &text)
     })?;
-    let path = site.object(&answer);
+    let path = context.object(&answer);
     let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
 }
 
-fn ask_apt(site: &Site, request: &Request, index: &Index) -> Result<Vec<Package>> {
+fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<Vec<Package>> {
     if let Base::Tree(tree) = &request.base
-        && !site.cache.holds(tree)
+        && !context.cache.holds(tree)
     {
         return Err(Error::new(NotHere));
     }
     // What was signed on a medium was looked at when its index was kept.
     let trust = if index.medium.is_some() { Trust::Given } else { Trust::Signature };
-    let apt = Apt::prepare(&site.work, site, request, ARCHIVE, trust)?;
-    let lists = site.object(&index.lists);
+    let apt = Apt::prepare(&context.work, context, request, ARCHIVE, trust)?;
+    let lists = context.object(&index.lists);
     File::open(&lists)
         .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(apt.lists()))
         .with_context(|| format!("unpacking {}", lists.display()))?;
-    (site.progress)(0, 0, "solving");
+    (context.progress)(0, 0, "solving");
     let ask = |wanted: &[String]| -> Result<Vec<String>> {
         let options = ["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"];
         let command = apt.get().args(options).arg("install").args(wanted);
-        let output =
-            command.run(&site.log, &site.cancel).map_err(|error| explain(error, request, index))?;
+        let output = command
+            .run(&context.log, &context.cancel)
+            .map_err(|error| explain(error, request, index))?;
         uris(&String::from_utf8(output).context("reading apt's answer")?)
     };
     match &request.base {
         Base::Exactly => by_name(&apt.lists(), request, index),
         Base::Tree(tree) => {
-            let status = read_from_tar(&site.object(tree), "var/lib/dpkg/status")?;
+            let status = read_from_tar(&context.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
             describe(&apt.lists(), &ask(&request.packages)?, &[])
         }

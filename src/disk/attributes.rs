@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::error::{Context, Result, anyhow, bail, with_hint};
-use crate::site::Site;
+use crate::stage_context::StageContext;
 use crate::tools::ToolsTree;
 
 use super::part::Attribute;
@@ -17,8 +17,13 @@ const KEPT: &str = "security.capability";
 const STORED: [&str; 5] =
     ["user.", "trusted.", "security.", "system.posix_acl_access", "system.posix_acl_default"];
 
-/// Sets on the ext4 in `image` what mke2fs left out. Uses files in `site.work`.
-pub fn set(image: &Path, attributes: &[Attribute], tools: &ToolsTree, site: &Site) -> Result<()> {
+/// Sets on the ext4 in `image` what mke2fs left out. Uses files in `context.work`.
+pub fn set(
+    image: &Path,
+    attributes: &[Attribute],
+    tools: &ToolsTree,
+    context: &StageContext,
+) -> Result<()> {
     let left: Vec<&Attribute> = attributes.iter().filter(|one| one.name != KEPT).collect();
     if left.is_empty() {
         return Ok(());
@@ -35,7 +40,7 @@ pub fn set(image: &Path, attributes: &[Attribute], tools: &ToolsTree, site: &Sit
             let hint = "rename the file: debugfs, which sets it, takes no control characters";
             return Err(with_hint(error, hint));
         }
-        let file = site.scratch(format!("attribute-{index}"));
+        let file = context.scratch(format!("attribute-{index}"));
         std::fs::write(&file, value).with_context(|| format!("writing {}", file.display()))?;
         // A double quote inside quotes is doubled.
         let path: Vec<u8> = path
@@ -45,7 +50,7 @@ pub fn set(image: &Path, attributes: &[Attribute], tools: &ToolsTree, site: &Sit
                 byte => vec![*byte],
             })
             .collect();
-        let (file, back) = (file.display(), site.scratch(format!("attribute-{index}.back")));
+        let (file, back) = (file.display(), context.scratch(format!("attribute-{index}.back")));
         write!(sets, "ea_set -f \"{file}\" \"/")?;
         write!(gets, "ea_get -f \"{}\" \"/", back.display())?;
         for commands in [&mut sets, &mut gets] {
@@ -54,17 +59,17 @@ pub fn set(image: &Path, attributes: &[Attribute], tools: &ToolsTree, site: &Sit
         }
     }
     let run = |name: &str, commands: &[u8], options: &[&str]| -> Result<()> {
-        let file = site.scratch(name);
+        let file = context.scratch(name);
         std::fs::write(&file, commands).with_context(|| format!("writing {}", file.display()))?;
-        let command = tools.command("usr/sbin/debugfs", site.settings.epoch);
+        let command = tools.command("usr/sbin/debugfs", context.settings.epoch);
         let command = command.args(options).arg("-f").arg(&file).arg(image);
-        command.run(&site.log, &site.cancel).map(drop)
+        command.run(&context.log, &context.cancel).map(drop)
     };
     run("attributes-set", &sets, &["-w"])?;
     run("attributes-get", &gets, &[])?;
     // debugfs ends with success whatever happened, so only what can be read back counts.
     for (index, Attribute { path, name, value }) in left.iter().enumerate() {
-        let back = std::fs::read(site.scratch(format!("attribute-{index}.back")));
+        let back = std::fs::read(context.scratch(format!("attribute-{index}.back")));
         let same = match name.starts_with("system.posix_acl_") {
             // The ids that mean nothing come back as 0.
             true => back.is_ok_and(|back| back.len() == value.len()),

@@ -1,10 +1,10 @@
 //! GRUB for BIOS and UEFI at once, without grub-install: the files come from the tools tree, find
-//! their folder by the UUID of the filesystem that holds /boot, and read one grub.cfg there.
+//! their directory by the UUID of the filesystem that holds /boot, and read one grub.cfg there.
 //! Nothing of GRUB needs to be installed in the tree.
 
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 use crate::format::grub::{self, Entry, Home, Menu, Room, Serial};
-use crate::site::Site;
+use crate::stage_context::StageContext;
 use crate::tools::ToolsTree;
 
 use super::config::{Firmware, Table};
@@ -15,7 +15,7 @@ use super::survey::Survey;
 const TIMEOUT: u32 = 1;
 
 /// What core.img can do before it reads anything else: it holds every module grub.cfg uses, so no
-/// folder of modules lies in /boot.
+/// directory of modules lies in /boot.
 const MODULES: [&str; 21] = [
     "biosdisk",
     "part_gpt",
@@ -50,12 +50,12 @@ const EFI: [(&str, &str, &str); 2] = [
 /// Where grub.cfg goes in the tree.
 pub const MENU: &str = "/boot/grub/grub.cfg";
 
-/// Where GRUB's folder is: on /boot if that is a filesystem of its own, else below /.
+/// Where GRUB's directory is: on /boot if that is a filesystem of its own, else below /.
 pub fn home(layout: &Layout) -> Result<Home> {
     let holder = layout.holding("/boot").context("finding the filesystem of /boot")?;
     let own = holder.mount.as_deref() == Some("/boot");
-    let folder = if own { "/grub" } else { "/boot/grub" };
-    Ok(Home { fs_uuid: holder.uuid_text(), folder: folder.to_string() })
+    let directory = if own { "/grub" } else { "/boot/grub" };
+    Ok(Home { fs_uuid: holder.uuid_text(), directory: directory.to_string() })
 }
 
 /// Refuses firmware that machines of this architecture do not have.
@@ -77,15 +77,15 @@ pub fn check_firmware(layout: &Layout, architecture: &str) -> Result<()> {
 pub fn menu(layout: &Layout, survey: &Survey) -> Result<String> {
     let home = home(layout)?;
     let root = layout.mounted("/").context("finding the root filesystem")?;
-    let folder = home.folder.strip_suffix("/grub").unwrap_or_default();
+    let directory = home.directory.strip_suffix("/grub").unwrap_or_default();
     let cmdline = format!("root={} ro {}", root.device(), layout.cmdline);
     let entry = |kernel: super::survey::Kernel| Entry {
         title: match &kernel.version {
             Some(version) => format!("{}, Linux {version}", survey.name()),
             None => survey.name().to_string(),
         },
-        kernel: format!("{folder}/{}", kernel.kernel),
-        initrd: Some(format!("{folder}/{}", kernel.initrd)),
+        kernel: format!("{directory}/{}", kernel.kernel),
+        initrd: Some(format!("{directory}/{}", kernel.initrd)),
         cmdline: cmdline.trim_end().to_string(),
     };
     let entries = survey.bootable().into_iter().map(entry).collect();
@@ -128,7 +128,11 @@ fn efi(architecture: &str) -> Result<&'static (&'static str, &'static str, &'sta
 }
 
 /// Boot code and core.img, and the room they were made for; `None` without BIOS.
-pub fn bios(layout: &Layout, tools: &ToolsTree, site: &Site) -> Result<Option<(Room, grub::Boot)>> {
+pub fn bios(
+    layout: &Layout,
+    tools: &ToolsTree,
+    context: &StageContext,
+) -> Result<Option<(Room, grub::Boot)>> {
     if !layout.firmware.contains(&Firmware::Bios) {
         return Ok(None);
     }
@@ -143,20 +147,20 @@ pub fn bios(layout: &Layout, tools: &ToolsTree, site: &Site) -> Result<Option<(R
             Room::mbr_gap(first.offset.sectors())
         }
     };
-    let (early, core) = (site.scratch("early.cfg"), site.scratch("core.img"));
+    let (early, core) = (context.scratch("early.cfg"), context.scratch("core.img"));
     let home = home(layout)?;
     std::fs::write(&early, home.early_config()?)
         .with_context(|| format!("writing {}", early.display()))?;
     tools
-        .command("usr/bin/grub-mkimage", site.settings.epoch)
+        .command("usr/bin/grub-mkimage", context.settings.epoch)
         .arg("-d")
         .arg(tools.file("usr/lib/grub/i386-pc"))
-        .args(["-O", "i386-pc", "-p", &home.folder, "-c"])
+        .args(["-O", "i386-pc", "-p", &home.directory, "-c"])
         .arg(&early)
         .arg("-o")
         .arg(&core)
         .args(MODULES)
-        .run(&site.log, &site.cancel)
+        .run(&context.log, &context.cancel)
         .context("making GRUB's core.img")?;
     let core = std::fs::read(&core).with_context(|| format!("reading {}", core.display()))?;
     let boot = grub::install(&tools.read("usr/lib/grub/i386-pc/boot.img")?, &core, room)?;

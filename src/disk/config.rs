@@ -58,7 +58,7 @@ const FORMATS: [(&str, Format); 4] =
 /// The kernel arguments of a disk that gives none: the screen and the first serial line.
 const CMDLINE: &str = "console=tty0 console=ttyS0,115200";
 
-/// Folders that the initramfs and systemd need before any other filesystem is mounted.
+/// Directories that the initramfs and systemd need before any other filesystem is mounted.
 const NEVER_MOUNTED: [&str; 10] =
     ["/etc", "/bin", "/sbin", "/lib", "/lib64", "/dev", "/proc", "/sys", "/run", "/lost+found"];
 
@@ -339,10 +339,11 @@ fn check_mount(mount: &str) -> Result<(), (String, String)> {
         let hint = "write an absolute path without `.`, `..`, spaces or a slash at its end";
         return Err((format!("`{}` is not a mount point", mount.escape_default()), hint.into()));
     }
-    let inside = |folder: &str| mount == folder || mount.starts_with(&format!("{folder}/"));
-    if let Some(folder) = NEVER_MOUNTED.into_iter().find(|folder| inside(folder)) {
+    let inside =
+        |directory: &str| mount == directory || mount.starts_with(&format!("{directory}/"));
+    if let Some(directory) = NEVER_MOUNTED.into_iter().find(|directory| inside(directory)) {
         let message = format!("`{mount}` cannot be a filesystem of its own");
-        return Err((message, format!("a system needs {folder} before it mounts anything")));
+        return Err((message, format!("a system needs {directory} before it mounts anything")));
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ const RESERVED: u64 = 32;
 const BACKUP: u64 = 6;
 /// A disk with fewer clusters is FAT16 to every reader.
 const LEAST_CLUSTERS: u64 = 65_525;
-/// The cluster of the root folder, the first there is.
+/// The cluster of the root directory, the first there is.
 pub const ROOT: u32 = 2;
 /// The length of a directory entry.
 pub const ENTRY: usize = 32;
@@ -26,8 +26,8 @@ pub const END: u32 = 0x0fff_ffff;
 pub mod attribute {
     /// The label of the volume.
     pub const LABEL: u8 = 0x08;
-    /// A folder.
-    pub const FOLDER: u8 = 0x10;
+    /// A directory.
+    pub const DIRECTORY: u8 = 0x10;
     /// Any file.
     pub const FILE: u8 = 0x20;
     /// A piece of a long name.
@@ -163,14 +163,14 @@ impl Stamp {
     }
 }
 
-/// A file or folder as its directory names it.
+/// A file or directory as its directory names it.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// One of [`attribute`].
     pub attribute: u8,
     /// Its first cluster, 0 for an empty file.
     pub cluster: u32,
-    /// Bytes; 0 for a folder.
+    /// Bytes; 0 for a directory.
     pub size: u32,
     /// When it was changed.
     pub stamp: Stamp,

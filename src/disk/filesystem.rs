@@ -13,14 +13,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::cache::sparse;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::swap::Swap;
 use crate::process::open_log;
 use crate::recipe::Recipe;
-use crate::site::Outcome;
-use crate::site::Site;
+use crate::stage_context::Outcome;
+use crate::stage_context::StageContext;
 use crate::tools::ToolsTree;
 use crate::units::{Bytes, Human};
 
@@ -42,7 +42,7 @@ pub fn make_all(
     filesystems: &[Filesystem],
     parts: &[Option<Part>],
     tools: &ToolsTree,
-    site: &Site,
+    context: &StageContext,
 ) -> Result<Vec<Artifact>> {
     let mut queue: Vec<usize> = (0..filesystems.len()).collect();
     let files = |index: &usize| parts[*index].as_ref().map_or(0, |part| part.files);
@@ -50,20 +50,20 @@ pub fn make_all(
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || -> Result<()> {
         while let Some(&index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-            site.cancel.check()?;
-            let made = make(&filesystems[index], parts[index].as_ref(), tools, site);
+            context.cancel.check()?;
+            let made = make(&filesystems[index], parts[index].as_ref(), tools, context);
             if made.is_err() {
                 // The others need not begin anything new.
                 next.store(queue.len(), Ordering::Relaxed);
             }
             let mut done = done.lock().map_err(|_| anyhow!("a filesystem thread panicked"))?;
             done.push((index, made?));
-            (site.progress)(done.len() as u64, queue.len() as u64, "filesystems");
+            (context.progress)(done.len() as u64, queue.len() as u64, "filesystems");
         }
         Ok(())
     };
     std::thread::scope(|scope| -> Result<()> {
-        let threads = site.settings.jobs.clamp(1, queue.len().max(1));
+        let threads = context.settings.jobs.clamp(1, queue.len().max(1));
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         workers.into_iter().try_for_each(|worker| {
             worker.join().map_err(|_| anyhow!("a filesystem thread panicked"))?
@@ -78,15 +78,15 @@ fn make(
     filesystem: &Filesystem,
     part: Option<&Part>,
     tools: &ToolsTree,
-    site: &Site,
+    context: &StageContext,
 ) -> Result<Artifact> {
     let start = Instant::now();
-    let recipe = recipe(filesystem, part, tools, site);
+    let recipe = recipe(filesystem, part, tools, context);
     // Several are made at once: each has a log of its own beside the stage's.
-    let mut alone = site.clone();
-    alone.log = site.log.with_extension(format!("{}.log", filesystem.name));
+    let mut alone = context.clone();
+    alone.log = context.log.with_extension(format!("{}.log", filesystem.name));
     let (artifact, outcome) = alone
-        .cached(&recipe, |site| made(filesystem, part, tools, site))
+        .cached(&recipe, |context| made(filesystem, part, tools, context))
         .with_context(|| format!("making the filesystem {}", filesystem.name))?;
     let kind = if filesystem.group.is_some() { "volume" } else { "partition" };
     let how = match outcome {
@@ -98,13 +98,18 @@ fn make(
         ),
     };
     let line = format!("{kind} {}: {how}\n", filesystem.name);
-    open_log(&site.log)?
+    open_log(&context.log)?
         .write_all(line.as_bytes())
-        .with_context(|| format!("writing {}", site.log.display()))?;
+        .with_context(|| format!("writing {}", context.log.display()))?;
     Ok(artifact)
 }
 
-fn recipe(filesystem: &Filesystem, part: Option<&Part>, tools: &ToolsTree, site: &Site) -> Recipe {
+fn recipe(
+    filesystem: &Filesystem,
+    part: Option<&Part>,
+    tools: &ToolsTree,
+    context: &StageContext,
+) -> Recipe {
     let mut recipe = Recipe::new("filesystem", REVISION);
     recipe.value("format", filesystem.format.word());
     recipe.value("size", filesystem.size);
@@ -114,7 +119,7 @@ fn recipe(filesystem: &Filesystem, part: Option<&Part>, tools: &ToolsTree, site:
     if filesystem.is_esp {
         recipe.value("role", "esp");
     }
-    recipe.value("epoch", site.settings.epoch);
+    recipe.value("epoch", context.settings.epoch);
     // FAT and swap are written by kuth itself.
     if matches!(filesystem.format, Format::Ext4 | Format::Xfs) {
         recipe.value("tools", tools.digest());
@@ -127,9 +132,9 @@ fn made(
     filesystem: &Filesystem,
     part: Option<&Part>,
     tools: &ToolsTree,
-    site: &Site,
-) -> Result<Made> {
-    let image = site.scratch("filesystem");
+    context: &StageContext,
+) -> Result<Output> {
+    let image = context.scratch("filesystem");
     let what = || format!("creating {}", image.display());
     let file = File::options().read(true).write(true).create_new(true).open(&image);
     let file = file.with_context(what)?;
@@ -144,8 +149,8 @@ fn made(
         (_, Some(part)) if part.files > filesystem.size.0 => {
             return Err(too_full(filesystem, part));
         }
-        (Format::Ext4, Some(part)) => ext4(&image, filesystem, part, tools, site)?,
-        (Format::Xfs, Some(part)) => xfs::make(&image, filesystem, part, tools, site)?,
+        (Format::Ext4, Some(part)) => ext4(&image, filesystem, part, tools, context)?,
+        (Format::Xfs, Some(part)) => xfs::make(&image, filesystem, part, tools, context)?,
         (Format::Vfat, Some(part)) => vfat::make(&image, filesystem, part)?,
     }
     let size = file.metadata().with_context(what)?.len();
@@ -154,7 +159,7 @@ fn made(
     }
     let digest =
         sparse::tree_hash(&file).with_context(|| format!("hashing {}", image.display()))?;
-    Ok(Made::sparse(Product::File, image, digest, size))
+    Ok(Output::sparse(ArtifactKind::File, image, digest, size))
 }
 
 fn too_full(filesystem: &Filesystem, part: &Part) -> crate::error::Error {
@@ -168,11 +173,11 @@ fn ext4(
     filesystem: &Filesystem,
     part: &Part,
     tools: &ToolsTree,
-    site: &Site,
+    context: &StageContext,
 ) -> Result<()> {
     let uuid = filesystem.uuid;
     let mut command = tools
-        .command("usr/sbin/mke2fs", site.settings.epoch)
+        .command("usr/sbin/mke2fs", context.settings.epoch)
         .env("MKE2FS_CONFIG", tools.file("etc/mke2fs.conf"))
         .args(["-q", "-F", "-t", "ext4", "-O", EXT4_FEATURES, "-b", "4096", "-I", "256", "-m", "1"])
         .args(["-L", &filesystem.label, "-U", &uuid.to_string()]);
@@ -181,12 +186,12 @@ fn ext4(
     }
     let extended = format!("hash_seed={uuid},nodiscard,lazy_itable_init=1,lazy_journal_init=1");
     command = command.args(["-E", &extended, "-d"]).arg(&part.path).arg(image);
-    command.arg(format!("{}k", filesystem.size.0 / 1024)).run(&site.log, &site.cancel).hint(
+    command.arg(format!("{}k", filesystem.size.0 / 1024)).run(&context.log, &context.cancel).hint(
         format!(
             "if it ran out of space, make `{}` larger: its files take {}",
             filesystem.name,
             Human(Bytes(part.files))
         ),
     )?;
-    attributes::set(image, &part.attributes, tools, site)
+    attributes::set(image, &part.attributes, tools, context)
 }

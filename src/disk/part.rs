@@ -1,7 +1,7 @@
 //! The tar of one filesystem, as mke2fs reads it: names relative to the mount point, long ones in
 //! GNU `L` and `K` entries (they keep every byte, where pax records want UTF-8), extended
-//! attributes in `SCHILY.xattr` records, files with holes as they are in the tree. Its SHA-256 is taken
-//! while it is written.
+//! attributes in `SCHILY.xattr` records, files with holes as they are in the tree. Its SHA-256 is
+//! taken while it is written.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
@@ -67,8 +67,8 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// A folder of root's with this mode.
-    pub fn folder(mode: u32, mtime: u64) -> Meta {
+    /// A directory of root's with this mode.
+    pub fn directory(mode: u32, mtime: u64) -> Meta {
         Meta { kind: EntryType::Directory, mode, ..Meta::file(0, mtime) }
     }
 
@@ -121,7 +121,7 @@ impl PartWriter {
         })
     }
 
-    /// Whether the root folder of the filesystem has been written.
+    /// Whether the root directory of the filesystem has been written.
     pub fn has_root(&self) -> bool {
         self.has_root
     }

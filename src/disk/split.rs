@@ -1,6 +1,6 @@
 //! Splits the tar of a tree into one tar for each filesystem, in one pass and with little memory.
 //! A file goes to the filesystem with the longest mount point above it; the mount point itself
-//! becomes the root of its filesystem and an empty folder in the one it is mounted in.
+//! becomes the root of its filesystem and an empty directory in the one it is mounted in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -27,8 +27,8 @@ pub struct Splitter {
     writers: Vec<Option<PartWriter>>,
     /// Index into `writers` by mount point, relative to the root.
     mounts: BTreeMap<Vec<u8>, usize>,
-    /// Every folder of the whole tree.
-    folders: BTreeSet<Vec<u8>>,
+    /// Every directory of the whole tree.
+    directories: BTreeSet<Vec<u8>>,
     /// Files of the tree that others take the place of.
     replaced: BTreeSet<Vec<u8>>,
     survey: Survey,
@@ -36,11 +36,11 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// Writes the tars into `folder`. Files at the paths `replaced` are left out of the tree.
+    /// Writes the tars into `directory`. Files at the paths `replaced` are left out of the tree.
     /// What is added gets the time `epoch`.
     pub fn new(
         layout: &Layout,
-        folder: &Path,
+        directory: &Path,
         epoch: u64,
         replaced: impl IntoIterator<Item = String>,
     ) -> Result<Splitter> {
@@ -49,7 +49,7 @@ impl Splitter {
         for (index, filesystem) in layout.filesystems.iter().enumerate() {
             writers.push(match filesystem.format {
                 Format::Swap => None,
-                _ => Some(PartWriter::create(&folder.join(format!("part-{index}.tar")))?),
+                _ => Some(PartWriter::create(&directory.join(format!("part-{index}.tar")))?),
             });
             if let Some(mount) = &filesystem.mount {
                 mounts.insert(normal(mount.as_bytes())?, index);
@@ -57,8 +57,8 @@ impl Splitter {
         }
         let replaced: Result<_> =
             replaced.into_iter().map(|path| normal(path.as_bytes())).collect();
-        let (folders, survey) = (BTreeSet::new(), Survey::default());
-        Ok(Splitter { writers, mounts, folders, replaced: replaced?, survey, epoch })
+        let (directories, survey) = (BTreeSet::new(), Survey::default());
+        Ok(Splitter { writers, mounts, directories, replaced: replaced?, survey, epoch })
     }
 
     /// Takes the whole tree.
@@ -96,9 +96,9 @@ impl Splitter {
             meta.link = inner;
         }
         if meta.kind == EntryType::Directory {
-            self.folders.insert(path.to_vec());
+            self.directories.insert(path.to_vec());
         } else if self.mounts.contains_key(path) {
-            let error = anyhow!("the mount point `/{}` is no folder in the tree", show(path));
+            let error = anyhow!("the mount point `/{}` is no directory in the tree", show(path));
             return Err(with_hint(
                 error,
                 "mount the filesystem where the link leads, or remove it",
@@ -137,7 +137,7 @@ impl Splitter {
         }
     }
 
-    /// Adds the empty folder that a filesystem is mounted on.
+    /// Adds the empty directory that a filesystem is mounted on.
     fn mount_point(&mut self, path: &[u8], meta: &Meta) -> Result<()> {
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -156,31 +156,31 @@ impl Splitter {
         writer.context("writing to a swap area")?.add(inner, meta, content)
     }
 
-    /// Adds a file of root's, with the folders above it that are not there.
+    /// Adds a file of root's, with the directories above it that are not there.
     pub fn add_file(&mut self, path: &str, content: &[u8]) -> Result<()> {
         let path = normal(path.as_bytes())?;
         if let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
-            self.add_folder(&path[..slash])?;
+            self.add_directory(&path[..slash])?;
         }
         let (index, inner) = self.place(&path)?;
         self.write(index, &inner, &Meta::file(content.len() as u64, self.epoch), content)
     }
 
-    /// Adds a folder, with those above it, unless it is there.
-    fn add_folder(&mut self, path: &[u8]) -> Result<()> {
-        if self.folders.contains(path) {
+    /// Adds a directory, with those above it, unless it is there.
+    fn add_directory(&mut self, path: &[u8]) -> Result<()> {
+        if self.directories.contains(path) {
             return Ok(());
         }
         if let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
-            self.add_folder(&path[..slash])?;
+            self.add_directory(&path[..slash])?;
         }
-        let meta = Meta::folder(0o755, self.epoch);
+        let meta = Meta::directory(0o755, self.epoch);
         let (index, inner) = self.place(path)?;
         self.write(index, &inner, &meta, std::io::empty())?;
         if inner.is_empty() && !path.is_empty() {
             self.mount_point(path, &meta)?;
         }
-        self.folders.insert(path.to_vec());
+        self.directories.insert(path.to_vec());
         Ok(())
     }
 
@@ -188,14 +188,14 @@ impl Splitter {
     /// `None` for swap areas.
     pub fn finish(mut self) -> Result<Vec<Option<Part>>> {
         for mount in self.mounts.keys().cloned().collect::<Vec<_>>() {
-            self.add_folder(&mount)?;
+            self.add_directory(&mount)?;
         }
         ensure!(self.writers.iter().flatten().count() >= 1, "there is no filesystem");
         let epoch = self.epoch;
         let ended = self.writers.into_iter().map(|writer| {
             let Some(mut writer) = writer else { return Ok(None) };
             if !writer.has_root() {
-                writer.add(b"", &Meta::folder(0o755, epoch), std::io::empty())?;
+                writer.add(b"", &Meta::directory(0o755, epoch), std::io::empty())?;
             }
             writer.finish().map(Some)
         });
@@ -267,9 +267,9 @@ mod tests {
 
     /// What each part holds, one line an entry.
     fn split(mounts: &[&str], tar: &[u8]) -> Result<Vec<Vec<String>>> {
-        let folder = tempfile::tempdir()?;
+        let directory = tempfile::tempdir()?;
         let replaced = ["/etc/fstab".to_string()];
-        let mut splitter = Splitter::new(&layout(mounts), folder.path(), 5, replaced)?;
+        let mut splitter = Splitter::new(&layout(mounts), directory.path(), 5, replaced)?;
         splitter.stream(tar, &Cancel::default())?;
         splitter.add_file("/etc/fstab", b"new")?;
         let parts = splitter.finish()?;
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_mount_points_are_made_with_their_folders() {
+    fn missing_mount_points_are_made_with_their_directories() {
         let parts = split(&["/", "/srv/data"], &tar(&[("./", DIR, "")])).unwrap();
         let root =
             [" 5 751 ", "etc 5 755 ", "etc/fstab 0 644 new", "srv 5 755 ", "srv/data 5 755 "];
@@ -363,7 +363,7 @@ mod tests {
         assert_eq!(hints(&error).len(), 1);
         let link = tar(&[("./", DIR, ""), ("usr", EntryType::Symlink, "x")]);
         let error = split(&["/", "/usr"], &link).unwrap_err();
-        assert_eq!(error.to_string(), "the mount point `/usr` is no folder in the tree");
+        assert_eq!(error.to_string(), "the mount point `/usr` is no directory in the tree");
         let error = split(&["/"], &tar(&[("./", DIR, "")])[..700]).unwrap_err();
         assert!(error.to_string().contains("reading the tree"), "{error:#}");
     }

@@ -18,11 +18,11 @@ use super::layout::Filesystem;
 use super::part::Part;
 use super::source::entries;
 
-/// A file or folder.
+/// A file or directory.
 struct Node {
     name: Name,
     item: Item,
-    /// Folders by index, in the order of the tar.
+    /// Directories by index, in the order of the tar.
     children: Vec<usize>,
     parent: usize,
 }
@@ -48,8 +48,8 @@ pub fn make(image: &Path, filesystem: &Filesystem, part: &Part) -> Result<()> {
         file.write_all_at(&fat, at).with_context(what)?;
     }
     for (index, node) in nodes.iter().enumerate() {
-        if node.item.attribute == attribute::FOLDER {
-            let bytes = folder(&nodes, index, label);
+        if node.item.attribute == attribute::DIRECTORY {
+            let bytes = directory(&nodes, index, label);
             file.write_all_at(&bytes, geometry.at(node.item.cluster)).with_context(what)?;
         }
     }
@@ -84,11 +84,11 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
     let mut nodes = vec![Node {
         // Nobody writes the root's own name.
         name: Name::of("ROOT", &mut BTreeSet::new())?,
-        item: item(attribute::FOLDER, 0, 0),
+        item: item(attribute::DIRECTORY, 0, 0),
         children: Vec::new(),
         parent: 0,
     }];
-    let mut folders: BTreeMap<Vec<u8>, usize> = BTreeMap::from([(Vec::new(), 0)]);
+    let mut directories: BTreeMap<Vec<u8>, usize> = BTreeMap::from([(Vec::new(), 0)]);
     let mut taken: BTreeMap<usize, (BTreeSet<[u8; 11]>, BTreeSet<String>)> = BTreeMap::new();
     each(part, |path, meta, _| {
         if path.is_empty() {
@@ -99,7 +99,8 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&path[..0], path),
         };
-        let parent = *folders.get(above).with_context(|| format!("`{shown}` has no folder"))?;
+        let parent =
+            *directories.get(above).with_context(|| format!("`{shown}` has no directory"))?;
         let name = std::str::from_utf8(name)
             .with_context(|| format!("writing `{shown}`: FAT needs names in UTF-8"))?;
         let (shorts, longs) = taken.entry(parent).or_default();
@@ -107,7 +108,7 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
         let size = u32::try_from(meta.size);
         let size = size.with_context(|| format!("writing `{shown}`: FAT ends at 4 GiB"))?;
         let item = match meta.kind {
-            EntryType::Directory => item(attribute::FOLDER, 0, meta.mtime),
+            EntryType::Directory => item(attribute::DIRECTORY, 0, meta.mtime),
             EntryType::Regular => item(attribute::FILE, size, meta.mtime),
             kind => {
                 let error = anyhow!("`{shown}`: FAT cannot hold a {kind:?}");
@@ -115,8 +116,8 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
             }
         };
         let index = nodes.len();
-        if item.attribute == attribute::FOLDER {
-            folders.insert(path.to_vec(), index);
+        if item.attribute == attribute::DIRECTORY {
+            directories.insert(path.to_vec(), index);
         }
         nodes.push(Node { name: Name::of(name, shorts)?, item, children: Vec::new(), parent });
         nodes[parent].children.push(index);
@@ -149,7 +150,7 @@ fn size(nodes: &[Node], index: usize) -> u64 {
     if node.item.attribute == attribute::FILE {
         return u64::from(node.item.size);
     }
-    // `.` and `..`, or the label; an empty folder takes a cluster too.
+    // `.` and `..`, or the label; an empty directory takes a cluster too.
     let entries: usize = node.children.iter().map(|child| nodes[*child].name.entries()).sum();
     ((entries + 2) * ENTRY) as u64
 }
@@ -162,8 +163,8 @@ fn chains(nodes: &[Node], geometry: &Geometry) -> Vec<(u32, u32)> {
     lengths.filter(|(_, length)| *length > 0).collect()
 }
 
-/// The entries of a folder.
-fn folder(nodes: &[Node], index: usize, label: &str) -> Vec<u8> {
+/// The entries of a directory.
+fn directory(nodes: &[Node], index: usize, label: &str) -> Vec<u8> {
     let node = &nodes[index];
     let mut bytes = Vec::new();
     if index == 0 {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use tar::EntryType;
 
 use crate::error::{Context, Error, Result, anyhow, bail, with_hint};
-use crate::site::Site;
+use crate::stage_context::StageContext;
 use crate::tools::ToolsTree;
 use crate::units::Bytes;
 
@@ -28,24 +28,24 @@ const PINNED: [&str; 8] = ["-b", "size=4096", "-s", "size=512", "-l", "size=64m"
 /// The most an allocation group may have.
 const GROUP: Bytes = Bytes(1 << 40);
 
-/// A folder of the prototype, with what is in it.
+/// A directory of the prototype, with what is in it.
 #[derive(Default)]
 struct Prototype {
     /// The lines, each with the depth it stands at.
     text: Vec<u8>,
-    /// The folder the next line is in.
+    /// The directory the next line is in.
     at: Vec<Vec<u8>>,
-    /// Paths of folders with the sticky bit, which the prototype cannot say.
+    /// Paths of directories with the sticky bit, which the prototype cannot say.
     sticky: Vec<(String, u32)>,
 }
 
-/// Makes `part` an XFS in the sparse file `image`. Uses files in `site.work`.
+/// Makes `part` an XFS in the sparse file `image`. Uses files in `context.work`.
 pub fn make(
     image: &Path,
     filesystem: &Filesystem,
     part: &Part,
     tools: &ToolsTree,
-    site: &Site,
+    context: &StageContext,
 ) -> Result<()> {
     if let Some(one) = part.attributes.first() {
         let path = String::from_utf8_lossy(&one.path);
@@ -57,15 +57,15 @@ pub fn make(
             ),
         ));
     }
-    let folder = site.scratch("files");
-    std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
-    let prototype = prototype(filesystem, part, &folder)?;
-    let file = site.scratch("prototype");
+    let directory = context.scratch("files");
+    std::fs::create_dir(&directory).with_context(|| format!("making {}", directory.display()))?;
+    let prototype = prototype(filesystem, part, &directory)?;
+    let file = context.scratch("prototype");
     std::fs::write(&file, &prototype.text)
         .with_context(|| format!("writing {}", file.display()))?;
     let groups = filesystem.size.0.div_ceil(GROUP.0).max(4);
     let mut command = tools
-        .command("usr/sbin/mkfs.xfs", site.settings.epoch)
+        .command("usr/sbin/mkfs.xfs", context.settings.epoch)
         .args(["-q", "-f", "-m", &format!("uuid={}", filesystem.uuid)])
         .args(PINNED)
         .args(["-d", &format!("agcount={groups},noalign"), "-c"])
@@ -74,16 +74,16 @@ pub fn make(
     if !filesystem.label.is_empty() {
         command = command.args(["-L", &filesystem.label]);
     }
-    command.arg(image).run(&site.log, &site.cancel)?;
-    let mut command = tools.command("usr/sbin/xfs_db", site.settings.epoch).arg("-x");
+    command.arg(image).run(&context.log, &context.cancel)?;
+    let mut command = tools.command("usr/sbin/xfs_db", context.settings.epoch).arg("-x");
     for (path, mode) in &prototype.sticky {
         command = command.args(["-c", &format!("path {path}")]);
         command = command.args(["-c", &format!("write core.mode 0{mode:o}")]);
     }
     if !prototype.sticky.is_empty() {
-        command.arg(image).run(&site.log, &site.cancel)?;
+        command.arg(image).run(&context.log, &context.cancel)?;
     }
-    xfs_inodes::settle(image, site.settings.epoch, &filesystem.uuid)
+    xfs_inodes::settle(image, context.settings.epoch, &filesystem.uuid)
         .with_context(|| format!("settling the inodes of {}", image.display()))
 }
 
@@ -91,8 +91,8 @@ fn use_ext4(filesystem: &Filesystem, error: Error) -> Error {
     with_hint(error, format!("write `filesystem = \"ext4\"` for `{}`", filesystem.name))
 }
 
-/// The prototype of a tar, whose files are copied into `folder` under numbers.
-fn prototype(filesystem: &Filesystem, part: &Part, folder: &Path) -> Result<Prototype> {
+/// The prototype of a tar, whose files are copied into `directory` under numbers.
+fn prototype(filesystem: &Filesystem, part: &Part, directory: &Path) -> Result<Prototype> {
     let tar = File::open(&part.path).with_context(|| format!("opening {}", part.path.display()))?;
     let mut prototype = Prototype::default();
     let mut root = None;
@@ -102,7 +102,7 @@ fn prototype(filesystem: &Filesystem, part: &Part, folder: &Path) -> Result<Prot
             root = Some(meta);
             return Ok(());
         }
-        let source: PathBuf = folder.join(count.to_string());
+        let source: PathBuf = directory.join(count.to_string());
         if meta.kind.is_file() {
             count += 1;
             // mkfs.xfs asks the file system where the copy has holes.
@@ -128,7 +128,7 @@ fn prototype(filesystem: &Filesystem, part: &Part, folder: &Path) -> Result<Prot
 }
 
 impl Prototype {
-    /// Closes folders until `depth` are open.
+    /// Closes directories until `depth` are open.
     fn climb(&mut self, depth: usize) {
         while self.at.len() > depth {
             self.at.pop();
@@ -144,7 +144,7 @@ impl Prototype {
         let shared = self.at.iter().zip(&parts).take_while(|(a, b)| a == b).count();
         self.climb(shared);
         if self.at != parts {
-            bail!("the files of `{shown}`'s folder do not follow it");
+            bail!("the files of `{shown}`'s directory do not follow it");
         }
         let kind = match meta.kind {
             EntryType::Directory => 'd',
@@ -205,10 +205,10 @@ mod tests {
     }
 
     #[test]
-    fn a_prototype_opens_and_closes_folders() {
+    fn a_prototype_opens_and_closes_directories() {
         let mut prototype = Prototype::default();
         let source = Path::new("/s/0");
-        prototype.add(b"a", &Meta::folder(0o1777, 0), source).unwrap();
+        prototype.add(b"a", &Meta::directory(0o1777, 0), source).unwrap();
         prototype.add(b"a/b c", &file(0o4755), source).unwrap();
         prototype.add(b"d", &file(0o644), source).unwrap();
         let text = String::from_utf8(prototype.text).unwrap();

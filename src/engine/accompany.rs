@@ -9,17 +9,17 @@ use super::bring::Brought;
 use super::event::Event;
 use super::results::Reach;
 use super::worker::{Build, Walk};
-use crate::artifact::{Artifact, Product};
+use crate::artifact::{Artifact, ArtifactKind};
 use crate::error::{Context, Result};
 use crate::provenance::inventory::{self, Inventory};
-use crate::provenance::{self, Chapter, Story};
-use crate::stage::Site;
+use crate::provenance::{self, BuildHistory, BuildStep};
+use crate::stage::StageContext;
 
 /// Why an export is told of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Occasion {
     /// It was made now.
-    Made,
+    Output,
     /// It was there before, or is put back.
     Known,
 }
@@ -30,24 +30,24 @@ impl Build<'_> {
         &self,
         at: usize,
         walk: &Walk,
-        site: &Site,
+        context: &StageContext,
         artifact: &Artifact,
         occasion: Occasion,
     ) -> Result<()> {
         let node = &self.plan.nodes()[at];
-        let Some(papers) = node.stage.papers(site) else { return Ok(()) };
+        let Some(papers) = node.stage.papers(context) else { return Ok(()) };
         let inventory = match papers.bills.is_empty() {
             true => None,
-            false => self.inventory(at, walk, site, occasion)?,
+            false => self.inventory(at, walk, context, occasion)?,
         };
         let story = self.story(at, walk, artifact)?;
         let (inventory, signer) = (inventory.as_ref(), self.options.signer.as_ref());
-        provenance::place(site, &papers, artifact, &story, inventory, signer)
+        provenance::place(context, &papers, artifact, &story, inventory, signer)
             .with_context(|| format!("telling what {} is made of", node.name))
     }
 
     /// How the result of the node `at` came about.
-    fn story(&self, at: usize, walk: &Walk, artifact: &Artifact) -> Result<Story> {
+    fn story(&self, at: usize, walk: &Walk, artifact: &Artifact) -> Result<BuildHistory> {
         let nodes = self.plan.nodes();
         let (mut chapters, mut materials) = (Vec::new(), Vec::new());
         for stage in self.ancestry(at) {
@@ -62,11 +62,11 @@ impl Build<'_> {
             let inputs = inputs.map(|(key, input)| (key.to_string(), nodes[input.0].name.clone()));
             materials.extend(node.stage.materials(&origin.inputs, &origin.pins)?);
             let (stage, inputs) = (node.name.clone(), inputs.collect());
-            chapters.push(Chapter { stage, recipe: origin.recipe, inputs, output });
+            chapters.push(BuildStep { stage, recipe: origin.recipe, inputs, output });
         }
         let key = chapters.last().map(|chapter| chapter.recipe.key());
         let record = key.map(|key| self.cache.recorded(&key)).transpose()?.flatten();
-        Ok(Story {
+        Ok(BuildHistory {
             pipeline: self.settings.pipeline.clone(),
             chapters,
             materials,
@@ -93,11 +93,11 @@ impl Build<'_> {
         &self,
         at: usize,
         walk: &Walk,
-        site: &Site,
+        context: &StageContext,
         occasion: Occasion,
     ) -> Result<Option<Inventory>> {
         let is_tree = |at: &usize| {
-            walk.results.artifact(*at).is_some_and(|made| made.product == Product::Tree)
+            walk.results.artifact(*at).is_some_and(|made| made.product == ArtifactKind::Tree)
         };
         let Some(from) = self.ancestry(at).into_iter().rev().find(is_tree) else {
             return Ok(None);
@@ -107,19 +107,20 @@ impl Build<'_> {
         let reach = walk.results.reach_of(from);
         // It goes where the export goes, whose receiver may have no tree.
         let offer = |occasion| match (occasion, reach) {
-            (Occasion::Made, Reach::Open) => {
+            (Occasion::Output, Reach::Open) => {
                 self.offer(&self.plan.nodes()[from], &recipe.key(), reach)
             }
             _ => Ok(()),
         };
         if let Some(record) = self.recorded(&recipe.key(), Where::of(reach))?
             && (self.cache.holds(&record.output)
-                || self.fetch_object(&record.output, &site.progress)? == Brought::Here)
+                || self.fetch_object(&record.output, &context.progress)? == Brought::Here)
         {
             offer(occasion)?;
             return inventory::read(&self.cache.object(&record.output)).map(Some);
         }
-        if !self.cache.holds(&tree) && self.fetch_object(&tree, &site.progress)? == Brought::Not {
+        if !self.cache.holds(&tree) && self.fetch_object(&tree, &context.progress)? == Brought::Not
+        {
             // The export is as good as before, so nothing is made again for this.
             let (tree, stage) = (&self.plan.nodes()[from].name, &self.plan.nodes()[at].name);
             let text = format!(
@@ -129,8 +130,8 @@ impl Build<'_> {
             self.observer.tell(&Event::Warning { text: &text });
             return Ok(None);
         }
-        let (made, _) = site.cached(&recipe, |site| inventory::make(site, &tree))?;
-        offer(Occasion::Made)?;
+        let (made, _) = context.cached(&recipe, |context| inventory::make(context, &tree))?;
+        offer(Occasion::Output)?;
         inventory::read(&self.cache.object(&made)).map(Some)
     }
 }

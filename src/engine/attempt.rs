@@ -13,7 +13,7 @@ use super::worker::{Build, Ended, Fetch, Walk};
 use crate::cache::{Cache, Origin, Record, space};
 use crate::error::{Context, Error, Interrupted, Result, caused_by};
 use crate::recipe::{Key, Recipe, first_difference};
-use crate::stage::{Inputs, KeptAsItIs, NotHere, Pin, Placed, Site};
+use crate::stage::{Inputs, KeptAsItIs, NotHere, Pin, Placement, StageContext};
 use crate::units::Bytes;
 
 /// Why a stage runs.
@@ -103,24 +103,24 @@ impl Build<'_> {
         &self,
         node: &Node<'_>,
         inputs: &Inputs,
-    ) -> Result<(Site, Vec<Pin>, Recipe)> {
-        let mut site = self.site(node);
-        site.log = self.cache.log(&self.settings.pipeline, &format!("{}.resolve", node.name));
-        let pins = node.stage.pin(&site, inputs)?;
+    ) -> Result<(StageContext, Vec<Pin>, Recipe)> {
+        let mut context = self.context(node);
+        context.log = self.cache.log(&self.settings.pipeline, &format!("{}.resolve", node.name));
+        let pins = node.stage.pin(&context, inputs)?;
         pins.iter().try_for_each(|pin| self.lock.note(&node.name, &pin.locked))?;
-        site.log = self.cache.log(&self.settings.pipeline, &node.name);
-        let recipe = key::recipe(node, &site, inputs, &pins)?;
-        Ok((site, pins, recipe))
+        context.log = self.cache.log(&self.settings.pipeline, &node.name);
+        let recipe = key::recipe(node, &context, inputs, &pins)?;
+        Ok((context, pins, recipe))
     }
 
     fn attempt(&self, at: usize, walk: &Walk) -> Result<Ran> {
         let node = &self.plan.nodes()[at];
         let inputs = walk.results.inputs(node);
-        let (site, pins, recipe) = match self.finish_recipe(node, &inputs) {
+        let (context, pins, recipe) = match self.finish_recipe(node, &inputs) {
             // Known, but on the remote cache alone.
             Err(error) if caused_by::<NotHere>(&error).is_some() => {
                 for (_, input) in &node.inputs {
-                    self.bring(input.0, walk, &self.site(node).progress)?;
+                    self.bring(input.0, walk, &self.context(node).progress)?;
                 }
                 return Ok(Ran::InputsChanged);
             }
@@ -133,7 +133,7 @@ impl Build<'_> {
             self.options.rebuild.iter().any(|name| *name == node.name || *name == node.stage_name);
         let mut sought = Sought::Missing;
         if !forced {
-            sought = self.look_up(at, walk, &site, &key, Where::of(reach))?;
+            sought = self.look_up(at, walk, &context, &key, Where::of(reach))?;
         }
         if let Sought::Found(ended) = sought {
             return Ok(Ran::Ended(ended));
@@ -141,7 +141,7 @@ impl Build<'_> {
         let _lock = self.cache.lock_key(&key, &self.cancel)?;
         if !forced {
             // Another process may have made it while this one waited.
-            match self.look_up(at, walk, &site, &key, Where::Here)? {
+            match self.look_up(at, walk, &context, &key, Where::Here)? {
                 Sought::Found(ended) => return Ok(Ran::Ended(ended)),
                 // What is known by now says more than what was known then.
                 Sought::Missing => {}
@@ -158,7 +158,7 @@ impl Build<'_> {
             _ => Some(why(&self.cache, &self.settings.pipeline, node, &recipe)?),
         };
         let why = reason.as_deref().map_or(Why::PutBack, Why::News);
-        self.run_stage(at, walk, site, (&inputs, &pins), &recipe, (why, reach))
+        self.run_stage(at, walk, context, (&inputs, &pins), &recipe, (why, reach))
     }
 
     /// What is recorded under `key` here, else in the remote cache.
@@ -176,7 +176,7 @@ impl Build<'_> {
         &self,
         at: usize,
         walk: &Walk,
-        site: &Site,
+        context: &StageContext,
         key: &Key,
         place: Where,
     ) -> Result<Sought> {
@@ -199,22 +199,22 @@ impl Build<'_> {
                 return Ok(Sought::OutOfReach);
             }
         }
-        match node.stage.place(site, &artifact)? {
-            Placed::Here(path) => {
-                self.accompany(at, walk, site, &artifact, Occasion::Known)?;
+        match node.stage.materialize(context, &artifact)? {
+            Placement::Present(path) => {
+                self.accompany(at, walk, context, &artifact, Occasion::Known)?;
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: Some(path) };
                 self.observer.tell(&told);
                 Ok(Sought::Found(Ended::Cached(artifact)))
             }
-            Placed::Kept(path, reason) => {
+            Placement::Retained(path, reason) => {
                 let path = Some(path);
                 self.observer.tell(&Event::Skipped { stage, reason: &reason, path });
                 Ok(Sought::Found(Ended::Kept(Some(artifact), reason)))
             }
-            Placed::Replaced(_) => Ok(Sought::Displaced),
-            Placed::Gone(_) if elsewhere => Ok(Sought::Displaced),
-            Placed::Gone(reason) => Ok(Sought::Gone(reason)),
+            Placement::Replaced(_) => Ok(Sought::Displaced),
+            Placement::Missing(_) if elsewhere => Ok(Sought::Displaced),
+            Placement::Missing(reason) => Ok(Sought::Gone(reason)),
         }
     }
 
@@ -223,7 +223,7 @@ impl Build<'_> {
         &self,
         at: usize,
         walk: &Walk,
-        mut site: Site,
+        mut context: StageContext,
         (inputs, pins): (&Inputs, &[Pin]),
         recipe: &Recipe,
         (why, reach): (Why<'_>, Reach),
@@ -235,21 +235,21 @@ impl Build<'_> {
             self.observer.tell(&Event::Started { stage, key: &key, reason });
         }
         for (_, input) in &node.inputs {
-            self.bring(input.0, walk, &site.progress)?;
+            self.bring(input.0, walk, &context.progress)?;
         }
         if walk.results.inputs(node).0 != inputs.0 {
             return Ok(Ran::InputsChanged);
         }
-        let need = Bytes(node.stage.need(&site, inputs));
-        space::require(self.cache.folder(), need)?;
+        let need = Bytes(node.stage.need(&context, inputs));
+        space::require(self.cache.directory(), need)?;
         // A log is of one run.
-        let _ = std::fs::remove_file(&site.log);
+        let _ = std::fs::remove_file(&context.log);
         let scratch = self.cache.scratch()?;
-        site.work = scratch.path().to_path_buf();
-        let made = match node.stage.run(&site, inputs, pins) {
+        context.work = scratch.path().to_path_buf();
+        let made = match node.stage.run(&context, inputs, pins) {
             Ok(made) => made,
             Err(error) => {
-                let error = space::explain(error, self.cache.folder(), need);
+                let error = space::explain(error, self.cache.directory(), need);
                 return Err(self.after_failure(error, scratch));
             }
         };
@@ -257,12 +257,12 @@ impl Build<'_> {
         let artifact = self
             .cache
             .commit(recipe, made, took)
-            .map_err(|error| space::explain(error, self.cache.folder(), need))?;
+            .map_err(|error| space::explain(error, self.cache.directory(), need))?;
         drop(scratch);
         self.cache.note_latest(&self.settings.pipeline, stage, &key)?;
-        let path = match node.stage.place(&site, &artifact)? {
-            Placed::Here(path) | Placed::Kept(path, _) => path,
-            Placed::Gone(reason) | Placed::Replaced(reason) => {
+        let path = match node.stage.materialize(&context, &artifact)? {
+            Placement::Present(path) | Placement::Retained(path, _) => path,
+            Placement::Missing(reason) | Placement::Replaced(reason) => {
                 return Err(crate::error::anyhow!("{reason}, although it was just made"));
             }
         };
@@ -270,11 +270,11 @@ impl Build<'_> {
         let occasion = match why {
             Why::News(_) => {
                 self.offer(node, key, reach)?;
-                Occasion::Made
+                Occasion::Output
             }
             Why::PutBack => Occasion::Known,
         };
-        self.accompany(at, walk, &site, &artifact, occasion)?;
+        self.accompany(at, walk, &context, &artifact, occasion)?;
         Ok(Ran::Ended(match why {
             Why::News(reason) => {
                 let told = Event::Done { stage, key, artifact: &artifact, path, took, reason };
@@ -294,7 +294,7 @@ impl Build<'_> {
             let kept = scratch.keep();
             return crate::error::with_hint(
                 error,
-                format!("its folder was kept: {}", kept.display()),
+                format!("its directory was kept: {}", kept.display()),
             );
         }
         error

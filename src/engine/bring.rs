@@ -9,7 +9,7 @@ use super::worker::{Build, Ended, Message, Walk};
 use crate::artifact::Artifact;
 use crate::error::{Context, Interrupted, Result, caused_by};
 use crate::recipe::Key;
-use crate::site::Progress;
+use crate::stage_context::Progress;
 use crate::units::Bytes;
 
 /// What is smaller than this is fetched without a word.
@@ -31,7 +31,7 @@ impl Build<'_> {
             let (stage, size) = (&node.name, Bytes(artifact.size));
             self.observer.tell(&Event::Fetching { stage, size });
         }
-        self.fetch_object(artifact, &self.site(node).progress)
+        self.fetch_object(artifact, &self.context(node).progress)
     }
 
     pub(super) fn fetch_object(&self, artifact: &Artifact, progress: &Progress) -> Result<Brought> {
@@ -69,7 +69,7 @@ impl Build<'_> {
         loop {
             self.cancel.check()?;
             let inputs = walk.results.inputs(node);
-            let (site, pins, recipe) = self.finish_recipe(node, &inputs)?;
+            let (context, pins, recipe) = self.finish_recipe(node, &inputs)?;
             walk.results.set_origin(at, &recipe, &inputs, &pins);
             let reach = walk.results.reach(at, node, Reach::of(&recipe));
             let _lock = self.cache.lock_key(&recipe.key(), &self.cancel)?;
@@ -79,7 +79,7 @@ impl Build<'_> {
                 return Ok(record.output);
             }
             let why = Why::News("its result could not be fetched");
-            match self.run_stage(at, walk, site, (&inputs, &pins), &recipe, (why, reach))? {
+            match self.run_stage(at, walk, context, (&inputs, &pins), &recipe, (why, reach))? {
                 Ran::Ended(Ended::Done(artifact)) => {
                     walk.results.set(at, &artifact);
                     return Ok(artifact);

@@ -14,7 +14,7 @@ use crate::cache::Cache;
 use crate::error::Result;
 use crate::process::Cancel;
 use crate::recipe::{Difference, Key, Recipe, first_difference};
-use crate::stage::{Inputs, Placed, Settings};
+use crate::stage::{Inputs, Placement, Settings};
 
 /// What would happen to a stage.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,7 +93,7 @@ fn explain_node(
     earlier: &[Explanation],
     rebuild: &[String],
 ) -> Result<Explanation> {
-    let site = build.site(node);
+    let context = build.context(node);
     let (cache, pipeline) = (&build.cache, build.settings.pipeline.as_str());
     let latest = cache.latest_recipe(pipeline, &node.name)?;
     let mut inputs = Inputs::default();
@@ -111,12 +111,12 @@ fn explain_node(
     let pin = match waits_for {
         Some(_) => None,
         // What cannot be resolved without reaching out is told as "not resolved yet".
-        None => node.stage.pin(&site, &inputs).ok(),
+        None => node.stage.pin(&context, &inputs).ok(),
     };
     let complete = pin.is_some();
     let recipe = match &pin {
-        Some(pins) => key::recipe(node, &site, &inputs, pins)?,
-        None => key::open_recipe(node, &site)?,
+        Some(pins) => key::recipe(node, &context, &inputs, pins)?,
+        None => key::open_recipe(node, &context)?,
     };
     let differences = latest.as_ref().map(|latest| match complete {
         true => recipe.differences(latest),
@@ -147,20 +147,20 @@ fn explain_node(
                 }
                 _ => Forecast::Cached(key, record.output),
             },
-            Some(record) => match node.stage.look(&site, &record.output)? {
-                Placed::Here(_) => Forecast::Cached(recipe.key(), record.output),
-                Placed::Replaced(_) => {
+            Some(record) => match node.stage.locate(&context, &record.output)? {
+                Placement::Present(_) => Forecast::Cached(recipe.key(), record.output),
+                Placement::Replaced(_) => {
                     put_back = true;
                     Forecast::Cached(recipe.key(), record.output)
                 }
-                Placed::Gone(_)
+                Placement::Missing(_)
                     if moved || was_never_here(cache, pipeline, node, &key, &record) =>
                 {
                     put_back = true;
                     Forecast::Cached(recipe.key(), record.output)
                 }
-                Placed::Kept(_, reason) => Forecast::Kept(reason),
-                Placed::Gone(reason) => Forecast::Run(reason),
+                Placement::Retained(_, reason) => Forecast::Kept(reason),
+                Placement::Missing(reason) => Forecast::Run(reason),
             },
         }
     };

@@ -4,22 +4,27 @@
 use super::plan::Node;
 use crate::error::{Context, Result};
 use crate::recipe::Recipe;
-use crate::stage::{Inputs, Pin, Site};
+use crate::stage::{Inputs, Pin, StageContext};
 
 /// The recipe without what is not known yet: the inputs' digests and the pin.
-pub fn open_recipe(node: &Node<'_>, site: &Site) -> Result<Recipe> {
+pub fn open_recipe(node: &Node<'_>, context: &StageContext) -> Result<Recipe> {
     let mut recipe = Recipe::new(node.kind, node.stage.revision());
-    recipe.value("architecture", &site.settings.architecture);
-    recipe.value("epoch", site.settings.epoch);
+    recipe.value("architecture", &context.settings.architecture);
+    recipe.value("epoch", context.settings.epoch);
     node.stage
-        .describe(site, &mut recipe)
+        .describe(context, &mut recipe)
         .with_context(|| format!("reading what the stage {} depends on", node.name))?;
     Ok(recipe)
 }
 
 /// The whole recipe.
-pub fn recipe(node: &Node<'_>, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Recipe> {
-    let mut recipe = open_recipe(node, site)?;
+pub fn recipe(
+    node: &Node<'_>,
+    context: &StageContext,
+    inputs: &Inputs,
+    pins: &[Pin],
+) -> Result<Recipe> {
+    let mut recipe = open_recipe(node, context)?;
     for (key, artifact) in &inputs.0 {
         recipe.value(&format!("input {key}"), artifact.digest);
     }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use super::inspect::looking;
 use super::lockfile::LockFile;
 use super::plan::{Node, Plan};
-use crate::artifact::{Artifact, FORETOLD, Hashing, Product};
+use crate::artifact::{Artifact, ArtifactKind, Hashing, PREDICTED};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::stage::{Inputs, Settings};
 
-/// What `lock` does not answer of the questions of `plan`, an error for each stage. One that depends
-/// on the result of another such stage, or on what only a run shows, is left out.
+/// What `lock` does not answer of the questions of `plan`, an error for each stage. One that
+/// depends on the result of another such stage, or on what only a run shows, is left out.
 pub fn unlocked(
     plan: &Plan<'_>,
     cache: &Arc<Cache>,
@@ -27,8 +27,8 @@ pub fn unlocked(
     let mut foretold = Foretold::default();
     for (at, node) in plan.nodes().iter().enumerate() {
         let (inputs, known) = foretold.inputs(node);
-        match node.stage.pin(&build.site(node), &inputs) {
-            Ok(pins) => foretold.set(at, node.stage.foretell(&inputs, &pins)),
+        match node.stage.pin(&build.context(node), &inputs) {
+            Ok(pins) => foretold.set(at, node.stage.predict(&inputs, &pins)),
             Err(error) if known == Known::All => found.push(error),
             Err(_) => {}
         }
@@ -66,7 +66,7 @@ impl Foretold {
     pub fn set(&mut self, at: usize, facts: Option<BTreeMap<String, String>>) {
         let Some(facts) = facts else { return };
         // Nothing has this digest, so nobody takes it for a result that is here.
-        let (product, hashing, digest) = (Product::Tree, Hashing::Plain, FORETOLD);
+        let (product, hashing, digest) = (ArtifactKind::Tree, Hashing::Plain, PREDICTED);
         self.0.insert(at, Artifact { product, hashing, digest, size: 0, facts });
     }
 }

@@ -117,11 +117,11 @@ impl LockFile {
     fn write(&self, text: &str) -> Result<()> {
         use std::io::Write as _;
         let what = || format!("writing the lock {}", self.path.display());
-        let folder = self.path.parent().ok_or_else(|| anyhow!("a lock needs a folder"))?;
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let directory = self.path.parent().ok_or_else(|| anyhow!("a lock needs a directory"))?;
+        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
         let mut file =
-            tempfile::NamedTempFile::new_in(folder).with_context(what).map_err(|error| {
-                with_hint(error, "the lock lies beside the pipeline; make that folder writable")
+            tempfile::NamedTempFile::new_in(directory).with_context(what).map_err(|error| {
+                with_hint(error, "the lock lies beside the pipeline; make that directory writable")
             })?;
         file.write_all(text.as_bytes()).with_context(what)?;
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
@@ -206,8 +206,8 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_read_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = LockFile::beside(&folder.path().join("x.toml"));
+        let directory = tempfile::tempdir().unwrap();
+        let path = LockFile::beside(&directory.path().join("x.toml"));
         let lock = LockFile::open(&path).unwrap();
         lock.note("nodes/a", &entry("trixie", "1")).unwrap();
         lock.note("base", &entry("trixie", "2")).unwrap();
@@ -223,8 +223,8 @@ mod tests {
 
     #[test]
     fn a_lock_of_another_version_is_refused_with_a_way_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.lock");
         std::fs::write(&path, "version = 2\n").unwrap();
         let error = LockFile::open(&path).unwrap_err();
         assert!(format!("{error:#}").contains("it has version 2, this kuth knows 1"));

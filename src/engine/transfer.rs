@@ -6,11 +6,11 @@ use super::bring::Brought;
 use super::plan::Node;
 use super::results::{Reach, Results};
 use super::worker::Build;
-use crate::artifact::{Artifact, Product};
+use crate::artifact::{Artifact, ArtifactKind};
 use crate::error::Result;
 use crate::provenance::inventory;
 use crate::recipe::Key;
-use crate::remote::Shelf;
+use crate::remote::RemoteCache;
 use crate::units::Bytes;
 
 /// What became of the result of a stage.
@@ -52,10 +52,11 @@ impl Build<'_> {
         Ok(moved)
     }
 
-    /// What is installed in a tree goes with it, so that who has an export can tell without the tree.
-    fn offer_inventory(&self, shelf: &Shelf, made: &Artifact) -> Result<()> {
+    /// What is installed in a tree goes with it, so that who has an export can tell without the
+    /// tree.
+    fn offer_inventory(&self, shelf: &RemoteCache, made: &Artifact) -> Result<()> {
         let key = inventory::recipe(made.digest).key();
-        match made.product == Product::Tree && self.cache.find(&key)?.is_some() {
+        match made.product == ArtifactKind::Tree && self.cache.find(&key)?.is_some() {
             true => shelf.offer(&key),
             false => Ok(()),
         }

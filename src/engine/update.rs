@@ -16,8 +16,8 @@ use super::worker::Build;
 use crate::cache::Cache;
 use crate::error::{Context, Result, anyhow, caused_by};
 use crate::process::Cancel;
-use crate::remote::Shelf;
-use crate::stage::{Inputs, NotHere, Pin, Settings, Site};
+use crate::remote::RemoteCache;
+use crate::stage::{Inputs, NotHere, Pin, Settings, StageContext};
 
 /// An update about to happen.
 pub struct Update<'p> {
@@ -34,7 +34,7 @@ pub struct Update<'p> {
     /// Set to stop.
     pub cancel: Cancel,
     /// The remote cache, where there is one.
-    pub shelf: Option<Arc<Shelf>>,
+    pub shelf: Option<Arc<RemoteCache>>,
 }
 
 impl Update<'_> {
@@ -126,7 +126,7 @@ impl Resolver<'_> {
             let was_locked = !entries.is_empty();
             match self.pin(node, &inputs, entries) {
                 Ok(pins) => {
-                    self.foretold.set(at, node.stage.foretell(&inputs, &pins));
+                    self.foretold.set(at, node.stage.predict(&inputs, &pins));
                     return Ok(());
                 }
                 // Its question is another since what it stands on is.
@@ -134,16 +134,16 @@ impl Resolver<'_> {
                 Err(_) => return Ok(()),
             }
         }
-        let mut site = self.build.site(node);
+        let mut context = self.build.context(node);
         let (cache, settings) = (&self.update.cache, &self.update.settings);
-        site.log = cache.log(&settings.pipeline, &format!("{}.resolve", node.name));
-        site.locked = Vec::new();
-        site.locked_elsewhere = self.fresh.clone();
-        let pins = match node.stage.pin(&site, &inputs) {
+        context.log = cache.log(&settings.pipeline, &format!("{}.resolve", node.name));
+        context.locked = Vec::new();
+        context.locked_elsewhere = self.fresh.clone();
+        let pins = match node.stage.pin(&context, &inputs) {
             Err(error) if known == Known::Some || caused_by::<NotHere>(&error).is_some() => {
                 self.update.cancel.check()?;
                 inputs = self.update.make(node, self.build.plan.nodes(), self.draft)?;
-                node.stage.pin(&site, &inputs)?
+                node.stage.pin(&context, &inputs)?
             }
             resolved => resolved?,
         };
@@ -152,16 +152,16 @@ impl Resolver<'_> {
             self.draft.note(&node.name, &pin.locked)?;
             self.fresh.push(pin.locked.clone());
         }
-        self.foretold.set(at, node.stage.foretell(&inputs, &pins));
+        self.foretold.set(at, node.stage.predict(&inputs, &pins));
         Ok(())
     }
 
     /// What `node` is pinned to if the lock says `entries` of it and nothing else may be asked.
     fn pin(&self, node: &Node<'_>, inputs: &Inputs, entries: Vec<toml::Table>) -> Result<Vec<Pin>> {
-        let site = self.build.site(node);
-        let settings = Settings { locked: true, offline: true, ..(*site.settings).clone() };
-        let site = Site { locked: entries, settings: Arc::new(settings), ..site };
-        node.stage.pin(&site, inputs)
+        let context = self.build.context(node);
+        let settings = Settings { locked: true, offline: true, ..(*context.settings).clone() };
+        let context = StageContext { locked: entries, settings: Arc::new(settings), ..context };
+        node.stage.pin(&context, inputs)
     }
 
     /// Takes out of the draft what `pins` come in the place of. What was resolved for other values

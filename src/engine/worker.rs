@@ -14,9 +14,9 @@ use crate::artifact::Artifact;
 use crate::cache::Cache;
 use crate::error::{Error, Interrupted, Result, caused_by};
 use crate::process::Cancel;
-use crate::remote::Shelf;
+use crate::remote::RemoteCache;
 use crate::remote::trust::PrivateKey;
-use crate::stage::{Pool, Settings, Site};
+use crate::stage::{Resource, Settings, StageContext};
 use crate::units::Bytes;
 
 /// Which results are fetched from the remote cache.
@@ -55,7 +55,7 @@ pub struct Build<'p> {
     /// Set to stop.
     pub cancel: Cancel,
     /// The remote cache, where there is one.
-    pub shelf: Option<Arc<Shelf>>,
+    pub shelf: Option<Arc<RemoteCache>>,
     /// More.
     pub options: Options,
 }
@@ -89,7 +89,10 @@ impl Build<'_> {
     /// The error is [`Interrupted`], or that the build could not be begun.
     pub fn run(&self) -> Result<Summary> {
         let start = Instant::now();
-        crate::cache::lock::sweep(&self.cache.folder().join("work"), crate::sandbox::remove_left)?;
+        crate::cache::lock::sweep(
+            &self.cache.directory().join("work"),
+            crate::sandbox::remove_left,
+        )?;
         self.observer.tell(&Event::Begin { stages: &self.plan.names() });
         let states = self.walk()?;
         let brought = self.drain();
@@ -124,7 +127,7 @@ impl Build<'_> {
     fn walk(&self) -> Result<States> {
         let nodes = self.plan.nodes();
         let mut states = States::new(nodes.len());
-        let mut busy: BTreeMap<Pool, usize> = BTreeMap::new();
+        let mut busy: BTreeMap<Resource, usize> = BTreeMap::new();
         let (sender, messages) = mpsc::channel::<Message>();
         let walk = Walk { results: Results::new(nodes.len()), messages: sender };
         std::thread::scope(|scope| {
@@ -161,7 +164,7 @@ impl Build<'_> {
     }
 
     /// The first waiting stage whose inputs are there and whose pool has room.
-    fn next_ready(&self, states: &States, busy: &BTreeMap<Pool, usize>) -> Option<usize> {
+    fn next_ready(&self, states: &States, busy: &BTreeMap<Resource, usize>) -> Option<usize> {
         let nodes = self.plan.nodes();
         (0..nodes.len()).find(|at| {
             let node = &nodes[*at];
@@ -173,14 +176,14 @@ impl Build<'_> {
     }
 
     /// How many stages of a pool run at once.
-    fn depth(&self, pool: Pool) -> usize {
+    fn depth(&self, pool: Resource) -> usize {
         match pool {
-            Pool::Cpu | Pool::Network => self.settings.jobs.max(1),
+            Resource::Cpu | Resource::Network => self.settings.jobs.max(1),
             // A guest wants a processor of its own, and two at most fill a small machine.
-            Pool::Machine => (self.settings.jobs / 2).max(1),
+            Resource::Machine => (self.settings.jobs / 2).max(1),
             // Each change is a few commands that mostly wait for the hypervisor's server; more than
             // some at once only wait for each other.
-            Pool::Hypervisor => self.settings.jobs.clamp(1, 4),
+            Resource::Hypervisor => self.settings.jobs.clamp(1, 4),
         }
     }
 
@@ -225,21 +228,21 @@ impl Build<'_> {
         }
     }
 
-    /// The place of a node, without a folder to work in yet.
-    pub(super) fn site(&self, node: &Node<'_>) -> Site {
+    /// The place of a node, without a directory to work in yet.
+    pub(super) fn context(&self, node: &Node<'_>) -> StageContext {
         let (observer, warned) = (self.observer.clone(), self.observer.clone());
         let stage = node.name.clone();
         let progress = move |done, total, what: &str| {
             observer.tell(&Event::Progress { stage: &stage, done, total, what });
         };
         let log = self.cache.log(&self.settings.pipeline, &node.name);
-        Site {
+        StageContext {
             cancel: self.cancel.clone(),
             progress: Arc::new(progress),
             warn: Arc::new(move |text| warned.tell(&Event::Warning { text })),
             locked: self.lock.stage(&node.name),
             locked_elsewhere: self.lock.all(),
-            ..Site::new(self.cache.clone(), self.settings.clone(), &node.name, log)
+            ..StageContext::new(self.cache.clone(), self.settings.clone(), &node.name, log)
         }
     }
 }

@@ -25,29 +25,29 @@ fn set_mode(path: &Path, mode: u32) {
 
 #[test]
 fn contents_names_and_modes_move_the_key_and_times_do_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("a");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a");
     std::fs::write(&file, "one").unwrap();
-    let first = key(folder.path());
+    let first = key(directory.path());
     File::open(&file).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    assert_eq!(key(folder.path()), first);
+    assert_eq!(key(directory.path()), first);
     set_mode(&file, 0o755);
-    assert_ne!(key(folder.path()), first);
+    assert_ne!(key(directory.path()), first);
     set_mode(&file, 0o600);
-    assert_eq!(key(folder.path()), first);
+    assert_eq!(key(directory.path()), first);
     std::fs::write(&file, "two").unwrap();
-    assert_ne!(key(folder.path()), first);
+    assert_ne!(key(directory.path()), first);
     std::fs::write(&file, "one").unwrap();
-    assert_eq!(key(folder.path()), first);
-    std::fs::write(folder.path().join("b"), "").unwrap();
-    assert_ne!(key(folder.path()), first);
+    assert_eq!(key(directory.path()), first);
+    std::fs::write(directory.path().join("b"), "").unwrap();
+    assert_ne!(key(directory.path()), first);
 }
 
 /// The digest is that of `printf abc | sha256sum`.
 #[test]
 fn the_lines_are_pinned() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     std::fs::create_dir(at("d")).unwrap();
     std::fs::write(at("d/b"), "abc").unwrap();
     std::fs::write(at("d/a b"), "abc").unwrap();
@@ -57,7 +57,7 @@ fn the_lines_are_pinned() {
     assert_eq!(
         text(&at("d")),
         format!(
-            "file = folder\nfile/a b = {ABC}\nfile/b = {ABC} executable\nfile/c = link to ../up\n"
+            "file = directory\nfile/a b = {ABC}\nfile/b = {ABC} executable\nfile/c = link to ../up\n"
         )
     );
     assert_eq!(text(&at("d/b")), format!("file = {ABC} executable\n"));
@@ -67,8 +67,8 @@ fn the_lines_are_pinned() {
 
 #[test]
 fn a_link_is_followed_and_one_inside_a_directory_is_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     std::fs::create_dir(at("d")).unwrap();
     std::fs::write(at("d/a"), "one").unwrap();
     symlink("a", at("d/inner")).unwrap();
@@ -88,14 +88,14 @@ fn a_link_is_followed_and_one_inside_a_directory_is_not() {
 #[test]
 fn no_two_names_are_one() {
     let named = |name: &[u8]| {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join(OsStr::from_bytes(name)), "").unwrap();
-        text(folder.path())
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(OsStr::from_bytes(name)), "").unwrap();
+        text(directory.path())
     };
     let linked = |target: &[u8]| {
-        let folder = tempfile::tempdir().unwrap();
-        symlink(OsStr::from_bytes(target), folder.path().join("l")).unwrap();
-        text(folder.path())
+        let directory = tempfile::tempdir().unwrap();
+        symlink(OsStr::from_bytes(target), directory.path().join("l")).unwrap();
+        text(directory.path())
     };
     for (one, other) in
         [(&b"a\xff"[..], &b"a\xfe"[..]), (b"a\xff", b"\"a\\xff\""), (b"a\n", b"\"a\\n\"")]
@@ -108,8 +108,8 @@ fn no_two_names_are_one() {
 
 #[test]
 fn a_change_after_hashing_is_noticed() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     std::fs::create_dir(at("d")).unwrap();
     std::fs::write(at("d/a"), "one").unwrap();
     let time = at("d/a").metadata().unwrap().modified().unwrap();
@@ -146,8 +146,8 @@ fn a_change_after_hashing_is_noticed() {
 
 #[test]
 fn a_copy_has_the_modes_that_git_keeps() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     std::fs::create_dir(at("d")).unwrap();
     set_mode(&at("d"), 0o700);
     for (name, mode) in [("plain", 0o600), ("run", 0o700)] {
@@ -161,8 +161,8 @@ fn a_copy_has_the_modes_that_git_keeps() {
 
 #[test]
 fn what_cannot_be_read_is_told_by_what_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     symlink("gone", at("dangling")).unwrap();
     symlink("loop", at("loop")).unwrap();
     std::fs::write(at("file"), "1234").unwrap();

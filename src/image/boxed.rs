@@ -1,4 +1,4 @@
-//! Writes a `tar.bz2` of a folder with VirtualBox's settings and the disk as a VDI, without ever
+//! Writes a `tar.bz2` of a directory with VirtualBox's settings and the disk as a VDI, without ever
 //! having the VDI or the tar: any part of the tar can be read from the disk and a few headers, so
 //! several threads compress parts of it, each a bzip2 stream of its own. bzip2 takes streams that
 //! follow each other for one.
@@ -116,7 +116,7 @@ impl<'a> Work<'a> {
         let (name, epoch) = (&self.appliance.name, self.epoch);
         let disk_name = format!("{name}.vdi");
         let settings = vbox::settings(self.appliance, &disk_name, self.ids)?;
-        let mut head = member::folder(&format!("{name}/"), epoch)?.to_vec();
+        let mut head = member::directory(&format!("{name}/"), epoch)?.to_vec();
         let size = Bytes(settings.len() as u64);
         head.extend(member::file(&format!("{name}/{name}.vbox"), size, epoch)?);
         head.extend_from_slice(settings.as_bytes());

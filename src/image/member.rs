@@ -21,8 +21,8 @@ pub(super) fn file(name: &str, size: Bytes, time: u64) -> Result<[u8; BLOCK as u
     header(name, EntryType::Regular, 0o644, size, time)
 }
 
-/// Of a folder; `name` ends with a slash.
-pub(super) fn folder(name: &str, time: u64) -> Result<[u8; BLOCK as usize]> {
+/// Of a directory; `name` ends with a slash.
+pub(super) fn directory(name: &str, time: u64) -> Result<[u8; BLOCK as usize]> {
     header(name, EntryType::Directory, 0o755, Bytes(0), time)
 }
 

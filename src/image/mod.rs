@@ -44,7 +44,7 @@ pub enum Container {
 pub enum Package {
     /// An OVA, its disk as streamOptimized VMDK, with how hard that compresses.
     Ova(Level),
-    /// A `tar.bz2` of a folder with VirtualBox's settings and a VDI; 1 to 9, the size of bzip2's
+    /// A `tar.bz2` of a directory with VirtualBox's settings and a VDI; 1 to 9, the size of bzip2's
     /// blocks.
     Box(u32),
 }

@@ -20,7 +20,7 @@ use crate::recipe::Key;
 
 /// What is copied at once.
 const CHUNK: usize = 1 << 20;
-const HINT: &str = "use another folder with `--output DIR`";
+const HINT: &str = "use another directory with `--output DIR`";
 
 /// Whether there was something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,34 +31,34 @@ pub enum Placing {
     Copied,
 }
 
-/// Sees to it that `folder`/`name` is a copy of `object`, whose digest is `digest`. A file there
+/// Sees to it that `directory`/`name` is a copy of `object`, whose digest is `digest`. A file there
 /// that is anything else, a changed copy too, is replaced.
 pub fn place(
     cache: &Cache,
     object: &Path,
     digest: Digest,
-    folder: &Path,
+    directory: &Path,
     name: &str,
     watch: Watch<'_>,
 ) -> Result<Placing> {
-    if let Ok(folder) = folder.canonicalize() {
-        let path = folder.join(name);
+    if let Ok(directory) = directory.canonicalize() {
+        let path = directory.join(name);
         if is_untouched(cache, &path, digest)? {
             return Ok(Placing::Untouched);
         }
     }
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("making the output folder {}", folder.display()))
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("making the output directory {}", directory.display()))
         .hint(HINT)?;
-    let folder = folder
+    let directory = directory
         .canonicalize()
-        .with_context(|| format!("resolving the output folder {}", folder.display()))?;
-    let path = folder.join(name);
+        .with_context(|| format!("resolving the output directory {}", directory.display()))?;
+    let path = directory.join(name);
     // Held until the stamp is written: the lock on the copy aside ends with its renaming.
     let place = Key(Digest::of(path.as_os_str().as_bytes()));
     let _lock = cache.lock_key(&place, watch.cancel)?;
-    let aside = Aside::lock(&folder, name, watch)
-        .with_context(|| format!("writing into the output folder {}", folder.display()))
+    let aside = Aside::lock(&directory, name, watch)
+        .with_context(|| format!("writing into the output directory {}", directory.display()))
         .hint(HINT)?;
     // Another process may have placed it while this one waited.
     if is_untouched(cache, &path, digest)? {
@@ -75,10 +75,10 @@ pub fn place(
                 error.context(format!("copying {} to {}", object.display(), path.display()));
             return Err(match full {
                 Some(ErrorKind::StorageFull) => {
-                    with_hint(error, format!("make room in {}, or {HINT}", folder.display()))
+                    with_hint(error, format!("make room in {}, or {HINT}", directory.display()))
                 }
                 Some(ErrorKind::IsADirectory) => {
-                    with_hint(error, "move that folder away, or give the stage another `name`")
+                    with_hint(error, "move that directory away, or give the stage another `name`")
                 }
                 _ => error,
             });
@@ -102,7 +102,7 @@ fn is_untouched(cache: &Cache, path: &Path, digest: Digest) -> Result<bool> {
 /// One stamp for each place, named by it.
 fn stamp_path(cache: &Cache, path: &Path) -> PathBuf {
     let name = Digest::of(path.as_os_str().as_bytes()).to_string();
-    cache.folder().join("placed").join(name)
+    cache.directory().join("placed").join(name)
 }
 
 /// What is known of a placed file; equal texts, untouched file.
@@ -133,8 +133,8 @@ struct Aside {
 }
 
 impl Aside {
-    fn lock(folder: &Path, name: &str, watch: Watch<'_>) -> Result<Aside> {
-        let path = folder.join(format!(".{name}.partial"));
+    fn lock(directory: &Path, name: &str, watch: Watch<'_>) -> Result<Aside> {
+        let path = directory.join(format!(".{name}.partial"));
         loop {
             let file = File::options().create(true).truncate(false).write(true).open(&path)?;
             match file.try_lock() {
@@ -145,7 +145,7 @@ impl Aside {
                 }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
-                // Some shared folders know no locks; two builds at once are rare there.
+                // Some shared directories know no locks; two builds at once are rare there.
                 Err(TryLockError::Error(_)) => {
                     file.set_len(0)?;
                     return Ok(Aside { path, file });
@@ -215,23 +215,23 @@ mod tests {
     use crate::process::Cancel;
 
     struct Setting {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
         cache: Cache,
         object: PathBuf,
         digest: Digest,
     }
 
     fn setting() -> Setting {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(&folder.path().join("cache")).unwrap();
-        let object = folder.path().join("object");
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&directory.path().join("cache")).unwrap();
+        let object = directory.path().join("object");
         std::fs::write(&object, "content").unwrap();
-        Setting { folder, cache, object, digest: Digest::of("content") }
+        Setting { directory, cache, object, digest: Digest::of("content") }
     }
 
     impl Setting {
         fn out(&self) -> PathBuf {
-            self.folder.path().join("out/x")
+            self.directory.path().join("out/x")
         }
 
         fn place(&self) -> Result<Placing> {
@@ -292,13 +292,13 @@ mod tests {
         std::fs::create_dir_all(setting.out().join("x.raw")).unwrap();
         let error = setting.place().unwrap_err();
         assert!(error.to_string().starts_with("copying "), "{error}");
-        assert!(crate::error::hints(&error)[0].starts_with("move that folder away"));
+        assert!(crate::error::hints(&error)[0].starts_with("move that directory away"));
         assert!(!setting.out().join(".x.raw.partial").exists());
 
-        std::fs::remove_dir_all(setting.folder.path().join("out")).unwrap();
-        std::fs::write(setting.folder.path().join("out"), "").unwrap();
+        std::fs::remove_dir_all(setting.directory.path().join("out")).unwrap();
+        std::fs::write(setting.directory.path().join("out"), "").unwrap();
         let error = setting.place().unwrap_err();
-        assert!(error.to_string().starts_with("making the output folder "), "{error}");
+        assert!(error.to_string().starts_with("making the output directory "), "{error}");
         assert_eq!(crate::error::hints(&error), [HINT]);
     }
 }

@@ -1,6 +1,6 @@
 //! FAT12, FAT16 and FAT32 as a [`Filesystem`]. It keeps no owners and no modes: all is root's, and
-//! the root has the properties of the folder that it is mounted on. A node goes by the place of its
-//! entry.
+//! the root has the properties of the directory that it is mounted on. A node goes by the place of
+//! its entry.
 
 use crate::error::{Context, Result, bail, ensure};
 use crate::format::fat::{ENTRY, HEAD, Item, MOST_ENTRIES, Volume, entries};
@@ -74,7 +74,7 @@ impl Fat {
     fn item(&self, node: u64) -> Result<Item> {
         if node == ROOT {
             let cluster = self.volume.root_cluster;
-            return Ok(Item { is_folder: true, cluster, size: 0, time: 0 });
+            return Ok(Item { is_directory: true, cluster, size: 0, time: 0 });
         }
         Ok(Item::read(&bytes(&*self.source, node, ENTRY)?)?)
     }
@@ -83,7 +83,7 @@ impl Fat {
 /// Whether a chain may be shorter than what is asked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ends {
-    /// A folder's.
+    /// A directory's.
     Anywhere,
     /// A file's.
     Exactly,
@@ -100,8 +100,8 @@ impl Filesystem for Fat {
 
     fn node(&self, node: u64) -> Result<Node> {
         let item = self.item(node)?;
-        let (kind, mode) = match item.is_folder {
-            true => (Kind::Folder, 0o755),
+        let (kind, mode) = match item.is_directory {
+            true => (Kind::Directory, 0o755),
             false => (Kind::File, 0o644),
         };
         let size = item.size.into();
@@ -110,7 +110,7 @@ impl Filesystem for Fat {
 
     fn names(&self, node: u64, most: usize) -> Result<Names> {
         let item = self.item(node)?;
-        ensure!(item.is_folder, "it is no folder");
+        ensure!(item.is_directory, "it is no directory");
         let runs = match (node, self.volume.root) {
             (ROOT, (from, length)) if length > 0 => {
                 let mut runs = Runs::default();

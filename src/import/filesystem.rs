@@ -1,5 +1,5 @@
 //! What every file system can be asked for, whatever its format: nodes by number, the names in a
-//! folder, and where the bytes of a file are.
+//! directory, and where the bytes of a file are.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use super::source::{Memory, Shared};
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder.
-    Folder,
+    /// A directory.
+    Directory,
     /// A file.
     File,
     /// A symbolic link.
@@ -32,7 +32,7 @@ impl Kind {
         Some(match mode >> 12 {
             0o01 => Kind::Fifo,
             0o02 => Kind::Device(Device::Character, major, minor),
-            0o04 => Kind::Folder,
+            0o04 => Kind::Directory,
             0o06 => Kind::Device(Device::Block, major, minor),
             0o10 => Kind::File,
             0o12 => Kind::Symlink,
@@ -61,7 +61,7 @@ pub struct Node {
     pub links: u32,
 }
 
-/// The names in a folder and the numbers of what they name, in any order; neither `.` nor `..`.
+/// The names in a directory and the numbers of what they name, in any order; neither `.` nor `..`.
 pub type Names = Vec<(Vec<u8>, u64)>;
 
 /// A file system that can be read. Nodes go by number; one that does not exist is an error.
@@ -70,7 +70,7 @@ pub trait Filesystem {
     fn root(&self) -> u64;
 
     /// Whether it keeps owners and modes. The root of one that does not has the properties of the
-    /// folder that it is mounted on.
+    /// directory that it is mounted on.
     fn has_owners(&self) -> bool {
         true
     }
@@ -78,7 +78,7 @@ pub trait Filesystem {
     /// What `node` is.
     fn node(&self, node: u64) -> Result<Node>;
 
-    /// What is in the folder `node`; fails once there are more than `most`.
+    /// What is in the directory `node`; fails once there are more than `most`.
     fn names(&self, node: u64, most: usize) -> Result<Names>;
 
     /// Where the symbolic link `node` leads.

@@ -1,5 +1,5 @@
-//! The system that a live medium of Ubuntu installs: layers in its folder `casper`, put together as one
-//! tree. The medium is an ISO 9660 image or a folder with the same in it.
+//! The system that a live medium of Ubuntu installs: layers in its directory `casper`, put together
+//! as one tree. The medium is an ISO 9660 image or a directory with the same in it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::squashfs::Squashfs;
 use super::system::{Mounted, System};
 use super::{Imported, Options, release, tree};
 
-/// The folder that all of it is in.
+/// The directory that all of it is in.
 const CASPER: &str = "casper";
 /// The list of what there is to install.
 const SOURCES: &str = "install-sources.yaml";
@@ -33,15 +33,15 @@ const MOST_NAMES: usize = 100_000;
 pub enum Medium {
     /// In an ISO 9660 image.
     Image(Box<Image<File>>, Shared),
-    /// In a folder.
-    Folder(PathBuf),
+    /// In a directory.
+    Directory(PathBuf),
 }
 
 impl Medium {
-    /// Opens the image or the folder `path`.
+    /// Opens the image or the directory `path`.
     pub fn open(path: &Path) -> Result<Medium> {
         if path.is_dir() {
-            return Ok(Medium::Folder(path.to_path_buf()));
+            return Ok(Medium::Directory(path.to_path_buf()));
         }
         let what = || format!("opening {}", path.display());
         let file = File::open(path).with_context(what)?;
@@ -50,17 +50,17 @@ impl Medium {
         if found != Some(ImageFormat::Iso9660) {
             let found = found.map_or("nothing that kuth knows".into(), magic::shown);
             return Err(anyhow!("it is {found}, not the image of a medium"))
-                .hint("an archive of a medium's files becomes a folder by `unpack`");
+                .hint("an archive of a medium's files becomes a directory by `unpack`");
         }
         let image = Image::open(file).context("reading the medium")?;
         Ok(Medium::Image(Box::new(image), source))
     }
 
-    /// The file `name` in the folder of the live system, if there is one.
+    /// The file `name` in the directory of the live system, if there is one.
     fn find(&mut self, name: &str) -> Result<Option<Shared>> {
         match self {
-            Medium::Folder(folder) => {
-                let path = folder.join(CASPER).join(name);
+            Medium::Directory(directory) => {
+                let path = directory.join(CASPER).join(name);
                 match path.symlink_metadata() {
                     Ok(found) if found.is_file() => {
                         let file = File::open(&path);
@@ -77,7 +77,7 @@ impl Medium {
         }
     }
 
-    /// The file `name` in the folder of the live system.
+    /// The file `name` in the directory of the live system.
     fn file(&mut self, name: &str) -> Result<Shared> {
         let found = self.find(name).with_context(|| format!("looking for {CASPER}/{name}"))?;
         found.with_context(|| format!("the medium has no file {CASPER}/{name}"))
@@ -113,7 +113,7 @@ impl Medium {
 fn extents(entry: &Entry, image: &Shared) -> Result<Shared> {
     match &entry.kind {
         EntryKind::File => {}
-        EntryKind::Folder => bail!("`{}` is a folder", entry.name),
+        EntryKind::Directory => bail!("`{}` is a directory", entry.name),
         EntryKind::Link(to) => bail!("`{}` is a link to {to}", entry.name),
     }
     let mut parts: Vec<Shared> = Vec::new();

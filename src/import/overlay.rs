@@ -1,6 +1,6 @@
-//! Layers of a system as one [`Filesystem`], as Linux's overlayfs shows them: of one name in several
-//! layers the upper one counts, folders are the union of all, whiteouts hide what is below, and below
-//! an opaque folder nothing is looked at.
+//! Layers of a system as one [`Filesystem`], as Linux's overlayfs shows them: of one name in
+//! several layers the upper one counts, directories are the union of all, whiteouts hide what is
+//! below, and below an opaque directory nothing is looked at.
 //!
 //! Source: the kernel's Documentation/filesystems/overlayfs.rst.
 
@@ -16,8 +16,8 @@ use super::filesystem::{Content, Filesystem, Kind, Names, Node};
 const SPACES: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 /// Of a layer's own number of a node the upper bits are free, in which its layer is kept.
 const LAYER_SHIFT: u32 = 56;
-/// Marks the number of a folder, which is an index of the table of folders.
-const FOLDER: u64 = 1 << 63;
+/// Marks the number of a directory, which is an index of the table of directories.
+const DIRECTORY: u64 = 1 << 63;
 /// No more layers fit into a number.
 const MOST_LAYERS: usize = 64;
 
@@ -28,15 +28,15 @@ type At = (usize, u64);
 pub struct Overlay {
     /// The topmost first, each with its name for people.
     layers: Vec<(String, Box<dyn Filesystem>)>,
-    folders: Mutex<Folders>,
+    directories: Mutex<Directories>,
 }
 
-/// The folders that were met so far.
+/// The directories that were met so far.
 #[derive(Default)]
-struct Folders {
+struct Directories {
     /// What each is made of, the topmost first.
     stacks: Vec<Vec<At>>,
-    /// Where the folder of a layer belongs.
+    /// Where the directory of a layer belongs.
     known: HashMap<At, usize>,
 }
 
@@ -46,8 +46,8 @@ enum Found {
     Nothing,
     /// What counts, and the layers below do not.
     One(At),
-    /// Folders, and whether one further below would be a part as well.
-    Folder(Vec<At>, bool),
+    /// Directories, and whether one further below would be a part as well.
+    Directory(Vec<At>, bool),
 }
 
 /// What overlayfs's own attributes say of a node.
@@ -65,58 +65,58 @@ impl Overlay {
     pub fn new(mut layers: Vec<(String, Box<dyn Filesystem>)>) -> Result<Overlay> {
         ensure!((1..=MOST_LAYERS).contains(&layers.len()), "{} layers", layers.len());
         layers.reverse();
-        // The roots are one folder, the first.
+        // The roots are one directory, the first.
         let mut root = Vec::new();
-        let overlay = Overlay { layers, folders: Mutex::default() };
+        let overlay = Overlay { layers, directories: Mutex::default() };
         for (layer, (name, filesystem)) in overlay.layers.iter().enumerate() {
             let at = (layer, filesystem.root());
             let node = filesystem.node(at.1).with_context(|| format!("reading {name}"))?;
-            ensure!(node.kind == Kind::Folder, "the root of {name} is no folder");
+            ensure!(node.kind == Kind::Directory, "the root of {name} is no directory");
             root.push(at);
             if overlay.is_opaque(at).with_context(|| format!("reading {name}"))? {
                 break;
             }
         }
-        overlay.folder(root)?;
+        overlay.directory(root)?;
         Ok(overlay)
     }
 
-    fn folders(&self) -> MutexGuard<'_, Folders> {
-        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    fn directories(&self) -> MutexGuard<'_, Directories> {
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of the folder made of `stack`.
-    fn folder(&self, stack: Vec<At>) -> Result<u64> {
-        let mut folders = self.folders();
-        let first = *stack.first().context("a folder of nothing")?;
-        if let Some(index) = folders.known.get(&first)
-            && folders.stacks[*index] == stack
+    /// The number of the directory made of `stack`.
+    fn directory(&self, stack: Vec<At>) -> Result<u64> {
+        let mut directories = self.directories();
+        let first = *stack.first().context("a directory of nothing")?;
+        if let Some(index) = directories.known.get(&first)
+            && directories.stacks[*index] == stack
         {
-            return Ok(FOLDER | *index as u64);
+            return Ok(DIRECTORY | *index as u64);
         }
-        let index = folders.stacks.len();
+        let index = directories.stacks.len();
         for at in &stack {
-            // So folders that are in each other cannot be combined in many ways. One that is in itself
-            // has the same number again, by which whoever walks through knows it.
-            let other = folders.known.insert(*at, index);
-            ensure!(other.is_none(), "a folder of {} has two names", self.layers[at.0].0);
+            // So directories that are in each other cannot be combined in many ways. One that is in
+            // itself has the same number again, by which whoever walks through knows it.
+            let other = directories.known.insert(*at, index);
+            ensure!(other.is_none(), "a directory of {} has two names", self.layers[at.0].0);
         }
-        folders.stacks.push(stack);
-        Ok(FOLDER | index as u64)
+        directories.stacks.push(stack);
+        Ok(DIRECTORY | index as u64)
     }
 
-    /// What the folder `node` is made of.
+    /// What the directory `node` is made of.
     fn stack(&self, node: u64) -> Result<Vec<At>> {
-        let folders = self.folders();
-        let stack = folders.stacks.get((node & !FOLDER) as usize);
-        ensure!(node & FOLDER != 0, "it is no folder");
-        Ok(stack.context("there is no such folder")?.clone())
+        let directories = self.directories();
+        let stack = directories.stacks.get((node & !DIRECTORY) as usize);
+        ensure!(node & DIRECTORY != 0, "it is no directory");
+        Ok(stack.context("there is no such directory")?.clone())
     }
 
     /// The node of a layer that counts for `node`.
     fn at(&self, node: u64) -> Result<At> {
-        if node & FOLDER != 0 {
-            return self.stack(node)?.first().copied().context("a folder of nothing");
+        if node & DIRECTORY != 0 {
+            return self.stack(node)?.first().copied().context("a directory of nothing");
         }
         let (layer, node) = ((node >> LAYER_SHIFT) as usize, node & ((1 << LAYER_SHIFT) - 1));
         ensure!(layer < self.layers.len(), "there is no layer {layer}");
@@ -141,7 +141,7 @@ impl Overlay {
         Ok(marks)
     }
 
-    /// Whether nothing below the folder `at` is looked at.
+    /// Whether nothing below the directory `at` is looked at.
     fn is_opaque(&self, at: At) -> Result<bool> {
         if at.0 + 1 == self.layers.len() {
             return Ok(true);
@@ -149,7 +149,7 @@ impl Overlay {
         let marks = self.marks(at)?;
         if marks.is_redirected && marks.opaque != Some(b'y') {
             return Err(anyhow!(
-                "a folder of {} was renamed from another one",
+                "a directory of {} was renamed from another one",
                 self.layers[at.0].0
             ))
             .hint("kuth reads layers that were made without overlayfs's `redirect_dir`");
@@ -157,7 +157,7 @@ impl Overlay {
         Ok(marks.opaque == Some(b'y'))
     }
 
-    /// Takes the names that the folder `at` of a layer has.
+    /// Takes the names that the directory `at` of a layer has.
     fn take(&self, at: At, most: usize, found: &mut BTreeMap<Vec<u8>, Found>) -> Result<usize> {
         let filesystem = self.of(at);
         let mut names = filesystem.names(at.1, most)?;
@@ -165,11 +165,12 @@ impl Overlay {
         let has_marked_whiteouts = self.marks(at)?.opaque == Some(b'x');
         names.sort();
         if let Some(twins) = names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            bail!("the folder has the name {} twice", twins[0].0.escape_ascii());
+            bail!("the directory has the name {} twice", twins[0].0.escape_ascii());
         }
         for (name, child) in names {
             let below = (at.0, child);
-            if let Some(Found::Nothing | Found::One(_) | Found::Folder(_, false)) = found.get(&name)
+            if let Some(Found::Nothing | Found::One(_) | Found::Directory(_, false)) =
+                found.get(&name)
             {
                 continue;
             }
@@ -182,19 +183,19 @@ impl Overlay {
                 }
                 _ => false,
             };
-            let is_folder = node.kind == Kind::Folder;
+            let is_directory = node.kind == Kind::Directory;
             match found.get_mut(&name) {
-                Some(Found::Folder(stack, open)) => {
-                    *open = is_folder && !self.is_opaque(below)?;
-                    if is_folder {
+                Some(Found::Directory(stack, open)) => {
+                    *open = is_directory && !self.is_opaque(below)?;
+                    if is_directory {
                         stack.push(below);
                     }
                 }
                 _ => {
                     let new = if hides {
                         Found::Nothing
-                    } else if is_folder {
-                        Found::Folder(vec![below], !self.is_opaque(below)?)
+                    } else if is_directory {
+                        Found::Directory(vec![below], !self.is_opaque(below)?)
                     } else {
                         Found::One(below)
                     };
@@ -213,7 +214,7 @@ fn own(name: &str) -> Option<&str> {
 
 impl Filesystem for Overlay {
     fn root(&self) -> u64 {
-        FOLDER
+        DIRECTORY
     }
 
     fn node(&self, node: u64) -> Result<Node> {
@@ -236,8 +237,8 @@ impl Filesystem for Overlay {
                     ensure!(child >> LAYER_SHIFT == 0, "a number of a node is too large");
                     names.push((name, (layer as u64) << LAYER_SHIFT | child));
                 }
-                Found::Folder(stack, _) => {
-                    let number = self.folder(stack);
+                Found::Directory(stack, _) => {
+                    let number = self.directory(stack);
                     let what = || format!("reading {}", name.escape_ascii());
                     let number = number.with_context(what)?;
                     names.push((name, number));

@@ -1,6 +1,6 @@
-//! The tar of a root file system as the canonical tar of a tree: entries in any order, sorted. As in
-//! any tree, what a running system makes for itself is left out. Names, owners and the like go into a
-//! table in memory, contents into one nameless file.
+//! The tar of a root file system as the canonical tar of a tree: entries in any order, sorted. As
+//! in any tree, what a running system makes for itself is left out. Names, owners and the like go
+//! into a table in memory, contents into one nameless file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
@@ -35,7 +35,7 @@ const BLOCK: u64 = 64 << 10;
 
 /// What a name stands for.
 enum Thing {
-    Folder,
+    Directory,
     /// How long, and where in the spool; all else of it is zero.
     File(u64, Runs),
     Symlink(Vec<u8>),
@@ -109,7 +109,7 @@ impl Spool {
 pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<Imported> {
     let root = Meta { mode: 0o755, ..Meta::default() };
     let mut table = Table {
-        things: vec![(Thing::Folder, root)],
+        things: vec![(Thing::Directory, root)],
         names: BTreeMap::from([(Key::new(), 0)]),
         spool: Spool::new(options.work)?,
         total: 0,
@@ -133,7 +133,7 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
     if !table.looks_like_a_root() {
         let error = anyhow!("the tar has no /etc, /bin or /usr: it is no root file system");
         let hint =
-            "if there is a disk image in it, let `unpack` make a folder of it and import that";
+            "if there is a disk image in it, let `unpack` make a directory of it and import that";
         return Err(with_hint(error, hint));
     }
     let (digest, size, os_release) = table.write(to, options)?;
@@ -170,7 +170,10 @@ impl Table {
             let thing = thing.with_context(|| {
                 format!("it is a hard link to {}, which is not there yet", target.escape_ascii())
             })?;
-            ensure!(!matches!(self.things[thing].0, Thing::Folder), "a hard link to a folder");
+            ensure!(
+                !matches!(self.things[thing].0, Thing::Directory),
+                "a hard link to a directory"
+            );
             return self.name(key, thing);
         }
         let meta = meta(entry)?;
@@ -179,7 +182,7 @@ impl Table {
             Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
         };
         let thing = match kind {
-            EntryType::Directory => Thing::Folder,
+            EntryType::Directory => Thing::Directory,
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().context("a link without a target")?;
                 Thing::Symlink(target.into_owned())
@@ -204,9 +207,9 @@ impl Table {
             }
             kind => bail!("it is of the unknown kind `{}`", kind.as_byte().escape_ascii()),
         };
-        // What is told of a folder twice is told better the second time.
-        if let (Thing::Folder, Some(known)) = (&thing, self.names.get(&key))
-            && let (Thing::Folder, known) = &mut self.things[*known]
+        // What is told of a directory twice is told better the second time.
+        if let (Thing::Directory, Some(known)) = (&thing, self.names.get(&key))
+            && let (Thing::Directory, known) = &mut self.things[*known]
         {
             *known = meta;
             return Ok(());
@@ -216,28 +219,28 @@ impl Table {
     }
 
     fn name(&mut self, key: Key, thing: usize) -> Result<()> {
-        ensure!(!key.is_empty(), "the root is no folder");
+        ensure!(!key.is_empty(), "the root is no directory");
         if let Some(other) = self.names.insert(key, thing)
-            && matches!(self.things[other].0, Thing::Folder)
+            && matches!(self.things[other].0, Thing::Directory)
         {
-            bail!("it was a folder before");
+            bail!("it was a directory before");
         }
         ensure!(self.names.len() <= MOST_ENTRIES, "more than {MOST_ENTRIES} names");
         Ok(())
     }
 
-    /// Makes the folders above a name that nobody told of.
+    /// Makes the directories above a name that nobody told of.
     fn above(&mut self, key: &[u8]) -> Result<()> {
         let mut ends: Vec<usize> = Vec::new();
         ends.extend(key.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at));
         for end in ends {
             match self.names.get(&key[..end]) {
-                Some(thing) if matches!(self.things[*thing].0, Thing::Folder) => {}
+                Some(thing) if matches!(self.things[*thing].0, Thing::Directory) => {}
                 Some(_) => {
-                    bail!("it lies below {}, which is no folder", path(&key[..end]).display())
+                    bail!("it lies below {}, which is no directory", path(&key[..end]).display())
                 }
                 None => {
-                    self.things.push((Thing::Folder, Meta { mode: 0o755, ..Meta::default() }));
+                    self.things.push((Thing::Directory, Meta { mode: 0o755, ..Meta::default() }));
                     self.names.insert(key[..end].to_vec(), self.things.len() - 1);
                 }
             }
@@ -260,7 +263,7 @@ impl Table {
             }
             first_names.insert(*index, path.clone());
             match thing {
-                Thing::Folder => writer.add(&path, meta, Kind::Folder),
+                Thing::Directory => writer.add(&path, meta, Kind::Directory),
                 Thing::Fifo => writer.add(&path, meta, Kind::Fifo),
                 Thing::Device(device, major, minor) => {
                     writer.add(&path, meta, Kind::Device(*device, *major, *minor))
@@ -322,7 +325,7 @@ fn meta(entry: &mut Entry<'_, impl Read>) -> Result<Meta> {
     })
 }
 
-/// Whether a name lies in a folder that is empty in every tree.
+/// Whether a name lies in a directory that is empty in every tree.
 fn is_left_out(key: &[u8]) -> bool {
     EMPTIED.iter().any(|emptied| {
         key.strip_prefix(emptied.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))

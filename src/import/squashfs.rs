@@ -1,5 +1,5 @@
-//! SquashFS as a [`Filesystem`]. A node's number is the place of its inode, so all names of a file have
-//! one number.
+//! SquashFS as a [`Filesystem`]. A node's number is the place of its inode, so all names of a file
+//! have one number.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::error::{Context, Result, bail, ensure};
 use crate::format::squashfs::attribute::{self, Name};
 use crate::format::squashfs::inode::{self, Attributes, Inode, What};
 use crate::format::squashfs::piece::Piece;
-use crate::format::squashfs::{Reference, folder};
+use crate::format::squashfs::{Reference, directory};
 
 use super::filesystem::{Content, Filesystem, Kind, MOST_RUNS, Names, Node, Run, Runs};
 use super::source::{Shared, Source, check};
@@ -18,7 +18,7 @@ use stored::{Block, Cursor, Lists, Stored};
 
 /// Nothing links further.
 const LONGEST_LINK: u32 = 4096;
-/// The names of no folder are longer, together.
+/// The names of no directory are longer, together.
 const LONGEST_FOLDER: u32 = 256 << 20;
 /// Attributes of no file are longer, together; Linux shows no more than 64 KiB of names.
 const LONGEST_ATTRIBUTES: usize = 1 << 20;
@@ -116,22 +116,22 @@ impl Filesystem for Squashfs {
 
     fn names(&self, node: u64, most: usize) -> Result<Names> {
         let (inode, _) = self.inode(node)?;
-        let What::Folder(at, length) = inode.what else { bail!("it is no folder") };
-        let mut left = length.saturating_sub(folder::DOTS);
+        let What::Directory(at, length) = inode.what else { bail!("it is no directory") };
+        let mut left = length.saturating_sub(directory::DOTS);
         let mut names = Names::new();
         if left == 0 {
             return Ok(names);
         }
-        ensure!(left <= LONGEST_FOLDER, "a folder of {left} bytes");
-        let mut cursor = self.stored.cursor(self.stored.superblock.folder_table, at)?;
+        ensure!(left <= LONGEST_FOLDER, "a directory of {left} bytes");
+        let mut cursor = self.stored.cursor(self.stored.superblock.directory_table, at)?;
         let mut take = |length: usize, left: &mut u32| -> Result<Vec<u8>> {
-            *left = left.checked_sub(length as u32).context("a folder ends within a name")?;
+            *left = left.checked_sub(length as u32).context("a directory ends within a name")?;
             cursor.take(length)
         };
         loop {
-            let (count, block) = folder::head(&take(folder::HEAD, &mut left)?)?;
+            let (count, block) = directory::head(&take(directory::HEAD, &mut left)?)?;
             for _ in 0..count {
-                let (inode, length) = folder::entry(&take(folder::ENTRY, &mut left)?, block)?;
+                let (inode, length) = directory::entry(&take(directory::ENTRY, &mut left)?, block)?;
                 ensure!(names.len() < most, "too many names");
                 names.push((take(length, &mut left)?, inode.number()));
             }

@@ -13,12 +13,12 @@ use super::volume::{Holds, Place, Volume};
 const LONGEST_FSTAB: u64 = 1 << 20;
 /// Nor is a longer os-release one.
 const LONGEST_OS_RELEASE: u64 = 1 << 16;
-/// A folder on the way to a file has no more names.
+/// A directory on the way to a file has no more names.
 const MOST_NAMES: usize = 1 << 20;
 
 /// A file system in its place.
 pub struct Mounted<'a> {
-    /// The folder it is mounted on, as the file system's index and a node; none for the root.
+    /// The directory it is mounted on, as the file system's index and a node; none for the root.
     pub on: Option<(usize, u64)>,
     /// What it is.
     pub filesystem: &'a dyn Filesystem,
@@ -81,14 +81,14 @@ pub fn assemble<'a>(volumes: &'a [Volume], root: Option<&str>) -> Result<System<
             system.mounted.iter().all(|other| other.place != place),
             "/etc/fstab mounts {place} at {point} and elsewhere"
         );
-        match folder(&system, &mount.point)? {
+        match directory(&system, &mount.point)? {
             Some(on) => {
                 system.mounted.push(Mounted { on: Some(on), filesystem, place, point });
             }
             None if mount.optional => {
-                system.left_out.push(format!("{point} is left out: there is no such folder"));
+                system.left_out.push(format!("{point} is left out: there is no such directory"));
             }
-            None => bail!("/etc/fstab mounts {place} at {point}, and there is no such folder"),
+            None => bail!("/etc/fstab mounts {place} at {point}, and there is no such directory"),
         }
     }
     Ok(system)
@@ -154,7 +154,7 @@ fn carry(why: &Error, volumes: &[Volume]) -> Error {
 /// Whether a file system has the /etc of a system.
 fn looks_like_a_root(filesystem: &dyn Filesystem) -> Result<bool> {
     let Some(etc) = child(filesystem, filesystem.root(), b"etc")? else { return Ok(false) };
-    if filesystem.node(etc)?.kind != Kind::Folder {
+    if filesystem.node(etc)?.kind != Kind::Directory {
         return Ok(false);
     }
     let names = filesystem.names(etc, MOST_NAMES)?;
@@ -190,7 +190,7 @@ fn listed(volumes: &[Volume]) -> String {
         .unwrap_or("nothing".into())
 }
 
-/// The node called `name` in the folder `node`.
+/// The node called `name` in the directory `node`.
 fn child(filesystem: &dyn Filesystem, node: u64, name: &[u8]) -> Result<Option<u64>> {
     let names = filesystem.names(node, MOST_NAMES)?;
     Ok(names.into_iter().find(|(other, _)| other == name).map(|(_, node)| node))
@@ -200,7 +200,7 @@ fn child(filesystem: &dyn Filesystem, node: u64, name: &[u8]) -> Result<Option<u
 fn read_file(filesystem: &dyn Filesystem, path: &[&str], most: u64) -> Result<Option<Vec<u8>>> {
     let mut node = filesystem.root();
     for part in path {
-        if filesystem.node(node)?.kind != Kind::Folder {
+        if filesystem.node(node)?.kind != Kind::Directory {
             return Ok(None);
         }
         let Some(next) = child(filesystem, node, part.as_bytes())? else { return Ok(None) };
@@ -214,15 +214,15 @@ fn read_file(filesystem: &dyn Filesystem, path: &[&str], most: u64) -> Result<Op
     Ok(Some(bytes))
 }
 
-/// The folder at `path`, through what is mounted so far.
-fn folder(system: &System<'_>, path: &[Vec<u8>]) -> Result<Option<(usize, u64)>> {
+/// The directory at `path`, through what is mounted so far.
+fn directory(system: &System<'_>, path: &[Vec<u8>]) -> Result<Option<(usize, u64)>> {
     let mut at = (0, system.mounted[0].filesystem.root());
     for part in path {
         at = system.over(at);
         let filesystem = system.mounted[at.0].filesystem;
         let Some(node) = child(filesystem, at.1, part)? else { return Ok(None) };
         match filesystem.node(node)?.kind {
-            Kind::Folder => at = (at.0, node),
+            Kind::Directory => at = (at.0, node),
             Kind::Symlink => {
                 let path: Vec<_> = path.iter().map(|part| String::from_utf8_lossy(part)).collect();
                 bail!("the mount point /{} leads over a link", path.join("/"));
@@ -238,7 +238,7 @@ impl System<'_> {
     pub fn os_release(&self) -> Result<Vec<u8>> {
         for path in [["usr", "lib"].as_slice(), &["etc"]] {
             let path: Vec<Vec<u8>> = path.iter().map(|part| part.as_bytes().to_vec()).collect();
-            let Ok(Some(at)) = folder(self, &path) else { continue };
+            let Ok(Some(at)) = directory(self, &path) else { continue };
             let (index, node) = self.over(at);
             let filesystem = self.mounted[index].filesystem;
             let Some(node) = child(filesystem, node, b"os-release")? else { continue };
@@ -250,7 +250,7 @@ impl System<'_> {
         Ok(Vec::new())
     }
 
-    /// The root of what is mounted on a folder, or the folder itself.
+    /// The root of what is mounted on a directory, or the directory itself.
     pub fn over(&self, (index, node): (usize, u64)) -> (usize, u64) {
         let over = self.mounted.iter().position(|mounted| mounted.on == Some((index, node)));
         over.map_or((index, node), |index| (index, self.mounted[index].filesystem.root()))

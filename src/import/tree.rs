@@ -1,5 +1,5 @@
-//! Writes a system as the canonical tar of a tree: folder by folder, sorted by name. What a running
-//! system makes for itself is left out, as it is of every tree.
+//! Writes a system as the canonical tar of a tree: directory by directory, sorted by name. What a
+//! running system makes for itself is left out, as it is of every tree.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -45,7 +45,7 @@ pub fn write(system: &System<'_>, to: &Path, options: &Options<'_>) -> Result<(D
         options,
         writer: FileWriter::create(to, options.epoch)?,
         first_names: HashMap::new(),
-        folders: HashSet::new(),
+        directories: HashSet::new(),
         entries: 0,
         total: 0,
     };
@@ -70,7 +70,7 @@ impl Read for Watched<'_> {
 /// A node of one of the file systems.
 type At = (usize, u64);
 
-/// A folder whose names are being written.
+/// A directory whose names are being written.
 struct Open {
     path: PathBuf,
     index: usize,
@@ -84,25 +84,25 @@ struct Walk<'a> {
     writer: FileWriter,
     /// The first name of each file that has several.
     first_names: HashMap<At, PathBuf>,
-    /// Folders that were seen: each has one name.
-    folders: HashSet<At>,
+    /// Directories that were seen: each has one name.
+    directories: HashSet<At>,
     entries: usize,
     total: u64,
 }
 
 impl Walk<'_> {
-    /// Everything, without recursion: folders may be as deep as a path is long.
+    /// Everything, without recursion: directories may be as deep as a path is long.
     fn all(&mut self, root: At) -> Result<()> {
         let mut open: Vec<Open> = Vec::new();
         open.extend(self.entry(root, PathBuf::from("./"))?);
-        while let Some(folder) = open.last_mut() {
-            let Some((name, node)) = folder.names.pop() else {
+        while let Some(directory) = open.last_mut() {
+            let Some((name, node)) = directory.names.pop() else {
                 open.pop();
                 continue;
             };
-            let path = folder.path.join(OsStr::from_bytes(&name));
-            let at = (folder.index, node);
-            let top = folder.path.as_os_str().is_empty();
+            let path = directory.path.join(OsStr::from_bytes(&name));
+            let at = (directory.index, node);
+            let top = directory.path.as_os_str().is_empty();
             let further = self.entry(at, path.clone()).with_context(|| self.shown(at.0, &path))?;
             let emptied = top && EMPTIED.iter().any(|emptied| name == emptied.as_bytes());
             if !emptied {
@@ -116,14 +116,14 @@ impl Walk<'_> {
         format!("reading /{} in {}", path.display(), self.system.mounted[index].place)
     }
 
-    /// Writes an entry; gives the folder to go on with, if it is one.
+    /// Writes an entry; gives the directory to go on with, if it is one.
     fn entry(&mut self, at: At, path: PathBuf) -> Result<Option<Open>> {
         self.options.cancel.check()?;
         let is_root = path == Path::new("./");
         let mut at = at;
         let mut filesystem = self.system.mounted[at.0].filesystem;
         let mut node = filesystem.node(at.1)?;
-        if node.kind == Kind::Folder {
+        if node.kind == Kind::Directory {
             at = self.system.over(at);
             filesystem = self.system.mounted[at.0].filesystem;
             if filesystem.has_owners() {
@@ -133,7 +133,7 @@ impl Walk<'_> {
         if node.kind == Kind::Socket {
             return Ok(None);
         }
-        if node.kind != Kind::Folder && node.links > 1 {
+        if node.kind != Kind::Directory && node.links > 1 {
             if let Some(first) = self.first_names.get(&at) {
                 let first = first.clone();
                 let meta = meta(&node, Vec::new());
@@ -146,9 +146,9 @@ impl Walk<'_> {
         attributes.retain(|(name, _)| !LEFT_OUT.iter().any(|left| name.starts_with(left)));
         let meta = meta(&node, attributes);
         match node.kind {
-            Kind::Folder => {
-                ensure!(self.folders.insert(at), "the folder has two names");
-                self.writer.add(&path, &meta, tree::Kind::Folder)?;
+            Kind::Directory => {
+                ensure!(self.directories.insert(at), "the directory has two names");
+                self.writer.add(&path, &meta, tree::Kind::Directory)?;
                 let path = if is_root { PathBuf::new() } else { path };
                 return Ok(Some(self.open(at, path, filesystem)?));
             }
@@ -193,7 +193,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The names of a folder, those of fsck's own left out.
+    /// The names of a directory, those of fsck's own left out.
     fn open(&mut self, at: At, path: PathBuf, filesystem: &dyn Filesystem) -> Result<Open> {
         let mut names = filesystem.names(at.1, MOST_ENTRIES - self.entries)?;
         self.entries += names.len();
@@ -212,7 +212,7 @@ impl Walk<'_> {
             }
         }
         if let Some(twins) = names.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            bail!("the folder has the name {} twice", twins[0].0.escape_ascii());
+            bail!("the directory has the name {} twice", twins[0].0.escape_ascii());
         }
         Ok(Open { path, index: at.0, names })
     }

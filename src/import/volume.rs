@@ -171,9 +171,9 @@ impl Volume {
         let any_case = |name: &Option<String>, other: &str| {
             name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(other))
         };
-        let by = |tag: &str, folder: &str| {
+        let by = |tag: &str, directory: &str| {
             let value = device.strip_prefix(tag).map(|value| value.trim_matches('"'));
-            value.or_else(|| device.strip_prefix(folder))
+            value.or_else(|| device.strip_prefix(directory))
         };
         if let Some(uuid) = by("UUID=", "/dev/disk/by-uuid/") {
             return any_case(&self.uuid, uuid);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 use crate::format::xfs::attribute::{self, Block, LONGEST, Value};
+use crate::format::xfs::directory;
 use crate::format::xfs::extent::{self, DEEPEST, Extent};
-use crate::format::xfs::folder;
 use crate::format::xfs::inode::{Fork, Inode};
 use crate::format::xfs::log;
 use crate::format::xfs::superblock::{LENGTH, Superblock};
@@ -207,28 +207,28 @@ impl Filesystem for Xfs {
         let inode = self.inode(node)?;
         let has_kinds = self.superblock.has_kinds;
         let mut names = Names::new();
-        let mut take = |found: Vec<folder::Name<'_>>| -> Result<()> {
+        let mut take = |found: Vec<directory::Name<'_>>| -> Result<()> {
             ensure!(found.len() <= most - names.len(), "too many names");
             names.extend(found.into_iter().map(|(name, inode)| (name.to_vec(), inode)));
             Ok(())
         };
         if let Fork::Local(bytes) = &inode.data {
-            take(folder::small(bytes, has_kinds)?)?;
+            take(directory::small(bytes, has_kinds)?)?;
             return Ok(names);
         }
-        let size = self.superblock.folder_block;
+        let size = self.superblock.directory_block;
         let runs = self.runs(&inode.data)?;
         // A block may be in several runs, so it is read as a part of a file.
-        let end = inode.size.min(folder::INDEXES);
+        let end = inode.size.min(directory::INDEXES);
         let mut content = Content::new(self.source.clone(), runs.clone(), end);
         let mut block = vec![0; size as usize];
         for run in blocks(&runs, size, end) {
             content.seek(run);
             std::io::Read::read_exact(&mut content, &mut block)
-                .with_context(|| format!("reading byte {run} of a folder"))?;
+                .with_context(|| format!("reading byte {run} of a directory"))?;
             take(
-                folder::block(&block, has_kinds, self.superblock.has_sums)
-                    .with_context(|| format!("at byte {run} of a folder"))?,
+                directory::block(&block, has_kinds, self.superblock.has_sums)
+                    .with_context(|| format!("at byte {run} of a directory"))?,
             )?;
         }
         Ok(names)

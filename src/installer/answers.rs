@@ -1,5 +1,5 @@
-//! What an installer is told: the answers to its questions, in the words of a pipeline. How they are
-//! written is each installer's own matter.
+//! What an installer is told: the answers to its questions, in the words of a pipeline. How they
+//! are written is each installer's own matter.
 
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
@@ -39,32 +39,32 @@ pub struct Mirror {
     pub protocol: String,
     /// The host, with a port if there is one.
     pub host: String,
-    /// The folder, with a slash in front.
-    pub folder: String,
+    /// The directory, with a slash in front.
+    pub directory: String,
 }
 
 impl Mirror {
     /// The parts of an address such as `https://mirror.example/debian`.
     pub fn of(address: &str) -> Option<Mirror> {
         let (protocol, rest) = address.split_once("://")?;
-        let (host, folder) = rest.split_once('/').unwrap_or((rest, ""));
+        let (host, directory) = rest.split_once('/').unwrap_or((rest, ""));
         let plain = |text: &str| {
             text.chars().all(|c| c.is_ascii_alphanumeric() || "-._~:/%+[]".contains(c))
         };
         let legal = ["http", "https"].contains(&protocol)
             && !host.is_empty()
             && plain(host)
-            && plain(folder);
+            && plain(directory);
         legal.then(|| Mirror {
             protocol: protocol.to_string(),
             host: host.to_string(),
-            folder: format!("/{}", folder.trim_end_matches('/')),
+            directory: format!("/{}", directory.trim_end_matches('/')),
         })
     }
 
     /// The whole address.
     pub fn address(&self) -> String {
-        format!("{}://{}{}", self.protocol, self.host, self.folder)
+        format!("{}://{}{}", self.protocol, self.host, self.directory)
     }
 }
 
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn mirrors_are_taken_apart() {
-        let parts = |address| Mirror::of(address).map(|m| (m.protocol, m.host, m.folder));
+        let parts = |address| Mirror::of(address).map(|m| (m.protocol, m.host, m.directory));
         let of = |a: &str, b: &str, c: &str| Some((a.into(), b.into(), c.into()));
         assert_eq!(parts("http://a.example/debian/"), of("http", "a.example", "/debian"));
         assert_eq!(parts("https://a:81"), of("https", "a:81", "/"));

@@ -50,14 +50,14 @@ impl Medium {
             .hint("`from` names the ISO image of an installer")?;
         let title = text(&mut image, ".disk/info")?.unwrap_or_default();
         let title = title.lines().next().unwrap_or_default().trim().to_string();
-        let is_live = image.find("casper")?.is_some_and(|entry| entry.kind == Kind::Folder);
+        let is_live = image.find("casper")?.is_some_and(|entry| entry.kind == Kind::Directory);
         let installer = match is_live {
             true => autoinstalls(&mut image, &title)?,
             false => Installer::Preseed,
         };
         let mut menus = Vec::new();
-        for (folder, ending, read) in PLACES {
-            for name in menu_files(&mut image, folder, ending)? {
+        for (directory, ending, read) in PLACES {
+            for name in menu_files(&mut image, directory, ending)? {
                 if let Some(text) = text(&mut image, &name)? {
                     menus.extend(read(&text));
                 }
@@ -130,14 +130,14 @@ fn autoinstalls(image: &mut Image<File>, title: &str) -> Result<Installer> {
 
 /// Whether an entry is for this machine, and for the serial line rather than a screen.
 fn fits(menu: &Menu, installer: Installer, architecture: &str) -> bool {
-    let folders = |path: &str| path.split('/').map(str::to_string).collect::<Vec<_>>();
-    let (kernel, initrd) = (folders(&menu.kernel), folders(&menu.initrd));
+    let directories = |path: &str| path.split('/').map(str::to_string).collect::<Vec<_>>();
+    let (kernel, initrd) = (directories(&menu.kernel), directories(&menu.initrd));
     let has = |word: &str| kernel.iter().chain(&initrd).any(|part| part == word);
     let is_casper = has("casper");
     if is_casper != (installer == Installer::Autoinstall) || has("gtk") || has("xen") {
         return false;
     }
-    // A medium for several machines has a folder for each.
+    // A medium for several machines has a directory for each.
     let others: [&str; 3] = match architecture {
         "arm64" => ["install.amd", "install.386", "install.arm"],
         _ => ["install.a64", "install.386", "install.arm"],
@@ -145,11 +145,11 @@ fn fits(menu: &Menu, installer: Installer, architecture: &str) -> bool {
     others.iter().all(|other| !has(other))
 }
 
-/// The menus of `folder`, sorted, `txt.cfg` and `grub.cfg` among them.
-fn menu_files(image: &mut Image<File>, folder: &str, ending: &str) -> Result<Vec<String>> {
-    let what = || format!("reading the folder /{folder} of the medium");
-    let Some(found) = image.find(folder).with_context(what)? else { return Ok(Vec::new()) };
-    if found.kind != Kind::Folder {
+/// The menus of `directory`, sorted, `txt.cfg` and `grub.cfg` among them.
+fn menu_files(image: &mut Image<File>, directory: &str, ending: &str) -> Result<Vec<String>> {
+    let what = || format!("reading the directory /{directory} of the medium");
+    let Some(found) = image.find(directory).with_context(what)? else { return Ok(Vec::new()) };
+    if found.kind != Kind::Directory {
         return Ok(Vec::new());
     }
     let entries = image.entries(&found).with_context(what)?;
@@ -157,7 +157,7 @@ fn menu_files(image: &mut Image<File>, folder: &str, ending: &str) -> Result<Vec
     let mut names: Vec<String> = entries.iter().filter(is_menu).map(|e| e.name.clone()).collect();
     names.sort();
     names.truncate(MOST_MENUS);
-    Ok(names.into_iter().map(|name| format!("{folder}/{name}")).collect())
+    Ok(names.into_iter().map(|name| format!("{directory}/{name}")).collect())
 }
 
 fn is_file(image: &mut Image<File>, path: &str) -> io::Result<bool> {

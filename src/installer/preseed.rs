@@ -1,6 +1,6 @@
-//! Answers as a preseed file of debian-installer, and the archive that puts it into the initrd: what
-//! lies in the root of an initrd as `preseed.cfg` is read before anything is asked, without a boot
-//! parameter and without a network.
+//! Answers as a preseed file of debian-installer, and the archive that puts it into the initrd:
+//! what lies in the root of an initrd as `preseed.cfg` is read before anything is asked, without a
+//! boot parameter and without a network.
 //!
 //! Source: the installation guide's appendix on preseeding; the scripts of the installer itself.
 
@@ -120,7 +120,7 @@ fn own(answers: &Answers) -> String {
             add("d-i mirror/country string manual".into());
             add(format!("d-i mirror/protocol string {protocol}"));
             add(format!("d-i mirror/{protocol}/hostname string {}", mirror.host));
-            add(format!("d-i mirror/{protocol}/directory string {}", mirror.folder));
+            add(format!("d-i mirror/{protocol}/directory string {}", mirror.directory));
             add(format!("d-i mirror/{protocol}/proxy string"));
         }
     }
@@ -169,8 +169,8 @@ fn last(architecture: &str) -> String {
     // Who started this talks to debconf by its descriptors from 3 on, and waits for all of them: a
     // process in the background that kept one open would make the installer wait for ever.
     let closed: String = (3..10).map(|number| format!(" {number}>&-")).collect();
-    // debconf takes a backslash in an answer for the beginning of something else, so what runs at the
-    // end is a file.
+    // debconf takes a backslash in an answer for the beginning of something else, so what runs at
+    // the end is a file.
     format!(
         "d-i preseed/early_command string {{ tail -n +1 -f /var/log/syslog </dev/null \
          >/dev/{log} 2>/dev/null{closed} & }}\n\

@@ -69,7 +69,7 @@ pub struct Run<'a> {
     pub limit: Duration,
     /// How long it may do nothing.
     pub patience: Patience,
-    /// A folder of its own.
+    /// A directory of its own.
     pub work: &'a Path,
     /// Where QEMU's own messages go.
     pub log: &'a Path,
@@ -116,9 +116,9 @@ impl Run<'_> {
             Some(program) => program.clone(),
             None => host::require_program(self.architecture)?,
         };
-        if let Some(folder) = self.console.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("making {}", folder.display()))?;
+        if let Some(directory) = self.console.parent() {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("making {}", directory.display()))?;
         }
         let console = File::create(&self.console)
             .with_context(|| format!("making {}", self.console.display()))?;

@@ -39,7 +39,7 @@ pub struct Check<'a> {
     pub expectations: &'a [Expectation],
     /// How long it may take in all.
     pub limit: Duration,
-    /// A folder for the overlay and the seed.
+    /// A directory for the overlay and the seed.
     pub work: &'a Path,
     /// Where QEMU's own messages go.
     pub log: &'a Path,
@@ -91,13 +91,14 @@ struct Seen {
 
 impl Check<'_> {
     /// Boots it; gives the exit status and the output that answer each expectation, in their order.
-    /// Where one does not hold, that is the error; it is a [`BootFailed`] unless QEMU itself failed.
+    /// Where one does not hold, that is the error; it is a [`BootFailed`] unless QEMU itself
+    /// failed.
     pub fn run(&self, cancel: &Cancel) -> Result<Vec<(i32, String)>> {
         let qemu = host::require_program(self.architecture)?;
         let launch = self.launch()?;
-        if let Some(folder) = self.console.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("making {}", folder.display()))?;
+        if let Some(directory) = self.console.parent() {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("making {}", directory.display()))?;
         }
         let console = File::create(self.console)
             .with_context(|| format!("making {}", self.console.display()))?;
@@ -122,7 +123,7 @@ impl Check<'_> {
         self.verdict(result, seen, cancel)
     }
 
-    /// Writes what the machine is made of to the work folder.
+    /// Writes what the machine is made of to the work directory.
     fn launch(&self) -> Result<Launch> {
         let place = |name: &str| self.work.join(name);
         let write = |name: &str, bytes: &[u8]| {
@@ -279,8 +280,8 @@ mod tests {
     type Answers = Vec<(i32, String)>;
 
     fn verdict(console: &str, result: Result<()>) -> std::result::Result<Answers, String> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("console");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("console");
         std::fs::write(&path, console).unwrap();
         let check = Check {
             disk: &path,
@@ -291,7 +292,7 @@ mod tests {
             memory: 1,
             expectations: &EXPECTATIONS,
             limit: Duration::from_secs(9),
-            work: folder.path(),
+            work: directory.path(),
             log: &path,
             console: &path,
             epoch: 0,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::process::Cancel;
-use crate::site::Site;
+use crate::stage_context::StageContext;
 
 /// Whether a machine that holds state may be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +17,11 @@ pub enum Replace {
 /// Where a driver works.
 #[derive(Clone, Debug)]
 pub struct Host {
-    /// The folder that machines are kept in.
+    /// The directory that machines are kept in.
     pub machines: PathBuf,
     /// The command line of VirtualBox's VBoxManage, where it is not found by itself.
     pub vboxmanage: Option<String>,
-    /// The folder of the journal; without one (`kuth machine …`) nothing is made.
+    /// The directory of the journal; without one (`kuth machine …`) nothing is made.
     pub journal: Option<PathBuf>,
     /// The file that the output of commands goes to.
     pub log: PathBuf,
@@ -37,21 +37,21 @@ pub struct Host {
 
 impl Host {
     /// The host as a stage sees it.
-    pub fn of(site: &Site, replace: Replace) -> Host {
-        let replace = if site.settings.replace { Replace::Always } else { replace };
+    pub fn of(context: &StageContext, replace: Replace) -> Host {
+        let replace = if context.settings.replace { Replace::Always } else { replace };
         Host {
-            machines: site.settings.machines.clone(),
-            vboxmanage: site.settings.vboxmanage.clone(),
-            journal: Some(site.cache.journal()),
-            log: site.log.clone(),
-            pipeline: site.settings.pipeline.clone(),
-            epoch: site.settings.epoch,
+            machines: context.settings.machines.clone(),
+            vboxmanage: context.settings.vboxmanage.clone(),
+            journal: Some(context.cache.journal()),
+            log: context.log.clone(),
+            pipeline: context.settings.pipeline.clone(),
+            epoch: context.settings.epoch,
             replace,
-            cancel: site.cancel.clone(),
+            cancel: context.cancel.clone(),
         }
     }
 
-    /// The host as a person at the command line sees it; logs go to the machines' folder.
+    /// The host as a person at the command line sees it; logs go to the machines' directory.
     pub fn at(machines: &Path, vboxmanage: Option<String>, cancel: Cancel) -> Host {
         Host {
             machines: machines.to_path_buf(),

@@ -99,7 +99,7 @@ pub struct Listed {
     /// Its name.
     pub name: String,
     /// Where it lies.
-    pub folder: PathBuf,
+    pub directory: PathBuf,
     /// The pipeline that made it.
     pub pipeline: String,
     /// The snapshots taken of it.

@@ -2,7 +2,7 @@
 //! struck out when it is done. It tells the next start that something was left, where, and by
 //! which driver; how to finish or undo it, the driver knows.
 //!
-//! An entry concerns one machine of one driver in one folder of machines, and holds up nothing
+//! An entry concerns one machine of one driver in one directory of machines, and holds up nothing
 //! else: [`recover`] is asked for the machine that is about to be used. The driver of an entry may
 //! be gone from this host, or known to a later kuth alone; such entries stay until somebody drops
 //! them.
@@ -33,7 +33,7 @@ pub struct Entry {
     pub machine: String,
     /// What shapes it.
     pub origin: Digest,
-    /// The folder of machines it is made in.
+    /// The directory of machines it is made in.
     pub machines: PathBuf,
 }
 
@@ -80,7 +80,8 @@ impl Entry {
             action: action.to_string(),
             machine: machine.to_string(),
             origin,
-            machines: std::path::absolute(&host.machines).context("finding the working folder")?,
+            machines: std::path::absolute(&host.machines)
+                .context("finding the working directory")?,
         };
         entry.open(host.journal.as_deref())
     }
@@ -162,7 +163,7 @@ impl JournalFile {
         JournalFile { path, content }
     }
 
-    /// Whether it is of this machine of this driver in this folder of machines; or may be, where
+    /// Whether it is of this machine of this driver in this directory of machines; or may be, where
     /// only its name tells.
     fn concerns(&self, driver: &str, machine: &str, machines: &Path) -> bool {
         match &self.content {
@@ -270,7 +271,7 @@ impl fmt::Display for JournalFile {
     }
 }
 
-/// Whether two paths lead to one folder.
+/// Whether two paths lead to one directory.
 fn is_same(one: &Path, other: &Path) -> bool {
     one == other
         || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
@@ -297,7 +298,7 @@ fn of_machine(host: &Host, driver: &str, machine: &str) -> Result<Vec<JournalFil
 }
 
 /// Finishes or undoes what killed runs left of `machine`, which is `driver`'s and in the host's
-/// folder of machines, and strikes it out; gives how much that was. To be called before the
+/// directory of machines, and strikes it out; gives how much that was. To be called before the
 /// machine is looked at to be used. An error says what cannot be finished.
 pub fn recover(host: &Host, driver: &str, machine: &str) -> Result<usize> {
     let left = of_machine(host, driver, machine)?;

@@ -1,6 +1,6 @@
 //! Machines on a hypervisor, at the level of intent: register a disk as a machine, freeze it as
 //! a snapshot, clone that, and let people start, stop and remove what came of it. A driver is
-//! one folder (or file) here and one row of [`DRIVERS`]; nothing outside knows which one runs.
+//! one directory (or file) here and one row of [`DRIVERS`]; nothing outside knows which one runs.
 //!
 //! Machines hold people's data. So a driver never deletes what kuth did not make, never replaces
 //! a machine that runs, nor one that was started unless it was told to, and makes a machine aside
@@ -13,7 +13,7 @@ use crate::units::Bytes;
 
 pub mod boot;
 pub mod console;
-pub mod folder;
+pub mod directory;
 pub mod host;
 pub mod identity;
 pub mod journal;
@@ -147,7 +147,7 @@ pub fn is_legal_name(name: &str) -> bool {
         && name.chars().all(word)
         && !name.starts_with('-')
         && !name.ends_with('-')
-        && name != qemu::folder::BASES
+        && name != qemu::directory::BASES
 }
 
 #[cfg(test)]

@@ -263,14 +263,14 @@ mod tests {
     /// Runs the script here with stand-ins for what only a guest has.
     #[test]
     fn the_script_answers_in_lines_the_console_understands() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("probe");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("probe");
         let command = |run: &str| Expectation::Command { run: run.into(), output: None };
         let script = script(&[command("echo one"), command("exit 3")], Duration::from_secs(1));
         let script = script
             .replace("/dev/console", "/dev/stdout")
             .replace("ttyS0 ttyAMA0", "none")
-            .replace("/run/kuth-answer", &folder.path().join("answer").display().to_string())
+            .replace("/run/kuth-answer", &directory.path().join("answer").display().to_string())
             .replace("\nkill", "\n: kill")
             .replace("dmesg", ": dmesg")
             .replace("systemctl", ": systemctl")
@@ -278,7 +278,7 @@ mod tests {
         std::fs::write(&path, script).unwrap();
         let run = crate::process::Command::new("sh").arg(&path);
         let cancel = crate::process::Cancel::default();
-        let output = run.run(&folder.path().join("log"), &cancel).unwrap();
+        let output = run.run(&directory.path().join("log"), &cancel).unwrap();
         let events = crate::machine::console::Parser::default().feed(&output);
         use crate::machine::console::Event::{Done, Result};
         let one = Result { number: 0, status: 0, output: "one\n".into() };

@@ -4,7 +4,7 @@
 use super::fault::{Fault, Faults};
 use super::suggest;
 use super::value::Spanned;
-use crate::artifact::Product;
+use crate::artifact::ArtifactKind;
 
 /// One input of a stage: the key it was written under, the name, its place, what it may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Input {
     /// The stage it names, and where.
     pub stage: Spanned<String>,
     /// What that stage may make.
-    pub accepts: &'static [Product],
+    pub accepts: &'static [ArtifactKind],
 }
 
 /// A stage as the check sees it.
@@ -25,7 +25,7 @@ pub struct Node {
     /// Its kind, and where that is written; `None` if that is faulty.
     pub kind: Option<Spanned<String>>,
     /// What it makes; `None` if the kind is unknown.
-    pub product: Option<Product>,
+    pub product: Option<ArtifactKind>,
     /// What it eats.
     pub inputs: Vec<Input>,
 }
@@ -75,7 +75,7 @@ fn faults_of_product(input: &Input, nodes: &[Node], at: usize, other: usize, fau
     let Some(product) = node.product.filter(|product| !input.accepts.contains(product)) else {
         return;
     };
-    let accepted: Vec<_> = input.accepts.iter().map(Product::to_string).collect();
+    let accepted: Vec<_> = input.accepts.iter().map(ArtifactKind::to_string).collect();
     let kind = node.kind.as_ref().map_or("", |kind| kind.as_str());
     let message = format!(
         "`{}` takes {}, but `{}` (kind `{kind}`) makes {product}",
@@ -167,13 +167,13 @@ mod tests {
     use super::*;
 
     /// Nodes from rows of name, product and inputs; every place is the row's number.
-    fn nodes(rows: &[(&str, Product, &[&str])]) -> Vec<Node> {
-        let node = |(at, (name, product, inputs)): (usize, &(&str, Product, &[&str]))| {
+    fn nodes(rows: &[(&str, ArtifactKind, &[&str])]) -> Vec<Node> {
+        let node = |(at, (name, product, inputs)): (usize, &(&str, ArtifactKind, &[&str]))| {
             let spanned = |text: &str| Spanned::new(at..at + 1, text.to_string());
             let inputs = inputs.iter().map(|stage| Input {
                 key: "from",
                 stage: spanned(stage),
-                accepts: &[Product::Tree, Product::Disk],
+                accepts: &[ArtifactKind::Tree, ArtifactKind::Disk],
             });
             Node {
                 name: spanned(name),
@@ -185,24 +185,24 @@ mod tests {
         rows.iter().enumerate().map(node).collect()
     }
 
-    fn checked(rows: &[(&str, Product, &[&str])]) -> (Vec<usize>, Vec<String>) {
+    fn checked(rows: &[(&str, ArtifactKind, &[&str])]) -> (Vec<usize>, Vec<String>) {
         let mut faults = Faults::default();
         let order = check(&nodes(rows), &[], &mut faults);
         (order, faults.sorted().iter().map(|fault| fault.message.clone()).collect())
     }
 
-    use Product::{File, Tree};
+    use ArtifactKind::{File, Tree};
 
     #[test]
     fn order_follows_the_inputs_and_else_the_file() {
-        let rows: &[(&str, Product, &[&str])] =
+        let rows: &[(&str, ArtifactKind, &[&str])] =
             &[("d", Tree, &["b"]), ("a", Tree, &[]), ("b", Tree, &[]), ("c", Tree, &["a"])];
         assert_eq!(checked(rows), (vec![1, 2, 0, 3], vec![]));
     }
 
     #[test]
     fn each_circle_is_named_once_and_whole() {
-        let rows: &[(&str, Product, &[&str])] = &[
+        let rows: &[(&str, ArtifactKind, &[&str])] = &[
             ("tail", Tree, &["a"]),
             ("a", Tree, &["b"]),
             ("b", Tree, &["c"]),
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn wrong_products_and_selves_are_told() {
-        let rows: &[(&str, Product, &[&str])] =
+        let rows: &[(&str, ArtifactKind, &[&str])] =
             &[("f", File, &[]), ("a", Tree, &["f"]), ("b", Tree, &["b"]), ("c", Tree, &["aa"])];
         let expected = [
             "`from` takes a tree or a disk, but `f` (kind `k`) makes a file",

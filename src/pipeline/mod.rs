@@ -29,7 +29,7 @@ pub use root::{project_root, resolved};
 pub use substitute::{Environment, Override};
 pub use value::{Data, Entry, Span, Spanned, Table, Text, Value};
 
-use crate::artifact::Product;
+use crate::artifact::ArtifactKind;
 use check::{Node, check};
 
 /// The table of stage kinds, as the pipeline sees it.
@@ -41,7 +41,7 @@ pub trait Kinds {
     fn names(&self) -> Vec<&'static str>;
 
     /// What stages of `kind` make; `None` if there is no such kind.
-    fn product(&self, kind: &str) -> Option<Product>;
+    fn product(&self, kind: &str) -> Option<ArtifactKind>;
 
     /// Reads the table of the stage `name`. Faults go to the collector in `fields`, which has
     /// read `kind` already and wants to be finished. `None` when too faulty; inputs that were
@@ -77,7 +77,7 @@ pub struct StageEntry<S> {
     /// Its kind.
     pub kind: String,
     /// What it makes.
-    pub product: Product,
+    pub product: ArtifactKind,
     /// What it eats.
     pub inputs: Vec<Input>,
     /// Where its table stands.

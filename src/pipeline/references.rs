@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::fields::Fields;
 use super::suggest;
 use super::value::{Spanned, Text};
-use crate::artifact::Product;
+use crate::artifact::ArtifactKind;
 use crate::host_path::{Found, HostPath, Unusable};
 
 /// Where packages put the keys that they bring.
@@ -90,7 +90,7 @@ impl Fields<'_> {
     }
 
     /// The stage named under `key`, whose product must be one of `accepts`.
-    pub fn input(&mut self, key: &'static str, accepts: &'static [Product]) -> Option<Input> {
+    pub fn input(&mut self, key: &'static str, accepts: &'static [ArtifactKind]) -> Option<Input> {
         let stage = self.reference(key)?;
         let input = Input { key, stage, accepts };
         self.scope.inputs.borrow_mut().push(input.clone());
@@ -101,13 +101,13 @@ impl Fields<'_> {
     pub fn required_input(
         &mut self,
         key: &'static str,
-        accepts: &'static [Product],
+        accepts: &'static [ArtifactKind],
     ) -> Option<Input> {
         self.require(key).input(key, accepts)
     }
 
     /// The stage, or the stages, named under `key`.
-    pub fn inputs(&mut self, key: &'static str, accepts: &'static [Product]) -> Vec<Input> {
+    pub fn inputs(&mut self, key: &'static str, accepts: &'static [ArtifactKind]) -> Vec<Input> {
         let named = self.text_or_texts(key).into_iter();
         let named = named.filter_map(|text| self.as_open(key, text));
         let inputs: Vec<Input> = named

@@ -1,22 +1,23 @@
-//! Where a pipeline's project begins: the directory that its relative paths start from, and the file
-//! that is meant where links lead to one. It reads no file.
+//! Where a pipeline's project begins: the directory that its relative paths start from, and the
+//! file that is meant where links lead to one. It reads no file.
 
 use std::path::{Path, PathBuf};
 
-/// The folder that holds the innermost `pipelines` folder above the file, else the file's own.
+/// The directory that holds the innermost `pipelines` directory above the file, else the file's
+/// own.
 pub fn project_root(path: &Path) -> PathBuf {
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let holder = folder.ancestors().find(|above| is_pipelines(above)).and_then(Path::parent);
-    match holder.unwrap_or(folder) {
+    let directory = path.parent().unwrap_or(Path::new(""));
+    let holder = directory.ancestors().find(|above| is_pipelines(above)).and_then(Path::parent);
+    match holder.unwrap_or(directory) {
         root if root.as_os_str().is_empty() => PathBuf::from("."),
         root => root.to_path_buf(),
     }
 }
 
 /// The pipeline file that `path` means. Where links lead out of the project that `path` seems to be
-/// in, it is the file they lead to, so that a link to `pipelines/` or to a file in it finds the same
-/// project and lock as the file itself. A file that lies in no `pipelines` directory is of the project
-/// that its link is in.
+/// in, it is the file they lead to, so that a link to `pipelines/` or to a file in it finds the
+/// same project and lock as the file itself. A file that lies in no `pipelines` directory is of the
+/// project that its link is in.
 pub fn resolved(path: &Path) -> PathBuf {
     let (Ok(real), Ok(whole)) = (path.canonicalize(), std::path::absolute(path)) else {
         return path.to_path_buf();
@@ -62,9 +63,9 @@ mod tests {
 
     #[test]
     fn links_lead_to_the_project_of_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path().canonicalize().unwrap();
-        let at = |name: &str| folder.join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().canonicalize().unwrap();
+        let at = |name: &str| directory.join(name);
         for name in ["p/pipelines/sub", "other/pipelines", "store"] {
             std::fs::create_dir_all(at(name)).unwrap();
         }

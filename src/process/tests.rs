@@ -4,14 +4,14 @@ use super::*;
 use crate::error::caused_by;
 
 fn log() -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let log = folder.path().join("deep/x.log");
-    (folder, log)
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("deep/x.log");
+    (directory, log)
 }
 
 #[test]
 fn output_is_given_and_the_environment_is_clean() {
-    let (_folder, log) = log();
+    let (_directory, log) = log();
     let script = "echo oops >&2; cat; env | sort | cut -d= -f1 | tr '\\n' ' '";
     let command = Command::new("sh").args(["-c", script]).input("in ").env("X", "1");
     let output = command.run(&log, &Cancel::default()).unwrap();
@@ -22,7 +22,7 @@ fn output_is_given_and_the_environment_is_clean() {
 
 #[test]
 fn a_failure_shows_command_status_tail_and_log() {
-    let (_folder, log) = log();
+    let (_directory, log) = log();
     let command =
         Command::new("sh").args(["-c", "for i in $(seq 30); do echo l$i >&2; done; exit 3"]);
     let error = command.run(&log, &Cancel::default()).unwrap_err();
@@ -34,9 +34,9 @@ fn a_failure_shows_command_status_tail_and_log() {
 
 #[test]
 fn cancelling_ends_the_whole_group_soon() {
-    let (folder, log) = log();
+    let (directory, log) = log();
     let cancel = Cancel::default();
-    let started = folder.path().join("started");
+    let started = directory.path().join("started");
     // Ends by itself long after the test gives up waiting for its end.
     let script = "trap '' TERM; exec >$0.log 2>&1; sleep 777 & echo $$ $! >$0.new; mv $0.new $0; \
                   sleep 777; sleep 777";
@@ -73,7 +73,7 @@ fn runs(process: &str) -> bool {
 
 #[test]
 fn a_time_limit_ends_it() {
-    let (_folder, log) = log();
+    let (_directory, log) = log();
     let command = Command::new("sleep").arg("77").time_limit(Duration::from_millis(50));
     let error = command.run(&log, &Cancel::default()).unwrap_err();
     assert!(error.to_string().contains("still running after 0 s"), "{error}");

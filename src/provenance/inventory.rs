@@ -5,13 +5,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 pub use crate::format::dpkg::Inventory;
 use crate::format::{dpkg, os_release::System};
 use crate::recipe::Recipe;
-use crate::site::Site;
+use crate::stage_context::StageContext;
 
 /// Raised when the same tree gives another inventory.
 const REVISION: u32 = 1;
@@ -29,10 +29,10 @@ pub fn recipe(tree: Digest) -> Recipe {
 }
 
 /// Takes the inventory of a tree that is here.
-pub fn make(site: &Site, tree: &Artifact) -> Result<Made> {
-    let inventory = of_tar(&site.object(tree))?;
+pub fn make(context: &StageContext, tree: &Artifact) -> Result<Output> {
+    let inventory = of_tar(&context.object(tree))?;
     let text = serde_json::to_string_pretty(&inventory).context("writing an inventory")? + "\n";
-    Made::text(Product::File, &site.work, "inventory.json", &text)
+    Output::text(ArtifactKind::File, &context.work, "inventory.json", &text)
 }
 
 /// The inventory that lies at `path`.
@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn a_tree_says_what_is_in_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tree.tar");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tree.tar");
         let mut tar = tar::Builder::new(File::create(&path).unwrap());
         for (name, text) in [
             ("./usr/lib/os-release", "ID=debian\nVERSION_ID=\"13\"\n"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::artifact::{Artifact, Hashing};
 use crate::format::intoto::{Digests, Resource, Step};
-pub use crate::format::sbom::Language;
+pub use crate::format::sbom::SbomFormat;
 use crate::recipe::Recipe;
 
 pub mod inventory;
@@ -18,13 +18,13 @@ pub use place::place;
 
 /// What is to lie beside a result.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Papers {
-    /// The folder of the result.
-    pub folder: PathBuf,
+pub struct Sidecars {
+    /// The directory of the result.
+    pub directory: PathBuf,
     /// Its file name.
     pub name: String,
     /// The languages of its bills of materials.
-    pub bills: Vec<Language>,
+    pub bills: Vec<SbomFormat>,
     /// Whether its provenance is told.
     pub provenance: Told,
 }
@@ -40,11 +40,11 @@ pub enum Told {
 
 /// How a result came about.
 #[derive(Clone, Debug)]
-pub struct Story {
+pub struct BuildHistory {
     /// The pipeline's name.
     pub pipeline: String,
     /// The stages, each after what it eats; that of the result last.
-    pub chapters: Vec<Chapter>,
+    pub chapters: Vec<BuildStep>,
     /// What all of them took from outside.
     pub materials: Vec<Material>,
     /// The version of kuth that made the result; empty where that is not known.
@@ -55,7 +55,7 @@ pub struct Story {
 
 /// One stage of a [`Story`].
 #[derive(Clone, Debug)]
-pub struct Chapter {
+pub struct BuildStep {
     /// Its name.
     pub stage: String,
     /// What its result depends on.
@@ -101,7 +101,7 @@ pub fn digests(artifact: &Artifact) -> Digests {
     [(name.to_string(), artifact.digest.to_string())].into()
 }
 
-impl Chapter {
+impl BuildStep {
     fn step(&self) -> Step {
         Step {
             stage: self.stage.clone(),

@@ -9,18 +9,18 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::inventory::Inventory;
-use super::{Language, Material, Papers, Story, Told, digests, file_of, sign};
-use crate::artifact::{Artifact, Hashing, Made, Product};
+use super::{BuildHistory, Material, SbomFormat, Sidecars, Told, digests, file_of, sign};
+use crate::artifact::{Artifact, ArtifactKind, Hashing, Output};
 use crate::cache::sparse::data_extents;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Hint, Result};
 use crate::format::dpkg;
 use crate::format::dsse::Envelope;
 use crate::format::intoto::{self, Provenance, Resource};
-use crate::format::sbom::Bill;
+use crate::format::sbom::Sbom;
 use crate::recipe::{Key, Recipe};
 use crate::remote::trust::PrivateKey;
-use crate::site::Site;
+use crate::stage_context::StageContext;
 
 /// Raised when the SHA-256 of a file changes.
 const REVISION: u32 = 1;
@@ -30,24 +30,24 @@ const CHUNK: usize = 1 << 20;
 /// Sees to it that `papers` lie beside the export `artifact`: what `story` tells of it, and what is
 /// in it where an `inventory` is at hand. Signed where there is a `key`.
 pub fn place(
-    site: &Site,
-    papers: &Papers,
+    context: &StageContext,
+    papers: &Sidecars,
     artifact: &Artifact,
-    story: &Story,
+    story: &BuildHistory,
     inventory: Option<&Inventory>,
     key: Option<&PrivateKey>,
 ) -> Result<()> {
-    let sha256 = sha256(site, artifact)?;
+    let sha256 = sha256(context, artifact)?;
     let mut byproducts = Vec::new();
-    for language in Language::ALL {
+    for language in SbomFormat::ALL {
         let name = format!("{}.{}", papers.name, language.extension());
         let inventory = inventory.filter(|_| papers.bills.contains(&language));
         let Some(inventory) = inventory else {
-            retire(&papers.folder.join(name))?;
+            retire(&papers.directory.join(name))?;
             continue;
         };
         let text = bill(papers, sha256, story, inventory, language);
-        put(site, &papers.folder, &name, &text)?;
+        put(context, &papers.directory, &name, &text)?;
         byproducts.push(Resource {
             name,
             digest: [("sha256".to_string(), Digest::of(&text).to_string())].into(),
@@ -57,8 +57,8 @@ pub fn place(
     }
     let [open, signed] = [Told::No, Told::Yes].map(|it| file_of(&papers.name, it));
     if papers.provenance == Told::No {
-        retire(&papers.folder.join(open))?;
-        return retire(&papers.folder.join(signed));
+        retire(&papers.directory.join(open))?;
+        return retire(&papers.directory.join(signed));
     }
     let mut digest = digests(artifact);
     digest.insert("sha256".to_string(), sha256.to_string());
@@ -76,26 +76,26 @@ pub fn place(
     let text = provenance.write();
     match key {
         Some(key) => {
-            put(site, &papers.folder, &signed, &sign::sealed(&text, key).write())?;
-            retire(&papers.folder.join(open))
+            put(context, &papers.directory, &signed, &sign::sealed(&text, key).write())?;
+            retire(&papers.directory.join(open))
         }
         // Somebody signed the same before; that is worth more than what is written here.
-        None if payload(&papers.folder.join(&signed)).as_deref() == Some(text.as_bytes()) => {
-            retire(&papers.folder.join(open))
+        None if payload(&papers.directory.join(&signed)).as_deref() == Some(text.as_bytes()) => {
+            retire(&papers.directory.join(open))
         }
         None => {
-            put(site, &papers.folder, &open, &text)?;
-            retire(&papers.folder.join(signed))
+            put(context, &papers.directory, &open, &text)?;
+            retire(&papers.directory.join(signed))
         }
     }
 }
 
 fn bill(
-    papers: &Papers,
+    papers: &Sidecars,
     digest: Digest,
-    story: &Story,
+    story: &BuildHistory,
     inventory: &Inventory,
-    language: Language,
+    language: SbomFormat,
 ) -> String {
     let archives: BTreeMap<&str, &str> = story
         .materials
@@ -108,7 +108,7 @@ fn bill(
         let url = dpkg::purl_of(&inventory.system.id, name, version, architecture);
         archives.get(url.as_str())?.parse().ok()
     };
-    let bill = Bill {
+    let bill = Sbom {
         name: &papers.name,
         digest,
         inventory,
@@ -120,32 +120,32 @@ fn bill(
 }
 
 /// The SHA-256 of an artifact's bytes. That of a sparse file takes a while, so it is kept.
-fn sha256(site: &Site, artifact: &Artifact) -> Result<Digest> {
+fn sha256(context: &StageContext, artifact: &Artifact) -> Result<Digest> {
     if artifact.hashing == Hashing::Plain {
         return Ok(artifact.digest);
     }
     let mut recipe = Recipe::new("sha256", REVISION);
     recipe.value("input file", artifact.digest);
-    let (sum, _) = site.cached(&recipe, |site| {
-        let path = site.object(artifact);
-        let digest = hash(site, &path).with_context(|| format!("hashing {}", path.display()))?;
-        Made::text(Product::File, &site.work, "sha256", &format!("{digest}\n"))
+    let (sum, _) = context.cached(&recipe, |context| {
+        let path = context.object(artifact);
+        let digest = hash(context, &path).with_context(|| format!("hashing {}", path.display()))?;
+        Output::text(ArtifactKind::File, &context.work, "sha256", &format!("{digest}\n"))
     })?;
-    let path = site.object(&sum);
+    let path = context.object(&sum);
     let text = std::fs::read_to_string(&path);
     let text = text.with_context(|| format!("reading {}", path.display()))?;
     text.trim().parse().with_context(|| format!("reading {}", path.display()))
 }
 
 /// Holes are hashed without being read, which halves the time.
-fn hash(site: &Site, path: &Path) -> Result<Digest> {
+fn hash(context: &StageContext, path: &Path) -> Result<Digest> {
     let file = File::open(path)?;
     let total = file.metadata()?.len();
     let (mut hasher, mut at) = (Hasher::default(), 0);
     let (zeros, mut buffer) = (vec![0; CHUNK], vec![0; CHUNK]);
     for (start, length) in data_extents(&file)?.into_iter().chain([(total, 0)]) {
         while at < start + length {
-            site.cancel.check()?;
+            context.cancel.check()?;
             let end = if at < start { start } else { start + length };
             let n = (end - at).min(CHUNK as u64) as usize;
             if at < start {
@@ -155,22 +155,22 @@ fn hash(site: &Site, path: &Path) -> Result<Digest> {
                 hasher.update(&buffer[..n]);
             }
             at += n as u64;
-            (site.progress)(at, total, "B");
+            (context.progress)(at, total, "B");
         }
     }
     Ok(hasher.finish())
 }
 
-/// Sees to it that `folder`/`name` holds `text`.
-fn put(site: &Site, folder: &Path, name: &str, text: &str) -> Result<()> {
-    let path = folder.join(name);
+/// Sees to it that `directory`/`name` holds `text`.
+fn put(context: &StageContext, directory: &Path, name: &str, text: &str) -> Result<()> {
+    let path = directory.join(name);
     if std::fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(());
     }
     let place = Key(Digest::of(path.as_os_str().as_bytes()));
-    let _lock = site.cache.lock_key(&place, &site.cancel)?;
+    let _lock = context.cache.lock_key(&place, &context.cancel)?;
     // Always the same name, so that the next run uses up what a killed one left.
-    let aside = folder.join(format!(".{name}.partial"));
+    let aside = directory.join(format!(".{name}.partial"));
     let write = || -> std::io::Result<()> {
         let mut file = File::create(&aside)?;
         file.write_all(text.as_bytes())?;
@@ -179,7 +179,7 @@ fn put(site: &Site, folder: &Path, name: &str, text: &str) -> Result<()> {
     };
     write()
         .with_context(|| format!("writing {}", path.display()))
-        .hint("use another folder with `--output DIR`")
+        .hint("use another directory with `--output DIR`")
 }
 
 /// Removes what an earlier build wrote and this one does not. What is not kuth's stays.

@@ -60,9 +60,9 @@ impl Verified {
 pub fn verify(file: &Path, trusted: &[PublicKey]) -> Result<Verified> {
     let name = file.file_name().with_context(|| format!("{} is no file", file.display()))?;
     let name = name.to_string_lossy();
-    let folder = file.parent().unwrap_or(Path::new(""));
+    let directory = file.parent().unwrap_or(Path::new(""));
     let digest = hashed(file).with_context(|| format!("hashing {}", file.display()))?;
-    let beside = |told| folder.join(file_of(&name, told));
+    let beside = |told| directory.join(file_of(&name, told));
     let (signed, open) = (beside(Told::Yes), beside(Told::No));
     let is_signed = signed.exists();
     if !is_signed && !open.exists() {
@@ -86,7 +86,7 @@ pub fn verify(file: &Path, trusted: &[PublicKey]) -> Result<Verified> {
         findings.push(Finding { what: "recipes".into(), state: State::Wrong, why });
     }
     for byproduct in &statement.byproducts {
-        findings.push(of_byproduct(folder, byproduct));
+        findings.push(of_byproduct(directory, byproduct));
     }
     let counts = (statement.steps.len(), statement.materials);
     Ok(Verified { provenance, signers, findings, counts })
@@ -205,12 +205,12 @@ fn of_subject(name: &str, digest: Digest, statement: &Statement) -> Finding {
 }
 
 /// A file beside the export; its name is only that, whatever a statement says.
-fn of_byproduct(folder: &Path, resource: &Resource) -> Finding {
+fn of_byproduct(directory: &Path, resource: &Resource) -> Finding {
     let what = shown(&resource.name);
     let finding = |state, why: &str| Finding { what: what.clone(), state, why: why.to_string() };
     let name = Path::new(&resource.name).file_name().filter(|name| *name == resource.name.as_str());
     let Some(name) = name else { return finding(State::Wrong, "it is no file's name") };
-    match hashed(&folder.join(name)) {
+    match hashed(&directory.join(name)) {
         Ok(digest) if is_of(resource, digest) => finding(State::Right, &format!("sha256 {digest}")),
         Ok(digest) => finding(State::Wrong, &format!("its sha256 is {digest}, not the build's")),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -255,10 +255,10 @@ mod tests {
         provenance.write()
     }
 
-    /// A folder with an export, a bill and what tells of both.
-    fn folder(signer: Option<&PrivateKey>) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+    /// A directory with an export, a bill and what tells of both.
+    fn directory(signer: Option<&PrivateKey>) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text);
         write("x.raw", "disk").unwrap();
         write("x.raw.cdx.json", "bill").unwrap();
         let text = statement("x.raw.cdx.json");
@@ -266,11 +266,11 @@ mod tests {
             Some(key) => write("x.raw.intoto.jsonl", &sign::sealed(&text, key).write()).unwrap(),
             None => write("x.raw.intoto.json", &text).unwrap(),
         }
-        folder
+        directory
     }
 
-    fn states(folder: &tempfile::TempDir, trusted: &[PublicKey]) -> Vec<State> {
-        let verified = verify(&folder.path().join("x.raw"), trusted).unwrap();
+    fn states(directory: &tempfile::TempDir, trusted: &[PublicKey]) -> Vec<State> {
+        let verified = verify(&directory.path().join("x.raw"), trusted).unwrap();
         verified.findings.iter().map(|finding| finding.state).collect()
     }
 
@@ -278,11 +278,11 @@ mod tests {
     fn a_signature_counts_by_its_key() {
         use State::{Open, Right, Wrong};
         let (ours, theirs) = (PrivateKey::new([1; 32]), PrivateKey::new([2; 32]));
-        let signed = folder(Some(&ours));
+        let signed = directory(Some(&ours));
         assert_eq!(states(&signed, &[theirs.public(), ours.public()]), [Right, Right, Right]);
         assert_eq!(states(&signed, &[theirs.public()]), [Wrong, Right, Right]);
         assert_eq!(states(&signed, &[]), [Wrong, Right, Right]);
-        let open = folder(None);
+        let open = directory(None);
         assert_eq!(states(&open, &[]), [Open, Right, Right]);
         assert_eq!(states(&open, &[ours.public()]), [Wrong, Right, Right]);
     }
@@ -291,14 +291,14 @@ mod tests {
     fn a_changed_byte_shows_wherever_it_is() {
         let key = PrivateKey::new([1; 32]);
         for name in ["x.raw", "x.raw.cdx.json", "x.raw.intoto.jsonl"] {
-            let folder = folder(Some(&key));
-            let path = folder.path().join(name);
+            let directory = directory(Some(&key));
+            let path = directory.path().join(name);
             let bytes = std::fs::read(&path).unwrap();
             for at in (0..bytes.len()).step_by(7) {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1;
                 std::fs::write(&path, changed).unwrap();
-                let verified = verify(&folder.path().join("x.raw"), &[key.public()]);
+                let verified = verify(&directory.path().join("x.raw"), &[key.public()]);
                 // The name of a key in an envelope is a hint that nobody believes.
                 let hint = String::from_utf8_lossy(&bytes).find("keyid").unwrap_or(bytes.len());
                 let is_hint = (hint..hint + 82).contains(&at);
@@ -310,11 +310,11 @@ mod tests {
 
     #[test]
     fn a_bill_that_is_not_here_is_not_wrong_and_none_is_looked_for_elsewhere() {
-        let folder = folder(None);
-        std::fs::remove_file(folder.path().join("x.raw.cdx.json")).unwrap();
-        assert_eq!(states(&folder, &[]), [State::Open, State::Right, State::Open]);
+        let directory = directory(None);
+        std::fs::remove_file(directory.path().join("x.raw.cdx.json")).unwrap();
+        assert_eq!(states(&directory, &[]), [State::Open, State::Right, State::Open]);
         let other = statement("../x.raw.cdx.json");
-        std::fs::write(folder.path().join("x.raw.intoto.json"), other).unwrap();
-        assert_eq!(states(&folder, &[]), [State::Open, State::Right, State::Wrong]);
+        std::fs::write(directory.path().join("x.raw.intoto.json"), other).unwrap();
+        assert_eq!(states(&directory, &[]), [State::Open, State::Right, State::Wrong]);
     }
 }

@@ -175,7 +175,7 @@ impl Survey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::Product;
+    use crate::artifact::ArtifactKind;
 
     fn noise(length: usize, seed: u64) -> Vec<u8> {
         let mut state = seed | 1;
@@ -261,7 +261,7 @@ mod tests {
             chunks: vec![chunk],
         };
         let artifact = Artifact {
-            product: Product::Disk,
+            product: ArtifactKind::Disk,
             hashing: Hashing::Sparse,
             digest: Digest::of("y"),
             size: 400,

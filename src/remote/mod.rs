@@ -1,4 +1,4 @@
-//! The cache between machines. A [`Remote`] is a place that keeps small files by name: a folder,
+//! The cache between machines. A [`Remote`] is a place that keeps small files by name: a directory,
 //! a web server, an object store. On it lie signed records (key -> what came out) and objects cut
 //! into compressed chunks, so that two results that differ little share most of their bytes.
 //!
@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::error::{Context, Hint, Result, anyhow};
 
 pub mod chunks;
-mod folder;
+mod directory;
 mod object;
 mod push;
 mod services;
@@ -28,13 +28,13 @@ pub mod trust;
 mod web;
 
 pub use push::Pushed;
-pub use shelf::{Mode, Shelf, Terms};
-pub use told::{Tell, Told};
+pub use shelf::{Mode, RemoteCache, Terms};
+pub use told::{Warn, WarnOnce};
 
 /// A place that keeps small files by name, whoever runs it.
 pub trait Remote: Send + Sync {
-    /// The file `name`, of at most `most` bytes; `None` where there is none. Of a longer one no more
-    /// is read than shows that it is longer, which is an error.
+    /// The file `name`, of at most `most` bytes; `None` where there is none. Of a longer one no
+    /// more is read than shows that it is longer, which is an error.
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>>;
 
     /// Keeps `bytes` as `name`, in the place of what was there.
@@ -45,16 +45,16 @@ pub trait Remote: Send + Sync {
 }
 
 /// The ways to name a remote; the first word of an address.
-const SCHEMES: &str = "a folder, `http(s)://`, `s3://`, `gcs://`, `azblob://`, `webdav(s)://` \
+const SCHEMES: &str = "a directory, `http(s)://`, `s3://`, `gcs://`, `azblob://`, `webdav(s)://` \
                        or `ghac://`";
 
-/// Opens the remote at `address`; a folder is relative to `root`. Nothing is asked of it yet.
+/// Opens the remote at `address`; a directory is relative to `root`. Nothing is asked of it yet.
 /// `patience` is the most that one request may take.
 pub fn open(address: &str, root: &Path, patience: Duration) -> Result<Box<dyn Remote>> {
     let what = || format!("opening the remote cache {}", shown(address));
     let remote: Box<dyn Remote> = match address.split_once("://") {
-        None => Box::new(folder::Folder::new(root.join(address))),
-        Some(("file", path)) => Box::new(folder::Folder::new(PathBuf::from(path))),
+        None => Box::new(directory::Directory::new(root.join(address))),
+        Some(("file", path)) => Box::new(directory::Directory::new(PathBuf::from(path))),
         Some(("http" | "https", _)) => {
             Box::new(web::Web::new(address, patience).with_context(what)?)
         }
@@ -88,7 +88,7 @@ pub fn shown(address: &str) -> String {
     }
 }
 
-/// `kind/ab/NAME`: no folder gets too full.
+/// `kind/ab/NAME`: no directory gets too full.
 fn name(kind: &str, digest: impl std::fmt::Display, extension: &str) -> String {
     let digest = digest.to_string();
     format!("v1/{kind}/{}/{digest}.{extension}", &digest[..2])

@@ -270,9 +270,9 @@ fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
-    use super::super::folder::Folder;
+    use super::super::directory::Directory;
     use super::*;
-    use crate::artifact::{Hashing, Product};
+    use crate::artifact::{ArtifactKind, Hashing};
     use crate::cache::hash_object;
 
     /// 20 MiB with three islands of data in it.
@@ -288,7 +288,7 @@ mod tests {
         let digest = hash_object(path, Hashing::Sparse).unwrap();
         let size = (20 << 20) + 77;
         Artifact {
-            product: Product::Disk,
+            product: ArtifactKind::Disk,
             hashing: Hashing::Sparse,
             digest,
             size,
@@ -296,7 +296,7 @@ mod tests {
         }
     }
 
-    fn send_all(remote: &Folder, file: &Path, artifact: &Artifact) -> u64 {
+    fn send_all(remote: &Directory, file: &Path, artifact: &Artifact) -> u64 {
         let sent = AtomicU64::new(0);
         let (bad, cancel) = (BTreeSet::new(), Cancel::default());
         send(remote, file, artifact, &bad, &sent, &cancel).unwrap();
@@ -305,9 +305,9 @@ mod tests {
 
     #[test]
     fn an_object_comes_back_as_it_was_and_sparse() {
-        let folder = tempfile::tempdir().unwrap();
-        let remote = Folder::new(folder.path().join("remote"));
-        let (from, to) = (folder.path().join("a"), folder.path().join("b"));
+        let directory = tempfile::tempdir().unwrap();
+        let remote = Directory::new(directory.path().join("remote"));
+        let (from, to) = (directory.path().join("a"), directory.path().join("b"));
         let artifact = disk(&from);
         assert!(send_all(&remote, &from, &artifact) > 0);
         assert_eq!(send_all(&remote, &from, &artifact), 0, "it is there already");
@@ -321,11 +321,11 @@ mod tests {
 
     #[test]
     fn zeros_that_are_written_and_holes_are_cut_alike() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
         let artifact = disk(&path);
         let sparse = survey(&File::open(&path).unwrap()).unwrap();
-        let full = folder.path().join("full");
+        let full = directory.path().join("full");
         std::fs::write(&full, std::fs::read(&path).unwrap()).unwrap();
         assert_eq!(survey(&File::open(&full).unwrap()).unwrap(), sparse);
         assert_eq!(sparse.len(), 3);
@@ -335,9 +335,9 @@ mod tests {
 
     #[test]
     fn what_is_not_as_it_was_is_told_by_its_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let remote = Folder::new(folder.path().join("remote"));
-        let from = folder.path().join("a");
+        let directory = tempfile::tempdir().unwrap();
+        let remote = Directory::new(directory.path().join("remote"));
+        let from = directory.path().join("a");
         let artifact = disk(&from);
         send_all(&remote, &from, &artifact);
         for (at, name) in names(&remote, &artifact).into_iter().enumerate() {
@@ -345,7 +345,7 @@ mod tests {
             let mut changed = stored.clone();
             changed[stored.len() / 2] ^= 1;
             remote.put(&name, &changed).unwrap();
-            let to = folder.path().join(format!("to{at}"));
+            let to = directory.path().join(format!("to{at}"));
             let error = fetch(&remote, &artifact, &to, &Cancel::default(), &|_, _| ()).unwrap_err();
             // A manifest with another digest in it is sound, and names a chunk that is not there.
             let Damaged(told) = error.downcast_ref::<Damaged>().unwrap();

@@ -109,17 +109,17 @@ enum Brought {
 
 impl Desk {
     fn outbox(&self) -> PathBuf {
-        self.cache.folder().join("outbox")
+        self.cache.directory().join("outbox")
     }
 
     /// The keys in the outbox.
     fn waiting(&self) -> Result<Vec<Key>> {
-        let folder = self.outbox();
-        let entries = match std::fs::read_dir(&folder) {
+        let directory = self.outbox();
+        let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => {
-                return Err(error).with_context(|| format!("reading {}", folder.display()));
+                return Err(error).with_context(|| format!("reading {}", directory.display()));
             }
         };
         let key = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok().map(Key);
@@ -130,7 +130,7 @@ impl Desk {
     /// not there.
     fn bring(&self, key: &Key) -> Result<Brought> {
         let note = self.outbox().join(key.to_string());
-        let lock = self.cache.folder().join("locks").join(format!("push-{key}"));
+        let lock = self.cache.directory().join("locks").join(format!("push-{key}"));
         let Some(_alone) = Lock::try_exclusive(&lock)? else { return Ok(Brought::Before) };
         if !note.exists() {
             return Ok(Brought::Before);

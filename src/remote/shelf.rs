@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::object::{self, Damaged};
 use super::push::Queue;
-use super::told::{Tell, Told, Trouble};
+use super::told::{Trouble, Warn, WarnOnce};
 use super::trust::{self, PrivateKey, Refusal, Trust};
 use super::{Pushed, Remote, name};
 use crate::artifact::Artifact;
@@ -35,7 +35,7 @@ pub enum Mode {
 pub struct Terms {
     /// Its address.
     pub address: String,
-    /// What a folder is relative to.
+    /// What a directory is relative to.
     pub root: PathBuf,
     /// What may be done with it.
     pub mode: Mode,
@@ -48,7 +48,7 @@ pub struct Terms {
 }
 
 /// See the file.
-pub struct Shelf {
+pub struct RemoteCache {
     pub(super) desk: Arc<Desk>,
     queue: Option<Queue>,
 }
@@ -62,16 +62,21 @@ pub(super) struct Desk {
     pub sent: AtomicU64,
     trust: Trust,
     address: String,
-    told: Told,
+    told: WarnOnce,
     /// It did not answer, so it is not asked again.
     broken: AtomicBool,
     /// What it gave for these names was damaged; it gets them anew.
     bad: Mutex<BTreeSet<String>>,
 }
 
-impl Shelf {
+impl RemoteCache {
     /// Opens the remote for a build that uses `cache`. Nothing is asked of it yet.
-    pub fn open(terms: &Terms, cache: Arc<Cache>, cancel: Cancel, tell: Tell) -> Result<Shelf> {
+    pub fn open(
+        terms: &Terms,
+        cache: Arc<Cache>,
+        cancel: Cancel,
+        tell: Warn,
+    ) -> Result<RemoteCache> {
         let remote = super::open(&terms.address, &terms.root, terms.patience)?;
         let desk = Arc::new(Desk {
             remote,
@@ -81,12 +86,12 @@ impl Shelf {
             sent: AtomicU64::new(0),
             trust: terms.trust.clone(),
             address: super::shown(&terms.address),
-            told: Told::new(tell),
+            told: WarnOnce::new(tell),
             broken: AtomicBool::new(false),
             bad: Mutex::default(),
         });
         let queue = (terms.mode == Mode::ReadWrite).then(|| Queue::new(desk.clone()));
-        Ok(Shelf { desk, queue })
+        Ok(RemoteCache { desk, queue })
     }
 
     /// The address, for people.
@@ -147,7 +152,7 @@ impl Shelf {
     }
 
     /// Brings the result under `key`, which is in the cache, to the remote: soon, and at the
-    /// latest with [`Shelf::drain`].
+    /// latest with [`RemoteCache::drain`].
     pub fn offer(&self, key: &Key) -> Result<()> {
         self.queue.as_ref().map_or(Ok(()), |queue| queue.offer(key))
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Told a warning, in one line.
-pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
+/// WarnOnce a warning, in one line.
+pub type Warn = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// A kind of trouble.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,15 +20,15 @@ pub(super) enum Trouble {
 }
 
 /// See the file.
-pub struct Told {
-    tell: Tell,
+pub struct WarnOnce {
+    tell: Warn,
     told: Mutex<BTreeSet<Trouble>>,
 }
 
-impl Told {
+impl WarnOnce {
     /// Passes on to `tell`.
-    pub fn new(tell: Tell) -> Told {
-        Told { tell, told: Mutex::default() }
+    pub fn new(tell: Warn) -> WarnOnce {
+        WarnOnce { tell, told: Mutex::default() }
     }
 
     /// Tells `text` unless this kind of trouble has been told.
@@ -48,7 +48,8 @@ mod tests {
     fn each_trouble_is_told_once() {
         let paper = Arc::new(Mutex::new(Vec::new()));
         let there = paper.clone();
-        let told = Told::new(Arc::new(move |text| there.lock().unwrap().push(text.to_string())));
+        let told =
+            WarnOnce::new(Arc::new(move |text| there.lock().unwrap().push(text.to_string())));
         told.once(Trouble::Broken, || "a".into());
         told.once(Trouble::Broken, || "b".into());
         told.once(Trouble::Damaged, || "c".into());

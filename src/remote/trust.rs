@@ -236,13 +236,13 @@ fn verify(record: &str, seal: &Seal) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::{Artifact, Hashing, Product};
+    use crate::artifact::{Artifact, ArtifactKind, Hashing};
 
     fn record() -> (Record, Key) {
         let mut recipe = Recipe::new("x", 1);
         recipe.value("text", "a\n\"b\"");
         let output = Artifact {
-            product: Product::File,
+            product: ArtifactKind::File,
             hashing: Hashing::Plain,
             digest: Digest::of("bytes"),
             size: 5,

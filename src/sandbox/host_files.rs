@@ -32,8 +32,8 @@ impl HostFiles {
         HostFiles { resolver: std::fs::read(RESOLVER).ok(), hosts: other_machines(&hosts) }
     }
 
-    /// Puts the copies into the tree. What they replace waits in the folder `hidden`, on the same
-    /// mount.
+    /// Puts the copies into the tree. What they replace waits in the directory `hidden`, on the
+    /// same mount.
     pub fn lend<'a>(&self, hidden: &'a File) -> Result<Vec<Lent<'a>>> {
         let mut lent = Vec::new();
         if let Some(resolver) = &self.resolver {
@@ -83,15 +83,15 @@ pub struct Lent<'a> {
     /// Whether the tree had something there, which waits in `hidden` now.
     replaced: bool,
     hidden: &'a File,
-    /// The times of the folder before, and its modification time since.
-    folder: (Timestamps, (i64, i64)),
+    /// The times of the directory before, and its modification time since.
+    directory: (Timestamps, (i64, i64)),
 }
 
 impl<'a> Lent<'a> {
-    /// `None` where the tree has no folder for it.
+    /// `None` where the tree has no directory for it.
     fn new(path: &'static str, text: Vec<u8>, hidden: &'a File) -> Result<Option<Lent<'a>>> {
         let what = || format!("lending {path}");
-        let Ok(folder) = folder_of(path).metadata() else { return Ok(None) };
+        let Ok(directory) = directory_of(path).metadata() else { return Ok(None) };
         let own = Path::new(path).symlink_metadata().ok();
         if own.is_some() {
             rustix::fs::renameat(CWD, path, hidden.as_fd(), name_of(path)).with_context(what)?;
@@ -105,17 +105,17 @@ impl<'a> Lent<'a> {
         lchown(path, Some(uid), Some(gid)).with_context(what)?;
         std::fs::set_permissions(path, Permissions::from_mode(mode)).with_context(what)?;
         let copy = Path::new(path).symlink_metadata().with_context(what)?;
-        let since = folder_of(path).metadata().with_context(what)?;
-        let folder = (times(&folder), (since.mtime(), since.mtime_nsec()));
-        Ok(Some(Lent { path, text, copy, replaced: own.is_some(), hidden, folder }))
+        let since = directory_of(path).metadata().with_context(what)?;
+        let directory = (times(&directory), (since.mtime(), since.mtime_nsec()));
+        Ok(Some(Lent { path, text, copy, replaced: own.is_some(), hidden, directory }))
     }
 
     /// Gives the tree its own file back, unless the command changed or replaced the copy.
     pub fn take_back(self) -> Result<()> {
         let what = || format!("taking {} back", self.path);
-        let quiet = folder_of(self.path)
+        let quiet = directory_of(self.path)
             .metadata()
-            .is_ok_and(|folder| (folder.mtime(), folder.mtime_nsec()) == self.folder.1);
+            .is_ok_and(|directory| (directory.mtime(), directory.mtime_nsec()) == self.directory.1);
         if !self.is_untouched() {
             if self.replaced {
                 let flags = AtFlags::empty();
@@ -131,7 +131,7 @@ impl<'a> Lent<'a> {
         }
         if quiet {
             let flags = AtFlags::empty();
-            rustix::fs::utimensat(CWD, folder_of(self.path), &self.folder.0, flags)
+            rustix::fs::utimensat(CWD, directory_of(self.path), &self.directory.0, flags)
                 .with_context(what)?;
         }
         Ok(())
@@ -147,7 +147,7 @@ impl<'a> Lent<'a> {
     }
 }
 
-fn folder_of(path: &str) -> &Path {
+fn directory_of(path: &str) -> &Path {
     Path::new(path).parent().unwrap_or(Path::new("/"))
 }
 

@@ -1,7 +1,7 @@
-//! What kuth does when it is started again inside the namespaces: make the tree the root and execute
-//! the steps. Commands it leaves to a process with fewer privileges, see [`super::commands`]. It
-//! speaks to the kuth outside in JSON lines on standard output; what commands print goes to standard
-//! error, which is the stage's log.
+//! What kuth does when it is started again inside the namespaces: make the tree the root and
+//! execute the steps. Commands it leaves to a process with fewer privileges, see
+//! [`super::commands`]. It speaks to the kuth outside in JSON lines on standard output; what
+//! commands print goes to standard error, which is the stage's log.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -130,8 +130,8 @@ impl Tree {
             Step::Truncate { path } => truncate(Path::new(path)),
             Step::Seal => seal(),
             Step::Pack { file } => {
-                let folder = format!("/proc/self/fd/{}", self.view.output.as_raw_fd());
-                let file = Path::new(&folder).join(file);
+                let directory = format!("/proc/self/fd/{}", self.view.output.as_raw_fd());
+                let file = Path::new(&directory).join(file);
                 let packed = pack::pack(Path::new("/"), &file, self.epoch, &self.owners)?;
                 report(&Report::Packed { digest: packed.digest, size: packed.size });
                 Ok(())
@@ -140,7 +140,7 @@ impl Tree {
         }
     }
 
-    /// Gives a file, or a folder with all that is in it, to `owner` (`user:group`).
+    /// Gives a file, or a directory with all that is in it, to `owner` (`user:group`).
     fn give(&mut self, path: &Path, owner: &str) -> Result<()> {
         let wanted = owners::wanted(owner);
         if wanted.uid.or(wanted.gid).is_some() {
@@ -283,14 +283,14 @@ fn seal() -> Result<()> {
         remove(Path::new(path))?;
     }
     // What installers leave would make cloud-init keep their network or ignore its seed.
-    for (folder, names) in [
+    for (directory, names) in [
         ("/etc/netplan", ["00-installer-config", "50-curtin", "50-cloud-init"].as_slice()),
         ("/etc/cloud/cloud.cfg.d", &["50-curtin", "99-installer", "curtin", "subiquity"]),
     ] {
-        remove_matching(folder, |name| names.iter().any(|prefix| name.starts_with(prefix)))?;
+        remove_matching(directory, |name| names.iter().any(|prefix| name.starts_with(prefix)))?;
     }
-    for folder in ["/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/NetworkManager", "/var/crash"] {
-        empty(Path::new(folder))?;
+    for directory in ["/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/NetworkManager", "/var/crash"] {
+        empty(Path::new(directory))?;
     }
     if Path::new("/usr/sbin/sshd").exists() && !Path::new("/usr/bin/cloud-init").exists() {
         write(Path::new(HOST_KEYS.0), HOST_KEYS.1.as_bytes(), 0o644)?;
@@ -305,9 +305,9 @@ const HOST_KEYS: (&str, &str) = (
      ExecStartPre=/usr/bin/ssh-keygen -A\nExecStartPre=/usr/sbin/sshd -t\n",
 );
 
-/// Empties the folders of logs but keeps them: services expect theirs with its owner.
-fn clear_logs(folder: &Path) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+/// Empties the directories of logs but keeps them: services expect theirs with its owner.
+fn clear_logs(directory: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     for entry in entries.flatten() {
         let kind =
             entry.file_type().with_context(|| format!("reading {}", entry.path().display()))?;
@@ -320,8 +320,8 @@ fn clear_logs(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn remove_matching(folder: &str, matches: impl Fn(&str) -> bool) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+fn remove_matching(directory: &str, matches: impl Fn(&str) -> bool) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
     for entry in entries.flatten() {
         if matches(&entry.file_name().to_string_lossy()) {
             remove(&entry.path())?;

@@ -25,7 +25,7 @@ pub mod unpack;
 /// The hidden subcommand that [`inside::main`] answers to.
 pub const SUBCOMMAND: &str = "__sandbox";
 
-/// The folder inside the tree at which the exchange folder is mounted while steps run.
+/// The directory inside the tree at which the exchange directory is mounted while steps run.
 pub const EXCHANGE: &str = "/.kuth";
 
 /// Whether commands inside see the network of the host.
@@ -39,7 +39,7 @@ pub enum Network {
 }
 
 /// One step inside the tree. Paths are absolute and mean the tree; files that come from outside
-/// lie in the exchange folder and are named relative to it.
+/// lie in the exchange directory and are named relative to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
@@ -48,12 +48,12 @@ pub enum Step {
         /// Whether the architecture has a `/lib64`.
         lib64: bool,
     },
-    /// Unpacks tar files of the exchange folder over what is there.
+    /// Unpacks tar files of the exchange directory over what is there.
     Unpack {
         /// In this order.
         files: Vec<String>,
     },
-    /// Writes a file; its folder is made if missing.
+    /// Writes a file; its directory is made if missing.
     Write {
         /// Where.
         path: String,
@@ -62,13 +62,13 @@ pub enum Step {
         /// Permission bits.
         mode: u32,
     },
-    /// Copies a file or a folder of the exchange folder into the tree.
+    /// Copies a file or a directory of the exchange directory into the tree.
     Copy {
         /// What.
         from: String,
         /// Where.
         to: String,
-        /// Permission bits of files; a folder's files keep their own without it.
+        /// Permission bits of files; a directory's files keep their own without it.
         mode: Option<u32>,
         /// `user:group`, by name or number; root's without it.
         owner: Option<String>,
@@ -82,12 +82,12 @@ pub enum Step {
         /// Bytes for its standard input.
         input: String,
     },
-    /// Removes a file or a folder if it is there.
+    /// Removes a file or a directory if it is there.
     Remove {
         /// What.
         path: String,
     },
-    /// Removes everything in a folder, if it is there.
+    /// Removes everything in a directory, if it is there.
     Empty {
         /// Which.
         path: String,
@@ -99,7 +99,7 @@ pub enum Step {
     },
     /// Removes what makes an image a copy of the machine it was made on; see [`inside`].
     Seal,
-    /// Writes the tree as a canonical tar into the output folder.
+    /// Writes the tree as a canonical tar into the output directory.
     Pack {
         /// Its name there.
         file: String,
@@ -159,16 +159,16 @@ pub(crate) struct FailedCommand {
     pub tail: Vec<String>,
 }
 
-/// A tree being worked on: the folder `root`, and beside it the folders `exchange`, of what is handed
-/// in, and `output`, of what is packed.
+/// A tree being worked on: the directory `root`, and beside it the directories `exchange`, of what
+/// is handed in, and `output`, of what is packed.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    folder: PathBuf,
+    directory: PathBuf,
     epoch: u64,
     hostname: String,
 }
 
-/// A packed tree in the output folder.
+/// A packed tree in the output directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packed {
     /// The SHA-256 of the tar.
@@ -178,10 +178,10 @@ pub struct Packed {
 }
 
 impl Sandbox {
-    /// An empty tree in `folder`, which exists. `hostname` is what commands inside see.
-    pub fn new(folder: &Path, epoch: u64, hostname: &str) -> Result<Sandbox> {
+    /// An empty tree in `directory`, which exists. `hostname` is what commands inside see.
+    pub fn new(directory: &Path, epoch: u64, hostname: &str) -> Result<Sandbox> {
         let sandbox =
-            Sandbox { folder: folder.to_path_buf(), epoch, hostname: hostname.to_string() };
+            Sandbox { directory: directory.to_path_buf(), epoch, hostname: hostname.to_string() };
         for path in [sandbox.root(), sandbox.exchange(), sandbox.output()] {
             std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         }
@@ -189,20 +189,20 @@ impl Sandbox {
     }
 
     fn root(&self) -> PathBuf {
-        self.folder.join("root")
+        self.directory.join("root")
     }
 
-    /// The folder whose files the steps can name.
+    /// The directory whose files the steps can name.
     pub fn exchange(&self) -> PathBuf {
-        self.folder.join("exchange")
+        self.directory.join("exchange")
     }
 
-    /// The folder that trees are packed into.
+    /// The directory that trees are packed into.
     pub fn output(&self) -> PathBuf {
-        self.folder.join("output")
+        self.directory.join("output")
     }
 
-    /// Puts a hard link to `file` (or a copy, on another file system) into the exchange folder.
+    /// Puts a hard link to `file` (or a copy, on another file system) into the exchange directory.
     pub fn offer(&self, file: &Path, name: &str) -> Result<()> {
         let to = self.exchange().join(name);
         if std::fs::hard_link(file, &to).is_err() {
@@ -230,7 +230,7 @@ impl Sandbox {
             network,
             steps,
         };
-        let file = self.folder.join("job.json");
+        let file = self.directory.join("job.json");
         let text = serde_json::to_vec(&job).context("writing the job")?;
         std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
         let mut command = enter()?;
@@ -276,15 +276,15 @@ impl Sandbox {
     }
 }
 
-/// Removes a scratch folder that a killed build left, through a namespace where that is needed.
-pub fn remove_left(folder: &Path) -> std::io::Result<()> {
-    if folder.join("root").is_dir()
-        && let Ok(sandbox) = Sandbox::new(folder, 0, "localhost")
+/// Removes a scratch directory that a killed build left, through a namespace where that is needed.
+pub fn remove_left(directory: &Path) -> std::io::Result<()> {
+    if directory.join("root").is_dir()
+        && let Ok(sandbox) = Sandbox::new(directory, 0, "localhost")
     {
-        let log = folder.join("clear.log");
+        let log = directory.join("clear.log");
         sandbox.clear(&log).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
     }
-    crate::cache::lock::remove_tree(folder)
+    crate::cache::lock::remove_tree(directory)
 }
 
 /// `unshare` with the namespaces that this user needs.

@@ -1,6 +1,6 @@
 //! The view of the world inside a tree: its own /proc of which nothing but the processes can be
-//! written, a /dev with the harmless nodes, an empty /sys, the exchange folder to read, and nothing
-//! of the host. Made once, by the first process of the namespace.
+//! written, a /dev with the harmless nodes, an empty /sys, the exchange directory to read, and
+//! nothing of the host. Made once, by the first process of the namespace.
 
 use std::fs::File;
 use std::os::unix::fs::symlink;
@@ -24,8 +24,8 @@ const LINKS: [(&str, &str); 5] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Files and folders of /proc that tell of the host, or whose reading changes it; container engines
-/// hide the same.
+/// Files and directories of /proc that tell of the host, or whose reading changes it; container
+/// engines hide the same.
 const HIDDEN: [&str; 10] = [
     "acpi",
     "asound",
@@ -41,10 +41,11 @@ const HIDDEN: [&str; 10] = [
 
 /// The world as seen by the process that made it.
 pub struct View {
-    /// The host's folder for packed trees. Nothing else is in it: a link of the tree that leads
+    /// The host's directory for packed trees. Nothing else is in it: a link of the tree that leads
     /// through /proc to this process's open files finds nothing there.
     pub output: File,
-    /// The folder of the tree over which the exchange folder is mounted: nobody else reaches it.
+    /// The directory of the tree over which the exchange directory is mounted: nobody else reaches
+    /// it.
     pub hidden: File,
 }
 
@@ -57,8 +58,8 @@ pub fn prepare(root: &Path, exchange: &Path, output: &Path) -> Result<View> {
     // A pivot needs a mount point. Device nodes of the tree are data, not devices.
     rustix::mount::mount_bind(root, root).context("binding the tree")?;
     restrict(root, MountFlags::NODEV).context("restricting the tree")?;
-    for folder in ["proc", "dev", "sys", EXCHANGE] {
-        own_folder(&inside(folder))?;
+    for directory in ["proc", "dev", "sys", EXCHANGE] {
+        own_directory(&inside(directory))?;
     }
     let open =
         |path: &Path| File::open(path).with_context(|| format!("opening {}", path.display()));
@@ -70,8 +71,9 @@ pub fn prepare(root: &Path, exchange: &Path, output: &Path) -> Result<View> {
     Ok(View { output, hidden })
 }
 
-/// Sees to it that `path` is a folder and no link: what is mounted there must not land elsewhere.
-fn own_folder(path: &Path) -> Result<()> {
+/// Sees to it that `path` is a directory and no link: what is mounted there must not land
+/// elsewhere.
+fn own_directory(path: &Path) -> Result<()> {
     let what = || format!("making {}", path.display());
     match path.symlink_metadata() {
         Ok(found) => ensure!(found.is_dir(), "{} of the tree is not a directory", path.display()),
@@ -93,8 +95,8 @@ fn make_dev(dev: &Path) -> Result<()> {
     for (name, target) in LINKS {
         symlink(target, dev.join(name)).with_context(|| format!("linking /dev/{name}"))?;
     }
-    for folder in ["shm", "pts"] {
-        own_folder(&dev.join(folder))?;
+    for directory in ["shm", "pts"] {
+        own_directory(&dev.join(directory))?;
     }
     let flags = flags | MountFlags::NODEV;
     rustix::mount::mount("shm", dev.join("shm"), "tmpfs", flags, Some(c"mode=1777"))
@@ -132,7 +134,7 @@ fn make_proc(proc: &Path, null: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Mounts an empty folder over `path` that nobody can write.
+/// Mounts an empty directory over `path` that nobody can write.
 fn empty(path: &Path) -> Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     rustix::mount::mount("none", path, "tmpfs", flags, Some(c"mode=755,size=0"))

@@ -1,11 +1,12 @@
-//! Owners that the namespace of a tree cannot give. Ids above 65535 are outside of it for everybody,
-//! so that a tree has the same bytes whoever builds it; a user whose range is smaller lacks more. Such
-//! a file belongs to `nobody` on the disk, and the true ids are written down here, beside the tree. A
-//! file is known by its number and the time it came to be, so that what a command puts in its place
-//! is another one; and whoever gives it to somebody else has the last word.
+//! Owners that the namespace of a tree cannot give. Ids above 65535 are outside of it for
+//! everybody, so that a tree has the same bytes whoever builds it; a user whose range is smaller
+//! lacks more. Such a file belongs to `nobody` on the disk, and the true ids are written down here,
+//! beside the tree. A file is known by its number and the time it came to be, so that what a
+//! command puts in its place is another one; and whoever gives it to somebody else has the last
+//! word.
 //!
-//! The table is a file of lines `NUMBER SECONDS NANOSECONDS UID GID`, where an id is `SHOWN:TRUE`, or
-//! `-` if what is on the disk is right. The last line of a file counts.
+//! The table is a file of lines `NUMBER SECONDS NANOSECONDS UID GID`, where an id is `SHOWN:TRUE`,
+//! or `-` if what is on the disk is right. The last line of a file counts.
 
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
@@ -56,8 +57,8 @@ impl Owners {
         Ok(Owners { file: Some(file), known })
     }
 
-    /// Gives the file at `path`, or the link itself, to `uid` and `gid`; `None` leaves it to whom it
-    /// belongs.
+    /// Gives the file at `path`, or the link itself, to `uid` and `gid`; `None` leaves it to whom
+    /// it belongs.
     pub fn give(&mut self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         for (what, id) in [("owner", uid), ("group", gid)] {
             ensure!(id != Some(u32::MAX), "the {what} {} is no id: it means \"none\"", u32::MAX);
@@ -92,7 +93,7 @@ impl Owners {
         Ok(())
     }
 
-    /// [`Owners::give`] for everything that is in a folder too.
+    /// [`Owners::give`] for everything that is in a directory too.
     pub fn give_all(&mut self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         let what = || format!("changing the owner of {}", path.display());
         self.give(path, uid, gid).with_context(what)?;
@@ -241,8 +242,8 @@ mod tests {
         if !is_root() {
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let (file, table) = (folder.path().join("a"), folder.path().join("table"));
+        let directory = tempfile::tempdir().unwrap();
+        let (file, table) = (directory.path().join("a"), directory.path().join("table"));
         std::fs::write(&file, "").unwrap();
         let mut owners = Owners::open(&table).unwrap();
         owners.give(&file, Some(HIGH), Some(5)).unwrap();
@@ -253,8 +254,11 @@ mod tests {
         owners.give(&file, None, Some(HIGH + 1)).unwrap();
         assert_eq!(of(&owners, &file), (HIGH, HIGH + 1));
         // Another process reads the same; another name of the file has the same owner.
-        std::fs::hard_link(&file, folder.path().join("b")).unwrap();
-        assert_eq!(of(&Owners::open(&table).unwrap(), &folder.path().join("b")), (HIGH, HIGH + 1));
+        std::fs::hard_link(&file, directory.path().join("b")).unwrap();
+        assert_eq!(
+            of(&Owners::open(&table).unwrap(), &directory.path().join("b")),
+            (HIGH, HIGH + 1)
+        );
         // What a command gives to somebody counts.
         lchown(&file, Some(7), None).unwrap();
         assert_eq!(of(&owners, &file), (7, HIGH + 1));
@@ -268,8 +272,8 @@ mod tests {
         if !is_root() {
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("a");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a");
         std::fs::write(&file, "").unwrap();
         let mut owners = Owners::default();
         owners.give(&file, Some(HIGH), None).unwrap();
@@ -283,29 +287,29 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_given_with_all_that_is_in_it_and_no_link_is_followed() {
+    fn a_directory_is_given_with_all_that_is_in_it_and_no_link_is_followed() {
         if !is_root() {
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let (inner, outside) = (folder.path().join("in"), folder.path().join("outside"));
+        let directory = tempfile::tempdir().unwrap();
+        let (inner, outside) = (directory.path().join("in"), directory.path().join("outside"));
         std::fs::create_dir_all(inner.join("deep")).unwrap();
         std::fs::write(&outside, "").unwrap();
         std::os::unix::fs::symlink(&outside, inner.join("deep/link")).unwrap();
         let mut owners = Owners::default();
         owners.give_all(&inner, Some(HIGH), Some(HIGH)).unwrap();
         for path in ["in", "in/deep", "in/deep/link"] {
-            assert_eq!(of(&owners, &folder.path().join(path)), (HIGH, HIGH), "{path}");
+            assert_eq!(of(&owners, &directory.path().join(path)), (HIGH, HIGH), "{path}");
         }
         assert_eq!(of(&owners, &outside).0, 0);
     }
 
     #[test]
     fn what_is_no_id_and_a_torn_table_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = Owners::default().give(folder.path(), Some(u32::MAX), None).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        let error = Owners::default().give(directory.path(), Some(u32::MAX), None).unwrap_err();
         assert!(error.to_string().contains("the owner 4294967295 is no id"), "{error:#}");
-        let table = folder.path().join("table");
+        let table = directory.path().join("table");
         for line in ["1 2 3 - 4\n", "1 2 3 -\n", "x 2 3 - -\n", "1 2 3 - 5:x\n"] {
             std::fs::write(&table, line).unwrap();
             let error = Owners::open(&table).unwrap_err();

@@ -1,12 +1,13 @@
 //! A tree as one canonical tar: entries sorted by path, numeric owners, times cut to whole seconds
 //! and clamped to the epoch, extended attributes as `SCHILY.xattr` records (what GNU tar and
-//! libarchive write and read), the second and later names of a file as hard links, long runs of zeros
-//! left out ([`crate::archive::holes`]), owners as they truly are ([`Owners`]). The same tree gives the
-//! same bytes on every machine.
+//! libarchive write and read), the second and later names of a file as hard links, long runs of
+//! zeros left out ([`crate::archive::holes`]), owners as they truly are ([`Owners`]). The same tree
+//! gives the same bytes on every machine.
 //!
 //! Left out, because they belong to a running machine: what lies below /proc, /sys, /dev, /run
-//! and the exchange folder, and sockets. A folder that something is mounted on is packed as root's,
-//! with mode 0755: what it is like below, and what a user namespace shows of it, does not count.
+//! and the exchange directory, and sockets. A directory that something is mounted on is packed as
+//! root's, with mode 0755: what it is like below, and what a user namespace shows of it, does not
+//! count.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -20,8 +21,8 @@ use super::{EXCHANGE, Packed};
 use crate::archive::tree::{Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::error::{Context, Result};
 
-/// Attributes that are the host's and not the tree's: labels of its security module, and the form in
-/// which XFS shows root the access lists that are there under their own names too.
+/// Attributes that are the host's and not the tree's: labels of its security module, and the form
+/// in which XFS shows root the access lists that are there under their own names too.
 const HOSTS: [&[u8]; 3] =
     [b"security.selinux", b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"];
 
@@ -33,7 +34,7 @@ pub fn pack(root: &Path, file: &Path, epoch: u64, owners: &Owners) -> Result<Pac
     let links = HashMap::new();
     let mut packer = Packer { writer, epoch, device, links, owners };
     packer.entry(root, Path::new("./"))?;
-    packer.folder(root, Path::new(""))?;
+    packer.directory(root, Path::new(""))?;
     let (digest, size) = packer.writer.finish().with_context(what)?;
     Ok(Packed { digest, size })
 }
@@ -49,8 +50,8 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    /// Everything in the folder `path`, whose name in the archive is `name`.
-    fn folder(&mut self, path: &Path, name: &Path) -> Result<()> {
+    /// Everything in the directory `path`, whose name in the archive is `name`.
+    fn directory(&mut self, path: &Path, name: &Path) -> Result<()> {
         let what = || format!("reading {}", path.display());
         let mut entries = std::fs::read_dir(path)
             .and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>())
@@ -67,7 +68,7 @@ impl Packer<'_> {
             }
             self.entry(&path, &name)?;
             if kind.is_dir() && !EMPTIED.iter().any(|emptied| name == Path::new(emptied)) {
-                self.folder(&path, &name)?;
+                self.directory(&path, &name)?;
             }
         }
         Ok(())
@@ -96,7 +97,7 @@ impl Packer<'_> {
             return self.writer.add(name, &meta, Kind::Symlink(&target)).with_context(what);
         }
         let kind = if kind.is_dir() {
-            Kind::Folder
+            Kind::Directory
         } else if kind.is_fifo() {
             Kind::Fifo
         } else {
@@ -156,10 +157,10 @@ mod tests {
 
     #[test]
     fn two_trees_of_the_same_content_pack_alike() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let long = "n".repeat(120);
         let make = |name: &str, order: [&str; 2]| {
-            let root = folder.path().join(name);
+            let root = directory.path().join(name);
             std::fs::create_dir_all(root.join("etc")).unwrap();
             for file in order {
                 std::fs::write(root.join("etc").join(file), "x").unwrap();
@@ -170,7 +171,7 @@ mod tests {
             std::fs::create_dir(root.join("tmp")).unwrap();
             std::fs::write(root.join("tmp/left"), "").unwrap();
             std::fs::set_permissions(root.join("tmp"), PermissionsExt::from_mode(0o1777)).unwrap();
-            let file = folder.path().join(format!("{name}.tar"));
+            let file = directory.path().join(format!("{name}.tar"));
             (pack(&root, &file, 1000, &Owners::default()).unwrap(), file)
         };
         let (one, file) = make("one", ["a", "b"]);

@@ -1,7 +1,7 @@
 //! Unpacks a tar over the tree that is this process's root, as the namespace's root. Because the
 //! process has pivoted into the tree, no link and no `..` can lead out of it.
 //!
-//! A folder entry over a link to a folder keeps the link, so that packages which still ship
+//! A directory entry over a link to a directory keeps the link, so that packages which still ship
 //! `/bin/x` land in `/usr/bin`.
 
 use std::ffi::OsStr;
@@ -28,22 +28,22 @@ fn unpack_into(file: &Path, root: &Path, owners: &mut Owners) -> Result<()> {
     let handle = File::open(file).with_context(what)?;
     let mut entries = Entries::new(BufReader::with_capacity(1 << 18, handle));
     let device = root.metadata().with_context(what)?.dev();
-    // The time of a folder changes with every file put into it, so folders come last.
-    let mut folders = Vec::new();
+    // The time of a directory changes with every file put into it, so directories come last.
+    let mut directories = Vec::new();
     while let Some((entry, mut content)) = entries.next_entry().with_context(what)? {
         let path = destination(root, &entry.path)?;
-        // What is mounted on a folder of the tree (/proc, /dev) is not the tree's, and the root of
-        // a user namespace may not change it.
+        // What is mounted on a directory of the tree (/proc, /dev) is not the tree's, and the root
+        // of a user namespace may not change it.
         if path.metadata().is_ok_and(|found| found.is_dir() && found.dev() != device) {
             continue;
         }
         place(&entry, &mut content, root, &path, owners)
             .with_context(|| format!("unpacking {}", path.display()))?;
         if entry.kind.is_dir() {
-            folders.push((path, entry.mtime));
+            directories.push((path, entry.mtime));
         }
     }
-    for (path, time) in folders.into_iter().rev() {
+    for (path, time) in directories.into_iter().rev() {
         set_time(&path, time)?;
     }
     Ok(())
@@ -77,7 +77,7 @@ fn place(
         Ok(&entry.link)
     };
     if entry.kind.is_dir() {
-        make_folder(path)?;
+        make_directory(path)?;
     } else {
         if let Some(parent) = path.parent()
             && !parent.is_dir()
@@ -132,7 +132,7 @@ fn id(what: &str, id: u64) -> Result<u32> {
     u32::try_from(id).with_context(|| format!("the {what} {id} is no id"))
 }
 
-fn make_folder(path: &Path) -> Result<()> {
+fn make_directory(path: &Path) -> Result<()> {
     match path.symlink_metadata() {
         Ok(found) if found.is_dir() || path.is_dir() => Ok(()),
         Ok(_) => {
@@ -158,8 +158,8 @@ mod tests {
 
     #[test]
     fn a_tree_survives_packing_and_unpacking() {
-        let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
         std::fs::create_dir_all(one.join("a/deep")).unwrap();
         std::fs::create_dir(&two).unwrap();
         std::fs::write(one.join("a/deep/file"), "content").unwrap();
@@ -169,9 +169,9 @@ mod tests {
         rustix::fs::mknodat(CWD, one.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o640), 0)
             .unwrap();
         std::fs::set_permissions(one.join("hard"), Permissions::from_mode(0o4751)).unwrap();
-        let first = pack(&one, &folder.path().join("1.tar"), 5000, &Owners::default()).unwrap();
-        unpack_into(&folder.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
-        let second = pack(&two, &folder.path().join("2.tar"), 5000, &Owners::default()).unwrap();
+        let first = pack(&one, &directory.path().join("1.tar"), 5000, &Owners::default()).unwrap();
+        unpack_into(&directory.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
+        let second = pack(&two, &directory.path().join("2.tar"), 5000, &Owners::default()).unwrap();
         assert_eq!(first, second);
     }
 
@@ -179,9 +179,9 @@ mod tests {
     fn holes_stay_holes_and_written_zeros_become_some() {
         use std::os::unix::fs::FileExt;
         const MIB: u64 = 1 << 20;
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let make = |name: &str, zeros: bool| {
-            let root = folder.path().join(name);
+            let root = directory.path().join(name);
             std::fs::create_dir(&root).unwrap();
             for (name, size, data) in [
                 ("all", 6 * MIB, vec![]),
@@ -204,16 +204,16 @@ mod tests {
                 set_time(&root.join(name), 7).unwrap();
             }
             set_time(&root, 7).unwrap();
-            let tar = folder.path().join(format!("{name}.tar"));
+            let tar = directory.path().join(format!("{name}.tar"));
             (pack(&root, &tar, 5000, &Owners::default()).unwrap(), root, tar)
         };
         let (one, root, tar) = make("holes", false);
         let (two, ..) = make("zeros", true);
         assert_eq!(one, two);
-        let again = folder.path().join("again");
+        let again = directory.path().join("again");
         std::fs::create_dir(&again).unwrap();
         unpack_into(&tar, &again, &mut Owners::default()).unwrap();
-        let third = pack(&again, &folder.path().join("again.tar"), 5000, &Owners::default());
+        let third = pack(&again, &directory.path().join("again.tar"), 5000, &Owners::default());
         assert_eq!(third.unwrap(), one);
         for entry in std::fs::read_dir(&root).unwrap() {
             let name = entry.unwrap().file_name();
@@ -236,16 +236,16 @@ mod tests {
         if !rustix::process::geteuid().is_root() {
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
-        std::fs::create_dir_all(one.join("folder")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+        std::fs::create_dir_all(one.join("directory")).unwrap();
         std::fs::create_dir(&two).unwrap();
         std::fs::write(one.join("file"), "x").unwrap();
         std::fs::hard_link(one.join("file"), one.join("hard")).unwrap();
         symlink("file", one.join("soft")).unwrap();
         let mut owners = Owners::default();
         for (path, uid, gid) in [
-            ("folder", 65_536, 7),
+            ("directory", 65_536, 7),
             ("file", 4_294_967_294, 1_059_092_950),
             ("soft", 65_534, 2_097_152),
             ("", 0, 65_535),
@@ -253,7 +253,7 @@ mod tests {
             owners.give(&one.join(path), Some(uid), Some(gid)).unwrap();
         }
         std::fs::set_permissions(one.join("file"), Permissions::from_mode(0o4755)).unwrap();
-        let tar = folder.path().join("1.tar");
+        let tar = directory.path().join("1.tar");
         let first = pack(&one, &tar, 5000, &owners).unwrap();
         let mut seen = Vec::new();
         let mut entries = Entries::new(File::open(&tar).unwrap());
@@ -264,7 +264,7 @@ mod tests {
         let expected = [
             "./ 0:65535 755",
             "file 4294967294:1059092950 4755",
-            "folder/ 65536:7 755",
+            "directory/ 65536:7 755",
             "hard 4294967294:1059092950 4755",
             "soft 65534:2097152 777",
         ];
@@ -273,15 +273,15 @@ mod tests {
         unpack_into(&tar, &two, &mut owners).unwrap();
         let found = two.join("file").symlink_metadata().unwrap();
         assert_eq!((found.uid(), found.gid()), (65_534, 65_534));
-        let second = pack(&two, &folder.path().join("2.tar"), 5000, &owners).unwrap();
+        let second = pack(&two, &directory.path().join("2.tar"), 5000, &owners).unwrap();
         assert_eq!(first, second);
     }
 
     #[test]
     fn ids_that_are_none_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for uid in [u64::from(u32::MAX), 1 << 32] {
-            let tar = folder.path().join("tar");
+            let tar = directory.path().join("tar");
             let mut builder = tar::Builder::new(File::create(&tar).unwrap());
             let mut header = tar::Header::new_gnu();
             header.set_size(0);
@@ -291,7 +291,7 @@ mod tests {
             header.set_uid(uid);
             builder.append_data(&mut header, "file", std::io::empty()).unwrap();
             builder.into_inner().unwrap();
-            let root = folder.path().join(uid.to_string());
+            let root = directory.path().join(uid.to_string());
             std::fs::create_dir(&root).unwrap();
             let error = unpack_into(&tar, &root, &mut Owners::default()).unwrap_err();
             assert!(format!("{error:#}").contains("is no id"), "{error:#}");
@@ -299,15 +299,15 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_over_a_link_to_a_folder_keeps_the_link() {
-        let folder = tempfile::tempdir().unwrap();
-        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    fn a_directory_over_a_link_to_a_directory_keeps_the_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
         std::fs::create_dir_all(one.join("bin")).unwrap();
         std::fs::write(one.join("bin/tool"), "x").unwrap();
         std::fs::create_dir_all(two.join("usr/bin")).unwrap();
         symlink("usr/bin", two.join("bin")).unwrap();
-        pack(&one, &folder.path().join("1.tar"), 5000, &Owners::default()).unwrap();
-        unpack_into(&folder.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
+        pack(&one, &directory.path().join("1.tar"), 5000, &Owners::default()).unwrap();
+        unpack_into(&directory.path().join("1.tar"), &two, &mut Owners::default()).unwrap();
         assert!(two.join("usr/bin/tool").is_file());
         assert!(two.join("bin").symlink_metadata().unwrap().is_symlink());
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::artifact::{Made, Product};
+use crate::artifact::{ArtifactKind, Output};
 use crate::error::Result;
 use crate::machine::Firmware;
 use crate::machine::boot::Check;
@@ -15,10 +15,10 @@ use crate::pipeline::{Data, Fault, Fields};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, register};
+use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, register};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "boot", product: Product::Report, read };
+pub const KIND: Kind = Kind { name: "boot", product: ArtifactKind::Report, read };
 
 /// With QEMU's own translation a boot takes one minute, on a busy host four.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -36,7 +36,7 @@ struct Boot {
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[Product::Disk]);
+    let from = fields.required_input("from", &[ArtifactKind::Disk]);
     let firmware = fields.choice_of("firmware", FIRMWARE).map(|firmware| firmware.value);
     let cpus = fields.integer("cpus", 1..=64).map_or(2, |cpus| cpus.value as u32);
     let memory = register::checked_memory(fields).unwrap_or(Bytes::GIB);
@@ -118,7 +118,7 @@ impl Stage for Boot {
     }
 
     // `timeout` is left out: it says how long one waits for the same result.
-    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.list("firmware", self.firmware.iter().map(|firmware| firmware.word()));
         recipe.value("cpus", self.cpus);
         recipe.value("memory", self.memory);
@@ -129,39 +129,39 @@ impl Stage for Boot {
         Ok(())
     }
 
-    fn pool(&self) -> Pool {
-        Pool::Machine
+    fn pool(&self) -> Resource {
+        Resource::Machine
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let disk = inputs.get("from")?;
-        let file = site.object(disk);
+        let file = context.object(disk);
         self.firmware.iter().try_for_each(|firmware| register::check_firmware(disk, *firmware))?;
         let mut boots = Vec::new();
         for (index, firmware) in self.firmware.iter().enumerate() {
             let (done, all) = (index as u64, self.firmware.len() as u64);
-            (site.progress)(done, all, "boots");
+            (context.progress)(done, all, "boots");
             let check = Check {
                 disk: &file,
                 size: Bytes(disk.size),
                 firmware: *firmware,
-                architecture: &site.settings.architecture,
+                architecture: &context.settings.architecture,
                 cpus: self.cpus,
                 memory: self.memory.0 / Bytes::MIB.0,
                 expectations: &self.expectations,
                 limit: self.limit,
-                work: &site.work,
-                log: &site.log,
-                console: &site.log.with_extension(format!("{}.console", firmware.word())),
-                epoch: site.settings.epoch,
+                work: &context.work,
+                log: &context.log,
+                console: &context.log.with_extension(format!("{}.console", firmware.word())),
+                epoch: context.settings.epoch,
             };
-            let answers = check.run(&site.cancel)?;
+            let answers = check.run(&context.cancel)?;
             let answered = self.expectations.iter().zip(&answers);
             let reports: Vec<_> =
                 answered.map(|(it, (status, output))| it.report(*status, output)).collect();
             boots.push(json!({ "firmware": firmware.word(), "expectations": reports }));
         }
         let report = serde_json::to_string_pretty(&json!({ "boots": boots }))? + "\n";
-        Made::text(Product::Report, &site.work, "report.json", &report)
+        Output::text(ArtifactKind::Report, &context.work, "report.json", &report)
     }
 }

@@ -1,6 +1,6 @@
-//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's or a medium's packages: the essential
-//! ones, apt, and what `packages` names. Eats the medium, if that is where they are; makes a tree. With
-//! `layers` the medium has the system itself.
+//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's or a medium's packages: the
+//! essential ones, apt, and what `packages` names. Eats the medium, if that is where they are;
+//! makes a tree. With `layers` the medium has the system itself.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::origin::{MEDIA, Origin};
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, materials};
-use crate::artifact::{Made, Product};
+use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, materials};
+use crate::artifact::{ArtifactKind, Output};
 use crate::debian::{
     self, Base, DEBIAN, Distribution, Package, Request, UBUNTU, install, mirror, pool,
 };
@@ -23,7 +23,7 @@ use crate::sandbox::{Network, Packed, Sandbox, Step};
 mod layers;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "bootstrap", product: Product::Tree, read };
+pub const KIND: Kind = Kind { name: "bootstrap", product: ArtifactKind::Tree, read };
 
 struct Bootstrap {
     distribution: &'static Distribution,
@@ -64,8 +64,9 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
 
 impl Bootstrap {
     /// What the installed system takes its packages from.
-    fn source(&self, site: &Site) -> Result<String> {
-        let (given, configured) = (site.settings.mirror.as_deref(), self.origin.mirror.as_deref());
+    fn source(&self, context: &StageContext) -> Result<String> {
+        let (given, configured) =
+            (context.settings.mirror.as_deref(), self.origin.mirror.as_deref());
         match self.distribution.source {
             Some(source) => Ok(source.to_string()),
             None => mirror::find(self.distribution, given, configured),
@@ -104,12 +105,12 @@ impl Stage for Bootstrap {
         1
     }
 
-    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         if *self.distribution != DEBIAN {
             recipe.value("distribution", self.distribution.name);
         }
         if self.distribution.source.is_none() {
-            recipe.value("source", self.source(site)?);
+            recipe.value("source", self.source(context)?);
         }
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
@@ -117,38 +118,38 @@ impl Stage for Bootstrap {
         Ok(())
     }
 
-    fn pool(&self) -> Pool {
+    fn pool(&self) -> Resource {
         self.origin.pool()
     }
 
-    fn pin(&self, site: &Site, inputs: &Inputs) -> Result<Vec<Pin>> {
-        Ok(vec![debian::pin(site, &self.request(inputs)?)?])
+    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<Vec<Pin>> {
+        Ok(vec![debian::pin(context, &self.request(inputs)?)?])
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
         materials::packages(self.distribution, pins)
     }
 
-    fn foretell(&self, _inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+    fn predict(&self, _inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
         let facts = self.facts(&debian::packages(pins.first()?).ok()?);
         Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
     }
 
-    fn need(&self, _site: &Site, _inputs: &Inputs) -> u64 {
+    fn need(&self, _context: &StageContext, _inputs: &Inputs) -> u64 {
         // A minimal tree, packed and unpacked, and its packages.
         700 << 20
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let archive = self.origin.archive(inputs)?;
-        let (packages, files) = pool::fetch(site, self.distribution, &pins[0], &archive)?;
-        let sandbox = Sandbox::new(&site.work, site.settings.epoch, "localhost")?;
+        let (packages, files) = pool::fetch(context, self.distribution, &pins[0], &archive)?;
+        let sandbox = Sandbox::new(&context.work, context.settings.epoch, "localhost")?;
         offer(&sandbox, &packages, &files)?;
-        (site.progress)(0, 0, "unpacking");
+        (context.progress)(0, 0, "unpacking");
         let (first, rest): (Vec<&Package>, Vec<&Package>) =
             packages.iter().partition(|package| package.essential);
-        let tars = contents(site, &sandbox, &first, &packages, &files)?;
-        let lib64 = site.settings.architecture == "amd64";
+        let tars = contents(context, &sandbox, &first, &packages, &files)?;
+        let lib64 = context.settings.architecture == "amd64";
         let mut steps = install::essential(tars, lib64);
         if !rest.is_empty() {
             steps.extend(install::kernel_defaults());
@@ -157,14 +158,14 @@ impl Stage for Bootstrap {
         steps.push(install::initial_ram_disks());
         steps.push(install::write(
             &format!("/etc/apt/sources.list.d/{}.sources", self.distribution.name),
-            sources(self.distribution, &self.source(site)?, &self.suite, &self.components),
+            sources(self.distribution, &self.source(context)?, &self.suite, &self.components),
         ));
         steps.extend(install::scrub());
         steps.push(Step::Pack { file: PACKED.into() });
         let last = steps.len() - 1;
-        let progress = |at| (site.progress)(at as u64, last as u64, "steps");
-        let outcome = sandbox.run(steps, Network::None, &site.log, &site.cancel, progress);
-        let made = take_out(site, sandbox, outcome)?;
+        let progress = |at| (context.progress)(at as u64, last as u64, "steps");
+        let outcome = sandbox.run(steps, Network::None, &context.log, &context.cancel, progress);
+        let made = take_out(context, sandbox, outcome)?;
         Ok(self.facts(&packages).into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
     }
 }
@@ -175,29 +176,30 @@ pub(super) const PACKED: &str = "tree.tar";
 /// Takes the packed tree out of the sandbox and removes the rest of it: also after a failure, for
 /// an ordinary user cannot remove it from outside.
 pub(super) fn take_out(
-    site: &Site,
+    context: &StageContext,
     sandbox: Sandbox,
     outcome: Result<Option<Packed>>,
-) -> Result<Made> {
+) -> Result<Output> {
     let made = outcome.and_then(|packed| {
         let packed = packed.context("packing the tree")?;
-        let file = site.scratch(PACKED);
+        let file = context.scratch(PACKED);
         std::fs::rename(sandbox.output().join(PACKED), &file).context("taking the tree out")?;
-        Ok(Made::hashed(Product::Tree, file, packed.digest, packed.size))
+        Ok(Output::hashed(ArtifactKind::Tree, file, packed.digest, packed.size))
     });
-    let cleared = if site.keeps_work(&made) { Ok(()) } else { sandbox.clear(&site.log) };
+    let cleared = if context.keeps_work(&made) { Ok(()) } else { sandbox.clear(&context.log) };
     made.and_then(|made| cleared.map(|()| made))
 }
 
 /// Puts package files where the steps look for them.
 pub(super) fn offer(sandbox: &Sandbox, packages: &[Package], files: &[PathBuf]) -> Result<()> {
     for name in [install::ESSENTIAL, install::PACKAGES] {
-        let folder = sandbox.exchange().join(name);
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let directory = sandbox.exchange().join(name);
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("making {}", directory.display()))?;
     }
     for (package, file) in packages.iter().zip(files) {
-        let folder = if package.essential { install::ESSENTIAL } else { install::PACKAGES };
-        sandbox.offer(file, &format!("{folder}/{}", package.file_name()))?;
+        let directory = if package.essential { install::ESSENTIAL } else { install::PACKAGES };
+        sandbox.offer(file, &format!("{directory}/{}", package.file_name()))?;
     }
     Ok(())
 }
@@ -225,10 +227,10 @@ fn sources(
     )
 }
 
-/// Decompresses the contents of the packages of `first` into tars of the exchange folder, on all
+/// Decompresses the contents of the packages of `first` into tars of the exchange directory, on all
 /// processors; their names there, in the order in which to unpack them.
 fn contents(
-    site: &Site,
+    context: &StageContext,
     sandbox: &Sandbox,
     first: &[&Package],
     packages: &[Package],
@@ -239,10 +241,10 @@ fn contents(
     let name = |package: &Package| format!("{}.tar", package.name);
     let decompress = |package: &Package| -> Result<()> {
         let at = packages.iter().position(|other| other == package).context("finding a package")?;
-        debian::contents::unpack(site, &files[at], &sandbox.exchange().join(name(package)))
+        debian::contents::unpack(context, &files[at], &sandbox.exchange().join(name(package)))
     };
     std::thread::scope(|scope| {
-        for _ in 0..site.settings.jobs.max(1) {
+        for _ in 0..context.settings.jobs.max(1) {
             scope.spawn(|| {
                 while let Some(package) = first.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = decompress(package) {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::error::Result;
 use crate::machine::network::Plan;
 use crate::machine::seed::{Secrets, SeedFault, Template, Variables, ssh_keys};
@@ -19,10 +19,10 @@ use crate::units::Bytes;
 use super::register::{self, NAME_HINT, Shape};
 mod network;
 
-use super::{Inputs, Kind, Parsed, Pin, Placed, Pool, Site, Stage};
+use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "clone", product: Product::Machines, read };
+pub const KIND: Kind = Kind { name: "clone", product: ArtifactKind::Machines, read };
 
 struct Clone {
     name: String,
@@ -49,7 +49,7 @@ struct Common {
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[Product::Snapshot]);
+    let from = fields.required_input("from", &[ArtifactKind::Snapshot]);
     let copy = if fields.boolean("linked", true) { Copying::Linked } else { Copying::Full };
     let user = fields.text("user").map_or_else(|| "debian".to_string(), |user| user.text);
     let keys = read_keys(fields);
@@ -276,12 +276,12 @@ impl Clone {
         listed.name == self.name && listed.state == State::Ready
     }
 
-    fn hardware(&self, site: &Site) -> Hardware {
+    fn hardware(&self, context: &StageContext) -> Hardware {
         Hardware {
             disks: self.disks.iter().map(|size| size.0).collect(),
             nics: self.nics.clone(),
             forwards: self.forwards.clone(),
-            ..self.shape.hardware(site)
+            ..self.shape.hardware(context)
         }
     }
 }
@@ -293,7 +293,7 @@ impl Stage for Clone {
 
     // `replace` and `auto-start` are left out: they say what may be lost, and what is done with the
     // machine once it is made.
-    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.value("name", &self.name);
         recipe.value("linked", self.copy == Copying::Linked);
         recipe.value("user", &self.user);
@@ -301,7 +301,7 @@ impl Stage for Clone {
         recipe.list("nic", self.nics.iter().map(|nic| format!("{} {}", nic.network, nic.mac)));
         recipe.list("forward", &self.forwards);
         recipe.list("disk", &self.disks);
-        let secrets = Secrets::Hashed(&site.settings.machines);
+        let secrets = Secrets::Hashed(&context.settings.machines);
         recipe.value("seed", self.template.render(secrets)?.digest());
         if self.template.has_given_secrets() {
             recipe.hide();
@@ -317,37 +317,37 @@ impl Stage for Clone {
         Some(&self.role)
     }
 
-    fn pool(&self) -> Pool {
-        Pool::Hypervisor
+    fn pool(&self) -> Resource {
+        Resource::Hypervisor
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
-        let snapshot = register::identity(site, input)?;
+        let snapshot = register::identity(context, input)?;
         let wanted = Wanted {
             name: self.name.clone(),
-            origin: register::origin(self, KIND.name, site, input)?,
-            hardware: self.hardware(site),
+            origin: register::origin(self, KIND.name, context, input)?,
+            hardware: self.hardware(context),
             user: Some(self.user.clone()),
         };
-        let secrets = Secrets::Told(&site.settings.machines);
-        let seed = self.template.render(secrets)?.iso(site.settings.epoch)?;
+        let secrets = Secrets::Told(&context.settings.machines);
+        let seed = self.template.render(secrets)?.iso(context.settings.epoch)?;
         let cloning = Cloning { snapshot: &snapshot, copy: self.copy, seed: &seed };
-        let host = Host::of(site, self.replace);
+        let host = Host::of(context, self.replace);
         let driver = snapshot.row()?.driver;
         journal::recover(&host, &snapshot.driver, &self.name)?;
         let identity = driver.clone_snapshot(&host, &wanted, &cloning)?;
         if self.auto_start && driver.list(&host)?.iter().any(|it| self.is_to_start(it)) {
             driver.start(&host, &self.name)?;
         }
-        register::made(site, Product::Machines, &identity)
+        register::made(context, ArtifactKind::Machines, &identity)
     }
 
-    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        register::place(site, artifact, self.replace)
+    fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        register::place(context, artifact, self.replace)
     }
 
-    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        register::look(site, artifact, self.replace)
+    fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        register::look(context, artifact, self.replace)
     }
 }

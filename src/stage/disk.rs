@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::cache::sparse;
 use crate::debian::{self, Base, Request, pool};
 use crate::disk::config::Config;
@@ -19,10 +19,10 @@ use crate::recipe::Recipe;
 use crate::tools::{self, ToolsTree};
 
 use super::origin::{MEDIA, Origin};
-use super::{Inputs, Kind, Parsed, Pin, Site, Stage, materials};
+use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext, materials};
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "disk", product: Product::Disk, read };
+pub const KIND: Kind = Kind { name: "disk", product: ArtifactKind::Disk, read };
 
 /// Raised when the same recipe would make other bytes.
 const REVISION: u32 = 1;
@@ -39,7 +39,7 @@ pub struct Disk {
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[Product::Tree]);
+    let from = fields.required_input("from", &[ArtifactKind::Tree]);
     let medium = fields.input("medium", MEDIA);
     let config = Config::read(fields)?;
     let layout = layout(fields, &config)?;
@@ -57,15 +57,15 @@ pub(super) fn layout(fields: &Fields<'_>, config: &Config) -> Option<Layout> {
 
 /// The finished raw image `file` at `image`, with what those who eat a disk ask of it.
 pub(super) fn made(
-    site: &Site,
+    context: &StageContext,
     (image, file): (PathBuf, &File),
     layout: &Layout,
     (root, root_uuid): (String, String),
-) -> Result<Made> {
-    (site.progress)(0, 0, "hashing");
+) -> Result<Output> {
+    (context.progress)(0, 0, "hashing");
     let digest = sparse::tree_hash(file).context("hashing the disk")?;
     let firmware: Vec<_> = layout.firmware.iter().map(|firmware| firmware.word()).collect();
-    Ok(Made::sparse(Product::Disk, image, digest, layout.size.0)
+    Ok(Output::sparse(ArtifactKind::Disk, image, digest, layout.size.0)
         .with("firmware", firmware.join(" "))
         .with("root", root)
         .with("root-uuid", root_uuid)
@@ -79,15 +79,20 @@ impl Disk {
     }
 
     /// Makes the disk of the tree in `tree` with these tools.
-    pub fn make(&self, tree: &Artifact, tools: &ToolsTree, site: &Site) -> Result<Made> {
+    pub fn make(
+        &self,
+        tree: &Artifact,
+        tools: &ToolsTree,
+        context: &StageContext,
+    ) -> Result<Output> {
         let layout = &self.layout;
-        let settings = &site.settings;
+        let settings = &context.settings;
         let (epoch, architecture) = (settings.epoch, settings.architecture.as_str());
         let esp_paths = boot::esp_paths(layout, architecture)?;
         let replaced = [FSTAB.to_string(), boot::MENU.to_string()];
         let replaced = replaced.into_iter().chain(esp_paths.iter().cloned());
-        let mut splitter = Splitter::new(layout, &site.work, epoch, replaced)?;
-        splitter.stream(watched(tree, site)?, &site.cancel)?;
+        let mut splitter = Splitter::new(layout, &context.work, epoch, replaced)?;
+        splitter.stream(watched(tree, context)?, &context.cancel)?;
         splitter.survey().check(layout)?;
         let menu = boot::menu(layout, splitter.survey())?;
         splitter.add_file(FSTAB, fstab::text(layout).as_bytes())?;
@@ -100,17 +105,17 @@ impl Disk {
         }
         let parts = splitter.finish()?;
 
-        let filesystems = filesystem::make_all(&layout.filesystems, &parts, tools, site)?;
+        let filesystems = filesystem::make_all(&layout.filesystems, &parts, tools, context)?;
         for part in parts.into_iter().flatten() {
             std::fs::remove_file(&part.path)
                 .with_context(|| format!("removing {}", part.path.display()))?;
         }
-        let boot = boot::bios(layout, tools, site)?;
-        let files: Vec<_> = filesystems.iter().map(|artifact| site.object(artifact)).collect();
-        let image = site.scratch("disk.raw");
-        let disk = assemble::write(&image, layout, &files, boot.as_ref(), epoch, &site.cancel)?;
+        let boot = boot::bios(layout, tools, context)?;
+        let files: Vec<_> = filesystems.iter().map(|artifact| context.object(artifact)).collect();
+        let image = context.scratch("disk.raw");
+        let disk = assemble::write(&image, layout, &files, boot.as_ref(), epoch, &context.cancel)?;
         let root = layout.mounted("/").context("finding the root filesystem")?;
-        made(site, (image, &disk), layout, (root.device(), root.uuid_text()))
+        made(context, (image, &disk), layout, (root.device(), root.uuid_text()))
     }
 }
 
@@ -119,20 +124,20 @@ impl Stage for Disk {
         REVISION
     }
 
-    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
-        boot::check_firmware(&self.layout, &site.settings.architecture)?;
+    fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
+        boot::check_firmware(&self.layout, &context.settings.architecture)?;
         recipe.list("layout", self.layout.lines());
         Ok(())
     }
 
     /// The tars of the parts, the filesystems in the cache, and the disk.
-    fn need(&self, _site: &Site, inputs: &Inputs) -> u64 {
+    fn need(&self, _context: &StageContext, inputs: &Inputs) -> u64 {
         inputs.get("from").map_or(0, |tree| tree.size.saturating_mul(3))
     }
 
-    fn pin(&self, site: &Site, inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<Vec<Pin>> {
         let packages = tools::PACKAGES.iter();
-        let packages = packages.chain(tools::boot_packages(&site.settings.architecture));
+        let packages = packages.chain(tools::boot_packages(&context.settings.architecture));
         let request = Request {
             part: "tools",
             distribution: &debian::DEBIAN,
@@ -143,34 +148,34 @@ impl Stage for Disk {
             archive: self.origin.archive(inputs)?,
             keyring: None,
         };
-        Ok(vec![debian::pin(site, &request)?])
+        Ok(vec![debian::pin(context, &request)?])
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
         materials::packages(&debian::DEBIAN, pins)
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let pin = pins.first().context("finding the tools: none are locked")?;
-        pool::fetch(site, &debian::DEBIAN, pin, &self.origin.archive(inputs)?)?;
-        (site.progress)(0, 0, "unpacking the tools");
-        let tools = tools::tools(site, pin)?;
-        self.make(inputs.get("from")?, &tools, site)
+        pool::fetch(context, &debian::DEBIAN, pin, &self.origin.archive(inputs)?)?;
+        (context.progress)(0, 0, "unpacking the tools");
+        let tools = tools::tools(context, pin)?;
+        self.make(inputs.get("from")?, &tools, context)
     }
 }
 
 /// The tar of the tree, telling how much of it was read.
-fn watched(tree: &Artifact, site: &Site) -> Result<impl Read + use<>> {
-    let path = site.object(tree);
+fn watched(tree: &Artifact, context: &StageContext) -> Result<impl Read + use<>> {
+    let path = context.object(tree);
     let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
-    let progress = site.progress.clone();
+    let progress = context.progress.clone();
     let watched = Watched { inner: file, progress, read: 0, size: tree.size };
     Ok(BufReader::with_capacity(1 << 18, watched))
 }
 
 struct Watched {
     inner: File,
-    progress: crate::site::Progress,
+    progress: crate::stage_context::Progress,
     read: u64,
     size: u64,
 }

@@ -1,12 +1,13 @@
-//! `import`: a disk image of others, whatever its format, as a tree that `customise` and `disk` take
-//! like any other. Eats the image as a file or a disk, a folder with one image in it, or a root tar.
+//! `import`: a disk image of others, whatever its format, as a tree that `customise` and `disk`
+//! take like any other. Eats the image as a file or a disk, a directory with one image in it, or a
+//! root tar.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::archive::magic::{self, Format};
 use crate::archive::{self, extract};
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::error::{Context, Result};
 use crate::import::{self, Beside, Imported, Options};
 use crate::pipeline::{Fault, Fields, Spanned};
@@ -14,10 +15,10 @@ use crate::process::open_log;
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
-use super::{Inputs, Kind, Parsed, Pin, Site, Stage};
+use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext};
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "import", product: Product::Tree, read };
+pub const KIND: Kind = Kind { name: "import", product: ArtifactKind::Tree, read };
 
 /// Raised when the same image gives another tar.
 const REVISION: u32 = 1;
@@ -26,7 +27,8 @@ const REVISION: u32 = 1;
 const LIMIT: Bytes = Bytes::gib(64);
 
 /// What may hold an image.
-const PRODUCTS: &[Product] = &[Product::File, Product::Folder, Product::Disk];
+const PRODUCTS: &[ArtifactKind] =
+    &[ArtifactKind::File, ArtifactKind::Directory, ArtifactKind::Disk];
 
 struct Import {
     root: Option<String>,
@@ -58,37 +60,37 @@ impl Stage for Import {
     }
 
     /// Without `limit`: what it lets pass is the same.
-    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.optional("root", self.root.as_ref());
         Ok(())
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
-        let file = site.scratch("tree.tar");
-        let imported = match self.tar(site, input)? {
-            Some(tar) => import::rootfs::import(&tar, &file, &self.archive(site))?,
-            None => self.image(site, input, &file)?,
+        let file = context.scratch("tree.tar");
+        let imported = match self.tar(context, input)? {
+            Some(tar) => import::rootfs::import(&tar, &file, &self.archive(context))?,
+            None => self.image(context, input, &file)?,
         };
-        made(site, file, imported)
+        made(context, file, imported)
     }
 }
 
 /// The tree in `file`, with its facts, after its notes were logged.
-pub(super) fn made(site: &Site, file: PathBuf, imported: Imported) -> Result<Made> {
+pub(super) fn made(context: &StageContext, file: PathBuf, imported: Imported) -> Result<Output> {
     let notes = imported.notes.join("\n") + "\n";
-    open_log(&site.log)?.write_all(notes.as_bytes()).context("writing the log")?;
+    open_log(&context.log)?.write_all(notes.as_bytes()).context("writing the log")?;
     // What is installed has no list, so the tree as a whole stands for it.
     let packages = imported.digest.to_string();
-    let made = Made::hashed(Product::Tree, file, imported.digest, imported.size);
+    let made = Output::hashed(ArtifactKind::Tree, file, imported.digest, imported.size);
     let facts = imported.facts.into_iter();
     Ok(facts.fold(made.with("packages", packages), |made, (name, value)| made.with(name, value)))
 }
 
 impl Import {
     /// The input, if it is a tar, plain or compressed.
-    fn tar(&self, site: &Site, input: &Artifact) -> Result<Option<PathBuf>> {
-        let object = site.object(input);
+    fn tar(&self, context: &StageContext, input: &Artifact) -> Result<Option<PathBuf>> {
+        let object = context.object(input);
         let what = || format!("opening {}", object.display());
         let file = std::fs::File::open(&object).with_context(what)?;
         let found = magic::of_file(&file).with_context(what)?;
@@ -96,36 +98,36 @@ impl Import {
             found,
             Some(Format::Tar | Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd)
         );
-        Ok((input.product == Product::File && is_tar).then_some(object))
+        Ok((input.product == ArtifactKind::File && is_tar).then_some(object))
     }
 
-    fn archive<'a>(&self, site: &'a Site) -> archive::Options<'a> {
+    fn archive<'a>(&self, context: &'a StageContext) -> archive::Options<'a> {
         archive::Options {
             limit: Some(self.limit),
-            threads: site.settings.jobs,
-            epoch: site.settings.epoch,
-            work: &site.work,
-            cancel: &site.cancel,
+            threads: context.settings.jobs,
+            epoch: context.settings.epoch,
+            work: &context.work,
+            cancel: &context.cancel,
             told: &|_, _| (),
         }
     }
 
-    fn image(&self, site: &Site, input: &Artifact, to: &Path) -> Result<Imported> {
-        let object = site.object(input);
+    fn image(&self, context: &StageContext, input: &Artifact, to: &Path) -> Result<Imported> {
+        let object = context.object(input);
         let (path, beside) = match input.product {
-            Product::Folder => {
-                let folder = site.scratch("folder");
-                extract::extract(&object, &folder, &site.cancel)?;
-                (import::pick(&folder)?, Beside::Folder)
+            ArtifactKind::Directory => {
+                let directory = context.scratch("directory");
+                extract::extract(&object, &directory, &context.cancel)?;
+                (import::pick(&directory)?, Beside::Directory)
             }
             _ => (object, Beside::Nothing),
         };
         let image = import::open(&path, beside)?;
         let options = Options {
-            epoch: site.settings.epoch,
+            epoch: context.settings.epoch,
             limit: self.limit,
-            cancel: &site.cancel,
-            told: &|done| (site.progress)(done, 0, "B"),
+            cancel: &context.cancel,
+            told: &|done| (context.progress)(done, 0, "B"),
         };
         import::import(&image, self.root.as_deref(), to, &options)
     }

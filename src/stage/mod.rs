@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::error::{Result, anyhow};
 use crate::machine::network;
 use crate::pipeline::{Fields, Input, Kinds};
-use crate::provenance::{Material, Papers};
+use crate::provenance::{Material, Sidecars};
 use crate::recipe::Recipe;
 
 pub mod boot;
@@ -26,14 +26,14 @@ pub mod register;
 pub mod snapshot;
 pub mod unpack;
 
-pub use crate::site::{NotHere, Pin, Settings, Site};
+pub use crate::stage_context::{NotHere, Pin, Settings, StageContext};
 
 /// One row of the table of kinds.
 pub struct Kind {
     /// The word after `kind =`.
     pub name: &'static str,
     /// What a reference to a stage of this kind names.
-    pub product: Product,
+    pub product: ArtifactKind,
     /// Reads the stage's table. `None` when it is too faulty to stand for anything; the faults
     /// are in `fields`.
     pub read: fn(fields: &mut Fields<'_>) -> Option<Parsed>,
@@ -61,33 +61,33 @@ pub trait Stage: Send + Sync {
 
     /// Writes every configuration value, and the digest of every local file, that shapes the
     /// result. Never a mirror, a path of the checkout or anything about speed.
-    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()>;
+    fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()>;
 
     /// The resource it needs most; see [`Pool`].
-    fn pool(&self) -> Pool {
-        Pool::Cpu
+    fn pool(&self) -> Resource {
+        Resource::Cpu
     }
 
     /// Resolves what lies outside (packages of a mirror), so that it can enter the key: from the
     /// lock where that still answers the question, else from the network. `run` gets the same
     /// pins in the same order.
-    fn pin(&self, _site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, _context: &StageContext, _inputs: &Inputs) -> Result<Vec<Pin>> {
         Ok(Vec::new())
     }
 
     /// What of the result's facts the pins of its eaters depend on, where that is known before a
     /// run.
-    fn foretell(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
         None
     }
 
     /// Bytes of disk space a run may need, to refuse early rather than fail late.
-    fn need(&self, _site: &Site, _inputs: &Inputs) -> u64 {
+    fn need(&self, _context: &StageContext, _inputs: &Inputs) -> u64 {
         0
     }
 
-    /// Does the work in `site.work`.
-    fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made>;
+    /// Does the work in `context.work`.
+    fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output>;
 
     /// The network between the host and the machines it makes, if the pipeline describes one. It
     /// is the host's matter, so it enters no key.
@@ -111,19 +111,19 @@ pub trait Stage: Send + Sync {
     }
 
     /// What is to lie beside its result and tell of it.
-    fn papers(&self, _site: &Site) -> Option<Papers> {
+    fn papers(&self, _context: &StageContext) -> Option<Sidecars> {
         None
     }
 
     /// Asked after every hit and every run: where the result lies for the user, and whether it
     /// still does. An export puts a missing file back here; a machine looks at the hypervisor.
-    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        self.look(site, artifact)
+    fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        self.locate(context, artifact)
     }
 
-    /// Like [`Stage::place`], but changes nothing; for `plan` and `path`.
-    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        Ok(Placed::Here(site.cache.object(artifact)))
+    /// Like [`Stage::materialize`], but changes nothing; for `plan` and `path`.
+    fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        Ok(Placement::Present(context.cache.object(artifact)))
     }
 }
 
@@ -147,21 +147,21 @@ impl std::error::Error for KeptAsItIs {}
 
 /// Where the result of a stage is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Placed {
+pub enum Placement {
     /// There.
-    Here(PathBuf),
+    Present(PathBuf),
     /// No longer there, and the reason: the stage runs again.
-    Gone(String),
+    Missing(String),
     /// Its place was given to the result of another recipe, and the reason: the stage puts its own
     /// back, from the same inputs, without that being news.
     Replaced(String),
     /// Left as it is on purpose, and the reason: it holds what kuth must not replace.
-    Kept(PathBuf, String),
+    Retained(PathBuf, String),
 }
 
 /// Stages of one pool share its depth; see `engine::worker`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Pool {
+pub enum Resource {
     /// Bound by processors: as many at once as `--jobs` says.
     Cpu,
     /// Bound by the network.
@@ -209,7 +209,7 @@ impl Kinds for Table {
         KINDS.iter().map(|kind| kind.name).collect()
     }
 
-    fn product(&self, kind: &str) -> Option<Product> {
+    fn product(&self, kind: &str) -> Option<ArtifactKind> {
         KINDS.iter().find(|row| row.name == kind).map(|row| row.product)
     }
 

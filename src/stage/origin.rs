@@ -1,15 +1,15 @@
-//! Where a stage takes its packages from: a mirror, or a medium that another stage makes. It does not
-//! know which packages.
+//! Where a stage takes its packages from: a mirror, or a medium that another stage makes. It does
+//! not know which packages.
 
-use super::{Inputs, Pool};
-use crate::artifact::Product;
+use super::{Inputs, Resource};
+use crate::artifact::ArtifactKind;
 use crate::debian::Archive;
 use crate::error::Result;
 use crate::host_path::HostPath;
 use crate::pipeline::Input;
 
 /// What may be a medium: an ISO image, or its files.
-pub const MEDIA: &[Product] = &[Product::File, Product::Folder];
+pub const MEDIA: &[ArtifactKind] = &[ArtifactKind::File, ArtifactKind::Directory];
 
 /// Where from.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ impl Origin {
     }
 
     /// What getting packages needs most.
-    pub fn pool(&self) -> Pool {
-        if self.medium.is_some() { Pool::Cpu } else { Pool::Network }
+    pub fn pool(&self) -> Resource {
+        if self.medium.is_some() { Resource::Cpu } else { Resource::Network }
     }
 }

@@ -1,7 +1,7 @@
 //! `register`: a disk becomes a machine of the hypervisor. The result is a small record of the
 //! machine's identity; whether the machine is still there, `place` asks the driver.
 
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
 use crate::format::vbox;
@@ -13,10 +13,10 @@ use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
-use super::{Inputs, Kind, Parsed, Pin, Placed, Pool, Site, Stage};
+use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "register", product: Product::Machine, read };
+pub const KIND: Kind = Kind { name: "register", product: ArtifactKind::Machine, read };
 
 /// The words for a machine's firmware.
 pub(super) const FIRMWARE: &[(&str, Firmware)] =
@@ -108,9 +108,9 @@ impl Shape {
     }
 
     /// As a driver takes it, without cards and further disks.
-    pub fn hardware(&self, site: &Site) -> Hardware {
+    pub fn hardware(&self, context: &StageContext) -> Hardware {
         Hardware {
-            architecture: site.settings.architecture.clone(),
+            architecture: context.settings.architecture.clone(),
             cpus: self.cpus,
             memory: self.memory.0 / Bytes::MIB.0,
             firmware: self.firmware,
@@ -159,7 +159,7 @@ pub(super) fn check_firmware(disk: &Artifact, firmware: Firmware) -> Result<()> 
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[Product::Disk, Product::Folder]);
+    let from = fields.required_input("from", &[ArtifactKind::Disk, ArtifactKind::Directory]);
     let driver = fields.choice("driver", DRIVER_WORDS).map_or("auto", |driver| driver.value);
     let name = machine_name(fields, "name");
     let given = Given::read(fields);
@@ -185,48 +185,60 @@ pub(super) const NAME_HINT: &str =
 pub(super) fn origin(
     stage: &dyn Stage,
     kind: &str,
-    site: &Site,
+    context: &StageContext,
     input: &Artifact,
 ) -> Result<Digest> {
     let mut recipe = Recipe::new(kind, stage.revision());
-    recipe.value("architecture", &site.settings.architecture);
-    recipe.value("epoch", site.settings.epoch);
-    stage.describe(site, &mut recipe)?;
+    recipe.value("architecture", &context.settings.architecture);
+    recipe.value("epoch", context.settings.epoch);
+    stage.describe(context, &mut recipe)?;
     recipe.value("from", input.digest);
     Ok(recipe.key().0)
 }
 
 /// The identity that an artifact of this stage, or of `snapshot` and `clone`, keeps.
-pub(super) fn identity(site: &Site, artifact: &Artifact) -> Result<Identity> {
-    let path = site.object(artifact);
+pub(super) fn identity(context: &StageContext, artifact: &Artifact) -> Result<Identity> {
+    let path = context.object(artifact);
     let what = || format!("reading the identity of a machine in {}", path.display());
     let text = std::fs::read(&path).with_context(what)?;
     serde_json::from_slice(&text).with_context(what)
 }
 
 /// The artifact of an identity.
-pub(super) fn made(site: &Site, product: Product, identity: &Identity) -> Result<Made> {
-    Ok(Made::text(product, &site.work, "identity.json", &identity.to_text()?)?
+pub(super) fn made(
+    context: &StageContext,
+    product: ArtifactKind,
+    identity: &Identity,
+) -> Result<Output> {
+    Ok(Output::text(product, &context.work, "identity.json", &identity.to_text()?)?
         .with("machine", &identity.machine)
         .with("driver", &identity.driver))
 }
 
 /// Like [`look`], once the driver has finished or undone what a killed run left of the machine.
-pub(super) fn place(site: &Site, artifact: &Artifact, replace: Replace) -> Result<Placed> {
-    let identity = identity(site, artifact)?;
-    journal::recover(&Host::of(site, replace), &identity.driver, &identity.machine)?;
-    look(site, artifact, replace)
+pub(super) fn place(
+    context: &StageContext,
+    artifact: &Artifact,
+    replace: Replace,
+) -> Result<Placement> {
+    let identity = identity(context, artifact)?;
+    journal::recover(&Host::of(context, replace), &identity.driver, &identity.machine)?;
+    look(context, artifact, replace)
 }
 
 /// Asks the driver where what an artifact stands for is now.
-pub(super) fn look(site: &Site, artifact: &Artifact, replace: Replace) -> Result<Placed> {
-    let identity = identity(site, artifact)?;
-    let found = identity.row()?.driver.find(&Host::of(site, replace), &identity)?;
+pub(super) fn look(
+    context: &StageContext,
+    artifact: &Artifact,
+    replace: Replace,
+) -> Result<Placement> {
+    let identity = identity(context, artifact)?;
+    let found = identity.row()?.driver.find(&Host::of(context, replace), &identity)?;
     Ok(match found {
-        Found::Here(path) => Placed::Here(path),
-        Found::Gone(why) => Placed::Gone(why),
-        Found::Replaced(why) => Placed::Replaced(why),
-        Found::Kept(path, why) => Placed::Kept(path, why),
+        Found::Here(path) => Placement::Present(path),
+        Found::Gone(why) => Placement::Missing(why),
+        Found::Replaced(why) => Placement::Replaced(why),
+        Found::Kept(path, why) => Placement::Retained(path, why),
     })
 }
 
@@ -235,9 +247,9 @@ impl Stage for Register {
         1
     }
 
-    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
-        let word = site.settings.driver.as_deref().unwrap_or(self.driver);
-        let host = Host::of(site, Replace::Never);
+    fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
+        let word = context.settings.driver.as_deref().unwrap_or(self.driver);
+        let host = Host::of(context, Replace::Never);
         let row = choose(word, &host);
         let row = row.map_err(|error| journal::explain(error, &host, word, &self.name))?;
         recipe.value("driver", row.name);
@@ -250,43 +262,43 @@ impl Stage for Register {
         Some(self.driver)
     }
 
-    fn pool(&self) -> Pool {
-        Pool::Hypervisor
+    fn pool(&self) -> Resource {
+        Resource::Hypervisor
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
-        let file = site.object(input);
-        let (source, shape) = if input.product == Product::Disk {
+        let file = context.object(input);
+        let (source, shape) = if input.product == ArtifactKind::Disk {
             let shape = self.given.or(&Shape::ORDINARY);
             check_firmware(input, shape.firmware)?;
             let disk = Disk { file, digest: input.digest, size: Bytes(input.size) };
             (Source::Disk(disk), shape)
         } else {
             let (disk, settings) =
-                machine::folder::open(&file, &input.digest, &site.work, &site.cancel)?;
+                machine::directory::open(&file, &input.digest, &context.work, &context.cancel)?;
             let shape = self.given.or(&Shape::of(&settings));
             (Source::Machine(disk, settings), shape)
         };
-        let word = site.settings.driver.as_deref().unwrap_or(self.driver);
+        let word = context.settings.driver.as_deref().unwrap_or(self.driver);
         let wanted = Wanted {
             name: self.name.clone(),
-            origin: origin(self, KIND.name, site, input)?,
-            hardware: shape.hardware(site),
+            origin: origin(self, KIND.name, context, input)?,
+            hardware: shape.hardware(context),
             user: None,
         };
-        let host = Host::of(site, Replace::Never);
+        let host = Host::of(context, Replace::Never);
         let row = choose(word, &host)?;
         journal::recover(&host, row.name, &self.name)?;
         let identity = row.driver.register(&host, &wanted, &source)?;
-        made(site, Product::Machine, &identity)
+        made(context, ArtifactKind::Machine, &identity)
     }
 
-    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        place(site, artifact, Replace::Never)
+    fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        place(context, artifact, Replace::Never)
     }
 
-    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        look(site, artifact, Replace::Never)
+    fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        look(context, artifact, Replace::Never)
     }
 }

@@ -1,22 +1,22 @@
 //! `snapshot`: freezes the disk of a machine under a name, so that clones can rest on it.
 
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::error::Result;
 use crate::machine::{Host, Replace, journal};
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 
-use super::{Inputs, Kind, Parsed, Pin, Placed, Pool, Site, Stage, register};
+use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext, register};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "snapshot", product: Product::Snapshot, read };
+pub const KIND: Kind = Kind { name: "snapshot", product: ArtifactKind::Snapshot, read };
 
 struct Snapshot {
     name: String,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[Product::Machine]);
+    let from = fields.required_input("from", &[ArtifactKind::Machine]);
     let name = fields.required_text("name");
     if let Some(name) = &name
         && !crate::machine::is_legal_name(&name.text)
@@ -33,28 +33,28 @@ impl Stage for Snapshot {
         1
     }
 
-    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.value("name", &self.name);
         Ok(())
     }
 
-    fn pool(&self) -> Pool {
-        Pool::Hypervisor
+    fn pool(&self) -> Resource {
+        Resource::Hypervisor
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
-        let machine = register::identity(site, inputs.get("from")?)?;
-        let host = Host::of(site, Replace::Never);
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
+        let machine = register::identity(context, inputs.get("from")?)?;
+        let host = Host::of(context, Replace::Never);
         journal::recover(&host, &machine.driver, &machine.machine)?;
         let identity = machine.row()?.driver.snapshot(&host, &machine, &self.name)?;
-        register::made(site, Product::Snapshot, &identity)
+        register::made(context, ArtifactKind::Snapshot, &identity)
     }
 
-    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        register::place(site, artifact, Replace::Never)
+    fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        register::place(context, artifact, Replace::Never)
     }
 
-    fn look(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        register::look(site, artifact, Replace::Never)
+    fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        register::look(context, artifact, Replace::Never)
     }
 }

@@ -1,8 +1,8 @@
-//! `unpack`: an archive, whatever its kind, as a folder. Eats a file, makes a folder.
+//! `unpack`: an archive, whatever its kind, as a directory. Eats a file, makes a directory.
 
-use super::{Inputs, Kind, Parsed, Pin, Site, Stage};
+use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext};
 use crate::archive::{self, Options, magic::Format};
-use crate::artifact::{Made, Product};
+use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Result};
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
@@ -12,7 +12,7 @@ use crate::units::Bytes;
 const REVISION: u32 = 1;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "unpack", product: Product::Folder, read };
+pub const KIND: Kind = Kind { name: "unpack", product: ArtifactKind::Directory, read };
 
 /// How much compressed data may grow before a full disk is a surprise.
 const GROWTH: u64 = 4;
@@ -22,7 +22,7 @@ struct Unpack {
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[Product::File]);
+    let from = fields.required_input("from", &[ArtifactKind::File]);
     let limit = fields.size("limit");
     if let Some(limit) = &limit
         && limit.value == Bytes(0)
@@ -39,14 +39,14 @@ impl Stage for Unpack {
     }
 
     /// Without `limit`: what it lets pass is the same.
-    fn describe(&self, _site: &Site, _recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, _context: &StageContext, _recipe: &mut Recipe) -> Result<()> {
         Ok(())
     }
 
     /// What it holds, once aside and once as the result.
-    fn need(&self, site: &Site, inputs: &Inputs) -> u64 {
+    fn need(&self, context: &StageContext, inputs: &Inputs) -> u64 {
         let Ok(archive) = inputs.get("from") else { return 0 };
-        let format = std::fs::File::open(site.object(archive))
+        let format = std::fs::File::open(context.object(archive))
             .and_then(|file| archive::magic::of_file(&file));
         match format {
             Ok(Some(Format::Tar)) => archive.size * 2,
@@ -54,19 +54,19 @@ impl Stage for Unpack {
         }
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
-        let archive = site.object(inputs.get("from")?);
-        let file = site.scratch("folder.tar");
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
+        let archive = context.object(inputs.get("from")?);
+        let file = context.scratch("directory.tar");
         let options = Options {
             limit: self.limit,
-            threads: site.settings.jobs,
-            epoch: site.settings.epoch,
-            work: &site.work,
-            cancel: &site.cancel,
-            told: &|done, total| (site.progress)(done, total, "B"),
+            threads: context.settings.jobs,
+            epoch: context.settings.epoch,
+            work: &context.work,
+            cancel: &context.cancel,
+            told: &|done, total| (context.progress)(done, total, "B"),
         };
         let unpacked =
             archive::unpack(&archive, &file, &options).context("unpacking the archive")?;
-        Ok(Made::hashed(Product::Folder, file, unpacked.digest, unpacked.size.0))
+        Ok(Output::hashed(ArtifactKind::Directory, file, unpacked.digest, unpacked.size.0))
     }
 }

@@ -15,8 +15,8 @@ pub const MACHINES: &str = "golden image machine nodes/gate-node01 nodes/glus-no
     nodes/glus-node02 nodes/glus-node03 nodes/hapx-node01 nodes/hapx-node02 nodes/kube-mast01 \
     nodes/kube-mast02 nodes/kube-mast03 nodes/kube-node01 nodes/kube-node02 nodes/kube-node03";
 
-fn files_below(folder: &Path) -> Vec<std::path::PathBuf> {
-    let out = tool("find", &[folder.to_str().unwrap(), "-type", "f"]).unwrap();
+fn files_below(directory: &Path) -> Vec<std::path::PathBuf> {
+    let out = tool("find", &[directory.to_str().unwrap(), "-type", "f"]).unwrap();
     out.lines().map(Into::into).collect()
 }
 

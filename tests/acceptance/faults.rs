@@ -1,13 +1,13 @@
 //! A faulty pipeline from end to end: every fault with its place, exit status 2.
 
-use crate::world::folder;
+use crate::world::directory;
 
 const FAULTY: &str = include_str!("faulty.toml");
 const TOLD: &str = include_str!("faulty.txt");
 
 #[test]
 fn every_fault_is_told_at_once_with_its_place() {
-    let project = crate::kuth::Project::within(folder("faults"));
+    let project = crate::kuth::Project::within(directory("faults"));
     std::fs::create_dir_all(project.root.join("pipelines")).unwrap();
     project.write("pipelines/faulty.toml", FAULTY);
     for command in [&["build"][..], &["check"], &["plan"], &["build", "--message-format", "json"]] {
@@ -20,7 +20,7 @@ fn every_fault_is_told_at_once_with_its_place() {
 
 #[test]
 fn misuse_ends_with_status_two_and_a_way_out() {
-    let project = crate::kuth::Project::within(folder("misuse"));
+    let project = crate::kuth::Project::within(directory("misuse"));
     std::fs::create_dir_all(project.root.join("pipelines")).unwrap();
     project.write("pipelines/debian.toml", FAULTY);
     let run = project.run(&["build", "pipelines/debain.toml"]).ended(2);

@@ -13,8 +13,9 @@ use crate::user::User;
 use crate::world::{DEBIAN, world};
 use crate::{heavy, processes};
 
-/// What Ctrl-C may take at most. Two seconds are promised, which src/cli/interrupt.rs holds to; a busy
-/// machine may take longer, and what is not ended at all takes the ten minutes of a script's `sleep`.
+/// What Ctrl-C may take at most. Two seconds are promised, which src/cli/interrupt.rs holds to; a
+/// busy machine may take longer, and what is not ended at all takes the ten minutes of a script's
+/// `sleep`.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What shows that a stage is in the middle of its work.
@@ -22,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 enum Sign {
     /// Its first event: nothing is made yet.
     Started,
-    /// Something has this name in its scratch folder.
+    /// Something has this name in its scratch directory.
     Scratch(&'static str),
     /// This program runs.
     Program(&'static str),
@@ -55,7 +56,7 @@ impl Sign {
     }
 }
 
-/// The folder that a project and all it makes lie in.
+/// The directory that a project and all it makes lie in.
 fn around(project: &Project) -> &Path {
     project.root.parent().unwrap()
 }

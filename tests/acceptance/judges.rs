@@ -9,7 +9,7 @@ use kuth::units::Bytes;
 
 use crate::caching::MACHINES;
 use crate::tools::{is_root, skip, tool, verdict};
-use crate::world::{DEBIAN, folder, world};
+use crate::world::{DEBIAN, directory, world};
 
 /// The volumes of the pipeline in GiB.
 const VOLUMES: [(&str, u64); 6] =
@@ -127,10 +127,10 @@ fn every_filesystem_passes_e2fsck() {
 #[test]
 fn the_physical_volume_passes_pvck() {
     let disk = disk();
-    let folder = folder("pvck");
+    let directory = directory("pvck");
     // pvck takes a file, but not one that it has to look for a place in: only the head of the
     // volume, in a file as long as the volume.
-    let (image, copy) = (File::open(&disk.path).unwrap(), folder.path().join("pv"));
+    let (image, copy) = (File::open(&disk.path).unwrap(), directory.path().join("pv"));
     let mut head = vec![0; 1 << 20];
     image.read_exact_at(&mut head, disk.pv.0.0).unwrap();
     std::fs::write(&copy, head).unwrap();

@@ -16,7 +16,7 @@ use serde_json::Value;
 /// Longer than anything here takes, so that a build that hangs is an error and not a mystery.
 const LIMIT: Duration = Duration::from_secs(1200);
 
-/// A folder with `pipelines/` and `data/`, and where kuth keeps what it makes of them.
+/// A directory with `pipelines/` and `data/`, and where kuth keeps what it makes of them.
 #[derive(Debug)]
 pub struct Project {
     /// The checkout.
@@ -29,26 +29,26 @@ pub struct Project {
     through: Vec<OsString>,
     /// The program.
     pub program: PathBuf,
-    folder: Option<tempfile::TempDir>,
+    directory: Option<tempfile::TempDir>,
 }
 
 impl Project {
-    /// A project in `folder`, which nobody removes.
-    pub fn at(folder: &Path) -> Project {
+    /// A project in `directory`, which nobody removes.
+    pub fn at(directory: &Path) -> Project {
         Project {
-            root: folder.join("project"),
-            cache: folder.join("cache"),
-            machines: folder.join("machines"),
+            root: directory.join("project"),
+            cache: directory.join("cache"),
+            machines: directory.join("machines"),
             through: Vec::new(),
             program: env!("CARGO_BIN_EXE_kuth").into(),
-            folder: None,
+            directory: None,
         }
     }
 
-    /// A project in a folder that goes with it, unless the test fails.
-    pub fn within(folder: tempfile::TempDir) -> Project {
-        let mut project = Project::at(folder.path());
-        project.folder = Some(folder);
+    /// A project in a directory that goes with it, unless the test fails.
+    pub fn within(directory: tempfile::TempDir) -> Project {
+        let mut project = Project::at(directory.path());
+        project.directory = Some(directory);
         project
     }
 
@@ -60,7 +60,7 @@ impl Project {
             machines: self.machines.clone(),
             through: words.iter().map(OsString::from).collect(),
             program: self.program.clone(),
-            folder: None,
+            directory: None,
         }
     }
 
@@ -128,7 +128,7 @@ impl Project {
         std::fs::read_to_string(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()))
     }
 
-    /// What lies in the cache's folder of scratch folders.
+    /// What lies in the cache's directory of scratch directories.
     pub fn scratch(&self) -> Vec<OsString> {
         let entries = std::fs::read_dir(self.cache.join("work")).unwrap();
         entries.map(|entry| entry.unwrap().file_name()).collect()
@@ -138,14 +138,14 @@ impl Project {
     pub fn assert_clean(&self) {
         let verified = self.run(&["cache", "verify"]).ok();
         assert!(verified.out.is_empty() && verified.err.contains(" 0 faulty"), "{verified:?}");
-        assert_eq!(self.scratch(), Vec::<OsString>::new(), "scratch folders are left");
+        assert_eq!(self.scratch(), Vec::<OsString>::new(), "scratch directories are left");
     }
 }
 
 impl Drop for Project {
     fn drop(&mut self) {
-        if let Some(folder) = self.folder.take().filter(|_| std::thread::panicking()) {
-            eprintln!("left to look at: {}", folder.keep().display());
+        if let Some(directory) = self.directory.take().filter(|_| std::thread::panicking()) {
+            eprintln!("left to look at: {}", directory.keep().display());
         }
     }
 }

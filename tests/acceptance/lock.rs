@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::heavy;
 use crate::small::{SMALL, add};
 use crate::tools::is_root;
-use crate::world::{DEBIAN, folder, world};
+use crate::world::{DEBIAN, directory, world};
 
 #[test]
 fn the_first_build_writes_every_package_into_the_lock() {
@@ -42,7 +42,7 @@ fn without_network_what_is_missing_is_named_and_what_is_there_suffices() {
     add(&project);
     let _heavy = heavy();
     let packages = project.cache.clone();
-    let empty = folder("empty");
+    let empty = directory("empty");
     project.cache = empty.path().join("cache");
     for args in [&["--offline"][..], &[]] {
         let words = [&[SMALL, "rootfs"], args].concat();

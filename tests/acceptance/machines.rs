@@ -1,4 +1,4 @@
-//! The machines at the end of the image's pipeline: folders that QEMU can start.
+//! The machines at the end of the image's pipeline: directories that QEMU can start.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ fn machine(name: &str) -> PathBuf {
 
 /// A file of a seed, read by xorriso.
 fn seeded(seed: &Path, file: &str) -> Option<String> {
-    let folder = crate::world::folder("seed");
-    let to = folder.path().join("file");
+    let directory = crate::world::directory("seed");
+    let to = directory.path().join("file");
     let (seed, to) = (seed.to_str().unwrap(), to.to_str().unwrap());
     tool("xorriso", &["-osirrox", "on", "-indev", seed, "-extract", file, to])?;
     Some(std::fs::read_to_string(to).unwrap())

@@ -2,7 +2,7 @@
 //! itself is run, and its JSON, its files and its exit status are all that is looked at.
 //!
 //! `pipelines/debian.toml` is built once ([`world`]); tests that change something work on a copy of
-//! that folder and of its cache (hard links). What needs a tool that is missing is skipped, and
+//! that directory and of its cache (hard links). What needs a tool that is missing is skipped, and
 //! fails where KUTH_REQUIRE_TOOLS=1. KUTH_KEEP_WORLD=1 takes the image that the last run built.
 
 mod boots;

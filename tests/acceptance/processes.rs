@@ -65,14 +65,14 @@ fn runs(process: &Process) -> bool {
     stat(process.0, 22).as_ref() == Some(&process.1) && stat(process.0, 3).as_deref() != Some("Z")
 }
 
-/// Whether a process has to do with `folder`: runs from it, in it, has a file of it open, names it
-/// in its arguments, or has a part of it mounted.
-fn touches(pid: i32, folder: &str) -> bool {
+/// Whether a process has to do with `directory`: runs from it, in it, has a file of it open, names
+/// it in its arguments, or has a part of it mounted.
+fn touches(pid: i32, directory: &str) -> bool {
     let proc = |name: &str| format!("/proc/{pid}/{name}");
     let link = |name: &str| fs::read_link(proc(name)).unwrap_or_default();
-    let within = |path: &Path| path.to_string_lossy().contains(folder);
+    let within = |path: &Path| path.to_string_lossy().contains(directory);
     let text = |name: &str| {
-        String::from_utf8_lossy(&fs::read(proc(name)).unwrap_or_default()).contains(folder)
+        String::from_utf8_lossy(&fs::read(proc(name)).unwrap_or_default()).contains(directory)
     };
     let opens = || {
         let entries = fs::read_dir(proc("fd")).into_iter().flatten().flatten();
@@ -84,16 +84,16 @@ fn touches(pid: i32, folder: &str) -> bool {
         || opens()
 }
 
-/// Waits until none of `started` runs and nothing touches `folder`; panics when that takes too
+/// Waits until none of `started` runs and nothing touches `directory`; panics when that takes too
 /// long. Tells how long it took.
-pub fn assert_gone(started: &BTreeSet<Process>, folder: &Path) -> Duration {
+pub fn assert_gone(started: &BTreeSet<Process>, directory: &Path) -> Duration {
     let start = Instant::now();
-    let folder = folder.to_str().unwrap();
+    let directory = directory.to_str().unwrap();
     let me = std::process::id() as i32;
     loop {
         let mut left: Vec<i32> =
             started.iter().filter(|process| runs(process)).map(|process| process.0).collect();
-        left.extend(all().into_iter().filter(|pid| *pid != me && touches(*pid, folder)));
+        left.extend(all().into_iter().filter(|pid| *pid != me && touches(*pid, directory)));
         left.retain(|pid| stat(*pid, 3).is_some_and(|state| state != "Z"));
         if left.is_empty() {
             return start.elapsed();

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::heavy;
 use crate::kuth::{Live, Project, Run, build};
 use crate::servers::Server;
-use crate::world::{DEBIAN, checkout, folder, world};
+use crate::world::{DEBIAN, checkout, directory, world};
 
 /// A machine, and the variables that lead it to the remote.
 struct Machine<'a> {
@@ -25,7 +25,7 @@ impl Machine<'_> {
 /// Pushes what the world built to `remote`, and builds on a machine with an empty cache.
 fn carried_over(name: &str, remote: &str, variables: &[(&'static str, &str)]) {
     let first = world().fork(name);
-    let second = Project::within(folder(&format!("{name}-second")));
+    let second = Project::within(directory(&format!("{name}-second")));
     checkout(&second);
     // The lock is committed with the pipeline.
     let lock = "pipelines/debian.lock";
@@ -75,7 +75,7 @@ fn a_second_machine_runs_nothing_with_s3_between_them() {
 
 #[test]
 fn a_second_machine_runs_nothing_with_nginx_between_them() {
-    let place = folder("nginx");
+    let place = directory("nginx");
     let Some(nginx) = Server::nginx(place.path()) else { return };
     carried_over("nginx", &format!("{}/cache", nginx.address), &[]);
 }

@@ -10,7 +10,7 @@ use crate::heavy;
 use crate::kuth::{Live, Project, Run, build};
 use crate::tools::{is_root, tool};
 use crate::user::User;
-use crate::world::{DEBIAN, checkout, folder, world};
+use crate::world::{DEBIAN, checkout, directory, world};
 
 const FORMATS: [&str; 4] = ["raw", "qcow2", "vdi", "vmdk"];
 
@@ -72,7 +72,7 @@ fn an_ordinary_user_elsewhere_makes_the_same_bytes() {
     let theirs = match &user {
         Some(user) => user.project(world),
         None => {
-            let project = Project::within(folder("elsewhere"));
+            let project = Project::within(directory("elsewhere"));
             checkout(&project);
             let lock = "pipelines/debian.lock";
             std::fs::copy(world.project.root.join(lock), project.root.join(lock)).unwrap();

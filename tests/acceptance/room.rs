@@ -1,4 +1,4 @@
-//! A cache whose file system fills up: one clear error that names the folder and the need, and
+//! A cache whose file system fills up: one clear error that names the directory and the need, and
 //! what was finished stays.
 
 use std::path::{Path, PathBuf};
@@ -43,12 +43,12 @@ fn a_full_disk_is_one_clear_error_and_what_is_finished_stays() {
     let _heavy = heavy();
     let memory = Memory::new(&project.root.with_file_name("memory"), "400m");
     project.cache = memory.0.join("cache");
-    let folder = project.cache.to_str().unwrap().to_string();
+    let directory = project.cache.to_str().unwrap().to_string();
 
     // Not enough to begin with.
     let run = project.build(&[SMALL]).ended(1);
     let why = run.of("rootfs", "reason");
-    let begins = format!("no space left in {folder}: this stage needs about ");
+    let begins = format!("no space left in {directory}: this stage needs about ");
     assert!(why.starts_with(&begins) && why.contains(" are free"), "{why}");
     assert_eq!(run.err.matches("error:").count(), 1, "{}", run.err);
     assert!(run.err.contains("hint: free some with `kuth cache clean`"), "{}", run.err);
@@ -61,7 +61,7 @@ fn a_full_disk_is_one_clear_error_and_what_is_finished_stays() {
         let run = project.build(&[SMALL]).ended(1);
         assert_eq!((run.states()["rootfs"], run.states()["last"]), (rootfs, "skipped"));
         let why = run.of("base", "reason");
-        assert!(why.starts_with(&format!("no space left in {folder}: ")), "{why}");
+        assert!(why.starts_with(&format!("no space left in {directory}: ")), "{why}");
         assert_eq!(run.err.matches("error:").count(), 1, "{}", run.err);
         eprintln!("{}", run.err);
     }

@@ -46,14 +46,14 @@ pub fn add(project: &Project) {
     std::fs::write(project.root.join("pipelines/small.lock"), lock).unwrap();
 }
 
-/// The pipeline in a folder of its own; `rootfs` is cached.
+/// The pipeline in a directory of its own; `rootfs` is cached.
 pub fn small(name: &str) -> Project {
     let project = world().fork(name);
     add(&project);
     project
 }
 
-/// The pipeline in a folder of its own, with nothing cached but packages.
+/// The pipeline in a directory of its own, with nothing cached but packages.
 pub fn fresh(name: &str) -> Project {
     let project = world().with_packages(name);
     add(&project);

@@ -52,12 +52,12 @@ impl User {
         User { made: !exists }
     }
 
-    /// A checkout in a folder that the user can reach and owns, with the packages of `world`, its
-    /// lock, and the program.
+    /// A checkout in a directory that the user can reach and owns, with the packages of `world`,
+    /// its lock, and the program.
     pub fn project(&self, world: &World) -> Project {
-        let folder = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let mut project = Project::within(folder);
+        let directory = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let mut project = Project::within(directory);
         checkout(&project);
         let lock = "pipelines/debian.lock";
         std::fs::copy(world.project.root.join(lock), project.root.join(lock)).unwrap();
@@ -71,9 +71,9 @@ impl User {
         project
     }
 
-    /// Gives a folder to the user.
-    pub fn own(&self, folder: &Path) {
-        tool("chown", &["-R", &format!("{NAME}:{NAME}"), folder.to_str().unwrap()]);
+    /// Gives a directory to the user.
+    pub fn own(&self, directory: &Path) {
+        tool("chown", &["-R", &format!("{NAME}:{NAME}"), directory.to_str().unwrap()]);
     }
 
     /// The same project, with kuth started as the user in a namespace that hides devices.

@@ -14,12 +14,12 @@ fn the_whole_cluster_is_made_in_virtualbox_once() {
     let Some(virtualbox) = Registry::new("cluster") else { return };
     let _heavy = heavy();
     let mut project: Project = world.fork("virtualbox");
-    project.machines = virtualbox.folder.join("machines");
+    project.machines = virtualbox.directory.join("machines");
     let driver = ["--driver", "virtualbox", "--vboxmanage", &virtualbox.command];
     let build = || project.build(&[&[DEBIAN, "--jobs", "8"], &driver[..]].concat()).ok();
 
-    // VirtualBox allows such an address only where somebody lists it: told before anything runs. The
-    // network of this host is of no matter to the machines.
+    // VirtualBox allows such an address only where somebody lists it: told before anything runs.
+    // The network of this host is of no matter to the machines.
     if !Path::new("/etc/vbox/networks.conf").exists() {
         let refused = project.build(&[&[DEBIAN], &driver[..]].concat()).ended(1);
         assert!(refused.err.contains("does not allow the host-only address 192.168.254.1/24"));

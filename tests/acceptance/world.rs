@@ -33,7 +33,7 @@ fn keeps() -> bool {
     std::env::var_os("KUTH_KEEP_WORLD").is_some()
 }
 
-/// The folder of all this, in the file system of the target folder; empty at first.
+/// The directory of all this, in the file system of the target directory; empty at first.
 fn home() -> &'static Path {
     HOME.get_or_init(|| {
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acceptance");
@@ -45,12 +45,12 @@ fn home() -> &'static Path {
     })
 }
 
-/// A folder for one test; its name says which.
-pub fn folder(name: &str) -> tempfile::TempDir {
+/// A directory for one test; its name says which.
+pub fn directory(name: &str) -> tempfile::TempDir {
     tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(home()).unwrap()
 }
 
-/// Copies what is below `from` to `to`, a folder that does not exist.
+/// Copies what is below `from` to `to`, a directory that does not exist.
 fn copy(options: &[&str], from: &Path, to: &Path) {
     let mut words = options.to_vec();
     words.extend([from.to_str().unwrap(), to.to_str().unwrap()]);
@@ -89,17 +89,17 @@ impl World {
         Ok(World { project, first })
     }
 
-    /// A project like this one in a folder of its own, with the lock but no results; `packages`
+    /// A project like this one in a directory of its own, with the lock but no results; `packages`
     /// of the cache come along, so that nothing has to be downloaded.
     pub fn with_packages(&self, name: &str) -> Project {
-        let project = Project::within(folder(name));
+        let project = Project::within(directory(name));
         copy(&["-r"], &self.project.root, &project.root);
         std::fs::create_dir(&project.cache).unwrap();
         copy(&["-al"], &self.project.cache.join("packages"), &project.cache.join("packages"));
         project
     }
 
-    /// A project like this one in a folder of its own, with all results and machines.
+    /// A project like this one in a directory of its own, with all results and machines.
     pub fn fork(&self, name: &str) -> Project {
         let project = self.with_packages(name);
         for part in ["records", "objects", "latest"] {

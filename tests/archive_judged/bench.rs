@@ -1,4 +1,4 @@
-//! A folder to work in, kuth's way to unpack, and how two unpacked folders are compared.
+//! A directory to work in, kuth's way to unpack, and how two unpacked directories are compared.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -14,16 +14,16 @@ use kuth::units::Bytes;
 pub const EPOCH: u64 = 2_000_000_000;
 
 pub struct Bench {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 impl Bench {
     pub fn new() -> Bench {
-        Bench { folder: tempfile::tempdir().unwrap() }
+        Bench { directory: tempfile::tempdir().unwrap() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Unpacks `archive` into the new tar `name`.
@@ -38,7 +38,7 @@ impl Bench {
         limit: Option<Bytes>,
         threads: usize,
     ) -> Result<Unpacked> {
-        let work = self.folder.path();
+        let work = self.directory.path();
         let cancel = &Cancel::default();
         let options = Options { limit, threads, epoch: EPOCH, work, cancel, told: &|_, _| () };
         archive::unpack(archive, &self.path(name), &options)
@@ -55,22 +55,22 @@ impl Bench {
         listed(&self.path("kuth"))
     }
 
-    /// What a command makes in an empty folder; `None` where it is not installed.
+    /// What a command makes in an empty directory; `None` where it is not installed.
     pub fn made_by(&self, program: &str, args: &[&str]) -> Option<BTreeMap<PathBuf, String>> {
-        let folder = self.path("tool");
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir(&folder).unwrap();
-        tool_in(&folder, program, args)?;
-        Some(listed(&folder))
+        let directory = self.path("tool");
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir(&directory).unwrap();
+        tool_in(&directory, program, args)?;
+        Some(listed(&directory))
     }
 }
 
-/// Every name below `root`, and all of it that a folder keeps.
+/// Every name below `root`, and all of it that a directory keeps.
 pub fn listed(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
-    let mut folders = vec![root.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    let mut directories = vec![root.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(root).unwrap().to_path_buf();
             let metadata = path.symlink_metadata().unwrap();
@@ -79,8 +79,8 @@ pub fn listed(root: &Path) -> BTreeMap<PathBuf, String> {
             let text = if metadata.is_symlink() {
                 format!("link to {}", path.read_link().unwrap().display())
             } else if metadata.is_dir() {
-                folders.push(path);
-                format!("folder {mode:o}")
+                directories.push(path);
+                format!("directory {mode:o}")
             } else {
                 assert!(!metadata.file_type().is_fifo());
                 let (size, links) = (metadata.len(), metadata.nlink());

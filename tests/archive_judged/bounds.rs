@@ -15,11 +15,11 @@ const MIB: u64 = 1 << 20;
 
 /// Fails to unpack `archive` with this limit, for this reason, and leaves nothing.
 fn check_refused(bench: &Bench, archive: &str, limit: Option<Bytes>, why: &str) {
-    let before = listed(bench.folder.path());
+    let before = listed(bench.directory.path());
     let error = bench.unpack(&bench.path(archive), "kept", limit).unwrap_err();
     assert!(format!("{error:#}").contains(why), "{archive}: {error:#}");
     assert!(kuth::error::hints(&error).iter().any(|hint| hint.contains("`limit`")), "{archive}");
-    assert_eq!(listed(bench.folder.path()), before, "{archive}");
+    assert_eq!(listed(bench.directory.path()), before, "{archive}");
 }
 
 /// `total` is enough, and a byte less is not.
@@ -57,7 +57,7 @@ fn files_are_counted_as_what_they_read_as() {
         ("x.tar.zst", "--zstd"),
     ] {
         let command = format!("tar -cf {name} {options} -C in .");
-        if tool_in(bench.folder.path(), "sh", &["-c", &command]).is_none() {
+        if tool_in(bench.directory.path(), "sh", &["-c", &command]).is_none() {
             return;
         }
         check(&bench, name, total);
@@ -72,8 +72,8 @@ fn files_are_counted_as_what_they_read_as() {
 #[test]
 fn bombs_go_off_at_the_limit() {
     let bench = Bench::new();
-    let folder = bench.folder.path();
-    let sh = |command: &str| tool_in(folder, "sh", &["-ec", command]);
+    let directory = bench.directory.path();
+    let sh = |command: &str| tool_in(directory, "sh", &["-ec", command]);
     if sh("mkdir in && echo text > in/file && tar -cf x.tar -C in .").is_none() {
         return;
     }
@@ -117,9 +117,9 @@ fn bombs_go_off_at_the_limit() {
 #[test]
 fn a_zip_is_no_larger_than_it_says() {
     let bench = Bench::new();
-    let folder = bench.folder.path();
+    let directory = bench.directory.path();
     File::create(bench.path("zeros")).unwrap().set_len(200 * MIB).unwrap();
-    if tool_in(folder, "zip", &["-q", "x.zip", "zeros"]).is_none() {
+    if tool_in(directory, "zip", &["-q", "x.zip", "zeros"]).is_none() {
         return;
     }
     std::fs::remove_file(bench.path("zeros")).unwrap();
@@ -134,8 +134,8 @@ fn a_zip_is_no_larger_than_it_says() {
         zip[at..at + 4].copy_from_slice(&(MIB as u32).to_le_bytes());
     }
     std::fs::write(bench.path("less.zip"), zip).unwrap();
-    let before = listed(folder);
+    let before = listed(directory);
     let error = bench.unpack(&bench.path("less.zip"), "kept", None).unwrap_err();
     assert!(format!("{error:#}").contains("its checksum or its length is wrong"), "{error:#}");
-    assert_eq!(listed(Path::new(folder)), before);
+    assert_eq!(listed(Path::new(directory)), before);
 }

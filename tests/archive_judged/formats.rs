@@ -1,4 +1,4 @@
-//! Archives that the usual tools make, of a folder with what folders have.
+//! Archives that the usual tools make, of a directory with what directories have.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
@@ -45,7 +45,7 @@ fn fill(root: &Path) {
 }
 
 #[test]
-fn every_way_to_make_an_archive_gives_one_folder() {
+fn every_way_to_make_an_archive_gives_one_directory() {
     let bench = Bench::new();
     fill(&bench.path("in"));
     let ways: [(&str, &[&str]); 10] = [
@@ -64,7 +64,7 @@ fn every_way_to_make_an_archive_gives_one_folder() {
     for (name, options) in ways {
         let path = bench.path(name);
         let args = [&["-c", "-f", path.to_str().unwrap()], options, &["-C", "in", "."]].concat();
-        if tool_in(bench.folder.path(), "tar", &args).is_none() {
+        if tool_in(bench.directory.path(), "tar", &args).is_none() {
             return;
         }
         let kept = format!("{name}.kept");
@@ -74,18 +74,18 @@ fn every_way_to_make_an_archive_gives_one_folder() {
         assert!(unpacked.size < Bytes(3_000_000 + (52 << 16) + 24_000), "{name}: {unpacked:?}");
         assert_eq!(*expected.get_or_insert(unpacked), unpacked, "{name}");
     }
-    if tool_in(bench.folder.path(), "zstd", &["-q", "gnu.tar", "-o", "x.tar.zst"]).is_some() {
+    if tool_in(bench.directory.path(), "zstd", &["-q", "gnu.tar", "-o", "x.tar.zst"]).is_some() {
         let unpacked = bench.unpack(&bench.path("x.tar.zst"), "zst.kept", None).unwrap();
         assert_eq!(Some(unpacked), expected);
     }
 }
 
 #[test]
-fn the_kept_folder_is_read_by_others_too() {
+fn the_kept_directory_is_read_by_others_too() {
     let bench = Bench::new();
     fill(&bench.path("in"));
-    let folder = bench.folder.path();
-    if tool_in(folder, "tar", &["-c", "-S", "-f", "x.tar", "-C", "in", "."]).is_none() {
+    let directory = bench.directory.path();
+    if tool_in(directory, "tar", &["-c", "-S", "-f", "x.tar", "-C", "in", "."]).is_none() {
         return;
     }
     let ours = bench.unpacked(&bench.path("x.tar"));
@@ -95,7 +95,7 @@ fn the_kept_folder_is_read_by_others_too() {
     assert_eq!(ours, theirs);
     let python = ["-m", "tarfile", "-e", kept];
     if let Some(theirs) = bench.made_by("python3", &python) {
-        // Python gives every folder the mode 700 until the end, but keeps the files' contents.
+        // Python gives every directory the mode 700 until the end, but keeps the files' contents.
         let contents = |listed: &std::collections::BTreeMap<std::path::PathBuf, String>| {
             let files = listed.iter().filter(|(_, text)| text.starts_with("file"));
             files
@@ -133,12 +133,12 @@ fn a_zip_is_read_as_unzip_reads_it() {
 fn any_number_of_threads_and_any_tool_decompress_bzip2_alike() {
     let bench = Bench::new();
     fill(&bench.path("in"));
-    let folder = bench.folder.path();
-    if tool_in(folder, "tar", &["-c", "-f", "x.tar", "-C", "in", "noise", "a"]).is_none() {
+    let directory = bench.directory.path();
+    if tool_in(directory, "tar", &["-c", "-f", "x.tar", "-C", "in", "noise", "a"]).is_none() {
         return;
     }
     for level in ["-1", "-9"] {
-        if tool_in(folder, "bzip2", &["-k", "-f", level, "x.tar"]).is_none() {
+        if tool_in(directory, "bzip2", &["-k", "-f", level, "x.tar"]).is_none() {
             return;
         }
         let expected = bench.unpack(&bench.path("x.tar"), "plain.kept", None).unwrap();

@@ -9,10 +9,10 @@ fn archives() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/archives")
 }
 
-/// The files of INDEX in `folder`, each with what its refusal says.
-fn index(folder: &str) -> Vec<(PathBuf, String)> {
+/// The files of INDEX in `directory`, each with what its refusal says.
+fn index(directory: &str) -> Vec<(PathBuf, String)> {
     let text = std::fs::read_to_string(archives().join("INDEX")).unwrap();
-    let rows = text.lines().filter(|line| line.starts_with(folder));
+    let rows = text.lines().filter(|line| line.starts_with(directory));
     rows.map(|line| {
         let fields: Vec<&str> = line.split('|').map(str::trim).collect();
         (archives().join(fields[0]), fields[2].to_string())
@@ -30,7 +30,7 @@ fn what_reaches_outside_or_is_damaged_is_refused() {
         let text = format!("{error:#}");
         assert!(text.contains(&reason), "{}: {text}", path.display());
         // Nothing was written but, perhaps, a part of the tar: names are never used.
-        let left: Vec<_> = listed(bench.folder.path()).into_keys().collect();
+        let left: Vec<_> = listed(bench.directory.path()).into_keys().collect();
         assert!(left.iter().all(|name| name == Path::new("kept.tar")), "{left:?}");
         assert!(!Path::new("/tmp/kuth-was-here").exists());
     }

@@ -54,7 +54,8 @@ fn git(home: &Home, words: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// Runs every job; its state, and so the folders of the jobs, are in a folder of this run's own.
+/// Runs every job; its state, and so the directories of the jobs, are in a directory of this run's
+/// own.
 fn run(home: &Home, program: &Path, name: &str, variables: &[(&str, String)]) -> Output {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/bin");
     let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());

@@ -83,11 +83,11 @@ fn words(service: &str, file: &Value, job: &str) -> Vec<String> {
     // A real shell; its words one by one.
     let script = format!("kuth() {{ printf '%s\\0' \"$@\"; }}\n{script}\n");
     let script = script.replace("target/release/kuth ", "kuth ");
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut shell = assert_cmd::Command::new("sh");
-    let output = shell.arg("-ec").arg(script).current_dir(folder.path()).output().unwrap();
+    let output = shell.arg("-ec").arg(script).current_dir(directory.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a word did something");
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "a word did something");
     let text = String::from_utf8(output.stdout).unwrap();
     text.trim_end_matches('\0').split('\0').map(str::to_string).collect()
 }

@@ -37,22 +37,22 @@ pub fn judge(service: &str, text: &str) {
 /// Whether a judge was content with a file, and what it said; `None` where it is not installed.
 fn run(name: &str, options: &[String], text: &str) -> Option<(bool, String)> {
     let program = program(name)?;
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let file = ".github/workflows/kuth.yml";
-    std::fs::create_dir_all(folder.path().join(file).parent().unwrap()).unwrap();
-    std::fs::write(folder.path().join(file), text).unwrap();
+    std::fs::create_dir_all(directory.path().join(file).parent().unwrap()).unwrap();
+    std::fs::write(directory.path().join(file), text).unwrap();
     // The scripts of npm look for the Node that setup put beside them.
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/bin");
     let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(program);
-    command.args(options).arg(file).current_dir(folder.path()).env("PATH", path);
+    command.args(options).arg(file).current_dir(directory.path()).env("PATH", path);
     let output = command.output().unwrap();
     let text = [output.stdout, output.stderr].concat();
     Some((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
 }
 
-/// Guards the judges themselves: each is content with the file as it is, and says what is wrong with
-/// it after the change.
+/// Guards the judges themselves: each is content with the file as it is, and says what is wrong
+/// with it after the change.
 #[test]
 fn judges_find_faults() {
     for (service, judge, good, bad, says) in [

@@ -1,4 +1,4 @@
-//! A folder and an empty environment to run kuth in. Each test file uses some of it.
+//! A directory and an empty environment to run kuth in. Each test file uses some of it.
 
 #![allow(dead_code)]
 
@@ -75,7 +75,7 @@ impl Said {
     }
 }
 
-/// The folder that kuth runs in.
+/// The directory that kuth runs in.
 pub struct Home(tempfile::TempDir);
 
 impl Home {
@@ -105,18 +105,18 @@ impl Home {
         self.run(".", arguments, &[])
     }
 
-    pub fn kuth_in(&self, folder: &str, arguments: &[&str]) -> Said {
-        self.run(folder, arguments, &[])
+    pub fn kuth_in(&self, directory: &str, arguments: &[&str]) -> Said {
+        self.run(directory, arguments, &[])
     }
 
     pub fn kuth_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
         self.run(".", arguments, variables)
     }
 
-    fn run(&self, folder: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
+    fn run(&self, directory: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
         command.args(arguments).env_clear().env("PATH", path());
-        command.envs(variables.iter().copied()).current_dir(self.path(folder));
+        command.envs(variables.iter().copied()).current_dir(self.path(directory));
         let output = command.output().unwrap();
         Said {
             status: output.status.code().unwrap(),

@@ -35,17 +35,17 @@ pub struct Cluster {
     pub archive: String,
     home: PathBuf,
     /// For the agent's socket, whose path has to be short.
-    _agent_folder: tempfile::TempDir,
+    _agent_directory: tempfile::TempDir,
     agent_socket: PathBuf,
     agent: Child,
 }
 
 impl Cluster {
-    /// Builds them, in the file system of the target folder.
+    /// Builds them, in the file system of the target directory.
     pub fn build() -> Cluster {
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster");
-        let agent_folder = tempfile::tempdir().unwrap();
-        let agent_socket = agent_folder.path().join("agent");
+        let agent_directory = tempfile::tempdir().unwrap();
+        let agent_socket = agent_directory.path().join("agent");
         let agent = Command::new("ssh-agent")
             .args(["-D", "-a"])
             .arg(&agent_socket)
@@ -53,7 +53,8 @@ impl Cluster {
             .spawn()
             .unwrap();
         let archive = archive();
-        let cluster = Cluster { archive, home, _agent_folder: agent_folder, agent_socket, agent };
+        let cluster =
+            Cluster { archive, home, _agent_directory: agent_directory, agent_socket, agent };
         cluster.clear();
         cluster.make_key();
         let start = Instant::now();
@@ -75,8 +76,8 @@ impl Cluster {
             self.stop(&ALL);
             fs::remove_dir_all(self.machines()).unwrap();
         }
-        for folder in ["logs", "project"] {
-            let _ = fs::remove_dir_all(self.home.join(folder));
+        for directory in ["logs", "project"] {
+            let _ = fs::remove_dir_all(self.home.join(directory));
         }
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
         let project = self.home.join("project");

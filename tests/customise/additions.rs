@@ -1,5 +1,5 @@
-//! `guest-additions` from an ISO image, beside the pipeline or made by a stage, with an installer of
-//! the test's own: what it is asked to do, and what is done about its service.
+//! `guest-additions` from an ISO image, beside the pipeline or made by a stage, with an installer
+//! of the test's own: what it is asked to do, and what is done about its service.
 
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,9 @@ const INSTALLER: &str = "#!/bin/sh\n\
     printf '#!/bin/sh\\n' >/usr/sbin/VBoxService\nchmod 755 /usr/sbin/VBoxService\n\
     # Without the modules of the kernel that runs, the real one ends so too.\nexit 1\n";
 
-/// `folder/MARK.iso`. `None` where there is no tool that makes one.
-pub fn iso(folder: &Path, mark: &str) -> Option<PathBuf> {
-    let (files, image) = (folder.join(mark), folder.join(format!("{mark}.iso")));
+/// `directory/MARK.iso`. `None` where there is no tool that makes one.
+pub fn iso(directory: &Path, mark: &str) -> Option<PathBuf> {
+    let (files, image) = (directory.join(mark), directory.join(format!("{mark}.iso")));
     std::fs::create_dir_all(&files).unwrap();
     let installer = files.join("VBoxLinuxAdditions.run");
     std::fs::write(installer, INSTALLER.replace("MARK", mark)).unwrap();
@@ -28,8 +28,8 @@ pub fn iso(folder: &Path, mark: &str) -> Option<PathBuf> {
 #[test]
 fn the_installer_of_an_iso_runs_for_the_kernel_of_the_tree_and_its_service_is_enabled() {
     // Says what is skipped.
-    let folder = tempfile::tempdir().unwrap();
-    if iso(folder.path(), "probe").is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    if iso(directory.path(), "probe").is_none() {
         return;
     }
     for (stage, mark) in [("additions", "by-path"), ("additions-staged", "by-stage")] {
@@ -49,12 +49,13 @@ fn the_installer_of_an_iso_runs_for_the_kernel_of_the_tree_and_its_service_is_en
 #[test]
 fn an_iso_without_the_installer_and_a_kernel_without_headers_are_errors() {
     let project = Project::at(built().project.root.parent().unwrap());
-    let folder = project.root.join("data");
-    if iso(&folder, "other").is_none() {
+    let directory = project.root.join("data");
+    if iso(&directory, "other").is_none() {
         return;
     }
-    let image = folder.join("wrong.iso");
-    let paths = [&image, &folder.join("folder")].map(|path| path.to_str().unwrap().to_string());
+    let image = directory.join("wrong.iso");
+    let paths =
+        [&image, &directory.join("directory")].map(|path| path.to_str().unwrap().to_string());
     tool("xorriso", &["-as", "mkisofs", "-quiet", "-R", "-o", &paths[0], &paths[1]]);
     let stage = |additions: &str| {
         let head = HEAD.replace("\"t\"", "\"faulty\"");

@@ -64,8 +64,8 @@ impl Built {
         // Modes that no umask of a checkout would give.
         written("plain", "plain\n", 0o600);
         written("program", "#!/bin/sh\necho program\n", 0o700);
-        written("folder/a", "a\n", 0o640);
-        written("folder/below/b", "#!/bin/sh\n", 0o711);
+        written("directory/a", "a\n", 0o640);
+        written("directory/below/b", "#!/bin/sh\n", 0o711);
         written(
             "script",
             "#!/usr/bin/perl\nprint STDERR \"perl $0\\n\"; mkdir '/srv/perl';\n",
@@ -74,10 +74,11 @@ impl Built {
         let source = iso(&project.root.join("data"), "by-path");
         let staged = iso(&project.root.join("data"), "by-stage");
         let bytes = staged.map(|path| std::fs::read(path).unwrap()).unwrap_or_default();
-        // The stages with guest additions are the last; without a tool that makes ISOs there are none.
+        // The stages with guest additions are the last; without a tool that makes ISOs there are
+        // none.
         let end = if source.is_some() { STAGES.len() } else { STAGES.find(ADDITIONS).unwrap() };
         let mut stages = STAGES[..end].replace("PORT", &listen().to_string());
-        stages = stages.replace("FOLDER", project.root.to_str().unwrap());
+        stages = stages.replace("DIRECTORY", project.root.to_str().unwrap());
         stages = stages.replace("SHA256", &Digest::of(&bytes).to_string());
         project.write(PIPELINE, &format!("{}{stages}", crate::world::HEAD));
         let names: Vec<&str> = stages

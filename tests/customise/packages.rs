@@ -18,8 +18,8 @@ fn packages_are_installed_with_what_they_need_and_nothing_is_left_of_the_install
         states.split("\n\n").any(|s| s.contains(&first) && s.contains("Auto-Installed: 1"))
     };
     assert!(automatic("libjq1") && !automatic("jq") && !automatic("less"), "{states}");
-    for folder in ["/var/cache/apt/archives", "/var/lib/apt/lists", "/var/log/apt"] {
-        assert_eq!(tree.below(folder), Vec::<&str>::new());
+    for directory in ["/var/cache/apt/archives", "/var/lib/apt/lists", "/var/log/apt"] {
+        assert_eq!(tree.below(directory), Vec::<&str>::new());
     }
     for file in ["/usr/sbin/policy-rc.d", "/var/log/dpkg.log", "/var/lib/dpkg/lock", "/.kuth"] {
         assert!(!tree.has(file), "{file}");

@@ -4,10 +4,10 @@ use crate::built::{WELCOME, built, tree};
 use crate::world::{PIPELINE, project};
 
 #[test]
-fn scripts_run_in_their_order_as_root_in_the_root_folder() {
+fn scripts_run_in_their_order_as_root_in_the_root_directory() {
     let tree = tree("settings");
     assert_eq!(tree.text("/srv/seen/order"), "first\nthird\n");
-    assert_eq!(tree.text("/srv/seen/folder"), "/\n");
+    assert_eq!(tree.text("/srv/seen/directory"), "/\n");
     assert_eq!(tree.text("/srv/seen/user"), "0\n");
     // The second is a file with an interpreter of its own.
     assert_eq!(tree.listed("/srv/perl"), "d 755 0:0");

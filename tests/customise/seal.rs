@@ -67,14 +67,14 @@ fn sealing_leaves_the_machine_id_empty_so_that_the_first_boot_makes_one() {
 }
 
 #[test]
-fn sealing_empties_the_folders_of_logs_and_keeps_them() {
+fn sealing_empties_the_directories_of_logs_and_keeps_them() {
     let tree = tree("sealed");
     for path in LOGS {
         assert!(!tree.has(path), "{path}");
     }
     assert_eq!(tree.listed("/var/log/nginx"), "d 2750 33:4");
-    for folder in ["/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/NetworkManager", "/var/crash"] {
-        assert_eq!(tree.listed(folder), "d 755 0:0");
+    for directory in ["/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/NetworkManager", "/var/crash"] {
+        assert_eq!(tree.listed(directory), "d 755 0:0");
     }
 }
 

@@ -77,9 +77,9 @@ impl Tree {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The paths below a folder.
-    pub fn below(&self, folder: &str) -> Vec<&str> {
-        let inside = format!("{folder}/");
+    /// The paths below a directory.
+    pub fn below(&self, directory: &str) -> Vec<&str> {
+        let inside = format!("{directory}/");
         self.entries.keys().filter(|path| path.starts_with(&inside)).map(String::as_str).collect()
     }
 

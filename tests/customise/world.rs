@@ -1,5 +1,5 @@
 //! One small Debian tree for all tests here, and projects that begin with it. It is built from the
-//! mirror of this machine and stays below the target folder, so that the next run finds it; what
+//! mirror of this machine and stays below the target directory, so that the next run finds it; what
 //! tests build on top of it is made anew each time. Test targets that need such a tree share it.
 
 use std::fs::File;
@@ -33,22 +33,22 @@ fn target() -> &'static Path {
 fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
-        let folder = target().join(format!("tree-{}", &Digest::of(HEAD).to_string()[..16]));
-        let project = Project::at(&folder);
+        let directory = target().join(format!("tree-{}", &Digest::of(HEAD).to_string()[..16]));
+        let project = Project::at(&directory);
         std::fs::create_dir_all(&project.root).unwrap();
         // Two test programs may want to make it.
-        let lock = File::create(folder.join("lock")).unwrap();
+        let lock = File::create(directory.join("lock")).unwrap();
         lock.lock().unwrap();
         project.write(PIPELINE, HEAD);
         project.build(&[PIPELINE, "rootfs"]).ok();
-        folder
+        directory
     })
 }
 
-/// A project in `folder` that has `rootfs` already, with `stages` behind it. Nothing is shared with
-/// other projects, not even by hard links.
-pub fn project_in(folder: &Path, stages: &str) -> Project {
-    let (from, project) = (Project::at(base()), Project::at(folder));
+/// A project in `directory` that has `rootfs` already, with `stages` behind it. Nothing is shared
+/// with other projects, not even by hard links.
+pub fn project_in(directory: &Path, stages: &str) -> Project {
+    let (from, project) = (Project::at(base()), Project::at(directory));
     std::fs::create_dir_all(project.root.join("data")).unwrap();
     let words = [from.cache.to_str().unwrap(), project.cache.to_str().unwrap()];
     tool("cp", &["--archive", words[0], words[1]]);
@@ -57,9 +57,9 @@ pub fn project_in(folder: &Path, stages: &str) -> Project {
     project
 }
 
-/// The same in a folder of this name, which stays until the next run, to be looked at.
+/// The same in a directory of this name, which stays until the next run, to be looked at.
 pub fn project(name: &str, stages: &str) -> Project {
-    let folder = target().join(name);
-    tool("rm", &["-rf", folder.to_str().unwrap()]);
-    project_in(&folder, stages)
+    let directory = target().join(name);
+    tool("rm", &["-rf", directory.to_str().unwrap()]);
+    project_in(&directory, stages)
 }

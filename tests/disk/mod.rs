@@ -1,5 +1,5 @@
-//! A bench for the disk stage: a cache in a folder of its own, the tools from the mirror that any
-//! build would take, and trees made on the spot.
+//! A bench for the disk stage: a cache in a directory of its own, the tools from the mirror that
+//! any build would take, and trees made on the spot.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use kuth::artifact::{Artifact, Made, Product};
+use kuth::artifact::{Artifact, ArtifactKind, Output};
 use kuth::cache::Cache;
 use kuth::debian::{Archive, DEBIAN};
 use kuth::digest::Digest;
@@ -15,8 +15,8 @@ use kuth::disk::config::Config;
 use kuth::disk::layout::Layout;
 use kuth::pipeline::{Environment, Fields, Input, Kinds, load};
 use kuth::recipe::Recipe;
-use kuth::site::Settings;
-use kuth::stage::{Inputs, Pin, Site, Stage};
+use kuth::stage::{Inputs, Pin, Stage, StageContext};
+use kuth::stage_context::Settings;
 use tar::{Builder, EntryType, Header};
 
 /// The time of everything.
@@ -26,16 +26,16 @@ pub const EPOCH: u64 = 1_767_225_600;
 fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
     static TOOLS: OnceLock<(Pin, Vec<(Digest, PathBuf)>)> = OnceLock::new();
     TOOLS.get_or_init(|| {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
-        let cache = Arc::new(Cache::open(&folder).unwrap());
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tools");
+        let cache = Arc::new(Cache::open(&directory).unwrap());
         let scratch = cache.scratch().unwrap();
         let settings = Settings { epoch: EPOCH, jobs: 2, ..Settings::default() };
-        let site = Site::new(cache, Arc::new(settings), "disk", folder.join("log"));
-        let site = Site { work: scratch.path().to_path_buf(), ..site };
+        let context = StageContext::new(cache, Arc::new(settings), "disk", directory.join("log"));
+        let context = StageContext { work: scratch.path().to_path_buf(), ..context };
         let disk = disk_of(ANY_LAYOUT).unwrap();
-        let pin = disk.pin(&site, &Inputs::default()).unwrap().remove(0);
+        let pin = disk.pin(&context, &Inputs::default()).unwrap().remove(0);
         let (packages, files) =
-            kuth::debian::pool::fetch(&site, &DEBIAN, &pin, &Archive::Mirror(None)).unwrap();
+            kuth::debian::pool::fetch(&context, &DEBIAN, &pin, &Archive::Mirror(None)).unwrap();
         let digests = packages.into_iter().map(|package| package.sha256);
         (pin, digests.zip(files).collect())
     })
@@ -57,10 +57,10 @@ impl<T> Kinds for DiskKinds<T> {
         vec!["tree", "disk"]
     }
 
-    fn product(&self, kind: &str) -> Option<kuth::artifact::Product> {
+    fn product(&self, kind: &str) -> Option<kuth::artifact::ArtifactKind> {
         match kind {
-            "tree" => Some(kuth::artifact::Product::Tree),
-            "disk" => Some(kuth::artifact::Product::Disk),
+            "tree" => Some(kuth::artifact::ArtifactKind::Tree),
+            "disk" => Some(kuth::artifact::ArtifactKind::Disk),
             _ => None,
         }
     }
@@ -120,25 +120,25 @@ pub fn config_of(keys: &str) -> Result<(Config, Layout), String> {
 
 /// A place to build in.
 pub struct Bench {
-    folder: PathBuf,
+    directory: PathBuf,
     _temporary: tempfile::TempDir,
     cache: Arc<Cache>,
     pin: Pin,
 }
 
 impl Bench {
-    /// With the tools' packages in its cache, in a temporary folder.
+    /// With the tools' packages in its cache, in a temporary directory.
     pub fn new() -> Bench {
         let temporary = tempfile::tempdir().unwrap();
-        let folder = temporary.path().to_path_buf();
-        let cache = Arc::new(Cache::open(&folder.join("cache")).unwrap());
+        let directory = temporary.path().to_path_buf();
+        let cache = Arc::new(Cache::open(&directory.join("cache")).unwrap());
         let (pin, packages) = tools();
         for (sha256, file) in packages {
             let place = cache.package(sha256);
             std::fs::create_dir_all(place.parent().unwrap()).unwrap();
             std::fs::copy(file, &place).unwrap();
         }
-        Bench { folder, _temporary: temporary, cache, pin: pin.clone() }
+        Bench { directory, _temporary: temporary, cache, pin: pin.clone() }
     }
 
     /// Takes a tar in as a tree.
@@ -146,10 +146,10 @@ impl Bench {
         let scratch = self.cache.scratch().unwrap();
         let file = scratch.path().join("tree");
         std::fs::write(&file, tar).unwrap();
-        self.commit(Made::file(Product::Tree, file).unwrap())
+        self.commit(Output::file(ArtifactKind::Tree, file).unwrap())
     }
 
-    fn commit(&self, made: Made) -> Artifact {
+    fn commit(&self, made: Output) -> Artifact {
         let mut recipe = Recipe::new("test", 1);
         recipe.value("digest", made.artifact.digest);
         self.cache.commit(&recipe, made, Duration::ZERO).unwrap()
@@ -165,21 +165,22 @@ impl Bench {
     /// Runs the stage; gives the disk in the cache and what the log says since.
     pub fn run(&self, stage: &dyn Stage, tree: &Artifact) -> kuth::error::Result<(Disk, String)> {
         let scratch = self.cache.scratch().unwrap();
-        let log = self.folder.join("log");
+        let log = self.directory.join("log");
         let before = std::fs::read_to_string(&log).unwrap_or_default().len();
-        let site = self.site(scratch.path(), &log);
+        let context = self.context(scratch.path(), &log);
         let inputs = Inputs([("from", tree.clone())].into_iter().collect());
-        let made = stage.run(&site, &inputs, std::slice::from_ref(&self.pin))?;
+        let made = stage.run(&context, &inputs, std::slice::from_ref(&self.pin))?;
         let artifact = self.commit(made);
         let image = self.cache.object(&artifact);
         let text = std::fs::read_to_string(&log).unwrap();
         Ok((Disk { artifact, image }, text[before..].to_string()))
     }
 
-    fn site(&self, work: &Path, log: &Path) -> Site {
+    fn context(&self, work: &Path, log: &Path) -> StageContext {
         let settings = Settings { epoch: EPOCH, offline: true, jobs: 2, ..Settings::default() };
-        let site = Site::new(self.cache.clone(), Arc::new(settings), "disk", log.to_path_buf());
-        Site { work: work.to_path_buf(), ..site }
+        let context =
+            StageContext::new(self.cache.clone(), Arc::new(settings), "disk", log.to_path_buf());
+        StageContext { work: work.to_path_buf(), ..context }
     }
 }
 
@@ -195,7 +196,7 @@ pub struct Disk {
 pub struct Tree(Builder<Vec<u8>>);
 
 impl Tree {
-    /// With the root folder.
+    /// With the root directory.
     pub fn new() -> Tree {
         let mut tree = Tree(Builder::new(Vec::new()));
         tree.entry("./", EntryType::Directory, 0o755, b"", "");
@@ -205,9 +206,9 @@ impl Tree {
     /// A small system that passes for bootable.
     pub fn bootable() -> Tree {
         let mut tree = Tree::new();
-        for folder in ["boot", "etc", "home", "tmp", "usr", "usr/sbin", "var"] {
-            let mode = if folder == "tmp" { 0o1777 } else { 0o755 };
-            tree.entry(&format!("{folder}/"), EntryType::Directory, mode, b"", "");
+        for directory in ["boot", "etc", "home", "tmp", "usr", "usr/sbin", "var"] {
+            let mode = if directory == "tmp" { 0o1777 } else { 0o755 };
+            tree.entry(&format!("{directory}/"), EntryType::Directory, mode, b"", "");
         }
         tree.file("boot/initrd.img-6.12.1", b"initrd");
         tree.file("boot/vmlinuz-6.12.1", b"kernel");

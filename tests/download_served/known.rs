@@ -74,11 +74,11 @@ fn a_file_of_this_machine_is_taken_too() {
 
 #[test]
 fn a_list_counts_when_it_is_signed() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let gpg = |args: &[&str]| {
         let mut command = Command::new("gpg");
-        command.arg("--homedir").arg(folder.path()).args(["--batch", "--quiet", "--yes"]);
-        command.current_dir(folder.path()).args(args).output()
+        command.arg("--homedir").arg(directory.path()).args(["--batch", "--quiet", "--yes"]);
+        command.current_dir(directory.path()).args(args).output()
     };
     if gpg(&["--version"]).is_err() {
         crate::judge::missing("gpg");
@@ -90,7 +90,7 @@ fn a_list_counts_when_it_is_signed() {
     };
     let body = body();
     let list = format!("{}  ./d/f\n", kuth::digest::Digest::of(&body));
-    std::fs::write(folder.path().join("list"), &list).unwrap();
+    std::fs::write(directory.path().join("list"), &list).unwrap();
     for (user, expires) in [("us", "never"), ("them", "never"), ("late", "2020-01-02")] {
         let key = ["--passphrase", "", "--quick-gen-key", user, "ed25519", "sign", expires];
         run(&[&["--faked-system-time", "20200101T000000"], &key[..]].concat());
@@ -101,7 +101,7 @@ fn a_list_counts_when_it_is_signed() {
     run(&["-u", "us", "--detach-sign", "--armor", "--output", "list.sig", "list"]);
     let time = ["--faked-system-time", "20200101T120000"];
     run(&[&time[..], &["-u", "late", "--detach-sign", "--output", "late.sig", "list"]].concat());
-    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
     let (signature, late) = (read("list.sig"), read("late.sig"));
     let (served, good) = (body.clone(), list.clone());
     let server = Server::start(move |_, request| match request.path.as_str() {
@@ -114,7 +114,7 @@ fn a_list_counts_when_it_is_signed() {
     let world = World::new("");
     let address = &server.address;
     let stage = |list: &str, signature: &str, keys: &str| {
-        std::fs::copy(folder.path().join(keys), world.path(keys)).unwrap();
+        std::fs::copy(directory.path().join(keys), world.path(keys)).unwrap();
         world.write(&format!(
             "url = \"{address}/d/f\"\nchecksums = \"{address}/{list}\"\n\
              signature = \"{address}/{signature}\"\nkeyring = \"{keys}\""

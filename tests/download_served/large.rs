@@ -13,10 +13,10 @@ fn large() -> Vec<u8> {
 
 #[test]
 fn nginx_gives_parts_and_goes_on_with_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(nginx) = servers::Server::nginx(folder.path()) else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let Some(nginx) = servers::Server::nginx(directory.path()) else { return };
     let body = large();
-    std::fs::write(folder.path().join("files/f"), &body).unwrap();
+    std::fs::write(directory.path().join("files/f"), &body).unwrap();
     for digest in [String::new(), sha256(&body)] {
         let world = World::new(&format!("url = \"{}/cache/f\"\n{digest}", nginx.address));
         world.gives(&body);

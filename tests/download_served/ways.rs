@@ -28,23 +28,23 @@ fn a_proxy_of_the_environment_is_asked() {
 
 #[test]
 fn an_authority_of_ones_own_is_believed_when_it_is_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let body = body();
-    std::fs::write(folder.path().join("f"), &body).unwrap();
-    let Some(server) = https(folder.path()) else { return };
+    std::fs::write(directory.path().join("f"), &body).unwrap();
+    let Some(server) = https(directory.path()) else { return };
     let address = server.address.replace("http://127.0.0.1", "https://localhost");
     let mut world = World::new(&format!("url = \"{address}/f\""));
     world.fails("certificate");
-    world.variables.push(("SSL_CERT_FILE", folder.path().join("ca.pem").display().to_string()));
+    world.variables.push(("SSL_CERT_FILE", directory.path().join("ca.pem").display().to_string()));
     world.gives(&body);
 }
 
-/// nginx with a certificate for `localhost`, signed by `ca.pem` of the folder.
-fn https(folder: &Path) -> Option<servers::Server> {
+/// nginx with a certificate for `localhost`, signed by `ca.pem` of the directory.
+fn https(directory: &Path) -> Option<servers::Server> {
     let program = servers::program("nginx")?;
-    std::fs::write(folder.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
+    std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let openssl = |words: &[&[&str]]| judge::tool_in(folder, "openssl", &words.concat());
+    let openssl = |words: &[&[&str]]| judge::tool_in(directory, "openssl", &words.concat());
     openssl(&[
         &["req", "-x509", "-subj", "/CN=ours", "-keyout", "ca.key", "-out", "ca.pem"],
         &key,
@@ -52,7 +52,7 @@ fn https(folder: &Path) -> Option<servers::Server> {
     openssl(&[&["req", "-subj", "/CN=localhost", "-keyout", "key", "-out", "csr"], &key])?;
     let sign = ["x509", "-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-out", "crt"];
     openssl(&[&sign, &["-CAcreateserial", "-extfile", "names"]])?;
-    let (at, port) = (folder.display(), servers::free_port());
+    let (at, port) = (directory.display(), servers::free_port());
     let config = format!(
         "daemon off;\nmaster_process off;\npid {at}/pid;\nerror_log {at}/error.log;\nevents {{}}\n\
          http {{\naccess_log off;\nclient_body_temp_path {at}/b;\nproxy_temp_path {at}/p;\n\
@@ -60,8 +60,8 @@ fn https(folder: &Path) -> Option<servers::Server> {
          server {{\nlisten 127.0.0.1:{port} ssl;\nssl_certificate {at}/crt;\n\
          ssl_certificate_key {at}/key;\nroot {at};\n}}\n}}\n"
     );
-    std::fs::write(folder.join("nginx.conf"), config).unwrap();
+    std::fs::write(directory.join("nginx.conf"), config).unwrap();
     let mut command = Command::new(program);
-    command.arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
+    command.arg("-c").arg(directory.join("nginx.conf")).arg("-e").arg(directory.join("error.log"));
     Some(servers::Server::start(command, port))
 }

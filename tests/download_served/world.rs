@@ -6,7 +6,7 @@ use assert_cmd::Command;
 use kuth::digest::Digest;
 
 pub struct World {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     /// What the environment has besides `PATH`.
     pub variables: Vec<(&'static str, String)>,
 }
@@ -20,8 +20,8 @@ pub struct Run {
 impl World {
     /// `lines` are of the stage `file`.
     pub fn new(lines: &str) -> World {
-        let folder = tempfile::tempdir().unwrap();
-        let world = World { folder, variables: Vec::new() };
+        let directory = tempfile::tempdir().unwrap();
+        let world = World { directory, variables: Vec::new() };
         world.write(lines);
         world
     }
@@ -33,7 +33,7 @@ impl World {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     pub fn lock(&self) -> String {
@@ -42,7 +42,7 @@ impl World {
 
     fn kuth(&self, args: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("kuth"));
-        command.current_dir(self.folder.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        command.current_dir(self.directory.path()).env_clear().env("PATH", "/usr/bin:/bin");
         command.envs(self.variables.iter().cloned());
         let output = command.args(args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kuth::artifact::{Artifact, Made, Product};
+use kuth::artifact::{Artifact, ArtifactKind, Output};
 use kuth::cache::{Cache, sparse};
 use kuth::error::Result;
 use kuth::format::vmdk::Level;
 use kuth::image::{Container, Package};
 use kuth::recipe::Recipe;
 use kuth::stage::export::{Export, Format, Machine};
-use kuth::stage::{Inputs, Placed, Settings, Site, Stage};
+use kuth::stage::{Inputs, Placement, Settings, Stage, StageContext};
 
-/// A cache and an output folder in a temporary folder.
+/// A cache and an output directory in a temporary directory.
 pub struct Bench {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
     pub cache: Arc<Cache>,
 }
 
@@ -32,22 +32,22 @@ pub const SIZE: u64 = (100 << 20) + 512;
 
 impl Bench {
     pub fn new() -> Bench {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Arc::new(Cache::open(&folder.path().join("cache")).unwrap());
-        Bench { folder, cache }
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::open(&directory.path().join("cache")).unwrap());
+        Bench { directory, cache }
     }
 
-    pub fn site(&self, stage: &str, jobs: usize) -> Site {
+    pub fn context(&self, stage: &str, jobs: usize) -> StageContext {
         let settings = Settings {
             epoch: 1_767_225_600,
             pipeline: "debian".into(),
-            output: self.folder.path().join("out/debian"),
+            output: self.directory.path().join("out/debian"),
             offline: true,
             jobs,
             ..Settings::default()
         };
-        let log = self.folder.path().join("log");
-        Site::new(self.cache.clone(), Arc::new(settings), stage, log)
+        let log = self.directory.path().join("log");
+        StageContext::new(self.cache.clone(), Arc::new(settings), stage, log)
     }
 
     /// A disk of 100 MiB and a sector with data in odd places, as the cache keeps it.
@@ -72,19 +72,24 @@ impl Bench {
         let file = File::open(path).unwrap();
         let digest = sparse::tree_hash(&file).unwrap();
         let size = file.metadata().unwrap().len();
-        let mut made = Made::hashed(Product::Disk, path, digest, size);
+        let mut made = Output::hashed(ArtifactKind::Disk, path, digest, size);
         made.artifact.hashing = kuth::artifact::Hashing::Sparse;
         self.cache.commit(&Recipe::new("test", 1), made, Duration::ZERO).unwrap()
     }
 
     /// Runs and commits, as the engine does; not yet placed.
-    pub fn run(&self, export: &Export, site: &Site, disk: &Artifact) -> Result<Artifact> {
+    pub fn run(
+        &self,
+        export: &Export,
+        context: &StageContext,
+        disk: &Artifact,
+    ) -> Result<Artifact> {
         let scratch = self.cache.scratch()?;
-        let site = Site { work: scratch.path().into(), ..site.clone() };
+        let context = StageContext { work: scratch.path().into(), ..context.clone() };
         let inputs = Inputs([("from", disk.clone())].into());
-        let made = export.run(&site, &inputs, &[])?;
+        let made = export.run(&context, &inputs, &[])?;
         let mut recipe = Recipe::new("export", export.revision());
-        export.describe(&site, &mut recipe)?;
+        export.describe(&context, &mut recipe)?;
         recipe.value("input from", disk.digest);
         self.cache.commit(&recipe, made, Duration::ZERO)
     }
@@ -106,9 +111,9 @@ pub fn export(word: &'static str) -> Export {
 
 pub const WORDS: [&str; 5] = ["raw", "qcow2", "vdi", "vmdk", "vhd"];
 
-pub fn here(placed: Placed) -> PathBuf {
+pub fn here(placed: Placement) -> PathBuf {
     match placed {
-        Placed::Here(path) => path,
+        Placement::Present(path) => path,
         other => panic!("{other:?}"),
     }
 }

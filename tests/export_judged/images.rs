@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use kuth::artifact::Product;
+use kuth::artifact::ArtifactKind;
 use kuth::cache::hash_object;
 use kuth::stage::export::Export;
-use kuth::stage::{Placed, Stage};
+use kuth::stage::{Placement, Stage};
 
 use crate::bench::{Bench, SIZE, WORDS, Zeros, export, here};
 use crate::judge::tool;
@@ -26,17 +26,17 @@ fn of_qemu(word: &str) -> (&str, bool) {
 #[test]
 fn every_format_passes_qemu_img() {
     let bench = Bench::new();
-    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
+    let (context, disk) = (bench.context("image", 2), bench.disk(Zeros::Holes));
     for word in WORDS {
         let export = export(word);
-        let artifact = bench.run(&export, &site, &disk).unwrap();
-        assert_eq!(artifact.product, Product::Export);
+        let artifact = bench.run(&export, &context, &disk).unwrap();
+        assert_eq!(artifact.product, ArtifactKind::Export);
         let object = bench.cache.object(&artifact);
         assert_eq!(hash_object(&object, artifact.hashing).unwrap(), artifact.digest, "{word}");
 
-        let path = here(export.place(&site, &artifact).unwrap());
-        assert_eq!(path, site.settings.output.join(format!("debian.{word}")));
-        assert_eq!(export.look(&site, &artifact).unwrap(), Placed::Here(path.clone()));
+        let path = here(export.materialize(&context, &artifact).unwrap());
+        assert_eq!(path, context.settings.output.join(format!("debian.{word}")));
+        assert_eq!(export.locate(&context, &artifact).unwrap(), Placement::Present(path.clone()));
         // 5.2 MiB of data; VHD's blocks are the largest, and none stores its zeros.
         let stored = path.metadata().unwrap().blocks() * 512;
         assert!(stored < 6 << 20, "{word}: {stored} bytes");
@@ -65,9 +65,9 @@ fn the_bytes_do_not_depend_on_holes_threads_or_names() {
     assert_eq!(holes.digest, zeros.digest);
     assert!(other.cache.object(&zeros).metadata().unwrap().blocks() * 512 >= 100 << 20);
     for word in WORDS {
-        let made = one.run(&export(word), &one.site("image", 1), &holes).unwrap();
+        let made = one.run(&export(word), &one.context("image", 1), &holes).unwrap();
         let named = Export { name: Some("other".into()), ..export(word) };
-        let again = other.run(&named, &other.site("picture", 3), &zeros).unwrap();
+        let again = other.run(&named, &other.context("picture", 3), &zeros).unwrap();
         assert_eq!(made, again, "{word}");
     }
 }
@@ -76,8 +76,8 @@ fn the_bytes_do_not_depend_on_holes_threads_or_names() {
 #[test]
 fn the_bytes_are_pinned() {
     let bench = Bench::new();
-    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
-    let digest = |word| bench.run(&export(word), &site, &disk).unwrap().digest.short();
+    let (context, disk) = (bench.context("image", 2), bench.disk(Zeros::Holes));
+    let digest = |word| bench.run(&export(word), &context, &disk).unwrap().digest.short();
     assert_eq!(
         WORDS.map(digest),
         ["16bdc4c260e6", "1ad796ef96bf", "313d110d6a67", "af4c6ad324f1", "b6eae60730a6"]
@@ -87,22 +87,22 @@ fn the_bytes_are_pinned() {
 #[test]
 fn a_raw_export_is_the_object_of_its_disk() {
     let bench = Bench::new();
-    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
-    let artifact = bench.run(&export("raw"), &site, &disk).unwrap();
+    let (context, disk) = (bench.context("image", 2), bench.disk(Zeros::Holes));
+    let artifact = bench.run(&export("raw"), &context, &disk).unwrap();
     assert_eq!((artifact.digest, artifact.hashing), (disk.digest, disk.hashing));
     let object = bench.cache.object(&disk);
     assert_eq!(object.metadata().unwrap().nlink(), 1, "no second name is left");
-    let path = here(export("raw").place(&site, &artifact).unwrap());
+    let path = here(export("raw").materialize(&context, &artifact).unwrap());
     assert_ne!(path.metadata().unwrap().ino(), object.metadata().unwrap().ino());
 }
 
 #[test]
 fn cancelling_stops_the_work() {
     let bench = Bench::new();
-    let (site, disk) = (bench.site("image", 2), bench.disk(Zeros::Holes));
-    site.cancel.cancel();
+    let (context, disk) = (bench.context("image", 2), bench.disk(Zeros::Holes));
+    context.cancel.cancel();
     for word in &WORDS[1..] {
-        let error = bench.run(&export(word), &site, &disk).unwrap_err();
+        let error = bench.run(&export(word), &context, &disk).unwrap_err();
         assert!(kuth::error::caused_by::<kuth::error::Interrupted>(&error).is_some(), "{error:#}");
     }
 }

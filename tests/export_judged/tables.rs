@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use kuth::artifact::Product;
+use kuth::artifact::ArtifactKind;
 use kuth::pipeline::{Fields, Input, Kinds, load};
 use kuth::recipe::Recipe;
 use kuth::stage::Stage;
@@ -16,7 +16,7 @@ fn the_recipe_holds_what_shapes_the_bytes() {
     let bench = Bench::new();
     let text = |export: &Export| {
         let mut recipe = Recipe::new("export", export.revision());
-        export.describe(&bench.site("image", 2), &mut recipe).unwrap();
+        export.describe(&bench.context("image", 2), &mut recipe).unwrap();
         recipe.text().lines().skip(3).collect::<Vec<_>>().join(", ")
     };
     assert_eq!(text(&Export { name: Some("x".into()), ..export("vdi") }), "format = vdi");
@@ -33,8 +33,8 @@ impl Kinds for OneDisk {
         vec!["disk", "export"]
     }
 
-    fn product(&self, kind: &str) -> Option<Product> {
-        Some(if kind == "disk" { Product::Disk } else { KIND.product })
+    fn product(&self, kind: &str) -> Option<ArtifactKind> {
+        Some(if kind == "disk" { ArtifactKind::Disk } else { KIND.product })
     }
 
     fn read(&self, kind: &str, _: &str, mut fields: Fields<'_>) -> Option<((), Vec<Input>)> {
@@ -48,9 +48,9 @@ impl Kinds for OneDisk {
             Some(parsed) => {
                 let bench = Bench::new();
                 for (instance, stage) in &parsed.as_ref()?.instances {
-                    let site = bench.site("image", 1);
+                    let context = bench.context("image", 1);
                     let artifact = bench.disk(Zeros::Holes);
-                    let path = here(stage.look(&site, &artifact).unwrap());
+                    let path = here(stage.locate(&context, &artifact).unwrap());
                     let name = path.file_name().unwrap().to_str().unwrap().to_string();
                     self.0.borrow_mut().push((instance.clone(), name));
                 }

@@ -1,5 +1,5 @@
 //! GRUB itself as the judge: a BIOS starts it from both kinds of disk, and it must find the
-//! volumes of the LVM group there. The folder of its images is KUTH_GRUB_PC or Debian's.
+//! volumes of the LVM group there. The directory of its images is KUTH_GRUB_PC or Debian's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ const PV: Bytes = Bytes::mib(2);
 
 /// Where boot.img is; `None` where grub-pc-bin is not installed.
 fn images() -> Option<PathBuf> {
-    let folder = std::env::var("KUTH_GRUB_PC").unwrap_or("/usr/lib/grub/i386-pc".into());
-    let folder = PathBuf::from(folder);
-    if folder.join("boot.img").exists() {
-        return Some(folder);
+    let directory = std::env::var("KUTH_GRUB_PC").unwrap_or("/usr/lib/grub/i386-pc".into());
+    let directory = PathBuf::from(directory);
+    if directory.join("boot.img").exists() {
+        return Some(directory);
     }
     missing("grub-pc-bin");
     None
@@ -27,10 +27,10 @@ fn images() -> Option<PathBuf> {
 
 #[test]
 fn grub_s_own_images_are_accepted() {
-    let Some(folder) = images() else { return };
-    let boot = fs::read(folder.join("boot.img")).unwrap();
+    let Some(directory) = images() else { return };
+    let boot = fs::read(directory.join("boot.img")).unwrap();
     // A core.img begins with diskboot.img.
-    let mut core = fs::read(folder.join("diskboot.img")).unwrap();
+    let mut core = fs::read(directory.join("diskboot.img")).unwrap();
     core.resize(100_000, 1);
     let room = Room { first: Sectors(2048), length: Sectors(2048) };
     let made = grub::install(&boot, &core, room).unwrap();
@@ -40,16 +40,16 @@ fn grub_s_own_images_are_accepted() {
 }
 
 /// A core.img that lists what it finds on the serial line, installed into `room`.
-fn lister(dir: &Path, folder: &Path, room: Room) -> Option<Boot> {
+fn lister(dir: &Path, directory: &Path, room: Room) -> Option<Boot> {
     let (config, core) = (dir.join("early.cfg"), dir.join("core.img"));
     let lines = "serial --unit=0\nterminal_output serial\necho up\nls\nhalt\n";
     fs::write(&config, lines).unwrap();
-    let options = ["-O", "i386-pc", "-p", "/grub", "-d", text(folder)];
+    let options = ["-O", "i386-pc", "-p", "/grub", "-d", text(directory)];
     let files = ["-c", text(&config), "-o", text(&core)];
     let modules = "biosdisk part_gpt part_msdos lvm echo serial terminal ls halt";
     let modules: Vec<&str> = modules.split(' ').collect();
     tool("grub-mkimage", &[&options[..], &files, &modules].concat())?;
-    let boot = fs::read(folder.join("boot.img")).unwrap();
+    let boot = fs::read(directory.join("boot.img")).unwrap();
     Some(grub::install(&boot, &fs::read(core).unwrap(), room).unwrap())
 }
 
@@ -82,11 +82,11 @@ fn boot(disk: &Path) -> Option<String> {
 #[test]
 fn a_bios_starts_grub_from_a_gpt_and_from_an_mbr() {
     let dir = tempfile::tempdir().unwrap();
-    let Some(folder) = images() else { return };
+    let Some(directory) = images() else { return };
     let (pv_first, pv_length) = (PV.sectors(), Bytes::mib(60).sectors());
 
     let room = Room { first: Sectors(2048), length: Sectors(2048) };
-    let Some(made) = lister(dir.path(), &folder, room) else { return };
+    let Some(made) = lister(dir.path(), &directory, room) else { return };
     let part = |name: &str, type_guid, first, length| gpt::Partition {
         name: name.into(),
         type_guid,
@@ -105,7 +105,7 @@ fn a_bios_starts_grub_from_a_gpt_and_from_an_mbr() {
     pieces.extend(group());
     let gpt = lay(dir.path(), "gpt.raw", DISK, &pieces);
 
-    let made = lister(dir.path(), &folder, Room::mbr_gap(Sectors(2048))).unwrap();
+    let made = lister(dir.path(), &directory, Room::mbr_gap(Sectors(2048))).unwrap();
     let active = mbr::Active::Yes;
     let pv = mbr::Partition { kind: mbr::kind::LVM, first: pv_first, length: pv_length, active };
     let table = mbr::Table { disk_id: 7, slots: [Some(pv), None, None, None] };

@@ -7,7 +7,7 @@ use kuth::format::iso9660;
 
 use crate::tools::{text, tool, verdict};
 
-/// A seed with a folder, a long name and a file of many sectors.
+/// A seed with a directory, a long name and a file of many sectors.
 fn seed() -> iso9660::Volume {
     let file = |path: &str, bytes: Vec<u8>| iso9660::File { path: path.into(), bytes };
     iso9660::Volume {
@@ -80,8 +80,8 @@ fn xorriso_s_images_are_read() {
     }
     let mut image = iso9660::Image::open(File::open(&disk).unwrap()).unwrap();
     assert_eq!(image.label(), "FROM_XORRISO");
-    let folder = image.find("a").unwrap().unwrap();
-    assert_eq!(image.entries(&folder).unwrap().len(), 102);
+    let directory = image.find("a").unwrap().unwrap();
+    assert_eq!(image.entries(&directory).unwrap().len(), 102);
     let link = image.find("a/link").unwrap().unwrap();
     assert_eq!(link.kind, iso9660::Kind::Link("../x/y".into()));
     let file = image.find(&format!("a/b/{name}")).unwrap().unwrap();

@@ -1,5 +1,6 @@
-//! qcow2 at the sizes where one of its tables needs another cluster, on both sides of each: what kuth
-//! writes QEMU finds without a fault and the same as the disk, and what QEMU writes kuth reads.
+//! qcow2 at the sizes where one of its tables needs another cluster, on both sides of each: what
+//! kuth writes QEMU finds without a fault and the same as the disk, and what QEMU writes kuth
+//! reads.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -172,7 +173,7 @@ fn the_largest_disk() {
     if !check(&image) {
         return;
     }
-    let opened = import::open(&image, Beside::Folder).unwrap();
+    let opened = import::open(&image, Beside::Directory).unwrap();
     assert_eq!(opened.disk.size(), size);
     opened.disk.read_at(&mut [1; 512], size - 512).unwrap();
     let larger = qcow2::Overlay { size: Bytes(size + 512), ..overlay };

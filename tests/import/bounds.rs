@@ -151,10 +151,10 @@ fn a_huge_hole_is_refused_before_it_is_read() {
     assert!(error.contains("etc/huge: the files are more than 100 GiB"), "{error}");
 }
 
-/// All that is below a folder, but folders.
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// All that is below a directory, but directories.
+fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in folder.read_dir().unwrap() {
+    for entry in directory.read_dir().unwrap() {
         let entry = entry.unwrap();
         match entry.file_type().unwrap().is_dir() {
             true => found.extend(files(&entry.path())),
@@ -171,7 +171,7 @@ fn a_stage_that_ends_at_its_limit_leaves_nothing() {
     }
     let world = World::new();
     let root = tree(&world, false);
-    let folder = world.folder.path().display().to_string();
+    let directory = world.directory.path().display().to_string();
     let image = world.at("fs.raw");
     File::create(&image).unwrap().set_len(32 * MIB).unwrap();
     run("mke2fs", &["-q", "-F", "-t", "ext4", "-d", text(&root), text(&image)]);
@@ -180,7 +180,7 @@ fn a_stage_that_ends_at_its_limit_leaves_nothing() {
     let mut pipeline = "[pipeline]\nname = \"p\"\n".to_string();
     for (stage, file) in [("image", "fs.raw"), ("tar", "root.tgz")] {
         pipeline += &format!(
-            "[stage.{stage}]\nkind = \"download\"\nurl = \"file://{folder}/{file}\"\n\
+            "[stage.{stage}]\nkind = \"download\"\nurl = \"file://{directory}/{file}\"\n\
              [stage.import-{stage}]\nkind = \"import\"\nfrom = \"{stage}\"\nlimit = \"6 MiB\"\n"
         );
     }

@@ -30,7 +30,7 @@ fn disk(world: &World) -> Vec<u8> {
 
 /// The disk in an image, read in odd pieces.
 fn read(path: &Path) -> Vec<u8> {
-    let image = import::open(path, Beside::Folder).unwrap_or_else(|error| panic!("{error:#}"));
+    let image = import::open(path, Beside::Directory).unwrap_or_else(|error| panic!("{error:#}"));
     let disk: &dyn Source = &*image.disk;
     let mut bytes = vec![0xaa; disk.size() as usize];
     for (index, piece) in bytes.chunks_mut(100_003).enumerate() {
@@ -105,14 +105,14 @@ fn what_kuth_writes_is_read() {
 }
 
 #[test]
-fn chains_of_images_are_followed_in_their_folder() {
+fn chains_of_images_are_followed_in_their_directory() {
     if !have(&["qemu-img", "qemu-io"]) {
         return;
     }
     let world = World::new();
     let mut expected = disk(&world);
-    let folder = world.folder.path().display().to_string();
-    let qemu = |command: &str| run("sh", &["-c", &format!("cd '{folder}' && {command}")]);
+    let directory = world.directory.path().display().to_string();
+    let qemu = |command: &str| run("sh", &["-c", &format!("cd '{directory}' && {command}")]);
     qemu("qemu-img create -q -f qcow2 -b disk.raw -F raw middle.qcow2");
     qemu("qemu-io -c 'write -P 9 1M 100k' -c 'write -z 5M 128k' middle.qcow2");
     qemu("qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 top.qcow2 22M");
@@ -122,10 +122,10 @@ fn chains_of_images_are_followed_in_their_folder() {
     expected.resize(22 << 20, 0);
     expected[20_900 << 10..21_200 << 10].fill(3);
     assert_same("the chain", &read(&world.at("top.qcow2")), &expected);
-    assert_eq!(import::pick(world.folder.path()).unwrap(), world.at("top.qcow2"));
+    assert_eq!(import::pick(world.directory.path()).unwrap(), world.at("top.qcow2"));
     qemu("qemu-img convert -O vdi disk.raw other.vdi");
-    let error = import::pick(world.folder.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the folder holds 2 disk images: other.vdi, top.qcow2");
+    let error = import::pick(world.directory.path()).unwrap_err();
+    assert_eq!(error.to_string(), "the directory holds 2 disk images: other.vdi, top.qcow2");
 
     let alone = import::open(&world.at("top.qcow2"), Beside::Nothing).err().unwrap();
     assert!(format!("{alone:#}").ends_with("it needs the file `middle.qcow2`, and it came alone"));
@@ -137,7 +137,7 @@ fn chains_of_images_are_followed_in_their_folder() {
         ("evil.qcow2", "evil.qcow2 lies below itself"),
     ] {
         qemu(&format!("qemu-img create -q -u -f qcow2 -b '{name}' -F raw deep/evil.qcow2 1M"));
-        let error = import::open(&world.at("deep/evil.qcow2"), Beside::Folder).err().unwrap();
+        let error = import::open(&world.at("deep/evil.qcow2"), Beside::Directory).err().unwrap();
         assert!(format!("{error:#}").ends_with(why), "{error:#}");
     }
 }
@@ -164,7 +164,7 @@ fn images_that_are_cut_short_are_refused() {
         let file = File::options().write(true).open(&to).unwrap();
         let length = file.metadata().unwrap().len();
         file.set_len(length / 2).unwrap();
-        let broken = match import::open(&to, Beside::Folder) {
+        let broken = match import::open(&to, Beside::Directory) {
             Err(_) => continue,
             Ok(image) => (0..image.disk.size() >> 16)
                 .any(|index| image.disk.read_at(&mut vec![0; 65_536], index << 16).is_err()),
@@ -175,5 +175,5 @@ fn images_that_are_cut_short_are_refused() {
     let image = world.at("qcow2");
     let file = File::options().write(true).open(&image).unwrap();
     file.write_all_at(&u32::MAX.to_be_bytes(), 36).unwrap();
-    assert!(import::open(&image, Beside::Folder).is_err());
+    assert!(import::open(&image, Beside::Directory).is_err());
 }

@@ -34,7 +34,7 @@ fn starts(disk: &Path) -> Vec<(u32, u64)> {
     table.lines().filter_map(line).collect()
 }
 
-/// An ext4 of `size` MiB of the folder `from`.
+/// An ext4 of `size` MiB of the directory `from`.
 fn ext4(world: &World, name: &str, from: &Path, size: u64, options: &[&str]) -> PathBuf {
     let image = world.at(name);
     File::create(&image).unwrap().set_len(size * MIB).unwrap();
@@ -47,13 +47,13 @@ fn ext4(world: &World, name: &str, from: &Path, size: u64, options: &[&str]) -> 
     image
 }
 
-/// The folder `part` of a copy of the tree, and the copy without what is in `part`.
+/// The directory `part` of a copy of the tree, and the copy without what is in `part`.
 fn split(whole: &Path, part: &str, to: &Path) {
     run("cp", &["-a", text(&whole.join(part)), text(to)]);
-    let folder = whole.join(part);
+    let directory = whole.join(part);
     let command = format!(
         "touch -r '{0}' '{1}.time' && find '{0}' -mindepth 1 -delete && touch -r '{1}.time' '{0}'",
-        folder.display(),
+        directory.display(),
         to.display()
     );
     run("sh", &["-c", &command]);

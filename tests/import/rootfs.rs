@@ -20,7 +20,7 @@ fn import(world: &World, tar: &Path) -> Result<Imported, String> {
         limit: Some(Bytes::gib(1)),
         threads: 2,
         epoch: EPOCH,
-        work: world.folder.path(),
+        work: world.directory.path(),
         cancel: &cancel,
         told: &|_, _| (),
     };
@@ -187,9 +187,9 @@ fn what_is_no_root_is_refused() {
     for (code, why) in [
         ("add('x')", "it is no root file system"),
         ("add('etc/../../x')", "it leads out of the tree"),
-        ("add('etc',b'2','usr'); add('etc/passwd')", "it lies below etc, which is no folder"),
+        ("add('etc',b'2','usr'); add('etc/passwd')", "it lies below etc, which is no directory"),
         ("add('etc/a',b'1','etc/b')", "it is a hard link to etc/b, which is not there yet"),
-        ("add('etc',b'5'); add('etc')", "it was a folder before"),
+        ("add('etc',b'5'); add('etc')", "it was a directory before"),
         ("add('etc',b'5'); add('etc/a',b'Q')", "unknown kind `Q`"),
     ] {
         let error = make(code);

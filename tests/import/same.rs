@@ -1,4 +1,5 @@
-//! Whether a tar is a tree: GNU tar unpacks it, and both are looked at. Nothing of kuth's takes part.
+//! Whether a tar is a tree: GNU tar unpacks it, and both are looked at. Nothing of kuth's takes
+//! part.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -6,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::world::{have, is_root, run, text};
 
-/// Of these a tree keeps the folder alone.
+/// Of these a tree keeps the directory alone.
 const EMPTIED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
 
 /// Fails unless `tar`, unpacked by GNU tar, is the tree at `root`.
@@ -14,8 +15,8 @@ pub fn judge(tar: &Path, root: &Path) {
     if !have(&["tar", "getfattr"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let to = folder.path().join("tree");
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().join("tree");
     std::fs::create_dir(&to).unwrap();
     let arguments = ["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf", text(tar)];
     run("tar", &[&arguments[..], &["-C", text(&to)]].concat());

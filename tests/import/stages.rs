@@ -1,9 +1,9 @@
-//! The stage, as a pipeline asks for it: a file, a folder, a root tar.
+//! The stage, as a pipeline asks for it: a file, a directory, a root tar.
 
 use crate::world::{World, have, root_owner, run, text};
 
 #[test]
-fn a_file_a_folder_and_a_tar_give_one_tree() {
+fn a_file_a_directory_and_a_tar_give_one_tree() {
     if !have(&["mke2fs", "qemu-img", "tar", "debugfs"]) {
         return;
     }
@@ -14,8 +14,8 @@ fn a_file_a_folder_and_a_tar_give_one_tree() {
     std::fs::write(root.join("usr/lib/os-release"), release).unwrap();
     let time = format!("@{}", crate::world::ROOT_TIME);
     run("find", &[text(&root), "-exec", "touch", "-h", "-d", &time, "{}", "+"]);
-    let folder = world.folder.path().display().to_string();
-    let sh = |command: &str| run("sh", &["-c", &format!("cd '{folder}' && {command}")]);
+    let directory = world.directory.path().display().to_string();
+    let sh = |command: &str| run("sh", &["-c", &format!("cd '{directory}' && {command}")]);
     let owner = root_owner();
     sh(&format!("truncate -s 64M base.raw && mke2fs -q -F -t ext4 -E {owner} -d root base.raw"));
     sh(&format!("debugfs -w -R 'set_inode_field <2> mtime {time}' base.raw"));
@@ -26,23 +26,23 @@ fn a_file_a_folder_and_a_tar_give_one_tree() {
     for file in ["alone.qcow2", "images.tar.gz", "root.tar.xz", "over.qcow2"] {
         let name = file.split('.').next().unwrap();
         pipeline +=
-            &format!("[stage.{name}]\nkind = \"download\"\nurl = \"file://{folder}/{file}\"\n");
+            &format!("[stage.{name}]\nkind = \"download\"\nurl = \"file://{directory}/{file}\"\n");
     }
-    pipeline += "[stage.folder]\nkind = \"unpack\"\nfrom = \"images\"\n";
-    for from in ["alone", "folder", "root", "over"] {
+    pipeline += "[stage.directory]\nkind = \"unpack\"\nfrom = \"images\"\n";
+    for from in ["alone", "directory", "root", "over"] {
         pipeline += &format!("[stage.tree-{from}]\nkind = \"import\"\nfrom = \"{from}\"\n");
     }
     std::fs::write(world.at("p.toml"), pipeline).unwrap();
     let (success, _, err) =
-        world.kuth(&["build", "p.toml", "tree-alone", "tree-folder", "tree-root"]);
+        world.kuth(&["build", "p.toml", "tree-alone", "tree-directory", "tree-root"]);
     assert!(success, "{err}");
-    let trees = ["tree-alone", "tree-folder", "tree-root"].map(|stage| world.path_of(stage));
+    let trees = ["tree-alone", "tree-directory", "tree-root"].map(|stage| world.path_of(stage));
     assert_eq!(trees[0], trees[1]);
     assert_eq!(trees[0], trees[2]);
     let (success, _, err) = world.kuth(&["build", "p.toml", "tree-over"]);
     assert!(!success && err.contains("it needs the file `base.raw`, and it came alone"), "{err}");
     assert!(
-        err.contains("hint: pack both into a tar, `unpack` that, and import the folder"),
+        err.contains("hint: pack both into a tar, `unpack` that, and import the directory"),
         "{err}"
     );
 }

@@ -107,7 +107,7 @@ pub fn make_tree(root: &Path, fstab: &str) {
     run("touch", &["-d", &format!("@{ROOT_TIME}"), text(root)]);
 }
 
-/// A tree of a few files, spread over folders that may be mounted.
+/// A tree of a few files, spread over directories that may be mounted.
 pub fn small_tree(root: &Path, fstab: &str) {
     for name in ["etc", "usr/bin", "boot/efi/EFI/BOOT", "srv", "tmp"] {
         std::fs::create_dir_all(root.join(name)).unwrap();
@@ -175,7 +175,8 @@ pub fn packed(root: &Path, to: &Path) -> Digest {
     digest
 }
 
-/// [`packed`] of a tree that only its own file system holds, so that nothing can unpack it elsewhere.
+/// [`packed`] of a tree that only its own file system holds, so that nothing can unpack it
+/// elsewhere.
 pub fn packed_unjudged(root: &Path, to: &Path) -> Digest {
     pack(root, to, EPOCH, &Owners::default()).unwrap().digest
 }
@@ -203,7 +204,7 @@ pub fn import_until(
         let hints = kuth::error::hints(&error).join("; ");
         format!("{error:#} [{hints}]")
     };
-    let image = import::open(path, Beside::Folder).map_err(shown)?;
+    let image = import::open(path, Beside::Directory).map_err(shown)?;
     import::import(&image, root, to, &options).map_err(shown)
 }
 
@@ -251,20 +252,20 @@ pub fn assert_same(one: &Path, two: &Path) {
     panic!("only in the first: {gone:#?}\nonly in the second: {came:#?}");
 }
 
-/// A folder for one test.
+/// A directory for one test.
 pub struct World {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
 }
 
 impl World {
-    /// Runs kuth in the folder: whether it went well, and what it printed and said.
+    /// Runs kuth in the directory: whether it went well, and what it printed and said.
     pub fn kuth(&self, arguments: &[&str]) -> (bool, String, String) {
         let output = Command::new(env!("CARGO_BIN_EXE_kuth"))
             .args(arguments)
-            .current_dir(self.folder.path())
+            .current_dir(self.directory.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.folder.path())
+            .env("HOME", self.directory.path())
             .env("KUTH_CACHE", self.at("cache"))
             .output()
             .unwrap();
@@ -280,11 +281,11 @@ impl World {
     }
 
     pub fn new() -> World {
-        World { folder: tempfile::tempdir().unwrap() }
+        World { directory: tempfile::tempdir().unwrap() }
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// A tree, and its tar.

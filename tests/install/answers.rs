@@ -120,18 +120,18 @@ fn the_archive_is_one_for_cpio_and_for_ourselves() {
     let entries = cpio::read(&archive).unwrap();
     let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     assert_eq!(names, ["preseed.cfg", "kuth-late", "kuth-inside"]);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("archive");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("archive");
     std::fs::write(&file, &archive).unwrap();
     let list = ["-c", "cpio -t --quiet <archive && cpio -i --quiet <archive"];
-    let Some(listed) = tool_in(folder.path(), "sh", &list) else { return };
+    let Some(listed) = tool_in(directory.path(), "sh", &list) else { return };
     assert_eq!(listed.lines().collect::<Vec<_>>(), names);
     for entry in &entries {
-        let read = std::fs::read(folder.path().join(&entry.name)).unwrap();
+        let read = std::fs::read(directory.path().join(&entry.name)).unwrap();
         assert_eq!(read, entry.bytes, "{}", entry.name);
         // The scripts are ones that a shell can read.
         if entry.name != "preseed.cfg" {
-            tool_in(folder.path(), "sh", &["-n", &entry.name]);
+            tool_in(directory.path(), "sh", &["-n", &entry.name]);
         }
     }
 }
@@ -140,26 +140,26 @@ fn the_archive_is_one_for_cpio_and_for_ourselves() {
 /// both: cpio's own does where the two are put together unpacked.
 #[test]
 fn answers_behind_an_initrd_are_found() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let own = cpio::write(&[cpio::Entry::file("init", 0o755, "#!/bin/sh\n")]).unwrap();
-    std::fs::write(folder.path().join("own"), &own).unwrap();
+    std::fs::write(directory.path().join("own"), &own).unwrap();
     let answers = preseed::archive(&answers(&keys(GPT))).unwrap();
-    std::fs::write(folder.path().join("answers"), answers).unwrap();
+    std::fs::write(directory.path().join("answers"), answers).unwrap();
     let script = "gzip -c own >initrd && cat answers >>initrd && \
         gzip -dc initrd | { cpio -it --quiet; cpio -it --quiet; }";
-    let Some(listed) = tool_in(folder.path(), "sh", &["-c", script]) else { return };
+    let Some(listed) = tool_in(directory.path(), "sh", &["-c", script]) else { return };
     let listed: Vec<&str> = listed.lines().collect();
     assert_eq!(listed, ["init", "preseed.cfg", "kuth-late", "kuth-inside"]);
 }
 
 #[test]
 fn debconf_reads_the_answers() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("preseed.cfg");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("preseed.cfg");
     std::fs::write(&file, preseed::text(&answers(&keys(GPT))).unwrap()).unwrap();
     // Checks the form of every line, and takes none of them in.
     let check = ["-c", "debconf-set-selections --checkonly preseed.cfg 2>&1"];
-    let Some(said) = tool_in(folder.path(), "sh", &check) else { return };
+    let Some(said) = tool_in(directory.path(), "sh", &check) else { return };
     assert_eq!(said, "", "{}", text(&file));
 }
 

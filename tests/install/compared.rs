@@ -1,5 +1,5 @@
-//! Disks made by kuth's own `disk` stage, and by the usual tools, pass the comparison with their plan;
-//! the same disks against another plan do not, and every difference is told.
+//! Disks made by kuth's own `disk` stage, and by the usual tools, pass the comparison with their
+//! plan; the same disks against another plan do not, and every difference is told.
 
 use std::fs::File;
 use std::io::Write;
@@ -160,8 +160,8 @@ const UUID: &str = "11111111-2222-4333-8444-555555555555";
 const MIB: u64 = 1 << 20;
 
 /// What PLAIN says, by sfdisk, mke2fs and mkswap; kuth has no part in it.
-fn plain(folder: &Path) -> PathBuf {
-    let disk = folder.join("disk.raw");
+fn plain(directory: &Path) -> PathBuf {
+    let disk = directory.join("disk.raw");
     let file = File::create(&disk).unwrap();
     file.set_len(1024 * MIB).unwrap();
     let mut sfdisk =
@@ -170,7 +170,7 @@ fn plain(folder: &Path) -> PathBuf {
         start=129MiB, size=64MiB, type=82\nstart=193MiB, type=83\n";
     sfdisk.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
     assert!(sfdisk.wait().unwrap().success());
-    let (root, boot) = (folder.join("root"), folder.join("boot"));
+    let (root, boot) = (directory.join("root"), directory.join("boot"));
     std::fs::create_dir_all(root.join("etc")).unwrap();
     std::fs::create_dir_all(root.join("boot")).unwrap();
     std::fs::create_dir_all(&boot).unwrap();
@@ -183,7 +183,7 @@ fn plain(folder: &Path) -> PathBuf {
         let of = ["-q", "-F", "-t", "ext4", "-U", uuid, "-E", &offset, "-d", text(from)];
         tool("mke2fs", &[&of[..], &[text(&disk), &size]].concat());
     }
-    let swap = folder.join("swap");
+    let swap = directory.join("swap");
     File::create(&swap).unwrap().set_len(64 * MIB).unwrap();
     tool("mkswap", &["-q", text(&swap)]);
     file.write_all_at(&std::fs::read(&swap).unwrap(), 129 * MIB).unwrap();
@@ -195,8 +195,8 @@ fn a_disk_of_the_usual_tools_is_compared_with_its_plan() {
     if !["sfdisk", "mke2fs", "mkswap"].iter().all(|name| is_there(name)) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let disk = plain(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let disk = plain(directory.path());
     let (config, layout) = read(PLAIN);
     let installed = compare::check(&disk, &config, &layout).unwrap();
     assert_eq!(installed.root, format!("UUID={UUID}"));

@@ -10,14 +10,14 @@ use crate::judge::tool;
 use crate::world::text;
 
 /// Makes an ISO image of these files; `None` where there is no xorriso.
-pub fn iso(folder: &Path, files: &[(&str, &str)]) -> Option<PathBuf> {
-    let tree = folder.join("tree");
+pub fn iso(directory: &Path, files: &[(&str, &str)]) -> Option<PathBuf> {
+    let tree = directory.join("tree");
     for (path, content) in files {
         let path = tree.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }
-    let image = folder.join("medium.iso");
+    let image = directory.join("medium.iso");
     let arguments =
         ["-as", "mkisofs", "-quiet", "-r", "-J", "-V", "x", "-o", text(&image), text(&tree)];
     tool("xorriso", &arguments)?;
@@ -72,8 +72,8 @@ fn contents(medium: &mut Medium, path: &str) -> String {
 #[test]
 fn debian_by_either_menu() {
     for gone in ["", "isolinux/txt.cfg", "boot/grub/grub.cfg"] {
-        let folder = tempfile::tempdir().unwrap();
-        let Some(image) = iso(folder.path(), &replaced(DEBIAN, gone, None)) else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let Some(image) = iso(directory.path(), &replaced(DEBIAN, gone, None)) else { return };
         let mut medium = Medium::open(&image, "amd64").unwrap();
         assert_eq!(medium.installer, Installer::Preseed);
         assert!(medium.title.starts_with("Debian GNU/Linux 13.1.0"), "{}", medium.title);
@@ -85,7 +85,7 @@ fn debian_by_either_menu() {
 
 #[test]
 fn ubuntu_of_old() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let files = [
         (".disk/info", "Ubuntu-Server 18.04.6 LTS \"Bionic Beaver\" - Release amd64 (20210915)"),
         (
@@ -100,7 +100,7 @@ fn ubuntu_of_old() {
         ("install/hwe-vmlinuz", "hk"),
         ("install/hwe-initrd.gz", "hi"),
     ];
-    let Some(image) = iso(folder.path(), &files) else { return };
+    let Some(image) = iso(directory.path(), &files) else { return };
     let medium = Medium::open(&image, "amd64").unwrap();
     assert_eq!(medium.installer, Installer::Preseed);
     assert_eq!(
@@ -127,8 +127,8 @@ fn ubuntus_live_server_and_what_is_none() {
         ("casper/install-sources.yaml", "- id: ubuntu-server\n"),
     ];
     let open = |files: &[(&str, &str)]| {
-        let folder = tempfile::tempdir().unwrap();
-        iso(folder.path(), files).map(|image| Medium::open(&image, "amd64"))
+        let directory = tempfile::tempdir().unwrap();
+        iso(directory.path(), files).map(|image| Medium::open(&image, "amd64"))
     };
     let Some(medium) = open(&server) else { return };
     let medium = medium.unwrap();
@@ -152,8 +152,8 @@ fn ubuntus_live_server_and_what_is_none() {
 #[test]
 fn media_without_an_installer_are_refused() {
     let open = |files: &[(&str, &str)], architecture: &str| {
-        let folder = tempfile::tempdir().unwrap();
-        iso(folder.path(), files).map(|image| Medium::open(&image, architecture).err().unwrap())
+        let directory = tempfile::tempdir().unwrap();
+        iso(directory.path(), files).map(|image| Medium::open(&image, architecture).err().unwrap())
     };
     let Some(error) = open(&[("a", "b")], "amd64") else { return };
     assert_eq!(error.to_string(), "the medium has no boot menu that kuth can read");
@@ -161,8 +161,8 @@ fn media_without_an_installer_are_refused() {
     assert!(error.to_string().ends_with("has no installer for amd64 in its boot menu"), "{error}");
     let error = open(DEBIAN, "arm64").unwrap();
     assert!(error.to_string().ends_with("has no installer for arm64 in its boot menu"), "{error}");
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("no.iso");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("no.iso");
     std::fs::write(&file, vec![0; 1 << 17]).unwrap();
     let error = format!("{:#}", Medium::open(&file, "amd64").err().unwrap());
     assert!(error.starts_with("reading the medium: iso9660: sector 16"), "{error}");

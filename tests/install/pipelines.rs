@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use kuth::cache::Cache;
 use kuth::recipe::Recipe;
-use kuth::site::Settings;
-use kuth::stage::{Site, Table};
+use kuth::stage::{StageContext, Table};
+use kuth::stage_context::Settings;
 
 use crate::world::VOLUMES;
 
@@ -70,13 +70,13 @@ fn recipe(keys: &str) -> Recipe {
     let loaded = kuth::pipeline::load(path, &source, &[], &environment, &Table);
     let pipeline = loaded.unwrap_or_else(|faulty| panic!("{faulty}"));
     let entry = pipeline.stages.into_iter().find(|stage| stage.name == "disk").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let cache = Arc::new(Cache::open(&folder.path().join("cache")).unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Arc::new(Cache::open(&directory.path().join("cache")).unwrap());
     let settings = Arc::new(Settings::default());
-    let site = Site::new(cache, settings, "disk", folder.path().join("log"));
+    let context = StageContext::new(cache, settings, "disk", directory.path().join("log"));
     let stage = &entry.stage[0].1;
     let mut recipe = Recipe::new("install", stage.revision());
-    stage.describe(&site, &mut recipe).unwrap();
+    stage.describe(&context, &mut recipe).unwrap();
     recipe
 }
 

@@ -17,15 +17,15 @@ fn mirror() -> String {
 }
 
 /// The medium, made once.
-fn medium(folder: &Path) -> PathBuf {
-    let iso = folder.join("netinst.iso");
+fn medium(directory: &Path) -> PathBuf {
+    let iso = directory.join("netinst.iso");
     if !iso.is_file() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/install/medium.py");
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        let part = folder.join("netinst.part");
+        let part = directory.join("netinst.part");
         let made = Command::new("python3")
             .arg(script)
-            .args([&mirror(), keyring, text(&folder.join("medium")), text(&part)])
+            .args([&mirror(), keyring, text(&directory.join("medium")), text(&part)])
             .status();
         assert!(made.unwrap().success(), "the medium was not made");
         std::fs::rename(part, &iso).unwrap();
@@ -36,12 +36,12 @@ fn medium(folder: &Path) -> PathBuf {
 #[test]
 #[ignore = "half an hour; `make test-install`"]
 fn real_debian_is_installed_as_planned() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install");
-    std::fs::create_dir_all(folder.join("pipelines")).unwrap();
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("install");
+    std::fs::create_dir_all(directory.join("pipelines")).unwrap();
     // What an earlier run installed would prove nothing.
-    let _ = std::fs::remove_dir_all(folder.join("cache"));
-    let _ = std::fs::remove_file(folder.join("pipelines/install.lock"));
-    let iso = medium(&folder);
+    let _ = std::fs::remove_dir_all(directory.join("cache"));
+    let _ = std::fs::remove_file(directory.join("pipelines/install.lock"));
+    let iso = medium(&directory);
     // The volumes are those of every other disk, under this stage's name.
     let volumes = VOLUMES.replace("stage.disk.", "stage.installed.");
     let pipeline = format!(
@@ -83,19 +83,19 @@ cloud-init = true
 "#,
         iso.display()
     );
-    std::fs::write(folder.join("pipelines/install.toml"), pipeline).unwrap();
+    std::fs::write(directory.join("pipelines/install.toml"), pipeline).unwrap();
     let kuth = |arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-        command.args(arguments).current_dir(&folder).env_clear();
-        command.env("PATH", std::env::var("PATH").unwrap()).env("HOME", &folder);
-        command.env("KUTH_CACHE", folder.join("cache"));
+        command.args(arguments).current_dir(&directory).env_clear();
+        command.env("PATH", std::env::var("PATH").unwrap()).env("HOME", &directory);
+        command.env("KUTH_CACHE", directory.join("cache"));
         command
     };
     let start = Instant::now();
     let build = kuth(&["build", "pipelines/install.toml"]).status().unwrap();
     assert!(build.success(), "the build failed");
     eprintln!("installed, read back and booted in {} s", start.elapsed().as_secs());
-    let log = folder.join("cache/logs/install/installed.syslog");
+    let log = directory.join("cache/logs/install/installed.syslog");
     let log = std::fs::read(log).unwrap();
     let log = String::from_utf8_lossy(&log);
     let steps = log.lines().filter(|line| line.contains("Menu item '"));
@@ -127,5 +127,5 @@ cloud-init = true
     let grub = file("etc/default/grub");
     assert!(!grub.contains("GRUB_TERMINAL=serial"), "{grub}");
     assert!(grub.contains("GRUB_CMDLINE_LINUX=\"console=tty0 console=ttyS0,115200\""), "{grub}");
-    std::fs::remove_dir_all(folder.join("cache")).unwrap();
+    std::fs::remove_dir_all(directory.join("cache")).unwrap();
 }

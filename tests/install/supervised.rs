@@ -1,5 +1,5 @@
-//! The real QEMU, run and watched as with an installer: what it starts is a kernel of a few bytes that
-//! writes to the serial line what an installer writes. `watched` has the same with scripts.
+//! The real QEMU, run and watched as with an installer: what it starts is a kernel of a few bytes
+//! that writes to the serial line what an installer writes. `watched` has the same with scripts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,8 +21,8 @@ enum End {
     Halt,
 }
 
-/// A kernel as the Multiboot specification has it (version 0.6.96, with the addresses in the header),
-/// that writes `text` to COM1.
+/// A kernel as the Multiboot specification has it (version 0.6.96, with the addresses in the
+/// header), that writes `text` to COM1.
 fn kernel(text: &str, end: End) -> Vec<u8> {
     let end: &[u8] = match end {
         // mov dx, 0x604; mov ax, 0x2000; out dx, ax
@@ -61,11 +61,11 @@ fn kernel(text: &str, end: End) -> Vec<u8> {
 
 /// Whether a process has a file of the world in its arguments.
 fn is_running(world: &World) -> bool {
-    let folder = world.at("").display().to_string();
+    let directory = world.at("").display().to_string();
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let arguments =
         processes.map(|it| std::fs::read(it.path().join("cmdline")).unwrap_or_default());
-    arguments.into_iter().any(|it| String::from_utf8_lossy(&it).contains(&folder))
+    arguments.into_iter().any(|it| String::from_utf8_lossy(&it).contains(&directory))
 }
 
 const LIMIT: Duration = Duration::from_secs(600);

@@ -16,16 +16,16 @@ const NAMESERVERS: &str = include_str!("recorded/question-nameservers.txt");
 const PASSWORD: &str = include_str!("recorded/question-password.txt");
 
 pub struct World {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     program: Option<PathBuf>,
     patience: Patience,
 }
 
 impl World {
-    /// A folder with a medium, a disk, and a script in QEMU's place.
+    /// A directory with a medium, a disk, and a script in QEMU's place.
     fn new(script: &str) -> World {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("qemu");
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("qemu");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
         let patience = Patience {
@@ -33,7 +33,7 @@ impl World {
             standstill: Duration::from_secs(3),
             farewell: Duration::from_secs(1),
         };
-        let world = World { folder, program: Some(program), patience };
+        let world = World { directory, program: Some(program), patience };
         for name in ["medium.iso", "kernel", "initrd", "disk.raw"] {
             std::fs::write(world.at(name), name).unwrap();
         }
@@ -52,7 +52,7 @@ impl World {
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Runs it; gives the steps that were seen, or the error.
@@ -73,7 +73,7 @@ impl World {
             network: Network::None,
             limit,
             patience: self.patience,
-            work: self.folder.path(),
+            work: self.directory.path(),
             log: &log,
             console: self.at("install.console"),
             program: self.program.clone(),
@@ -91,7 +91,7 @@ impl World {
         let (result, _) = self.run(&Cancel::default(), limit);
         let error = result.expect_err("it ended well");
         let hints: String = hints(&error).iter().map(|hint| format!("\nhint: {hint}")).collect();
-        format!("{error}{hints}").replace(self.folder.path().to_str().unwrap(), "WORK")
+        format!("{error}{hints}").replace(self.directory.path().to_str().unwrap(), "WORK")
     }
 }
 

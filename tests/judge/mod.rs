@@ -1,8 +1,8 @@
 //! Runs the tools that judge, and is the only place where a test says that it is skipped: a line
 //! `TARGET::TEST: reason` goes to the file that KUTH_SKIPPED names, since the test runner keeps to
-//! itself what a passing test prints. `scripts/test` sets the variable, `scripts/test-summary` counts
-//! the lines, tests/guard.rs tests all of it. Each test target uses some of it; so may unit tests,
-//! with `#[path]`.
+//! itself what a passing test prints. `scripts/test` sets the variable, `scripts/test-summary`
+//! counts the lines, tests/guard.rs tests all of it. Each test target uses some of it; so may unit
+//! tests, with `#[path]`.
 
 #![allow(dead_code)]
 
@@ -16,9 +16,9 @@ pub fn tool(name: &str, args: &[&str]) -> Option<String> {
     tool_in(Path::new("."), name, args)
 }
 
-/// [`tool`] in a folder.
-pub fn tool_in(folder: &Path, name: &str, args: &[&str]) -> Option<String> {
-    let (success, out, err) = run(Command::new(name).args(args).current_dir(folder), name)?;
+/// [`tool`] in a directory.
+pub fn tool_in(directory: &Path, name: &str, args: &[&str]) -> Option<String> {
+    let (success, out, err) = run(Command::new(name).args(args).current_dir(directory), name)?;
     assert!(success, "{name} {args:?}:\n{out}{err}");
     Some(out)
 }
@@ -44,9 +44,9 @@ fn run(command: &mut Command, name: &str) -> Option<(bool, String, String)> {
     }
 }
 
-/// The directories in which a tool is looked for: those of PATH, and for an ordinary user the two of
-/// the administrator's tools, which Debian leaves out of such a user's PATH. Root's PATH is taken as
-/// it is, so that a tool taken away from it is missing.
+/// The directories in which a tool is looked for: those of PATH, and for an ordinary user the two
+/// of the administrator's tools, which Debian leaves out of such a user's PATH. Root's PATH is
+/// taken as it is, so that a tool taken away from it is missing.
 pub fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -65,8 +65,8 @@ pub fn is_there(name: &str) -> bool {
     found
 }
 
-/// Records that the running test is skipped for want of a tool that `scripts/setup test` installs; a
-/// panic where KUTH_REQUIRE_TOOLS=1.
+/// Records that the running test is skipped for want of a tool that `scripts/setup test` installs;
+/// a panic where KUTH_REQUIRE_TOOLS=1.
 pub fn missing(name: &str) {
     let reason = format!("{name} is not installed");
     skip(&reason);

@@ -1,5 +1,5 @@
-//! The same recipes and the same lock from whatever directory, by whatever path or link the pipeline
-//! is named.
+//! The same recipes and the same lock from whatever directory, by whatever path or link the
+//! pipeline is named.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -43,8 +43,8 @@ fn explain(here: &Path, pipeline: &str, home: &Path) -> String {
 
 #[test]
 fn a_pipeline_is_the_same_from_everywhere() {
-    let folder = tempfile::tempdir().unwrap();
-    let top = folder.path().canonicalize().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let top = directory.path().canonicalize().unwrap();
     let at = |name: &str| top.join(name);
     for name in ["project/pipelines/sub", "project/data", "elsewhere/deep", "outside"] {
         std::fs::create_dir_all(at(name)).unwrap();

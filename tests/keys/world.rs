@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kuth::artifact::{Artifact, Hashing, Product};
+use kuth::artifact::{Artifact, ArtifactKind, Hashing};
 use kuth::cache::Cache;
 use kuth::cli::schema::reference::{self, Row};
 use kuth::digest::Digest;
 use kuth::engine::key;
 use kuth::engine::plan::{Plan, Ready};
 use kuth::recipe::Recipe;
-use kuth::stage::{Inputs, KINDS, Settings, Site, Table};
+use kuth::stage::{Inputs, KINDS, Settings, StageContext, Table};
 
 /// The pipeline that every row changes one thing of.
 pub const BASE: &str = include_str!("base.toml");
@@ -35,7 +35,7 @@ pub const FILES: [(&str, &str); 12] = [
 
 /// A checkout in a temporary directory.
 pub struct World {
-    pub folder: tempfile::TempDir,
+    pub directory: tempfile::TempDir,
     pub settings: Settings,
 }
 
@@ -51,8 +51,8 @@ pub struct Recipes {
 
 impl World {
     pub fn new() -> World {
-        let folder = tempfile::tempdir().unwrap();
-        let world = World { settings: Settings::default(), folder };
+        let directory = tempfile::tempdir().unwrap();
+        let world = World { settings: Settings::default(), directory };
         for (path, text) in FILES {
             let path = world.at(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -73,7 +73,7 @@ impl World {
     }
 
     pub fn at(&self, path: &str) -> PathBuf {
-        self.folder.path().join(path)
+        self.directory.path().join(path)
     }
 
     pub fn load(&self, source: &str) -> Result<Ready, String> {
@@ -97,12 +97,13 @@ impl World {
         let mut all =
             Recipes { own: BTreeMap::new(), chained: BTreeMap::new(), inputs: BTreeMap::new() };
         for node in plan.nodes() {
-            let site = Site::new(cache.clone(), settings.clone(), &node.name, self.at("log"));
+            let context =
+                StageContext::new(cache.clone(), settings.clone(), &node.name, self.at("log"));
             let eaten = |id: usize| plan.nodes()[id].name.clone();
             let recipe = |digest: &dyn Fn(&str) -> Digest| {
                 let inputs = node.inputs.iter();
                 let inputs = inputs.map(|(key, id)| (*key, artifact(digest(&eaten(id.0)))));
-                key::recipe(node, &site, &Inputs(inputs.collect()), &[])
+                key::recipe(node, &context, &Inputs(inputs.collect()), &[])
                     .unwrap_or_else(|error| panic!("{}: {error:#}", node.name))
             };
             let own = recipe(&|name| Digest::of(name));
@@ -117,7 +118,7 @@ impl World {
 }
 
 fn artifact(digest: Digest) -> Artifact {
-    let (product, hashing) = (Product::File, Hashing::Plain);
+    let (product, hashing) = (ArtifactKind::File, Hashing::Plain);
     Artifact { product, hashing, digest, size: 1, facts: BTreeMap::new() }
 }
 

@@ -146,7 +146,8 @@ impl Dice {
     }
 }
 
-/// Several bytes of the tables at once, and numbers that are next to a limit; `KUTH_FUZZ` says how often.
+/// Several bytes of the tables at once, and numbers that are next to a limit; `KUTH_FUZZ` says how
+/// often.
 #[test]
 fn changed_numbers() {
     if !have(TOOLS) {
@@ -207,13 +208,16 @@ fn changed_layers() {
             }
             assert!(begun.elapsed() < Duration::from_secs(20), "{layer} at {at}");
         }
-        // A folder in which the layer's root is, over or under one that is as it should be.
+        // A directory in which the layer's root is, over or under one that is as it should be.
         let mut bytes = whole.clone();
         let at = entry(&bytes, b"loopdir");
         bytes.copy_within(32..34, at);
         std::fs::write(&file, bytes).unwrap();
         let error = import_layers(&medium, None, &to).unwrap_err();
-        assert!(error.contains(&format!("a folder of {layer}.squashfs has two names")), "{error}");
+        assert!(
+            error.contains(&format!("a directory of {layer}.squashfs has two names")),
+            "{error}"
+        );
         std::fs::write(&file, whole).unwrap();
     }
     eprintln!("{refused} refused, {taken} taken");
@@ -221,7 +225,8 @@ fn changed_layers() {
     assert!(memory() < MEMORY, "{} KiB", memory());
 }
 
-/// Where `name` is in the table of folders of an image without compression: the entry before it.
+/// Where `name` is in the table of directories of an image without compression: the entry before
+/// it.
 fn entry(bytes: &[u8], name: &[u8]) -> usize {
     let at = bytes.windows(name.len()).rposition(|window| window == name).unwrap();
     at - 8
@@ -239,16 +244,16 @@ fn lies() {
         let error = import(&world, bytes).unwrap_err();
         assert!(error.contains(why), "{error}");
     };
-    // A folder in which the root is.
+    // A directory in which the root is.
     let mut bytes = whole.clone();
     let at = entry(&bytes, b"loopdir");
     bytes.copy_within(32..34, at);
-    refused(&bytes, "the folder has two names");
-    // Two names of one folder.
+    refused(&bytes, "the directory has two names");
+    // Two names of one directory.
     let mut bytes = whole.clone();
     let (one, two) = (entry(&bytes, b"deep"), entry(&bytes, b"empty"));
     bytes.copy_within(one..one + 2, two);
-    refused(&bytes, "the folder has two names");
+    refused(&bytes, "the directory has two names");
     // One name twice, and names that are none.
     for (name, why) in [
         (&b"file-11"[..], "has the name file-11 twice"),
@@ -264,7 +269,7 @@ fn lies() {
     let at = entry(&bytes, b"etc");
     bytes[at + 6] = 1;
     bytes[at + 8..at + 10].copy_from_slice(b"..");
-    refused(&bytes, "a folder ends within a name");
+    refused(&bytes, "a directory ends within a name");
     // Tables that nobody can hold in memory.
     let mut bytes = whole.clone();
     bytes[16..20].copy_from_slice(&(u32::MAX - 1).to_le_bytes());
@@ -272,7 +277,8 @@ fn lies() {
     let mut bytes = whole.clone();
     bytes[26..28].copy_from_slice(&u16::MAX.to_le_bytes());
     refused(&bytes, "reading the owners");
-    // A file of an exbibyte of zeros, told by a list of blocks that is not there, and a shorter one.
+    // A file of an exbibyte of zeros, told by a list of blocks that is not there, and a shorter
+    // one.
     let at = whole.windows(8).position(|window| window == 20_000u64.to_le_bytes()).unwrap();
     for (size, why) in
         [(1u64 << 60, "the files are more than"), (10 << 20, "reading /etc/deep/holes")]

@@ -1,4 +1,5 @@
-//! Layers over layers: as the kernel shows them, where it lets us ask, and as its documentation has it.
+//! Layers over layers: as the kernel shows them, where it lets us ask, and as its documentation has
+//! it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,10 +14,10 @@ use crate::world::{EPOCH, World, assert_same, have, need_root, packed, run, text
 
 const TOOLS: &[&str] = &["mksquashfs", "setfattr", "setcap", "unshare", "mount"];
 
-/// A folder with the live system's folder in it, whose one source has these layers.
+/// A directory with the live system's directory in it, whose one source has these layers.
 pub fn medium(world: &World, layers: &[(&str, &Path, &str)]) -> PathBuf {
-    let folder = world.at("medium");
-    let casper = folder.join("casper");
+    let directory = world.at("medium");
+    let casper = directory.join("casper");
     std::fs::create_dir_all(&casper).unwrap();
     let mut top = "";
     for (name, root, options) in layers {
@@ -26,7 +27,7 @@ pub fn medium(world: &World, layers: &[(&str, &Path, &str)]) -> PathBuf {
     let list =
         format!("- default: true\n  id: x\n  type: fsimage-layered\n  path: {top}.squashfs\n");
     std::fs::write(casper.join("install-sources.yaml"), list).unwrap();
-    folder
+    directory
 }
 
 /// The tree of the medium at `path`.
@@ -38,8 +39,8 @@ pub fn import(path: &Path, wanted: Option<&str>, to: &Path) -> Result<Imported, 
     imported.map_err(|error| format!("{error:#} [{}]", kuth::error::hints(&error).join("; ")))
 }
 
-/// Makes the lowest layer, mounts it and changes it twice, each time into a layer of its own, and copies
-/// what the kernel shows of all three.
+/// Makes the lowest layer, mounts it and changes it twice, each time into a layer of its own, and
+/// copies what the kernel shows of all three.
 const CHANGES: &str = r#"
 set -eu
 cd "$1"
@@ -67,11 +68,11 @@ cd ..
 mount -t overlay -o lowerdir=1,upperdir=2,workdir=w2,redirect_dir=off,metacopy=off overlay m
 cd m
 rm etc/conf-1                       # a whiteout
-rm -r usr/share/doc/a               # of a folder
-rm -r opt/old; mkdir opt/old; echo new > opt/old/new     # an opaque folder
-rm etc/conf-2; mkdir etc/conf-2; echo in > etc/conf-2/in # a file that becomes a folder
+rm -r usr/share/doc/a               # of a directory
+rm -r opt/old; mkdir opt/old; echo new > opt/old/new     # an opaque directory
+rm etc/conf-2; mkdir etc/conf-2; echo in > etc/conf-2/in # a file that becomes a directory
 rm -r usr/share/doc/b; echo file > usr/share/doc/b       # and the other way
-chmod 700 var/lib/dpkg              # only what the folder is like
+chmod 700 var/lib/dpkg              # only what the directory is like
 chown 5:6 etc/conf-3                # copied up
 echo more >> usr/bin/twin           # a name of three that goes its own way
 rm usr/bin/soft; ln -s twin usr/bin/soft
@@ -79,15 +80,15 @@ ln etc/conf-4 etc/conf-4-hard
 setcap cap_sys_admin+ep usr/bin/twin
 setfattr -n user.note -v upper var/lib
 mv etc/conf-5 etc/conf-5-renamed
-mkdir -p new/folder; echo n > new/folder/file
+mkdir -p new/directory; echo n > new/directory/file
 rm srv/pipe; mkfifo srv/pipe2
 cd ..
 umount m
 mount -t overlay -o lowerdir=2:1,upperdir=3,workdir=w3,redirect_dir=off,metacopy=off overlay m
 cd m
 echo back > etc/conf-1              # over a whiteout
-mkdir usr/share/doc/a; echo again > usr/share/doc/a/y    # likewise, a folder
-rm -r opt/old                       # of an opaque folder
+mkdir usr/share/doc/a; echo again > usr/share/doc/a/y    # likewise, a directory
+rm -r opt/old                       # of an opaque directory
 rm -r etc/conf-2; echo file > etc/conf-2
 rm -r new; mkdir new                # opaque over opaque
 rm var/lib/dpkg/info/3.list
@@ -109,17 +110,17 @@ fn layers_look_as_the_kernel_shows_them() {
         return;
     }
     let world = World::new();
-    let folder = world.folder.path();
+    let directory = world.directory.path();
     let script = world.at("changes");
     std::fs::write(&script, CHANGES).unwrap();
     let able = "cd \"$1\" && mkdir t && mount -t tmpfs t t && cd t && mkdir l u w m && \
                 mount -t overlay -o lowerdir=l,upperdir=u,workdir=w overlay m";
-    let trial = ["--mount", "sh", "-c", able, "sh", text(folder)];
+    let trial = ["--mount", "sh", "-c", able, "sh", text(directory)];
     if crate::judge::verdict("unshare", &trial).is_none_or(|(success, ..)| !success) {
         crate::judge::skip("overlayfs cannot be mounted here");
         return;
     }
-    run("unshare", &["--mount", "sh", text(&script), text(folder)]);
+    run("unshare", &["--mount", "sh", text(&script), text(directory)]);
     let expected = world.at("expected.tar");
     packed(&world.at("shown"), &expected);
     let (one, two, three) = (world.at("1"), world.at("2"), world.at("3"));
@@ -161,13 +162,13 @@ fn names(tar: &Path) -> Vec<String> {
     entries.map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect()
 }
 
-/// A layer of files; `NAME/` is a folder.
+/// A layer of files; `NAME/` is a directory.
 fn layer(world: &World, name: &str, files: &[&str]) -> PathBuf {
     let root = world.at(name);
     std::fs::create_dir(&root).unwrap();
     for file in files {
         match file.strip_suffix('/') {
-            Some(folder) => std::fs::create_dir_all(root.join(folder)).unwrap(),
+            Some(directory) => std::fs::create_dir_all(root.join(directory)).unwrap(),
             None => {
                 std::fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
                 std::fs::write(root.join(file), name).unwrap();
@@ -193,7 +194,7 @@ fn every_kind_of_mark_is_known() {
     };
     set("user.overlay.opaque", "y", "opaque");
     set("user.kept", "yes", "opaque");
-    // Whiteouts as empty files, which count only where the folder says so.
+    // Whiteouts as empty files, which count only where the directory says so.
     set("user.overlay.opaque", "x", "marked");
     std::fs::write(two.join("marked/a"), "").unwrap();
     set("user.overlay.whiteout", "y", "marked/a");
@@ -209,9 +210,13 @@ fn every_kind_of_mark_is_known() {
     let text = String::from_utf8_lossy(&std::fs::read(&to).unwrap()).into_owned();
     assert!(text.contains("user.kept=yes") && !text.contains("overlay"), "{text}");
 
-    // What would need another layer's folder or content is refused, not left out.
+    // What would need another layer's directory or content is refused, not left out.
     for (attribute, path, why) in [
-        ("user.overlay.redirect", "usr/x", "a folder of a.b.squashfs was renamed from another one"),
+        (
+            "user.overlay.redirect",
+            "usr/x",
+            "a directory of a.b.squashfs was renamed from another one",
+        ),
         ("user.overlay.metacopy", "usr/x/z", "its content is in a layer below"),
     ] {
         set(attribute, "/etc", path);

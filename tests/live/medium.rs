@@ -1,5 +1,5 @@
-//! The stage, as a pipeline asks for it: a medium as an image or as a folder, its sources, and a real
-//! system of layers that is worked in.
+//! The stage, as a pipeline asks for it: a medium as an image or as a directory, its sources, and a
+//! real system of layers that is worked in.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ fn two_layers(world: &World) -> PathBuf {
 }
 
 #[test]
-fn an_image_and_a_folder_give_one_tree() {
+fn an_image_and_a_directory_give_one_tree() {
     if !have(&["mksquashfs", "xorriso", "tar"]) {
         return;
     }
@@ -56,7 +56,7 @@ fn an_image_and_a_folder_give_one_tree() {
     let offers = Medium::open(&image).unwrap().offers().unwrap();
     let ids: Vec<&str> = offers.iter().map(|offer| offer.id.as_str()).collect();
     assert_eq!(ids, ["ubuntu-server-minimal", "ubuntu-server"]);
-    let folder = world.folder.path().display().to_string();
+    let directory = world.directory.path().display().to_string();
     let archive = world.at("medium.tar");
     run("tar", &["-cf", text(&archive), "-C", text(&medium), "."]);
     let stage = |name: &str, from: &str, layers: &str| {
@@ -64,14 +64,14 @@ fn an_image_and_a_folder_give_one_tree() {
     };
     let head = format!(
         "[pipeline]\nname = \"p\"\n\
-         [stage.image]\nkind = \"download\"\nurl = \"file://{folder}/live.iso\"\n\
-         [stage.archive]\nkind = \"download\"\nurl = \"file://{folder}/medium.tar\"\n\
-         [stage.folder]\nkind = \"unpack\"\nfrom = \"archive\"\n"
+         [stage.image]\nkind = \"download\"\nurl = \"file://{directory}/live.iso\"\n\
+         [stage.archive]\nkind = \"download\"\nurl = \"file://{directory}/medium.tar\"\n\
+         [stage.directory]\nkind = \"unpack\"\nfrom = \"archive\"\n"
     );
     let stages = [
         ("default", "image", "default"),
         ("server", "image", "ubuntu-server"),
-        ("unpacked", "folder", "ubuntu-server"),
+        ("unpacked", "directory", "ubuntu-server"),
         ("minimal", "image", "ubuntu-server-minimal"),
     ];
     let all = stages.map(|(name, from, layers)| stage(name, from, layers)).concat();
@@ -159,10 +159,10 @@ fn a_real_system_is_worked_in() {
     import(&medium, Some("base"), &world.at("base.tar")).unwrap();
     assert_same(&expected, &world.at("base.tar"));
     iso(&world, &medium);
-    let folder = world.folder.path().display().to_string();
+    let directory = world.directory.path().display().to_string();
     let pipeline = format!(
         "[pipeline]\nname = \"p\"\n\
-         [stage.image]\nkind = \"download\"\nurl = \"file://{folder}/live.iso\"\n\
+         [stage.image]\nkind = \"download\"\nurl = \"file://{directory}/live.iso\"\n\
          [stage.layers]\nkind = \"bootstrap\"\nfrom = \"image\"\nlayers = \"default\"\n\
          [stage.base]\nkind = \"customise\"\nfrom = \"layers\"\nrun = ['''\n\
          set -eu\n\

@@ -1,5 +1,5 @@
-//! A Debian mirror in a folder, made of packages that are here, signed by a key of its own. Each test
-//! target uses some of it.
+//! A Debian mirror in a directory, made of packages that are here, signed by a key of its own. Each
+//! test target uses some of it.
 
 #![allow(dead_code)]
 
@@ -23,8 +23,8 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Writes `debs` and the signed index of `suite` to the folder `root`. The key is made in `keys`;
-/// the keyring is `keys/keyring.gpg`.
+/// Writes `debs` and the signed index of `suite` to the directory `root`. The key is made in
+/// `keys`; the keyring is `keys/keyring.gpg`.
 pub fn write(root: &Path, suite: &str, debs: &[Deb], keys: &Path) {
     let lists = root.join("dists").join(suite).join("main/binary-amd64");
     std::fs::create_dir_all(&lists).unwrap();
@@ -50,8 +50,8 @@ pub fn write(root: &Path, suite: &str, debs: &[Deb], keys: &Path) {
         Digest::of(&packages),
         packages.len(),
     );
-    let folder = root.join("dists").join(suite);
-    std::fs::write(folder.join("Release"), release).unwrap();
+    let directory = root.join("dists").join(suite);
+    std::fs::write(directory.join("Release"), release).unwrap();
     if !keys.join("keyring.gpg").exists() {
         use std::os::unix::fs::PermissionsExt;
         std::fs::create_dir_all(keys).unwrap();
@@ -60,7 +60,7 @@ pub fn write(root: &Path, suite: &str, debs: &[Deb], keys: &Path) {
         run(gpg(keys).args(key));
         run(gpg(keys).arg("--output").arg(keys.join("keyring.gpg")).arg("--export"));
     }
-    sign(&folder, keys);
+    sign(&directory, keys);
 }
 
 fn gpg(keys: &Path) -> Command {
@@ -70,26 +70,26 @@ fn gpg(keys: &Path) -> Command {
     gpg
 }
 
-/// Signs the `Release` of a suite's folder, as `InRelease`.
-pub fn sign(folder: &Path, keys: &Path) {
-    signed(folder, ("InRelease", "--clear-sign"), keys);
+/// Signs the `Release` of a suite's directory, as `InRelease`.
+pub fn sign(directory: &Path, keys: &Path) {
+    signed(directory, ("InRelease", "--clear-sign"), keys);
 }
 
-/// Signs the `Release` of a suite's folder, as `Release.gpg`.
-pub fn sign_beside(folder: &Path, keys: &Path) {
-    signed(folder, ("Release.gpg", "--detach-sign"), keys);
+/// Signs the `Release` of a suite's directory, as `Release.gpg`.
+pub fn sign_beside(directory: &Path, keys: &Path) {
+    signed(directory, ("Release.gpg", "--detach-sign"), keys);
 }
 
-fn signed(folder: &Path, (name, how): (&str, &str), keys: &Path) {
-    let (to, release) = (folder.join(name), folder.join("Release"));
+fn signed(directory: &Path, (name, how): (&str, &str), keys: &Path) {
+    let (to, release) = (directory.join(name), directory.join("Release"));
     run(gpg(keys).args(["--armor", "--output"]).arg(to).arg(how).arg(release));
     run(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", keys));
 }
 
 /// The package in `file` with another version, at `to`.
 pub fn with_version(file: &Path, version: &str, to: &Path) {
-    let folder = tempfile::tempdir_in(to.parent().unwrap()).unwrap();
-    let tree = folder.path().join("tree");
+    let directory = tempfile::tempdir_in(to.parent().unwrap()).unwrap();
+    let tree = directory.path().join("tree");
     run(Command::new("dpkg-deb").arg("--raw-extract").arg(file).arg(&tree));
     let control = tree.join("DEBIAN/control");
     let text = std::fs::read_to_string(&control).unwrap();

@@ -84,7 +84,7 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     assert_eq!(of_archive.len(), 1, "{of_archive:?}");
     assert!(!asked.iter().any(|path| path.contains("/dists/")), "{asked:?}");
 
-    // A folder of days without more, with the very day of the lock.
+    // A directory of days without more, with the very day of the lock.
     std::fs::remove_dir_all(world.web("archive")).unwrap();
     archived(world, &format!("days/{}/{path}", world.date));
     project.forget(world);

@@ -1,5 +1,5 @@
-//! A folder with a pipeline, its lock and a cache, and kuth run in it. Each test target adds what it
-//! asks for.
+//! A directory with a pipeline, its lock and a cache, and kuth run in it. Each test target adds
+//! what it asks for.
 
 #![allow(dead_code, reason = "each target uses a part of it")]
 
@@ -10,7 +10,7 @@ use crate::mirror::run;
 
 /// A pipeline, its lock and a cache.
 pub struct Project {
-    pub folder: PathBuf,
+    pub directory: PathBuf,
     /// Others take from it.
     pub stays: bool,
 }
@@ -19,7 +19,7 @@ impl Drop for Project {
     fn drop(&mut self) {
         // What failed stays too, to be looked at.
         if !self.stays && !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.folder);
+            let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
 }
@@ -34,7 +34,7 @@ pub struct Run {
 
 impl Project {
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.directory.join(name)
     }
 
     pub fn write(&self, name: &str, text: &str) {
@@ -60,9 +60,9 @@ impl Project {
         self.ended(command)
     }
 
-    /// A command in the folder, to which nobody's settings are known.
+    /// A command in the directory, to which nobody's settings are known.
     pub fn ended(&self, mut command: Command) -> Run {
-        command.current_dir(&self.folder).env("NO_COLOR", "1");
+        command.current_dir(&self.directory).env("NO_COLOR", "1");
         for name in ["KUTH_CACHE", "KUTH_CACHE_REMOTE", "KUTH_DEBIAN_SNAPSHOT", "SOURCE_DATE_EPOCH"]
         {
             command.env_remove(name);

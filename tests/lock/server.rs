@@ -1,4 +1,4 @@
-//! A web server for a folder that remembers what it was asked. It answers for an archive of old
+//! A web server for a directory that remembers what it was asked. It answers for an archive of old
 //! packages too: with the last day before the one asked for, and with files by their hash.
 
 use std::io::{BufRead, BufReader, Write};
@@ -13,16 +13,16 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn start(folder: &Path) -> Server {
+    pub fn start(directory: &Path) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<String>>>::default();
-        let (seen, folder) = (asked.clone(), folder.to_path_buf());
+        let (seen, directory) = (asked.clone(), directory.to_path_buf());
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (stream, seen, folder) = (stream.unwrap(), seen.clone(), folder.clone());
+                let (stream, seen, directory) = (stream.unwrap(), seen.clone(), directory.clone());
                 std::thread::spawn(move || {
-                    let _ = serve(stream, &seen, &folder);
+                    let _ = serve(stream, &seen, &directory);
                 });
             }
         });
@@ -35,7 +35,11 @@ impl Server {
     }
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, folder: &Path) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    seen: &Mutex<Vec<String>>,
+    directory: &Path,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let mut line = String::new();
@@ -49,7 +53,7 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, folder: &Path) -> std
         }
         seen.lock().unwrap().push(path.clone());
         let path = path.replace("%2b", "+").replace("%3a", ":");
-        let (status, body) = match std::fs::read(place(folder, path.trim_start_matches('/'))) {
+        let (status, body) = match std::fs::read(place(directory, path.trim_start_matches('/'))) {
             Ok(body) => ("200 OK", body),
             Err(_) => ("404 Not Found", b"not here\n".to_vec()),
         };
@@ -59,17 +63,17 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, folder: &Path) -> std
 }
 
 /// The file of a path. `archive/debian/DAY/` is the last day there that is not after `DAY`.
-fn place(folder: &Path, path: &str) -> PathBuf {
-    let days = folder.join("archive/debian");
+fn place(directory: &Path, path: &str) -> PathBuf {
+    let days = directory.join("archive/debian");
     let Some((day, rest)) =
         path.strip_prefix("archive/debian/").and_then(|path| path.split_once('/'))
     else {
-        return folder.join(path);
+        return directory.join(path);
     };
     let names = std::fs::read_dir(&days).into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().into_string().unwrap());
     match names.filter(|name| name.as_str() <= day).max() {
         Some(name) => days.join(name).join(rest),
-        None => folder.join(path),
+        None => directory.join(path),
     }
 }

@@ -36,7 +36,7 @@ keyring = "${keyring}"
 
 /// The first day.
 pub struct World {
-    folder: PathBuf,
+    directory: PathBuf,
     /// The mirror of today, without the old [`MOVED`], and an archive that has it.
     pub server: Server,
     /// When the first day was, as archives write it.
@@ -64,9 +64,9 @@ pub fn heavy() -> MutexGuard<'static, ()> {
 
 impl World {
     fn new() -> World {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lock");
-        run(Command::new("rm").arg("-rf").arg(&folder));
-        let first = Project { folder: folder.join("first"), stays: true };
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lock");
+        run(Command::new("rm").arg("-rf").arg(&directory));
+        let first = Project { directory: directory.join("first"), stays: true };
         first.write("p.toml", PIPELINE);
         first.write("kuth.toml", &remote("read-write"));
         // From whatever mirror this machine uses.
@@ -85,8 +85,8 @@ impl World {
         let date = lock["stage"]["base"][0]["date"].as_str().unwrap().to_string();
         let named = |deb: &&Deb| deb.path.contains(&format!("/{MOVED}_"));
         let old = debs.iter().find(named).unwrap().clone();
-        let server = Server::start(&folder.join("web"));
-        let world = World { folder, server, date, old, digests, debs };
+        let server = Server::start(&directory.join("web"));
+        let world = World { directory, server, date, old, digests, debs };
         world.write_mirror("debian", MOVED);
         world
     }
@@ -95,11 +95,11 @@ impl World {
     fn write_mirror(&self, root: &str, name: &str) {
         let mut debs = self.debs.clone();
         let moved = debs.iter_mut().find(|deb| deb.path.contains(&format!("/{name}_"))).unwrap();
-        let file = self.folder.join(format!("{name}.deb"));
+        let file = self.directory.join(format!("{name}.deb"));
         mirror::with_version(&moved.file, NEW, &file);
-        let (folder, _) = moved.path.rsplit_once('/').unwrap();
-        *moved = Deb { path: format!("{folder}/{name}_{NEW}_amd64.deb"), file };
-        mirror::write(&self.web(root), "trixie", &debs, &self.folder.join("keys"));
+        let (directory, _) = moved.path.rsplit_once('/').unwrap();
+        *moved = Deb { path: format!("{directory}/{name}_{NEW}_amd64.deb"), file };
+        mirror::write(&self.web(root), "trixie", &debs, &self.directory.join("keys"));
     }
 
     /// Another mirror, on which `name` moved.
@@ -112,18 +112,18 @@ impl World {
         format!("{}/debian", self.server.address)
     }
 
-    /// A folder below which the server looks.
+    /// A directory below which the server looks.
     pub fn web(&self, name: &str) -> PathBuf {
-        self.folder.join("web").join(name)
+        self.directory.join("web").join(name)
     }
 
     pub fn keyring(&self) -> String {
-        self.folder.join("keys/keyring.gpg").display().to_string()
+        self.directory.join("keys/keyring.gpg").display().to_string()
     }
 
     /// A project with the pipeline and the lock of the first day, and an empty cache.
     pub fn project(&self, name: &str) -> Project {
-        let project = Project { folder: self.folder.join(name), stays: false };
+        let project = Project { directory: self.directory.join(name), stays: false };
         project.write("p.toml", PIPELINE);
         project.write("p.lock", &self.lock());
         project
@@ -131,13 +131,13 @@ impl World {
 
     /// The lock of the first day.
     pub fn lock(&self) -> String {
-        std::fs::read_to_string(self.folder.join("first/p.lock")).unwrap()
+        std::fs::read_to_string(self.directory.join("first/p.lock")).unwrap()
     }
 
     /// With the packages of the first day in its cache.
     pub fn with_packages(&self, name: &str) -> Project {
         let project = self.project(name);
-        project.take(&self.folder.join("first/cache"), "packages");
+        project.take(&self.directory.join("first/cache"), "packages");
         project
     }
 
@@ -145,7 +145,7 @@ impl World {
     pub fn without_the_moved(&self, name: &str) -> Project {
         let project = self.with_packages(name);
         for part in ["records", "objects", "latest"] {
-            project.take(&self.folder.join("first/cache"), part);
+            project.take(&self.directory.join("first/cache"), part);
         }
         project.forget(self);
         project
@@ -160,8 +160,8 @@ pub fn remote(mode: &str) -> String {
 impl Project {
     /// Removes [`MOVED`] from the cache, if it is there.
     pub fn forget(&self, world: &World) {
-        let place = world.old.file.strip_prefix(world.folder.join("first")).unwrap();
-        let _ = std::fs::remove_file(self.folder.join(place));
+        let place = world.old.file.strip_prefix(world.directory.join("first")).unwrap();
+        let _ = std::fs::remove_file(self.directory.join(place));
     }
 
     pub fn build(&self, options: &[&str]) -> Run {

@@ -39,8 +39,8 @@ fn an_image_of_a_dvd_s_packages_boots_by_bios_and_uefi() {
     let pipeline = PIPELINE.replace("\"sudo\", ", "\"sudo\", \"cloud-init\", ") + CHECK;
     let mirrored = world.project("boots-mirrored");
     let (_, debs) = from_mirror(&mirrored, &pipeline);
-    let medium = Medium::new(&world.folder.join("boots"), &debs, &world.folder.join("keys"));
-    let place = Place::new(world.folder.join("boots-place"), &medium);
+    let medium = Medium::new(&world.directory.join("boots"), &debs, &world.directory.join("keys"));
+    let place = Place::new(world.directory.join("boots-place"), &medium);
     drop(mirrored);
     drop(medium);
     let project = world.project("boots-project");

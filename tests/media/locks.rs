@@ -45,7 +45,7 @@ fn a_mirror_and_a_medium_do_not_answer_for_each_other() {
     let world = world();
     let _heavy = heavy();
     let project = world.project("change");
-    let first = world.folder.join("first");
+    let first = world.directory.join("first");
     let lock = std::fs::read_to_string(first.join("p.lock")).unwrap();
     project.write("p.lock", &lock);
     let iso = format!("sha256 = \"{}\"", kuth_digest(&world.medium.iso()));

@@ -1,5 +1,5 @@
-//! A medium as a folder, and as the ISO image that xorriso makes of it. Each test target uses some of
-//! it.
+//! A medium as a directory, and as the ISO image that xorriso makes of it. Each test target uses
+//! some of it.
 
 #![allow(dead_code, reason = "each target uses a part of it")]
 
@@ -12,17 +12,17 @@ use crate::mirror::{self, Deb, run};
 pub const INFO: &str = "Debian GNU/Linux 13.9.0 \"Trixie\" - Official amd64 DVD Binary-1 with firmware \
                         20261121-10:00\n";
 
-/// A folder with a medium's files. Forks share what neither changes.
+/// A directory with a medium's files. Forks share what neither changes.
 pub struct Medium {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Medium {
     /// With `debs` in the pool of trixie, and nobody's signature: as Debian's are.
-    pub fn new(folder: &Path, debs: &[Deb], keys: &Path) -> Medium {
-        let medium = Medium { folder: folder.to_path_buf() };
-        mirror::write(folder, "trixie", debs, keys);
-        std::fs::rename(medium.path("dists/trixie/InRelease"), folder.with_extension("signed"))
+    pub fn new(directory: &Path, debs: &[Deb], keys: &Path) -> Medium {
+        let medium = Medium { directory: directory.to_path_buf() };
+        mirror::write(directory, "trixie", debs, keys);
+        std::fs::rename(medium.path("dists/trixie/InRelease"), directory.with_extension("signed"))
             .unwrap();
         std::os::unix::fs::symlink("trixie", medium.path("dists/stable")).unwrap();
         medium.write(".disk/info", INFO);
@@ -31,14 +31,14 @@ impl Medium {
 
     /// The same medium, to change something of.
     pub fn fork(&self, name: &str) -> Medium {
-        let folder = self.folder.with_file_name(name);
-        let _ = std::fs::remove_dir_all(&folder);
-        run(Command::new("cp").arg("-al").arg(&self.folder).arg(&folder));
-        Medium { folder }
+        let directory = self.directory.with_file_name(name);
+        let _ = std::fs::remove_dir_all(&directory);
+        run(Command::new("cp").arg("-al").arg(&self.directory).arg(&directory));
+        Medium { directory }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.directory.join(name)
     }
 
     pub fn read(&self, name: &str) -> String {
@@ -65,11 +65,11 @@ impl Medium {
 
     /// The image; it is made once.
     pub fn iso(&self) -> PathBuf {
-        let image = self.folder.with_extension("iso");
+        let image = self.directory.with_extension("iso");
         if !image.exists() {
             let mut xorriso = Command::new("xorriso");
             xorriso.args(["-as", "mkisofs", "-quiet", "-r", "-J", "-joliet-long"]);
-            xorriso.args(["-V", "Debian 13.9.0 amd64 1", "-o"]).arg(&image).arg(&self.folder);
+            xorriso.args(["-V", "Debian 13.9.0 amd64 1", "-o"]).arg(&image).arg(&self.directory);
             run(&mut xorriso);
         }
         image
@@ -77,9 +77,9 @@ impl Medium {
 
     /// The files in a tar.
     pub fn tar(&self) -> PathBuf {
-        let tar = self.folder.with_extension("tar");
+        let tar = self.directory.with_extension("tar");
         let mut command = Command::new("tar");
-        run(command.arg("-C").arg(&self.folder).arg("-cf").arg(&tar).arg("."));
+        run(command.arg("-C").arg(&self.directory).arg("-cf").arg(&tar).arg("."));
         tar
     }
 }
@@ -87,8 +87,8 @@ impl Medium {
 impl Drop for Medium {
     /// An image is as large as what is in it.
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.folder.with_extension("iso"));
-        let _ = std::fs::remove_file(self.folder.with_extension("tar"));
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_file(self.directory.with_extension("iso"));
+        let _ = std::fs::remove_file(self.directory.with_extension("tar"));
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -1,5 +1,5 @@
-//! `pipelines/debian-iso.toml` as it is, with a DVD made here in the place of Debian's: its checksums
-//! in a list that is signed, its packages those that a mirror gave for the same stages.
+//! `pipelines/debian-iso.toml` as it is, with a DVD made here in the place of Debian's: its
+//! checksums in a list that is signed, its packages those that a mirror gave for the same stages.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -19,42 +19,42 @@ pub const FILE: &str = "pipelines/debian-iso.toml";
 /// The version that the DVD here has.
 const VERSION: &str = "13.9.0";
 
-/// A folder as the server of Debian's images has one.
+/// A directory as the server of Debian's images has one.
 pub struct Place {
-    folder: PathBuf,
+    directory: PathBuf,
     keyring: String,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
 impl Place {
     /// With a DVD of `medium`, and the list of its checksums signed.
-    pub fn new(folder: PathBuf, medium: &Medium) -> Place {
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
+    pub fn new(directory: PathBuf, medium: &Medium) -> Place {
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
         let name = format!("debian-{VERSION}-amd64-DVD-1.iso");
-        let iso = folder.join(&name);
+        let iso = directory.join(&name);
         std::fs::rename(medium.iso(), &iso).unwrap();
         let mut sums = Sums::both();
         sums.update(&std::fs::read(&iso).unwrap());
         let (_, sha512, _) = sums.finish();
-        let list = folder.join("SHA512SUMS");
+        let list = directory.join("SHA512SUMS");
         std::fs::write(&list, format!("{}  {name}\n", sha512.unwrap())).unwrap();
-        let keys = world().folder.join("keys");
+        let keys = world().directory.join("keys");
         let mut gpg = Command::new("gpg");
         gpg.args(["--batch", "--quiet", "--armor", "--detach-sign", "--output"]);
-        run(gpg.arg(folder.join("SHA512SUMS.sign")).arg(&list).env("GNUPGHOME", &keys));
+        run(gpg.arg(directory.join("SHA512SUMS.sign")).arg(&list).env("GNUPGHOME", &keys));
         run(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", &keys));
-        Place { folder, keyring: world().keyring() }
+        Place { directory, keyring: world().keyring() }
     }
 
     /// Builds `stages` of the pipeline of `project` without network.
     pub fn build(&self, project: &Project, stages: &[&str]) -> Run {
-        let place = format!("place=file://{}", self.folder.display());
+        let place = format!("place=file://{}", self.directory.display());
         let keyring = format!("keyring={}", self.keyring);
         let version = format!("version={VERSION}");
         let words = ["build", FILE, "--message-format", "json", "--mirror", NOWHERE, "--offline"];
@@ -63,8 +63,8 @@ impl Place {
     }
 }
 
-/// Builds the disk of `pipeline` from the mirror of this machine; the results, and the packages that
-/// it took.
+/// Builds the disk of `pipeline` from the mirror of this machine; the results, and the packages
+/// that it took.
 pub fn from_mirror(project: &Project, pipeline: &str) -> (Run, Vec<crate::mirror::Deb>) {
     let mirrored = pipeline.replace("from = \"iso\"\n", "").replace("medium = \"iso\"\n", "");
     assert_eq!(mirrored.matches("\"iso\"").count(), 0, "{mirrored}");
@@ -82,8 +82,8 @@ fn the_pipeline_makes_of_a_dvd_what_it_would_of_a_mirror() {
     let _heavy = heavy();
     let mirrored = world.project("mirrored");
     let (expected, debs) = from_mirror(&mirrored, PIPELINE);
-    let medium = Medium::new(&world.folder.join("whole"), &debs, &world.folder.join("keys"));
-    let place = Place::new(world.folder.join("place"), &medium);
+    let medium = Medium::new(&world.directory.join("whole"), &debs, &world.directory.join("keys"));
+    let place = Place::new(world.directory.join("place"), &medium);
     drop(mirrored);
     drop(medium);
 
@@ -115,7 +115,7 @@ fn the_pipeline_makes_of_a_dvd_what_it_would_of_a_mirror() {
     assert_eq!(lock.matches(&format!("medium = \"{}\"", built.digest("iso"))).count(), 3, "{lock}");
 
     // The list vouches for the image, and nothing else does.
-    let list = place.folder.join("SHA512SUMS");
+    let list = place.directory.join("SHA512SUMS");
     let text = std::fs::read_to_string(&list).unwrap();
     std::fs::write(&list, text.replace("debian", "Debian")).unwrap();
     let other = world.project("pipeline-changed");

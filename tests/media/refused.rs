@@ -50,7 +50,7 @@ fn a_medium_for_others_is_refused() {
 
     let medium = world.medium.fork("nothing");
     std::fs::remove_dir_all(medium.path("dists")).unwrap();
-    project.build(&medium.iso(), &[]).refused(&["has no folder `dists`"]);
+    project.build(&medium.iso(), &[]).refused(&["has no directory `dists`"]);
 
     project.write("no.iso", &"no image\n".repeat(10_000));
     let parts = ["sector 16 is not a volume descriptor", "a medium is an ISO 9660 image"];

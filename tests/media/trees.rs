@@ -51,14 +51,14 @@ fn a_suite_by_its_other_name_and_compressed_lists_will_do() {
 }
 
 #[test]
-fn a_folder_of_its_files_is_a_medium_too() {
+fn a_directory_of_its_files_is_a_medium_too() {
     let world = world();
     let _heavy = heavy();
-    let project = world.project("folder");
-    let folder = "[stage.folder]\nkind = \"unpack\"\nfrom = \"iso\"\n";
-    let pipeline = MEDIUM.replace("from = \"iso\"", "from = \"folder\"");
-    let pipeline = pipeline.replace("medium = \"iso\"", "medium = \"folder\"");
-    project.write("p.toml", &format!("{pipeline}\n{folder}"));
+    let project = world.project("directory");
+    let directory = "[stage.directory]\nkind = \"unpack\"\nfrom = \"iso\"\n";
+    let pipeline = MEDIUM.replace("from = \"iso\"", "from = \"directory\"");
+    let pipeline = pipeline.replace("medium = \"iso\"", "medium = \"directory\"");
+    project.write("p.toml", &format!("{pipeline}\n{directory}"));
     let medium = world.medium.fork("files");
     let built = project.build(&medium.tar(), &["--offline"]).done();
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
@@ -90,7 +90,7 @@ fn what_the_cache_has_is_not_read_again() {
         medium.write(&deb.path, "");
     }
     let project = world.project("stored");
-    project.take(&world.folder.join("first/cache"), "packages");
+    project.take(&world.directory.join("first/cache"), "packages");
     let built = project.build(&medium.iso(), &["--offline"]).done();
     assert_eq!(built.digest("base"), world.digests[1]);
 }

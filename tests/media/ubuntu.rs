@@ -38,8 +38,8 @@ packages = ["linux-example"]
 fn a_system_of_layers_takes_its_kernel_from_the_pool() {
     let world = world();
     let _heavy = heavy();
-    let folder = world.folder.join("ubuntu");
-    let package = folder.join("package");
+    let directory = world.directory.join("ubuntu");
+    let package = directory.join("package");
     std::fs::create_dir_all(package.join("DEBIAN")).unwrap();
     std::fs::create_dir_all(package.join("boot")).unwrap();
     std::fs::write(package.join("boot/vmlinuz-6.8.0-1-generic"), "a kernel").unwrap();
@@ -49,11 +49,11 @@ fn a_system_of_layers_takes_its_kernel_from_the_pool() {
          Depends: dpkg\nDescription: a kernel\n",
     )
     .unwrap();
-    let file = folder.join("linux-example.deb");
+    let file = directory.join("linux-example.deb");
     run(Command::new("dpkg-deb").arg("--root-owner-group").arg("--build").arg(&package).arg(&file));
     let deb = Deb { path: "pool/main/l/linux/linux-example_6.8.0-1.2_amd64.deb".into(), file };
-    let keys = world.folder.join("keys");
-    let medium = Medium::new(&folder.join("server"), &[deb], &keys);
+    let keys = world.directory.join("keys");
+    let medium = Medium::new(&directory.join("server"), &[deb], &keys);
     // As Ubuntu's are: of noble, signed.
     std::fs::remove_file(medium.path("dists/stable")).unwrap();
     std::fs::rename(medium.path("dists/trixie"), medium.path("dists/noble")).unwrap();
@@ -71,8 +71,8 @@ fn a_system_of_layers_takes_its_kernel_from_the_pool() {
 
     // The mirror's tree, and a layer that tells it is Ubuntu's.
     let digest = &world.digests[0];
-    let object = world.folder.join("first/cache/objects").join(&digest[..2]).join(digest);
-    let changed = folder.join("changed");
+    let object = world.directory.join("first/cache/objects").join(&digest[..2]).join(digest);
+    let changed = directory.join("changed");
     std::fs::create_dir_all(changed.join("usr/lib")).unwrap();
     let release = "ID=ubuntu\nVERSION_ID=24.04\nVERSION_CODENAME=noble\nNAME=Ubuntu\n";
     std::fs::write(changed.join("usr/lib/os-release"), release).unwrap();
@@ -98,5 +98,5 @@ fn a_system_of_layers_takes_its_kernel_from_the_pool() {
     assert_eq!(kernel, "a kernel");
     let lock = project.read("p.lock");
     assert!(lock.contains("Ubuntu-Server 24.04.3 LTS") && lock.contains("linux-example"), "{lock}");
-    run(Command::new("rm").arg("-rf").arg(&folder));
+    run(Command::new("rm").arg("-rf").arg(&directory));
 }

@@ -55,7 +55,7 @@ pub const NOWHERE: &str = "http://127.0.0.1:1/debian";
 
 /// What the mirror gave.
 pub struct World {
-    pub folder: PathBuf,
+    pub directory: PathBuf,
     pub debs: Vec<Deb>,
     /// The digests of `rootfs` and `base`.
     pub digests: [String; 2],
@@ -96,25 +96,25 @@ pub fn debs(project: &Project) -> Vec<Deb> {
 
 impl World {
     fn new() -> World {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("media");
-        run(Command::new("rm").arg("-rf").arg(&folder));
-        let first = Project { folder: folder.join("first"), stays: true };
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("media");
+        run(Command::new("rm").arg("-rf").arg(&directory));
+        let first = Project { directory: directory.join("first"), stays: true };
         first.write("p.toml", MIRROR);
         // From whatever mirror this machine uses.
         let built = first.kuth(&["build", "p.toml", "--message-format", "json"]).done();
         let digests = ["rootfs", "base"].map(|stage| built.digest(stage));
         let debs = debs(&first);
-        let medium = Medium::new(&folder.join("dvd"), &debs, &folder.join("keys"));
-        World { folder, debs, digests, medium }
+        let medium = Medium::new(&directory.join("dvd"), &debs, &directory.join("keys"));
+        World { directory, debs, digests, medium }
     }
 
     pub fn keyring(&self) -> String {
-        self.folder.join("keys/keyring.gpg").display().to_string()
+        self.directory.join("keys/keyring.gpg").display().to_string()
     }
 
     /// `InRelease`, signed by the key of [`World::keyring`].
     pub fn signed(&self) -> String {
-        std::fs::read_to_string(self.folder.join("dvd.signed")).unwrap()
+        std::fs::read_to_string(self.directory.join("dvd.signed")).unwrap()
     }
 
     /// The detached signature of the medium's `Release` by that key.
@@ -122,16 +122,16 @@ impl World {
         let mut gpg = Command::new("gpg");
         gpg.args(["--batch", "--yes", "--quiet", "--armor", "--detach-sign", "--output", "-"]);
         gpg.arg(self.medium.path("dists/trixie/Release"))
-            .env("GNUPGHOME", self.folder.join("keys"));
+            .env("GNUPGHOME", self.directory.join("keys"));
         let signature = run(&mut gpg).into_bytes();
-        let keys = self.folder.join("keys");
+        let keys = self.directory.join("keys");
         run(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", keys));
         signature
     }
 
     /// A project with an empty cache.
     pub fn project(&self, name: &str) -> Project {
-        let project = Project { folder: self.folder.join(name), stays: false };
+        let project = Project { directory: self.directory.join(name), stays: false };
         project.write("p.toml", MEDIUM);
         project
     }
@@ -150,7 +150,8 @@ impl Project {
         self.ended(command)
     }
 
-    /// Builds the pipeline with the medium `iso`, without network and with a mirror that is not there.
+    /// Builds the pipeline with the medium `iso`, without network and with a mirror that is not
+    /// there.
     pub fn build(&self, iso: &Path, options: &[&str]) -> Run {
         let iso = format!("iso={}", iso.display());
         let words = ["build", "p.toml", "--message-format", "json", "--mirror", NOWHERE];

@@ -38,14 +38,14 @@ fn the_schemas_hold() {
     let Some((holds, text)) = judged(&paths) else { return };
     assert!(holds, "{text}");
     // And the judges judge.
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (name, from, to) in [
         ("x.cdx.json", "\"type\": \"library\"", "\"type\": \"book\""),
         ("x.spdx.json", "\"CC0-1.0\"", "\"MIT\""),
     ] {
         let text = world().read(&format!("small.raw{}", &name[1..]));
         assert!(text.contains(from));
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         std::fs::write(&path, text.replace(from, to)).unwrap();
         let (holds, text) = judged(&[path.to_str().unwrap()]).unwrap();
         assert!(!holds && !text.is_empty(), "{name}");
@@ -54,11 +54,11 @@ fn the_schemas_hold() {
 
 /// The packages of the tree as dpkg itself reads its database.
 fn installed() -> Option<Vec<String>> {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let tree = world().path("base");
-    let words = ["-xf", tree.to_str().unwrap(), "-C", folder.path().to_str().unwrap()];
+    let words = ["-xf", tree.to_str().unwrap(), "-C", directory.path().to_str().unwrap()];
     assert!(tool("tar", &[&words[..], &["var/lib/dpkg"]].concat())?.status.success());
-    let admindir = format!("--admindir={}", folder.path().join("var/lib/dpkg").display());
+    let admindir = format!("--admindir={}", directory.path().join("var/lib/dpkg").display());
     let format = "${Package} ${Version} ${Architecture} ${source:Package} ${source:Version}\n";
     let output = tool("dpkg-query", &[&admindir, "-W", "-f", format])?;
     assert!(output.status.success(), "{output:?}");

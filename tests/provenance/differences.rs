@@ -92,7 +92,7 @@ fn two_trees_are_compared_by_their_keys() {
 
 #[test]
 fn packages_that_came_and_went_are_named() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let tar = |name: &str, packages: &[(&str, &str)]| {
         let status: String = packages
             .iter()
@@ -100,10 +100,10 @@ fn packages_that_came_and_went_are_named() {
                 format!("Package: {name}\nStatus: install ok installed\nArchitecture: all\nVersion: {version}\n\n")
             })
             .collect();
-        let root = folder.path().join(format!("{name}.d"));
+        let root = directory.path().join(format!("{name}.d"));
         std::fs::create_dir_all(root.join("var/lib/dpkg")).unwrap();
         std::fs::write(root.join("var/lib/dpkg/status"), status).unwrap();
-        let path = folder.path().join(format!("{name}.tar"));
+        let path = directory.path().join(format!("{name}.tar"));
         let mut command = Command::new("tar");
         command.args(["--sort=name", "--mtime=@0", "-cf"]).arg(&path).arg("-C").arg(&root).arg(".");
         assert!(command.status().unwrap().success());
@@ -121,12 +121,12 @@ fn packages_that_came_and_went_are_named() {
 #[test]
 fn what_is_not_known_is_said() {
     // An export alone, without a cache: packages by its bill, volumes by its provenance.
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for name in world().names() {
-        std::fs::copy(world().out(&name), folder.path().join(&name)).unwrap();
+        std::fs::copy(world().out(&name), directory.path().join(&name)).unwrap();
     }
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
-    let nowhere = folder.path().join("cache");
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
+    let nowhere = directory.path().join("cache");
     let nowhere = ["--cache", nowhere.to_str().unwrap()];
     let (first, raw) = (path("small.qcow2"), path("small.raw"));
     let words = [&["diff", &first, &raw][..], &nowhere].concat();

@@ -38,8 +38,8 @@ fn openssl_finds_the_signature_right() {
     assert_eq!(kind, "application/vnd.in-toto+json");
     let mut message = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
     message.extend(&payload);
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_string();
     let pem = project.kuth(&["cache", "public-key", "key", "--pem"]).ok().out;
     for (name, bytes) in [("m", &message), ("s", &signature), ("k", &pem.into_bytes())] {
         std::fs::write(path(name), bytes).unwrap();

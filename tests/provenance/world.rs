@@ -57,7 +57,7 @@ pub const SMALL: &str = "pipelines/small.toml";
 pub struct Project {
     pub root: PathBuf,
     variables: Vec<(String, String)>,
-    _folder: Option<tempfile::TempDir>,
+    _directory: Option<tempfile::TempDir>,
 }
 
 pub struct Run {
@@ -66,7 +66,7 @@ pub struct Run {
     pub err: String,
 }
 
-/// The folder of everything, in the file system of the target folder.
+/// The directory of everything, in the file system of the target directory.
 fn home() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("provenance")
 }
@@ -75,17 +75,17 @@ impl Project {
     pub fn at(root: &Path) -> Project {
         std::fs::create_dir_all(root.join("pipelines")).unwrap();
         std::fs::write(root.join(SMALL), PIPELINE).unwrap();
-        Project { root: root.to_path_buf(), variables: Vec::new(), _folder: None }
+        Project { root: root.to_path_buf(), variables: Vec::new(), _directory: None }
     }
 
-    /// A project in a folder of its own, with what the world's lock says.
+    /// A project in a directory of its own, with what the world's lock says.
     pub fn new() -> Project {
-        // The world's folder is in the same one, which is made with it.
+        // The world's directory is in the same one, which is made with it.
         let lock = world().root.join("pipelines/small.lock");
-        let folder = tempfile::tempdir_in(home()).unwrap();
-        let project = Project::at(folder.path());
+        let directory = tempfile::tempdir_in(home()).unwrap();
+        let project = Project::at(directory.path());
         std::fs::copy(lock, project.root.join("pipelines/small.lock")).unwrap();
-        Project { _folder: Some(folder), ..project }
+        Project { _directory: Some(directory), ..project }
     }
 
     /// A project like the world's, with its results.
@@ -143,7 +143,7 @@ impl Project {
         serde_json::from_str(&self.read(name)).unwrap()
     }
 
-    /// The names of what lies in the output folder, sorted.
+    /// The names of what lies in the output directory, sorted.
     pub fn names(&self) -> Vec<String> {
         let entries = self.out("").read_dir().unwrap();
         let mut names: Vec<String> =

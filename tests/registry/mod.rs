@@ -1,5 +1,5 @@
 //! A VirtualBox with a registry of the test's own. Where it comes from, scripts/virtualbox says;
-//! `KUTH_TEST_VIRTUALBOX` names that folder. It sees `work` in it, so machines lie there.
+//! `KUTH_TEST_VIRTUALBOX` names that directory. It sees `work` in it, so machines lie there.
 
 #![allow(dead_code)]
 
@@ -13,26 +13,26 @@ pub const RUN: &str = "KUTH_TEST_VIRTUALBOX_RUN";
 /// A server takes no longer to end, also on a loaded machine.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// VBoxManage's command line, and a folder that it sees.
+/// VBoxManage's command line, and a directory that it sees.
 pub struct Registry {
     pub command: String,
-    pub folder: PathBuf,
+    pub directory: PathBuf,
 }
 
 impl Registry {
     /// An empty one. `None`, said aloud, where there is no VirtualBox.
     pub fn new(name: &str) -> Option<Registry> {
-        let Some((command, folder)) = named(name) else {
+        let Some((command, directory)) = named(name) else {
             crate::judge::missing("VBoxManage");
             return None;
         };
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).unwrap();
-        Some(Registry { command, folder })
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory).unwrap();
+        Some(Registry { command, directory })
     }
 
     pub fn path(&self, name: &str) -> String {
-        self.folder.join(name).to_str().unwrap().to_string()
+        self.directory.join(name).to_str().unwrap().to_string()
     }
 
     /// What VBoxManage answers.
@@ -40,9 +40,10 @@ impl Registry {
         self.try_ask(words).unwrap_or_else(|why| panic!("{words:?}: {why}"))
     }
 
-    /// What VBoxManage answers, or says of its failure. VBoxManage starts the server that it asks, and
-    /// that ends by itself; a question that comes while it does is answered by nobody, so asking once
-    /// more hides no answer. Every other failure is told at once. The server ends within [`ENDING`].
+    /// What VBoxManage answers, or says of its failure. VBoxManage starts the server that it asks,
+    /// and that ends by itself; a question that comes while it does is answered by nobody, so
+    /// asking once more hides no answer. Every other failure is told at once. The server ends
+    /// within [`ENDING`].
     pub fn try_ask(&self, words: &[&str]) -> Result<String, String> {
         let script = format!("{} \"$@\"", self.command);
         let start = Instant::now();
@@ -66,25 +67,26 @@ impl Registry {
     }
 }
 
-/// The command line and the folder that `name` has.
+/// The command line and the directory that `name` has.
 pub fn named(name: &str) -> Option<(String, PathBuf)> {
     let virtualbox = PathBuf::from(std::env::var_os("KUTH_TEST_VIRTUALBOX")?);
-    let folder = virtualbox.join("work").join(name);
+    let directory = virtualbox.join("work").join(name);
     // The server of a run just before may still know what that run removed.
     let run = std::env::var(RUN).unwrap_or_else(|_| std::process::id().to_string());
     let command = format!(
         "env VBOX_USER_HOME={} VBOX_IPC_SOCKETID=kuth-{name}-{run} {}",
-        folder.join("home").display(),
+        directory.join("home").display(),
         virtualbox.join("VBoxManage").display()
     );
-    Some((command, folder))
+    Some((command, directory))
 }
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        // Its server ends by itself 5 s after the last question. What failed stays, to be looked at.
+        // Its server ends by itself 5 s after the last question. What failed stays, to be looked
+        // at.
         if !std::thread::panicking() {
-            let _ = std::fs::remove_dir_all(&self.folder);
+            let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
 }

@@ -11,7 +11,7 @@ use kuth::digest::Digest;
 /// What is done to a manifest.
 type Change<'a> = &'a dyn Fn(&mut Value);
 
-/// A filled remote, and the manifest of the folder in it.
+/// A filled remote, and the manifest of the directory in it.
 struct Remote {
     world: World,
     manifest: PathBuf,
@@ -23,7 +23,7 @@ impl Remote {
         let world = World::new();
         let built = world.machine("one", "../remote").build(&[]);
         assert_eq!(built.status, 0, "{}", built.err);
-        let digest = built.digest("folder");
+        let digest = built.digest("directory");
         let manifest = world.path(&format!("remote/v1/objects/{}/{digest}.json", &digest[..2]));
         let text = std::fs::read(&manifest).unwrap();
         let good: Value = serde_json::from_slice(&text).unwrap();
@@ -51,10 +51,10 @@ impl Remote {
         zstd::stream::decode_all(&stored.unwrap()[..]).unwrap()
     }
 
-    /// Another machine builds: it makes the folder itself and says so once.
+    /// Another machine builds: it makes the directory itself and says so once.
     fn is_not_believed(&self, what: &str) {
         let machine = self.world.machine("again", "../remote").with("KUTH_CACHE_MODE", "read");
-        let run = machine.build(&["folder"]);
+        let run = machine.build(&["directory"]);
         assert_eq!(run.status, 0, "{what}: {}", run.err);
         assert!(run.count("run") > 0, "{what}: {}", run.err);
         assert_eq!(warnings(&run.err), 1, "{what}: {}", run.err);
@@ -149,8 +149,8 @@ fn a_record_of_another_key_is_not_believed() {
     let world = World::new();
     let one = world.machine("one", "../remote");
     one.runs(2, &[]);
-    let swap = |folder: PathBuf| {
-        let records = files(&folder);
+    let swap = |directory: PathBuf| {
+        let records = files(&directory);
         let texts: Vec<_> = records.iter().map(|path| std::fs::read(path).unwrap()).collect();
         assert_eq!(records.len(), 2);
         std::fs::write(&records[0], &texts[1]).unwrap();

@@ -4,8 +4,8 @@
 
 mod bounds;
 mod crafted;
+mod directory;
 mod faults;
-mod folder;
 #[path = "../judge/mod.rs"]
 mod judge;
 mod secrets;

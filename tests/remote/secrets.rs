@@ -111,9 +111,9 @@ impl Left {
     }
 }
 
-fn on_folder(folder: &Path) -> Left {
+fn on_directory(directory: &Path) -> Left {
     let mut left = Left::default();
-    for path in files(folder) {
+    for path in files(directory) {
         left.add(path.to_str().unwrap(), &std::fs::read(&path).unwrap());
     }
     left
@@ -131,9 +131,9 @@ fn sent_to(server: &Server) -> Left {
 fn what_a_secret_went_into_stays_here() {
     let world = World::new();
     let server = Server::start();
-    for (name, remote) in [("folder", "../remote"), ("web", server.address.as_str())] {
+    for (name, remote) in [("directory", "../remote"), ("web", server.address.as_str())] {
         let found = || match name {
-            "folder" => on_folder(&world.path("remote")),
+            "directory" => on_directory(&world.path("remote")),
             _ => sent_to(&server),
         };
         let one = machine(&world, name, remote);

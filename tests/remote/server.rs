@@ -127,7 +127,7 @@ fn serve(stream: TcpStream, files: &Files, rule: &Rule, seen: &Requests) {
             while out.write_all(&[b'x'; 1 << 16]).is_ok() {}
         }
         (_, "MKCOL", _) => answer("201 Created", b"", 0),
-        // A folder, or a file.
+        // A directory, or a file.
         (_, "PROPFIND", file) => {
             let kind = match (&file, path.ends_with('/')) {
                 (Some(bytes), _) => format!(

@@ -21,7 +21,7 @@ fn two_machines(world: &World, remote: &str, variables: &[(&str, &str)]) {
     let second = two.build(&[]);
     assert_eq!((second.status, second.count("run")), (0, 0), "{}", second.err);
     assert_eq!(warnings(&second.err), 0, "{}", second.err);
-    for stage in ["file", "folder"] {
+    for stage in ["file", "directory"] {
         assert_eq!(first.digest(stage), second.digest(stage));
     }
     two.is_right();
@@ -30,10 +30,10 @@ fn two_machines(world: &World, remote: &str, variables: &[(&str, &str)]) {
 #[test]
 fn through_nginx() {
     let world = World::new();
-    let folder = world.path("nginx");
-    let Some(nginx) = Server::nginx(&folder) else { return };
+    let directory = world.path("nginx");
+    let Some(nginx) = Server::nginx(&directory) else { return };
     two_machines(&world, &format!("{}/cache", nginx.address), &[]);
-    assert!(folder.join("files/v1/records").is_dir());
+    assert!(directory.join("files/v1/records").is_dir());
 }
 
 #[test]
@@ -49,13 +49,13 @@ fn through_webdav() {
 #[test]
 fn through_a_web_server_that_is_no_webdav() {
     let world = World::new();
-    let folder = world.path("nginx");
-    let Some(nginx) = Server::nginx(&folder) else { return };
+    let directory = world.path("nginx");
+    let Some(nginx) = Server::nginx(&directory) else { return };
     // nginx alone has no PROPFIND and MKCOL: a miss and a warning, and nothing is half there.
     let remote = format!("{}/cache", nginx.address.replace("http", "webdav"));
     let err = world.machine("one", &remote).runs(2, &[]);
     assert!(warnings(&err) == 1 && err.contains(&format!("the remote cache {remote}")), "{err}");
-    assert!(super::world::files(&folder.join("files")).is_empty());
+    assert!(super::world::files(&directory.join("files")).is_empty());
 }
 
 #[test]

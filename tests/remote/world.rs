@@ -6,9 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use kuth::digest::Digest;
 
-/// A folder in which everything lies.
+/// A directory in which everything lies.
 pub struct World {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     archive: Vec<u8>,
 }
 
@@ -32,20 +32,20 @@ impl World {
         header.set_cksum();
         archive.append_data(&mut header, "data", &noise(SIZE)[..]).unwrap();
         let archive = archive.into_inner().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("archive.tar"), &archive).unwrap();
-        let world = World { folder, archive };
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("archive.tar"), &archive).unwrap();
+        let world = World { directory, archive };
         world.keygen("key");
         world
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Makes a key in the file `name`; the public line.
     pub fn keygen(&self, name: &str) -> String {
-        let mut command = kuth(self.folder.path());
+        let mut command = kuth(self.directory.path());
         let output = command.args(["cache", "keygen", name]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_string()
@@ -63,19 +63,19 @@ impl World {
     }
 
     fn machine_with(&self, name: &str, remote: &str, archive: &Path) -> Machine<'_> {
-        let folder = self.path(name);
-        std::fs::create_dir_all(&folder).unwrap();
+        let directory = self.path(name);
+        std::fs::create_dir_all(&directory).unwrap();
         let pipeline = format!(
             "[pipeline]\nname = \"p\"\n\n[stage.file]\nkind = \"download\"\nurl = \"file://{}\"\n\
-             sha256 = \"{}\"\n\n[stage.folder]\nkind = \"unpack\"\nfrom = \"file\"\n",
+             sha256 = \"{}\"\n\n[stage.directory]\nkind = \"unpack\"\nfrom = \"file\"\n",
             archive.display(),
             Digest::of(&self.archive),
         );
-        std::fs::write(folder.join("p.toml"), pipeline).unwrap();
+        std::fs::write(directory.join("p.toml"), pipeline).unwrap();
         let key = self.path("key").display().to_string();
         let variables = [("KUTH_CACHE_KEY", key.as_str()), ("KUTH_CACHE_REMOTE", remote)];
         let variables = variables.map(|(name, value)| (name.to_string(), value.to_string()));
-        Machine { folder, variables: variables.to_vec(), world: self }
+        Machine { directory, variables: variables.to_vec(), world: self }
     }
 }
 
@@ -89,15 +89,15 @@ pub fn noise(length: usize) -> Vec<u8> {
     (0..length).map(step).collect()
 }
 
-fn kuth(folder: &Path) -> Command {
+fn kuth(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-    command.current_dir(folder).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.current_dir(directory).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command
 }
 
 /// A kuth with a cache of its own.
 pub struct Machine<'w> {
-    folder: PathBuf,
+    directory: PathBuf,
     variables: Vec<(String, String)>,
     world: &'w World,
 }
@@ -111,11 +111,11 @@ impl Machine<'_> {
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.directory.join(name)
     }
 
     pub fn start(&self, arguments: &[&str]) -> Child {
-        let mut command = kuth(&self.folder);
+        let mut command = kuth(&self.directory);
         command.args(arguments).envs(self.variables.iter().cloned());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -137,16 +137,16 @@ impl Machine<'_> {
         run.err
     }
 
-    /// The folder holds what was packed.
+    /// The directory holds what was packed.
     pub fn is_right(&self) {
-        let run = self.kuth(&["path", "p.toml", "folder"]);
+        let run = self.kuth(&["path", "p.toml", "directory"]);
         assert_eq!(run.status, 0, "{}", run.err);
         let tar = std::fs::read(run.out.trim()).unwrap();
         let mut archive = tar::Archive::new(&tar[..]);
         let mut files = archive.entries().unwrap().map(|entry| entry.unwrap());
         let data = files.find(|entry| entry.path().unwrap().ends_with("data")).unwrap();
         let bytes: Vec<u8> = std::io::Read::bytes(data).map(|byte| byte.unwrap()).collect();
-        assert!(bytes == noise(SIZE), "the folder holds something else");
+        assert!(bytes == noise(SIZE), "the directory holds something else");
         assert_eq!(self.world.archive.len() / (1 << 20), SIZE / (1 << 20));
     }
 
@@ -187,12 +187,12 @@ pub fn warnings(err: &str) -> usize {
     err.lines().filter(|line| line.starts_with("warning:")).count()
 }
 
-/// Every file below `folder`, sorted.
-pub fn files(folder: &Path) -> Vec<PathBuf> {
+/// Every file below `directory`, sorted.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut open = vec![folder.to_path_buf()];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
+    let mut open = vec![directory.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() { open.push(path) } else { found.push(path) }
         }

@@ -74,9 +74,9 @@ from = "rootfs"
 run = "echo this went wrong >&2; exit 3"
 "#;
 
-/// A host, and a project on another machine; both are folders here.
+/// A host, and a project on another machine; both are directories here.
 struct World {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     port: u16,
     _sshd: Server,
 }
@@ -84,8 +84,8 @@ struct World {
 impl World {
     fn new() -> Option<World> {
         let (sshd, keygen) = (program("sshd")?, program("ssh-keygen")?);
-        let folder = tempfile::tempdir().unwrap();
-        let at = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
         for name in ["home", "project/pipelines", "project/data"] {
             std::fs::create_dir_all(at.join(name)).unwrap();
         }
@@ -94,7 +94,7 @@ impl World {
             command.args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(at.join(key));
             assert!(command.status().unwrap().success());
         }
-        // Where root starts it, it wants this folder, which the package's service makes.
+        // Where root starts it, it wants this directory, which the package's service makes.
         let _ = std::fs::create_dir("/run/sshd");
         let (port, here) = (free_port(), at.display());
         let config = format!(
@@ -106,14 +106,14 @@ impl World {
         let mut command = Command::new(sshd);
         command.args(["-D", "-f"]).arg(at.join("sshd_config")).arg("-E").arg(at.join("sshd.log"));
         command.stdin(Stdio::null());
-        let world = World { folder, port, _sshd: Server::start(command, port) };
+        let world = World { directory, port, _sshd: Server::start(command, port) };
         world.write("pipelines/small.toml", PIPELINE);
         world.write("data/word", "hello\n");
         Some(world)
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn write(&self, name: &str, text: &str) {

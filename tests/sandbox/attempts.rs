@@ -153,7 +153,7 @@ fn devices_of_the_host_cannot_be_made_and_opened() {
 fn kuth_itself_cannot_be_looked_into_or_traced() {
     assert_refused(
         &NETWORKS,
-        "process-files process-root process-folder process-environment process-memory process-maps \
+        "process-files process-root process-directory process-environment process-memory process-maps \
          process-trace process-namespaces process-descriptor",
     );
 }

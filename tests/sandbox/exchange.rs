@@ -1,4 +1,4 @@
-//! The folder through which files come in and the packed tree goes out: objects of the cache lie
+//! The directory through which files come in and the packed tree goes out: objects of the cache lie
 //! there by hard links, and no script may change them.
 
 use crate::place::{Place, as_root_and_as_user};

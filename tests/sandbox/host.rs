@@ -28,8 +28,8 @@ const MOVING: [&str; 12] = [
 #[derive(Debug, PartialEq, Eq)]
 pub struct Host(BTreeMap<String, String>);
 
-fn files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             files(&entry.path(), found);
         }
@@ -38,7 +38,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 impl Host {
-    /// Notes what there is; `etc` is another folder to look into.
+    /// Notes what there is; `etc` is another directory to look into.
     pub fn look(etc: &Path) -> Host {
         let mut host = Host(BTreeMap::new());
         host.files(Path::new("/etc"));
@@ -71,9 +71,9 @@ impl Host {
         self.0.insert(format!("{what} {name}"), value.to_string());
     }
 
-    fn files(&mut self, folder: &Path) {
+    fn files(&mut self, directory: &Path) {
         let mut found = Vec::new();
-        files(folder, &mut found);
+        files(directory, &mut found);
         for path in found {
             let Ok(metadata) = path.symlink_metadata() else { continue };
             let held = match metadata.is_file() {

@@ -121,10 +121,10 @@ impl Drop for Flags<'_> {
 }
 
 /// Whether files here can have flags, which not every file system keeps.
-fn keeps_flags(folder: &Path) -> bool {
-    let file = folder.join("flags");
+fn keeps_flags(directory: &Path) -> bool {
+    let file = directory.join("flags");
     std::fs::write(&file, "").unwrap();
-    let _flags = Flags(folder);
+    let _flags = Flags(directory);
     let kept = verdict("chattr", &["+i", file.to_str().unwrap()]).is_some_and(|kept| kept.0);
     if !kept {
         crate::judge::skip("this file system keeps no flags");
@@ -165,7 +165,8 @@ fn a_tree_with_flags_that_an_earlier_kuth_left_is_cleaned_up() {
         if caller == Caller::User || !keeps_flags(place.top()) {
             return;
         }
-        // A build that was killed leaves its lock too, one that was asked to keep the tree does not.
+        // A build that was killed leaves its lock too, one that was asked to keep the tree does
+        // not.
         let trees = ["run-killed", "run-kept"].map(|name| work.join(name));
         std::fs::write(work.join("run-killed.lock"), "").unwrap();
         for tree in &trees {

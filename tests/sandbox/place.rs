@@ -75,11 +75,11 @@ impl Place {
     /// A project with `rootfs` and these stages.
     pub fn new(caller: Caller, stages: &str) -> Place {
         // Everybody may enter it.
-        let folder = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
-        let top = folder.path().to_path_buf();
+        let directory = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
+        let top = directory.path().to_path_buf();
         std::fs::set_permissions(&top, PermissionsExt::from_mode(0o755)).unwrap();
         let mut project = project_in(&top, stages);
-        let owner = Project::within(folder);
+        let owner = Project::within(directory);
         let etc = top.join("etc");
         tool("cp", &["--archive", "/etc", etc.to_str().unwrap()]);
         let add = |name: &str, line: &str| {
@@ -107,8 +107,8 @@ impl Place {
                 let program = top.join("kuth");
                 std::fs::copy(&project.program, &program).unwrap();
                 project.program = program;
-                for folder in [&project.root, &project.cache] {
-                    tool("chown", &["-R", &format!("{ID}:{ID}"), folder.to_str().unwrap()]);
+                for directory in [&project.root, &project.cache] {
+                    tool("chown", &["-R", &format!("{ID}:{ID}"), directory.to_str().unwrap()]);
                 }
                 NAME
             }
@@ -163,7 +163,7 @@ impl Place {
         format!("data/{name}")
     }
 
-    /// The folder of all this.
+    /// The directory of all this.
     pub fn top(&self) -> &Path {
         self.project.root.parent().unwrap()
     }

@@ -9,7 +9,7 @@ const SCRIPT: &str = include_str!("data/rooms.sh");
 const HOSTNAME: &str = "a-host-name-of-sixty-four-letters.in-all-its-parts.of.example.or";
 
 #[test]
-fn a_script_finds_loopback_terminals_and_folders_of_its_own() {
+fn a_script_finds_loopback_terminals_and_directories_of_its_own() {
     as_root_and_as_user(|caller| {
         let place = Place::new(caller, "");
         let script = place.script("rooms", SCRIPT);
@@ -27,8 +27,8 @@ fn a_script_finds_loopback_terminals_and_folders_of_its_own() {
         assert_eq!(rooms, expected, "{caller:?}");
         assert_eq!(tree.text("/srv/seen/hostname"), format!("{HOSTNAME}\n"));
         // Nothing of them is in the tree, and nothing is there for the next stage.
-        for folder in ["/tmp", "/run", "/dev", "/proc", "/sys"] {
-            assert_eq!(tree.below(folder), Vec::<&str>::new());
+        for directory in ["/tmp", "/run", "/dev", "/proc", "/sys"] {
+            assert_eq!(tree.below(directory), Vec::<&str>::new());
         }
         assert_eq!(tree.listed("/tmp"), "d 1777 0:0");
         assert_eq!(tree.listed("/run"), "d 755 0:0");

@@ -37,7 +37,7 @@ run = [{ source = "judge.sh" }]
 source = "seeds"
 "#;
 
-/// A folder that stays, for its cache.
+/// A directory that stays, for its cache.
 fn home() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("seeds")
 }
@@ -83,10 +83,10 @@ fn whoever_reads_a_seed_takes_it() {
         // The machines of a role differ in names and addresses alone.
         for template in roles(distribution).iter().map(|role| &role.templates[0]) {
             let seed = template.render(Secrets::Withheld).unwrap();
-            let folder = seeds.join(distribution).join(&template.hostname);
-            write(&folder.join("user-data"), &seed.user_data);
-            write(&folder.join("network-config"), &seed.network_config);
-            write(&folder.join("meta-data"), &seed.meta_data);
+            let directory = seeds.join(distribution).join(&template.hostname);
+            write(&directory.join("user-data"), &seed.user_data);
+            write(&directory.join("network-config"), &seed.network_config);
+            write(&directory.join("meta-data"), &seed.meta_data);
         }
     }
     // What the judges must not take: else they judge nothing.

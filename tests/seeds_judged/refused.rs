@@ -42,8 +42,8 @@ nics = ["nat"]
 
 /// What `kuth check` and `kuth build` say of a role with these lines and this file `seed`.
 fn refused(lines: &str, seed: &str) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
     write(&root.join("pipelines/p.toml"), &format!("{PIPELINE}{lines}\n"));
     write(&root.join("data/seed"), seed);
     let run = |arguments: &[&str], root: &Path| {

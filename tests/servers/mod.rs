@@ -26,12 +26,12 @@ impl Drop for Server {
 }
 
 impl Server {
-    /// nginx, which keeps what is PUT below `/cache/` in `files/` of the folder.
-    pub fn nginx(folder: &Path) -> Option<Server> {
+    /// nginx, which keeps what is PUT below `/cache/` in `files/` of the directory.
+    pub fn nginx(directory: &Path) -> Option<Server> {
         let program = program("nginx")?;
         let port = free_port();
-        let at = folder.display();
-        std::fs::create_dir_all(folder.join("files")).unwrap();
+        let at = directory.display();
+        std::fs::create_dir_all(directory.join("files")).unwrap();
         let config = format!(
             "daemon off;\nmaster_process off;\npid {at}/pid;\nerror_log {at}/error.log;\n\
              events {{}}\nhttp {{\naccess_log off;\nclient_max_body_size 0;\n\
@@ -40,9 +40,13 @@ impl Server {
              server {{\nlisten 127.0.0.1:{port};\nlocation /cache/ {{\nalias {at}/files/;\n\
              dav_methods PUT;\ncreate_full_put_path on;\n}}\n}}\n}}\n"
         );
-        std::fs::write(folder.join("nginx.conf"), config).unwrap();
+        std::fs::write(directory.join("nginx.conf"), config).unwrap();
         let mut command = Command::new(program);
-        command.arg("-c").arg(folder.join("nginx.conf")).arg("-e").arg(folder.join("error.log"));
+        command
+            .arg("-c")
+            .arg(directory.join("nginx.conf"))
+            .arg("-e")
+            .arg(directory.join("error.log"));
         Some(Server::start(command, port))
     }
 
@@ -91,9 +95,9 @@ pub fn free_port() -> u16 {
 /// A program, also where `scripts/setup` puts what has no package; says so where there is none.
 pub fn program(name: &str) -> Option<PathBuf> {
     let own = ["target/moto/bin", "target/ci/bin", "target/ci/node_modules/.bin"];
-    let own = own.map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
-    let folders = search_path().into_iter().chain(own);
-    let found = folders.map(|folder| folder.join(name)).find(|it| it.is_file());
+    let own = own.map(|directory| Path::new(env!("CARGO_MANIFEST_DIR")).join(directory));
+    let directories = search_path().into_iter().chain(own);
+    let found = directories.map(|directory| directory.join(name)).find(|it| it.is_file());
     if found.is_none() {
         missing(name);
     }

@@ -1,5 +1,5 @@
-//! Holes and owners through whole builds: script, trees, disk, export and remote cache, as root and as
-//! a user with 65536 ids.
+//! Holes and owners through whole builds: script, trees, disk, export and remote cache, as root and
+//! as a user with 65536 ids.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ owner = "1407182137:1059092950"
 [stage.base.file."/opt/half"]
 content = "x"
 owner = "daemon:65536"
-[stage.base.file."/opt/folder"]
-source = "data/folder"
+[stage.base.file."/opt/directory"]
+source = "data/directory"
 owner = "70000:70001"
 
 [stage.next]
@@ -53,9 +53,9 @@ test "$(stat -c %s:%b /var/lib/disk.img)" = 3221225472:0
 ln /opt/high /opt/hard
 mv /opt/half /srv/half
 cp -p /opt/high /opt/copy
-rm /opt/folder/a
-echo new >/opt/folder/a
-chown daemon /opt/folder/own
+rm /opt/directory/a
+echo new >/opt/directory/a
+chown daemon /opt/directory/own
 """
 
 [stage.disk]
@@ -79,12 +79,12 @@ format = ["qcow2", "raw", "vdi", "vmdk"]
 /// What `next` has of owners.
 const OWNERS: [(&str, u64, u64); 10] = [
     ("opt/copy", 65_534, 65_534),
-    ("opt/folder/", 70_000, 70_001),
-    ("opt/folder/a", 0, 0),
-    ("opt/folder/deep/", 70_000, 70_001),
-    ("opt/folder/deep/b", 70_000, 70_001),
-    ("opt/folder/own", 1, 70_001),
-    ("opt/folder/plain", 70_000, 70_001),
+    ("opt/directory/", 70_000, 70_001),
+    ("opt/directory/a", 0, 0),
+    ("opt/directory/deep/", 70_000, 70_001),
+    ("opt/directory/deep/b", 70_000, 70_001),
+    ("opt/directory/own", 1, 70_001),
+    ("opt/directory/plain", 70_000, 70_001),
     ("opt/hard", 1_407_182_137, 1_059_092_950),
     ("opt/high", 1_407_182_137, 1_059_092_950),
     ("srv/half", 1, 65_536),
@@ -108,7 +108,7 @@ impl Project {
         };
         write(FILE, PIPELINE);
         for name in ["a", "own", "plain", "deep/b"] {
-            write(&format!("data/folder/{name}"), "x");
+            write(&format!("data/directory/{name}"), "x");
         }
         let program = PathBuf::from(env!("CARGO_BIN_EXE_kuth"));
         Project { root: root.to_path_buf(), through: Vec::new(), program }
@@ -201,14 +201,14 @@ fn costs(project: &Project) {
         assert!(takes < most, "{} takes {takes}", file.display());
     }
     let mut total = 0;
-    for folder in walk(&project.root.join("cache/work")) {
-        total += allocated(&folder);
+    for directory in walk(&project.root.join("cache/work")) {
+        total += allocated(&directory);
     }
     assert_eq!(total, 0, "nothing is left of the work");
 }
 
-fn walk(folder: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
 }
 
 fn owners(tree: &Path) {
@@ -253,11 +253,11 @@ fn on_the_disk(project: &Project) {
 
 /// To a remote cache and back.
 fn remote(project: &Project) {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let other = Project::at(folder.path());
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let other = Project::at(directory.path());
     let name = "pipelines/small.lock";
     std::fs::copy(project.root.join(name), other.root.join(name)).unwrap();
-    let remote = folder.path().join("remote");
+    let remote = directory.path().join("remote");
     let set = |mut one: Project, key: &Path| {
         let variable = |name: &str, value: &Path| format!("{name}={}", value.display());
         one.through.push("env".to_string());
@@ -265,7 +265,7 @@ fn remote(project: &Project) {
         one.through.push(variable("KUTH_CACHE_KEY", key));
         one
     };
-    let key = folder.path().join("key");
+    let key = directory.path().join("key");
     project.kuth(&["cache", "keygen", key.to_str().unwrap()]);
     let here = set(Project { root: project.root.clone(), ..Project::at(&project.root) }, &key);
     let there = set(other, &key);
@@ -283,7 +283,7 @@ fn remote(project: &Project) {
 
 /// A user with 65536 ids, known to a copy of /etc alone.
 struct User {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 const ID: &str = "61234";
@@ -299,9 +299,9 @@ exec setpriv --reuid="$id" --regid="$id" --clear-groups --inh-caps=-all -- "$@"
 
 impl User {
     fn new() -> User {
-        let folder = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
-        std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let etc = folder.path().join("etc");
+        let directory = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let etc = directory.path().join("etc");
         tool("cp", &["-a", "/etc", etc.to_str().unwrap()]);
         let add = |name: &str, line: &str| {
             let old = std::fs::read_to_string(etc.join(name)).unwrap_or_default();
@@ -311,16 +311,16 @@ impl User {
         add("group", &format!("kuthtrees:x:{ID}:"));
         add("subuid", "kuthtrees:1900000000:65536");
         add("subgid", "kuthtrees:1900000000:65536");
-        User { folder }
+        User { directory }
     }
 
     /// A project that the user can reach; see [`User::own`].
     fn project(&self) -> Project {
-        let mut project = Project::at(&self.folder.path().join("project"));
-        let program = self.folder.path().join("kuth");
+        let mut project = Project::at(&self.directory.path().join("project"));
+        let program = self.directory.path().join("kuth");
         std::fs::copy(&project.program, &program).unwrap();
         project.program = program;
-        let etc = self.folder.path().join("etc");
+        let etc = self.directory.path().join("etc");
         let words =
             ["unshare", "--mount", "--", "sh", "-c", ENTER, "enter", etc.to_str().unwrap(), ID];
         project.through = words.map(String::from).into();

@@ -47,9 +47,9 @@ pub fn samples() -> Vec<Sample> {
 }
 
 impl Sample {
-    /// Makes it in `folder`.
-    pub fn make(&self, folder: &Path) {
-        let file = File::create_new(folder.join(&self.name)).unwrap();
+    /// Makes it in `directory`.
+    pub fn make(&self, directory: &Path) {
+        let file = File::create_new(directory.join(&self.name)).unwrap();
         match self.zeros {
             true => file.write_all_at(&vec![0; self.size as usize], 0).unwrap(),
             false => file.set_len(self.size).unwrap(),

@@ -15,35 +15,35 @@ use crate::judge::{tool, tool_in};
 
 /// Every sample, and their tar.
 struct Packed {
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
     root: PathBuf,
     tar: PathBuf,
 }
 
 fn packed(samples: &[Sample]) -> Packed {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (root, tar) = (folder.path().join("root"), folder.path().join("tree.tar"));
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (root, tar) = (directory.path().join("root"), directory.path().join("tree.tar"));
     std::fs::create_dir(&root).unwrap();
     samples.iter().for_each(|sample| sample.make(&root));
     pack(&root, &tar, EPOCH, &Owners::default()).unwrap();
-    Packed { _folder: folder, root, tar }
+    Packed { _directory: directory, root, tar }
 }
 
 #[test]
 fn other_programs_read_a_tree_with_holes() {
     let samples = samples();
-    let Packed { _folder, root, tar } = packed(&samples);
+    let Packed { _directory, root, tar } = packed(&samples);
     let stored: u64 = samples.iter().map(|sample| sample.stored().min(sample.size)).sum();
     let size = tar.metadata().unwrap().len();
     assert!(size < stored + 3 * MIB, "{size} bytes for {stored}");
     let into = |name: &str| {
-        let folder = tar.with_file_name(name);
-        std::fs::create_dir(&folder).unwrap();
-        folder
+        let directory = tar.with_file_name(name);
+        std::fs::create_dir(&directory).unwrap();
+        directory
     };
     let file = tar.to_str().unwrap();
-    let compare = |folder: &Path, who: &str| {
-        samples.iter().for_each(|one| one.compare(&folder.join(&one.name), &root, who));
+    let compare = |directory: &Path, who: &str| {
+        samples.iter().for_each(|one| one.compare(&directory.join(&one.name), &root, who));
     };
     let gnu = into("gnu");
     if tool_in(&gnu, "tar", &["-xf", file]).is_some() {
@@ -81,12 +81,13 @@ filesystem = "vfat"
 mount = "/srv"
 "#;
 
-/// The bytes of a bootable tree with the samples below `/holes`, `/var` and, if they are small, `/srv`.
+/// The bytes of a bootable tree with the samples below `/holes`, `/var` and, if they are small,
+/// `/srv`.
 fn bootable(samples: &[Sample]) -> Vec<u8> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (root, tar) = (folder.path().join("root"), folder.path().join("tree.tar"));
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (root, tar) = (directory.path().join("root"), directory.path().join("tree.tar"));
     std::fs::create_dir(&root).unwrap();
-    let unpacked = folder.path().join("small.tar");
+    let unpacked = directory.path().join("small.tar");
     std::fs::write(&unpacked, Tree::bootable().finish()).unwrap();
     tar::Archive::new(File::open(&unpacked).unwrap()).unpack(&root).unwrap();
     for name in ["holes", "srv"] {
@@ -120,8 +121,8 @@ fn every_file_system_holds_more_than_its_size_in_holes() {
         blocks < 3 * stored + 80 * MIB,
         "the disk takes {blocks}, its files {stored} each time"
     );
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let copy = folder.path().join("copy");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let copy = directory.path().join("copy");
     let mut judged = Vec::new();
     for artifact in bench.filesystems() {
         let image = artifact.to_str().unwrap();
@@ -227,16 +228,16 @@ fn a_disk_keeps_ids_of_any_size() {
 
 #[test]
 fn diff_compares_a_tree_with_holes_with_one_that_has_none() {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let root = folder.path().join("root");
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = directory.path().join("root");
     std::fs::create_dir(&root).unwrap();
     let file = File::create_new(root.join("file")).unwrap();
     file.set_len(9 * MIB).unwrap();
     file.write_all_at(b"data", 5 * MIB).unwrap();
-    let [sparse, other] = ["a.tar", "b.tar"].map(|name| folder.path().join(name));
+    let [sparse, other] = ["a.tar", "b.tar"].map(|name| directory.path().join(name));
     pack(&root, &sparse, EPOCH, &Owners::default()).unwrap();
     // As kuth packed it before it knew holes.
-    let dense = folder.path().join("dense.tar");
+    let dense = directory.path().join("dense.tar");
     let time = format!("--mtime=@{EPOCH}");
     let words = ["--format=gnu", "--numeric-owner", &time, "-cf", dense.to_str().unwrap(), "file"];
     if tool_in(&root, "tar", &words).is_none() {
@@ -245,7 +246,7 @@ fn diff_compares_a_tree_with_holes_with_one_that_has_none() {
     // What is said of the file, if anything.
     let diff = |a: &Path, b: &Path| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-        command.current_dir(&folder).env("KUTH_CACHE", folder.path().join("cache"));
+        command.current_dir(&directory).env("KUTH_CACHE", directory.path().join("cache"));
         let output = command.arg("diff").args([a, b]).args(["--format", "json"]).output().unwrap();
         let faults = String::from_utf8(output.stderr).unwrap();
         let text = String::from_utf8(output.stdout).unwrap();

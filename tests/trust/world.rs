@@ -12,7 +12,7 @@ use crate::mirror::{self, Deb, run};
 pub use crate::project::{Project, Run};
 use crate::server::{Answer, Request, Server};
 
-/// The suite, in the archive's folder.
+/// The suite, in the archive's directory.
 pub const SUITE: &str = "dists/trixie";
 /// Its list of packages.
 pub const LIST: &str = "dists/trixie/main/binary-amd64/Packages";
@@ -34,7 +34,7 @@ keyring = "${keyring}"
 
 /// The packages and the keys, made by whoever asks first.
 pub struct World {
-    folder: PathBuf,
+    directory: PathBuf,
     pub debs: Vec<Deb>,
 }
 
@@ -53,24 +53,24 @@ impl World {
             judge::tool(tool, &["--version"])?;
         }
         judge::verdict("xorriso", &["-version"])?;
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trust");
-        let _ = std::fs::remove_dir_all(&folder);
-        let debs = ["dpkg", "apt"].map(|name| deb(&folder, name));
-        Some(World { folder, debs: debs.into() })
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trust");
+        let _ = std::fs::remove_dir_all(&directory);
+        let debs = ["dpkg", "apt"].map(|name| deb(&directory, name));
+        Some(World { directory, debs: debs.into() })
     }
 
     /// The keys of the archive, or of somebody else; they are made when first needed.
     fn keys(&self, whose: &str) -> PathBuf {
-        let keys = self.folder.join(whose);
+        let keys = self.directory.join(whose);
         if !keys.exists() {
-            mirror::write(&self.folder.join("none"), "trixie", &[], &keys);
+            mirror::write(&self.directory.join("none"), "trixie", &[], &keys);
         }
         keys
     }
 
-    /// A file in the folder of everything.
+    /// A file in the directory of everything.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.directory.join(name)
     }
 
     pub fn keyring(&self, whose: &str) -> String {
@@ -78,9 +78,9 @@ impl World {
         self.keys(whose).join("keyring.gpg").display().to_string()
     }
 
-    /// A folder with the archive, signed.
+    /// A directory with the archive, signed.
     pub fn archive(&self, name: &str) -> Archive {
-        let root = self.folder.join(name);
+        let root = self.directory.join(name);
         let archive = Archive { root };
         archive.write(self);
         archive
@@ -89,10 +89,10 @@ impl World {
     /// A medium with the archive, not signed.
     pub fn medium(&self, name: &str) -> Medium {
         let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
-        Medium::new(&self.folder.join(name), &self.debs, &self.keys("ours"))
+        Medium::new(&self.directory.join(name), &self.debs, &self.keys("ours"))
     }
 
-    /// Signs the `Release` of a suite's folder.
+    /// Signs the `Release` of a suite's directory.
     pub fn sign(&self, suite: &Path) {
         let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
         mirror::sign(suite, &self.keys("ours"));
@@ -106,15 +106,16 @@ impl World {
 
     /// A project with an empty cache.
     pub fn project(&self, name: &str) -> Project {
-        let project = Project { folder: self.folder.join(format!("{name}-project")), stays: false };
+        let project =
+            Project { directory: self.directory.join(format!("{name}-project")), stays: false };
         project.write("p.toml", PIPELINE);
         project
     }
 }
 
 /// A package with one file.
-fn deb(folder: &Path, name: &str) -> Deb {
-    let tree = folder.join(name);
+fn deb(directory: &Path, name: &str) -> Deb {
+    let tree = directory.join(name);
     std::fs::create_dir_all(tree.join("DEBIAN")).unwrap();
     std::fs::create_dir_all(tree.join("usr/share").join(name)).unwrap();
     std::fs::write(tree.join("usr/share").join(name).join("text"), name.repeat(20_000)).unwrap();
@@ -123,14 +124,14 @@ fn deb(folder: &Path, name: &str) -> Deb {
          Maintainer: x <x@y.z>\nDescription: one file\n"
     );
     std::fs::write(tree.join("DEBIAN/control"), control).unwrap();
-    let file = folder.join(format!("{name}.deb"));
+    let file = directory.join(format!("{name}.deb"));
     // Not compressed: a byte of it may change without dpkg's notice.
     let words = ["--root-owner-group", "-Znone", "--build"];
     run(Command::new("dpkg-deb").args(words).arg(&tree).arg(&file));
     Deb { path: format!("pool/main/{name}_1.0_amd64.deb"), file }
 }
 
-/// An archive's folder.
+/// An archive's directory.
 pub struct Archive {
     pub root: PathBuf,
 }
@@ -213,8 +214,8 @@ impl Project {
     pub fn files(&self, part: &str) -> Vec<PathBuf> {
         let mut open = vec![self.path("cache").join(part)];
         let mut found = Vec::new();
-        while let Some(folder) = open.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        while let Some(directory) = open.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 if path.is_dir() { open.push(path) } else { found.push(path) }
             }

@@ -1,6 +1,6 @@
 //! A Workflow of Argo's: a graph of plain pods of an image that has kuth. Each runs as an ordinary
-//! user, in the folder that the sources were cloned into, with an empty folder as its cache; what
-//! it makes goes to the remote.
+//! user, in the directory that the sources were cloned into, with an empty directory as its cache;
+//! what it makes goes to the remote.
 
 use serde_json::{Map, Value, json};
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::artifact::Product;
+use crate::artifact::ArtifactKind;
 use crate::engine::plan::{Node, NodeId, Plan, Ready};
 
 /// One job.
@@ -41,7 +41,7 @@ pub enum Makes {
 /// The jobs for `plan`, each after all it needs.
 pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
     let product = |node: &Node<'_>| {
-        pipeline.stage(node.stage_name).map_or(Product::File, |stage| stage.product)
+        pipeline.stage(node.stage_name).map_or(ArtifactKind::File, |stage| stage.product)
     };
     let mut jobs: Vec<Job> = Vec::new();
     // What each job is of: a node, or a role of a stage.
@@ -84,21 +84,25 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
 }
 
 /// Whether a result is worth a job: it takes time, and it is of use on another machine.
-fn travels(product: Product) -> bool {
+fn travels(product: ArtifactKind) -> bool {
     match product {
-        Product::Tree | Product::Disk | Product::Report | Product::Export => true,
-        Product::File | Product::Folder => false,
-        Product::Machine | Product::Snapshot | Product::Machines => false,
+        ArtifactKind::Tree | ArtifactKind::Disk | ArtifactKind::Report | ArtifactKind::Export => {
+            true
+        }
+        ArtifactKind::File | ArtifactKind::Directory => false,
+        ArtifactKind::Machine | ArtifactKind::Snapshot | ArtifactKind::Machines => false,
     }
 }
 
-fn makes(product: Product) -> Makes {
+fn makes(product: ArtifactKind) -> Makes {
     match product {
-        Product::Export => Makes::Exports,
-        Product::Machine | Product::Snapshot | Product::Machines => Makes::Machines,
-        Product::File | Product::Folder | Product::Tree | Product::Disk | Product::Report => {
-            Makes::Result
-        }
+        ArtifactKind::Export => Makes::Exports,
+        ArtifactKind::Machine | ArtifactKind::Snapshot | ArtifactKind::Machines => Makes::Machines,
+        ArtifactKind::File
+        | ArtifactKind::Directory
+        | ArtifactKind::Tree
+        | ArtifactKind::Disk
+        | ArtifactKind::Report => Makes::Result,
     }
 }
 

@@ -141,8 +141,8 @@ pub fn run(args: &Args) -> Result<Exit> {
         return Ok(Exit::Done);
     };
     let what = || format!("writing {}", path.display());
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(what)?;
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).with_context(what)?;
     }
     std::fs::write(path, text).with_context(what)?;
     screen::data(&format!("{}\n", path.display()))?;
@@ -159,8 +159,8 @@ fn workflow(args: &Args) -> Result<Workflow> {
     let file = file.filter(|file| !file.split('/').any(|part| part == ".."));
     let Some(file) = file else {
         return Err(misuse(
-            format!("{} is not below this folder", args.pipeline.display()),
-            "run `kuth ci` in the folder that the jobs start in, that of the repository",
+            format!("{} is not below this directory", args.pipeline.display()),
+            "run `kuth ci` in the directory that the jobs start in, that of the repository",
         ));
     };
     let secrets = Mutex::new(BTreeSet::new());
@@ -264,11 +264,11 @@ impl Workflow {
         words
     }
 
-    /// The folder of exports, seen from where the jobs start.
+    /// The directory of exports, seen from where the jobs start.
     fn exports(&self) -> String {
         let root = pipeline::project_root(self.file.as_ref());
-        let folder = root.join("out").join(&self.pipeline);
-        folder.strip_prefix(".").unwrap_or(&folder).display().to_string()
+        let directory = root.join("out").join(&self.pipeline);
+        directory.strip_prefix(".").unwrap_or(&directory).display().to_string()
     }
 
     /// What stands above it.

@@ -20,23 +20,24 @@ pub struct Files {
 }
 
 /// Where files are looked for.
-pub struct Folder {
+pub struct Directory {
     /// `data/DISTRIBUTION` of the project.
     data: PathBuf,
     /// What holds `data`.
     root: PathBuf,
 }
 
-impl Folder {
+impl Directory {
     /// The nearest `data/DISTRIBUTION` from here upwards.
-    pub fn find(distribution: &str) -> Result<Folder> {
+    pub fn find(distribution: &str) -> Result<Directory> {
         let here = std::path::absolute(".").map_err(|error| {
-            Error::new(Misuse(format!("the working folder cannot be named: {error}")))
+            Error::new(Misuse(format!("the working directory cannot be named: {error}")))
         })?;
         let below = Path::new("data").join(distribution);
-        let holds = |below: &Path| here.ancestors().find(|folder| folder.join(below).is_dir());
+        let holds =
+            |below: &Path| here.ancestors().find(|directory| directory.join(below).is_dir());
         let root = holds(&below).or_else(|| holds(Path::new("data"))).unwrap_or(&here);
-        Ok(Folder { data: root.join(below), root: root.to_path_buf() })
+        Ok(Directory { data: root.join(below), root: root.to_path_buf() })
     }
 
     /// The file that `given` names: below `data/DISTRIBUTION`, else the path itself.
@@ -55,12 +56,12 @@ impl Folder {
 
     /// What to try for a file that is not there.
     fn nearest(&self, given: &Path) -> String {
-        let folder = self.data.join(given.parent().unwrap_or(Path::new("")));
-        let names = names_in(&folder);
+        let directory = self.data.join(given.parent().unwrap_or(Path::new("")));
+        let names = names_in(&directory);
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
         let word = given.file_name().unwrap_or_default().to_string_lossy();
-        let there_are = format!("{} has", self.shown(&folder));
-        if folder.is_dir()
+        let there_are = format!("{} has", self.shown(&directory));
+        if directory.is_dir()
             && let Some(hint) = suggest::hint(&word, &known, &there_are)
         {
             return hint;
@@ -79,8 +80,8 @@ impl Folder {
     }
 }
 
-fn names_in(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+fn names_in(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let mut names: Vec<String> =
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
@@ -97,12 +98,12 @@ struct File {
 impl Files {
     /// Reads and checks them all; tells every fault of every file.
     pub fn read(args: &Args, name: &str) -> Result<Files> {
-        let folder = Folder::find(&args.linux_distribution)?;
+        let directory = Directory::find(&args.linux_distribution)?;
         let read =
-            |given: &Option<PathBuf>| given.as_deref().map(|it| open(&folder, it)).transpose();
+            |given: &Option<PathBuf>| given.as_deref().map(|it| open(&directory, it)).transpose();
         // Two have a place that they are taken from unasked.
         let or_default = |given: &Option<PathBuf>, name: &str| match given {
-            None if folder.data.join(name).is_file() => read(&Some(name.into())),
+            None if directory.data.join(name).is_file() => read(&Some(name.into())),
             given => read(given),
         };
         let user_data = or_default(&args.user_data, "user-data")?;
@@ -126,7 +127,7 @@ impl Files {
             nics: Nic::all(name, &networks),
             user: args.linux_distribution.clone(),
             ssh_keys: keys,
-            variables: variables(&folder, &args.linux_distribution, &args.vars)?,
+            variables: variables(&directory, &args.linux_distribution, &args.vars)?,
             user_data: text(user_data),
             meta_data: text(meta_data),
             network_config: text(network_config),
@@ -190,9 +191,9 @@ impl Files {
     }
 }
 
-fn open(folder: &Folder, given: &Path) -> Result<File> {
-    let path = folder.resolve(given)?;
-    let name = folder.shown(&path);
+fn open(directory: &Directory, given: &Path) -> Result<File> {
+    let path = directory.resolve(given)?;
+    let name = directory.shown(&path);
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(File { name, text }),
         Err(error) => Err(Error::new(Misuse(format!("{name} cannot be read: {error}")))),
@@ -237,8 +238,8 @@ fn read_keys(path: &Path, faults: &mut Vec<String>) -> Result<Vec<String>> {
 }
 
 /// The variables of the distribution's pipeline, if it has one, and those that were given.
-fn variables(folder: &Folder, distribution: &str, given: &[Override]) -> Result<Variables> {
-    let pipeline = folder.root.join("pipelines").join(format!("{distribution}.toml"));
+fn variables(directory: &Directory, distribution: &str, given: &[Override]) -> Result<Variables> {
+    let pipeline = directory.root.join("pipelines").join(format!("{distribution}.toml"));
     if !pipeline.is_file() {
         let given = given.iter();
         return Ok(given.map(|it| (it.name.clone(), it.value.as_str().into())).collect());

@@ -93,7 +93,7 @@ pub struct Args {
     #[arg(short = 'b', long, value_name = "NAME")]
     base_image: String,
 
-    /// The folder of data/, and who logs in
+    /// The directory of data/, and who logs in
     /// [default: debian]
     #[arg(short = 'l', long, value_name = "NAME", default_value = "debian")]
     #[arg(hide_default_value = true, verbatim_doc_comment)]
@@ -138,7 +138,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     interrupt::gracefully(&cancel)?;
     let name = machine_name(&args.hostname)?;
     let files = Files::read(args, &name)?;
-    let cache = Cache::open(&project::cache_folder(args.cache.as_deref())?)?;
+    let cache = Cache::open(&project::cache_directory(args.cache.as_deref())?)?;
     let host = Host {
         journal: Some(cache.journal()),
         pipeline: OWNER.to_string(),

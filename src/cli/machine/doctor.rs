@@ -35,9 +35,9 @@ pub struct Args {
 
 /// Lists what was left, a line each, and takes it away or drops it when asked to.
 pub fn run(host: &Host, args: &Args) -> Result<Exit> {
-    let folder = project::cache_folder(args.cache.as_deref())?;
-    // A folder without a cache needs none to be looked at.
-    let cache = folder.is_dir().then(|| Cache::open(&folder)).transpose()?;
+    let directory = project::cache_directory(args.cache.as_deref())?;
+    // A directory without a cache needs none to be looked at.
+    let cache = directory.is_dir().then(|| Cache::open(&directory)).transpose()?;
     let host = Host { journal: cache.as_ref().map(Cache::journal), ..host.clone() };
     if !args.drop.is_empty() {
         return drop_entries(&host, &args.drop, args.force);

@@ -19,7 +19,7 @@ use crate::units::Human;
 /// Look after the machines that builds made
 ///
 /// The embedded driver keeps them in KUTH_MACHINES, by default kuth/machines in
-/// the user's data folder. Nothing that kuth did not make is ever touched.
+/// the user's data directory. Nothing that kuth did not make is ever touched.
 #[derive(clap::Args, Debug)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 pub struct Args {
@@ -263,7 +263,7 @@ mod tests {
     pub fn listed(state: State, ssh_port: Option<u16>) -> Listed {
         Listed {
             name: "gate-node01".into(),
-            folder: "/m/gate-node01".into(),
+            directory: "/m/gate-node01".into(),
             pipeline: "debian".into(),
             snapshots: vec!["a".into(), "b".into()],
             cloned_from: None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{Sink, json::Json};
-use crate::artifact::{Artifact, Hashing, Product};
+use crate::artifact::{Artifact, ArtifactKind, Hashing};
 use crate::cli::screen::Paint;
 use crate::digest::Digest;
 use crate::engine::{Event, Observer, Summary};
@@ -133,7 +133,7 @@ pub fn told(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) ->
     let key = &Key(digest("key"));
     // Nobody who watches asks for more of a result than its digest.
     let artifact = &Artifact {
-        product: Product::File,
+        product: ArtifactKind::File,
         hashing: Hashing::Plain,
         digest: digest("digest"),
         size: 0,

@@ -33,19 +33,19 @@ pub fn of(project: &Project, log: &Path, cancel: &Cancel) -> Result<Vec<PathBuf>
             walk(root, Path::new(""), &mut files)?;
         }
     }
-    // What git knows may be gone; a module of another repository is a folder.
+    // What git knows may be gone; a module of another repository is a directory.
     let is_file = |path: &PathBuf| root.join(path).symlink_metadata().is_ok_and(|it| !it.is_dir());
     Ok(files.into_iter().filter(is_file).collect())
 }
 
-fn walk(root: &Path, folder: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
-    let path = root.join(folder);
+fn walk(root: &Path, directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
+    let path = root.join(directory);
     let what = || format!("reading {}", path.display());
     for entry in std::fs::read_dir(&path).with_context(what)? {
         let entry = entry.with_context(what)?;
-        let name = folder.join(entry.file_name());
+        let name = directory.join(entry.file_name());
         let is_source =
-            folder != Path::new("") || !NOT_SOURCES.iter().any(|it| name == Path::new(it));
+            directory != Path::new("") || !NOT_SOURCES.iter().any(|it| name == Path::new(it));
         match entry.file_type().with_context(what)? {
             kind if kind.is_dir() && is_source => walk(root, &name, files)?,
             kind if kind.is_file() || kind.is_symlink() => drop(files.insert(name)),

@@ -11,7 +11,7 @@ use super::options::{Building, MessageFormat};
 use super::progress::{self, Places};
 use super::project::{self, Project};
 use super::{Exit, interrupt, screen};
-use crate::artifact::Product;
+use crate::artifact::ArtifactKind;
 use crate::engine::Plan;
 use crate::engine::lockfile::LockFile;
 use crate::error::{Result, anyhow};
@@ -101,7 +101,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         let product = project.pipeline.stage(stage).map(|stage| stage.product);
         let name = Path::new(path).file_name().unwrap_or_default();
         match product {
-            Some(Product::Export) => project.settings.output.join(name).display().to_string(),
+            Some(ArtifactKind::Export) => project.settings.output.join(name).display().to_string(),
             _ => format!("{}:{path}", args.host.name()),
         }
     };

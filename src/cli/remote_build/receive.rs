@@ -32,7 +32,7 @@ pub struct Receiver<'r> {
 }
 
 impl<'r> Receiver<'r> {
-    /// One that tells `observer`, and writes to the folder `output` and the file `lock`.
+    /// One that tells `observer`, and writes to the directory `output` and the file `lock`.
     pub fn new(
         observer: Arc<dyn Observer>,
         place: &'r (dyn Fn(&str, &str) -> String + Sync),
@@ -104,9 +104,9 @@ impl<'r> Receiver<'r> {
             "file" => {
                 let to = self.destination(line["name"].as_str().unwrap_or_default())?;
                 let what = || format!("writing {}", to.display());
-                let folder = to.parent().unwrap_or(Path::new("."));
-                std::fs::create_dir_all(folder).with_context(what)?;
-                let file = NamedTempFile::new_in(folder).with_context(what)?;
+                let directory = to.parent().unwrap_or(Path::new("."));
+                std::fs::create_dir_all(directory).with_context(what)?;
+                let file = NamedTempFile::new_in(directory).with_context(what)?;
                 file.as_file().set_len(number("size")?).with_context(what)?;
                 self.file = Some((file, to));
             }
@@ -122,7 +122,7 @@ impl<'r> Receiver<'r> {
         Ok(())
     }
 
-    /// Where a file goes: `lock`, or a path below the folder of exports.
+    /// Where a file goes: `lock`, or a path below the directory of exports.
     fn destination(&self, name: &str) -> Result<PathBuf> {
         if name == "lock" {
             return Ok(self.lock.clone());
@@ -160,13 +160,13 @@ mod tests {
     }
 
     fn after(text: &[u8], pieces: usize) -> (tempfile::TempDir, Option<Result<i32>>) {
-        let folder = tempfile::tempdir().unwrap();
-        let (output, lock) = (folder.path().join("out/p"), folder.path().join("p.lock"));
+        let directory = tempfile::tempdir().unwrap();
+        let (output, lock) = (directory.path().join("out/p"), directory.path().join("p.lock"));
         let place = |_: &str, path: &str| path.to_string();
         let mut receiver = Receiver::new(Arc::new(Deaf), &place, &output, lock);
         text.chunks(pieces).for_each(|bytes| receiver.take(bytes));
         let status = receiver.status();
-        (folder, status)
+        (directory, status)
     }
 
     const GOOD: &[u8] = b"{\"event\":\"file\",\"name\":\"out/x\",\"size\":9}\n\
@@ -176,9 +176,9 @@ mod tests {
     #[test]
     fn files_come_in_pieces_of_any_size_with_their_holes() {
         for pieces in [1, 2, 7, 1000] {
-            let (folder, status) = after(GOOD, pieces);
+            let (directory, status) = after(GOOD, pieces);
             assert_eq!(status.unwrap().unwrap(), 0);
-            let bytes = std::fs::read(folder.path().join("out/p/x")).unwrap();
+            let bytes = std::fs::read(directory.path().join("out/p/x")).unwrap();
             assert_eq!(bytes, b"\0\0\0\0\0\0a\nc");
         }
     }
@@ -186,10 +186,10 @@ mod tests {
     #[test]
     fn what_is_cut_off_leaves_nothing() {
         for end in 0..GOOD.len() - 1 {
-            let (folder, status) = after(&GOOD[..end], 1000);
+            let (directory, status) = after(&GOOD[..end], 1000);
             assert!(status.is_none(), "{end}");
             let is_whole = end >= GOOD.len() - 30;
-            let left = std::fs::read_dir(folder.path().join("out/p"));
+            let left = std::fs::read_dir(directory.path().join("out/p"));
             let left = left.map(|left| left.count()).unwrap_or_default();
             assert!(left == 0 || is_whole, "{end}: {left}");
         }
@@ -200,7 +200,7 @@ mod tests {
         for name in ["../x", "out/../../x", "/etc/x", "out//etc/../x", "", "out/", "x", "out/./.."]
         {
             let text = format!("{{\"event\":\"file\",\"name\":\"{name}\",\"size\":0}}\n");
-            let (_folder, status) = after(text.as_bytes(), 1000);
+            let (_directory, status) = after(text.as_bytes(), 1000);
             assert!(status.unwrap().is_err(), "{name}");
         }
         for text in

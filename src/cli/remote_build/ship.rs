@@ -11,7 +11,7 @@ use crate::digest;
 use crate::error::{Context, Error, Hint, Result, anyhow};
 use crate::process::{Cancel, Command};
 
-/// The folder of programs there, as a shell has it.
+/// The directory of programs there, as a shell has it.
 const PROGRAMS: &str = "\"$HOME\"/.cache/kuth/bin";
 
 /// The path there of this program, which is brought there unless it is there already.

@@ -1,6 +1,7 @@
 //! The other end of `kuth remote-build`: what kuth is when it was started by ssh for that. It
-//! unpacks the project into a folder of its own in the user's cache, runs `kuth build` there, and
-//! sends what that tells and makes to standard output. When standard input ends, so does the build.
+//! unpacks the project into a directory of its own in the user's cache, runs `kuth build` there,
+//! and sends what that tells and makes to standard output. When standard input ends, so does the
+//! build.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -43,9 +44,9 @@ fn serve() -> Result<()> {
     input.read_until(b'\n', &mut line).context("reading the request")?;
     let request: Request = serde_json::from_slice(&line).context("reading the request")?;
     let home = std::env::var_os("HOME").context("finding the home of the user")?;
-    let folder = std::env::var_os("KUTH_CACHE").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| Path::new(&home).join(".cache/kuth/cache"));
-    let cache = Cache::open(&folder)?;
+    let directory = std::env::var_os("KUTH_CACHE").map(PathBuf::from);
+    let directory = directory.unwrap_or_else(|| Path::new(&home).join(".cache/kuth/cache"));
+    let cache = Cache::open(&directory)?;
     // Removed at the end; after a kill, the next build removes it.
     let scratch = cache.scratch()?;
     let project = scratch.path().join("project");
@@ -57,7 +58,7 @@ fn serve() -> Result<()> {
         let _ = io::copy(&mut input, &mut io::sink());
         gone.cancel();
     });
-    let status = build(&request, &project, &folder, &scratch.path().join("out"), &cancel)?;
+    let status = build(&request, &project, &directory, &scratch.path().join("out"), &cancel)?;
     cancel.check()?;
     send(&request, &project, &scratch.path().join("out"))?;
     say(&json!({"event": "exit", "status": status}));
@@ -129,8 +130,8 @@ fn send(request: &Request, project: &Path, output: &Path) -> Result<()> {
     }
     let Ok(pipelines) = std::fs::read_dir(output) else { return Ok(()) };
     for pipeline in pipelines {
-        let folder = pipeline.context("reading the exports")?.path();
-        for file in std::fs::read_dir(&folder).context("reading the exports")? {
+        let directory = pipeline.context("reading the exports")?.path();
+        for file in std::fs::read_dir(&directory).context("reading the exports")? {
             let file = file.context("reading the exports")?;
             let name = file.file_name().to_string_lossy().into_owned();
             if file.path().is_file() && !name.starts_with('.') {

@@ -1,12 +1,12 @@
-//! The files of a medium, wherever they lie: in an ISO image, or in a folder that kuth keeps as a
-//! tar. Each is read in its place; nothing is unpacked. It does not know what they mean.
+//! The files of a medium, wherever they lie: in an ISO image, or in a directory that kuth keeps as
+//! a tar. Each is read in its place; nothing is unpacked. It does not know what they mean.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::artifact::Product;
+use crate::artifact::ArtifactKind;
 use crate::error::{Context, Hint, Result, anyhow, ensure, with_hint};
 use crate::format::iso9660::Image;
 pub use crate::format::iso9660::Kind;
@@ -16,30 +16,30 @@ use crate::units::Bytes;
 pub enum Files {
     /// Those of an ISO image.
     Iso(Image<File>),
-    /// Those of a folder, by their paths.
-    Folder(File, BTreeMap<String, Place>),
+    /// Those of a directory, by their paths.
+    Directory(File, BTreeMap<String, Place>),
 }
 
-/// Where a file of a folder is.
+/// Where a file of a directory is.
 pub enum Place {
     /// Its header in the tar, and its length.
     File(u64, u64),
-    Folder,
+    Directory,
     Link(String),
 }
 
 impl Files {
     /// Opens the object at `path`.
-    pub fn open(path: &Path, product: Product) -> Result<Files> {
+    pub fn open(path: &Path, product: ArtifactKind) -> Result<Files> {
         let what = || format!("opening {}", path.display());
         let file = File::open(path).with_context(what)?;
-        if product == Product::Folder {
-            let places = places(&file).context("reading the folder")?;
-            return Ok(Files::Folder(file, places));
+        if product == ArtifactKind::Directory {
+            let places = places(&file).context("reading the directory")?;
+            return Ok(Files::Directory(file, places));
         }
         let length = file.metadata().with_context(what)?.len();
         let image = Image::open(file).context("reading the medium").hint(
-            "a medium is an ISO 9660 image; what comes in an archive `unpack` makes a folder of",
+            "a medium is an ISO 9660 image; what comes in an archive `unpack` makes a directory of",
         )?;
         if image.size().0 > length {
             let error = anyhow!(
@@ -56,31 +56,31 @@ impl Files {
     pub fn label(&self) -> &str {
         match self {
             Files::Iso(image) => image.label(),
-            Files::Folder(..) => "",
+            Files::Directory(..) => "",
         }
     }
 
-    /// The names in `folder`; none where there is no such folder.
-    pub fn names(&mut self, folder: &str) -> Result<Vec<(String, Kind)>> {
+    /// The names in `directory`; none where there is no such directory.
+    pub fn names(&mut self, directory: &str) -> Result<Vec<(String, Kind)>> {
         match self {
             Files::Iso(image) => {
-                let what = || format!("reading {folder}");
-                let Some(entry) = image.find(folder).with_context(what)? else {
+                let what = || format!("reading {directory}");
+                let Some(entry) = image.find(directory).with_context(what)? else {
                     return Ok(Vec::new());
                 };
-                if entry.kind != Kind::Folder {
+                if entry.kind != Kind::Directory {
                     return Ok(Vec::new());
                 }
                 let entries = image.entries(&entry).with_context(what)?.into_iter();
                 Ok(entries.map(|entry| (entry.name, entry.kind)).collect())
             }
-            Files::Folder(_, places) => {
-                let below = format!("{folder}/");
+            Files::Directory(_, places) => {
+                let below = format!("{directory}/");
                 let inside = places.iter().filter_map(|(path, place)| {
                     let name = path.strip_prefix(&below).filter(|name| !name.contains('/'))?;
                     let kind = match place {
                         Place::File(..) => Kind::File,
-                        Place::Folder => Kind::Folder,
+                        Place::Directory => Kind::Directory,
                         Place::Link(target) => Kind::Link(target.clone()),
                     };
                     Some((name.to_string(), kind))
@@ -113,7 +113,7 @@ impl Files {
                 small(entry.size.0)?;
                 pour(image.contents(&entry), to).with_context(what)?;
             }
-            Files::Folder(file, places) => {
+            Files::Directory(file, places) => {
                 let Some(Place::File(at, size)) = places.get(path) else { return Ok(false) };
                 small(*size)?;
                 file.seek(SeekFrom::Start(*at)).with_context(what)?;
@@ -132,7 +132,7 @@ fn pour(from: impl Read, to: &mut dyn Write) -> std::io::Result<u64> {
     std::io::copy(&mut BufReader::with_capacity(1 << 18, from), to)
 }
 
-/// Where everything in a folder's tar is.
+/// Where everything in a directory's tar is.
 fn places(file: &File) -> Result<BTreeMap<String, Place>> {
     let mut places = BTreeMap::new();
     let mut archive = tar::Archive::new(file.try_clone()?);
@@ -143,7 +143,7 @@ fn places(file: &File) -> Result<BTreeMap<String, Place>> {
         let path = path.trim_start_matches("./").trim_end_matches('/').to_string();
         let kind = entry.header().entry_type();
         let place = if kind.is_dir() {
-            Place::Folder
+            Place::Directory
         } else if kind.is_symlink() {
             let target = entry.link_name_bytes().unwrap_or_default();
             Place::Link(String::from_utf8_lossy(&target).into_owned())
@@ -162,17 +162,17 @@ mod tests {
 
     const TEXT: &str = "Debian x";
 
-    fn iso(folder: &Path) -> std::path::PathBuf {
+    fn iso(directory: &Path) -> std::path::PathBuf {
         let file = |path: &str| Member { path: path.into(), bytes: TEXT.into() };
         let files = vec![file(".disk/info"), file("dists/trixie/Release"), file("pool/a b+c")];
         let volume = Volume { label: "Debian 13".into(), time: 0, files };
-        let path = folder.join("x.iso");
+        let path = directory.join("x.iso");
         std::fs::write(&path, volume.write().unwrap()).unwrap();
         path
     }
 
-    fn tar(folder: &Path) -> std::path::PathBuf {
-        let path = folder.join("x.tar");
+    fn tar(directory: &Path) -> std::path::PathBuf {
+        let path = directory.join("x.tar");
         let mut builder = tar::Builder::new(File::create(&path).unwrap());
         let mut header = tar::Header::new_gnu();
         for name in [".disk/info", "dists/trixie/Release", "pool/a b+c"] {
@@ -190,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn an_image_and_a_folder_have_the_same_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = Files::open(&iso(folder.path()), Product::File).unwrap();
+    fn an_image_and_a_directory_have_the_same_files() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = Files::open(&iso(directory.path()), ArtifactKind::File).unwrap();
         assert_eq!(image.label(), "Debian 13");
-        let kept = Files::open(&tar(folder.path()), Product::Folder).unwrap();
+        let kept = Files::open(&tar(directory.path()), ArtifactKind::Directory).unwrap();
         for mut files in [image, kept] {
             let names = files.names("dists").unwrap();
-            assert!(names.contains(&("trixie".to_string(), Kind::Folder)), "{names:?}");
+            assert!(names.contains(&("trixie".to_string(), Kind::Directory)), "{names:?}");
             assert_eq!(files.names("nothing").unwrap(), []);
             for path in [".disk/info", "pool/a b+c"] {
                 assert_eq!(files.read(path, 8).unwrap().unwrap(), TEXT.as_bytes());
@@ -206,21 +206,21 @@ mod tests {
             assert_eq!(files.read("pool/x", 9).unwrap(), None);
             assert_eq!(files.read("dists/trixie", 9).unwrap(), None);
         }
-        let mut kept = Files::open(&tar(folder.path()), Product::Folder).unwrap();
+        let mut kept = Files::open(&tar(directory.path()), ArtifactKind::Directory).unwrap();
         let link = ("stable".to_string(), Kind::Link("trixie".into()));
         assert!(kept.names("dists").unwrap().contains(&link));
     }
 
     #[test]
     fn a_short_image_and_another_file_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = iso(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let path = iso(directory.path());
         let length = path.metadata().unwrap().len();
         File::options().write(true).open(&path).unwrap().set_len(length - 2048).unwrap();
-        let error = Files::open(&path, Product::File).err().unwrap();
+        let error = Files::open(&path, ArtifactKind::File).err().unwrap();
         assert!(error.to_string().contains("is cut short"), "{error:#}");
         std::fs::write(&path, vec![0; 100_000]).unwrap();
-        let error = Files::open(&path, Product::File).err().unwrap();
+        let error = Files::open(&path, ArtifactKind::File).err().unwrap();
         assert!(format!("{error:#}").contains("sector 16 is not a volume descriptor"), "{error:#}");
     }
 }

@@ -1,18 +1,18 @@
 //! The index of a suite as a medium has it: its `Release` and its lists of packages, taken out,
-//! compared with each other, given to apt for the signature, and kept in the cache like an index of a
-//! mirror's.
+//! compared with each other, given to apt for the signature, and kept in the cache like an index of
+//! a mirror's.
 
 use std::path::Path;
 
 use super::{Medium, Signed, Suite, named};
-use crate::artifact::{Artifact, Made, Product};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::debian::Request;
 use crate::debian::date::Date;
 use crate::debian::index::{Apt, Index, Trust, address, keep, recipe};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::process::CommandFailed;
-use crate::site::Site;
+use crate::stage_context::StageContext;
 
 /// A list of packages as a medium has it.
 struct List {
@@ -22,29 +22,30 @@ struct List {
 }
 
 /// The index of the medium `image` to answer `request` from.
-pub fn current(site: &Site, request: &Request, image: &Artifact) -> Result<Index> {
-    let mut medium = Medium::open(site, image)?;
-    let suite = medium.suite(site, request)?;
-    let (components, lists) = medium.lists(site, request, &suite)?;
+pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> Result<Index> {
+    let mut medium = Medium::open(context, image)?;
+    let suite = medium.suite(context, request)?;
+    let (components, lists) = medium.lists(context, request, &suite)?;
     let trust = trust(&medium, request, &suite)?;
-    let mut recipe = recipe(site, request, &suite.digest());
+    let mut recipe = recipe(context, request, &suite.digest());
     recipe.set("found", &components);
     recipe.value("trust", &trust);
     let date = Date::of_release(&suite.release.date);
     let label = medium.label().to_string();
-    let (artifact, _) = site.cached(&recipe, |site| {
-        (site.progress)(0, 0, "index");
+    let (artifact, _) = context.cached(&recipe, |context| {
+        (context.progress)(0, 0, "index");
         let request = Request { components, ..request.clone() };
-        let folder = site.scratch("medium");
-        medium.take_out(&suite, &lists, &folder.join("dists").join(&request.suite))?;
-        read_by_apt(site, &request, &suite, &folder)
+        let directory = context.scratch("medium");
+        medium.take_out(&suite, &lists, &directory.join("dists").join(&request.suite))?;
+        read_by_apt(context, &request, &suite, &directory)
             .map_err(|error| explain(error, &medium, &request))?;
-        Made::file(Product::File, site.scratch("lists.tar"))
+        Output::file(ArtifactKind::File, context.scratch("lists.tar"))
     })?;
     Ok(Index { release: suite.digest(), date, lists: artifact, medium: Some(label) })
 }
 
-/// What the index is trusted for: enters its recipe, so that it is looked at again when that changes.
+/// What the index is trusted for: enters its recipe, so that it is looked at again when that
+/// changes.
 fn trust(medium: &Medium, request: &Request, suite: &Suite) -> Result<String> {
     match (&suite.signed, &request.keyring) {
         (Signed::No(_), Some(keyring)) => Err(with_hint(
@@ -63,26 +64,26 @@ impl Medium {
     /// each.
     fn lists(
         &mut self,
-        site: &Site,
+        context: &StageContext,
         request: &Request,
         suite: &Suite,
     ) -> Result<(Vec<String>, Vec<List>)> {
-        let architecture = &site.settings.architecture;
+        let architecture = &context.settings.architecture;
         let (mut components, mut lists) = (Vec::new(), Vec::new());
         for component in &request.components {
             let mut told = suite.release.lists(component, architecture);
             told.sort_by_key(|(_, _, length)| *length);
-            let mut folders: Vec<&str> = Vec::new();
+            let mut directories: Vec<&str> = Vec::new();
             for (path, digest, length) in told {
-                let Some((folder, name)) = path.rsplit_once('/') else { continue };
-                let place = format!("{}/{folder}", suite.folder);
+                let Some((directory, name)) = path.rsplit_once('/') else { continue };
+                let place = format!("{}/{directory}", suite.directory);
                 let there = self.files.names(&place)?.iter().any(|(other, _)| other == name);
-                if there && !folders.contains(&folder) {
-                    folders.push(folder);
+                if there && !directories.contains(&directory) {
+                    directories.push(directory);
                     lists.push(List { path: path.to_string(), digest, length });
                 }
             }
-            if !folders.is_empty() {
+            if !directories.is_empty() {
                 components.push(component.clone());
             }
         }
@@ -92,8 +93,8 @@ impl Medium {
         let wanted = named(request.components.iter().map(String::as_str));
         let place = self.shown();
         let error = anyhow!("there are no packages of {wanted} for {architecture} on {place}");
-        let has = self.files.names(&suite.folder)?;
-        let has = has.iter().filter(|(_, kind)| *kind == super::Kind::Folder);
+        let has = self.files.names(&suite.directory)?;
+        let has = has.iter().filter(|(_, kind)| *kind == super::Kind::Directory);
         let hint = match named(has.map(|(name, _)| name.as_str())) {
             has if has.is_empty() => "get it again, and compare its checksum".to_string(),
             has => format!("of {} it has {has}: name them with `components`", request.suite),
@@ -101,11 +102,11 @@ impl Medium {
         Err(with_hint(error, hint))
     }
 
-    /// Makes `place` the folder of a suite, with what apt asks for.
+    /// Makes `place` the directory of a suite, with what apt asks for.
     fn take_out(&mut self, suite: &Suite, lists: &[List], place: &Path) -> Result<()> {
         let write = |name: &str, bytes: &[u8]| -> Result<()> {
             let path = place.join(name);
-            let parent = path.parent().context("a file has no folder")?;
+            let parent = path.parent().context("a file has no directory")?;
             std::fs::create_dir_all(parent)
                 .and_then(|()| std::fs::write(&path, bytes))
                 .with_context(|| format!("writing {}", path.display()))
@@ -119,7 +120,7 @@ impl Medium {
             Signed::No(text) => write("Release", text)?,
         }
         for list in lists {
-            let from = format!("{}/{}", suite.folder, list.path);
+            let from = format!("{}/{}", suite.directory, list.path);
             let what = format!("reading {from} of {}", self.shown());
             write(&list.path, b"")?;
             let file = std::fs::File::options().append(true).open(place.join(&list.path));
@@ -140,19 +141,24 @@ impl Medium {
 }
 
 /// Lets apt check the signature, where there is one, and read the lists; they become `lists.tar`.
-fn read_by_apt(site: &Site, request: &Request, suite: &Suite, folder: &Path) -> Result<()> {
+fn read_by_apt(
+    context: &StageContext,
+    request: &Request,
+    suite: &Suite,
+    directory: &Path,
+) -> Result<()> {
     let trust = match suite.signed {
         Signed::No(_) => Trust::Given,
         _ => Trust::Signature,
     };
-    let apt = Apt::prepare(&site.scratch("apt"), site, request, &address(folder), trust)?;
+    let apt = Apt::prepare(&context.scratch("apt"), context, request, &address(directory), trust)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any"]);
-    if trust == Trust::Given || site.settings.allow_expired {
+    if trust == Trust::Given || context.settings.allow_expired {
         // Nobody answers for the date of a medium that is not signed, and it stays as it is.
         command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
     }
-    command.arg("update").run(&site.log, &site.cancel)?;
-    keep(site, &apt, &site.scratch("lists.tar"))
+    command.arg("update").run(&context.log, &context.cancel)?;
+    keep(context, &apt, &context.scratch("lists.tar"))
 }
 
 fn explain(error: Error, medium: &Medium, request: &Request) -> Error {

@@ -1,7 +1,7 @@
 //! A medium of Debian or Ubuntu (a DVD, a netinst, a live server) in the place of a mirror: the
-//! packages of its pool, as its own `dists` tell of them. Files are read where they lie in the image;
-//! what a `.deb` must be the medium's `Release` says. That is as good as whoever signed it, or where
-//! nobody did, as the checksum that the medium came by.
+//! packages of its pool, as its own `dists` tell of them. Files are read where they lie in the
+//! image; what a `.deb` must be the medium's `Release` says. That is as good as whoever signed it,
+//! or where nobody did, as the checksum that the medium came by.
 
 use std::fs::File;
 
@@ -12,7 +12,7 @@ use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::format::disk_info::{DiskInfo, shown};
 use crate::format::release::Release;
-use crate::site::{NotHere, Site};
+use crate::stage_context::{NotHere, StageContext};
 
 mod files;
 mod index;
@@ -34,8 +34,8 @@ pub struct Medium {
 
 /// What a medium has of a suite.
 pub struct Suite {
-    /// Its folder: `dists/trixie`.
-    folder: String,
+    /// Its directory: `dists/trixie`.
+    directory: String,
     release: Release,
     signed: Signed,
 }
@@ -51,12 +51,12 @@ enum Signed {
 }
 
 impl Medium {
-    /// Opens the medium that `image` is: an ISO image, or a folder.
-    pub fn open(site: &Site, image: &Artifact) -> Result<Medium> {
-        if !site.cache.holds(image) {
+    /// Opens the medium that `image` is: an ISO image, or a directory.
+    pub fn open(context: &StageContext, image: &Artifact) -> Result<Medium> {
+        if !context.cache.holds(image) {
             return Err(Error::new(NotHere));
         }
-        let mut files = Files::open(&site.object(image), image.product)?;
+        let mut files = Files::open(&context.object(image), image.product)?;
         let text = files.read(".disk/info", MOST_TEXT)?.unwrap_or_default();
         let mut info = DiskInfo::read(&String::from_utf8_lossy(&text));
         if info.label.is_empty() {
@@ -76,25 +76,25 @@ impl Medium {
     }
 
     /// The suite of `request`, if the medium has it for this architecture.
-    pub fn suite(&mut self, site: &Site, request: &Request) -> Result<Suite> {
+    pub fn suite(&mut self, context: &StageContext, request: &Request) -> Result<Suite> {
         let names = self.files.names("dists")?;
         if names.is_empty() {
             return Err(with_hint(
-                anyhow!("{} has no folder `dists`: it is none with packages", self.shown()),
+                anyhow!("{} has no directory `dists`: it is none with packages", self.shown()),
                 "give the image of an installer, such as Debian's netinst or DVD",
             ));
         }
         let wanted = names.iter().find(|(name, _)| *name == request.suite);
-        let folder = match wanted {
-            Some((name, Kind::Folder)) => Some(name),
+        let directory = match wanted {
+            Some((name, Kind::Directory)) => Some(name),
             // `stable -> trixie`
             Some((_, Kind::Link(target))) => {
                 let target = target.trim_end_matches('/');
-                names.iter().find(|it| it.0 == target && it.1 == Kind::Folder).map(|it| &it.0)
+                names.iter().find(|it| it.0 == target && it.1 == Kind::Directory).map(|it| &it.0)
             }
             _ => None,
         };
-        let Some(folder) = folder.map(|folder| format!("dists/{folder}")) else {
+        let Some(directory) = directory.map(|directory| format!("dists/{directory}")) else {
             let there = names.iter().filter(|(_, kind)| *kind != Kind::File);
             let there = named(there.map(|(name, _)| name.as_str()));
             let error = anyhow!("there is no suite `{}` on {}", request.suite, self.shown());
@@ -104,23 +104,23 @@ impl Medium {
             };
             return Err(with_hint(error, hint));
         };
-        let signed = self.signed(&folder)?;
+        let signed = self.signed(&directory)?;
         let release = Release::read(&String::from_utf8_lossy(signed.text()))
-            .with_context(|| format!("reading {folder}/Release"))?;
+            .with_context(|| format!("reading {directory}/Release"))?;
         self.check_distribution(request, &release)?;
-        self.check_architecture(site, &release)?;
-        Ok(Suite { folder, release, signed })
+        self.check_architecture(context, &release)?;
+        Ok(Suite { directory, release, signed })
     }
 
-    fn signed(&mut self, folder: &str) -> Result<Signed> {
-        let mut read = |name: &str| self.files.read(&format!("{folder}/{name}"), MOST_RELEASE);
+    fn signed(&mut self, directory: &str) -> Result<Signed> {
+        let mut read = |name: &str| self.files.read(&format!("{directory}/{name}"), MOST_RELEASE);
         if let Some(text) = read("InRelease")? {
             return Ok(Signed::Inside(text));
         }
         match (read("Release")?, read("Release.gpg")?) {
             (Some(text), Some(signature)) => Ok(Signed::Beside(text, signature)),
             (Some(text), None) => Ok(Signed::No(text)),
-            (None, _) => Err(anyhow!("{} has no {folder}/Release", self.shown())),
+            (None, _) => Err(anyhow!("{} has no {directory}/Release", self.shown())),
         }
     }
 
@@ -139,8 +139,8 @@ impl Medium {
         }
     }
 
-    fn check_architecture(&self, site: &Site, release: &Release) -> Result<()> {
-        let wanted = &site.settings.architecture;
+    fn check_architecture(&self, context: &StageContext, release: &Release) -> Result<()> {
+        let wanted = &context.settings.architecture;
         // A `Release` may be that of the whole archive, of which the medium has a part.
         let there = match self.info.architectures.is_empty() {
             true => &release.architectures,
@@ -155,9 +155,9 @@ impl Medium {
     }
 
     /// Takes a package into the cache, if it is what the index says.
-    fn take(&mut self, site: &Site, package: &Package) -> Result<()> {
+    fn take(&mut self, context: &StageContext, package: &Package) -> Result<()> {
         let what = format!("taking {package} from {}", self.shown());
-        let part = site.scratch("package.deb");
+        let part = context.scratch("package.deb");
         let file = File::create(&part).with_context(|| format!("making {}", part.display()))?;
         let mut writer = HashingWriter::new(file);
         let damaged = "the medium is damaged, or somebody changed it: get it again, and compare \
@@ -175,7 +175,7 @@ impl Medium {
             let error = anyhow!("its SHA-256 is {digest}, not {}", package.sha256).context(what);
             return Err(with_hint(error, damaged));
         }
-        site.cache.adopt(&part, &site.cache.package(&package.sha256))
+        context.cache.adopt(&part, &context.cache.package(&package.sha256))
     }
 }
 
@@ -201,15 +201,15 @@ pub fn in_words(label: &str) -> String {
 }
 
 /// Takes `packages` from the medium `image` into the cache.
-pub fn take(site: &Site, image: &Artifact, packages: &[&Package]) -> Result<()> {
-    let mut medium = Medium::open(site, image)?;
+pub fn take(context: &StageContext, image: &Artifact, packages: &[&Package]) -> Result<()> {
+    let mut medium = Medium::open(context, image)?;
     let total: u64 = packages.iter().map(|package| package.size).sum();
     let mut done = 0;
     for package in packages {
-        site.cancel.check()?;
-        medium.take(site, package)?;
+        context.cancel.check()?;
+        medium.take(context, package)?;
         done += package.size;
-        (site.progress)(done, total, "B");
+        (context.progress)(done, total, "B");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The disk in an image file: qcow2 with what lies below it, VMDK in one file or many, VDI, VHD, or
-//! the disk as it is, which may be a file system alone. An image may name other files; they are looked
-//! for beside it and nowhere else.
+//! the disk as it is, which may be a file system alone. An image may name other files; they are
+//! looked for beside it and nowhere else.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -41,8 +41,8 @@ pub struct Image {
 /// Whether an image may name files beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
-    /// In the folder that it lies in.
-    Folder,
+    /// In the directory that it lies in.
+    Directory,
     /// It is a file alone.
     Nothing,
 }
@@ -114,7 +114,7 @@ impl Opener {
             let map = vmdk::Vmdk::open(&*file)?;
             let (at, length) = map.head().descriptor.ok_or_else(|| {
                 let error = anyhow!("it is one of the parts of a disk");
-                with_hint(error, "give the folder with the file that describes all of them")
+                with_hint(error, "give the directory with the file that describes all of them")
             })?;
             ensure!(length <= LONGEST_DESCRIPTOR, "a descriptor of {length} bytes");
             // Only whether it stands for itself: its own name may be another by now.
@@ -164,11 +164,11 @@ impl Opener {
             !plain.is_empty() && !matches!(plain, "." | "..") && !plain.contains(['/', '\\', '\0']);
         if !only_a_name {
             return Err(anyhow!("it needs the file `{shown}`, which lies elsewhere"))
-                .hint("put both into one folder, and let `qemu-img rebase -u -b NAME` say so");
+                .hint("put both into one directory, and let `qemu-img rebase -u -b NAME` say so");
         }
         if self.beside == Beside::Nothing {
             return Err(anyhow!("it needs the file `{shown}`, and it came alone"))
-                .hint("pack both into a tar, `unpack` that, and import the folder");
+                .hint("pack both into a tar, `unpack` that, and import the directory");
         }
         let beside = path.with_file_name(plain);
         let found = beside.symlink_metadata().is_ok_and(|found| found.is_file());
@@ -188,7 +188,7 @@ fn no_image(format: ImageFormat) -> crate::error::Error {
     let error = anyhow!("it is {}, not a disk image", crate::archive::magic::shown(format));
     let hint = match format {
         ImageFormat::Tar | ImageFormat::Zip => {
-            "let `unpack` make a folder of an archive, an OVA among them, and import that"
+            "let `unpack` make a directory of an archive, an OVA among them, and import that"
         }
         ImageFormat::Gzip | ImageFormat::Bzip2 | ImageFormat::Xz | ImageFormat::Zstd => {
             "only a tar may be compressed; decompress the image first"

@@ -1,4 +1,4 @@
-//! Which file of a folder is the image: the only one that no other of them needs.
+//! Which file of a directory is the image: the only one that no other of them needs.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use crate::import::source::{Plain, head};
 
 use super::{Beside, is_disk, is_fixed_vhd, open};
 
-/// More files than any folder of an image has.
+/// More files than any directory of an image has.
 const MOST: usize = 10_000;
 
-/// The image in `folder` or in a folder in it.
-pub fn pick(folder: &Path) -> Result<PathBuf> {
+/// The image in `directory` or in a directory in it.
+pub fn pick(directory: &Path) -> Result<PathBuf> {
     let mut files = Vec::new();
-    list(folder, 0, &mut files)?;
+    list(directory, 0, &mut files)?;
     files.sort();
     let mut images = Vec::new();
     for file in files {
@@ -27,29 +27,29 @@ pub fn pick(folder: &Path) -> Result<PathBuf> {
     let mut needed = Vec::new();
     if images.len() > 1 {
         for image in &images {
-            if let Ok(opened) = open(image, Beside::Folder) {
+            if let Ok(opened) = open(image, Beside::Directory) {
                 needed.extend(opened.files.into_iter().skip(1));
             }
         }
     }
     images.retain(|image| !needed.contains(image));
-    let shown = |path: &PathBuf| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    let shown = |path: &PathBuf| path.strip_prefix(directory).unwrap_or(path).display().to_string();
     match images.len() {
         1 => Ok(images.remove(0)),
-        0 => Err(anyhow!("the folder holds no disk image"))
+        0 => Err(anyhow!("the directory holds no disk image"))
             .hint("kuth reads raw, qcow2, vmdk, vdi, vhd and squashfs images"),
         _ => {
             let names: Vec<String> = images.iter().map(shown).collect();
-            Err(anyhow!("the folder holds {} disk images: {}", names.len(), names.join(", ")))
+            Err(anyhow!("the directory holds {} disk images: {}", names.len(), names.join(", ")))
                 .hint("a system on several disks cannot be imported; remove the others")
         }
     }
 }
 
-/// The files below `folder`, without links.
-fn list(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
-    let what = || format!("reading {}", folder.display());
-    for entry in std::fs::read_dir(folder).with_context(what)? {
+/// The files below `directory`, without links.
+fn list(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+    let what = || format!("reading {}", directory.display());
+    for entry in std::fs::read_dir(directory).with_context(what)? {
         let entry = entry.with_context(what)?;
         let kind = entry.file_type().with_context(what)?;
         if kind.is_dir() && depth < 8 {

@@ -1,11 +1,11 @@
-//! ext2, ext3 and ext4 as a [`Filesystem`]. A journal that was not emptied is replayed in memory, so
-//! what is read is what the system would have found.
+//! ext2, ext3 and ext4 as a [`Filesystem`]. A journal that was not emptied is replayed in memory,
+//! so what is read is what the system would have found.
 
 use std::sync::Arc;
 
 use crate::error::{Context, Hint, Result, anyhow, ensure};
 use crate::format::ext4::attribute::{self, Value};
-use crate::format::ext4::folder;
+use crate::format::ext4::directory;
 use crate::format::ext4::inode::{Inode, ROOT, flag};
 use crate::format::ext4::superblock::{AT, LENGTH, Superblock};
 
@@ -196,14 +196,14 @@ impl Filesystem for Ext4 {
         let inode = self.used(node)?;
         let mut names = Names::new();
         let mut take = |block: &[u8], seed: Option<u32>| -> Result<()> {
-            for (name, inode) in folder::read(block, seed)? {
+            for (name, inode) in directory::read(block, seed)? {
                 ensure!(names.len() < most, "too many names");
                 names.push((name.to_vec(), inode.into()));
             }
             Ok(())
         };
         if inode.has(flag::INLINE) {
-            // The first four bytes are the folder above; what does not fit is a list of its own.
+            // The first four bytes are the directory above; what does not fit is a list of its own.
             let content = self.small(&inode)?;
             let (first, rest) = content.split_at(ROOT);
             take(&first[4..], None)?;
@@ -211,7 +211,7 @@ impl Filesystem for Ext4 {
             return Ok(names);
         }
         let block = self.superblock.block();
-        ensure!(inode.size.is_multiple_of(block), "a folder of {} bytes", inode.size);
+        ensure!(inode.size.is_multiple_of(block), "a directory of {} bytes", inode.size);
         for run in self.runs(&inode)?.iter() {
             let end = (run.at + run.length).min(inode.size);
             for at in (run.at..end).step_by(block as usize) {

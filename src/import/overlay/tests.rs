@@ -45,13 +45,13 @@ fn overlay(layers: Vec<Layer>) -> Result<Overlay> {
     Overlay::new(layers.collect())
 }
 
-/// What is below a folder: `x/y=1` for a file, with what it holds.
-fn shown(overlay: &Overlay, folder: u64) -> Result<Vec<String>> {
+/// What is below a directory: `x/y=1` for a file, with what it holds.
+fn shown(overlay: &Overlay, directory: u64) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for (name, node) in overlay.names(folder, 100)? {
+    for (name, node) in overlay.names(directory, 100)? {
         let name = String::from_utf8(name).unwrap();
         match overlay.node(node)?.kind {
-            Kind::Folder => {
+            Kind::Directory => {
                 let below = shown(overlay, node)?;
                 all.push(format!("{name}/"));
                 all.extend(below.into_iter().map(|below| format!("{name}/{below}")));
@@ -64,8 +64,8 @@ fn shown(overlay: &Overlay, folder: u64) -> Result<Vec<String>> {
 
 fn lower() -> Layer {
     Layer(vec![
-        (Kind::Folder, &[], &[("d", 1), ("f", 2), ("g", 3)]),
-        (Kind::Folder, &[], &[("x", 4), ("y", 5)]),
+        (Kind::Directory, &[], &[("d", 1), ("f", 2), ("g", 3)]),
+        (Kind::Directory, &[], &[("x", 4), ("y", 5)]),
         (Kind::File, &[], &[]),
         (Kind::File, &[], &[]),
         (Kind::File, &[], &[]),
@@ -74,10 +74,10 @@ fn lower() -> Layer {
 }
 
 #[test]
-fn the_upper_counts_and_folders_are_joined() {
+fn the_upper_counts_and_directories_are_joined() {
     let upper = Layer(vec![
-        (Kind::Folder, &[], &[("d", 1), ("f", 7), ("h", 6)]),
-        (Kind::Folder, &[], &[("y", 7), ("z", 8)]),
+        (Kind::Directory, &[], &[("d", 1), ("f", 7), ("h", 6)]),
+        (Kind::Directory, &[], &[("y", 7), ("z", 8)]),
         (Kind::Fifo, &[], &[]),
         (Kind::Fifo, &[], &[]),
         (Kind::Fifo, &[], &[]),
@@ -97,17 +97,17 @@ fn the_upper_counts_and_folders_are_joined() {
 #[test]
 fn nothing_is_seen_through_what_is_opaque() {
     let opaque: &[_] = &[("trusted.overlay.opaque", "y"), ("user.a", "b")];
-    let upper = || Layer(vec![(Kind::Folder, &[], &[("d", 1)]), (Kind::Folder, opaque, &[])]);
+    let upper = || Layer(vec![(Kind::Directory, &[], &[("d", 1)]), (Kind::Directory, opaque, &[])]);
     let both = overlay(vec![lower(), upper()]).unwrap();
     assert_eq!(shown(&both, both.root()).unwrap(), ["d/", "f=2", "g=3"]);
-    let (_, folder) = both.names(both.root(), 100).unwrap().remove(0);
-    assert_eq!(both.attributes(folder).unwrap(), [("user.a".to_string(), b"b".to_vec())]);
+    let (_, directory) = both.names(both.root(), 100).unwrap().remove(0);
+    assert_eq!(both.attributes(directory).unwrap(), [("user.a".to_string(), b"b".to_vec())]);
     // Nor through a file, whatever is below it.
-    let file = Layer(vec![(Kind::Folder, &[], &[("d", 1)]), (Kind::File, &[], &[])]);
-    let again = Layer(vec![(Kind::Folder, &[], &[("d", 1)]), (Kind::Folder, &[], &[])]);
+    let file = Layer(vec![(Kind::Directory, &[], &[("d", 1)]), (Kind::File, &[], &[])]);
+    let again = Layer(vec![(Kind::Directory, &[], &[("d", 1)]), (Kind::Directory, &[], &[])]);
     let three = overlay(vec![lower(), file, again]).unwrap();
     assert_eq!(shown(&three, three.root()).unwrap(), ["d/", "f=2", "g=3"]);
-    let root = Layer(vec![(Kind::Folder, opaque, &[])]);
+    let root = Layer(vec![(Kind::Directory, opaque, &[])]);
     let hidden = overlay(vec![lower(), root]).unwrap();
     assert!(shown(&hidden, hidden.root()).unwrap().is_empty());
 }
@@ -118,16 +118,17 @@ fn what_makes_no_sense_is_refused() {
         let shown = overlay(layers).and_then(|overlay| shown(&overlay, overlay.root()));
         format!("{:#}", shown.unwrap_err())
     };
-    let around = || Layer(vec![(Kind::Folder, &[], &[("d", 1)]), (Kind::Folder, &[], &[("e", 0)])]);
-    assert!(why(vec![lower(), around()]).contains("a folder of b has two names"));
-    let twins = Layer(vec![(Kind::Folder, &[], &[("d", 1), ("d", 1)]), (Kind::File, &[], &[])]);
+    let around =
+        || Layer(vec![(Kind::Directory, &[], &[("d", 1)]), (Kind::Directory, &[], &[("e", 0)])]);
+    assert!(why(vec![lower(), around()]).contains("a directory of b has two names"));
+    let twins = Layer(vec![(Kind::Directory, &[], &[("d", 1), ("d", 1)]), (Kind::File, &[], &[])]);
     assert!(why(vec![lower(), twins]).contains("has the name d twice"));
     let renamed: &[_] = &[("trusted.overlay.redirect", "/f")];
-    let moved = Layer(vec![(Kind::Folder, &[], &[("d", 1)]), (Kind::Folder, renamed, &[])]);
-    assert!(why(vec![lower(), moved]).contains("a folder of b was renamed"));
+    let moved = Layer(vec![(Kind::Directory, &[], &[("d", 1)]), (Kind::Directory, renamed, &[])]);
+    assert!(why(vec![lower(), moved]).contains("a directory of b was renamed"));
     let part: &[_] = &[("trusted.overlay.metacopy", "")];
-    let part = Layer(vec![(Kind::Folder, &[], &[("f", 1)]), (Kind::File, part, &[])]);
+    let part = Layer(vec![(Kind::Directory, &[], &[("f", 1)]), (Kind::File, part, &[])]);
     assert!(why(vec![lower(), part]).contains("in a layer below"));
-    assert!(why(vec![Layer(vec![(Kind::File, &[], &[])])]).contains("is no folder"));
+    assert!(why(vec![Layer(vec![(Kind::File, &[], &[])])]).contains("is no directory"));
     assert!(why(Vec::new()).contains("0 layers"));
 }

@@ -5,14 +5,14 @@ use crate::machine::Replace;
 use crate::process::Cancel;
 
 struct World {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     host: Host,
 }
 
 impl World {
     fn new() -> World {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
         let host = Host {
             journal: Some(path.join("journal")),
             replace: Replace::Never,
@@ -23,7 +23,7 @@ impl World {
             )
         };
         std::fs::create_dir(path.join("journal")).unwrap();
-        World { folder, host }
+        World { directory, host }
     }
 
     fn entry(&self, driver: &str, machine: &str) -> Entry {
@@ -42,7 +42,7 @@ impl World {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.folder.path().join("journal").join(name);
+        let path = self.directory.path().join("journal").join(name);
         std::fs::write(&path, bytes).unwrap();
         path
     }
@@ -62,14 +62,14 @@ fn an_entry_stands_until_it_is_done() {
     assert_eq!(left[0].content, Content::Entry(entry));
     open.done().unwrap();
     assert_eq!(world.files(), []);
-    assert_eq!(files(&world.folder.path().join("none")).unwrap(), []);
+    assert_eq!(files(&world.directory.path().join("none")).unwrap(), []);
 }
 
 #[test]
-fn an_entry_concerns_one_machine_of_one_driver_in_one_folder() {
+fn an_entry_concerns_one_machine_of_one_driver_in_one_directory() {
     let world = World::new();
     let path = world.leave(&world.entry("virtualbox", "web"));
-    let elsewhere = Host { machines: world.folder.path().join("others"), ..world.host.clone() };
+    let elsewhere = Host { machines: world.directory.path().join("others"), ..world.host.clone() };
     for (host, driver, machine) in [
         (&world.host, "qemu", "web"),
         (&world.host, "virtualbox", "web-1"),
@@ -91,10 +91,10 @@ fn an_entry_concerns_one_machine_of_one_driver_in_one_folder() {
     assert!(format!("{why:#}").contains("`clone` of the machine `web`"), "{why:#}");
     assert!(crate::error::hints(&why).concat().contains(hint), "{why:?}");
     assert!(path.exists());
-    // The same folder by another way.
+    // The same directory by another way.
     std::fs::create_dir_all(&world.host.machines).unwrap();
-    std::os::unix::fs::symlink(&world.host.machines, world.folder.path().join("link")).unwrap();
-    let link = Host { machines: world.folder.path().join("link"), ..world.host.clone() };
+    std::os::unix::fs::symlink(&world.host.machines, world.directory.path().join("link")).unwrap();
+    let link = Host { machines: world.directory.path().join("link"), ..world.host.clone() };
     assert!(recover(&link, "virtualbox", "web").is_err());
 }
 
@@ -124,13 +124,13 @@ fn what_this_kuth_does_not_understand_stays_and_says_why() {
     world.write("qemu-bad-0.json", b"\xff\xfe garbage");
     let climbing = Entry { machine: "../../x".into(), ..world.entry("qemu", "web") };
     world.write("qemu-climbs-0.json", &serde_json::to_vec(&climbing).unwrap());
-    std::fs::create_dir(world.folder.path().join("journal/qemu-folder-0.json")).unwrap();
+    std::fs::create_dir(world.directory.path().join("journal/qemu-directory-0.json")).unwrap();
     for (machine, told) in [
         ("web", "this kuth does not know the action `resize`"),
         ("app", "missing field `driver`"),
         ("bad", "expected value"),
         ("climbs", "`../../x` is no machine's name"),
-        ("folder", "Is a directory"),
+        ("directory", "Is a directory"),
     ] {
         let error = recover(&world.host, "qemu", machine).unwrap_err();
         assert!(format!("{error:#}").contains(told), "{machine}: {error:#}");
@@ -148,7 +148,7 @@ fn what_this_kuth_does_not_understand_stays_and_says_why() {
         "qemu-app-0.json",
         "qemu-bad-0.json",
         "qemu-climbs-0.json",
-        "qemu-folder-0.json",
+        "qemu-directory-0.json",
         "web",
     ];
     assert_eq!(names, expected);
@@ -158,13 +158,13 @@ fn what_this_kuth_does_not_understand_stays_and_says_why() {
 }
 
 #[test]
-fn a_folder_of_machines_that_is_not_here_has_nothing_to_finish() {
+fn a_directory_of_machines_that_is_not_here_has_nothing_to_finish() {
     let world = World::new();
-    let there = world.folder.path().join("gone/machines");
+    let there = world.directory.path().join("gone/machines");
     world.leave(&Entry { machines: there.clone(), ..world.entry("qemu", "web") });
     let file = world.files().remove(0);
     assert_eq!(file.obstacle(&world.host), None);
     file.finish(&world.host).unwrap();
     assert_eq!(world.files(), []);
-    assert!(!there.exists(), "a look makes no folder");
+    assert!(!there.exists(), "a look makes no directory");
 }

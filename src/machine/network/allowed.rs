@@ -52,8 +52,8 @@ pub fn refusal(file: &Path, host: &Cidr) -> Result<Option<Error>> {
     };
     let line = line_for(list, host);
     let fix = match (list, file.parent()) {
-        (None, Some(folder)) => {
-            format!("mkdir -p {} && echo '{line}' >>{shown}", folder.display())
+        (None, Some(directory)) => {
+            format!("mkdir -p {} && echo '{line}' >>{shown}", directory.display())
         }
         _ => format!("echo '{line}' >>{shown}"),
     };

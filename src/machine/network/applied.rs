@@ -270,8 +270,8 @@ fn read(path: &Path) -> Result<Option<String>> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let what = || format!("writing {}", path.display());
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(what)?;
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory).with_context(what)?;
     }
     let mut file = File::create(path).with_context(what)?;
     file.write_all(bytes).with_context(what)?;

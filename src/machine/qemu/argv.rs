@@ -2,7 +2,7 @@
 //! The boot check and the machines people start use the same ones.
 //!
 //! Networks without root: `nat` and `host-only` are QEMU's user-mode network (`host-only` without
-//! a way out; both reached through a forwarded port), and an internal network is a folder of
+//! a way out; both reached through a forwarded port), and an internal network is a directory of
 //! sockets with a [`switch`] between them, which takes a QEMU of 7.2 or later.
 
 use crate::digest::Digest;
@@ -155,7 +155,7 @@ fn escape(file: &str) -> String {
 }
 
 /// The cards of a machine. The first card that the host can reach forwards `ssh_port` of 127.0.0.1
-/// to the guest's SSH server, and the machine's other ports. The folder of internal networks is
+/// to the guest's SSH server, and the machine's other ports. The directory of internal networks is
 /// open as [`NETWORKS_HANDLE`].
 pub fn cards(hardware: &Hardware, ssh_port: &str) -> Vec<Card> {
     let reached = reached(&hardware.nics);
@@ -173,10 +173,11 @@ pub fn cards(hardware: &Hardware, ssh_port: &str) -> Vec<Card> {
                  dhcpstart=192.168.254.100{forward}"
             ),
             Network::Internal(name) => {
-                let folder = format!("/proc/self/fd/{NETWORKS_HANDLE}/{}", network_folder(name));
+                let directory =
+                    format!("/proc/self/fd/{NETWORKS_HANDLE}/{}", network_directory(name));
                 format!(
-                    "dgram,local.type=unix,local.path={folder}/{},\
-                     remote.type=unix,remote.path={folder}/{}",
+                    "dgram,local.type=unix,local.path={directory}/{},\
+                     remote.type=unix,remote.path={directory}/{}",
                     socket_name(nic.mac),
                     switch::SOCKET
                 )
@@ -191,12 +192,12 @@ pub fn cards(hardware: &Hardware, ssh_port: &str) -> Vec<Card> {
     hardware.nics.iter().enumerate().map(card).collect()
 }
 
-/// The file descriptor that the script opens the folder of networks as: QEMU in the background
-/// leaves its working folder, and the path of a socket may have 107 bytes.
+/// The file descriptor that the script opens the directory of networks as: QEMU in the background
+/// leaves its working directory, and the path of a socket may have 107 bytes.
 pub const NETWORKS_HANDLE: u8 = 9;
 
-/// A network's folder in the folder of networks: its name, or a short one for a long one.
-pub fn network_folder(name: &str) -> String {
+/// A network's directory in the directory of networks: its name, or a short one for a long one.
+pub fn network_directory(name: &str) -> String {
     match name.len() {
         ..=48 => name.to_string(),
         _ => Digest::of(format!("kuth-network-1\n{name}")).short(),
@@ -346,10 +347,10 @@ mod tests {
     #[test]
     fn the_path_of_a_socket_is_always_short_enough() {
         for name in ["dmz", &"x".repeat(48), &"x".repeat(250)] {
-            let folder = network_folder(name);
-            assert!(folder.len() <= 48, "{folder}");
-            assert!(folder.len() < 20 || folder == name);
+            let directory = network_directory(name);
+            assert!(directory.len() <= 48, "{directory}");
+            assert!(directory.len() < 20 || directory == name);
         }
-        assert_ne!(network_folder(&"x".repeat(60)), network_folder(&"x".repeat(61)));
+        assert_ne!(network_directory(&"x".repeat(60)), network_directory(&"x".repeat(61)));
     }
 }

@@ -1,18 +1,18 @@
-//! What lies in the folder of a machine: the files that kuth, or QEMU on its behalf, keeps there, and
-//! those that neither made, which nothing here ever removes.
+//! What lies in the directory of a machine: the files that kuth, or QEMU on its behalf, keeps
+//! there, and those that neither made, which nothing here ever removes.
 
 use std::path::Path;
 
 use crate::error::{Hint, Result, anyhow};
 
-use super::folder::{
+use super::directory::{
     self, ASIDE, DISK, MARKER, RECORD, Record, SNAPSHOTS, STARTED, SnapshotRecord,
 };
 use super::running;
 use super::store::FULL_DISK;
 
-/// Whether kuth, or QEMU on its behalf, writes a file of this name. A machine has the disks that its
-/// record says; one without a record was never finished, and may have any.
+/// Whether kuth, or QEMU on its behalf, writes a file of this name. A machine has the disks that
+/// its record says; one without a record was never finished, and may have any.
 fn is_known(name: &str, record: Option<&Record>) -> bool {
     let own = match record {
         Some(Record { backing: Some(_), .. }) => name == DISK,
@@ -49,12 +49,12 @@ fn is_further_disk(name: &str, count: Option<usize>) -> bool {
     })
 }
 
-/// What lies in the folder `place` of a machine that kuth did not make, sorted.
+/// What lies in the directory `place` of a machine that kuth did not make, sorted.
 pub fn strangers(place: &Path, record: Option<&Record>) -> Result<Vec<String>> {
     let mut strangers = Vec::new();
-    for path in folder::entries(place)? {
+    for path in directory::entries(place)? {
         let name = name(&path);
-        // A link to a folder is no folder: what it leads to is somebody else's.
+        // A link to a directory is no directory: what it leads to is somebody else's.
         match path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
             true if name == SNAPSHOTS => strangers.extend(strange_snapshots(&path)?),
             false if is_known(&name, record) => {}
@@ -64,10 +64,10 @@ pub fn strangers(place: &Path, record: Option<&Record>) -> Result<Vec<String>> {
     Ok(strangers)
 }
 
-/// What lies in the folder of a machine's snapshots that is no record of kuth's.
+/// What lies in the directory of a machine's snapshots that is no record of kuth's.
 fn strange_snapshots(snapshots: &Path) -> Result<Vec<String>> {
     let mut strangers = Vec::new();
-    for path in folder::entries(snapshots)? {
+    for path in directory::entries(snapshots)? {
         let name = name(&path);
         let is_ours = match name.strip_prefix('.') {
             // Being written when kuth was killed.
@@ -81,7 +81,7 @@ fn strange_snapshots(snapshots: &Path) -> Result<Vec<String>> {
     Ok(strangers)
 }
 
-/// Refuses to take away a folder that has files which kuth did not make.
+/// Refuses to take away a directory that has files which kuth did not make.
 pub fn refuse_strangers(place: &Path, record: Option<&Record>) -> Result<()> {
     let strangers = strangers(place, record)?;
     if strangers.is_empty() {

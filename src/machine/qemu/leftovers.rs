@@ -1,6 +1,6 @@
-//! What earlier runs left among the machines: folders of machines that were never finished, disks
-//! that nothing rests on, and what a QEMU that was killed could not remove itself. Finding looks
-//! only; cleaning takes away what was found.
+//! What earlier runs left among the machines: directories of machines that were never finished,
+//! disks that nothing rests on, and what a QEMU that was killed could not remove itself. Finding
+//! looks only; cleaning takes away what was found.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::machine::{Host, Leftover};
 use crate::units::Bytes;
 
-use super::folder::{self, ASIDE, BASES, MAKING, OLD, RECORD};
+use super::directory::{self, ASIDE, BASES, MAKING, OLD, RECORD};
 use super::running;
 use super::store::{self, Store};
 
@@ -57,7 +57,7 @@ fn left(path: PathBuf, why: &str) -> Leftover {
 /// What killed runs left: machines that were being made or replaced, and bases.
 fn unfinished(machines: &Path) -> Result<Vec<Leftover>> {
     let mut found = Vec::new();
-    for path in folder::entries(machines)? {
+    for path in directory::entries(machines)? {
         let name = name(&path);
         if let Some(machine) = name.strip_prefix(OLD) {
             found.push(match machines.join(machine).symlink_metadata() {
@@ -68,7 +68,7 @@ fn unfinished(machines: &Path) -> Result<Vec<Leftover>> {
             found.push(left(path, "a machine that was never finished"));
         }
     }
-    let bases = folder::entries(&machines.join(BASES))?.into_iter();
+    let bases = directory::entries(&machines.join(BASES))?.into_iter();
     let bases = bases.filter(|path| name(path).starts_with(MAKING));
     found.extend(bases.map(|path| left(path, "a disk that was never finished")));
     Ok(found)
@@ -77,7 +77,7 @@ fn unfinished(machines: &Path) -> Result<Vec<Leftover>> {
 /// Files of machines that do not run and only have a meaning while something is at work.
 fn stale_files(machines: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for (place, record) in folder::machines(machines)? {
+    for (place, record) in directory::machines(machines)? {
         if running::pid(&place, &record.name).is_some() {
             continue;
         }

@@ -13,7 +13,7 @@ use crate::machine::{Copying, Host, Wanted};
 use crate::units::Bytes;
 
 use super::argv::Durability;
-use super::folder::{self, BASES, DISK, Fresh, Kind, Parent, RECORD, Record, SnapshotRecord};
+use super::directory::{self, BASES, DISK, Fresh, Kind, Parent, RECORD, Record, SnapshotRecord};
 use super::store::{self, FULL_DISK, Store};
 use super::{get, running, script};
 
@@ -21,7 +21,7 @@ use super::{get, running, script};
 pub struct Under<'a> {
     /// What the machine is to be.
     pub kind: Kind,
-    /// Relative to the folder of machines.
+    /// Relative to the directory of machines.
     pub disk: &'a str,
     /// Every file of `bases/` that this rests on, itself included.
     pub bases: Vec<String>,
@@ -84,7 +84,7 @@ pub fn make(store: &Store<'_>, wanted: &Wanted, under: Under<'_>) -> Result<Path
     store.finish(&making, &wanted.name)
 }
 
-/// An empty overlay for a machine's folder, over `below`, which is `name` among the machines.
+/// An empty overlay for a machine's directory, over `below`, which is `name` among the machines.
 fn overlay(below: &Path, name: &str) -> Result<Vec<u8>> {
     let what = || format!("reading {}", below.display());
     let file = File::open(below).with_context(what)?;
@@ -126,7 +126,7 @@ pub fn freeze(store: &Store<'_>, machine: &str, name: &str) -> Result<String> {
     }
     let disk = place.join(DISK);
     store::remove_file(&place.join(running::NEW_DISK))?;
-    let known = folder::snapshots(&place)?.into_iter().find(|snapshot| snapshot.name == name);
+    let known = directory::snapshots(&place)?.into_iter().find(|snapshot| snapshot.name == name);
     if let Some(known) = known {
         // A snapshot is what it was when it was taken.
         return Ok(known.disk);
@@ -154,6 +154,6 @@ pub fn freeze(store: &Store<'_>, machine: &str, name: &str) -> Result<String> {
     }
     let Some(disk) = record.backing else { bail!("the machine `{machine}` has no base disk") };
     let snapshot = SnapshotRecord::new(name, &disk, record.bases);
-    folder::write_toml(&folder::snapshot_path(&place, name), &snapshot)?;
+    directory::write_toml(&directory::snapshot_path(&place, name), &snapshot)?;
     Ok(disk)
 }

@@ -1,4 +1,4 @@
-//! The embedded driver: machines are folders. Registering, snapshotting and cloning write files
+//! The embedded driver: machines are directories. Registering, snapshotting and cloning write files
 //! and need no hypervisor; only starting a machine needs qemu-system.
 //!
 //! A registered machine is an empty overlay over its base disk, so a snapshot of it costs
@@ -17,8 +17,8 @@ use super::{
 };
 
 pub mod argv;
+pub mod directory;
 mod files;
-pub mod folder;
 pub mod host;
 mod leftovers;
 mod make;
@@ -28,7 +28,7 @@ mod script;
 mod store;
 pub mod switch;
 
-use folder::{Kind, Parent, Record};
+use directory::{Kind, Parent, Record};
 use make::{Under, freeze, make};
 use store::{Standing, Store, standing};
 
@@ -87,7 +87,7 @@ impl Driver for Qemu {
     }
 
     fn base(&self, host: &Host, name: &str) -> Result<Option<Base>> {
-        let machines = folder::machines(&host.machines)?;
+        let machines = directory::machines(&host.machines)?;
         let Some((_, record)) = machines.into_iter().find(|(_, record)| record.name == name) else {
             return Ok(None);
         };
@@ -167,14 +167,14 @@ impl Driver for Qemu {
     fn remains(&self, left: &Entry) -> String {
         format!(
             "what was made of the machine `{}` in {} goes, or is put back, with the next build that \
-             uses that folder",
+             uses that directory",
             left.machine,
             left.machines.display()
         )
     }
 
     fn list(&self, host: &Host) -> Result<Vec<Listed>> {
-        let machines = folder::machines(&host.machines)?;
+        let machines = directory::machines(&host.machines)?;
         machines.into_iter().map(|(place, record)| listed(place, record)).collect()
     }
 
@@ -200,7 +200,7 @@ impl Driver for Qemu {
             return Err(anyhow!("the machine `{name}` is running"))
                 .hint(format!("stop it first: `kuth machine stop {name}`"));
         }
-        let clones: Vec<String> = folder::machines(&host.machines)?
+        let clones: Vec<String> = directory::machines(&host.machines)?
             .into_iter()
             .filter(|(_, other)| other.snapshot.as_ref().is_some_and(|it| it.machine == name))
             .map(|(_, other)| other.name)
@@ -269,21 +269,21 @@ fn replace_damaged(standing: &Standing, host: &Host, wanted: &Wanted) -> Result<
 }
 
 fn find_snapshot(place: &Path, name: &str, disk: &str, disk_is_there: bool) -> Result<Found> {
-    let snapshots = folder::snapshots(place)?;
+    let snapshots = directory::snapshots(place)?;
     Ok(match snapshots.into_iter().find(|snapshot| snapshot.name == name) {
         None => Found::Gone("the snapshot is not there".into()),
         Some(snapshot) if snapshot.disk != disk => {
             Found::Gone("it is of another state of the machine".into())
         }
         Some(_) if !disk_is_there => Found::Gone(format!("{disk} is gone")),
-        Some(_) => Found::Here(folder::snapshot_path(place, name)),
+        Some(_) => Found::Here(directory::snapshot_path(place, name)),
     })
 }
 
 /// Every file of `bases/` that a clone of the snapshot rests on.
 fn bases_under(host: &Host, snapshot: &Identity, disk: &str) -> Result<Vec<String>> {
     let name = snapshot.snapshot.as_deref().unwrap_or_default();
-    let known = folder::snapshots(&host.machines.join(&snapshot.machine))?;
+    let known = directory::snapshots(&host.machines.join(&snapshot.machine))?;
     let known = known.into_iter().find(|known| known.name == name && known.disk == disk);
     Ok(known.map_or_else(|| vec![disk.to_string()], |known| known.bases))
 }
@@ -308,7 +308,8 @@ fn listed(place: PathBuf, record: Record) -> Result<Listed> {
         None if store::state(&place, &record)?.is_some() => State::Used,
         None => State::Ready,
     };
-    let snapshots = folder::snapshots(&place)?.into_iter().map(|snapshot| snapshot.name).collect();
+    let snapshots =
+        directory::snapshots(&place)?.into_iter().map(|snapshot| snapshot.name).collect();
     Ok(Listed {
         ssh_port: running::ssh_port(&place, &record),
         name: record.name,
@@ -318,7 +319,7 @@ fn listed(place: PathBuf, record: Record) -> Result<Listed> {
         state,
         hardware: record.hardware,
         user: record.user,
-        folder: place,
+        directory: place,
     })
 }
 

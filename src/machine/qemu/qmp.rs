@@ -25,9 +25,9 @@ impl Qmp {
     /// Connects to the QEMU of the machine in `place`.
     pub fn connect(place: &Path) -> Result<Qmp> {
         let what = || format!("asking the QEMU of {}", place.display());
-        // A socket's path may have 107 bytes; through the folder's handle it is always short.
-        let folder = File::open(place).with_context(what)?;
-        let path = format!("/proc/self/fd/{}/qmp.sock", folder.as_raw_fd());
+        // A socket's path may have 107 bytes; through the directory's handle it is always short.
+        let directory = File::open(place).with_context(what)?;
+        let path = format!("/proc/self/fd/{}/qmp.sock", directory.as_raw_fd());
         let stream = UnixStream::connect(path).with_context(what)?;
         stream.set_read_timeout(Some(ANSWER)).with_context(what)?;
         stream.set_write_timeout(Some(ANSWER)).with_context(what)?;
@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn events_between_command_and_answer_are_skipped() {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("qmp.sock")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("qmp.sock")).unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             stream.write_all(b"{\"QMP\": {}}\r\n").unwrap();
@@ -83,7 +83,7 @@ mod tests {
             lines.next().unwrap().unwrap();
             stream.write_all(b"{\"error\": {\"desc\": \"no\"}}\n").unwrap();
         });
-        let mut qmp = Qmp::connect(folder.path()).unwrap();
+        let mut qmp = Qmp::connect(directory.path()).unwrap();
         assert_eq!(qmp.execute("query").unwrap(), 1);
         assert!(qmp.execute("query").unwrap_err().to_string().contains("QEMU refuses `query`"));
         server.join().unwrap();

@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Hint, Result, anyhow, caused_by};
 use crate::machine::{Host, Network, Nic, Stopped, ssh};
 use crate::process::{Command, CommandFailed};
 
-use super::folder::{self, Record};
+use super::directory::{self, Record};
 use super::qmp::Qmp;
 use super::script::{is_internal, is_reached};
 use super::{host, store};
@@ -81,7 +81,7 @@ pub fn mend_networks(host: &Host, place: &Path, record: &Record) -> Result<()> {
 }
 
 fn script(place: &Path) -> Result<Command> {
-    let run = std::path::absolute(place.join("run")).context("finding the working folder")?;
+    let run = std::path::absolute(place.join("run")).context("finding the working directory")?;
     let kuth = std::env::current_exe().context("finding kuth's own program")?;
     Ok(Command::new(run).env("KUTH", kuth).time_limit(SET_UP))
 }
@@ -105,7 +105,7 @@ fn listen(port: u16) -> std::io::Result<u16> {
 /// The port that leads to a running machine's SSH server.
 pub fn ssh_port(place: &Path, record: &Record) -> Option<u16> {
     pid(place, &record.name).filter(|_| is_reached(&record.hardware))?;
-    let written = folder::read_text(&place.join("ssh-port")).ok().flatten();
+    let written = directory::read_text(&place.join("ssh-port")).ok().flatten();
     Some(written.and_then(|text| text.trim().parse().ok()).unwrap_or(record.ssh_port))
 }
 
@@ -139,7 +139,7 @@ fn neighbour(host: &Host, record: &Record) -> Result<Option<(PathBuf, Record, u1
         let port = ssh_port(&place, &other).filter(|_| shares(&other))?;
         Some((place, other, port))
     };
-    let found = folder::machines(&host.machines)?.into_iter().filter_map(reached);
+    let found = directory::machines(&host.machines)?.into_iter().filter_map(reached);
     Ok(found.min_by_key(|(_, other, _)| Reverse(other.hardware.nics.len())))
 }
 
@@ -210,9 +210,9 @@ mod tests {
 
     #[test]
     fn a_stale_pid_file_is_no_machine() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(pid(folder.path(), "a"), None);
-        std::fs::write(folder.path().join("qemu.pid"), std::process::id().to_string()).unwrap();
-        assert_eq!(pid(folder.path(), "a"), None);
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(pid(directory.path(), "a"), None);
+        std::fs::write(directory.path().join("qemu.pid"), std::process::id().to_string()).unwrap();
+        assert_eq!(pid(directory.path(), "a"), None);
     }
 }

@@ -9,9 +9,9 @@ use crate::process::quote;
 
 use super::argv::{
     Accelerator, Drive, Durability, Flash, Launch, NETWORKS_HANDLE, cards, flash_images,
-    flash_package, needs_flash, network_folder, program,
+    flash_package, needs_flash, network_directory, program,
 };
-use super::folder::NETWORKS;
+use super::directory::NETWORKS;
 use super::switch::SUBCOMMAND;
 
 /// What the script's own variables stand for in the arguments.
@@ -32,7 +32,7 @@ pub struct Script<'a> {
     pub hardware: &'a Hardware,
     /// The port of 127.0.0.1 that leads to its SSH server unless another is asked for.
     pub port: u16,
-    /// Its disks, the seed last, relative to its folder.
+    /// Its disks, the seed last, relative to its directory.
     pub drives: &'a [(String, &'static str, Durability)],
 }
 
@@ -118,10 +118,10 @@ fn find_flash(architecture: &str) -> String {
     text
 }
 
-/// The lines that open the folder of internal networks and see to their switches.
+/// The lines that open the directory of internal networks and see to their switches.
 fn start_networks(hardware: &Hardware) -> String {
     let name = |nic: &Nic| match &nic.network {
-        Network::Internal(name) => Some(quote(&network_folder(name))),
+        Network::Internal(name) => Some(quote(&network_directory(name))),
         _ => None,
     };
     let mut names: Vec<String> = hardware.nics.iter().filter_map(name).collect();
@@ -132,7 +132,7 @@ fn start_networks(hardware: &Hardware) -> String {
     }
     format!(
         "
-# Internal networks: a socket in the folder of each, and one switch a network, which is kuth.
+# Internal networks: a socket in the directory of each, and one switch a network, which is kuth.
 kuth=${{KUTH:-kuth}}
 command -v \"$kuth\" >/dev/null ||
     echo \"no kuth in PATH: internal networks lead nowhere until it starts a machine on them\" >&2
@@ -212,10 +212,10 @@ mod tests {
     #[test]
     fn the_script_is_sound_shell_and_says_what_it_starts() {
         for firmware in [Firmware::Bios, Firmware::Uefi] {
-            let folder = tempfile::tempdir().unwrap();
-            let file = folder.path().join("run");
+            let directory = tempfile::tempdir().unwrap();
+            let file = directory.path().join("run");
             std::fs::write(&file, text(firmware)).unwrap();
-            let log = folder.path().join("log");
+            let log = directory.path().join("log");
             let check = crate::process::Command::new("sh").arg("-n").arg(&file);
             check.run(&log, &crate::process::Cancel::default()).unwrap();
         }

@@ -1,9 +1,9 @@
-//! The folder of machines, locked: making machines aside and putting them in place in one step,
+//! The directory of machines, locked: making machines aside and putting them in place in one step,
 //! judging what stands in a place already, and taking away only what is kuth's.
 //!
-//! What a kill leaves: before the last rename a `.making-…` folder, which the next one who holds
-//! the lock takes away; after it a whole machine. Where two folders cannot be swapped in one step
-//! the old one waits under `.old-…` and comes back if the new one never arrived.
+//! What a kill leaves: before the last rename a `.making-…` directory, which the next one who holds
+//! the lock takes away; after it a whole machine. Where two directories cannot be swapped in one
+//! step the old one waits under `.old-…` and comes back if the new one never arrived.
 
 use std::fs::{File, Permissions};
 use std::io::Write;
@@ -18,13 +18,15 @@ use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::machine::{Disk, Host, Replace};
 use crate::units::Bytes;
 
-use super::folder::{self, BASES, DISK, MAKING, MARKER, OLD, RECORD, Record, SNAPSHOTS, STARTED};
+use super::directory::{
+    self, BASES, DISK, MAKING, MARKER, OLD, RECORD, Record, SNAPSHOTS, STARTED,
+};
 use super::{files, running};
 
 /// The name of a full clone's disk.
 pub const FULL_DISK: &str = "disk.raw";
 
-/// The folder of machines, to which nobody else has access meanwhile.
+/// The directory of machines, to which nobody else has access meanwhile.
 pub struct Store<'a> {
     /// Where and for whom.
     pub host: &'a Host,
@@ -58,7 +60,7 @@ impl<'a> Store<'a> {
     }
 
     fn sweep(&self) -> Result<()> {
-        for path in folder::entries(&self.host.machines)? {
+        for path in directory::entries(&self.host.machines)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if let Some(machine) = name.strip_prefix(OLD) {
                 let place = self.host.machines.join(machine);
@@ -70,7 +72,7 @@ impl<'a> Store<'a> {
                 remove_machine(&path)?;
             }
         }
-        for path in folder::entries(&self.host.machines.join(BASES))? {
+        for path in directory::entries(&self.host.machines.join(BASES))? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with(MAKING) {
                 remove_file(&path)?;
@@ -98,7 +100,7 @@ impl<'a> Store<'a> {
         Ok(name)
     }
 
-    /// An empty folder for a machine that is being made.
+    /// An empty directory for a machine that is being made.
     pub fn begin(&self, name: &str, origin: &Digest) -> Result<PathBuf> {
         let making = self.host.machines.join(format!("{MAKING}{name}-{}", origin.short()));
         std::fs::create_dir(&making).with_context(|| format!("making {}", making.display()))?;
@@ -114,7 +116,7 @@ impl<'a> Store<'a> {
         if place.symlink_metadata().is_err() {
             rename(making, &place)?;
         } else if renameat_with(CWD, making, CWD, &place, RenameFlags::EXCHANGE).is_ok() {
-            folder::sync_folder(&self.host.machines)?;
+            directory::sync_directory(&self.host.machines)?;
             remove_machine(making)?;
         } else {
             let old = self.host.machines.join(format!("{OLD}{name}"));
@@ -122,12 +124,12 @@ impl<'a> Store<'a> {
             rename(making, &place)?;
             remove_machine(&old)?;
         }
-        folder::sync_folder(&self.host.machines)?;
+        directory::sync_directory(&self.host.machines)?;
         Ok(place)
     }
 }
 
-/// The name of a base disk, relative to the folder of machines.
+/// The name of a base disk, relative to the directory of machines.
 pub fn base_name(digest: &Digest) -> String {
     format!("{BASES}/{digest}.raw")
 }
@@ -141,7 +143,7 @@ pub fn standing(host: &Host, name: &str, origin: &Digest) -> Result<Standing> {
     }
     let record = Record::read(&place)?
         .ok_or_else(|| anyhow!("{} is there already, and kuth did not make it", place.display()))
-        .hint("give the machine another name, or move that folder away")?;
+        .hint("give the machine another name, or move that directory away")?;
     if record.origin == *origin {
         return Ok(match missing(&host.machines, &place, &record) {
             None => Standing::Same,
@@ -173,8 +175,8 @@ pub fn standing(host: &Host, name: &str, origin: &Digest) -> Result<Standing> {
     }
 }
 
-/// Refuses to replace a machine that runs, or whose folder has files that kuth did not make: those
-/// no option gives up.
+/// Refuses to replace a machine that runs, or whose directory has files that kuth did not make:
+/// those no option gives up.
 pub fn refuse_loss(place: &Path, record: &Record) -> Result<()> {
     let name = &record.name;
     if running::pid(place, name).is_some() {
@@ -199,7 +201,7 @@ pub fn state(place: &Path, record: &Record) -> Result<Option<String>> {
     let strangers = files::strangers(place, Some(record))?;
     Ok(match strangers.is_empty() {
         true => None,
-        false => Some(format!("its folder has other files ({})", strangers.join(", "))),
+        false => Some(format!("its directory has other files ({})", strangers.join(", "))),
     })
 }
 
@@ -217,34 +219,34 @@ pub fn disk(place: &Path) -> PathBuf {
     if full.exists() { full } else { place.join(DISK) }
 }
 
-/// Whether a folder that is no machine was kuth's work: marked, or a record, or still empty.
+/// Whether a directory that is no machine was kuth's work: marked, or a record, or still empty.
 pub fn is_ours(path: &Path) -> Result<bool> {
     Ok(path.join(MARKER).exists()
         || Record::read(path)?.is_some()
-        || folder::entries(path)?.is_empty())
+        || directory::entries(path)?.is_empty())
 }
 
-/// Takes a machine away, unless its folder has files that kuth did not make.
+/// Takes a machine away, unless its directory has files that kuth did not make.
 pub fn remove_machine(place: &Path) -> Result<()> {
     files::refuse_strangers(place, Record::read(place)?.as_ref())?;
-    // The record goes last: as long as it is there the folder can be recognised.
-    for path in folder::entries(place)? {
+    // The record goes last: as long as it is there the directory can be recognised.
+    for path in directory::entries(place)? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match &*name {
             RECORD | MARKER => {}
             SNAPSHOTS => {
-                folder::entries(&path)?.iter().try_for_each(|record| remove_file(record))?;
-                remove_folder(&path)?;
+                directory::entries(&path)?.iter().try_for_each(|record| remove_file(record))?;
+                remove_directory(&path)?;
             }
             _ => remove_file(&path)?,
         }
     }
     remove_file(&place.join(MARKER))?;
     remove_file(&place.join(RECORD))?;
-    remove_folder(place)
+    remove_directory(place)
 }
 
-fn remove_folder(path: &Path) -> Result<()> {
+fn remove_directory(path: &Path) -> Result<()> {
     std::fs::remove_dir(path).with_context(|| format!("removing {}", path.display()))
 }
 
@@ -278,15 +280,15 @@ pub fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     file.set_permissions(Permissions::from_mode(mode)).with_context(what)
 }
 
-/// Syncs a folder and the files in it, all at once: so a file system writes its journal once or
+/// Syncs a directory and the files in it, all at once: so a file system writes its journal once or
 /// twice, and not for each of them.
-fn sync_whole(folder: &Path) -> Result<()> {
-    let mut paths = folder::entries(folder)?;
-    paths.push(folder.to_path_buf());
+fn sync_whole(directory: &Path) -> Result<()> {
+    let mut paths = directory::entries(directory)?;
+    paths.push(directory.to_path_buf());
     std::thread::scope(|scope| {
         let syncing: Vec<_> = paths.iter().map(|path| scope.spawn(|| sync(path))).collect();
         syncing.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|_| bail!("syncing {} panicked", folder.display()))
+            thread.join().unwrap_or_else(|_| bail!("syncing {} panicked", directory.display()))
         })
     })
 }
@@ -308,12 +310,12 @@ pub fn clean(store: &Store<'_>) -> Result<Vec<(PathBuf, Bytes)>> {
 /// making do not count.
 pub fn unused_bases(machines: &Path) -> Result<Vec<(PathBuf, Bytes)>> {
     let mut named = Vec::new();
-    for (place, record) in folder::machines(machines)? {
+    for (place, record) in directory::machines(machines)? {
         named.extend(record.bases);
-        named.extend(folder::snapshots(&place)?.into_iter().flat_map(|snapshot| snapshot.bases));
+        named.extend(directory::snapshots(&place)?.into_iter().flat_map(|snapshot| snapshot.bases));
     }
     let mut unused = Vec::new();
-    for path in folder::entries(&machines.join(BASES))? {
+    for path in directory::entries(&machines.join(BASES))? {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let digest = name
             .strip_suffix(".raw")

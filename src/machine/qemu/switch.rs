@@ -1,5 +1,5 @@
 //! The switch of an internal network. Each machine on it is a QEMU with a datagram socket in the
-//! network's folder, named by the card's address, that sends its frames to the switch's socket
+//! network's directory, named by the card's address, that sends its frames to the switch's socket
 //! there; the switch passes each on to the machine that has the address, or to all the others.
 //! Datagrams need no connection, so machines and switch may start and end in any order.
 //!
@@ -18,9 +18,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::cache::Lock;
 use crate::error::{Context, Result};
 
-use super::folder;
+use super::directory;
 
-/// The first argument of a kuth that is a switch; the second is the network's folder.
+/// The first argument of a kuth that is a switch; the second is the network's directory.
 pub const SUBCOMMAND: &str = "__network";
 
 /// The switch's socket, to which machines send.
@@ -32,7 +32,7 @@ const LOCK: &str = "lock";
 /// Touched by whoever is about to start a machine.
 const WANTED: &str = "wanted";
 
-/// How often the folder is looked at for machines that came or went.
+/// How often the directory is looked at for machines that came or went.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long it stays without a machine: longer than QEMU may take to set one up.
@@ -46,9 +46,9 @@ const ADDRESSES: usize = 4096;
 
 type Address = [u8; 6];
 
-/// Runs the switch of the network in `folder`.
-pub fn main(folder: &Path) -> ExitCode {
-    match serve(folder, IDLE) {
+/// Runs the switch of the network in `directory`.
+pub fn main(directory: &Path) -> ExitCode {
+    match serve(directory, IDLE) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -58,13 +58,13 @@ pub fn main(folder: &Path) -> ExitCode {
 }
 
 /// Passes frames on until no machine was there for `idle`. Ends at once where another one does.
-fn serve(folder: &Path, idle: Duration) -> Result<()> {
-    let what = || format!("joining the machines of {}", folder.display());
-    let wanted = File::create(folder.join(WANTED)).with_context(what)?;
+fn serve(directory: &Path, idle: Duration) -> Result<()> {
+    let what = || format!("joining the machines of {}", directory.display());
+    let wanted = File::create(directory.join(WANTED)).with_context(what)?;
     wanted.set_modified(SystemTime::now()).with_context(what)?;
-    let Some(_lock) = take_over(folder)? else { return Ok(()) };
-    let place = Place { handle: File::open(folder).with_context(what)? };
-    super::store::remove_file(&folder.join(SOCKET))?;
+    let Some(_lock) = take_over(directory)? else { return Ok(()) };
+    let place = Place { handle: File::open(directory).with_context(what)? };
+    super::store::remove_file(&directory.join(SOCKET))?;
     let socket = UnixDatagram::bind(place.path(SOCKET)).with_context(what)?;
     socket.set_read_timeout(Some(LOOK)).with_context(what)?;
     let mut switch = Switch::new(place).with_context(what)?;
@@ -75,29 +75,29 @@ fn serve(folder: &Path, idle: Duration) -> Result<()> {
             Ok((length, from)) => {
                 let name = from.as_pathname().and_then(Path::file_name);
                 let name = name.unwrap_or_default().to_string_lossy();
-                switch.pass_on(&name, &frame[..length], folder)?;
+                switch.pass_on(&name, &frame[..length], directory)?;
             }
             Err(error) if is_late(&error) => {}
             Err(error) => return Err(error).with_context(what),
         }
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
-            switch.look(folder)?;
+            switch.look(directory)?;
             let touched = wanted.metadata().and_then(|it| it.modified()).with_context(what)?;
             let recent = touched.elapsed().is_ok_and(|age| age < idle);
             if switch.machines.is_empty() && !recent {
-                return super::store::remove_file(&folder.join(SOCKET));
+                return super::store::remove_file(&directory.join(SOCKET));
             }
         }
     }
 }
 
-/// The lock, unless another switch stays. One that ends decided so before the folder was touched,
-/// so it is gone soon.
-fn take_over(folder: &Path) -> Result<Option<Lock>> {
+/// The lock, unless another switch stays. One that ends decided so before the directory was
+/// touched, so it is gone soon.
+fn take_over(directory: &Path) -> Result<Option<Lock>> {
     let start = Instant::now();
     while start.elapsed() < 2 * LOOK {
-        if let Some(lock) = Lock::try_exclusive(&folder.join(LOCK))? {
+        if let Some(lock) = Lock::try_exclusive(&directory.join(LOCK))? {
             return Ok(Some(lock));
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -110,7 +110,8 @@ fn is_late(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
-/// The network's folder. A socket's path may have 107 bytes; through a handle it is always short.
+/// The network's directory. A socket's path may have 107 bytes; through a handle it is always
+/// short.
 struct Place {
     handle: File,
 }
@@ -155,9 +156,9 @@ impl Switch {
 
     /// Finds out which machines are there. The socket of one that ended is left, as another QEMU
     /// may just be taking its name; it refuses to be connected.
-    fn look(&mut self, folder: &Path) -> Result<()> {
+    fn look(&mut self, directory: &Path) -> Result<()> {
         let mut machines = HashMap::new();
-        for path in folder::entries(folder)? {
+        for path in directory::entries(directory)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             let probe = UnixDatagram::unbound().context("making a socket")?;
             if is_card(&name) && probe.connect(self.place.path(&name)).is_ok() {
@@ -171,12 +172,12 @@ impl Switch {
     }
 
     /// Passes on a frame that came from the socket `from`.
-    fn pass_on(&mut self, from: &str, frame: &[u8], folder: &Path) -> Result<()> {
+    fn pass_on(&mut self, from: &str, frame: &[u8], directory: &Path) -> Result<()> {
         let (Some(to), Some(source)) = (address(frame, 0), address(frame, 6)) else {
             return Ok(());
         };
         if !self.machines.contains_key(from) {
-            self.look(folder)?;
+            self.look(directory)?;
         }
         if !is_group(&source) {
             if self.addresses.len() >= ADDRESSES {
@@ -237,24 +238,24 @@ mod tests {
     const LONG: Duration = Duration::from_secs(120);
 
     struct Network {
-        folder: tempfile::TempDir,
+        directory: tempfile::TempDir,
     }
 
     impl Network {
         fn new() -> Network {
             // Longer than a socket's path may be.
-            let folder = tempfile::Builder::new().prefix(&"n".repeat(120)).tempdir().unwrap();
-            Network { folder }
+            let directory = tempfile::Builder::new().prefix(&"n".repeat(120)).tempdir().unwrap();
+            Network { directory }
         }
 
         fn serve(&self, idle: Duration) -> std::thread::JoinHandle<Result<()>> {
-            let folder = self.folder.path().to_path_buf();
-            std::thread::spawn(move || serve(&folder, idle))
+            let directory = self.directory.path().to_path_buf();
+            std::thread::spawn(move || serve(&directory, idle))
         }
 
         fn machine(&self, name: &'static str) -> Machine {
-            let _ = std::fs::remove_file(self.folder.path().join(name));
-            let handle = File::open(self.folder.path()).unwrap();
+            let _ = std::fs::remove_file(self.directory.path().join(name));
+            let handle = File::open(self.directory.path()).unwrap();
             let place = Place { handle };
             let socket = UnixDatagram::bind(place.path(name)).unwrap();
             socket.set_read_timeout(Some(LONG)).unwrap();
@@ -264,7 +265,7 @@ mod tests {
         fn wait_for_switch(&self) {
             let start = Instant::now();
             let probe = UnixDatagram::unbound().unwrap();
-            let place = Place { handle: File::open(self.folder.path()).unwrap() };
+            let place = Place { handle: File::open(self.directory.path()).unwrap() };
             while probe.connect(place.path(SOCKET)).is_err() {
                 assert!(start.elapsed() < LONG, "no switch");
                 std::thread::sleep(Duration::from_millis(5));
@@ -295,8 +296,8 @@ mod tests {
             String::from_utf8_lossy(&frame[14..length]).into_owned()
         }
 
-        /// What comes before `last`, which must come. The switch passes frames on in their order, so
-        /// nothing older is on its way then.
+        /// What comes before `last`, which must come. The switch passes frames on in their order,
+        /// so nothing older is on its way then.
         fn before(&self, last: &str) -> Vec<String> {
             std::iter::repeat_with(|| self.next()).take_while(|text| text != last).collect()
         }
@@ -321,7 +322,7 @@ mod tests {
         assert_eq!(c.next(), "last of b");
         drop((a, b, c));
         switch.join().unwrap().unwrap();
-        assert!(!network.folder.path().join(SOCKET).exists());
+        assert!(!network.directory.path().join(SOCKET).exists());
     }
 
     #[test]
@@ -354,15 +355,15 @@ mod tests {
     fn a_machine_that_stalls_costs_the_others_little() {
         let network = Network::new();
         let (a, b, _stalled) = (network.machine(A), network.machine(B), network.machine(C));
-        let folder = network.folder.path();
-        let mut switch = Switch::new(Place { handle: File::open(folder).unwrap() }).unwrap();
+        let directory = network.directory.path();
+        let mut switch = Switch::new(Place { handle: File::open(directory).unwrap() }).unwrap();
         let frames = 200;
         let mut waits = 0;
         for turn in 0..frames {
             let text = turn.to_string();
             let frame = [&ALL[..], &of(a.name), b"\x08\x00", text.as_bytes()].concat();
             let start = Instant::now();
-            switch.pass_on(a.name, &frame, folder).unwrap();
+            switch.pass_on(a.name, &frame, directory).unwrap();
             waits += u32::from(start.elapsed() >= PATIENCE);
             assert_eq!(b.next(), text);
         }

@@ -1,4 +1,4 @@
-//! The driver on real folders, with small disks and without QEMU.
+//! The driver on real directories, with small disks and without QEMU.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,28 +11,28 @@ use crate::machine::{Disk, Firmware, Hardware, Network, Nic, Replace, Source};
 use crate::process::Cancel;
 
 struct World {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     host: Host,
 }
 
 impl World {
     fn new() -> World {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let host = Host {
-            machines: folder.path().join("machines"),
+            machines: directory.path().join("machines"),
             vboxmanage: None,
-            journal: Some(folder.path().join("journal")),
-            log: folder.path().join("log"),
+            journal: Some(directory.path().join("journal")),
+            log: directory.path().join("log"),
             pipeline: "debian".into(),
             epoch: 1_767_225_600,
             replace: Replace::Never,
             cancel: Cancel::default(),
         };
-        World { folder, host }
+        World { directory, host }
     }
 
     fn image(&self, content: &str) -> PathBuf {
-        let file = self.folder.path().join(format!("{content}.img"));
+        let file = self.directory.path().join(format!("{content}.img"));
         if !file.exists() {
             let image = File::create(&file).unwrap();
             image.set_len(8 << 20).unwrap();
@@ -74,7 +74,7 @@ impl World {
     }
 
     fn names(&self) -> Vec<String> {
-        let paths = folder::entries(&self.host.machines).unwrap();
+        let paths = directory::entries(&self.host.machines).unwrap();
         let name = |path: PathBuf| path.file_name().unwrap().to_string_lossy().into_owned();
         paths.into_iter().map(name).collect()
     }
@@ -115,7 +115,7 @@ fn from_a_disk_to_a_clone_and_again_nothing_changes() {
     let inode = world.place("web").metadata().unwrap().ino();
     assert_eq!(world.build("one", b"seed").unwrap(), [base, golden, clone]);
     assert_eq!(world.place("web").metadata().unwrap().ino(), inode);
-    assert_eq!(std::fs::read_dir(world.folder.path().join("journal")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(world.directory.path().join("journal")).unwrap().count(), 0);
 }
 
 #[test]
@@ -179,10 +179,10 @@ fn what_others_made_is_refused_and_stays() {
     assert_eq!(std::fs::read(world.place("web/seed.iso")).unwrap(), b"a");
 }
 
-/// Every file below `folder`, by its path there.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+/// Every file below `directory`, by its path there.
+fn content(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut all = BTreeMap::new();
-    for path in folder::entries(folder).unwrap() {
+    for path in directory::entries(directory).unwrap() {
         let name = PathBuf::from(path.file_name().unwrap());
         match path.is_dir() {
             true => all.extend(content(&path).into_iter().map(|(it, text)| (name.join(it), text))),
@@ -224,13 +224,13 @@ fn files_that_kuth_did_not_make_outlast_every_way_to_lose_a_machine() {
 
         // One that lost a file of its own is made anew, but not in spite of this one.
         let run = world.place("web/run");
-        std::fs::rename(&run, world.folder.path().join("run")).unwrap();
+        std::fs::rename(&run, world.directory.path().join("run")).unwrap();
         for replace in [Replace::Never, Replace::Always] {
             world.host.replace = replace;
             let error = world.clone(&golden, b"a", Copying::Linked).unwrap_err();
             assert!(format!("{error:#}").ends_with(&refused), "{error:#}");
         }
-        std::fs::rename(world.folder.path().join("run"), &run).unwrap();
+        std::fs::rename(world.directory.path().join("run"), &run).unwrap();
         assert_eq!(content(&world.place("web")), before, "{file}");
         assert_eq!(world.names(), [".lock", "base", "bases", "web"], "{file}");
     }
@@ -330,7 +330,7 @@ fn what_a_killed_run_left_is_taken_away_or_finished() {
     let [_, golden, clone] = world.build("one", b"a").unwrap();
     let making = world.place(".making-web-0123456789ab");
     std::fs::create_dir(&making).unwrap();
-    std::fs::write(making.join(folder::MARKER), "").unwrap();
+    std::fs::write(making.join(directory::MARKER), "").unwrap();
     std::fs::write(making.join("disk.qcow2"), "half").unwrap();
     std::fs::create_dir(world.place(".making-empty-0123456789ab")).unwrap();
     let foreign = world.place(".making-mine");

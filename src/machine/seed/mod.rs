@@ -300,21 +300,21 @@ mod tests {
 
     #[test]
     fn secrets_are_told_to_the_machine_and_to_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut template = template();
         let hunter2 = Variable { text: "hunter2".into(), secret: true };
         template.variables.insert("password".into(), hunter2);
         template.user_data = Some("#cloud-config\na: ${password} #SECRET:b#\nc: #UUID#".into());
         let render = |secrets| template.render(secrets).unwrap();
         let (told, again) =
-            (render(Secrets::Told(folder.path())), render(Secrets::Told(folder.path())));
+            (render(Secrets::Told(directory.path())), render(Secrets::Told(directory.path())));
         assert_eq!(told, again);
         assert!(told.user_data.contains("a: hunter2 ") && !told.user_data.contains("#SECRET"));
-        let hashed = render(Secrets::Hashed(folder.path()));
+        let hashed = render(Secrets::Hashed(directory.path()));
         assert!(!hashed.user_data.contains("hunter2"), "{hashed:?}");
         // Not even the id of the instance may tell what others could try out.
         assert_ne!(told.meta_data, hashed.meta_data);
-        let secret = Secrets::Told(folder.path()).made("b").unwrap();
+        let secret = Secrets::Told(directory.path()).made("b").unwrap();
         assert!(told.user_data.contains(&secret) && !hashed.user_data.contains(&secret));
         assert_eq!(template.faults().unwrap().network_config, []);
     }

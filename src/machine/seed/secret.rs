@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::pipeline::Text;
 
-/// The file of the key, in the folder of machines.
+/// The file of the key, in the directory of machines.
 pub const KEY: &str = ".secret";
 
 /// What stands in the places of secrets.
@@ -23,9 +23,9 @@ pub const KEY: &str = ".secret";
 pub enum Secrets<'a> {
     /// Something as long: for a look at the seed.
     Withheld,
-    /// They themselves: for a machine in this folder.
+    /// They themselves: for a machine in this directory.
     Told(&'a Path),
-    /// What tells them apart: for the recipe of a machine in this folder.
+    /// What tells them apart: for the recipe of a machine in this directory.
     Hashed(&'a Path),
 }
 
@@ -100,8 +100,8 @@ mod tests {
 
     #[test]
     fn a_made_secret_is_the_same_for_all_machines_and_no_recipe_tells_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let machines = folder.path().join("machines");
+        let directory = tempfile::tempdir().unwrap();
+        let machines = directory.path().join("machines");
         let told = Secrets::Told(&machines).made("corosync").unwrap();
         assert_eq!(told.len(), 64);
         assert_eq!(Secrets::Told(&machines).made("corosync").unwrap(), told);
@@ -109,17 +109,17 @@ mod tests {
         let hashed = Secrets::Hashed(&machines).made("corosync").unwrap();
         assert!(!hashed.contains(&told));
         // A recipe is the same on every host.
-        assert_eq!(Secrets::Hashed(folder.path()).made("corosync").unwrap(), hashed);
-        assert_ne!(Secrets::Told(folder.path()).made("corosync").unwrap(), told);
+        assert_eq!(Secrets::Hashed(directory.path()).made("corosync").unwrap(), hashed);
+        assert_ne!(Secrets::Told(directory.path()).made("corosync").unwrap(), told);
     }
 
     #[test]
     fn a_given_secret_is_told_to_the_machine_alone() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let open = Variable::from("open");
         let closed = Variable { text: "hunter2".into(), secret: true };
         for secrets in
-            [Secrets::Withheld, Secrets::Told(folder.path()), Secrets::Hashed(folder.path())]
+            [Secrets::Withheld, Secrets::Told(directory.path()), Secrets::Hashed(directory.path())]
         {
             assert_eq!(secrets.given(&open).unwrap(), "open");
             let shown = secrets.given(&closed).unwrap();

@@ -98,8 +98,8 @@ impl Info {
         self.get("CfgFile").unwrap_or_default().into()
     }
 
-    /// The folder of those.
-    pub fn folder(&self) -> PathBuf {
+    /// The directory of those.
+    pub fn directory(&self) -> PathBuf {
         self.settings().parent().map(PathBuf::from).unwrap_or_default()
     }
 
@@ -307,7 +307,7 @@ CurrentSnapshotName="later"
         assert_eq!(info.get("name"), Some("ány"));
         assert_eq!(info.number("memory"), Some(512));
         assert_eq!(info.state_change(), "2026-11-25T04:57:32");
-        assert_eq!(info.folder(), PathBuf::from("/m/base"));
+        assert_eq!(info.directory(), PathBuf::from("/m/base"));
         assert_eq!(info.get("macaddress1"), Some("5254001234AB"));
         assert_eq!(info.forwards(8), [(1, "ssh,tcp,127.0.0.1,2222,,22".to_string())]);
         let names: Vec<String> = info.snapshots().into_keys().collect();

@@ -1,18 +1,18 @@
-//! What lies in the folder of a machine: the files that kuth or VirtualBox keeps there, and those
-//! that neither made.
+//! What lies in the directory of a machine: the files that kuth or VirtualBox keeps there, and
+//! those that neither made.
 
 use std::path::Path;
 
 use super::make::{CONSOLE, SEED};
 use super::record::NOTE;
 
-/// The folder of a machine's logs.
+/// The directory of a machine's logs.
 const LOGS: &str = "Logs";
-/// The folder of the disks that snapshots left a machine.
+/// The directory of the disks that snapshots left a machine.
 const SNAPSHOTS: &str = "Snapshots";
 
-/// Whether kuth, or VirtualBox on its behalf, keeps a file of this name in the folder of a machine
-/// of these names.
+/// Whether kuth, or VirtualBox on its behalf, keeps a file of this name in the directory of a
+/// machine of these names.
 pub fn is_known(file: &str, machine: &[&str]) -> bool {
     machine.iter().any(|name| is_known_of(file, name))
 }
@@ -26,28 +26,28 @@ fn is_known_of(file: &str, name: &str) -> bool {
         || [NOTE, SEED, CONSOLE, LOGS, SNAPSHOTS, "known_hosts"].contains(&file)
 }
 
-/// Whether VirtualBox keeps a file of this name in the folder of a machine's snapshots: disks are
-/// called by their UUIDs, states by the time.
+/// Whether VirtualBox keeps a file of this name in the directory of a machine's snapshots: disks
+/// are called by their UUIDs, states by the time.
 fn is_of_a_snapshot(file: &str) -> bool {
     file.starts_with('{') || [".sav", ".nvram", ".png"].iter().any(|end| file.ends_with(end))
 }
 
-/// Whether VirtualBox keeps a file of this name in the folder of a machine's logs.
+/// Whether VirtualBox keeps a file of this name in the directory of a machine's logs.
 fn is_log(file: &str) -> bool {
     file.starts_with("VBox") && file.contains(".log")
 }
 
-/// What lies in a machine's folder that neither made, sorted.
-pub fn strangers(folder: &Path, machine: &[&str]) -> Vec<String> {
-    let names = |folder: &Path| {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+/// What lies in a machine's directory that neither made, sorted.
+pub fn strangers(directory: &Path, machine: &[&str]) -> Vec<String> {
+    let names = |directory: &Path| {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
     };
     let below = |name: &str, is_known: fn(&str) -> bool| {
-        let all = names(&folder.join(name)).into_iter().filter(move |file| !is_known(file));
+        let all = names(&directory.join(name)).into_iter().filter(move |file| !is_known(file));
         all.map(|file| format!("{name}/{file}")).collect::<Vec<_>>()
     };
-    let mut strangers = names(folder);
+    let mut strangers = names(directory);
     strangers.retain(|file| !is_known(file, machine));
     strangers.extend(below(SNAPSHOTS, is_of_a_snapshot));
     strangers.extend(below(LOGS, is_log));

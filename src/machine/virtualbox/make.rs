@@ -80,16 +80,16 @@ pub fn base(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result
 /// Creates an empty machine with a record that says it is not finished.
 fn begin(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<Record> {
     let record = Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
-    let folder = registry.folder();
+    let directory = registry.directory();
     let mut words = vec!["createvm", "--name", &wanted.name, "--uuid", &record.uuid];
-    let folder = folder.to_string_lossy();
+    let directory = directory.to_string_lossy();
     let system = match source {
         Source::Machine(_, settings) => &settings.system,
         // Only its icon and defaults come from that.
         Source::Disk(_) if wanted.hardware.architecture == "arm64" => "Debian_arm64",
         Source::Disk(_) => "Debian_64",
     };
-    words.extend(["--basefolder", &folder, "--ostype", system]);
+    words.extend(["--basefolder", &directory, "--ostype", system]);
     words.push("--register");
     registry.add(&record.uuid, &wanted.name, &words)?;
     remember(registry, &record)?;
@@ -107,9 +107,17 @@ pub fn begin_clone(registry: &Registry<'_>, wanted: &Wanted, from: &From<'_>) ->
     if from.copy == Copying::Linked {
         words.extend(["--options", "link"]);
     }
-    let folder = registry.folder();
-    let folder = folder.to_string_lossy();
-    words.extend(["--name", &wanted.name, "--uuid", &uuid, "--basefolder", &folder, "--register"]);
+    let directory = registry.directory();
+    let directory = directory.to_string_lossy();
+    words.extend([
+        "--name",
+        &wanted.name,
+        "--uuid",
+        &uuid,
+        "--basefolder",
+        &directory,
+        "--register",
+    ]);
     registry.add(&uuid, &wanted.name, &words)
 }
 

@@ -201,7 +201,7 @@ impl Driver for VirtualBox {
     fn recover(&self, host: &Host, left: &Entry) -> Result<()> {
         let uuid = record::uuid(&left.machine, &left.origin);
         let look = Registry::look(host)?;
-        if !look.folder().exists() && !look.has(&uuid)? {
+        if !look.directory().exists() && !look.has(&uuid)? {
             // Nothing was made, or the entry came with a cache from another host.
             return Ok(());
         }
@@ -226,7 +226,7 @@ impl Driver for VirtualBox {
             "VirtualBox may still have a machine `{}` that is not whole, with files in {}; remove it \
              there",
             left.machine,
-            registry::folder(&left.machines).join(&left.machine).display()
+            registry::directory(&left.machines).join(&left.machine).display()
         )
     }
 
@@ -264,17 +264,17 @@ impl Driver for VirtualBox {
             {
                 continue;
             }
-            let folder = machine.info.folder();
+            let directory = machine.info.directory();
             let bytes = machine.media(&all).iter().map(|it| size(&it.location)).sum();
             remove::remove(&registry, &machine)?;
-            freed.push((folder, Bytes(bytes)));
+            freed.push((directory, Bytes(bytes)));
         }
         Ok(freed)
     }
 
     fn leftovers(&self, host: &Host) -> Result<Vec<Leftover>> {
         // Nothing that would not be in the journal too; but whoever is at work is waited for.
-        if registry::folder(&host.machines).is_dir() {
+        if registry::directory(&host.machines).is_dir() {
             Registry::open(host)?;
         }
         Ok(Vec::new())
@@ -361,11 +361,11 @@ fn refuse_children(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
     }
     let mut names: Vec<String> = Vec::new();
     for child in children {
-        let folder = child.location.parent().and_then(|it| match it.ends_with("Snapshots") {
+        let directory = child.location.parent().and_then(|it| match it.ends_with("Snapshots") {
             true => it.parent(),
             false => Some(it),
         });
-        let name = folder.and_then(|it| it.file_name()).unwrap_or_default();
+        let name = directory.and_then(|it| it.file_name()).unwrap_or_default();
         names.push(name.to_string_lossy().into_owned());
     }
     names.sort();

@@ -1,9 +1,9 @@
 //! Not waiting for a VBoxManage that has done its work and does not end.
 //!
 //! As it ends, VBoxManage stops its threads; one that has just become idle may miss that and sleeps
-//! on, for 10 s (`rtReqPoolThreadProc` in `reqpool.cpp`: it resets its event after it looked whether
-//! to end). About one command of two hundred does so. So where a command takes long, what it is
-//! for is looked after in another way, and if that is there the command is ended.
+//! on, for 10 s (`rtReqPoolThreadProc` in `reqpool.cpp`: it resets its event after it looked
+//! whether to end). About one command of two hundred does so. So where a command takes long, what
+//! it is for is looked after in another way, and if that is there the command is ended.
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -60,8 +60,8 @@ mod tests {
     use crate::process::Command;
 
     fn sleep(seconds: &str, cancel: &Cancel) -> Result<&'static str> {
-        let folder = tempfile::tempdir()?;
-        Command::new("sleep").arg(seconds).run(&folder.path().join("log"), cancel)?;
+        let directory = tempfile::tempdir()?;
+        Command::new("sleep").arg(seconds).run(&directory.path().join("log"), cancel)?;
         Ok("slept")
     }
 

@@ -18,7 +18,7 @@ use super::answers::Info;
 
 /// The key of the record in a machine's extra data.
 pub const KEY: &str = "kuth/record";
-/// The note's file, in the machine's folder.
+/// The note's file, in the machine's directory.
 pub const NOTE: &str = "kuth.json";
 /// What `made-by` says.
 const MADE_BY: &str = "kuth";
@@ -44,7 +44,8 @@ pub struct Record {
     pub user: Option<String>,
     /// The port of 127.0.0.1 that leads to its SSH server.
     pub ssh_port: u16,
-    /// When its state had last changed, when it was made: another one means that somebody started it.
+    /// When its state had last changed, when it was made: another one means that somebody started
+    /// it.
     pub made: String,
     /// Gave its name to a newer one, and stays for the clones that rest on it, or for its state.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -112,7 +113,8 @@ pub struct Note {
     settings: Digest,
     /// Its snapshots: name and UUID.
     pub snapshots: BTreeMap<String, String>,
-    /// The files it needs: what is in its drives, and the disks that those rest on in its folder.
+    /// The files it needs: what is in its drives, and the disks that those rest on in its
+    /// directory.
     disks: BTreeSet<PathBuf>,
 }
 
@@ -121,9 +123,9 @@ impl Note {
     /// it costs a few questions next time, so it is no failure.
     pub fn write(info: &Info) {
         let mut disks: BTreeSet<PathBuf> = info.files().into_iter().collect();
-        let folder = info.folder();
-        for folder in [&folder, &folder.join("Snapshots")] {
-            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let directory = info.directory();
+        for directory in [&directory, &directory.join("Snapshots")] {
+            let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
             let paths = entries.map(|entry| entry.path());
             disks.extend(paths.filter(|path| path.extension().is_some_and(|it| it == "vdi")));
         }
@@ -146,17 +148,17 @@ impl Note {
         self.disks.iter().map(PathBuf::as_path).find(|path| !path.exists())
     }
 
-    /// The note of the machine `name` in `folder`, if its settings are still as they were then.
-    pub fn read(folder: &Path, name: &str) -> Option<Note> {
-        let note: Note = serde_json::from_slice(&std::fs::read(folder.join(NOTE)).ok()?).ok()?;
-        let settings = std::fs::read(settings_of(folder, name)).ok()?;
+    /// The note of the machine `name` in `directory`, if its settings are still as they were then.
+    pub fn read(directory: &Path, name: &str) -> Option<Note> {
+        let note: Note = serde_json::from_slice(&std::fs::read(directory.join(NOTE)).ok()?).ok()?;
+        let settings = std::fs::read(settings_of(directory, name)).ok()?;
         (Digest::of(settings) == note.settings).then_some(note)
     }
 }
 
-/// The file of a machine's settings in its folder.
-pub fn settings_of(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.vbox"))
+/// The file of a machine's settings in its directory.
+pub fn settings_of(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("{name}.vbox"))
 }
 
 #[cfg(test)]
@@ -191,10 +193,10 @@ mod tests {
 
     #[test]
     fn a_note_holds_while_the_settings_and_disks_do() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = settings_of(folder.path(), "a");
+        let directory = tempfile::tempdir().unwrap();
+        let path = settings_of(directory.path(), "a");
         std::fs::write(&path, "<one/>").unwrap();
-        let (disk, seed) = (folder.path().join("a.vdi"), folder.path().join("seed.iso"));
+        let (disk, seed) = (directory.path().join("a.vdi"), directory.path().join("seed.iso"));
         std::fs::write(&disk, "").unwrap();
         std::fs::write(&seed, "").unwrap();
         let answer = format!(
@@ -204,7 +206,7 @@ mod tests {
             seed.display()
         );
         Note::write(&Info::parse(&answer));
-        let note = Note::read(folder.path(), "a").unwrap();
+        let note = Note::read(directory.path(), "a").unwrap();
         assert_eq!(note.snapshots.get("s").map(String::as_str), Some("1"));
         assert_eq!(note.missing(), None);
         for file in [&disk, &seed] {
@@ -213,8 +215,8 @@ mod tests {
             std::fs::write(file, "").unwrap();
         }
         std::fs::write(&path, "<two/>").unwrap();
-        assert_eq!(Note::read(folder.path(), "a"), None);
+        assert_eq!(Note::read(directory.path(), "a"), None);
         note.clone().renew(&path);
-        assert_eq!(Note::read(folder.path(), "a").unwrap().snapshots, note.snapshots);
+        assert_eq!(Note::read(directory.path(), "a").unwrap().snapshots, note.snapshots);
     }
 }

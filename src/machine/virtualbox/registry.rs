@@ -18,12 +18,12 @@ use super::hardware::difference;
 use super::listed;
 use super::record::{self, KEY, NOTE, Note, Record};
 
-/// The folder of the machines, below the folder of all machines.
-const FOLDER: &str = "virtualbox";
+/// The directory of the machines, below the directory of all machines.
+const DIRECTORY: &str = "virtualbox";
 
-/// The folder of VirtualBox's machines in the folder of all.
-pub fn folder(machines: &Path) -> PathBuf {
-    machines.join(FOLDER)
+/// The directory of VirtualBox's machines in the directory of all.
+pub fn directory(machines: &Path) -> PathBuf {
+    machines.join(DIRECTORY)
 }
 
 /// VirtualBox, as a host's user sees it.
@@ -71,8 +71,8 @@ impl<'a> Registry<'a> {
     /// For changing: one at a time, of all threads and processes.
     pub fn open(host: &'a Host) -> Result<Registry<'a>> {
         let mut registry = Registry::look(host)?;
-        let folder = registry.prepared()?;
-        registry.lock = Some(Lock::exclusive(&folder.join(".lock"), &host.cancel)?);
+        let directory = registry.prepared()?;
+        registry.lock = Some(Lock::exclusive(&directory.join(".lock"), &host.cancel)?);
         // What is decided now must not rest on what was so before another process changed it.
         listed::forget(&host.vboxmanage);
         Ok(registry)
@@ -81,9 +81,9 @@ impl<'a> Registry<'a> {
     /// For making one clone beside others. Until [`Registry::step_aside`] no other is begun.
     pub fn open_for_clone(host: &'a Host) -> Result<Registry<'a>> {
         let mut registry = Registry::look(host)?;
-        let folder = registry.prepared()?;
-        registry.lock = Some(Lock::shared(&folder.join(".lock"), &host.cancel)?);
-        registry.turn = Some(Lock::exclusive(&folder.join(".turn"), &host.cancel)?);
+        let directory = registry.prepared()?;
+        registry.lock = Some(Lock::shared(&directory.join(".lock"), &host.cancel)?);
+        registry.turn = Some(Lock::exclusive(&directory.join(".turn"), &host.cancel)?);
         listed::forget(&host.vboxmanage);
         Ok(registry)
     }
@@ -94,19 +94,20 @@ impl<'a> Registry<'a> {
     }
 
     fn prepared(&self) -> Result<PathBuf> {
-        let folder = self.folder();
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
-        Ok(folder)
+        let directory = self.directory();
+        std::fs::create_dir_all(&directory)
+            .with_context(|| format!("making {}", directory.display()))?;
+        Ok(directory)
     }
 
-    /// The folder that machines are made in.
-    pub fn folder(&self) -> PathBuf {
-        folder(&self.host.machines)
+    /// The directory that machines are made in.
+    pub fn directory(&self) -> PathBuf {
+        directory(&self.host.machines)
     }
 
-    /// The folder of the machine `name`.
+    /// The directory of the machine `name`.
     pub fn place(&self, name: &str) -> PathBuf {
-        self.folder().join(name)
+        self.directory().join(name)
     }
 
     /// Runs a command that changes something, but not which machines there are.
@@ -269,7 +270,8 @@ impl<'a> Registry<'a> {
         })
     }
 
-    /// Where VirtualBox knows no machine of the name, a folder of the name may still be somebody's.
+    /// Where VirtualBox knows no machine of the name, a directory of the name may still be
+    /// somebody's.
     fn unregistered(&self, name: &str) -> Result<Standing> {
         let place = self.place(name);
         let settings = record::settings_of(&place, name);
@@ -279,7 +281,7 @@ impl<'a> Registry<'a> {
         if settings.exists() {
             let path = settings.display();
             return Err(anyhow!("{path} is there already, and VirtualBox does not know it"))
-                .hint("move that folder away, or register it in VirtualBox");
+                .hint("move that directory away, or register it in VirtualBox");
         }
         let is_empty = match std::fs::read_dir(&place) {
             Ok(mut entries) => entries.next().is_none(),
@@ -288,7 +290,7 @@ impl<'a> Registry<'a> {
         match is_empty {
             true => Ok(Standing::Free),
             false => Err(anyhow!("{} is there already, and kuth did not make it", place.display()))
-                .hint("give the machine another name, or move that folder away"),
+                .hint("give the machine another name, or move that directory away"),
         }
     }
 }
@@ -314,7 +316,7 @@ impl Machine {
         self.info.state() == "aborted"
             && !self.has_logs()
             && self.info.snapshots().is_empty()
-            && strangers(&self.info.folder(), &self.names()).is_empty()
+            && strangers(&self.info.directory(), &self.names()).is_empty()
     }
 
     /// Why it holds state, if it does.
@@ -331,9 +333,9 @@ impl Machine {
         if is_clone && !self.info.snapshots().is_empty() {
             return Some("it has snapshots".into());
         }
-        let strangers = strangers(&self.info.folder(), &self.names());
+        let strangers = strangers(&self.info.directory(), &self.names());
         (!strangers.is_empty())
-            .then(|| format!("its folder has other files ({})", strangers.join(", ")))
+            .then(|| format!("its directory has other files ({})", strangers.join(", ")))
     }
 
     /// Its names, which its files are called by: a base that was retired has two.
@@ -362,20 +364,20 @@ impl Machine {
         self.info.files().into_iter().find(|path| !path.exists())
     }
 
-    /// The machine's own disks: those in its folder.
+    /// The machine's own disks: those in its directory.
     pub fn media<'m>(&self, all: &'m [Medium]) -> Vec<&'m Medium> {
-        let folder = self.info.folder();
-        all.iter().filter(|medium| medium.location.starts_with(&folder)).collect()
+        let directory = self.info.directory();
+        all.iter().filter(|medium| medium.location.starts_with(&directory)).collect()
     }
 
     /// Disks elsewhere that rest on the machine's own: those of its linked clones.
     pub fn children<'m>(&self, all: &'m [Medium]) -> Vec<&'m Medium> {
         let own: Vec<&str> = self.media(all).iter().map(|medium| medium.uuid.as_str()).collect();
-        let folder = self.info.folder();
+        let directory = self.info.directory();
         all.iter()
             .filter(|medium| {
                 let rests = medium.parent.as_deref().is_some_and(|parent| own.contains(&parent));
-                rests && !medium.location.starts_with(&folder)
+                rests && !medium.location.starts_with(&directory)
             })
             .collect()
     }

@@ -17,28 +17,28 @@ const IN_USE: &str = "VBOX_E_OBJECT_IN_USE";
 
 /// Takes a machine away with its own disks; whoever calls has seen that nothing rests on them.
 pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
-    let folder = machine.info.folder();
-    refuse_strangers(registry, machine, &folder)?;
+    let directory = machine.info.directory();
+    refuse_strangers(registry, machine, &directory)?;
     // Deleting takes every disk that is attached, wherever it lies.
     for controller in machine.info.controllers() {
         for (at, path) in &controller.attached {
-            if path.is_absolute() && !path.starts_with(&folder) {
+            if path.is_absolute() && !path.starts_with(&directory) {
                 attach(registry, &machine.uuid, &controller.name, *at, "hdd", Path::new("none"))?;
             }
         }
     }
-    unregister(registry, &machine.uuid, &folder)?;
-    clear_folder(&folder, &machine.names())
+    unregister(registry, &machine.uuid, &directory)?;
+    clear_directory(&directory, &machine.names())
 }
 
 /// Refuses to take a machine away with files that neither kuth nor VirtualBox made: such as lie in
-/// its folder, and disks that its snapshots hold, wherever they lie.
-fn refuse_strangers(registry: &Registry<'_>, machine: &Machine, folder: &Path) -> Result<()> {
+/// its directory, and disks that its snapshots hold, wherever they lie.
+fn refuse_strangers(registry: &Registry<'_>, machine: &Machine, directory: &Path) -> Result<()> {
     let name = machine.info.get("name").unwrap_or_default();
-    let strangers = strangers(folder, &machine.names());
+    let strangers = strangers(directory, &machine.names());
     if !strangers.is_empty() {
-        let (folder, strangers) = (folder.display(), strangers.join(", "));
-        return Err(anyhow!("{folder} has files kuth did not make: {strangers}"))
+        let (directory, strangers) = (directory.display(), strangers.join(", "));
+        return Err(anyhow!("{directory} has files kuth did not make: {strangers}"))
             .hint("move them away first; detach a disk before, in VirtualBox");
     }
     if machine.info.snapshots().is_empty() {
@@ -46,7 +46,7 @@ fn refuse_strangers(registry: &Registry<'_>, machine: &Machine, folder: &Path) -
     }
     // The disks that a linked clone rests on are in the snapshots of their own machine alone.
     let held = registry.media_in_snapshots(&machine.uuid)?;
-    match held.iter().find(|medium| !medium.starts_with(folder)) {
+    match held.iter().find(|medium| !medium.starts_with(directory)) {
         None => Ok(()),
         Some(disk) => {
             let disk = disk.display();
@@ -59,7 +59,7 @@ fn refuse_strangers(registry: &Registry<'_>, machine: &Machine, folder: &Path) -
 }
 
 /// Has VirtualBox forget a machine and delete its disks.
-fn unregister(registry: &Registry<'_>, uuid: &str, folder: &Path) -> Result<()> {
+fn unregister(registry: &Registry<'_>, uuid: &str, directory: &Path) -> Result<()> {
     let Err(error) = registry.take(&["unregistervm", uuid, "--delete"]) else { return Ok(()) };
     if !has_code(&error, IN_USE) {
         return Err(error);
@@ -68,7 +68,7 @@ fn unregister(registry: &Registry<'_>, uuid: &str, folder: &Path) -> Result<()> 
     outlast_the_server(registry)?;
     match registry.has(uuid)? {
         true => Err(error),
-        false => close_media_once_free(registry, folder),
+        false => close_media_once_free(registry, directory),
     }
 }
 
@@ -80,7 +80,7 @@ pub fn wait_for(registry: &Registry<'_>, uuid: &str) {
 }
 
 /// What is left of a machine that VirtualBox does not know, or that was not finished: its disks
-/// in the registry, and its folder's files that kuth or VirtualBox made.
+/// in the registry, and its directory's files that kuth or VirtualBox made.
 pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
     let uuid = record::uuid(name, origin);
     let place = registry.place(name);
@@ -92,7 +92,7 @@ pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> 
         return Ok(());
     }
     close_media_once_free(registry, &place)?;
-    clear_folder(&place, &[name])
+    clear_directory(&place, &[name])
 }
 
 /// Waits until VirtualBox's server has ended, which it does when nobody has asked anything for 5 s.
@@ -130,11 +130,12 @@ fn close_media(registry: &Registry<'_>, place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what kuth and VirtualBox made in a machine's folder, and the folder once it is empty.
-fn clear_folder(folder: &Path, machine: &[&str]) -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
-    let what = || format!("removing what is left in {}", folder.display());
-    // The note last: as long as it is there the folder can be recognised.
+/// Removes what kuth and VirtualBox made in a machine's directory, and the directory once it is
+/// empty.
+fn clear_directory(directory: &Path, machine: &[&str]) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(directory) else { return Ok(()) };
+    let what = || format!("removing what is left in {}", directory.display());
+    // The note last: as long as it is there the directory can be recognised.
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     paths.sort_by_key(|path| path.ends_with(NOTE));
     for path in paths {
@@ -147,7 +148,7 @@ fn clear_folder(folder: &Path, machine: &[&str]) -> Result<()> {
             false => std::fs::remove_file(&path).with_context(what)?,
         }
     }
-    match std::fs::remove_dir(folder) {
+    match std::fs::remove_dir(directory) {
         Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
         other => other.with_context(what),
     }

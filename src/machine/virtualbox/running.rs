@@ -26,7 +26,7 @@ pub fn listed(machine: &Machine) -> Listed {
     let is_reached = state == State::Running && has_nat(machine);
     Listed {
         name: machine.info.get("name").unwrap_or(&record.name).to_string(),
-        folder: machine.info.folder(),
+        directory: machine.info.directory(),
         pipeline: record.pipeline.clone(),
         snapshots: machine.info.snapshots().into_keys().collect(),
         cloned_from: record.cloned_from.as_ref().map(|parent| parent.machine.clone()),
@@ -46,7 +46,7 @@ fn has_nat(machine: &Machine) -> bool {
 pub fn start(registry: &Registry<'_>, name: &str) -> Result<Listed> {
     let mut machine = registry.named(name)?;
     if !machine.is_running() {
-        let log = machine.info.folder().join("Logs");
+        let log = machine.info.directory().join("Logs");
         let hint = format!("VirtualBox's log is in {}", log.display());
         registry.change(["startvm", &machine.uuid, "--type", "headless"]).hint(hint.clone())?;
         // That it was started is all that the command knows.
@@ -118,7 +118,7 @@ pub fn addresses(registry: &Registry<'_>, machine: &Machine) -> Result<Vec<Addre
 
 /// The file of a machine's serial console.
 pub fn console(machine: &Machine) -> Result<PathBuf> {
-    let console = machine.info.folder().join(CONSOLE);
+    let console = machine.info.directory().join(CONSOLE);
     let name = &machine.record.name;
     match console.is_file() {
         true => Ok(console),
@@ -138,5 +138,5 @@ pub fn ssh_arguments(machine: &Machine) -> Result<Vec<String>> {
         return Err(anyhow!("the machine `{name}` is not running"))
             .hint(format!("start it: `kuth machine start {name}`"));
     }
-    Ok(ssh::arguments(&machine.info.folder(), record.user.as_deref(), record.ssh_port))
+    Ok(ssh::arguments(&machine.info.directory(), record.user.as_deref(), record.ssh_port))
 }

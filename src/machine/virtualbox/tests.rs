@@ -12,14 +12,14 @@ const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/virtualbox_fake")
 
 /// A VirtualBox of some version.
 struct World {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     host: Host,
 }
 
 impl World {
     fn new(version: &str) -> World {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
         std::fs::copy(format!("{FAKE}/VBoxManage"), path.join("VBoxManage")).unwrap();
         let options = if version.starts_with('6') { "6.1" } else { "7.0" };
         std::fs::copy(format!("{FAKE}/modifyvm-{options}"), path.join("modifyvm")).unwrap();
@@ -33,7 +33,7 @@ impl World {
                 Cancel::default(),
             )
         };
-        let world = World { folder, host };
+        let world = World { directory, host };
         world.write("version", version);
         world.write("adapters", "Name:            vboxnet3\nIPAddress:       192.168.56.1\n");
         std::fs::create_dir(world.path("vms")).unwrap();
@@ -41,7 +41,7 @@ impl World {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn write(&self, name: &str, text: &str) {

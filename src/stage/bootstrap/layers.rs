@@ -1,10 +1,11 @@
-//! `bootstrap` with `layers`: the tree of a system that a live medium of Ubuntu installs, out of the
-//! layers on it. It takes nothing from a mirror, so it has no pins; what the tree is, its layers say.
+//! `bootstrap` with `layers`: the tree of a system that a live medium of Ubuntu installs, out of
+//! the layers on it. It takes nothing from a mirror, so it has no pins; what the tree is, its
+//! layers say.
 
 use super::super::import::{made, usable};
-use super::super::{Inputs, Parsed, Pin, Site, Stage};
+use super::super::{Inputs, Parsed, Pin, Stage, StageContext};
 use crate::archive::extract;
-use crate::artifact::{Made, Product};
+use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Result};
 use crate::format::install_sources::choose;
 use crate::import::Options;
@@ -18,7 +19,7 @@ const REVISION: u32 = 1;
 /// The word for whatever the medium has as its default.
 const DEFAULT: &str = "default";
 /// What may hold a medium.
-const PRODUCTS: &[Product] = &[Product::File, Product::Folder];
+const PRODUCTS: &[ArtifactKind] = &[ArtifactKind::File, ArtifactKind::Directory];
 
 /// Keys that are about a mirror, and what to do instead.
 const OF_A_MIRROR: [(&str, &str); 7] = [
@@ -69,43 +70,43 @@ impl Stage for Layers {
     }
 
     /// Without `limit`: what it lets pass is the same.
-    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.value("layers", self.wanted.as_deref().unwrap_or(DEFAULT));
         Ok(())
     }
 
-    /// What the medium says of the system, and a folder once more.
-    fn need(&self, site: &Site, inputs: &Inputs) -> u64 {
+    /// What the medium says of the system, and a directory once more.
+    fn need(&self, context: &StageContext, inputs: &Inputs) -> u64 {
         let Ok(input) = inputs.get("from") else { return 0 };
-        if input.product == Product::Folder {
+        if input.product == ArtifactKind::Directory {
             return input.size;
         }
         let wanted = self.wanted.as_deref();
-        let offers = Medium::open(&site.object(input)).and_then(|mut medium| medium.offers());
+        let offers = Medium::open(&context.object(input)).and_then(|mut medium| medium.offers());
         let offer = offers.ok().and_then(|offers| Some(choose(&offers, wanted).ok()?.clone()));
         offer.and_then(|offer| offer.size).unwrap_or_default()
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
-        let mut path = site.object(input);
-        if input.product == Product::Folder {
-            let folder = site.scratch("medium");
-            extract::extract(&path, &folder, &site.cancel)?;
-            path = folder;
+        let mut path = context.object(input);
+        if input.product == ArtifactKind::Directory {
+            let directory = context.scratch("medium");
+            extract::extract(&path, &directory, &context.cancel)?;
+            path = directory;
         }
-        let file = site.scratch("tree.tar");
+        let file = context.scratch("tree.tar");
         let options = Options {
-            epoch: site.settings.epoch,
+            epoch: context.settings.epoch,
             limit: self.limit,
-            cancel: &site.cancel,
-            told: &|done| (site.progress)(done, 0, "B"),
+            cancel: &context.cancel,
+            told: &|done| (context.progress)(done, 0, "B"),
         };
         let imported = Medium::open(&path)
             .and_then(|mut medium| {
                 live::import(&mut medium, self.wanted.as_deref(), &file, &options)
             })
             .context("reading the medium")?;
-        made(site, file, imported)
+        made(context, file, imported)
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::artifact::Product;
+use crate::artifact::ArtifactKind;
 use crate::debian::{Package, contents, install};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::format::iso9660;
@@ -13,12 +13,12 @@ use crate::host_path::HostPath;
 use crate::pipeline::{Data, Fault, Fields, Input};
 use crate::recipe::Recipe;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
-use crate::stage::{Inputs, Site};
+use crate::stage::{Inputs, StageContext};
 
 /// The package that holds the ISO.
 pub const PACKAGE: &str = "virtualbox-guest-additions-iso";
 
-/// The installer's name in the ISO and in the exchange folder.
+/// The installer's name in the ISO and in the exchange directory.
 const INSTALLER: &str = "VBoxLinuxAdditions.run";
 
 const SCRIPT: &str = include_str!("guest-additions.sh");
@@ -56,7 +56,7 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Additions> {
     table.at_most_one(&["iso", "from"]);
     let iso = table.existing_file("iso").map(|local| local.path);
     let input = table
-        .input("from", &[Product::File])
+        .input("from", &[ArtifactKind::File])
         .map(|input| Input { key: "guest-additions", ..input });
     let words = [("kernel", Modules::Kernel), ("build", Modules::Build)];
     let modules = table.choice_of("modules", &words).map_or(Modules::Kernel, |word| word.value);
@@ -71,7 +71,7 @@ impl Additions {
     }
 
     /// What they are, into the recipe.
-    pub fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    pub fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         let from = match (&self.iso, &self.input) {
             (Some(iso), _) => iso.digest()?.to_string(),
             (None, Some(_)) => "stage".to_string(),
@@ -83,10 +83,10 @@ impl Additions {
         Ok(())
     }
 
-    /// Puts the installer into the exchange folder.
+    /// Puts the installer into the exchange directory.
     pub fn offer(
         &self,
-        site: &Site,
+        context: &StageContext,
         sandbox: &Sandbox,
         inputs: &Inputs,
         packages: &[Package],
@@ -95,20 +95,20 @@ impl Additions {
         let target = sandbox.exchange().join(INSTALLER);
         if let Some(local) = &self.iso {
             // A copy, which is what was hashed whatever happens to the file meanwhile.
-            let iso = site.scratch("additions.iso");
+            let iso = context.scratch("additions.iso");
             local.copy(&iso)?;
             take_installer(&iso, &local.to_string(), &target)?;
             return std::fs::remove_file(&iso).context("removing the ISO");
         }
         if let Ok(artifact) = inputs.get("guest-additions") {
-            let iso = site.object(artifact);
+            let iso = context.object(artifact);
             return take_installer(&iso, &iso.display().to_string(), &target);
         }
         let at = packages.iter().position(|package| package.name == PACKAGE);
         let deb =
             at.map(|at| &files[at]).context("the package of the guest additions is missing")?;
-        let iso = site.scratch("additions.iso");
-        take_iso(site, deb, &iso)?;
+        let iso = context.scratch("additions.iso");
+        take_iso(context, deb, &iso)?;
         take_installer(&iso, &format!("the ISO of {PACKAGE}"), &target)?;
         std::fs::remove_file(&iso).context("removing the ISO")
     }
@@ -127,10 +127,10 @@ impl Additions {
 }
 
 /// The ISO out of its package.
-fn take_iso(site: &Site, deb: &Path, iso: &Path) -> Result<()> {
+fn take_iso(context: &StageContext, deb: &Path, iso: &Path) -> Result<()> {
     let what = || format!("unpacking {}", deb.display());
-    let tar = site.scratch("additions.tar");
-    contents::unpack(site, deb, &tar)?;
+    let tar = context.scratch("additions.tar");
+    contents::unpack(context, deb, &tar)?;
     let mut archive = tar::Archive::new(File::open(&tar).with_context(what)?);
     for entry in archive.entries_with_seek().with_context(what)? {
         let mut entry = entry.with_context(what)?;

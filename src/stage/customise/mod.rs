@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use super::origin::Origin;
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage, bootstrap, materials};
-use crate::artifact::{Artifact, Made, Product};
+use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, bootstrap, materials};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::pipeline::Fields;
@@ -23,7 +23,7 @@ use additions::Additions;
 use content::Content;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "customise", product: Product::Tree, read: read_fields };
+pub const KIND: Kind = Kind { name: "customise", product: ArtifactKind::Tree, read: read_fields };
 
 /// What the stage's table says.
 pub(super) struct Customise {
@@ -42,7 +42,7 @@ pub(super) struct Customise {
     seal: bool,
 }
 
-/// A file or folder put into the tree.
+/// A file or directory put into the tree.
 struct File {
     path: String,
     content: Content,
@@ -63,7 +63,7 @@ pub(super) struct User {
 
 impl User {
     /// Writes down what the user is.
-    pub(super) fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+    pub(super) fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         let name = format!("user {}", self.name);
         recipe.optional(&format!("{name} uid"), self.uid);
         recipe.set(&format!("{name} group"), &self.groups);
@@ -71,7 +71,7 @@ impl User {
         recipe.value(&format!("{name} sudo"), self.sudo);
         recipe.list(&format!("{name} key"), &self.ssh_keys);
         if let Some(hash) = &self.password_hash {
-            site.describe_text(recipe, &format!("{name} password"), hash)?;
+            context.describe_text(recipe, &format!("{name} password"), hash)?;
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ struct Script {
 }
 
 fn read_fields(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[Product::Tree]);
+    let from = fields.required_input("from", &[ArtifactKind::Tree]);
     let customise = read::read(fields);
     let mut inputs = vec![from?];
     if let Some(input) = customise.additions.as_ref().and_then(|additions| additions.input.clone())
@@ -165,7 +165,7 @@ impl Stage for Customise {
         2
     }
 
-    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.optional("suite", self.suite.as_ref());
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);
@@ -175,37 +175,37 @@ impl Stage for Customise {
         recipe.optional("timezone", self.timezone.as_ref());
         for file in &self.files {
             let name = format!("file {}", file.path);
-            file.content.describe(site, recipe, &name)?;
+            file.content.describe(context, recipe, &name)?;
             recipe.optional(&format!("{name} mode"), file.mode.map(|mode| format!("{mode:04o}")));
             recipe.optional(&format!("{name} owner"), file.owner.as_ref());
         }
-        self.users.iter().try_for_each(|user| user.describe(site, recipe))?;
+        self.users.iter().try_for_each(|user| user.describe(context, recipe))?;
         if let Some(additions) = &self.additions {
-            additions.describe(site, recipe)?;
+            additions.describe(context, recipe)?;
         }
         for (at, script) in self.scripts.iter().enumerate() {
             let name = format!("run {}", at + 1);
-            script.content.describe(site, recipe, &name)?;
+            script.content.describe(context, recipe, &name)?;
             recipe.value(&format!("{name} network"), script.network == Network::Host);
         }
         recipe.value("seal", self.seal);
         Ok(())
     }
 
-    fn pool(&self) -> Pool {
-        Pool::Cpu
+    fn pool(&self) -> Resource {
+        Resource::Cpu
     }
 
-    fn pin(&self, site: &Site, inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<Vec<Pin>> {
         let requests = [self.request(inputs)?, self.additions_request(inputs)?];
-        requests.iter().flatten().map(|request| debian::pin(site, request)).collect()
+        requests.iter().flatten().map(|request| debian::pin(context, request)).collect()
     }
 
     fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
         materials::packages(distribution_of(inputs.get("from")?), pins)
     }
 
-    fn foretell(&self, inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+    fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
         let tree = inputs.get("from").ok()?;
         let added = match self.packages.is_empty() {
             true => Vec::new(),
@@ -215,19 +215,19 @@ impl Stage for Customise {
         Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
     }
 
-    fn need(&self, _site: &Site, inputs: &Inputs) -> u64 {
+    fn need(&self, _context: &StageContext, inputs: &Inputs) -> u64 {
         let tree = inputs.get("from").map_or(0, |tree| tree.size);
         // The tree unpacked and packed, and as much again for what is added.
         2 * tree + if self.packages.is_empty() { 64 << 20 } else { 2 << 30 }
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let tree = inputs.get("from")?;
         let hostname = self.hostname.as_deref().unwrap_or("localhost");
-        let sandbox = Sandbox::new(&site.work, site.settings.epoch, hostname)?;
+        let sandbox = Sandbox::new(&context.work, context.settings.epoch, hostname)?;
         let mut added = Vec::new();
-        let outcome = self.work(site, &sandbox, inputs, pins, &mut added);
-        let made = bootstrap::take_out(site, sandbox, outcome)?;
+        let outcome = self.work(context, &sandbox, inputs, pins, &mut added);
+        let made = bootstrap::take_out(context, sandbox, outcome)?;
         let facts = self.facts(tree, &added);
         Ok(facts.into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
     }
@@ -250,7 +250,7 @@ impl Customise {
     /// Does the work and packs the tree; notes the packages that were added.
     fn work(
         &self,
-        site: &Site,
+        context: &StageContext,
         sandbox: &Sandbox,
         inputs: &Inputs,
         pins: &[Pin],
@@ -261,47 +261,47 @@ impl Customise {
         if self.request(inputs)?.is_some() {
             let pin = pins.next().context("a pin is missing")?;
             let files;
-            (*added, files) = pool::fetch(site, distribution_of(tree), pin, &archive)?;
+            (*added, files) = pool::fetch(context, distribution_of(tree), pin, &archive)?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
             let (packages, files) = match self.additions_request(inputs)? {
                 Some(_) => {
                     let pin = pins.next().context("a pin is missing")?;
-                    pool::fetch(site, distribution_of(tree), pin, &archive)?
+                    pool::fetch(context, distribution_of(tree), pin, &archive)?
                 }
                 None => Default::default(),
             };
-            additions.offer(site, sandbox, inputs, &packages, &files)?;
+            additions.offer(context, sandbox, inputs, &packages, &files)?;
         }
-        sandbox.offer(&site.object(tree), "input.tar")?;
+        sandbox.offer(&context.object(tree), "input.tar")?;
         let mut steps = vec![Step::Unpack { files: vec!["input.tar".into()] }];
         steps.extend(self.steps_before_scripts(sandbox, added)?);
         let mut network = Network::None;
         for (at, script) in self.scripts.iter().enumerate() {
             if script.network != network {
-                self.go(site, sandbox, std::mem::take(&mut steps), network)?;
+                self.go(context, sandbox, std::mem::take(&mut steps), network)?;
                 network = script.network;
             }
             steps.extend(script.steps(sandbox, at)?);
         }
         if network == Network::Host {
-            self.go(site, sandbox, std::mem::take(&mut steps), network)?;
+            self.go(context, sandbox, std::mem::take(&mut steps), network)?;
         }
         steps.extend(self.steps_after_scripts());
-        self.go(site, sandbox, steps, Network::None)
+        self.go(context, sandbox, steps, Network::None)
     }
 
     fn go(
         &self,
-        site: &Site,
+        context: &StageContext,
         sandbox: &Sandbox,
         steps: Vec<Step>,
         network: Network,
     ) -> Result<Option<Packed>> {
         let total = steps.len().saturating_sub(1) as u64;
-        let progress = |at| (site.progress)(at as u64, total, "steps");
-        sandbox.run(steps, network, &site.log, &site.cancel, progress)
+        let progress = |at| (context.progress)(at as u64, total, "steps");
+        sandbox.run(steps, network, &context.log, &context.cancel, progress)
     }
 
     fn steps_after_scripts(&self) -> Vec<Step> {

@@ -81,7 +81,7 @@ fn files(fields: &mut Fields<'_>) -> Vec<File> {
             files.push(File { path: path.value, content, mode, owner });
         }
     }
-    // The order of tables means nothing; that of paths makes a folder come before what is in it.
+    // The order of tables means nothing; that of paths makes a directory come before what is in it.
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
 }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
 
 impl Customise {
-    /// Everything that comes before the scripts. Puts what it needs into the exchange folder.
+    /// Everything that comes before the scripts. Puts what it needs into the exchange directory.
     pub fn steps_before_scripts(&self, sandbox: &Sandbox, added: &[Package]) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         if !added.is_empty() {
@@ -85,7 +85,8 @@ impl File {
         let mode = match (&self.content, self.mode) {
             (_, Some(mode)) => Some(mode),
             (Content::Text(_), None) => Some(0o644),
-            // The exchange folder has the modes that git keeps, whatever the checkout's umask was.
+            // The exchange directory has the modes that git keeps, whatever the checkout's umask
+            // was.
             (Content::Local(_), None) => None,
         };
         Ok(Step::Copy { from, to: self.path.clone(), mode, owner: self.owner.clone() })
@@ -94,7 +95,7 @@ impl File {
     fn shapes_initial_ram_disk(&self) -> bool {
         ["/etc/initramfs-tools/", "/etc/modprobe.d/", "/etc/lvm/"]
             .iter()
-            .any(|folder| self.path.starts_with(folder))
+            .any(|directory| self.path.starts_with(directory))
     }
 }
 
@@ -131,16 +132,16 @@ impl User {
             });
         }
         if !self.ssh_keys.is_empty() {
-            let folder = format!("/home/{}/.ssh", self.name);
+            let directory = format!("/home/{}/.ssh", self.name);
             let content: String = self.ssh_keys.iter().map(|key| format!("{key}\n")).collect();
             steps.push(Step::Write {
-                path: format!("{folder}/authorized_keys"),
+                path: format!("{directory}/authorized_keys"),
                 content,
                 mode: 0o600,
             });
-            steps.push(install::run(["chmod", "700", &folder]));
+            steps.push(install::run(["chmod", "700", &directory]));
             let owner = format!("{0}:{0}", self.name);
-            steps.push(install::run(["chown", "-R", &owner, &folder]));
+            steps.push(install::run(["chown", "-R", &owner, &directory]));
         }
         steps
     }
@@ -152,7 +153,7 @@ const SHORT: usize = 1000;
 impl Script {
     /// A short script is an argument, so that a failure shows what was run. One with a `#!` line of
     /// its own, a long or a secret one (arguments are seen in the list of processes) is a file in
-    /// the exchange folder.
+    /// the exchange directory.
     pub fn steps(&self, sandbox: &Sandbox, at: usize) -> Result<Vec<Step>> {
         use std::os::unix::fs::PermissionsExt;
         if let Content::Text(text) = &self.content

@@ -5,13 +5,13 @@ use std::path::Path;
 use super::sums::Expected;
 use super::{local, path_of};
 use crate::archive::magic::{self, Format};
-use crate::artifact::{Artifact, Hashing, Product};
+use crate::artifact::{Artifact, ArtifactKind, Hashing};
 use crate::cache::{space, sparse};
 use crate::digest::{Digest, Sha512, Sums};
 use crate::error::{Context, Error, Hint, Result, anyhow, caused_by, ensure, with_hint};
 use crate::http::{Fetch, Going, Http, TooLong, note_path};
 use crate::recipe::Key;
-use crate::stage::Site;
+use crate::stage::StageContext;
 use crate::units::Bytes;
 
 /// What is known of a file before it comes.
@@ -54,13 +54,13 @@ const ANOTHER: &str = "another file lies there now, or somebody changed it; if t
 /// A file as the store knows it.
 fn artifact(digest: Digest, size: u64) -> Artifact {
     let facts = Default::default();
-    Artifact { product: Product::File, hashing: Hashing::Plain, digest, size, facts }
+    Artifact { product: ArtifactKind::File, hashing: Hashing::Plain, digest, size, facts }
 }
 
 /// The file, if the store has it already: another stage may have got it.
-pub(super) fn there(site: &Site, expected: Expected) -> Option<Artifact> {
+pub(super) fn there(context: &StageContext, expected: Expected) -> Option<Artifact> {
     let Expected::Sha256(digest) = expected else { return None };
-    let object = site.object(&artifact(digest, 0));
+    let object = context.object(&artifact(digest, 0));
     // A disk may bear the same name only if it has the same bytes.
     let file = std::fs::File::open(object).ok()?;
     let (found, size) = crate::digest::of_reader(file).ok()?;
@@ -68,30 +68,31 @@ pub(super) fn there(site: &Site, expected: Expected) -> Option<Artifact> {
 }
 
 /// Gets `url` into the store.
-pub(super) fn from(site: &Site, url: &str, wanted: Wanted) -> Result<Artifact> {
+pub(super) fn from(context: &StageContext, url: &str, wanted: Wanted) -> Result<Artifact> {
     let Wanted { expected, bound } = wanted;
     let sums = match expected {
         Some(Expected::Sha512(_)) => Sums::both(),
         _ => Sums::default(),
     };
     if let Some(path) = local(url) {
-        return copied(site, &path, sums, wanted);
+        return copied(context, &path, sums, wanted);
     }
-    let folder = site.cache.folder().join("downloads");
-    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let directory = context.cache.directory().join("downloads");
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("making {}", directory.display()))?;
     let name = Digest::of(expected.map_or(url.to_string(), |expected| expected.to_string()));
-    let part = folder.join(format!("{name}.part"));
+    let part = directory.join(format!("{name}.part"));
     // Two builds must not write into one part.
-    let _lock = site.cache.lock_key(&Key(name), &site.cancel)?;
+    let _lock = context.cache.lock_key(&Key(name), &context.cancel)?;
     let going = if expected.is_some() { Going::Known } else { Going::Unknown };
     let http = Http::new()?;
     let look = |start: &[u8]| look(url, start);
-    let room = |bytes| space::require(site.cache.folder(), Bytes(bytes));
-    let told = |done, total| (site.progress)(done, total, "B");
+    let room = |bytes| space::require(context.cache.directory(), Bytes(bytes));
+    let told = |done, total| (context.progress)(done, total, "B");
     loop {
         let sums = sums.clone();
         let (part, look, room, told) = (part.as_path(), &look, &room, &told);
-        let (most, cancel) = (bound.bytes(), &site.cancel);
+        let (most, cancel) = (bound.bytes(), &context.cancel);
         let fetch = Fetch { url, part, going, sums, most, look, room, cancel, told };
         let fetched = http.fetch(&fetch).map_err(|error| match caused_by::<TooLong>(&error) {
             Some(_) => with_hint(error, bound.hint()),
@@ -107,7 +108,7 @@ pub(super) fn from(site: &Site, url: &str, wanted: Wanted) -> Result<Artifact> {
         let artifact = artifact(digest, size);
         // A file that is not the one wanted is kept all the same, under its own name: the digest
         // in the pipeline may be what is wrong.
-        site.cache.adopt(part, &site.object(&artifact))?;
+        context.cache.adopt(part, &context.object(&artifact))?;
         let _ = std::fs::remove_file(note_path(part));
         return match wrong {
             None => Ok(artifact),
@@ -118,7 +119,7 @@ pub(super) fn from(site: &Site, url: &str, wanted: Wanted) -> Result<Artifact> {
 
 /// Copies a file of this machine into the store.
 fn copied(
-    site: &Site,
+    context: &StageContext,
     path: &Path,
     mut sums: Sums,
     Wanted { expected, bound }: Wanted,
@@ -134,26 +135,26 @@ fn copied(
         let error = anyhow!("expected at most {most} bytes, it has {size}").context(what());
         return Err(with_hint(error, bound.hint()));
     }
-    space::require(site.cache.folder(), Bytes(size))?;
-    let folder = site.cache.scratch()?;
-    let copy = folder.path().join("file");
+    space::require(context.cache.directory(), Bytes(size))?;
+    let directory = context.cache.scratch()?;
+    let copy = directory.path().join("file");
     sparse::copy_file(path, &copy)?;
     let mut file = std::fs::File::open(&copy).with_context(what)?;
     let mut buffer = vec![0; 1 << 18];
     loop {
-        site.cancel.check()?;
+        context.cancel.check()?;
         match file.read(&mut buffer).with_context(what)? {
             0 => break,
             n => sums.update(&buffer[..n]),
         }
-        (site.progress)(sums.length(), size, "B");
+        (context.progress)(sums.length(), size, "B");
     }
     let (digest, sha512, size) = sums.finish();
     if let Some(error) = mismatch(expected, digest, sha512) {
         return Err(error.context(what()));
     }
     let artifact = artifact(digest, size);
-    site.cache.adopt(&copy, &site.object(&artifact))?;
+    context.cache.adopt(&copy, &context.object(&artifact))?;
     Ok(artifact)
 }
 

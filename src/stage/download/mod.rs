@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
-use crate::artifact::{Artifact, Made, Product};
+use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::cache::sparse;
 use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
@@ -26,7 +26,7 @@ use fetch::{Bound, Wanted};
 use sums::Expected;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "download", product: Product::File, read };
+pub const KIND: Kind = Kind { name: "download", product: ArtifactKind::File, read };
 
 /// A list of checksums is smaller, ...
 const MOST_LIST: u64 = 16 << 20;
@@ -153,38 +153,38 @@ impl Stage for Download {
     }
 
     /// What the file is, never where it comes from, nor `limit`: what it lets pass is the same.
-    fn describe(&self, _site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         if let Known::Here(expected) = &self.known {
             recipe.value("file", expected);
         }
         Ok(())
     }
 
-    fn pool(&self) -> Pool {
-        Pool::Network
+    fn pool(&self) -> Resource {
+        Resource::Network
     }
 
-    fn pin(&self, site: &Site, _inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, _inputs: &Inputs) -> Result<Vec<Pin>> {
         if let Known::Here(_) = self.known {
             return Ok(Vec::new());
         }
-        if let Some((expected, locked)) = self.locked(site) {
+        if let Some((expected, locked)) = self.locked(context) {
             return Ok(vec![pin(locked, expected)]);
         }
-        let (stage, url) = (&site.stage, &self.urls[0]);
-        if site.settings.locked {
+        let (stage, url) = (&context.stage, &self.urls[0]);
+        if context.settings.locked {
             return Err(anyhow!("the lock does not say which file `{stage}` means by {url}"))
                 .hint("build once without `--locked` to write its digest into the lock");
         }
-        self.refuse_if_offline(site)?;
+        self.refuse_if_offline(context)?;
         let mut entry = toml::Table::new();
         entry.insert("part".into(), url.clone().into());
         let expected = match &self.known {
             Known::Listed { checksums, signature, keyring } => {
                 let http = Http::new()?;
-                let list = small(&http, checksums, MOST_LIST, site)?;
-                let signature = small(&http, signature, MOST_SIGNATURE, site)?;
-                signed::verify(site, &list, &signature, keyring)
+                let list = small(&http, checksums, MOST_LIST, context)?;
+                let signature = small(&http, signature, MOST_SIGNATURE, context)?;
+                signed::verify(context, &list, &signature, keyring)
                     .with_context(|| format!("trusting {checksums}"))?;
                 entry.insert("checksums".into(), checksums.clone().into());
                 sums::find(&String::from_utf8_lossy(&list), path_of(url))
@@ -192,11 +192,11 @@ impl Stage for Download {
             }
             _ => {
                 let bound = Bound::Limit(self.limit);
-                let artifact = self.get(site, Wanted { expected: None, bound })?;
+                let artifact = self.get(context, Wanted { expected: None, bound })?;
                 entry.insert("size".into(), (artifact.size as i64).into());
                 let digest = artifact.digest;
                 let url = shown(url).unwrap_or(url.clone());
-                (site.warn)(&format!(
+                (context.warn)(&format!(
                     "{stage}: nothing says what {url} must be; the lock keeps the SHA-256 of what \
                      came, {digest}, and another file is an error from now on"
                 ));
@@ -213,7 +213,7 @@ impl Stage for Download {
     }
 
     /// Nothing but that there will be a file, which is all that the packages of a medium depend on.
-    fn foretell(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
         Some(BTreeMap::new())
     }
 
@@ -227,22 +227,22 @@ impl Stage for Download {
         Ok(vec![Material { uri, algorithm, digest }])
     }
 
-    fn run(&self, site: &Site, _inputs: &Inputs, pins: &[Pin]) -> Result<Made> {
+    fn run(&self, context: &StageContext, _inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let expected = self.expected(pins)?;
         let came = self.came.get().filter(|came| Expected::Sha256(came.digest) == expected);
-        let artifact = match came.cloned().or_else(|| fetch::there(site, expected)) {
+        let artifact = match came.cloned().or_else(|| fetch::there(context, expected)) {
             Some(artifact) => artifact,
             None => {
-                self.refuse_if_offline(site)?;
-                self.get(site, Wanted { expected: Some(expected), bound: self.bound(pins) })?
+                self.refuse_if_offline(context)?;
+                self.get(context, Wanted { expected: Some(expected), bound: self.bound(pins) })?
             }
         };
         // A second name for the object, which the cache drops again.
-        let (object, file) = (site.object(&artifact), site.scratch("file"));
+        let (object, file) = (context.object(&artifact), context.scratch("file"));
         if std::fs::hard_link(&object, &file).is_err() {
             sparse::copy_file(&object, &file)?;
         }
-        Ok(Made { artifact, file })
+        Ok(Output { artifact, file })
     }
 }
 
@@ -262,8 +262,8 @@ impl Download {
         size.map_or(Bound::Limit(self.limit), |size| Bound::Locked(Bytes(size)))
     }
 
-    fn refuse_if_offline(&self, site: &Site) -> Result<()> {
-        if site.settings.offline && !self.urls.iter().all(|url| local(url).is_some()) {
+    fn refuse_if_offline(&self, context: &StageContext) -> Result<()> {
+        if context.settings.offline && !self.urls.iter().all(|url| local(url).is_some()) {
             return Err(anyhow!("{} is not in the cache", self.urls[0]))
                 .hint("build once without `--offline`");
         }
@@ -271,7 +271,7 @@ impl Download {
     }
 
     /// What the lock says of one of the addresses, for the same list of checksums.
-    fn locked(&self, site: &Site) -> Option<(Expected, toml::Table)> {
+    fn locked(&self, context: &StageContext) -> Option<(Expected, toml::Table)> {
         let list = match &self.known {
             Known::Listed { checksums, .. } => Some(checksums.as_str()),
             _ => None,
@@ -283,20 +283,20 @@ impl Download {
             text(table, "part").is_some_and(|part| self.urls.contains(&part))
                 && text(table, "checksums").as_deref() == list
         };
-        let locked = site.locked.iter().find(means_it)?;
+        let locked = context.locked.iter().find(means_it)?;
         Some((expected_of(locked)?, locked.clone()))
     }
 
     /// The file from the first address that gives the right one, in the cache's store.
-    fn get(&self, site: &Site, wanted: Wanted) -> Result<Artifact> {
+    fn get(&self, context: &StageContext, wanted: Wanted) -> Result<Artifact> {
         let mut failures: Vec<Error> = Vec::new();
         for url in &self.urls {
-            match fetch::from(site, url, wanted) {
+            match fetch::from(context, url, wanted) {
                 Ok(artifact) => return Ok(artifact),
                 Err(error) => {
-                    site.cancel.check()?;
+                    context.cancel.check()?;
                     if self.urls.len() > 1 {
-                        note(site, &format!("{error:#}"));
+                        note(context, &format!("{error:#}"));
                     }
                     failures.push(error);
                 }
@@ -313,10 +313,10 @@ impl Download {
 }
 
 /// One line for the log, and for whoever looks on.
-fn note(site: &Site, text: &str) {
+fn note(context: &StageContext, text: &str) {
     use std::io::Write;
-    (site.progress)(0, 0, text);
-    if let Ok(mut log) = crate::process::open_log(&site.log) {
+    (context.progress)(0, 0, text);
+    if let Ok(mut log) = crate::process::open_log(&context.log) {
         let _ = writeln!(log, "{text}");
     }
 }
@@ -332,9 +332,9 @@ fn expected_of(table: &toml::Table) -> Option<Expected> {
 }
 
 /// A file of at most `most` bytes.
-fn small(http: &Http, url: &str, most: u64, site: &Site) -> Result<Vec<u8>> {
+fn small(http: &Http, url: &str, most: u64, context: &StageContext) -> Result<Vec<u8>> {
     use std::io::Read;
-    let Some(path) = local(url) else { return http.small(url, most, &site.cancel) };
+    let Some(path) = local(url) else { return http.small(url, most, &context.cancel) };
     let what = || format!("reading {}", path.display());
     let mut bytes = Vec::new();
     let file = std::fs::File::open(&path).with_context(what)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::error::{Context, Hint, Result, anyhow, bail, with_hint};
 use crate::host_path::HostPath;
 use crate::process::{Command, find_program};
-use crate::stage::Site;
+use crate::stage::StageContext;
 
 /// No keyring is longer, in bytes.
 const MOST_KEYS: u64 = 16 << 20;
@@ -14,10 +14,15 @@ const MOST_KEYS: u64 = 16 << 20;
 const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// Fails unless `signature` is one of `text` by a key of the file `keyring`, and none is wrong.
-pub(super) fn verify(site: &Site, text: &[u8], signature: &[u8], keyring: &HostPath) -> Result<()> {
-    let folder = site.cache.scratch()?;
+pub(super) fn verify(
+    context: &StageContext,
+    text: &[u8],
+    signature: &[u8],
+    keyring: &HostPath,
+) -> Result<()> {
+    let directory = context.cache.scratch()?;
     let put = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
-        let path = folder.path().join(name);
+        let path = directory.path().join(name);
         std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
         Ok(path)
     };
@@ -34,13 +39,14 @@ pub(super) fn verify(site: &Site, text: &[u8], signature: &[u8], keyring: &HostP
     if find_program("gpgv").is_some() {
         let command = Command::new("gpgv")
             .args(["--status-fd", "1", "--weak-digest", "SHA1", "--homedir"])
-            .arg(folder.path())
+            .arg(directory.path())
             .arg("--keyring")
             .args([&keys, &signature, &text]);
         // It fails also when one of several signers is not known; what it says counts.
         let mut said = Vec::new();
-        let ended = command.watch(&site.log, &site.cancel, |bytes| said.extend_from_slice(bytes));
-        site.cancel.check()?;
+        let ended =
+            command.watch(&context.log, &context.cancel, |bytes| said.extend_from_slice(bytes));
+        context.cancel.check()?;
         return judge(&String::from_utf8_lossy(&said))
             .map_err(|error| match ended {
                 Err(ended) if said.is_empty() => ended,
@@ -50,7 +56,7 @@ pub(super) fn verify(site: &Site, text: &[u8], signature: &[u8], keyring: &HostP
     }
     if find_program("sqv").is_some() {
         let command = Command::new("sqv").arg("--keyring").args([&keys, &signature, &text]);
-        let ran = command.run(&site.log, &site.cancel).map(drop);
+        let ran = command.run(&context.log, &context.cancel).map(drop);
         return ran.with_context(what);
     }
     Err(anyhow!("neither `gpgv` nor `sqv` is installed; kuth uses one to check signatures"))

@@ -4,34 +4,34 @@
 use std::path::Path;
 
 use crate::pipeline::Fields;
-use crate::provenance::{Language, Papers, Told};
+use crate::provenance::{SbomFormat, Sidecars, Told};
 
 /// What a pipeline wants beside an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beside {
-    bills: Vec<Language>,
+    bills: Vec<SbomFormat>,
     provenance: Told,
 }
 
 /// Everything.
 impl Default for Beside {
     fn default() -> Beside {
-        Beside { bills: Language::ALL.to_vec(), provenance: Told::Yes }
+        Beside { bills: SbomFormat::ALL.to_vec(), provenance: Told::Yes }
     }
 }
 
 impl Beside {
     /// Reads `sbom` and `provenance`.
     pub fn read(fields: &mut Fields<'_>) -> Beside {
-        let words = Language::ALL.map(Language::word);
+        let words = SbomFormat::ALL.map(SbomFormat::word);
         let bills = match fields.raw("sbom") {
             Some(_) => {
                 let chosen = fields.choices("sbom", &words);
                 let wanted =
-                    |language: &Language| chosen.iter().any(|word| word.value == language.word());
-                Language::ALL.into_iter().filter(wanted).collect()
+                    |language: &SbomFormat| chosen.iter().any(|word| word.value == language.word());
+                SbomFormat::ALL.into_iter().filter(wanted).collect()
             }
-            None => Language::ALL.to_vec(),
+            None => SbomFormat::ALL.to_vec(),
         };
         let provenance = match fields.boolean("provenance", true) {
             true => Told::Yes,
@@ -40,9 +40,9 @@ impl Beside {
         Beside { bills, provenance }
     }
 
-    /// What lies beside `name` in `folder`.
-    pub fn papers(&self, folder: &Path, name: String) -> Papers {
+    /// What lies beside `name` in `directory`.
+    pub fn papers(&self, directory: &Path, name: String) -> Sidecars {
         let Beside { bills, provenance } = self.clone();
-        Papers { folder: folder.to_path_buf(), name, bills, provenance }
+        Sidecars { directory: directory.to_path_buf(), name, bills, provenance }
     }
 }

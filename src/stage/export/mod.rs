@@ -6,15 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError, Weak};
 
-use super::{Inputs, Kind, Parsed, Pin, Placed, Settings, Site, Stage};
-use crate::artifact::{Artifact, Made, Product};
+use super::{Inputs, Kind, Parsed, Pin, Placement, Settings, Stage, StageContext};
+use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::cache::sparse;
 use crate::error::{Context, Hint, Result, anyhow};
 use crate::format::appliance::is_legal_name;
 use crate::format::vmdk::Level;
 use crate::image::{self, Container, Identity, Package, Watch};
 use crate::pipeline::{Data, Fault, Fields};
-use crate::provenance::Papers;
+use crate::provenance::Sidecars;
 use crate::recipe::Recipe;
 
 mod beside;
@@ -27,7 +27,7 @@ pub use machine::Machine;
 const REVISION: u32 = 1;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "export", product: Product::Export, read };
+pub const KIND: Kind = Kind { name: "export", product: ArtifactKind::Export, read };
 
 /// What an export makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub struct Export {
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[Product::Disk]);
+    let from = fields.required_input("from", &[ArtifactKind::Disk]);
     let name = read_name(fields);
     let level = fields.integer("level", 1..=9).map(|level| level.value as u32);
     let (machine, of_machine) = Machine::read(fields);
@@ -152,12 +152,12 @@ fn read_name(fields: &mut Fields<'_>) -> Option<String> {
         return Some(name.text);
     }
     let fault = Fault::new(name.span, "`name` is not a file name");
-    fields.fault(fault.hint("give the name without folder and extension, such as `debian-13`"));
+    fields.fault(fault.hint("give the name without directory and extension, such as `debian-13`"));
     None
 }
 
 impl Export {
-    /// The file's name in the output folder.
+    /// The file's name in the output directory.
     fn file_name(&self, settings: &Settings) -> String {
         format!("{}.{}", self.stem(settings), self.word)
     }
@@ -167,8 +167,8 @@ impl Export {
         self.name.as_ref().unwrap_or(&settings.pipeline)
     }
 
-    fn path(&self, site: &Site) -> PathBuf {
-        site.settings.output.join(self.file_name(&site.settings))
+    fn path(&self, context: &StageContext) -> PathBuf {
+        context.settings.output.join(self.file_name(&context.settings))
     }
 }
 
@@ -178,13 +178,13 @@ impl Stage for Export {
     }
 
     /// With the file's name only where that is in the bytes.
-    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.value("format", self.word);
         if let Some(level) = self.format.clone().level() {
             recipe.value("level", level);
         }
         if let Format::Packed(_) = self.format {
-            recipe.value("name", self.stem(&site.settings));
+            recipe.value("name", self.stem(&context.settings));
             self.machine.describe(recipe);
         }
         Ok(())
@@ -192,9 +192,10 @@ impl Stage for Export {
 
     /// The image, and the user's copy where it shares the cache's file system. No format stores
     /// more than the disk's data and a little for its tables.
-    fn need(&self, site: &Site, inputs: &Inputs) -> u64 {
+    fn need(&self, context: &StageContext, inputs: &Inputs) -> u64 {
         let Ok(disk) = inputs.get("from") else { return 0 };
-        let data = site.object(disk).metadata().map_or(disk.size, |object| object.blocks() * 512);
+        let data =
+            context.object(disk).metadata().map_or(disk.size, |object| object.blocks() * 512);
         let image = data + data / 1000 + (4 << 20);
         let copies = match self.format {
             // The object is the disk's own.
@@ -202,50 +203,54 @@ impl Stage for Export {
             Format::Wrapped(_) | Format::Packed(_) => 1,
         };
         image
-            * (copies + u64::from(share_a_file_system(&site.settings.output, site.cache.folder())))
+            * (copies
+                + u64::from(share_a_file_system(
+                    &context.settings.output,
+                    context.cache.directory(),
+                )))
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
-        claim(site, &self.path(site))?;
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
+        claim(context, &self.path(context))?;
         let disk = inputs.get("from")?;
-        let file = site.scratch(format!("image.{}", self.word));
-        let identity = Identity { disk: disk.digest, epoch: site.settings.epoch };
-        let told = |done, total| (site.progress)(done, total, "B");
-        let watch = Watch { cancel: &site.cancel, told: &told };
-        let (threads, object) = (site.settings.jobs, site.object(disk));
+        let file = context.scratch(format!("image.{}", self.word));
+        let identity = Identity { disk: disk.digest, epoch: context.settings.epoch };
+        let told = |done, total| (context.progress)(done, total, "B");
+        let watch = Watch { cancel: &context.cancel, told: &told };
+        let (threads, object) = (context.settings.jobs, context.object(disk));
         let written = match self.format {
-            Format::Raw => return same_bytes(site, disk, file),
+            Format::Raw => return same_bytes(context, disk, file),
             Format::Wrapped(container) => {
                 image::write(&object, container, identity, &file, threads, watch)
             }
             Format::Packed(package) => {
-                refuse_other_machines(&site.settings.architecture)?;
-                let appliance = self.machine.around(disk, self.stem(&site.settings))?;
+                refuse_other_machines(&context.settings.architecture)?;
+                let appliance = self.machine.around(disk, self.stem(&context.settings))?;
                 image::pack(&object, package, &appliance, identity, &file, threads, watch)
             }
         };
         let (digest, size) = written.with_context(|| format!("exporting to {}", self.word))?;
-        Ok(Made::hashed(Product::Export, file, digest, size.0))
+        Ok(Output::hashed(ArtifactKind::Export, file, digest, size.0))
     }
 
-    fn papers(&self, site: &Site) -> Option<Papers> {
-        Some(self.beside.papers(&site.settings.output, self.file_name(&site.settings)))
+    fn papers(&self, context: &StageContext) -> Option<Sidecars> {
+        Some(self.beside.papers(&context.settings.output, self.file_name(&context.settings)))
     }
 
-    fn place(&self, site: &Site, artifact: &Artifact) -> Result<Placed> {
-        let path = self.path(site);
-        claim(site, &path)?;
-        let name = self.file_name(&site.settings);
-        let told = |done, total| (site.progress)(done, total, "B");
-        let watch = Watch { cancel: &site.cancel, told: &told };
-        let (object, output) = (site.object(artifact), &site.settings.output);
-        image::place::place(&site.cache, &object, artifact.digest, output, &name, watch)?;
-        Ok(Placed::Here(path))
+    fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        let path = self.path(context);
+        claim(context, &path)?;
+        let name = self.file_name(&context.settings);
+        let told = |done, total| (context.progress)(done, total, "B");
+        let watch = Watch { cancel: &context.cancel, told: &told };
+        let (object, output) = (context.object(artifact), &context.settings.output);
+        image::place::place(&context.cache, &object, artifact.digest, output, &name, watch)?;
+        Ok(Placement::Present(path))
     }
 
     /// The place, whether or not the file is still there: placing it needs no run.
-    fn look(&self, site: &Site, _artifact: &Artifact) -> Result<Placed> {
-        Ok(Placed::Here(self.path(site)))
+    fn locate(&self, context: &StageContext, _artifact: &Artifact) -> Result<Placement> {
+        Ok(Placement::Present(self.path(context)))
     }
 }
 
@@ -259,18 +264,21 @@ fn refuse_other_machines(architecture: &str) -> Result<()> {
 }
 
 /// A raw export has the bytes of the disk, so the digest and in the cache also the object.
-fn same_bytes(site: &Site, disk: &Artifact, file: PathBuf) -> Result<Made> {
-    let object = site.object(disk);
+fn same_bytes(context: &StageContext, disk: &Artifact, file: PathBuf) -> Result<Output> {
+    let object = context.object(disk);
     // A second name for the object, which the cache drops again when it finds it has it already.
     if std::fs::hard_link(&object, &file).is_err() {
         sparse::copy_file(&object, &file)?;
     }
     let Artifact { hashing, digest, size, .. } = *disk;
     let facts = Default::default();
-    Ok(Made { artifact: Artifact { product: Product::Export, hashing, digest, size, facts }, file })
+    Ok(Output {
+        artifact: Artifact { product: ArtifactKind::Export, hashing, digest, size, facts },
+        file,
+    })
 }
 
-/// Whether what is written to `output` takes room from the folder `other`.
+/// Whether what is written to `output` takes room from the directory `other`.
 fn share_a_file_system(output: &Path, other: &Path) -> bool {
     let device = |path: &Path| path.metadata().map(|it| it.dev()).ok();
     let there = output.ancestors().find_map(|path| match path.as_os_str().is_empty() {
@@ -285,20 +293,20 @@ static CLAIMS: Mutex<Vec<(Weak<Settings>, PathBuf, String)>> = Mutex::new(Vec::n
 
 /// Refuses when another stage of the same build exports to `path`: the one would overwrite the
 /// other with every build. Stages do not know each other, so this shows only when they meet.
-fn claim(site: &Site, path: &Path) -> Result<()> {
+fn claim(context: &StageContext, path: &Path) -> Result<()> {
     let mut claims = CLAIMS.lock().unwrap_or_else(PoisonError::into_inner);
     claims.retain(|(build, ..)| build.strong_count() > 0);
-    let build = std::sync::Arc::downgrade(&site.settings);
+    let build = std::sync::Arc::downgrade(&context.settings);
     let other = claims.iter().find(|(of, claimed, _)| of.ptr_eq(&build) && claimed == path);
     match other {
-        Some((.., stage)) if *stage != site.stage => {
-            let (here, path) = (&site.stage, path.display());
+        Some((.., stage)) if *stage != context.stage => {
+            let (here, path) = (&context.stage, path.display());
             Err(anyhow!("the stages `{stage}` and `{here}` both export to {path}"))
                 .hint("give one of them another `name`")
         }
         Some(_) => Ok(()),
         None => {
-            claims.push((build, path.to_path_buf(), site.stage.clone()));
+            claims.push((build, path.to_path_buf(), context.stage.clone()));
             Ok(())
         }
     }

@@ -1,6 +1,6 @@
-//! `install`: the installer on a medium really run, in a virtual machine, and the disk that it left.
-//! Eats the medium as a file. What an installer makes is another disk each time (identifiers, times,
-//! keys), so unlike a `disk` it is only as reproducible as the cache that keeps it.
+//! `install`: the installer on a medium really run, in a virtual machine, and the disk that it
+//! left. Eats the medium as a file. What an installer makes is another disk each time (identifiers,
+//! times, keys), so unlike a `disk` it is only as reproducible as the cache that keeps it.
 
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::customise::User;
-use super::{Inputs, Kind, Parsed, Pin, Pool, Site, Stage};
-use crate::artifact::{Made, Product};
+use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext};
+use crate::artifact::{ArtifactKind, Output};
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
 use crate::error::{Context, Hint, Result};
@@ -29,13 +29,13 @@ use crate::units::Bytes;
 mod read;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "install", product: Product::Disk, read: read_fields };
+pub const KIND: Kind = Kind { name: "install", product: ArtifactKind::Disk, read: read_fields };
 
 /// Raised when the same recipe would be told the installer in other words.
 const REVISION: u32 = 1;
 
 /// What a medium may be: the ISO image, downloaded or made.
-const PRODUCTS: &[Product] = &[Product::File];
+const PRODUCTS: &[ArtifactKind] = &[ArtifactKind::File];
 
 /// An installation to run.
 struct Install {
@@ -62,11 +62,11 @@ fn read_fields(fields: &mut Fields<'_>) -> Option<Parsed> {
 }
 
 impl Install {
-    fn answers(&self, site: &Site) -> Result<Answers> {
+    fn answers(&self, context: &StageContext) -> Result<Answers> {
         Ok(Answers {
             config: self.config.clone(),
             layout: self.layout.clone(),
-            architecture: site.settings.architecture.clone(),
+            architecture: context.settings.architecture.clone(),
             hostname: self.hostname.clone(),
             locale: self.locale.clone(),
             timezone: self.timezone.clone(),
@@ -78,9 +78,14 @@ impl Install {
         })
     }
 
-    /// Puts what starts the installer into the work folder, with its answers.
-    fn prepare(&self, site: &Site, medium: &mut Medium, answers: &Answers) -> Result<Prepared> {
-        let (kernel, initrd) = (site.scratch("kernel"), site.scratch("initrd"));
+    /// Puts what starts the installer into the work directory, with its answers.
+    fn prepare(
+        &self,
+        context: &StageContext,
+        medium: &mut Medium,
+        answers: &Answers,
+    ) -> Result<Prepared> {
+        let (kernel, initrd) = (context.scratch("kernel"), context.scratch("initrd"));
         let make = |path: &Path| {
             let mut options = OpenOptions::new();
             // The answers in it may have a secret.
@@ -93,9 +98,9 @@ impl Install {
                 .with_context(|| format!("making {}", path.display()))
         };
         let (from_kernel, from_initrd) = (medium.kernel.clone(), medium.initrd.clone());
-        medium.copy(&from_kernel, &mut make(&kernel)?, &site.cancel)?;
+        medium.copy(&from_kernel, &mut make(&kernel)?, &context.cancel)?;
         let mut file = make(&initrd)?;
-        medium.copy(&from_initrd, &mut file, &site.cancel)?;
+        medium.copy(&from_initrd, &mut file, &context.cancel)?;
         let mut start = Vec::new();
         File::open(&initrd)
             .and_then(|file| file.take(8).read_to_end(&mut start))
@@ -109,8 +114,8 @@ impl Install {
                 Ok(Prepared { kernel, initrd, arguments, seed: None })
             }
             Installer::Autoinstall => {
-                let seed = site.scratch("answers.iso");
-                let bytes = autoinstall::seed(answers, site.settings.epoch)?;
+                let seed = context.scratch("answers.iso");
+                let bytes = autoinstall::seed(answers, context.settings.epoch)?;
                 make(&seed)?.write_all(&bytes).context("writing the answers")?;
                 let arguments = autoinstall::arguments(architecture);
                 Ok(Prepared { kernel, initrd, arguments, seed: Some(seed) })
@@ -147,10 +152,13 @@ fn line(step: &sandbox::Step) -> String {
             writeln!(line, "printf %s {} | {}", quote(input), words(argv))
         }
         sandbox::Step::Write { path, content, mode } => {
-            let (folder, _) = path.rsplit_once('/').unwrap_or(("/", path));
-            let (folder, path) = (quote(folder), quote(path));
+            let (directory, _) = path.rsplit_once('/').unwrap_or(("/", path));
+            let (directory, path) = (quote(directory), quote(path));
             let content = quote(content);
-            writeln!(line, "mkdir -p {folder}\nprintf %s {content} >{path}\nchmod {mode:o} {path}")
+            writeln!(
+                line,
+                "mkdir -p {directory}\nprintf %s {content} >{path}\nchmod {mode:o} {path}"
+            )
         }
         _ => Ok(()),
     };
@@ -163,7 +171,7 @@ impl Stage for Install {
     }
 
     /// Without `cpus`, `memory` and `timeout`: they say how fast, not what.
-    fn describe(&self, site: &Site, recipe: &mut Recipe) -> Result<()> {
+    fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.optional("installer", self.installer.map(Installer::word));
         recipe.list("layout", self.layout.lines());
         recipe.set("package", &self.packages);
@@ -172,9 +180,9 @@ impl Stage for Install {
         recipe.value("timezone", &self.timezone);
         // Not where from, but whether packages come from elsewhere at all.
         recipe.value("mirror", self.mirror.is_some());
-        self.users.iter().try_for_each(|user| user.describe(site, recipe))?;
+        self.users.iter().try_for_each(|user| user.describe(context, recipe))?;
         if let Some(answers) = &self.answers {
-            site.describe_text(recipe, "answers", answers)?;
+            context.describe_text(recipe, "answers", answers)?;
         }
         if let Some(path) = &self.answers_file {
             recipe.value("answers file", crate::digest::Digest::of(read_text(path)?));
@@ -182,24 +190,24 @@ impl Stage for Install {
         Ok(())
     }
 
-    fn pool(&self) -> Pool {
-        Pool::Machine
+    fn pool(&self) -> Resource {
+        Resource::Machine
     }
 
     /// What an installer writes, as far as one can say: a small system.
-    fn need(&self, _site: &Site, _inputs: &Inputs) -> u64 {
+    fn need(&self, _context: &StageContext, _inputs: &Inputs) -> u64 {
         3 << 30
     }
 
-    fn run(&self, site: &Site, inputs: &Inputs, _pins: &[Pin]) -> Result<Made> {
-        let architecture = &site.settings.architecture;
-        let iso = site.object(inputs.get("from")?);
+    fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
+        let architecture = &context.settings.architecture;
+        let iso = context.object(inputs.get("from")?);
         let mut medium = Medium::open(&iso, architecture)?;
         medium::check(self.installer, &medium)?;
-        let answers = self.answers(site)?;
+        let answers = self.answers(context)?;
         let Prepared { kernel, initrd, arguments, seed } =
-            self.prepare(site, &mut medium, &answers)?;
-        let disk = site.scratch("disk.raw");
+            self.prepare(context, &mut medium, &answers)?;
+        let disk = context.scratch("disk.raw");
         let file = File::create_new(&disk).with_context(|| format!("making {}", disk.display()))?;
         file.set_len(self.layout.size.0).context("making the disk")?;
         drop(file);
@@ -217,24 +225,24 @@ impl Stage for Install {
             network: if self.mirror.is_some() { Network::Host } else { Network::None },
             limit: self.limit,
             patience: Patience::default(),
-            work: &site.work,
-            log: &site.log,
-            console: site.log.with_extension("console"),
+            work: &context.work,
+            log: &context.log,
+            console: context.log.with_extension("console"),
             program: None,
         };
-        let steps = run.run(&site.cancel, &|step| match step {
+        let steps = run.run(&context.cancel, &|step| match step {
             Step { title, percent: Some(percent) } => {
-                (site.progress)((*percent).into(), 100, &format!("% {title}"));
+                (context.progress)((*percent).into(), 100, &format!("% {title}"));
             }
-            Step { title, percent: None } => (site.progress)(0, 0, title),
+            Step { title, percent: None } => (context.progress)(0, 0, title),
         })?;
         let installed = compare::check(&disk, &self.config, &self.layout)?;
-        let mut log = open_log(&site.log)?;
+        let mut log = open_log(&context.log)?;
         let lines = [&medium.title].into_iter().chain(&steps).chain(&installed.lines);
         let text: String = lines.map(|line| format!("{line}\n")).collect();
         log.write_all(text.as_bytes()).context("writing the log")?;
         let file = File::open(&disk).context("opening the disk")?;
         let root = (installed.root, installed.root_uuid);
-        super::disk::made(site, (disk, &file), &self.layout, root)
+        super::disk::made(context, (disk, &file), &self.layout, root)
     }
 }

@@ -1,0 +1,240 @@
+//! The superblock and the descriptors of the block groups.
+
+use super::FORMAT;
+use crate::crc32c::update as crc32c;
+use crate::fields::Fields;
+use crate::{Fault, Guid};
+
+/// Where the superblock is.
+pub const AT: u64 = 1024;
+/// How long it is.
+pub const LENGTH: usize = 1024;
+const MAGIC: u16 = 0xef53;
+
+/// Features that a reader must know.
+pub mod incompatible {
+    /// The journal holds changes that are not in their places.
+    pub const RECOVER: u32 = 0x4;
+    /// It is a journal for another file system.
+    pub const JOURNAL_DEVICE: u32 = 0x8;
+    /// Descriptors of block groups are in the groups.
+    pub const META_BG: u32 = 0x10;
+    /// Block numbers have 64 bits.
+    pub const BIT64: u32 = 0x80;
+    /// Checksums begin with a seed of their own.
+    pub const CSUM_SEED: u32 = 0x2000;
+    /// Sizes of directories have 64 bits.
+    pub const LARGEDIR: u32 = 0x4000;
+    /// Names of some files are encrypted.
+    pub const ENCRYPT: u32 = 0x1_0000;
+    /// What kuth can read, by name for the others.
+    pub const NAMES: [(u32, &str, bool); 16] = [
+        (0x1, "compression", false),
+        (0x2, "filetype", true),
+        (RECOVER, "needs_recovery", true),
+        (JOURNAL_DEVICE, "journal_dev", false),
+        (META_BG, "meta_bg", true),
+        (0x40, "extents", true),
+        (BIT64, "64bit", true),
+        (0x100, "mmp", true),
+        (0x200, "flex_bg", true),
+        (0x400, "ea_inode", true),
+        (0x1000, "dirdata", false),
+        (CSUM_SEED, "metadata_csum_seed", true),
+        (LARGEDIR, "large_dir", true),
+        (0x8000, "inline_data", true),
+        (ENCRYPT, "encrypt", true),
+        (0x2_0000, "casefold", true),
+    ];
+}
+
+const HAS_JOURNAL: u32 = 0x4;
+const METADATA_CSUM: u32 = 0x400;
+
+/// What the superblock says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// 2 to the power of so many bytes is a block.
+    pub block_bits: u32,
+    /// How many blocks there are.
+    pub blocks: u64,
+    /// How many inodes.
+    pub inodes: u32,
+    /// How many inodes a group has.
+    pub inodes_per_group: u32,
+    /// How many blocks.
+    pub blocks_per_group: u32,
+    /// The block that the first group begins with.
+    pub first_block: u32,
+    /// The size of an inode.
+    pub inode_size: u16,
+    /// The size of a group's descriptor.
+    pub descriptor_size: u16,
+    /// Features a reader must know; see [`incompatible`].
+    pub incompatible: u32,
+    /// The first group whose descriptors are in the groups.
+    pub first_meta_group: u32,
+    /// The inode of the journal.
+    pub journal: Option<u32>,
+    /// Where checksums begin, if there are any.
+    pub seed: Option<u32>,
+    /// Its id.
+    pub uuid: Guid,
+    /// Its label; empty for none.
+    pub label: String,
+}
+
+impl Superblock {
+    /// Reads the [`LENGTH`] bytes at [`AT`].
+    pub fn read(bytes: &[u8]) -> Result<Superblock, Fault> {
+        let refuse = |why: String| Err(Fault::new(FORMAT, why));
+        let fields = Fields::of(FORMAT, bytes);
+        fields.slice(0, LENGTH)?;
+        if fields.le16(56)? != MAGIC {
+            return refuse("no superblock at byte 1024".into());
+        }
+        let dynamic = fields.le32(76)? >= 1;
+        let features = |at: usize| if dynamic { fields.le32(at) } else { Ok(0) };
+        let (compatible, incompatible, readonly) = (features(92)?, features(96)?, features(100)?);
+        check_features(incompatible)?;
+        let log = fields.le32(24)?;
+        if log > 6 {
+            return refuse(format!("blocks of 2^{} bytes", u64::from(log) + 10));
+        }
+        let is_64bit = incompatible & incompatible::BIT64 != 0;
+        let high = if is_64bit { u64::from(fields.le32(336)?) } else { 0 };
+        let uuid = Guid(fields.array(104)?);
+        let has_sums = readonly & METADATA_CSUM != 0;
+        if has_sums && fields.u8(373)? != 1 {
+            return refuse(format!("checksums of the unknown kind {}", fields.u8(373)?));
+        }
+        let seed = match (has_sums, incompatible & incompatible::CSUM_SEED) {
+            (false, _) => None,
+            (true, 0) => Some(crc32c(!0, &uuid.0)),
+            (true, _) => Some(fields.le32(624)?),
+        };
+        if has_sums && crc32c(!0, &bytes[..1020]) != fields.le32(1020)? {
+            return refuse("the checksum of the superblock is wrong".into());
+        }
+        let label = fields.slice(120, 16)?;
+        let label = &label[..label.iter().position(|byte| *byte == 0).unwrap_or(16)];
+        let superblock = Superblock {
+            block_bits: log + 10,
+            blocks: u64::from(fields.le32(4)?) | high << 32,
+            inodes: fields.le32(0)?,
+            inodes_per_group: fields.le32(40)?,
+            blocks_per_group: fields.le32(32)?,
+            first_block: fields.le32(20)?,
+            inode_size: if dynamic { fields.le16(88)? } else { 128 },
+            descriptor_size: if is_64bit { fields.le16(254)? } else { 32 },
+            incompatible,
+            first_meta_group: fields.le32(260)?,
+            journal: Some(fields.le32(224)?).filter(|_| compatible & HAS_JOURNAL != 0),
+            seed,
+            uuid,
+            label: String::from_utf8_lossy(label).into_owned(),
+        };
+        superblock.check()?;
+        Ok(superblock)
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        let sane = self.inodes_per_group > 0
+            && self.blocks_per_group > 0
+            && self.inode_size.is_power_of_two()
+            && (128..=1 << self.block_bits).contains(&u64::from(self.inode_size))
+            && (32..=1024).contains(&self.descriptor_size)
+            && self.descriptor_size.is_power_of_two()
+            && u64::from(self.first_block) < self.blocks
+            && self.blocks <= u64::MAX >> self.block_bits
+            && u64::from(self.inodes) <= self.groups() * u64::from(self.inodes_per_group);
+        Fault::unless(sane, FORMAT, || {
+            format!(
+                "a superblock that makes no sense: {} inodes of {} bytes, {} a group, {} blocks, {} a group",
+                self.inodes,
+                self.inode_size,
+                self.inodes_per_group,
+                self.blocks,
+                self.blocks_per_group
+            )
+        })
+    }
+
+    /// The size of a block.
+    pub fn block(&self) -> u64 {
+        1 << self.block_bits
+    }
+
+    /// How many groups there are.
+    pub fn groups(&self) -> u64 {
+        let blocks = self.blocks - u64::from(self.first_block);
+        blocks.div_ceil(self.blocks_per_group.into())
+    }
+
+    /// Whether the journal has to be replayed first.
+    pub fn needs_recovery(&self) -> bool {
+        self.incompatible & incompatible::RECOVER != 0
+    }
+
+    /// Where the descriptor of a group is, in bytes.
+    pub fn descriptor_at(&self, group: u64) -> u64 {
+        let size = u64::from(self.descriptor_size);
+        let each = self.block() / size;
+        let table = group / each;
+        let meta =
+            self.incompatible & incompatible::META_BG != 0 && table >= self.first_meta_group.into();
+        let first = u64::from(self.first_block);
+        let block = if meta {
+            // In the first group that it describes, behind the superblock where that has one.
+            let group = table * each;
+            let start = first + group * u64::from(self.blocks_per_group);
+            start + u64::from(self.has_superblock(group))
+        } else {
+            first + 1 + table
+        };
+        block * self.block() + group % each * size
+    }
+
+    /// Whether a group has a copy of the superblock. With `meta_bg` all that kuth reads are made by
+    /// tools that also set `sparse_super`.
+    fn has_superblock(&self, group: u64) -> bool {
+        let power_of = |base: u64| {
+            let mut power = base;
+            while power < group {
+                power *= base;
+            }
+            power == group
+        };
+        group <= 1 || power_of(3) || power_of(5) || power_of(7)
+    }
+
+    /// The block in which the inodes of a group begin, out of its descriptor.
+    pub fn inode_table(&self, descriptor: &[u8], group: u64) -> Result<u64, Fault> {
+        let fields = Fields::of(FORMAT, descriptor);
+        fields.slice(0, self.descriptor_size.into())?;
+        if let Some(seed) = self.seed {
+            let crc = crc32c(seed, &(group as u32).to_le_bytes());
+            let crc = crc32c(crc32c(crc, &descriptor[..30]), &[0, 0]);
+            let crc = crc32c(crc, &descriptor[32..self.descriptor_size.into()]);
+            Fault::unless(crc as u16 == fields.le16(30)?, FORMAT, || {
+                format!("the checksum of the descriptor of group {group} is wrong")
+            })?;
+        }
+        let high = if self.descriptor_size >= 64 { u64::from(fields.le32(40)?) } else { 0 };
+        Ok(u64::from(fields.le32(8)?) | high << 32)
+    }
+}
+
+fn check_features(features: u32) -> Result<(), Fault> {
+    let mut left = features;
+    for (bit, name, known) in incompatible::NAMES {
+        if features & bit != 0 && !known {
+            return Err(Fault::new(
+                FORMAT,
+                format!("the feature `{name}`, which kuth cannot read"),
+            ));
+        }
+        left &= !bit;
+    }
+    Fault::unless(left == 0, FORMAT, || format!("features that nobody knew in 2026: {left:#x}"))
+}

@@ -1,0 +1,74 @@
+//! A directory as a remote: a disk that several machines mount, or a test's.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::path::PathBuf;
+
+use super::Remote;
+use crate::error::{Context, Result, anyhow, bail};
+
+/// See the file.
+pub(super) struct Directory {
+    directory: PathBuf,
+}
+
+impl Directory {
+    /// The directory at `directory`, which may not exist until something is put into it.
+    pub fn new(directory: PathBuf) -> Directory {
+        Directory { directory }
+    }
+}
+
+impl Remote for Directory {
+    fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        let path = self.directory.join(name);
+        let what = || format!("reading {}", path.display());
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(what),
+        };
+        let mut bytes = Vec::new();
+        file.take(most + 1).read_to_end(&mut bytes).with_context(what)?;
+        if bytes.len() as u64 > most {
+            bail!("expected at most {most} bytes in {}, it has more", path.display());
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Aside and renamed: nobody sees half a file.
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.directory.join(name);
+        let what = || format!("writing {}", path.display());
+        let directory =
+            path.parent().ok_or_else(|| anyhow!("{} has no directory", path.display()))?;
+        std::fs::create_dir_all(directory).with_context(what)?;
+        let mut file = tempfile::NamedTempFile::new_in(directory).with_context(what)?;
+        file.write_all(bytes).with_context(what)?;
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        file.as_file().set_permissions(mode).with_context(what)?;
+        file.persist(&path).with_context(what)?;
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> Result<bool> {
+        let path = self.directory.join(name);
+        path.try_exists().with_context(|| format!("looking for {}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_is_there_and_limits_hold() {
+        let directory = tempfile::tempdir().unwrap();
+        let remote = Directory::new(directory.path().join("new"));
+        assert!(!remote.has("a/b").unwrap() && remote.get("a/b", 9).unwrap().is_none());
+        remote.put("a/b", b"abc").unwrap();
+        assert!(remote.has("a/b").unwrap());
+        assert_eq!(remote.get("a/b", 3).unwrap().unwrap(), b"abc");
+        assert!(remote.get("a/b", 2).is_err());
+    }
+}

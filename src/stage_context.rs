@@ -1,0 +1,205 @@
+//! Where a stage works: the cache, a scratch directory, the settings of this build, a log, and the
+//! way to notice that the user wants to stop. It knows no stage and no graph.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::artifact::{Artifact, Output};
+use crate::cache::Cache;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::pipeline::Text;
+use crate::process::Cancel;
+use crate::recipe::Recipe;
+
+/// What the command line and the environment say about a build; none of it enters a key but
+/// `architecture` and `epoch`.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Debian's word for the machine the image is for: `amd64`, `arm64`.
+    pub architecture: String,
+    /// Seconds since 1970 that every time in a result is clamped to.
+    pub epoch: u64,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The directory that relative paths of the pipeline start from.
+    pub root: PathBuf,
+    /// `--mirror` or `KUTH_DEBIAN_MIRROR`.
+    pub mirror: Option<String>,
+    /// `--snapshot` or `KUTH_DEBIAN_SNAPSHOT`: where packages are that left the mirror.
+    pub snapshot: Option<String>,
+    /// Take indexes past their Valid-Until date (`--allow-expired`).
+    pub allow_expired: bool,
+    /// `--offline`: no network at all.
+    pub offline: bool,
+    /// `--locked`: the lock must not change.
+    pub locked: bool,
+    /// The directory of exports, `out/<pipeline>`.
+    pub output: PathBuf,
+    /// Where machines are kept.
+    pub machines: PathBuf,
+    /// `--driver`, when given.
+    pub driver: Option<String>,
+    /// `--vboxmanage`: the command line of VirtualBox's VBoxManage.
+    pub vboxmanage: Option<String>,
+    /// `--replace`: replace machines that hold state.
+    pub replace: bool,
+    /// `--on-error keep`: leave the directory of a stage that failed.
+    pub keep_failed: bool,
+    /// How many processors to use at once.
+    pub jobs: usize,
+}
+
+/// A build of `amd64` with the epoch 0 and one job, everything else absent or off.
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            architecture: "amd64".to_string(),
+            epoch: 0,
+            pipeline: String::new(),
+            root: PathBuf::new(),
+            mirror: None,
+            snapshot: None,
+            allow_expired: false,
+            offline: false,
+            locked: false,
+            output: PathBuf::new(),
+            machines: PathBuf::new(),
+            driver: None,
+            vboxmanage: None,
+            replace: false,
+            keep_failed: false,
+            jobs: 1,
+        }
+    }
+}
+
+/// Told of the progress inside a stage: done, of how many (0: not known), of what unit or thing.
+pub type Progress = Arc<dyn Fn(u64, u64, &str) + Send + Sync>;
+
+/// The place in which one stage does its work.
+#[derive(Clone)]
+pub struct StageContext {
+    /// The store of results.
+    pub cache: Arc<Cache>,
+    /// This build's settings.
+    pub settings: Arc<Settings>,
+    /// The stage's name, for messages and the lock alone.
+    pub stage: String,
+    /// An empty directory of its own, in the cache's file system, removed afterwards.
+    pub work: PathBuf,
+    /// The file that the output of commands goes to.
+    pub log: PathBuf,
+    /// Set when the user wants to stop.
+    pub cancel: Cancel,
+    /// Tells the screen how far it is.
+    pub progress: Progress,
+    /// Tells the user, in one line, what the build goes on without and they should know.
+    pub warn: Arc<dyn Fn(&str) + Send + Sync>,
+    /// What the lock says of this stage, an entry for each suite it was built for.
+    pub locked: Vec<toml::Table>,
+    /// What the lock says of all stages: what they were resolved from serves this one too.
+    pub locked_elsewhere: Vec<toml::Table>,
+}
+
+impl StageContext {
+    /// A place for the stage called `stage`, unwatched, with nothing locked.
+    pub fn new(
+        cache: Arc<Cache>,
+        settings: Arc<Settings>,
+        stage: &str,
+        log: PathBuf,
+    ) -> StageContext {
+        StageContext {
+            cache,
+            settings,
+            stage: stage.to_string(),
+            work: PathBuf::new(),
+            log,
+            cancel: Cancel::default(),
+            progress: Arc::new(|_, _, _| ()),
+            warn: Arc::new(|_| ()),
+            locked: Vec::new(),
+            locked_elsewhere: Vec::new(),
+        }
+    }
+
+    /// An action inside a stage that is worth keeping on its own (a filesystem, a package index):
+    /// looked up by its recipe, else done in a scratch directory of its own and committed.
+    pub fn cached(
+        &self,
+        recipe: &Recipe,
+        make: impl FnOnce(&StageContext) -> Result<Output>,
+    ) -> Result<(Artifact, Outcome)> {
+        let _lock = self.cache.lock_key(&recipe.key(), &self.cancel)?;
+        if let Some(record) = self.cache.find(&recipe.key())? {
+            return Ok((record.output, Outcome::Cached));
+        }
+        let scratch = self.cache.scratch()?;
+        let mut context = self.clone();
+        context.work = scratch.path().to_path_buf();
+        let start = std::time::Instant::now();
+        let made = make(&context)?;
+        let artifact = self.cache.commit(recipe, made, start.elapsed())?;
+        Ok((artifact, Outcome::Done))
+    }
+
+    /// Writes a text of the pipeline into a recipe: as it is, or a secret as a keyed hash.
+    pub fn describe_text(&self, recipe: &mut Recipe, name: &str, text: &Text) -> Result<()> {
+        match text.secret {
+            false => recipe.value(name, &text.text),
+            true => {
+                recipe.hide();
+                recipe.value(name, format!("secret {}", self.cache.keyed_hash(&text.text)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the scratch directory outlives the stage because it failed and the user wants to
+    /// look.
+    pub fn keeps_work<T>(&self, outcome: &Result<T>) -> bool {
+        self.settings.keep_failed && outcome.is_err() && !self.cancel.is_set()
+    }
+
+    /// The object of an artifact as a file.
+    pub fn object(&self, artifact: &Artifact) -> PathBuf {
+        self.cache.object(artifact)
+    }
+
+    /// A path in the scratch directory.
+    pub fn scratch(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.work.join(name)
+    }
+}
+
+/// What `Stage::pin` fails with when it has to look into an input whose bytes are not here. Whoever
+/// asked brings them and asks again.
+#[derive(Debug)]
+pub struct NotHere;
+
+impl std::fmt::Display for NotHere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("what it is made of is not in the cache")
+    }
+}
+
+impl std::error::Error for NotHere {}
+
+/// Whether an action ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Taken from the cache.
+    Cached,
+    /// Done now.
+    Done,
+}
+
+/// Outside state in the form the key sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pin {
+    /// What the stage resolved, as the lock keeps it.
+    pub locked: toml::Table,
+    /// The digest of what of it shapes the bytes.
+    pub digest: Digest,
+}
