@@ -65,9 +65,9 @@ fn rows(lines: impl Iterator<Item = &'static str>) -> impl Iterator<Item = Row> 
     })
 }
 
-/// A row; in the place of one that says it is `as in` another, that one with the keys below it.
+/// A row; in the place of one that says it is `as of` another, that one with the keys below it.
 fn follow(row: Row, section: &str, told: &BTreeMap<&str, Vec<Row>>) -> Vec<Row> {
-    let of = row.meaning.split("as in `").nth(1).and_then(|rest| rest.split('`').next());
+    let of = row.meaning.split("as of `").nth(1).and_then(|rest| rest.split('`').next());
     let Some(of) = of.filter(|_| row.kind.is_empty()) else { return vec![row] };
     let last = row.key.rsplit('.').next().unwrap_or_default();
     // A section, or a table of this one.
