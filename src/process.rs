@@ -153,6 +153,14 @@ impl Command {
         Ok(output)
     }
 
+    /// Like [`Command::run`], with the last lines of its standard error, which is in `log` too.
+    pub fn run_with_tail(&self, log: &Path, cancel: &Cancel) -> Result<(Vec<u8>, Vec<String>)> {
+        let running = self.start(log, Stdio::null())?;
+        let (start, mut output) = (running.log_start, Vec::new());
+        self.follow(running, log, cancel, |bytes| output.extend_from_slice(bytes))?;
+        Ok((output, read_tail(log, start, 20)))
+    }
+
     /// Like [`Command::run`], handing out standard output as it comes.
     pub fn watch(
         &self,
