@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kuth::artifact::{Artifact, ArtifactKind, Hashing, Output};
-use kuth::cache::{Cache, sparse};
+use kuth::cache::Cache;
 use kuth::digest::Digest;
+use kuth::files::sparse;
 use kuth::machine::journal::Entry;
 use kuth::pipeline::{self, Fields, Input, Kinds, Pipeline};
 use kuth::recipe::Recipe;
@@ -285,7 +286,8 @@ fn a_pipeline_ends_with_machines_that_stay() {
     let machine = world.run(stage("machine", 0), &world.disk("two"));
     let golden = world.run(stage("golden", 0), &machine);
     let gate = world.run(stage("nodes", 0), &golden);
-    let Placement::Retained(place, why) = stage("nodes", 0).materialize(&world.context, &gate).unwrap()
+    let Placement::Retained(place, why) =
+        stage("nodes", 0).materialize(&world.context, &gate).unwrap()
     else {
         panic!("replaced");
     };

@@ -8,8 +8,8 @@
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use crate::cancel::Cancel;
 use crate::error::{Result, bail};
-use crate::process::Cancel;
 
 /// How long a command may take before somebody looks after it.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ fn patiently<T: Send>(
     work: impl FnOnce(&Cancel) -> Result<T> + Send,
     other: impl Fn() -> Option<T>,
 ) -> Result<T> {
-    let cancel = above.below();
+    let cancel = above.child();
     let (sender, ended) = channel();
     std::thread::scope(|scope| {
         let cancel = &cancel;
