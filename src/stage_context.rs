@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use crate::artifact::{Artifact, Output};
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::pipeline::Text;
-use crate::process::Cancel;
 use crate::recipe::Recipe;
 
 /// What the command line and the environment say about a build; none of it enters a key but

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::engine::{Event, Observer};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::pipeline::project_file::{self, CacheTable, ProjectFile};
-use crate::process::Cancel;
 use crate::remote::trust::{PrivateKey, PublicKey, Trust};
 use crate::remote::{self, Mode, RemoteCache, Terms};
 

@@ -5,9 +5,9 @@
 use super::date::Date;
 use super::distribution::{Distribution, UBUNTU};
 use super::{Package, mirror};
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result};
 use crate::http::{Http, Refused, is_refusal};
-use crate::process::Cancel;
 
 /// Answers about the files of a package are smaller.
 const MOST_ANSWER: u64 = 1 << 20;

@@ -289,7 +289,7 @@ impl Build<'_> {
         }))
     }
 
-    fn after_failure(&self, error: Error, scratch: crate::cache::Scratch) -> Error {
+    fn after_failure(&self, error: Error, scratch: crate::files::Scratch) -> Error {
         if self.settings.keep_failed && caused_by::<Interrupted>(&error).is_none() {
             let kept = scratch.keep();
             return crate::error::with_hint(

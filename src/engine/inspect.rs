@@ -11,8 +11,8 @@ use super::plan::{Node, Plan};
 use super::worker::Build;
 use crate::artifact::Artifact;
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::process::Cancel;
 use crate::recipe::{Difference, Key, Recipe, first_difference};
 use crate::stage::{Inputs, Placement, Settings};
 

@@ -14,8 +14,8 @@ use super::lockfile::{LockFile, place};
 use super::plan::{Node, Plan, Ready};
 use super::worker::Build;
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::error::{Context, Result, anyhow, caused_by};
-use crate::process::Cancel;
 use crate::remote::RemoteCache;
 use crate::stage::{Inputs, NotHere, Pin, Settings, StageContext};
 

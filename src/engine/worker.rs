@@ -12,8 +12,8 @@ use super::results::Results;
 use super::state::{State, States};
 use crate::artifact::Artifact;
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::error::{Error, Interrupted, Result, caused_by};
-use crate::process::Cancel;
 use crate::remote::RemoteCache;
 use crate::remote::trust::PrivateKey;
 use crate::stage::{Resource, Settings, StageContext};
@@ -89,10 +89,7 @@ impl Build<'_> {
     /// The error is [`Interrupted`], or that the build could not be begun.
     pub fn run(&self) -> Result<Summary> {
         let start = Instant::now();
-        crate::cache::lock::sweep(
-            &self.cache.directory().join("work"),
-            crate::sandbox::remove_left,
-        )?;
+        crate::files::sweep(&self.cache.directory().join("work"), crate::sandbox::remove_left)?;
         self.observer.tell(&Event::Begin { stages: &self.plan.names() });
         let states = self.walk()?;
         let brought = self.drain();

@@ -6,13 +6,13 @@ use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use crate::artifact::{Artifact, ArtifactKind, Output};
-use crate::cache::sparse;
 use crate::debian::{self, Base, Request, pool};
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
 use crate::disk::split::Splitter;
 use crate::disk::{assemble, boot, filesystem, fstab};
 use crate::error::{Context, Result};
+use crate::files::sparse;
 use crate::pipeline::{Fault, Fields};
 use crate::provenance::Material;
 use crate::recipe::Recipe;

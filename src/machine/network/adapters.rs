@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Cidr, allowed};
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Hint, Result, anyhow};
 pub use crate::machine::virtualbox::answers::Adapter;
 use crate::machine::virtualbox::answers::adapters;
 use crate::machine::virtualbox::command::Caller;
 use crate::machine::virtualbox::options::Version;
-use crate::process::{Cancel, Command};
+use crate::process::Command;
 
 /// How long one command may take.
 const LIMIT: Duration = Duration::from_secs(60);

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Hint, Result, anyhow, caused_by};
 use crate::machine::Host;
-use crate::process::{Cancel, Command, CommandFailed, find_program};
+use crate::process::{Command, CommandFailed, find_program};
 
 use super::options::Version;
 use super::retry::RetryPolicy;

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::cache::Lock;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
+use crate::files::Lock;
 use crate::machine::{Host, Replace};
 
 use super::answers::{self, Info, Medium};

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::cancel::Progress;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::blocks::BlockMap;
 use crate::format::{Guid, vbox, vdi};
-use crate::image::{self, Container, Watch};
+use crate::image::{self, Container};
 use crate::machine::nic::preferred_port;
 use crate::machine::{Copying, Network, Source, Wanted};
 use crate::units::Bytes;
@@ -48,8 +49,8 @@ pub fn base(config: &Config<'_>, wanted: &Wanted, source: &Source) -> Result<()>
         disk: Digest::of(format!("kuth-virtualbox-disk-1\n{uuid}")),
         epoch: host.epoch,
     };
-    let watch = Watch { cancel: &host.cancel, told: &|_, _| () };
-    image::write(&source.disk().file, Container::Vdi, identity, &file, 1, watch)?;
+    let progress = Progress { cancel: &host.cancel, report: &|_, _| () };
+    image::write(&source.disk().file, Container::Vdi, identity, &file, 1, progress)?;
     let controller =
         |name: &str, model, ports| vbox::Controller { name: name.into(), model, ports };
     let (controllers, of_disk, at) = match source {

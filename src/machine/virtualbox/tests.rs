@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::cancel::Cancel;
 use crate::machine::{Copying, Disk, Firmware, Hardware, Nic, Replace, State};
-use crate::process::Cancel;
 
 const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/virtualbox_fake");
 

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext};
 use crate::artifact::{Artifact, ArtifactKind, Output};
-use crate::cache::sparse;
 use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
+use crate::files::sparse;
 use crate::host_path::HostPath;
 use crate::http::Http;
 use crate::pipeline::{Fault, Fields, Text};
