@@ -69,7 +69,12 @@ impl Build<'_> {
         loop {
             self.cancel.check()?;
             let inputs = walk.results.inputs(node);
-            let (context, pins, recipe) = self.finish_recipe(node, &inputs)?;
+            let Some((context, pins, recipe)) = self.finish_recipe(node, &inputs)? else {
+                for (_, input) in &node.inputs {
+                    self.bring(input.0, walk, &self.context(node).progress)?;
+                }
+                continue;
+            };
             walk.results.set_origin(at, &recipe, &inputs, &pins);
             let reach = walk.results.reach(at, node, Reach::of(&recipe));
             let _lock = self.cache.lock_key(&recipe.key(), &self.cancel)?;

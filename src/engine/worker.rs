@@ -66,7 +66,7 @@ pub(super) enum Ended {
     /// Was there before, and was put back into its place.
     PutBack(Artifact),
     Done(Artifact),
-    Kept(Option<Artifact>, String),
+    Kept(Artifact),
     Failed(Error),
 }
 
@@ -191,7 +191,7 @@ impl Build<'_> {
         if let Ended::Cached(artifact)
         | Ended::PutBack(artifact)
         | Ended::Done(artifact)
-        | Ended::Kept(Some(artifact), _) = &ended
+        | Ended::Kept(artifact) = &ended
         {
             results.set(at, artifact);
         }
@@ -202,11 +202,7 @@ impl Build<'_> {
                 states.set(at, State::Cached(artifact));
             }
             Ended::Done(artifact) => states.set(at, State::Done(artifact)),
-            Ended::Kept(Some(artifact), _) => states.set(at, State::Kept(artifact)),
-            Ended::Kept(None, reason) => {
-                states.set(at, State::Skipped);
-                self.skip_eaters(at, &reason, states);
-            }
+            Ended::Kept(artifact) => states.set(at, State::Kept(artifact)),
             Ended::Failed(error) => {
                 let interrupted = caused_by::<Interrupted>(&error).is_some();
                 states.set(at, State::Failed);
