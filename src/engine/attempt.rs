@@ -73,7 +73,7 @@ impl Build<'_> {
             Ok(ended) => ended,
             Err(error) => {
                 let (stage, took) = (&node.name, start.elapsed());
-                self.observer.tell(&match caused_by::<Interrupted>(&error) {
+                self.observer.notify(&match caused_by::<Interrupted>(&error) {
                     Some(_) => Event::Skipped { stage, reason: "interrupted", path: None },
                     None => Event::Failed { stage, error: &error, took },
                 });
@@ -180,12 +180,12 @@ impl Build<'_> {
         let (stage, pipeline) = (&node.name, &self.settings.pipeline);
         if !self.cache.holds(&artifact) {
             // What something eats may stay away until that has to run; what was asked for may not.
-            let is_last = self.plan.eaters(NodeId(at)).next().is_none();
+            let is_last = self.plan.dependents(NodeId(at)).next().is_none();
             let asked_for = is_last && self.options.fetch == Fetch::Asked;
             if !asked_for && !artifact.product.has_a_place() {
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: None };
-                self.observer.tell(&told);
+                self.observer.notify(&told);
                 return Ok(Sought::Found(Ended::Cached(artifact)));
             }
             if place == Where::Here || self.fetch(node, &artifact)? == Brought::Not {
@@ -197,12 +197,12 @@ impl Build<'_> {
                 self.accompany(at, walk, context, &artifact, Occasion::Known)?;
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: Some(path) };
-                self.observer.tell(&told);
+                self.observer.notify(&told);
                 Ok(Sought::Found(Ended::Cached(artifact)))
             }
             Placement::Retained(path, reason) => {
                 let path = Some(path);
-                self.observer.tell(&Event::Skipped { stage, reason: &reason, path });
+                self.observer.notify(&Event::Skipped { stage, reason: &reason, path });
                 Ok(Sought::Found(Ended::Kept(artifact)))
             }
             Placement::Replaced(_) => Ok(Sought::Displaced),
@@ -225,7 +225,7 @@ impl Build<'_> {
         let (stage, key) = (node.name.as_str(), recipe.key());
         let start = Instant::now();
         if let Why::News(reason) = why {
-            self.observer.tell(&Event::Started { stage, key: &key, reason });
+            self.observer.notify(&Event::Started { stage, key: &key, reason });
         }
         for (_, input) in &node.inputs {
             self.bring(input.0, walk, &context.progress)?;
@@ -271,12 +271,12 @@ impl Build<'_> {
         Ok(Ran::Ended(match why {
             Why::News(reason) => {
                 let told = Event::Done { stage, key, artifact: &artifact, path, took, reason };
-                self.observer.tell(&told);
+                self.observer.notify(&told);
                 Ended::Done(artifact)
             }
             Why::PutBack => {
                 let path = Some(path);
-                self.observer.tell(&Event::Cached { stage, key, artifact: &artifact, path });
+                self.observer.notify(&Event::Cached { stage, key, artifact: &artifact, path });
                 Ended::PutBack(artifact)
             }
         }))

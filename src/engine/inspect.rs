@@ -48,7 +48,7 @@ pub struct Explanation {
 struct Deaf;
 
 impl Observer for Deaf {
-    fn tell(&self, _event: &Event<'_>) {}
+    fn notify(&self, _event: &Event<'_>) {}
 }
 
 /// A build that is only looked at: it reaches nothing outside, and tells nobody.

@@ -197,10 +197,10 @@ impl Resolver<'_> {
 struct Quiet(Arc<dyn Observer>);
 
 impl Observer for Quiet {
-    fn tell(&self, event: &Event<'_>) {
+    fn notify(&self, event: &Event<'_>) {
         match event {
             Event::Begin { .. } | Event::Cached { .. } | Event::End(_) => {}
-            event => self.0.tell(event),
+            event => self.0.notify(event),
         }
     }
 }

@@ -118,8 +118,8 @@ impl Stage for Bootstrap {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
-        self.origin.pool()
+    fn resource(&self) -> Resource {
+        self.origin.resource()
     }
 
     fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<PinOutcome> {

@@ -64,7 +64,7 @@ pub trait Stage: Send + Sync {
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()>;
 
     /// The resource it needs most; see [`Pool`].
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Cpu
     }
 

@@ -33,7 +33,7 @@ impl Origin {
     }
 
     /// What getting packages needs most.
-    pub fn pool(&self) -> Resource {
+    pub fn resource(&self) -> Resource {
         if self.medium.is_some() { Resource::Cpu } else { Resource::Network }
     }
 }

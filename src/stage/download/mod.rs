@@ -160,7 +160,7 @@ impl Stage for Download {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Network
     }
 
