@@ -80,9 +80,6 @@ pub enum Hashing {
     Sparse,
 }
 
-/// The digest of what is only foretold: no object has it.
-pub const PREDICTED: Digest = Digest([0; 32]);
-
 /// A result: one object with one digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
@@ -97,13 +94,6 @@ pub struct Artifact {
     /// Small facts for stages that eat it (a file name, a UUID) that its bytes imply.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, String>,
-}
-
-impl Artifact {
-    /// Whether its facts are known, and nothing else yet.
-    pub fn is_foretold(&self) -> bool {
-        self.digest == PREDICTED
-    }
 }
 
 /// What a run made, before the cache took it.

@@ -167,7 +167,7 @@ fn one(fault: &pipeline::Fault) -> String {
 }
 
 fn inputs(from: &Artifact) -> Inputs {
-    Inputs([("from", from.clone())].into())
+    [("from", from.clone())].into_iter().collect()
 }
 
 fn write(world: &World, name: &str, text: &str) {

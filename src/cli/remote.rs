@@ -37,7 +37,7 @@ pub fn shelf(
     let Some(terms) = terms.filter(|it| !offline || remote::is_local(&it.address)) else {
         return Ok(None);
     };
-    let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
+    let tell = Arc::new(move |text: &str| observer.notify(&Event::Warning { text }));
     RemoteCache::open(&terms, cache.clone(), cancel.clone(), tell)
         .map(|shelf| Some(Arc::new(shelf)))
 }

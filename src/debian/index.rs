@@ -48,6 +48,7 @@ pub enum Trust {
 /// The index to answer `request` from; see [`super::pin`].
 pub fn current(context: &StageContext, request: &Request) -> Result<Index> {
     if let Archive::Medium(image) = &request.archive {
+        let image = image.as_ref().context("the medium is not built yet")?;
         return medium::current(context, request, image);
     }
     // The stage's own entry first, then those of others: one build asks of one day.

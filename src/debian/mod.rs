@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::host_path::HostPath;
 use crate::recipe::Recipe;
-use crate::stage_context::{Pin, StageContext};
+use crate::stage_context::{Pin, PinOutcome, StageContext};
 
 pub mod contents;
 pub mod date;
@@ -71,8 +71,13 @@ pub enum Base {
     Empty,
     /// Nothing, and nothing but the packages themselves is wanted: they will only be unpacked.
     Exactly,
-    /// The packages of a tree: its object, and the digest of their list.
-    Tree(Artifact),
+    /// The packages of a tree.
+    Tree {
+        /// Names the set of them: the digest of their list, or of the tree where nobody noted that.
+        installed: String,
+        /// The tree; `None` where it is not built yet.
+        tree: Option<Artifact>,
+    },
 }
 
 /// Where packages are.
@@ -80,8 +85,9 @@ pub enum Base {
 pub enum Archive {
     /// On a mirror: the one the pipeline names, if it does.
     Mirror(Option<String>),
-    /// On a medium that a stage made, an ISO image or a directory; nothing is asked of a network.
-    Medium(Artifact),
+    /// On a medium that a stage makes, an ISO image or a directory; nothing is asked of a network.
+    /// `None` where it is not built yet.
+    Medium(Option<Artifact>),
 }
 
 impl Archive {
@@ -99,8 +105,8 @@ impl Archive {
         match self {
             Archive::Mirror(_) => medium.is_none(),
             // Which one it will be shows when it is there.
-            Archive::Medium(image) if image.is_foretold() => medium.is_some(),
-            Archive::Medium(image) => medium == Some(image.digest.to_string().as_str()),
+            Archive::Medium(None) => medium.is_some(),
+            Archive::Medium(Some(image)) => medium == Some(image.digest.to_string().as_str()),
         }
     }
 }
@@ -152,32 +158,49 @@ impl Request {
         match &self.base {
             Base::Empty => recipe.value("base", "empty"),
             Base::Exactly => recipe.value("base", "exactly"),
-            Base::Tree(tree) => {
-                let installed = tree.facts.get("packages").cloned();
-                recipe.value("base", installed.unwrap_or_else(|| tree.digest.to_string()));
-            }
+            Base::Tree { installed, .. } => recipe.value("base", installed),
         }
         recipe
     }
 }
 
-/// Finds out what `request` means exactly: from the lock if that answers it, else from the index
-/// that the lock names, if the cache has it, else from the mirror of today. A medium is its own
-/// day.
-pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
+/// Finds out what each of `requests` means exactly: from the lock if that answers it, else from the
+/// index that the lock names, if the cache has it, else from the mirror of today. A medium is its
+/// own day.
+pub fn pin<'a>(
+    context: &StageContext,
+    requests: impl IntoIterator<Item = &'a Request>,
+) -> Result<PinOutcome> {
+    let mut pins = Vec::new();
+    for request in requests {
+        match pin_one(context, request)? {
+            Some(pin) => pins.push(pin),
+            None => return Ok(PinOutcome::NeedsInputs),
+        }
+    }
+    Ok(PinOutcome::Pinned(pins))
+}
+
+/// `None` where the tree or the medium of `request` is needed and not in the cache.
+fn pin_one(context: &StageContext, request: &Request) -> Result<Option<Pin>> {
     let question = request.recipe(context).key().to_string();
     let answers = |table: &&toml::Table| {
         table.get("request").and_then(toml::Value::as_str) == Some(question.as_str())
             && request.archive.is_that_of(table)
     };
     if let Some(table) = context.locked.iter().find(answers) {
-        return of_table(table.clone());
+        return of_table(table.clone()).map(Some);
     }
     if context.settings.locked {
         return Err(refusal::not_locked(context, request));
     }
+    if let Archive::Medium(image) = &request.archive
+        && !image.as_ref().is_some_and(|image| context.cache.holds(image))
+    {
+        return Ok(None);
+    }
     let index = index::current(context, request)?;
-    let packages = solve::solve(context, request, &index)?;
+    let Some(packages) = solve::solve(context, request, &index)? else { return Ok(None) };
     let mut table = toml::Table::new();
     table.insert("part".into(), request.part.into());
     table.insert("request".into(), question.into());
@@ -187,14 +210,14 @@ pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
     if let Some(date) = index.date {
         table.insert("date".into(), date.to_string().into());
     }
-    if let (Archive::Medium(image), Some(label)) = (&request.archive, &index.medium) {
+    if let (Archive::Medium(Some(image)), Some(label)) = (&request.archive, &index.medium) {
         table.insert(MEDIUM.into(), image.digest.to_string().into());
         table.insert("label".into(), label.clone().into());
     }
     refusal::note(request, &mut table);
     let packages = toml::Value::try_from(&packages).context("writing the lock")?;
     table.insert("package".into(), packages);
-    of_table(table)
+    of_table(table).map(Some)
 }
 
 fn of_table(table: toml::Table) -> Result<Pin> {

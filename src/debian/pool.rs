@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::snapshot::Snapshot;
 use super::{Archive, Distribution, Package, date_of, medium, mirror, packages};
-use crate::error::{Error, Result, anyhow, with_hint};
+use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::http::{Expected, Http, is_other_file, is_refusal};
 use crate::stage_context::{Pin, StageContext};
 
@@ -40,6 +40,7 @@ pub fn fetch(
         ));
     }
     if let (Archive::Medium(image), false) = (archive, missing.is_empty()) {
+        let image = image.as_ref().context("the medium is not built yet")?;
         medium::take(context, image, &missing)?;
     } else if !missing.is_empty() {
         if context.settings.offline {

@@ -25,7 +25,7 @@ pub fn recipe(
     pins: &[Pin],
 ) -> Result<Recipe> {
     let mut recipe = open_recipe(node, context)?;
-    for (key, artifact) in &inputs.0 {
+    for (key, artifact) in &inputs.artifacts {
         recipe.value(&format!("input {key}"), artifact.digest);
     }
     recipe.list("pin", pins.iter().map(|pin| pin.digest));

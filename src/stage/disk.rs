@@ -19,7 +19,7 @@ use crate::recipe::Recipe;
 use crate::tools::{self, ToolsTree};
 
 use super::origin::{MEDIA, Origin};
-use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext, materials};
+use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Stage, StageContext, materials};
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "disk", product: ArtifactKind::Disk, read };
@@ -135,7 +135,7 @@ impl Stage for Disk {
         inputs.get("from").map_or(0, |tree| tree.size.saturating_mul(3))
     }
 
-    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<PinOutcome> {
         let packages = tools::PACKAGES.iter();
         let packages = packages.chain(tools::boot_packages(&context.settings.architecture));
         let request = Request {
@@ -148,7 +148,7 @@ impl Stage for Disk {
             archive: self.origin.archive(inputs)?,
             keyring: None,
         };
-        Ok(vec![debian::pin(context, &request)?])
+        debian::pin(context, [&request])
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {

@@ -26,7 +26,7 @@ pub mod register;
 pub mod snapshot;
 pub mod unpack;
 
-pub use crate::stage_context::{NotHere, Pin, Settings, StageContext};
+pub use crate::stage_context::{Pin, PinOutcome, Settings, StageContext};
 
 /// One row of the table of kinds.
 pub struct Kind {
@@ -64,19 +64,19 @@ pub trait Stage: Send + Sync {
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()>;
 
     /// The resource it needs most; see [`Pool`].
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Cpu
     }
 
     /// Resolves what lies outside (packages of a mirror), so that it can enter the key: from the
     /// lock where that still answers the question, else from the network. `run` gets the same
     /// pins in the same order.
-    fn pin(&self, _context: &StageContext, _inputs: &Inputs) -> Result<Vec<Pin>> {
-        Ok(Vec::new())
+    fn pin(&self, _context: &StageContext, _inputs: &Inputs) -> Result<PinOutcome> {
+        Ok(PinOutcome::Pinned(Vec::new()))
     }
 
-    /// What of the result's facts the pins of its eaters depend on, where that is known before a
-    /// run.
+    /// The facts of the result that the pins of its dependents depend on, where they are known
+    /// before a run.
     fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
         None
     }
@@ -127,24 +127,6 @@ pub trait Stage: Send + Sync {
     }
 }
 
-/// What [`Stage::run`] fails with when what stands where its result would go holds state that must
-/// not be replaced. The engine takes it for "left as it is", not for a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptAsItIs {
-    /// What was left.
-    pub path: PathBuf,
-    /// Why, and how to replace it all the same.
-    pub reason: String,
-}
-
-impl std::fmt::Display for KeptAsItIs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} was left as it is: {}", self.path.display(), self.reason)
-    }
-}
-
-impl std::error::Error for KeptAsItIs {}
-
 /// Where the result of a stage is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
@@ -172,14 +154,36 @@ pub enum Resource {
     Hypervisor,
 }
 
-/// The results that a stage eats, by the key they are written under (`from`).
-#[derive(Clone, Debug, Default)]
-pub struct Inputs(pub BTreeMap<&'static str, Artifact>);
+/// The inputs of a stage, by the key they are written under (`from`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// Results; they may lie on a remote cache alone.
+    pub artifacts: BTreeMap<&'static str, Artifact>,
+    /// Inputs that are not built yet: the facts that [`Stage::predict`] gives of them. Only
+    /// [`Stage::pin`] and [`Stage::predict`] see any.
+    pub predicted: BTreeMap<&'static str, BTreeMap<String, String>>,
+}
 
 impl Inputs {
-    /// The input under `key`; the checker saw to it that it exists.
+    /// The result under `key`. An error for one that is not built yet; that the pipeline has an
+    /// input of this key was checked.
     pub fn get(&self, key: &str) -> Result<&Artifact> {
-        self.0.get(key).ok_or_else(|| anyhow!("no input under `{key}`"))
+        self.artifacts.get(key).ok_or_else(|| anyhow!("no input under `{key}`"))
+    }
+
+    /// The facts of the input under `key`, built or predicted.
+    pub fn facts(&self, key: &str) -> Result<&BTreeMap<String, String>> {
+        match self.predicted.get(key) {
+            Some(facts) => Ok(facts),
+            None => self.get(key).map(|artifact| &artifact.facts),
+        }
+    }
+}
+
+/// Results, none of them predicted.
+impl FromIterator<(&'static str, Artifact)> for Inputs {
+    fn from_iter<I: IntoIterator<Item = (&'static str, Artifact)>>(artifacts: I) -> Inputs {
+        Inputs { artifacts: artifacts.into_iter().collect(), ..Inputs::default() }
     }
 }
 

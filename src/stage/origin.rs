@@ -26,13 +26,14 @@ impl Origin {
     /// The archive that is asked.
     pub fn archive(&self, inputs: &Inputs) -> Result<Archive> {
         match &self.medium {
-            Some(medium) => Ok(Archive::Medium(inputs.get(medium.key)?.clone())),
+            Some(medium) if inputs.predicted.contains_key(medium.key) => Ok(Archive::Medium(None)),
+            Some(medium) => Ok(Archive::Medium(Some(inputs.get(medium.key)?.clone()))),
             None => Ok(Archive::Mirror(self.mirror.clone())),
         }
     }
 
     /// What getting packages needs most.
-    pub fn pool(&self) -> Resource {
+    pub fn resource(&self) -> Resource {
         if self.medium.is_some() { Resource::Cpu } else { Resource::Network }
     }
 }

@@ -33,7 +33,7 @@ fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
         let context = StageContext::new(cache, Arc::new(settings), "disk", directory.join("log"));
         let context = StageContext { work: scratch.path().to_path_buf(), ..context };
         let disk = disk_of(ANY_LAYOUT).unwrap();
-        let pin = disk.pin(&context, &Inputs::default()).unwrap().remove(0);
+        let pin = disk.pin(&context, &Inputs::default()).unwrap().pinned().unwrap().remove(0);
         let (packages, files) =
             kuth::debian::pool::fetch(&context, &DEBIAN, &pin, &Archive::Mirror(None)).unwrap();
         let digests = packages.into_iter().map(|package| package.sha256);
@@ -168,7 +168,7 @@ impl Bench {
         let log = self.directory.join("log");
         let before = std::fs::read_to_string(&log).unwrap_or_default().len();
         let context = self.context(scratch.path(), &log);
-        let inputs = Inputs([("from", tree.clone())].into_iter().collect());
+        let inputs = [("from", tree.clone())].into_iter().collect();
         let made = stage.run(&context, &inputs, std::slice::from_ref(&self.pin))?;
         let artifact = self.commit(made);
         let image = self.cache.object(&artifact);

@@ -12,7 +12,7 @@ use kuth::digest::Digest;
 use kuth::engine::key;
 use kuth::engine::plan::{Plan, Ready};
 use kuth::recipe::Recipe;
-use kuth::stage::{Inputs, KINDS, Settings, StageContext, Table};
+use kuth::stage::{KINDS, Settings, StageContext, Table};
 
 /// The pipeline that every row changes one thing of.
 pub const BASE: &str = include_str!("base.toml");
@@ -103,7 +103,7 @@ impl World {
             let recipe = |digest: &dyn Fn(&str) -> Digest| {
                 let inputs = node.inputs.iter();
                 let inputs = inputs.map(|(key, id)| (*key, artifact(digest(&eaten(id.0)))));
-                key::recipe(node, &context, &Inputs(inputs.collect()), &[])
+                key::recipe(node, &context, &inputs.collect(), &[])
                     .unwrap_or_else(|error| panic!("{}: {error:#}", node.name))
             };
             let own = recipe(&|name| Digest::of(name));

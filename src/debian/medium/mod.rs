@@ -9,10 +9,10 @@ use super::index::MOST_RELEASE;
 use super::{Base, Package, Request};
 use crate::artifact::Artifact;
 use crate::digest::{Digest, HashingWriter};
-use crate::error::{Context, Error, Result, anyhow, with_hint};
+use crate::error::{Context, Result, anyhow, with_hint};
 use crate::format::disk_info::{DiskInfo, shown};
 use crate::format::release::Release;
-use crate::stage_context::{NotHere, StageContext};
+use crate::stage_context::StageContext;
 
 mod files;
 mod index;
@@ -53,9 +53,6 @@ enum Signed {
 impl Medium {
     /// Opens the medium that `image` is: an ISO image, or a directory.
     pub fn open(context: &StageContext, image: &Artifact) -> Result<Medium> {
-        if !context.cache.holds(image) {
-            return Err(Error::new(NotHere));
-        }
         let mut files = Files::open(&context.object(image), image.product)?;
         let text = files.read(".disk/info", MOST_TEXT)?.unwrap_or_default();
         let mut info = DiskInfo::read(&String::from_utf8_lossy(&text));

@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::origin::Origin;
-use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, bootstrap, materials};
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use super::{
+    Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, bootstrap, materials,
+};
+use crate::artifact::{ArtifactKind, Output};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::pipeline::Fields;
@@ -101,7 +103,11 @@ impl Customise {
         if self.packages.is_empty() {
             return Ok(None);
         }
-        let base = Base::Tree(inputs.get("from")?.clone());
+        let tree = inputs.artifacts.get("from").cloned();
+        let installed = inputs.facts("from")?.get("packages").cloned();
+        let digest = || tree.as_ref().map(|tree| tree.digest.to_string());
+        let installed = installed.or_else(digest).context("the tree is not built yet")?;
+        let base = Base::Tree { installed, tree };
         self.question("packages", self.packages.clone(), base, inputs).map(Some)
     }
 
@@ -127,8 +133,8 @@ impl Customise {
         base: Base,
         inputs: &Inputs,
     ) -> Result<Request> {
-        let tree = inputs.get("from")?;
-        let suite = self.suite.clone().or_else(|| tree.facts.get("suite").cloned());
+        let facts = inputs.facts("from")?;
+        let suite = self.suite.clone().or_else(|| facts.get("suite").cloned());
         let suite = suite.ok_or_else(|| {
             with_hint(
                 anyhow!("the tree does not say which suite its packages are from"),
@@ -137,14 +143,14 @@ impl Customise {
         })?;
         let components = match self.components.is_empty() {
             false => self.components.clone(),
-            true => match tree.facts.get("components") {
+            true => match facts.get("components") {
                 Some(components) => components.split(' ').map(String::from).collect(),
                 None => vec!["main".to_string()],
             },
         };
         Ok(Request {
             part,
-            distribution: distribution_of(tree),
+            distribution: distribution_of(facts),
             suite,
             components,
             packages,
@@ -156,8 +162,8 @@ impl Customise {
 }
 
 /// Whose packages a tree is made of.
-fn distribution_of(tree: &Artifact) -> &'static Distribution {
-    Distribution::named(tree.facts.get("distribution").map(String::as_str))
+fn distribution_of(facts: &BTreeMap<String, String>) -> &'static Distribution {
+    Distribution::named(facts.get("distribution").map(String::as_str))
 }
 
 impl Stage for Customise {
@@ -192,21 +198,21 @@ impl Stage for Customise {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Cpu
     }
 
-    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<PinOutcome> {
         let requests = [self.request(inputs)?, self.additions_request(inputs)?];
-        requests.iter().flatten().map(|request| debian::pin(context, request)).collect()
+        debian::pin(context, requests.iter().flatten())
     }
 
     fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        materials::packages(distribution_of(inputs.get("from")?), pins)
+        materials::packages(distribution_of(inputs.facts("from")?), pins)
     }
 
     fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
-        let tree = inputs.get("from").ok()?;
+        let tree = inputs.facts("from").ok()?;
         let added = match self.packages.is_empty() {
             true => Vec::new(),
             false => debian::packages(pins.first()?).ok()?,
@@ -228,18 +234,22 @@ impl Stage for Customise {
         let mut added = Vec::new();
         let outcome = self.work(context, &sandbox, inputs, pins, &mut added);
         let made = bootstrap::take_out(context, sandbox, outcome)?;
-        let facts = self.facts(tree, &added);
+        let facts = self.facts(&tree.facts, &added);
         Ok(facts.into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
     }
 }
 
 impl Customise {
     /// What the tree is, for those who eat it.
-    fn facts(&self, tree: &Artifact, added: &[debian::Package]) -> Vec<(&'static str, String)> {
-        let same = |name| Some((name, tree.facts.get(name)?.clone()));
+    fn facts(
+        &self,
+        tree: &BTreeMap<String, String>,
+        added: &[debian::Package],
+    ) -> Vec<(&'static str, String)> {
+        let same = |name| Some((name, tree.get(name)?.clone()));
         let mut facts: Vec<_> =
             ["distribution", "suite", "components"].into_iter().filter_map(same).collect();
-        let mut below = tree.facts.get("packages").cloned().unwrap_or_default();
+        let mut below = tree.get("packages").cloned().unwrap_or_default();
         for package in &self.remove {
             below += &format!(" -{package}");
         }
@@ -261,14 +271,14 @@ impl Customise {
         if self.request(inputs)?.is_some() {
             let pin = pins.next().context("a pin is missing")?;
             let files;
-            (*added, files) = pool::fetch(context, distribution_of(tree), pin, &archive)?;
+            (*added, files) = pool::fetch(context, distribution_of(&tree.facts), pin, &archive)?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
             let (packages, files) = match self.additions_request(inputs)? {
                 Some(_) => {
                     let pin = pins.next().context("a pin is missing")?;
-                    pool::fetch(context, distribution_of(tree), pin, &archive)?
+                    pool::fetch(context, distribution_of(&tree.facts), pin, &archive)?
                 }
                 None => Default::default(),
             };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext};
+use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext};
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
@@ -160,16 +160,16 @@ impl Stage for Download {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Network
     }
 
-    fn pin(&self, context: &StageContext, _inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, _inputs: &Inputs) -> Result<PinOutcome> {
         if let Known::Here(_) = self.known {
-            return Ok(Vec::new());
+            return Ok(PinOutcome::Pinned(Vec::new()));
         }
         if let Some((expected, locked)) = self.locked(context) {
-            return Ok(vec![pin(locked, expected)]);
+            return Ok(PinOutcome::Pinned(vec![pin(locked, expected)]));
         }
         let (stage, url) = (&context.stage, &self.urls[0]);
         if context.settings.locked {
@@ -209,7 +209,7 @@ impl Stage for Download {
             Expected::Sha512(digest) => ("sha512", digest.to_string()),
         };
         entry.insert(name.into(), digest.into());
-        Ok(vec![pin(entry, expected)])
+        Ok(PinOutcome::Pinned(vec![pin(entry, expected)]))
     }
 
     /// Nothing but that there will be a file, which is all that the packages of a medium depend on.
