@@ -3,6 +3,7 @@
 //! Source: QEMU's docs/interop/qcow2.txt; all big endian.
 
 use crate::Fault;
+use crate::fields::Fields;
 use crate::units::Bytes;
 
 use super::{BACKING_FORMAT, FORMAT, LONGEST_BACKING, MOST_L1, OFFSETS_AT};
@@ -61,20 +62,6 @@ pub enum Cluster {
     Compressed(u64, u64),
 }
 
-fn number<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Fault> {
-    bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().ok_or_else(|| {
-        Fault::new(FORMAT, format!("cut short: {N} bytes at {at} of {}", bytes.len()))
-    })
-}
-
-fn be32(bytes: &[u8], at: usize) -> Result<u32, Fault> {
-    number(bytes, at).map(u32::from_be_bytes)
-}
-
-fn be64(bytes: &[u8], at: usize) -> Result<u64, Fault> {
-    number(bytes, at).map(u64::from_be_bytes)
-}
-
 /// Features that a reader must know, by bit.
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 2;
@@ -86,16 +73,17 @@ impl Head {
     /// Reads the first [`HEAD`] bytes of an image, or all there are.
     pub fn read(bytes: &[u8]) -> Result<Head, Fault> {
         let refuse = |why: String| Err(Fault::new(FORMAT, why));
+        let fields = Fields::of(FORMAT, bytes);
         if !bytes.starts_with(b"QFI\xfb") {
             return refuse("not an image of this format".into());
         }
-        let version = be32(bytes, 4)?;
+        let version = fields.be32(4)?;
         if !(2..=3).contains(&version) {
             return refuse(format!("version {version}, and only 2 and 3 are known"));
         }
         let (features, length) = match version {
             2 => (0, 72),
-            _ => (be64(bytes, 72)?, be32(bytes, 100)?),
+            _ => (fields.be64(72)?, fields.be32(100)?),
         };
         if features & CORRUPT != 0 {
             return refuse("it is marked as corrupt".into());
@@ -107,7 +95,7 @@ impl Head {
         if unknown != 0 {
             return refuse(format!("features that nobody knew in 2026: {unknown:#x}"));
         }
-        if be32(bytes, 32)? != 0 {
+        if fields.be32(32)? != 0 {
             return refuse("it is encrypted".into());
         }
         let compression = match features & COMPRESSION {
@@ -119,10 +107,10 @@ impl Head {
             },
         };
         let head = Head {
-            size: Bytes(be64(bytes, 24)?),
-            cluster_bits: be32(bytes, 20)?,
-            l1: be64(bytes, 40)?,
-            l1_entries: be32(bytes, 36)?.into(),
+            size: Bytes(fields.be64(24)?),
+            cluster_bits: fields.be32(20)?,
+            l1: fields.be64(40)?,
+            l1_entries: fields.be32(36)?.into(),
             compression,
             extended: features & EXTENDED != 0,
             backing: backing(bytes, length as usize)?,
@@ -162,7 +150,7 @@ impl Head {
     /// Where the table is that has the entry `table` of the table of tables; `None` where there is
     /// none.
     pub fn table(&self, l1: &[u8], table: u64) -> Result<Option<u64>, Fault> {
-        let at = be64(l1, table as usize * 8)? & OFFSETS_AT;
+        let at = Fields::of(FORMAT, l1).be64(table as usize * 8)? & OFFSETS_AT;
         self.aligned(at, || format!("table {table}"))?;
         Ok((at != 0).then_some(at))
     }
@@ -170,8 +158,9 @@ impl Head {
     /// Where the cluster is that has the entry `index` of a table, and the bits for its parts.
     pub fn cluster_at(&self, table: &[u8], index: u64) -> Result<(Cluster, u64), Fault> {
         let place = (index * self.entry()) as usize;
-        let entry = be64(table, place)?;
-        let parts = if self.extended { be64(table, place + 8)? } else { 0 };
+        let fields = Fields::of(FORMAT, table);
+        let entry = fields.be64(place)?;
+        let parts = if self.extended { fields.be64(place + 8)? } else { 0 };
         if entry & 1 << 62 != 0 {
             let bits = 62 - (self.cluster_bits - 8);
             let at = entry & ((1 << bits) - 1);
@@ -198,7 +187,8 @@ impl Head {
 
 /// The name of the image below, and its format out of the extensions behind the header.
 fn backing(bytes: &[u8], header: usize) -> Result<Option<Backing>, Fault> {
-    let (at, length) = (be64(bytes, 8)?, be32(bytes, 16)? as usize);
+    let fields = Fields::of(FORMAT, bytes);
+    let (at, length) = (fields.be64(8)?, fields.be32(16)? as usize);
     if at == 0 || length == 0 {
         return Ok(None);
     }
@@ -211,7 +201,7 @@ fn backing(bytes: &[u8], header: usize) -> Result<Option<Backing>, Fault> {
     let mut format = None;
     let mut next = header;
     while next + 8 <= at as usize {
-        let (kind, length) = (be32(bytes, next)?, be32(bytes, next + 4)? as usize);
+        let (kind, length) = (fields.be32(next)?, fields.be32(next + 4)? as usize);
         if kind == 0 {
             break;
         }

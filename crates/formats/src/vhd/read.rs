@@ -41,14 +41,6 @@ pub struct Header {
     pub block: u64,
 }
 
-fn be32(fields: &Fields<'_>, at: usize) -> Result<u32, Fault> {
-    fields.array(at).map(u32::from_be_bytes)
-}
-
-fn be64(fields: &Fields<'_>, at: usize) -> Result<u64, Fault> {
-    fields.array(at).map(u64::from_be_bytes)
-}
-
 /// Fails unless the checksum at `at` is that of all other bytes.
 fn sum(bytes: &[u8], at: usize, what: &str) -> Result<(), Fault> {
     let mut other = bytes.to_vec();
@@ -65,10 +57,10 @@ impl Footer {
         let footer = fields.slice(0, FOOTER)?;
         Fault::unless(footer.starts_with(b"conectix"), FORMAT, || "no footer".into())?;
         sum(footer, 64, "footer")?;
-        let disk = Bytes(be64(&fields, 48)?);
-        let kind = match be32(&fields, 60)? {
+        let disk = Bytes(fields.be64(48)?);
+        let kind = match fields.be32(60)? {
             2 => Kind::Fixed,
-            3 => Kind::Dynamic(be64(&fields, 16)?),
+            3 => Kind::Dynamic(fields.be64(16)?),
             4 => {
                 let why = "a differencing image: the disk is in two files";
                 return Err(Fault::new(FORMAT, why));
@@ -87,9 +79,9 @@ impl Header {
         Fault::unless(whole.starts_with(b"cxsparse"), FORMAT, || "no dynamic header".into())?;
         sum(whole, 36, "dynamic header")?;
         let header = Header {
-            table: be64(&fields, 16)?,
-            count: be32(&fields, 28)?.into(),
-            block: be32(&fields, 32)?.into(),
+            table: fields.be64(16)?,
+            count: fields.be32(28)?.into(),
+            block: fields.be32(32)?.into(),
         };
         let sane = header.block.is_power_of_two()
             && (SECTOR..=32 << 20).contains(&header.block)
@@ -108,7 +100,7 @@ impl Header {
     /// Where block `index` begins with its bitmap; `None` where there is none.
     pub fn find(&self, table: &[u8], index: u64) -> Result<Option<u64>, Fault> {
         let fields = Fields::of(FORMAT, table);
-        let entry = be32(&fields, index as usize * 4)?;
+        let entry = fields.be32(index as usize * 4)?;
         Ok((entry != FREE).then(|| u64::from(entry) * SECTOR))
     }
 }
