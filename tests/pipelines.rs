@@ -11,11 +11,10 @@ use kuth::image::{self, Package, Watch};
 use kuth::process::Cancel;
 use kuth::units::Bytes;
 
-mod cli_support;
-mod judge;
-mod servers;
+use kuth_test_support::judge;
+use kuth_test_support::servers;
 
-use cli_support::{Home, Said};
+use kuth_test_support::home::{Home, Said};
 
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -1,9 +1,9 @@
 //! The image comes up by BIOS and by UEFI; what is to be found inside, the pipeline says itself.
 
 use crate::heavy;
-use crate::kuth::Project;
 use crate::tools::is_there;
 use crate::world::{DEBIAN, world};
+use kuth_test_support::project::Project;
 
 /// The image, which may take its time to boot: minutes without KVM, and many of them on a busy machine.
 /// The pipeline's own patience is no part of the key.

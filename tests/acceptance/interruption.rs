@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::caching::MACHINES;
-use crate::kuth::{Live, Project, Run};
 use crate::small::{SCRIPT, SMALL, fresh, small};
 use crate::tools::{is_root, is_there};
 use crate::user::User;
 use crate::world::{DEBIAN, world};
 use crate::{heavy, processes};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::{Live, Run};
 
 /// What Ctrl-C may take at most. Two seconds are promised, which src/cli/interrupt.rs holds to; a
 /// busy machine may take longer, and what is not ended at all takes the ten minutes of a script's
@@ -134,7 +135,7 @@ fn a_killed_download_leaves_a_clean_cache() {
     let run = live.finish();
     assert_eq!((run.states()["rootfs"], run.status), ("started", -1), "missed: {}", run.err);
     eprintln!("{} downloads were cut off", parts(&work).len());
-    let verified = project.run(&["cache", "verify"]);
+    let verified = project.kuth(&["cache", "verify"]);
     assert_eq!((verified.status, verified.out.as_str()), (0, ""));
     project.build(&[SMALL, "rootfs"]).ok();
     assert_eq!(parts(&project.cache.join("work")), Vec::<PathBuf>::new());

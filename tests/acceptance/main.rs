@@ -11,20 +11,12 @@ mod cascade;
 mod costs;
 mod faults;
 mod interruption;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod judges;
-mod kuth;
 mod lock;
 mod machines;
-mod processes;
-#[path = "../registry/mod.rs"]
-mod registry;
 mod remote;
 mod reproducible;
 mod room;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod sharing;
 mod small;
 mod tools;

@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use crate::heavy;
-use crate::kuth::{Live, Project, Run, build};
-use crate::servers::Server;
 use crate::world::{DEBIAN, checkout, directory, world};
+use kuth_test_support::project::{Project, build};
+use kuth_test_support::run::{Live, Run};
+use kuth_test_support::servers::Server;
 
 /// A machine, and the variables that lead it to the remote.
 struct Machine<'a> {

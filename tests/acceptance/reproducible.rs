@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use kuth::cache::sparse::tree_hash;
 
 use crate::heavy;
-use crate::kuth::{Live, Project, Run, build};
 use crate::tools::{is_root, tool};
 use crate::user::User;
 use crate::world::{DEBIAN, checkout, directory, world};
+use kuth_test_support::project::{Project, build};
+use kuth_test_support::run::{Live, Run};
 
 const FORMATS: [&str; 4] = ["raw", "qcow2", "vdi", "vmdk"];
 

@@ -1,8 +1,8 @@
 //! Several kuth processes on one cache: each stage runs once, whoever comes first.
 
 use crate::heavy;
-use crate::kuth::Run;
 use crate::small::{SMALL, small};
+use kuth_test_support::run::Run;
 
 #[test]
 fn three_builds_at_once_run_each_stage_once() {

@@ -4,9 +4,9 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::kuth::Project;
 use crate::tools::{tool, verdict};
 use crate::world::{World, checkout};
+use kuth_test_support::project::Project;
 
 const NAME: &str = "kuthtest";
 

@@ -2,8 +2,8 @@
 //! partition, the kernel of clouds, no LVM.
 
 use crate::heavy;
-use crate::judge::tool;
 use crate::world::world;
+use kuth_test_support::judge::tool;
 
 const CLOUD: &str = "pipelines/cloud-image.toml";
 const THEIRS: &str = "pipelines/theirs.toml";
@@ -56,7 +56,7 @@ fn a_cloud_image_is_laid_out_anew_on_lvm() {
     if let Some(said) = tool("qemu-img", &["check", image]) {
         assert!(said.contains("No errors"), "{said}");
     }
-    let inspected = project.run(&["inspect", image]).ok();
+    let inspected = project.kuth(&["inspect", image]).ok();
     for part in ["vg0/root", "vg0/home", "vg0/var"] {
         assert!(inspected.out.contains(part), "{}", inspected.out);
     }

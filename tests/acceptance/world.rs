@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use crate::kuth::{Project, Run};
 use crate::tools::tool;
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// The pipeline of the repository.
 pub const DEBIAN: &str = "pipelines/debian.toml";

@@ -9,8 +9,6 @@
 
 mod answers;
 mod cluster;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod tools;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

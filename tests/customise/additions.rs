@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::built::{built, tree};
-use crate::judge::tool;
-use crate::kuth::Project;
-use crate::world::{HEAD, PIPELINE};
+use kuth_test_support::base::{PIPELINE, SYSTEM};
+use kuth_test_support::judge::tool;
+use kuth_test_support::project::Project;
 
 /// Notes how it is run.
 const INSTALLER: &str = "#!/bin/sh\n\

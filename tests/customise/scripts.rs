@@ -1,7 +1,7 @@
 //! `run`: in which order, as whom, with which environment and network, and how it fails.
 
 use crate::built::{WELCOME, built, tree};
-use crate::world::{PIPELINE, project};
+use kuth_test_support::base::{PIPELINE, system};
 
 #[test]
 fn scripts_run_in_their_order_as_root_in_the_root_directory() {

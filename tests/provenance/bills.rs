@@ -13,7 +13,7 @@ fn judge() -> Option<String> {
     if python.is_file() {
         return Some(python.to_str().unwrap().to_string());
     }
-    crate::judge::missing(&python.display().to_string());
+    kuth_test_support::judge::missing(&python.display().to_string());
     None
 }
 

@@ -192,7 +192,7 @@ pub fn world() -> &'static Project {
 /// The output of a tool, if it is here.
 pub fn tool(program: &str, arguments: &[&str]) -> Option<Output> {
     let Some(found) = kuth::process::find_program(program) else {
-        crate::judge::missing(program);
+        kuth_test_support::judge::missing(program);
         return None;
     };
     Some(Command::new(found).args(arguments).env("LC_ALL", "C").output().unwrap())

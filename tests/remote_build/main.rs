@@ -9,11 +9,6 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-#[path = "../judge/mod.rs"]
-mod judge;
-#[path = "../servers/mod.rs"]
-mod servers;
-
 use servers::{Server, free_port, program};
 
 /// A system whose kernel is none, on a disk; and one that takes its time.
@@ -126,7 +121,7 @@ impl World {
             "ssh -F none -i {} -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no",
             key.display()
         );
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
+        let mut command = Command::new(kuth_test_support::program());
         command.args(["remote-build", &format!("ssh://127.0.0.1:{}", self.port)]);
         command.arg("pipelines/small.toml").args(arguments).env_clear();
         let variables = ["PATH", "KUTH_DEBIAN_MIRROR", "KUTH_ALLOW_EXPIRED"];

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::files::MIB;
-use crate::judge::{missing, tool};
+use kuth_test_support::judge::{missing, tool};
 
 const PIPELINE: &str = r#"
 [pipeline]

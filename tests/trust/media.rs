@@ -1,7 +1,7 @@
 //! The index and the packages of a medium.
 
-use crate::medium::Medium;
 use crate::world::{LIST, Project, Run, SUITE, World, flipped, world};
+use kuth_test_support::medium::Medium;
 
 /// As on a mirror, from a medium.
 pub const PIPELINE: &str = r#"

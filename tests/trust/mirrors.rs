@@ -1,7 +1,7 @@
 //! The index and the packages of a mirror. A snapshot that is named as the mirror is one.
 
-use crate::server::{Answer, Request, Server};
 use crate::world::{Archive, LIST, Project, SUITE, World, flipped, world};
+use kuth_test_support::http::{Answer, Request, Server};
 
 const NOT_SIGNED: &str = "the mirror's index is not signed by a key of the keyring";
 const EXPIRED: &str = "the mirror's index is past its Valid-Until date";

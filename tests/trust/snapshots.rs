@@ -1,7 +1,7 @@
 //! Packages that left the mirror, from an archive of old packages.
 
-use crate::server::{Answer, Server};
 use crate::world::{Archive, Project, World, flipped, world};
+use kuth_test_support::http::{Answer, Server};
 
 /// A server of `archive` whose mirror has no packages any more. Below `archive/debian` it has
 /// `by_day` on every day, and `by_hash` under a hash.

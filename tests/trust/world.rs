@@ -6,11 +6,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use kuth::digest::Digest;
 
-use crate::judge;
-use crate::medium::Medium;
-use crate::mirror::{self, Deb, run};
 pub use crate::project::{Project, Run};
-use crate::server::{Answer, Request, Server};
+use kuth_test_support::http::{Answer, Request, Server};
+use kuth_test_support::judge;
+use kuth_test_support::medium::Medium;
+use kuth_test_support::mirror::{self, Deb, run};
 
 /// The suite, in the archive's directory.
 pub const SUITE: &str = "dists/trixie";
