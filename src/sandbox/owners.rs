@@ -193,10 +193,6 @@ fn number(word: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[path = "../../tests/judge/mod.rs"]
-mod judge;
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -206,7 +202,7 @@ mod tests {
     fn is_root() -> bool {
         let is = rustix::process::geteuid().is_root();
         if !is {
-            judge::skip("only root may give files away");
+            kuth_test_support::judge::skip("only root may give files away");
         }
         is
     }

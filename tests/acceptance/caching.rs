@@ -5,7 +5,6 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::heavy;
 use crate::tools::tool;
 use crate::world::{DEBIAN, world};
 use kuth_test_support::project::Project;
@@ -81,7 +80,6 @@ fn reason<'r>(project: &Project, plan: &'r Run, stage: &str) -> &'r str {
 #[test]
 fn one_more_package_runs_what_depends_on_it() {
     let project = world().fork("package");
-    let _heavy = heavy();
     let lock = std::fs::read(project.root.join("pipelines/debian.lock")).unwrap();
     project.edit(DEBIAN, "\"less\", \"procps\",", "\"less\", \"htop\", \"procps\",");
     let plan = project.plan(&[DEBIAN]);
@@ -119,7 +117,6 @@ fn one_more_package_runs_what_depends_on_it() {
 #[test]
 fn one_role_s_user_data_runs_its_clones_alone() {
     let project = world().fork("role");
-    let _heavy = heavy();
     let path = "data/debian/hapx/user-data";
     let text = std::fs::read_to_string(project.root.join(path)).unwrap();
     project.write(path, &format!("{text}\n# changed\n"));

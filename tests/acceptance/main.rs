@@ -24,13 +24,3 @@ mod user;
 mod virtualbox;
 mod ways_in;
 mod world;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-static HEAVY: Mutex<()> = Mutex::new(());
-
-/// Held by a test that runs stages, so that two of them do not fight for the processors. Take it
-/// after the [`world`] and not before, since making that holds it too.
-fn heavy() -> MutexGuard<'static, ()> {
-    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use kuth::cache::sparse::tree_hash;
 
-use crate::heavy;
 use crate::tools::{is_root, tool};
 use crate::user::User;
 use crate::world::{DEBIAN, checkout, directory, world};
@@ -54,7 +53,6 @@ fn assert_same(one: (&Project, &Run), other: (&Project, &Run)) {
 #[test]
 fn an_ordinary_user_elsewhere_makes_the_same_bytes() {
     let world = world();
-    let _heavy = heavy();
     let ours = world.fork("formats");
     in_all_formats(&ours);
     let first = ours.build(&[DEBIAN, "image"]).ok();

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use crate::heavy;
 use crate::world::{DEBIAN, world};
 use kuth_test_support::project::Project;
 use kuth_test_support::virtualbox::Registry;
@@ -12,7 +11,6 @@ use kuth_test_support::virtualbox::Registry;
 fn the_whole_cluster_is_made_in_virtualbox_once() {
     let world = world();
     let Some(virtualbox) = Registry::new("cluster") else { return };
-    let _heavy = heavy();
     let mut project: Project = world.fork("virtualbox");
     project.machines = virtualbox.directory.join("machines");
     let driver = ["--driver", "virtualbox", "--vboxmanage", &virtualbox.command];

@@ -1,7 +1,6 @@
 //! `pipelines/cloud-image.toml`, from an image like those that Debian makes for clouds: one ext4
 //! partition, the kernel of clouds, no LVM.
 
-use crate::heavy;
 use crate::world::world;
 use kuth_test_support::judge::tool;
 
@@ -38,7 +37,6 @@ format = "qcow2"
 #[test]
 fn a_cloud_image_is_laid_out_anew_on_lvm() {
     let project = world().with_packages("cloud");
-    let _heavy = heavy();
     project.write(THEIRS, TEXT);
     let lock = std::fs::read(project.root.join("pipelines/debian.lock")).unwrap();
     std::fs::write(project.root.join("pipelines/theirs.lock"), lock).unwrap();

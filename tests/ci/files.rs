@@ -9,7 +9,7 @@ use crate::judges::{SERVICES, judge};
 /// What kuth writes in this repository.
 fn file(service: &str, options: &[&str]) -> String {
     let mut command = bare(checkout());
-    Run::of(command.args(["ci", service, "pipelines/debian.toml"]).args(options)).ok().out
+    Run::to_end(command.args(["ci", service, "pipelines/debian.toml"]).args(options)).ok().out
 }
 
 #[test]

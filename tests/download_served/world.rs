@@ -36,7 +36,7 @@ impl World {
 
     fn kuth(&self, args: &[&str]) -> Run {
         let mut command = bare(self.directory.path());
-        Run::of(command.args(args).envs(self.variables.iter().cloned()))
+        Run::to_end(command.args(args).envs(self.variables.iter().cloned()))
     }
 
     pub fn build(&self, options: &[&str]) -> Run {

@@ -263,7 +263,7 @@ impl World {
     pub fn kuth(&self, arguments: &[&str]) -> Run {
         let mut command = bare(self.directory.path());
         command.env("HOME", self.directory.path()).env("KUTH_CACHE", self.at("cache"));
-        Run::of(command.args(arguments))
+        Run::to_end(command.args(arguments))
     }
 
     /// Where the result of a stage of `p.toml` is.

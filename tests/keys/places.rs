@@ -30,7 +30,7 @@ file."/etc/linked" = { source = "data/linked" }
 
 /// What `kuth explain` says of the stage `base`, from the directory `here`.
 fn explain(here: &Path, pipeline: &str, home: &Path) -> String {
-    Run::of(bare(here).args(["explain", pipeline, "base"]).env("HOME", home)).ok().out
+    Run::to_end(bare(here).args(["explain", pipeline, "base"]).env("HOME", home)).ok().out
 }
 
 #[test]

@@ -14,11 +14,12 @@ fn archived(world: &World, name: &str) {
 fn the_store_has_it_and_the_bytes_are_the_same() {
     let world = world();
     let project = world.with_packages("store");
-    world.server.asked();
-    let built = project.build(&["p.toml", "--locked", "--mirror", &world.mirror()]).ok();
+    let server = world.serve();
+    let mirror = format!("{}/debian", server.address);
+    let built = project.build(&["p.toml", "--locked", "--mirror", &mirror]).ok();
     assert_eq!(built.count("run"), 2);
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
-    assert_eq!(world.server.asked(), [""; 0], "the mirror has nothing to say");
+    assert_eq!(server.asked(), [""; 0], "the mirror has nothing to say");
     assert_eq!(project.read("p.lock"), world.lock());
     let again = ["--locked", "--offline", "--rebuild", "base"];
     let again = project.build(&[&["p.toml"], &again[..]].concat()).ok();
@@ -62,8 +63,9 @@ fn without_the_store_and_an_archive_it_is_named() {
 #[test]
 fn the_archive_has_it_of_the_day_or_by_its_hash() {
     let world = world();
-    let archive = format!("{}/archive/debian", world.server.address);
-    let words = ["--locked", "--mirror", &world.mirror(), "--snapshot", &archive];
+    let server = world.serve();
+    let [mirror, archive] = ["debian", "archive/debian"].map(|it| format!("{}/{it}", server.address));
+    let words = ["--locked", "--mirror", &mirror, "--snapshot", &archive];
     let Deb { path, .. } = &world.old;
 
     // Nothing but the lock is here: all other packages come from the mirror. The archive's last
@@ -71,10 +73,10 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     let (day, _) = world.date.split_once('T').unwrap();
     archived(world, &format!("archive/debian/{day}T235959Z/{path}"));
     let project = world.project("archive");
-    world.server.asked();
+    server.asked();
     let built = project.build(&[&["p.toml"], &words[..]].concat()).ok();
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
-    let asked = world.server.asked();
+    let asked = server.asked();
     let of_archive: Vec<&String> =
         asked.iter().filter(|path| path.starts_with("/archive/")).collect();
     assert_eq!(of_archive.len(), 1, "{of_archive:?}");
@@ -84,8 +86,8 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     std::fs::remove_dir_all(world.web("archive")).unwrap();
     archived(world, &format!("days/{}/{path}", world.date));
     world.forget(&project);
-    let days = format!("{}/days", world.server.address);
-    let words = ["--locked", "--mirror", &world.mirror(), "--rebuild", "base", "--snapshot"];
+    let days = format!("{}/days", server.address);
+    let words = ["--locked", "--mirror", &mirror, "--rebuild", "base", "--snapshot"];
     let built = project.build(&[&["p.toml"][..], &words[..], &[&days]].concat()).ok();
     assert_eq!(built.digest("base"), world.digests[1]);
 
@@ -98,10 +100,10 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     std::fs::write(place.join("binfiles"), answer).unwrap();
     archived(world, "file/cc");
     world.forget(&project);
-    world.server.asked();
+    server.asked();
     let built = project.build(&[&["p.toml"][..], &words[..], &[&archive]].concat()).ok();
     assert_eq!(built.digest("base"), world.digests[1]);
-    let asked = world.server.asked();
+    let asked = server.asked();
     assert!(asked.iter().any(|path| path == "/file/cc"), "{asked:?}");
     assert!(!asked.iter().any(|path| path == "/file/aa"), "{asked:?}");
 
@@ -110,7 +112,7 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     std::fs::create_dir_all(other.parent().unwrap()).unwrap();
     std::fs::write(&other, "another file").unwrap();
     world.forget(&project);
-    let mirror = format!("{}/other/debian", world.server.address);
+    let mirror = format!("{}/other/debian", server.address);
     let words = ["--locked", "--rebuild", "base", "--mirror", &mirror];
     let built =
         project.build(&[&["p.toml"][..], &words[..], &["--snapshot", &archive]].concat()).ok();

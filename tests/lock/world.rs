@@ -74,8 +74,7 @@ impl World {
         let date = lock["stage"]["base"][0]["date"].as_str().unwrap().to_string();
         let named = |deb: &&Deb| deb.path.contains(&format!("/{MOVED}_"));
         let old = debs.iter().find(named).unwrap().clone();
-        let web = directory.join("web");
-        let server = Server::start(move |_, request| answer(&web, &request.path));
+        let server = serve(&directory);
         let world = World { directory, server, date, old, digests, debs };
         world.write_mirror("debian", MOVED);
         world
@@ -98,6 +97,11 @@ impl World {
         format!("{}/{name}/debian", self.server.address)
     }
 
+    /// The same for one test alone, which looks at what is asked.
+    pub fn serve(&self) -> Server {
+        serve(&self.directory)
+    }
+
     pub fn mirror(&self) -> String {
         format!("{}/debian", self.server.address)
     }
@@ -116,7 +120,8 @@ impl World {
         let directory =
             tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(&self.directory);
         let directory = directory.unwrap();
-        let project = Project::rooted(directory.path()).owning(directory);
+        let project =
+            Project::rooted(directory.path()).owning(directory).without("KUTH_DEBIAN_SNAPSHOT");
         project.write("p.toml", PIPELINE);
         project.write("p.lock", self.lock());
         project
@@ -151,6 +156,11 @@ impl World {
         let place = self.old.file.strip_prefix(self.directory.join("first")).unwrap();
         let _ = std::fs::remove_file(project.path("").join(place));
     }
+}
+
+fn serve(directory: &Path) -> Server {
+    let web = directory.join("web");
+    Server::start(move |_, request| answer(&web, &request.path))
 }
 
 /// What the server answers: it is an archive of old packages too, with the last day before the one

@@ -34,7 +34,7 @@ fn server(
 fn build(world: &World, project: &Project, server: &Server) -> crate::world::Run {
     let archive = format!("{}/archive/debian", server.address);
     let words = ["--mirror", &server.address, "--snapshot", &archive];
-    project.asks("build", &world.keyring("ours"), &words)
+    asks(&project, "build", &world.keyring("ours"), &words)
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn an_old_package_is_the_one_of_the_lock() {
     let archive = world.archive("snapshot");
     let file = &world.debs[0].file;
     let (good, bad) = (std::fs::read(file).unwrap(), flipped(file));
-    let place = |project: &Project| project.package(&world.debs[0]);
+    let place = |project: &Project| package(&project, &world.debs[0]);
     let long = [&good[..], b"x"].concat();
 
     // Neither of the day nor by its hash is it the one.
@@ -57,7 +57,7 @@ fn an_old_package_is_the_one_of_the_lock() {
         let parts = ["neither on the mirror", "nor in the archive", "dpkg 1.0 amd64", said];
         build(world, &project, &server).refused(&parts);
         assert!(!place(&project).exists());
-        assert!(!project.kept().iter().any(|kind| kind == "bootstrap"));
+        assert!(!kept(&project).iter().any(|kind| kind == "bootstrap"));
     }
     // Of the day it is not, by its hash it is; and the other way round.
     for (day, hash) in [(bad.clone(), good.clone()), (good.clone(), bad.clone())] {
@@ -78,7 +78,7 @@ fn an_archive_without_an_end_is_cut() {
     let server = server(&archive, Some(good.clone()), Some(good.clone()), true);
     let said = format!("expected at most {} bytes, got ", good.len());
     build(world, &project, &server).refused(&["nor in the archive", &said]);
-    assert!(!project.package(&world.debs[0]).exists());
+    assert!(!package(&project, &world.debs[0]).exists());
     // Of two days and by its hash.
     assert!(server.sent() < 3 * (good.len() as u64 + (16 << 20)), "{}", server.sent());
 }

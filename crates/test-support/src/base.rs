@@ -36,6 +36,14 @@ pub fn built(pipeline: &str) -> Project {
     project
 }
 
+/// Gives a project the `rootfs` of [`MINIMAL`]: what the cache needs of it, and a lock of this name.
+pub fn minimal(project: &Project, lock: &str) {
+    let base = built(MINIMAL);
+    project.take(&base.cache, &RESULTS);
+    lend_packages(&project.cache);
+    project.write(lock, base.read("p.lock"));
+}
+
 /// The pipeline of a small system that a person could log in to: `rootfs`.
 pub const SYSTEM: &str = r#"
 [pipeline]

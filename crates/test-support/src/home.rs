@@ -79,7 +79,7 @@ impl Home {
 
     fn run(&self, directory: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
         let mut command = bare(&self.path(directory));
-        let run = Run::of(command.args(arguments).envs(variables.iter().copied()));
+        let run = Run::to_end(command.args(arguments).envs(variables.iter().copied()));
         Said { status: run.status, out: run.out, err: run.err }
     }
 }

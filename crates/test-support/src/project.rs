@@ -1,6 +1,7 @@
 //! A project of the test's own, and kuth run in it as by a person whose environment says nothing to
 //! kuth but where packages come from.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,8 +25,8 @@ pub struct Project {
     pub program: PathBuf,
     /// A command line that kuth is started through, such as one that drops privileges.
     through: Vec<OsString>,
-    /// Variables of its environment.
-    variables: Vec<(String, String)>,
+    /// Variables of its environment; `None` is one that it does not have.
+    variables: BTreeMap<String, Option<String>>,
     /// What is removed with the project.
     directory: Option<tempfile::TempDir>,
 }
@@ -40,7 +41,7 @@ impl Project {
             machines: directory.join("machines"),
             program: crate::program(),
             through: Vec::new(),
-            variables: Vec::new(),
+            variables: BTreeMap::new(),
             directory: None,
         }
     }
@@ -53,7 +54,9 @@ impl Project {
     /// A project with cache and machines in it, where kuth has them without being told otherwise.
     /// Nobody removes it.
     pub fn rooted(root: &Path) -> Project {
-        Project { root: root.to_path_buf(), ..Project::at(root) }
+        let mut project = Project::at(root);
+        project.root = root.to_path_buf();
+        project
     }
 
     /// The same project, which is removed with `directory`, unless the test fails.
@@ -83,8 +86,13 @@ impl Project {
 
     /// Gives a variable of the environment another value.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.variables.retain(|(other, _)| other != name);
-        self.variables.push((name.to_string(), value.to_string()));
+        self.variables.insert(name.to_string(), Some(value.to_string()));
+    }
+
+    /// Without a variable of the environment.
+    pub fn without(mut self, name: &str) -> Project {
+        self.variables.insert(name.to_string(), None);
+        self
     }
 
     /// A path in the checkout.
@@ -138,7 +146,13 @@ impl Project {
         }
         command.env_remove("SOURCE_DATE_EPOCH").env_remove("XDG_DATA_HOME");
         command.env("KUTH_CACHE", &self.cache).env("KUTH_MACHINES", &self.machines);
-        command.env("NO_COLOR", "1").envs(self.variables.iter().cloned());
+        command.env("NO_COLOR", "1");
+        for (name, value) in &self.variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         command
     }
 

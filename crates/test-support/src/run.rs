@@ -54,7 +54,7 @@ impl Run {
     }
 
     /// Runs a command to its end, without input.
-    pub fn of(command: &mut Command) -> Run {
+    pub fn to_end(command: &mut Command) -> Run {
         let output = command.stdin(Stdio::null()).output();
         Run::ended_with(output.unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
