@@ -11,7 +11,6 @@ use kuth::image::{self, Package, Watch};
 use kuth::process::Cancel;
 use kuth::units::Bytes;
 
-use kuth_test_support::judge;
 use kuth_test_support::servers;
 
 use kuth_test_support::home::{Home, Said};

@@ -18,8 +18,6 @@ use kuth::machine::{
 use kuth::process::Cancel;
 use kuth::units::Bytes;
 
-use kuth_test_support::judge;
-
 use kuth_test_support::virtualbox::{self, Registry};
 
 /// A registry of VirtualBox's and a directory of machines.

@@ -54,7 +54,7 @@ fn listen() -> u16 {
 
 impl Built {
     fn new() -> Result<Built, String> {
-        let project = project("customise", "");
+        let project = system("customise", "");
         let written = |name: &str, text: &str, mode: u32| {
             let path = project.root.join("data").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

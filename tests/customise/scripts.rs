@@ -61,7 +61,7 @@ kind = "customise"
 from = "rootfs"
 run = "echo before; echo $unset; echo behind"
 "#;
-    let project = project("customise-failing", stages);
+    let project = system("customise-failing", stages);
     for (stage, said) in [("failing", "exit status 1"), ("unset", "unset: parameter not set")] {
         let run = project.build(&[PIPELINE, stage]).ended(1);
         assert_eq!(run.those("failed"), stage, "{run:?}");

@@ -50,7 +50,7 @@ impl Kinds for OneDisk {
                 for (instance, stage) in &parsed.as_ref()?.instances {
                     let context = bench.context("image", 1);
                     let artifact = bench.disk(Zeros::Holes);
-                    let path = here(stage.look(&context, &artifact).unwrap());
+                    let path = here(stage.locate(&context, &artifact).unwrap());
                     let name = path.file_name().unwrap().to_str().unwrap().to_string();
                     self.0.borrow_mut().push((instance.clone(), name));
                 }

@@ -23,7 +23,7 @@ fn the_store_has_it_and_the_bytes_are_the_same() {
     assert_eq!(project.read("p.lock"), world.lock());
     let again = ["--locked", "--offline", "--rebuild", "base"];
     let again = project.build(&[&["p.toml"], &again[..]].concat()).ok();
-    assert_eq!((again.count("run"), again.digest("base")), (1, world.digests[1].clone()));
+    assert_eq!((again.count("run"), again.digest("base")), (1, world.digests[1].as_str()));
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn a_new_question_about_a_tree_that_another_machine_has_is_answered() {
     project.write("p.toml", &PIPELINE.replace("[\"htop\"]", "[\"libncursesw6\"]"));
     let keyring = format!("keyring={}", world.keyring());
     let built = project.build(&["p.toml", "--mirror", &world.mirror(), "--var", &keyring]).ok();
-    assert_eq!((built.count("run"), built.digest("rootfs")), (1, world.digests[0].clone()));
+    assert_eq!((built.count("run"), built.digest("rootfs")), (1, world.digests[0].as_str()));
 }
 
 #[test]
@@ -64,7 +64,8 @@ fn without_the_store_and_an_archive_it_is_named() {
 fn the_archive_has_it_of_the_day_or_by_its_hash() {
     let world = world();
     let server = world.serve();
-    let [mirror, archive] = ["debian", "archive/debian"].map(|it| format!("{}/{it}", server.address));
+    let [mirror, archive] =
+        ["debian", "archive/debian"].map(|it| format!("{}/{it}", server.address));
     let words = ["--locked", "--mirror", &mirror, "--snapshot", &archive];
     let Deb { path, .. } = &world.old;
 

@@ -1,6 +1,9 @@
 //! `kuth update`.
 
-use crate::world::{MOVED, NEW, PIPELINE, Project, Run, World, world};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
+
+use crate::world::{MOVED, NEW, PIPELINE, World, world};
 
 fn update(world: &World, project: &Project, options: &[&str]) -> Run {
     update_from(&world.mirror(), world, project, options)

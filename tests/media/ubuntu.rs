@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use crate::world::{build_from, file, world};
+use crate::world::{build_from, world};
 use kuth_test_support::medium::Medium;
 use kuth_test_support::mirror::{self, Deb, run};
 
@@ -90,7 +90,7 @@ fn a_system_of_layers_takes_its_kernel_from_the_pool() {
     let keyring = format!("keyring={}", world.keyring());
     let options = ["--offline", "--var", &keyring];
     let built = build_from(&project, &medium.iso(), &options).ok();
-    let kernel = file(&project, built.digest("base"), "boot/vmlinuz-6.8.0-1-generic");
+    let kernel = crate::world::file(&project, built.digest("base"), "boot/vmlinuz-6.8.0-1-generic");
     assert_eq!(kernel, "a kernel");
     let lock = project.read("p.lock");
     assert!(lock.contains("Ubuntu-Server 24.04.3 LTS") && lock.contains("linux-example"), "{lock}");

@@ -107,7 +107,7 @@ impl Machine<'_> {
     }
 
     pub fn kuth(&self, arguments: &[&str]) -> Run {
-        Run::ended_with(self.start(arguments).wait_with_output().unwrap())
+        Run::of_child(self.start(arguments))
     }
 
     pub fn build(&self, options: &[&str]) -> Run {

@@ -135,7 +135,7 @@ impl World {
     }
 
     fn build(&self, arguments: &[&str]) -> Run {
-        Run::ended_with(self.start(arguments).wait_with_output().unwrap())
+        Run::of_child(self.start(arguments))
     }
 
     /// What is left of builds on the host.
@@ -235,7 +235,7 @@ fn ends_with_who_asked(world: &World, signal: Signal, seconds: u64) {
     let child = world.start(&["slow", "--var", &var]);
     wait_until("asleep there", 120, || !with_word(&word).is_empty());
     kill_process(Pid::from_child(&child), signal).unwrap();
-    let run = Run::ended_with(child.wait_with_output().unwrap());
+    let run = Run::of_child(child);
     if signal == Signal::INT {
         assert_eq!(run.status, 130, "{run:?}");
     }

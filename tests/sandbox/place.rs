@@ -79,7 +79,7 @@ impl Place {
         let directory = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
         let top = directory.path().to_path_buf();
         std::fs::set_permissions(&top, PermissionsExt::from_mode(0o755)).unwrap();
-        let mut project = project_in(&top, stages);
+        let mut project = system_in(&top, stages);
         let owner = Project::within(directory);
         let etc = top.join("etc");
         tool("cp", &["--archive", "/etc", etc.to_str().unwrap()]);

@@ -135,7 +135,7 @@ fn holes_cost_nothing_and_owners_are_the_same_for_root_and_user() {
     project.kuth(&["build", FILE]).ok();
     base::collect_packages(&project.cache);
     costs(&project);
-    owners(&object(project, "next"));
+    owners(&object(&project, "next"));
     on_the_disk(&project);
 
     theirs.kuth(&["build", FILE, "next"]).ok();

@@ -1,7 +1,9 @@
 //! The index and the packages of a medium.
 
-use crate::world::{LIST, Project, Run, SUITE, World, flipped, world};
+use crate::world::{LIST, SUITE, World, flipped, kept, package, world};
 use kuth_test_support::medium::Medium;
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// As on a mirror, from a medium.
 pub const PIPELINE: &str = r#"

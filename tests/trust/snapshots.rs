@@ -1,7 +1,9 @@
 //! Packages that left the mirror, from an archive of old packages.
 
-use crate::world::{Archive, Project, World, flipped, world};
+use crate::world::{Archive, World, asks, flipped, kept, package, world};
 use kuth_test_support::http::{Answer, Server};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// A server of `archive` whose mirror has no packages any more. Below `archive/debian` it has
 /// `by_day` on every day, and `by_hash` under a hash.
@@ -31,7 +33,7 @@ fn server(
     })
 }
 
-fn build(world: &World, project: &Project, server: &Server) -> crate::world::Run {
+fn build(world: &World, project: &Project, server: &Server) -> Run {
     let archive = format!("{}/archive/debian", server.address);
     let words = ["--mirror", &server.address, "--snapshot", &archive];
     asks(&project, "build", &world.keyring("ours"), &words)

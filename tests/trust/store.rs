@@ -1,6 +1,8 @@
 //! Packages in the cache that somebody, or a disk, changed.
 
-use crate::world::{LIST, Project, Run, World, flipped, world};
+use crate::world::{LIST, World, asks, flipped, kept, package, world};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// Puts another file of the same length, or of another, in the place of the first package.
 fn damage(world: &World, project: &Project, bytes: &[u8]) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -55,12 +55,13 @@ impl Run {
 
     /// Runs a command to its end, without input.
     pub fn to_end(command: &mut Command) -> Run {
-        let output = command.stdin(Stdio::null()).output();
-        Run::ended_with(output.unwrap_or_else(|error| panic!("{command:?}: {error}")))
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of_child(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
     }
 
-    /// A command that was run elsewhere.
-    pub fn ended_with(output: Output) -> Run {
+    /// Waits for a command whose standard output and error are pipes.
+    pub fn of_child(child: Child) -> Run {
+        let output = child.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         let status = output.status.code().unwrap_or(-1);
         Run { status, err: text(output.stderr), ..Run::of_output(text(output.stdout)) }
