@@ -285,7 +285,8 @@ fn a_pipeline_ends_with_machines_that_stay() {
     let machine = world.run(stage("machine", 0), &world.disk("two"));
     let golden = world.run(stage("golden", 0), &machine);
     let gate = world.run(stage("nodes", 0), &golden);
-    let Placement::Retained(place, why) = stage("nodes", 0).materialize(&world.context, &gate).unwrap()
+    let Placement::Retained(place, why) =
+        stage("nodes", 0).materialize(&world.context, &gate).unwrap()
     else {
         panic!("replaced");
     };
