@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use tar::EntryType;
 
-use crate::cache::sparse::data_extents;
 use crate::error::{Context, Error, Result, anyhow, bail, with_hint};
+use crate::files::sparse::data_extents;
 use crate::format::xfs::normalize;
 use crate::format::xfs::superblock::{LENGTH, Superblock};
 use crate::stage_context::StageContext;
