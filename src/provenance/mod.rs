@@ -85,7 +85,7 @@ pub fn of_package(
     architecture: &str,
     sha256: crate::digest::Digest,
 ) -> Material {
-    let uri = crate::format::dpkg::purl_of(vendor, name, version, architecture);
+    let uri = crate::format::purl::write(vendor, name, version, architecture);
     Material { uri, algorithm: "sha256", digest: sha256.to_string() }
 }
 

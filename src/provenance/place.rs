@@ -17,6 +17,7 @@ use crate::files::sparse::data_extents;
 use crate::format::dpkg;
 use crate::format::dsse::Envelope;
 use crate::format::intoto::{self, Provenance, Resource};
+use crate::format::purl;
 use crate::format::sbom::Sbom;
 use crate::recipe::{Key, Recipe};
 use crate::remote::trust::PrivateKey;
@@ -105,7 +106,7 @@ fn bill(
         .collect();
     let archive = |package: &dpkg::Package| {
         let dpkg::Package { name, version, architecture, .. } = package;
-        let url = dpkg::purl_of(&inventory.system.id, name, version, architecture);
+        let url = purl::write(&inventory.system.id, name, version, architecture);
         archives.get(url.as_str())?.parse().ok()
     };
     let bill = Sbom {
