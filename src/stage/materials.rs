@@ -1,9 +1,9 @@
-//! What stages took from outside, in the words of provenance.
+//! The packages of pins as materials of provenance.
 
 use super::Pin;
 use crate::debian::{self, Distribution};
 use crate::error::Result;
-use crate::provenance::{Material, of_package};
+use crate::provenance::Material;
 
 /// The packages of these pins.
 pub fn packages(distribution: &Distribution, pins: &[Pin]) -> Result<Vec<Material>> {
@@ -11,7 +11,7 @@ pub fn packages(distribution: &Distribution, pins: &[Pin]) -> Result<Vec<Materia
     for pin in pins {
         materials.extend(debian::packages(pin)?.iter().map(|package| {
             let debian::Package { name, version, architecture, sha256, .. } = package;
-            of_package(distribution.name, name, version, architecture, *sha256)
+            Material::of_package(distribution.name, name, version, architecture, *sha256)
         }));
     }
     Ok(materials)
