@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 24] = [
+const ARROWS: [(&str, &[&str]); 25] = [
     ("archive", &["cache", "format", "process"]),
     ("artifact", &[]),
     ("digest", &[]),
@@ -17,14 +17,15 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("units", &[]),
     ("format", &[]),
     ("host_path", &[]),
+    ("lock", &[]),
     ("pipeline", &["host_path"]),
     ("process", &[]),
     ("http", &["process"]),
     ("cache", &["process"]),
     ("remote", &["archive", "cache", "format", "http", "process"]),
     ("sandbox", &["archive", "cache", "process"]),
-    ("stage_context", &["cache", "pipeline", "process"]),
-    ("debian", &["format", "host_path", "http", "process", "sandbox", "stage_context"]),
+    ("stage_context", &["cache", "lock", "pipeline", "process"]),
+    ("debian", &["format", "host_path", "http", "lock", "process", "sandbox", "stage_context"]),
     ("tools", &["process", "stage_context"]),
     ("disk", &["archive", "cache", "format", "pipeline", "process", "stage_context", "tools"]),
     ("image", &["cache", "format", "process"]),

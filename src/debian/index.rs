@@ -4,12 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::date::Date;
 use super::{Archive, Request, medium, mirror, mirrored};
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, caused_by, with_hint};
 use crate::http::is_refusal;
+use crate::lock::{Date, LockEntry};
 use crate::process::{Command, CommandFailed, find_program};
 use crate::recipe::Recipe;
 use crate::sandbox::owners::Owners;
@@ -51,14 +51,16 @@ pub fn current(context: &StageContext, request: &Request) -> Result<Index> {
         return medium::current(context, request, image);
     }
     // The stage's own entry first, then those of others: one build asks of one day.
-    for table in context.locked.iter().chain(&context.locked_elsewhere) {
-        let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
-        let same = text("suite") == Some(&request.suite)
-            && text("architecture") == Some(&context.settings.architecture)
-            && !table.contains_key(super::MEDIUM);
-        let Some(Ok(release)) = text("release").filter(|_| same).map(str::parse) else { continue };
+    let entries = context.locked.iter().chain(&context.locked_elsewhere);
+    for locked in entries.filter_map(LockEntry::as_packages) {
+        let same = locked.suite == request.suite
+            && locked.architecture == context.settings.architecture
+            && locked.medium.is_none();
+        if !same {
+            continue;
+        }
+        let (release, date) = (locked.release, locked.date);
         if let Some(record) = context.cache.find(&recipe(context, request, &release).key())? {
-            let date = text("date").and_then(|date| date.parse().ok());
             return Ok(Index { release, date, lists: record.output, medium: None });
         }
     }

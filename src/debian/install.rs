@@ -3,7 +3,7 @@
 //! the tree's own apt, as files, so that exactly the packages of the lock are installed and no
 //! list or network is needed.
 
-use super::Package;
+use crate::lock::Package;
 use crate::sandbox::{EXCHANGE, Step};
 
 /// Where the files of essential packages lie in the exchange directory, ...

@@ -3,19 +3,14 @@
 //! its own; kuth downloads, each file to its known size, by SHA-256, into the cache. It knows no
 //! stage.
 
-use std::fmt;
-
-use serde::{Deserialize, Serialize};
-
 use crate::artifact::Artifact;
-use crate::digest::Digest;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::host_path::HostPath;
+use crate::lock::{LockEntry, LockedMedium, LockedPackages, Part};
 use crate::recipe::Recipe;
 use crate::stage_context::{Pin, StageContext};
 
 pub mod contents;
-pub mod date;
 pub mod distribution;
 pub mod index;
 pub mod install;
@@ -28,41 +23,6 @@ pub mod snapshot;
 pub mod solve;
 
 pub use distribution::{DEBIAN, Distribution, UBUNTU};
-
-/// One exact package.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
-    /// Its version, epoch and all.
-    pub version: String,
-    /// `amd64`, `all`, ...
-    pub architecture: String,
-    /// Of the `.deb`.
-    pub sha256: Digest,
-    /// Of the `.deb`, in bytes.
-    pub size: u64,
-    /// Below the mirror's root: `pool/main/h/htop/htop_3.4.1-5_amd64.deb`.
-    pub path: String,
-    /// Of the essential packages and what they need: unpacked before there is a dpkg to do it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub essential: bool,
-}
-
-impl Package {
-    /// `htop_3.4.1-5_amd64.deb`: unique within a request, and what apt expects of a file name.
-    pub fn file_name(&self) -> String {
-        let version = self.version.replace(':', "%3a");
-        format!("{}_{version}_{}.deb", self.name, self.architecture)
-    }
-}
-
-/// `htop 3.4.1-5 amd64`
-impl fmt::Display for Package {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.name, self.version, self.architecture)
-    }
-}
 
 /// What is installed already where the packages of a request are to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,25 +54,22 @@ impl Archive {
     }
 
     /// Whether an entry of the lock is of this medium, or of a mirror as well.
-    fn is_that_of(&self, entry: &toml::Table) -> bool {
-        let medium = entry.get(MEDIUM).and_then(toml::Value::as_str);
-        match self {
-            Archive::Mirror(_) => medium.is_none(),
+    fn is_that_of(&self, locked: &LockedPackages) -> bool {
+        match (self, &locked.medium) {
+            (Archive::Mirror(_), medium) => medium.is_none(),
+            (Archive::Medium(_), None) => false,
             // Which one it will be shows when it is there.
-            Archive::Medium(image) if image.is_foretold() => medium.is_some(),
-            Archive::Medium(image) => medium == Some(image.digest.to_string().as_str()),
+            (Archive::Medium(image), Some(_)) if image.is_foretold() => true,
+            (Archive::Medium(image), Some(medium)) => medium.digest == image.digest,
         }
     }
 }
 
-/// The key of a lock's entry that has the digest of the medium, where the packages are of one.
-const MEDIUM: &str = "medium";
-
 /// A question to the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Tells the questions of one stage apart in the lock: `packages`, `tools`.
-    pub part: &'static str,
+    /// Tells the requests of one stage apart in the lock.
+    pub part: Part,
     /// Whose archive it is.
     pub distribution: &'static Distribution,
     /// `trixie`
@@ -147,7 +104,7 @@ impl Request {
         recipe.set("package", &self.packages);
         if let Archive::Medium(_) = self.archive {
             // Not which one: what the lock has of it is compared with what is there.
-            recipe.value("archive", MEDIUM);
+            recipe.value("archive", "medium");
         }
         match &self.base {
             Base::Empty => recipe.value("base", "empty"),
@@ -165,52 +122,33 @@ impl Request {
 /// that the lock names, if the cache has it, else from the mirror of today. A medium is its own
 /// day.
 pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
-    let question = request.recipe(context).key().to_string();
-    let answers = |table: &&toml::Table| {
-        table.get("request").and_then(toml::Value::as_str) == Some(question.as_str())
-            && request.archive.is_that_of(table)
-    };
-    if let Some(table) = context.locked.iter().find(answers) {
-        return of_table(table.clone());
+    let question = request.recipe(context).key();
+    let mut locked = context.locked.iter().filter_map(LockEntry::as_packages);
+    let answers =
+        |locked: &&LockedPackages| locked.request == question && request.archive.is_that_of(locked);
+    if let Some(locked) = locked.find(answers) {
+        return Ok(Pin::new(LockEntry::Packages(locked.clone())));
     }
     if context.settings.locked {
         return Err(refusal::not_locked(context, request));
     }
     let index = index::current(context, request)?;
     let packages = solve::solve(context, request, &index)?;
-    let mut table = toml::Table::new();
-    table.insert("part".into(), request.part.into());
-    table.insert("request".into(), question.into());
-    table.insert("suite".into(), request.suite.clone().into());
-    table.insert("architecture".into(), context.settings.architecture.clone().into());
-    table.insert("release".into(), index.release.to_string().into());
-    if let Some(date) = index.date {
-        table.insert("date".into(), date.to_string().into());
-    }
-    if let (Archive::Medium(image), Some(label)) = (&request.archive, &index.medium) {
-        table.insert(MEDIUM.into(), image.digest.to_string().into());
-        table.insert("label".into(), label.clone().into());
-    }
-    refusal::note(request, &mut table);
-    let packages = toml::Value::try_from(&packages).context("writing the lock")?;
-    table.insert("package".into(), packages);
-    of_table(table)
-}
-
-fn of_table(table: toml::Table) -> Result<Pin> {
-    let mut recipe = Recipe::new("packages", 1);
-    let locked = Pin { locked: table, digest: Digest([0; 32]) };
-    recipe.set("package", packages(&locked)?.iter().map(|p| format!("{p} {}", p.sha256)));
-    Ok(Pin { digest: recipe.key().0, ..locked })
-}
-
-/// The packages of a pin made by [`pin`].
-pub fn packages(pin: &Pin) -> Result<Vec<Package>> {
-    let list = pin.locked.get("package").cloned().unwrap_or(toml::Value::Array(Vec::new()));
-    list.try_into().context("reading the packages of the lock")
-}
-
-/// When the index was made that a pin was resolved from, if it says so.
-pub fn date_of(pin: &Pin) -> Option<date::Date> {
-    pin.locked.get("date")?.as_str()?.parse().ok()
+    let (asked, components) = refusal::noted(request);
+    let medium = match (&request.archive, index.medium) {
+        (Archive::Medium(image), Some(label)) => Some(LockedMedium { digest: image.digest, label }),
+        _ => None,
+    };
+    Ok(Pin::new(LockEntry::Packages(LockedPackages {
+        part: request.part,
+        request: question,
+        suite: request.suite.clone(),
+        architecture: context.settings.architecture.clone(),
+        release: index.release,
+        date: index.date,
+        asked,
+        components: Some(components),
+        medium,
+        packages,
+    })))
 }

@@ -9,9 +9,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::snapshot::Snapshot;
-use super::{Archive, Distribution, Package, date_of, medium, mirror, packages};
+use super::{Archive, Distribution, medium, mirror};
 use crate::error::{Error, Result, anyhow, with_hint};
 use crate::http::{Expected, Http, is_other_file, is_refusal};
+use crate::lock::Package;
 use crate::stage_context::{Pin, StageContext};
 
 /// Downloads at once.
@@ -30,7 +31,7 @@ pub fn fetch(
     pin: &Pin,
     archive: &Archive,
 ) -> Result<(Vec<Package>, Vec<PathBuf>)> {
-    let packages = packages(pin)?;
+    let packages = pin.packages().to_vec();
     let place = |package: &Package| context.cache.package(&package.sha256);
     let (missing, damaged) = missing(context, &packages)?;
     for package in &damaged {
@@ -52,8 +53,8 @@ pub fn fetch(
         }
         let given = context.settings.mirror.as_deref();
         let mirror = mirror::find(distribution, given, archive.mirror())?;
-        let archive =
-            Snapshot::of(distribution, context.settings.snapshot.as_deref(), date_of(pin));
+        let date = pin.locked.as_packages().and_then(|locked| locked.date);
+        let archive = Snapshot::of(distribution, context.settings.snapshot.as_deref(), date);
         download(context, &missing, &mirror, archive.as_ref())?;
     }
     let files = packages.iter().map(place).collect();

@@ -2,11 +2,11 @@
 //! keep one. What left the mirror is looked for as of the day of the lock, then by its hash, where
 //! the archive knows files by that. The lock's SHA-256 says whether it is the right one.
 
-use super::date::Date;
 use super::distribution::{Distribution, UBUNTU};
-use super::{Package, mirror};
+use super::mirror;
 use crate::error::{Context, Error, Result};
 use crate::http::{Http, Refused, is_refusal};
+use crate::lock::{Date, Package};
 use crate::process::Cancel;
 
 /// Answers about the files of a package are smaller.

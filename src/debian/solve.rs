@@ -8,9 +8,10 @@ use std::path::Path;
 
 use super::index::{ARCHIVE, Apt, Index, Trust};
 use super::medium::in_words;
-use super::{Base, Package, Request};
+use super::{Base, Request};
 use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
+use crate::lock::Package;
 use crate::process::CommandFailed;
 use crate::stage_context::{NotHere, StageContext};
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inspect::looking;
-use super::lockfile::LockFile;
 use super::plan::{Node, Plan};
 use crate::artifact::{Artifact, ArtifactKind, Hashing, PREDICTED};
 use crate::cache::Cache;
 use crate::error::Error;
+use crate::lock::LockFile;
 use crate::stage::{Inputs, Settings};
 
 /// What `lock` does not answer of the questions of `plan`, an error for each stage. One that

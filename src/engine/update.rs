@@ -10,11 +10,11 @@ use std::sync::Arc;
 use super::event::{Event, Observer};
 use super::inspect::{self, Forecast};
 use super::locked::{Foretold, Known};
-use super::lockfile::{LockFile, place};
 use super::plan::{Node, Plan, Ready};
 use super::worker::Build;
 use crate::cache::Cache;
 use crate::error::{Context, Result, anyhow, caused_by};
+use crate::lock::{LockEntry, LockFile};
 use crate::process::Cancel;
 use crate::remote::RemoteCache;
 use crate::stage::{Inputs, NotHere, Pin, Settings, StageContext};
@@ -114,7 +114,7 @@ struct Resolver<'a> {
     build: Build<'a>,
     draft: &'a LockFile,
     /// What was resolved so far: later questions are answered as of the same day.
-    fresh: Vec<toml::Table>,
+    fresh: Vec<LockEntry>,
     foretold: Foretold,
 }
 
@@ -157,7 +157,7 @@ impl Resolver<'_> {
     }
 
     /// What `node` is pinned to if the lock says `entries` of it and nothing else may be asked.
-    fn pin(&self, node: &Node<'_>, inputs: &Inputs, entries: Vec<toml::Table>) -> Result<Vec<Pin>> {
+    fn pin(&self, node: &Node<'_>, inputs: &Inputs, entries: Vec<LockEntry>) -> Result<Vec<Pin>> {
         let context = self.build.context(node);
         let settings = Settings { locked: true, offline: true, ..(*context.settings).clone() };
         let context = StageContext { locked: entries, settings: Arc::new(settings), ..context };
@@ -169,14 +169,14 @@ impl Resolver<'_> {
     fn take_out_old(&self, node: &Node<'_>, inputs: &Inputs, pins: &[Pin]) {
         let mut entries = self.draft.stage(&node.name);
         entries.retain(|entry| {
-            let of_entry = place(entry);
-            let [_, suite, architecture] = &of_entry;
-            let mut places = pins.iter().map(|pin| place(&pin.locked));
-            let same_world = suite.is_some()
-                && places.clone().any(|place| place[1] == *suite && place[2] == *architecture);
+            let question = entry.question();
+            let mut resolved = pins.iter().map(|pin| pin.locked.question());
+            let same_target = question.target.is_some()
+                && resolved.clone().any(|other| other.target == question.target);
             let answers = || self.pin(node, inputs, vec![entry.clone()]).is_ok();
-            // What is asked for anew is replaced as it is noted.
-            !pins.is_empty() && (places.any(|place| place == of_entry) || !same_world && !answers())
+            // An entry that is resolved anew is replaced when its new answer is recorded.
+            !pins.is_empty()
+                && (resolved.any(|other| other == question) || !same_target && !answers())
         });
         self.draft.replace(&node.name, entries);
     }

@@ -6,13 +6,13 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Observer, Summary};
-use super::lockfile::LockFile;
 use super::plan::{Node, NodeId, Plan};
 use super::results::Results;
 use super::state::{State, States};
 use crate::artifact::Artifact;
 use crate::cache::Cache;
 use crate::error::{Error, Interrupted, Result, caused_by};
+use crate::lock::LockFile;
 use crate::process::Cancel;
 use crate::remote::RemoteCache;
 use crate::remote::trust::PrivateKey;

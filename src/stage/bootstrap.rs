@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::origin::{MEDIA, Origin};
 use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, materials};
 use crate::artifact::{ArtifactKind, Output};
-use crate::debian::{
-    self, Base, DEBIAN, Distribution, Package, Request, UBUNTU, install, mirror, pool,
-};
+use crate::debian::{self, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
+use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
 use crate::provenance::Material;
 use crate::recipe::Recipe;
@@ -88,7 +87,7 @@ impl Bootstrap {
 
     fn request(&self, inputs: &Inputs) -> Result<Request> {
         Ok(Request {
-            part: "packages",
+            part: Part::Packages,
             distribution: self.distribution,
             suite: self.suite.clone(),
             components: self.components.clone(),
@@ -127,11 +126,11 @@ impl Stage for Bootstrap {
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        materials::packages(self.distribution, pins)
+        Ok(materials::packages(self.distribution, pins))
     }
 
     fn predict(&self, _inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
-        let facts = self.facts(&debian::packages(pins.first()?).ok()?);
+        let facts = self.facts(&pins.first()?.packages());
         Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
     }
 

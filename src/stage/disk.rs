@@ -13,6 +13,7 @@ use crate::disk::layout::Layout;
 use crate::disk::split::Splitter;
 use crate::disk::{assemble, boot, filesystem, fstab};
 use crate::error::{Context, Result};
+use crate::lock::Part;
 use crate::pipeline::{Fault, Fields};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
@@ -139,7 +140,7 @@ impl Stage for Disk {
         let packages = tools::PACKAGES.iter();
         let packages = packages.chain(tools::boot_packages(&context.settings.architecture));
         let request = Request {
-            part: "tools",
+            part: Part::Tools,
             distribution: &debian::DEBIAN,
             suite: tools::SUITE.to_string(),
             components: vec!["main".to_string()],
@@ -152,7 +153,7 @@ impl Stage for Disk {
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        materials::packages(&debian::DEBIAN, pins)
+        Ok(materials::packages(&debian::DEBIAN, pins))
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {

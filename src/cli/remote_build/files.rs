@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::project::Project;
-use crate::engine::lockfile::LockFile;
 use crate::error::{Context, Result};
+use crate::lock::LockFile;
 use crate::pipeline::project_file;
 use crate::process::{Cancel, Command};
 

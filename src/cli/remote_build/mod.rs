@@ -13,8 +13,8 @@ use super::project::{self, Project};
 use super::{Exit, interrupt, screen};
 use crate::artifact::ArtifactKind;
 use crate::engine::Plan;
-use crate::engine::lockfile::LockFile;
 use crate::error::{Result, anyhow};
+use crate::lock::LockFile;
 use crate::process::Cancel;
 use crate::stage::Table;
 

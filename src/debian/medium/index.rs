@@ -7,10 +7,10 @@ use std::path::Path;
 use super::{Medium, Signed, Suite, named};
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::debian::Request;
-use crate::debian::date::Date;
 use crate::debian::index::{Apt, Index, Trust, address, keep, recipe};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
+use crate::lock::Date;
 use crate::process::CommandFailed;
 use crate::stage_context::StageContext;
 

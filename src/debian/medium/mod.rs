@@ -6,12 +6,13 @@
 use std::fs::File;
 
 use super::index::MOST_RELEASE;
-use super::{Base, Package, Request};
+use super::{Base, Request};
 use crate::artifact::Artifact;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::format::disk_info::{DiskInfo, shown};
 use crate::format::release::Release;
+use crate::lock::Package;
 use crate::stage_context::{NotHere, StageContext};
 
 mod files;

@@ -6,10 +6,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::artifact::ArtifactKind;
-use crate::debian::{Package, contents, install};
+use crate::debian::{contents, install};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::format::iso9660;
 use crate::host_path::HostPath;
+use crate::lock::Package;
 use crate::pipeline::{Data, Fault, Fields, Input};
 use crate::recipe::Recipe;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};

@@ -9,6 +9,7 @@ use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, bootstrap,
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
 use crate::error::{Context, Result, anyhow, with_hint};
+use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
 use crate::provenance::Material;
 use crate::recipe::Recipe;
@@ -102,7 +103,7 @@ impl Customise {
             return Ok(None);
         }
         let base = Base::Tree(inputs.get("from")?.clone());
-        self.question("packages", self.packages.clone(), base, inputs).map(Some)
+        self.question(Part::Packages, self.packages.clone(), base, inputs).map(Some)
     }
 
     /// The question for the package that holds the guest additions, if that is where they are from.
@@ -111,7 +112,7 @@ impl Customise {
             Some(additions) if additions.is_of_suite() => {
                 let packages = vec![additions::PACKAGE.to_string()];
                 let mut request =
-                    self.question("guest-additions", packages, Base::Exactly, inputs)?;
+                    self.question(Part::GuestAdditions, packages, Base::Exactly, inputs)?;
                 // Nothing else is asked for, and the lists of `main` are long.
                 request.components = vec![request.distribution.additions.to_string()];
                 Ok(Some(request))
@@ -122,7 +123,7 @@ impl Customise {
 
     fn question(
         &self,
-        part: &'static str,
+        part: Part,
         packages: Vec<String>,
         base: Base,
         inputs: &Inputs,
@@ -202,14 +203,14 @@ impl Stage for Customise {
     }
 
     fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        materials::packages(distribution_of(inputs.get("from")?), pins)
+        Ok(materials::packages(distribution_of(inputs.get("from")?), pins))
     }
 
     fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
         let tree = inputs.get("from").ok()?;
         let added = match self.packages.is_empty() {
             true => Vec::new(),
-            false => debian::packages(pins.first()?).ok()?,
+            false => pins.first()?.packages().to_vec(),
         };
         let facts = self.facts(tree, &added);
         Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
@@ -235,7 +236,7 @@ impl Stage for Customise {
 
 impl Customise {
     /// What the tree is, for those who eat it.
-    fn facts(&self, tree: &Artifact, added: &[debian::Package]) -> Vec<(&'static str, String)> {
+    fn facts(&self, tree: &Artifact, added: &[Package]) -> Vec<(&'static str, String)> {
         let same = |name| Some((name, tree.facts.get(name)?.clone()));
         let mut facts: Vec<_> =
             ["distribution", "suite", "components"].into_iter().filter_map(same).collect();
@@ -254,7 +255,7 @@ impl Customise {
         sandbox: &Sandbox,
         inputs: &Inputs,
         pins: &[Pin],
-        added: &mut Vec<debian::Package>,
+        added: &mut Vec<Package>,
     ) -> Result<Option<Packed>> {
         let tree = inputs.get("from")?;
         let (archive, mut pins) = (self.origin.archive(inputs)?, pins.iter());

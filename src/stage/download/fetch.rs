@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::sums::Expected;
 use super::{local, path_of};
 use crate::archive::magic::{self, Format};
 use crate::artifact::{Artifact, ArtifactKind, Hashing};
@@ -10,6 +9,7 @@ use crate::cache::{space, sparse};
 use crate::digest::{Digest, Sha512, Sums};
 use crate::error::{Context, Error, Hint, Result, anyhow, caused_by, ensure, with_hint};
 use crate::http::{Fetch, Going, Http, TooLong, note_path};
+use crate::lock::Checksum;
 use crate::recipe::Key;
 use crate::stage::StageContext;
 use crate::units::Bytes;
@@ -18,7 +18,7 @@ use crate::units::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
     /// Its digest.
-    pub expected: Option<Expected>,
+    pub expected: Option<Checksum>,
     /// Where the download ends.
     pub bound: Bound,
 }
@@ -58,8 +58,8 @@ fn artifact(digest: Digest, size: u64) -> Artifact {
 }
 
 /// The file, if the store has it already: another stage may have got it.
-pub(super) fn there(context: &StageContext, expected: Expected) -> Option<Artifact> {
-    let Expected::Sha256(digest) = expected else { return None };
+pub(super) fn there(context: &StageContext, expected: Checksum) -> Option<Artifact> {
+    let Checksum::Sha256(digest) = expected else { return None };
     let object = context.object(&artifact(digest, 0));
     // A disk may bear the same name only if it has the same bytes.
     let file = std::fs::File::open(object).ok()?;
@@ -71,7 +71,7 @@ pub(super) fn there(context: &StageContext, expected: Expected) -> Option<Artifa
 pub(super) fn from(context: &StageContext, url: &str, wanted: Wanted) -> Result<Artifact> {
     let Wanted { expected, bound } = wanted;
     let sums = match expected {
-        Some(Expected::Sha512(_)) => Sums::both(),
+        Some(Checksum::Sha512(_)) => Sums::both(),
         _ => Sums::default(),
     };
     if let Some(path) = local(url) {
@@ -159,12 +159,12 @@ fn copied(
 }
 
 /// Why the file is not the one wanted.
-fn mismatch(expected: Option<Expected>, sha256: Digest, sha512: Option<Sha512>) -> Option<Error> {
+fn mismatch(expected: Option<Checksum>, sha256: Digest, sha512: Option<Sha512>) -> Option<Error> {
     let (wanted, found, kind) = match expected? {
-        Expected::Sha256(wanted) if wanted == sha256 => return None,
-        Expected::Sha512(wanted) if sha512 == Some(wanted) => return None,
-        Expected::Sha256(wanted) => (wanted.to_string(), sha256.to_string(), "SHA-256"),
-        Expected::Sha512(wanted) => {
+        Checksum::Sha256(wanted) if wanted == sha256 => return None,
+        Checksum::Sha512(wanted) if sha512 == Some(wanted) => return None,
+        Checksum::Sha256(wanted) => (wanted.to_string(), sha256.to_string(), "SHA-256"),
+        Checksum::Sha512(wanted) => {
             (wanted.to_string(), sha512.map_or(String::new(), |it| it.to_string()), "SHA-512")
         }
     };
@@ -197,9 +197,9 @@ mod tests {
     #[test]
     fn a_wrong_file_is_told_with_both_digests() {
         let (right, wrong) = (Digest::of("a"), Digest::of("b"));
-        assert!(mismatch(Some(Expected::Sha256(right)), right, None).is_none());
+        assert!(mismatch(Some(Checksum::Sha256(right)), right, None).is_none());
         assert!(mismatch(None, wrong, None).is_none());
-        let error = mismatch(Some(Expected::Sha256(right)), wrong, None).unwrap();
+        let error = mismatch(Some(Checksum::Sha256(right)), wrong, None).unwrap();
         assert_eq!(error.to_string(), format!("the SHA-256 is {wrong}, not {right}"));
     }
 }

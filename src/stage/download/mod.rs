@@ -13,6 +13,7 @@ use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
 use crate::host_path::HostPath;
 use crate::http::Http;
+use crate::lock::{Checksum, LockEntry, LockedDownload};
 use crate::pipeline::{Fault, Fields, Text};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
@@ -23,7 +24,6 @@ mod signed;
 mod sums;
 
 use fetch::{Bound, Wanted};
-use sums::Expected;
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "download", product: ArtifactKind::File, read };
@@ -51,7 +51,7 @@ struct Download {
 /// How it is known what the file must be.
 enum Known {
     /// The pipeline says so.
-    Here(Expected),
+    Here(Checksum),
     /// A list says so that somebody signed.
     Listed { checksums: String, signature: String, keyring: HostPath },
     /// The first one that came is the one.
@@ -91,8 +91,8 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         }
     }
     let known = match (sha256, sha512, has_list) {
-        (Some(digest), ..) => Known::Here(Expected::Sha256(digest.value)),
-        (_, Some(digest), _) => Known::Here(Expected::Sha512(digest.value)),
+        (Some(digest), ..) => Known::Here(Checksum::Sha256(digest.value)),
+        (_, Some(digest), _) => Known::Here(Checksum::Sha512(digest.value)),
         (.., true) => {
             Known::Listed { checksums: checksums?, signature: signature?, keyring: keyring? }
         }
@@ -168,8 +168,8 @@ impl Stage for Download {
         if let Known::Here(_) = self.known {
             return Ok(Vec::new());
         }
-        if let Some((expected, locked)) = self.locked(context) {
-            return Ok(vec![pin(locked, expected)]);
+        if let Some(locked) = self.locked(context) {
+            return Ok(vec![Pin::new(LockEntry::Download(locked.clone()))]);
         }
         let (stage, url) = (&context.stage, &self.urls[0]);
         if context.settings.locked {
@@ -177,39 +177,33 @@ impl Stage for Download {
                 .hint("build once without `--locked` to write its digest into the lock");
         }
         self.refuse_if_offline(context)?;
-        let mut entry = toml::Table::new();
-        entry.insert("part".into(), url.clone().into());
-        let expected = match &self.known {
+        let url = url.clone();
+        let locked = match &self.known {
             Known::Listed { checksums, signature, keyring } => {
                 let http = Http::new()?;
                 let list = small(&http, checksums, MOST_LIST, context)?;
                 let signature = small(&http, signature, MOST_SIGNATURE, context)?;
                 signed::verify(context, &list, &signature, keyring)
                     .with_context(|| format!("trusting {checksums}"))?;
-                entry.insert("checksums".into(), checksums.clone().into());
-                sums::find(&String::from_utf8_lossy(&list), path_of(url))
-                    .with_context(|| format!("reading {checksums}"))?
+                let checksum = sums::find(&String::from_utf8_lossy(&list), path_of(&url))
+                    .with_context(|| format!("reading {checksums}"))?;
+                LockedDownload { url, checksums: Some(checksums.clone()), checksum, size: None }
             }
             _ => {
                 let bound = Bound::Limit(self.limit);
                 let artifact = self.get(context, Wanted { expected: None, bound })?;
-                entry.insert("size".into(), (artifact.size as i64).into());
-                let digest = artifact.digest;
-                let url = shown(url).unwrap_or(url.clone());
+                let Artifact { digest, size, .. } = artifact;
+                let shown = shown(&url).unwrap_or(url.clone());
                 (context.warn)(&format!(
-                    "{stage}: nothing says what {url} must be; the lock keeps the SHA-256 of what \
+                    "{stage}: nothing says what {shown} must be; the lock keeps the SHA-256 of what \
                      came, {digest}, and another file is an error from now on"
                 ));
                 let _ = self.came.set(artifact);
-                Expected::Sha256(digest)
+                let checksum = Checksum::Sha256(digest);
+                LockedDownload { url, checksums: None, checksum, size: Some(size) }
             }
         };
-        let (name, digest) = match expected {
-            Expected::Sha256(digest) => ("sha256", digest.to_string()),
-            Expected::Sha512(digest) => ("sha512", digest.to_string()),
-        };
-        entry.insert(name.into(), digest.into());
-        Ok(vec![pin(entry, expected)])
+        Ok(vec![Pin::new(LockEntry::Download(locked))])
     }
 
     /// Nothing but that there will be a file, which is all that the packages of a medium depend on.
@@ -218,10 +212,7 @@ impl Stage for Download {
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        let (algorithm, digest) = match self.expected(pins)? {
-            Expected::Sha256(digest) => ("sha256", digest.to_string()),
-            Expected::Sha512(digest) => ("sha512", digest.to_string()),
-        };
+        let (algorithm, digest) = self.expected(pins)?.parts();
         let name = || path_of(&self.urls[0]).rsplit('/').next().unwrap_or_default().to_string();
         let uri = self.told.clone().unwrap_or_else(|| format!("file:{}", name()));
         Ok(vec![Material { uri, algorithm, digest }])
@@ -229,7 +220,7 @@ impl Stage for Download {
 
     fn run(&self, context: &StageContext, _inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let expected = self.expected(pins)?;
-        let came = self.came.get().filter(|came| Expected::Sha256(came.digest) == expected);
+        let came = self.came.get().filter(|came| Checksum::Sha256(came.digest) == expected);
         let artifact = match came.cloned().or_else(|| fetch::there(context, expected)) {
             Some(artifact) => artifact,
             None => {
@@ -247,18 +238,17 @@ impl Stage for Download {
 }
 
 impl Download {
-    fn expected(&self, pins: &[Pin]) -> Result<Expected> {
-        match (&self.known, pins.first()) {
+    fn expected(&self, pins: &[Pin]) -> Result<Checksum> {
+        match (&self.known, locked_in(pins)) {
             (Known::Here(expected), _) => Ok(*expected),
-            (_, Some(pin)) => expected_of(&pin.locked).context("the lock's entry has no digest"),
+            (_, Some(locked)) => Ok(locked.checksum),
             _ => bail!("it is not known which file is meant"),
         }
     }
 
     /// Where the download ends: the lock has the size of what came the first time.
     fn bound(&self, pins: &[Pin]) -> Bound {
-        let size = pins.first().and_then(|pin| pin.locked.get("size")?.as_integer());
-        let size = size.and_then(|size| u64::try_from(size).ok());
+        let size = locked_in(pins).and_then(|locked| locked.size);
         size.map_or(Bound::Limit(self.limit), |size| Bound::Locked(Bytes(size)))
     }
 
@@ -271,20 +261,13 @@ impl Download {
     }
 
     /// What the lock says of one of the addresses, for the same list of checksums.
-    fn locked(&self, context: &StageContext) -> Option<(Expected, toml::Table)> {
+    fn locked<'a>(&self, context: &'a StageContext) -> Option<&'a LockedDownload> {
         let list = match &self.known {
-            Known::Listed { checksums, .. } => Some(checksums.as_str()),
+            Known::Listed { checksums, .. } => Some(checksums),
             _ => None,
         };
-        let text = |table: &toml::Table, key: &str| {
-            table.get(key).and_then(toml::Value::as_str).map(str::to_string)
-        };
-        let means_it = |table: &&toml::Table| {
-            text(table, "part").is_some_and(|part| self.urls.contains(&part))
-                && text(table, "checksums").as_deref() == list
-        };
-        let locked = context.locked.iter().find(means_it)?;
-        Some((expected_of(locked)?, locked.clone()))
+        let mut locked = context.locked.iter().filter_map(LockEntry::as_download);
+        locked.find(|it| self.urls.contains(&it.url) && it.checksums.as_ref() == list)
     }
 
     /// The file from the first address that gives the right one, in the cache's store.
@@ -321,14 +304,8 @@ fn note(context: &StageContext, text: &str) {
     }
 }
 
-fn pin(locked: toml::Table, expected: Expected) -> Pin {
-    Pin { locked, digest: Digest::of(expected.to_string()) }
-}
-
-fn expected_of(table: &toml::Table) -> Option<Expected> {
-    let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
-    let sha512 = || text("sha512")?.parse().ok().map(Expected::Sha512);
-    text("sha256").and_then(|hex| hex.parse().ok()).map(Expected::Sha256).or_else(sha512)
+fn locked_in(pins: &[Pin]) -> Option<&LockedDownload> {
+    pins.first()?.locked.as_download()
 }
 
 /// A file of at most `most` bytes.

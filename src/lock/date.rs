@@ -1,5 +1,5 @@
-//! The moment of an index: in the words of a `Release` file, and as archives of old packages name
-//! their directories.
+//! The time of an index: as a `Release` file writes it, and as the lock and archives of old packages
+//! write it.
 
 use std::fmt;
 use std::str::FromStr;
