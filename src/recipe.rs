@@ -55,14 +55,14 @@ impl Recipe {
         let plain_name = !name.starts_with('"')
             && !name.contains(char::is_control)
             && format!("{name} = ").find(" = ") == Some(name.len());
-        let name = if plain_name { name.to_string() } else { format!("{name:?}") };
+        let name = if plain_name { name.to_string() } else { quoted(name) };
         let plain = !value.is_empty()
             && !value.starts_with(['"', ' '])
             && !value.ends_with(' ')
             && !value.contains(|c: char| c.is_control());
         self.lines.push(match plain {
             true => format!("{name} = {value}"),
-            false => format!("{name} = {value:?}"),
+            false => format!("{name} = {}", quoted(&value)),
         });
     }
 
@@ -135,6 +135,55 @@ impl Recipe {
             }
         }
     }
+}
+
+/// A text in quotes, on one line: backslashes before quotes and backslashes, `\n`, `\r`, `\t` and
+/// `\0`, other control characters as `\u{85}`.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted += "\\n",
+            '\r' => quoted += "\\r",
+            '\t' => quoted += "\\t",
+            '\0' => quoted += "\\0",
+            c if c.is_control() => quoted += &format!("\\u{{{:x}}}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// The value of a line of a recipe, or another text of its form, without quotes. What is not quoted,
+/// or not in this form, is given back as it is.
+pub fn unquoted(text: &str) -> String {
+    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.and_then(unescaped).unwrap_or_else(|| text.to_string())
+}
+
+fn unescaped(inner: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        text.push(match c {
+            '\\' => match chars.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'u' => {
+                    let (code, rest) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+                    chars = rest.chars();
+                    char::from_u32(u32::from_str_radix(code, 16).ok()?)?
+                }
+                c => c,
+            },
+            c => c,
+        });
+    }
+    Some(text)
 }
 
 /// The kind of action that the lines of a recipe describe.
@@ -291,6 +340,19 @@ mod tests {
         recipe.value("a", "1\nb = 2");
         assert_eq!(recipe.lines().last(), Some(r#"a = "1\nb = 2""#));
         assert_eq!(Recipe::from_text(&recipe.text()), recipe);
+    }
+
+    /// The text follows no table of Unicode, which changes from one Rust to the next.
+    #[test]
+    fn quotes_come_off_again() {
+        for text in ["", " a", "\"", "a\\\n\r\t\0\u{7f}\u{85}b", "\u{200b}\u{301}\n"] {
+            assert_eq!(unquoted(&quoted(text)), text);
+            assert!(!quoted(text).contains(char::is_control), "{text:?}");
+        }
+        assert_eq!(quoted("\u{200b}\u{301}"), "\"\u{200b}\u{301}\"");
+        for other in ["a", "\"", "\"a", "\"\\", "\"\\u{x}\""] {
+            assert_eq!(unquoted(other), other);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use disk::{Bench, Tree, disk_of};
+use kuth::artifact::Firmware;
 use tar::EntryType;
 
 const KEYS: &str = r#"
@@ -70,7 +71,8 @@ fn a_disk_is_sound_and_comes_out_the_same() {
     };
     let (_bench, disk) = build();
     assert_eq!(disk.artifact.size, 1 << 30);
-    assert_eq!(disk.artifact.facts["firmware"], "bios uefi");
+    let facts = disk.artifact.facts.disk().unwrap();
+    assert_eq!(facts.firmware, [Firmware::Bios, Firmware::Uefi]);
     for offset in [BOOT, ROOT, USR] {
         judged("e2fsck", &["-fn", &at(&disk.image, offset)]);
     }

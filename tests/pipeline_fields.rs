@@ -18,7 +18,7 @@ impl<T, F: Fn(&mut Fields<'_>) -> T> Kinds for Once<T, F> {
         vec!["it"]
     }
 
-    fn product(&self, _: &str) -> Option<ArtifactKind> {
+    fn output(&self, _: &str) -> Option<ArtifactKind> {
         Some(ArtifactKind::Tree)
     }
 

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Packages, Side, volumes};
-use crate::artifact::{Artifact, ArtifactKind, Hashing};
+use crate::artifact::{Artifact, ArtifactKind, Facts, Hashing};
 use crate::cache::upkeep::Entry;
 use crate::cache::{Cache, hash_object};
 use crate::digest::Digest;
@@ -116,16 +116,16 @@ fn names(subjects: &[crate::format::intoto::Resource], digest: Digest) -> bool {
 
 fn of_entry(entry: &Entry, cache: &Cache, entries: &[Entry]) -> Result<Side> {
     let output = &entry.record.output;
-    let tree = (output.product == ArtifactKind::Tree).then_some(output.digest);
+    let tree = (output.kind == ArtifactKind::Tree).then_some(output.digest);
     let mut side = of_steps(chain(entry, entries), tree, Some(cache))?;
     side.digest = Some(output.digest);
     side.size = Bytes(output.size);
-    if matches!(output.product, ArtifactKind::Directory) && cache.holds(output) {
+    if matches!(output.kind, ArtifactKind::Directory) && cache.holds(output) {
         side.tree = Some(output.digest);
         side.tar = Some(cache.object(output));
         side.packages = Some(Packages::new());
     }
-    if matches!(output.product, ArtifactKind::Tree | ArtifactKind::Directory) {
+    if matches!(output.kind, ArtifactKind::Tree | ArtifactKind::Directory) {
         side.volumes = Some(Vec::new());
     }
     Ok(side)
@@ -196,11 +196,11 @@ fn of_steps(steps: Vec<Step>, own: Option<Digest>, cache: Option<&Cache>) -> Res
 
 fn object(cache: &Cache, digest: Digest) -> PathBuf {
     cache.object(&Artifact {
-        product: ArtifactKind::Tree,
+        kind: ArtifactKind::Tree,
         hashing: Hashing::Plain,
         digest,
         size: 0,
-        facts: BTreeMap::new(),
+        facts: Facts::None,
     })
 }
 

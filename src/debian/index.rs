@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Archive, Request, medium, mirror, mirrored};
+use super::{Request, medium, mirror, mirrored};
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, caused_by, with_hint};
@@ -47,7 +47,7 @@ pub enum Trust {
 
 /// The index to answer `request` from; see [`super::pin`].
 pub fn current(context: &StageContext, request: &Request) -> Result<Index> {
-    if let Archive::Medium(image) = &request.archive {
+    if let Some(image) = request.archive.image()? {
         return medium::current(context, request, image);
     }
     // The stage's own entry first, then those of others: one build asks of one day.

@@ -4,11 +4,12 @@
 //! stage.
 
 use crate::artifact::Artifact;
-use crate::error::Result;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
 use crate::host_path::HostPath;
 use crate::lock::{LockEntry, LockedMedium, LockedPackages, Part};
 use crate::recipe::Recipe;
-use crate::stage_context::{Pin, StageContext};
+use crate::stage_context::{NotHere, Pin, StageContext};
 
 pub mod contents;
 pub mod distribution;
@@ -31,8 +32,13 @@ pub enum Base {
     Empty,
     /// Nothing, and nothing but the packages themselves is wanted: they will only be unpacked.
     Exactly,
-    /// The packages of a tree: its object, and the digest of their list.
-    Tree(Artifact),
+    /// The packages of a tree.
+    Tree {
+        /// Names their list; see [`TreeFacts::packages`](crate::artifact::TreeFacts).
+        installed: Digest,
+        /// The tree, which has dpkg's database; none: it has not been made.
+        tree: Option<Artifact>,
+    },
 }
 
 /// Where packages are.
@@ -40,8 +46,9 @@ pub enum Base {
 pub enum Archive {
     /// On a mirror: the one the pipeline names, if it does.
     Mirror(Option<String>),
-    /// On a medium that a stage made, an ISO image or a directory; nothing is asked of a network.
-    Medium(Artifact),
+    /// On an installation medium that a stage makes, an ISO image or a directory; nothing is asked of
+    /// a network. None: it has not been made.
+    Medium(Option<Artifact>),
 }
 
 impl Archive {
@@ -53,14 +60,24 @@ impl Archive {
         }
     }
 
+    /// The medium, if that is what it is; fails with [`NotHere`] if it has not been made.
+    fn image(&self) -> Result<Option<&Artifact>> {
+        match self {
+            Archive::Mirror(_) => Ok(None),
+            Archive::Medium(image) => {
+                image.as_ref().map(Some).ok_or_else(|| Error::new(NotHere))
+            }
+        }
+    }
+
     /// Whether an entry of the lock is of this medium, or of a mirror as well.
     fn is_that_of(&self, locked: &LockedPackages) -> bool {
         match (self, &locked.medium) {
             (Archive::Mirror(_), medium) => medium.is_none(),
             (Archive::Medium(_), None) => false,
-            // Which one it will be shows when it is there.
-            (Archive::Medium(image), Some(_)) if image.is_foretold() => true,
-            (Archive::Medium(image), Some(medium)) => medium.digest == image.digest,
+            // Which one it will be shows when it is made.
+            (Archive::Medium(None), Some(_)) => true,
+            (Archive::Medium(Some(image)), Some(medium)) => medium.digest == image.digest,
         }
     }
 }
@@ -109,10 +126,7 @@ impl Request {
         match &self.base {
             Base::Empty => recipe.value("base", "empty"),
             Base::Exactly => recipe.value("base", "exactly"),
-            Base::Tree(tree) => {
-                let installed = tree.facts.get("packages").cloned();
-                recipe.value("base", installed.unwrap_or_else(|| tree.digest.to_string()));
-            }
+            Base::Tree { installed, .. } => recipe.value("base", installed),
         }
         recipe
     }
@@ -136,7 +150,7 @@ pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
     let packages = solve::solve(context, request, &index)?;
     let (asked, components) = refusal::noted(request);
     let medium = match (&request.archive, index.medium) {
-        (Archive::Medium(image), Some(label)) => Some(LockedMedium { digest: image.digest, label }),
+        (Archive::Medium(Some(image)), Some(label)) => Some(LockedMedium { digest: image.digest, label }),
         _ => None,
     };
     Ok(Pin::new(LockEntry::Packages(LockedPackages {

@@ -40,9 +40,11 @@ pub fn fetch(
             "{stage}: the cache's file of {package} was damaged, and is removed"
         ));
     }
-    if let (Archive::Medium(image), false) = (archive, missing.is_empty()) {
+    if missing.is_empty() {
+        // All are here.
+    } else if let Some(image) = archive.image()? {
         medium::take(context, image, &missing)?;
-    } else if !missing.is_empty() {
+    } else {
         if context.settings.offline {
             let (count, first) = (missing.len(), missing[0]);
             let error = match damaged.first() {

@@ -30,11 +30,13 @@ pub fn solve(context: &StageContext, request: &Request, index: &Index) -> Result
 }
 
 fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<Vec<Package>> {
-    if let Base::Tree(tree) = &request.base
-        && !context.cache.holds(tree)
-    {
-        return Err(Error::new(NotHere));
-    }
+    let tree = match &request.base {
+        Base::Tree { tree, .. } => match tree.as_ref().filter(|tree| context.cache.holds(tree)) {
+            None => return Err(Error::new(NotHere)),
+            tree => tree,
+        },
+        Base::Empty | Base::Exactly => None,
+    };
     // What was signed on a medium was looked at when its index was kept.
     let trust = if index.medium.is_some() { Trust::Given } else { Trust::Signature };
     let apt = Apt::prepare(&context.work, context, request, ARCHIVE, trust)?;
@@ -51,14 +53,14 @@ fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<V
             .map_err(|error| explain(error, request, index))?;
         uris(&String::from_utf8(output).context("reading apt's answer")?)
     };
-    match &request.base {
-        Base::Exactly => by_name(&apt.lists(), request, index),
-        Base::Tree(tree) => {
+    match (&request.base, tree) {
+        (Base::Exactly, _) => by_name(&apt.lists(), request, index),
+        (_, Some(tree)) => {
             let status = read_from_tar(&context.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
             describe(&apt.lists(), &ask(&request.packages)?, &[])
         }
-        Base::Empty => {
+        _ => {
             let minimum = ["?essential".to_string(), "apt".to_string()];
             let essential = ask(&minimum)?;
             let all = match request.packages.is_empty() {

@@ -16,6 +16,7 @@
 //! name = "root"                        # a volume of the group; keys as above, no `lvm`
 //! ```
 
+pub use crate::artifact::Firmware;
 use crate::pipeline::{Fault, Fields, Size, Spanned};
 use crate::units::Bytes;
 
@@ -26,15 +27,6 @@ pub enum Table {
     Gpt,
     /// A DOS partition table.
     Mbr,
-}
-
-/// Who starts the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Firmware {
-    /// A PC BIOS, through boot code in the first sector.
-    Bios,
-    /// UEFI, through a file on the EFI system partition.
-    Uefi,
 }
 
 /// What lies in a partition or volume.
@@ -66,13 +58,6 @@ impl Table {
     /// The word in the pipeline.
     pub fn word(self) -> &'static str {
         word(&TABLES, self)
-    }
-}
-
-impl Firmware {
-    /// The word in the pipeline.
-    pub fn word(self) -> &'static str {
-        word(&FIRMWARE, self)
     }
 }
 

@@ -1,6 +1,8 @@
 //! From the keys of a disk to every offset on it. Pure: it knows no files and no tree. What does
 //! not fit is refused with how much is wanted, how much there is, and the difference.
 
+use std::fmt;
+
 use crate::digest::Digest;
 use crate::format::Guid;
 use crate::format::lvm2::{self, Extents, Id, Origin};
@@ -58,6 +60,19 @@ pub enum Role {
     Swap,
     /// The physical volume.
     Lvm,
+}
+
+/// The word in a recipe; the disk's identifiers are derived from it.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::BiosBoot => "BiosBoot",
+            Role::Esp => "Esp",
+            Role::Linux => "Linux",
+            Role::Swap => "Swap",
+            Role::Lvm => "Lvm",
+        })
+    }
 }
 
 /// The volume group.
@@ -162,7 +177,8 @@ impl Layout {
         }
     }
 
-    /// The lines of a recipe: everything above, one thing a line.
+    /// The lines of a recipe: everything above, one thing a line. The identifiers of the disk are
+    /// derived from this text, so a change of its form changes the bytes of every disk.
     pub fn lines(&self) -> Vec<String> {
         let firmware: Vec<_> = self.firmware.iter().map(|firmware| firmware.word()).collect();
         let mut lines = vec![
@@ -171,7 +187,7 @@ impl Layout {
         ];
         for (index, partition) in self.partitions.iter().enumerate() {
             let Partition { name, role, offset, size } = partition;
-            lines.push(format!("partition {} {name} {role:?} at {offset}, {size}", index + 1));
+            lines.push(format!("partition {} {name} {role} at {offset}, {size}", index + 1));
         }
         if let Some(group) = &self.group {
             lines.push(format!("group {} at {}, {}", group.name, group.offset, group.size));
@@ -181,7 +197,7 @@ impl Layout {
             let group = group.as_ref().map_or(String::new(), |group| format!("{group}/"));
             let mount = mount.as_deref().unwrap_or("-");
             lines.push(format!(
-                "filesystem {group}{name} {} on {mount} at {offset}, {size}, label {label:?}",
+                "filesystem {group}{name} {} on {mount} at {offset}, {size}, label \"{label}\"",
                 format.word()
             ));
         }

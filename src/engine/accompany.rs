@@ -97,7 +97,7 @@ impl Build<'_> {
         occasion: Occasion,
     ) -> Result<Option<Inventory>> {
         let is_tree = |at: &usize| {
-            walk.results.artifact(*at).is_some_and(|made| made.product == ArtifactKind::Tree)
+            walk.results.artifact(*at).is_some_and(|made| made.kind == ArtifactKind::Tree)
         };
         let Some(from) = self.ancestry(at).into_iter().rev().find(is_tree) else {
             return Ok(None);

@@ -189,7 +189,7 @@ impl Build<'_> {
             // What something eats may stay away until that has to run; what was asked for may not.
             let is_last = self.plan.eaters(NodeId(at)).next().is_none();
             let asked_for = is_last && self.options.fetch == Fetch::Asked;
-            if !asked_for && !artifact.product.has_a_place() {
+            if !asked_for && !artifact.kind.has_a_place() {
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: None };
                 self.observer.tell(&told);

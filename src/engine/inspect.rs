@@ -8,7 +8,7 @@ use super::event::{Event, Observer};
 use super::key;
 use super::plan::{Node, Plan};
 use super::worker::Build;
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, InputArtifact};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::lock::LockFile;
@@ -103,7 +103,7 @@ fn explain_node(
     for (key, input) in &node.inputs {
         match &earlier[input.0].forecast {
             Forecast::Cached(_, artifact) => {
-                inputs.0.insert(key, artifact.clone());
+                inputs.0.insert(key, InputArtifact::Made(artifact.clone()));
             }
             _ => waits_for = waits_for.or(Some(build.plan.nodes()[input.0].name.clone())),
         }
@@ -141,8 +141,8 @@ fn explain_node(
         let key = recipe.key();
         match cache.known(&key)? {
             None => Forecast::Run(why(cache, pipeline, node, &recipe)?),
-            Some(record) if !cache.holds(&record.output) => match record.output.product {
-                product if product.has_a_place() => {
+            Some(record) if !cache.holds(&record.output) => match record.output.kind {
+                kind if kind.has_a_place() => {
                     Forecast::Run("its result is not here, and may have to be made again".into())
                 }
                 _ => Forecast::Cached(key, record.output),

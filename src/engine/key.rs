@@ -25,8 +25,8 @@ pub fn recipe(
     pins: &[Pin],
 ) -> Result<Recipe> {
     let mut recipe = open_recipe(node, context)?;
-    for (key, artifact) in &inputs.0 {
-        recipe.value(&format!("input {key}"), artifact.digest);
+    for key in inputs.0.keys() {
+        recipe.value(&format!("input {key}"), inputs.get(key)?.digest);
     }
     recipe.list("pin", pins.iter().map(|pin| pin.digest));
     Ok(recipe)

@@ -1,12 +1,12 @@
 //! Whether a lock answers all that a pipeline asks, found out before anything runs: the facts that
-//! later questions depend on are foretold from the lock's own packages.
+//! later questions depend on are predicted from the lock's own packages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inspect::looking;
 use super::plan::{Node, Plan};
-use crate::artifact::{Artifact, ArtifactKind, Hashing, PREDICTED};
+use crate::artifact::{Facts, InputArtifact};
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::lock::LockFile;
@@ -24,11 +24,11 @@ pub fn unlocked(
     let settings = Settings { locked: true, ..settings.clone() };
     let build = looking(plan, cache, settings, lock);
     let mut found = Vec::new();
-    let mut foretold = Foretold::default();
+    let mut predictions = Predictions::default();
     for (at, node) in plan.nodes().iter().enumerate() {
-        let (inputs, known) = foretold.inputs(node);
+        let (inputs, known) = predictions.inputs(node);
         match node.stage.pin(&build.context(node), &inputs) {
-            Ok(pins) => foretold.set(at, node.stage.predict(&inputs, &pins)),
+            Ok(pins) => predictions.set(at, node.stage.predict(&inputs, &pins)),
             Err(error) if known == Known::All => found.push(error),
             Err(_) => {}
         }
@@ -36,11 +36,11 @@ pub fn unlocked(
     found
 }
 
-/// Results by their nodes, as far as they can be foretold.
+/// The facts of results by their nodes, as far as they can be predicted.
 #[derive(Debug, Default)]
-pub(super) struct Foretold(BTreeMap<usize, Artifact>);
+pub(super) struct Predictions(BTreeMap<usize, Facts>);
 
-/// How many of a node's inputs are foretold.
+/// How many of a node's inputs are predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// All of them.
@@ -49,24 +49,21 @@ pub(super) enum Known {
     Some,
 }
 
-impl Foretold {
-    /// What `node` eats, as far as it is known. Such an input has facts and no bytes.
+impl Predictions {
+    /// The inputs of `node`, as far as they are known.
     pub fn inputs(&self, node: &Node<'_>) -> (Inputs, Known) {
         let mut inputs = Inputs::default();
         for (key, input) in &node.inputs {
-            if let Some(artifact) = self.0.get(&input.0) {
-                inputs.0.insert(key, artifact.clone());
+            if let Some(facts) = self.0.get(&input.0) {
+                inputs.0.insert(key, InputArtifact::Predicted(facts.clone()));
             }
         }
         let known = if inputs.0.len() == node.inputs.len() { Known::All } else { Known::Some };
         (inputs, known)
     }
 
-    /// Notes the facts of the result of the node `at`, if they are known.
-    pub fn set(&mut self, at: usize, facts: Option<BTreeMap<String, String>>) {
-        let Some(facts) = facts else { return };
-        // Nothing has this digest, so nobody takes it for a result that is here.
-        let (product, hashing, digest) = (ArtifactKind::Tree, Hashing::Plain, PREDICTED);
-        self.0.insert(at, Artifact { product, hashing, digest, size: 0, facts });
+    /// Records the facts of the result of the node `at`, if they are known.
+    pub fn set(&mut self, at: usize, facts: Option<Facts>) {
+        self.0.extend(facts.map(|facts| (at, facts)));
     }
 }

@@ -101,7 +101,7 @@ impl Results {
         let found = node.inputs.iter().filter_map(|(key, input)| {
             entries[input.0].artifact.as_ref().map(|artifact| (*key, artifact.clone()))
         });
-        Inputs(found.collect())
+        found.collect()
     }
 
     /// Notes whether the result of `node`, at `at`, may leave, given that of its own recipe.

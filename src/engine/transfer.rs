@@ -56,7 +56,7 @@ impl Build<'_> {
     /// tree.
     fn offer_inventory(&self, shelf: &RemoteCache, made: &Artifact) -> Result<()> {
         let key = inventory::recipe(made.digest).key();
-        match made.product == ArtifactKind::Tree && self.cache.find(&key)?.is_some() {
+        match made.kind == ArtifactKind::Tree && self.cache.find(&key)?.is_some() {
             true => shelf.offer(&key),
             false => Ok(()),
         }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use super::event::{Event, Observer};
 use super::inspect::{self, Forecast};
-use super::locked::{Foretold, Known};
+use super::locked::{Predictions, Known};
 use super::plan::{Node, Plan, Ready};
 use super::worker::Build;
+use crate::artifact::InputArtifact;
 use crate::cache::Cache;
 use crate::error::{Context, Result, anyhow, caused_by};
 use crate::lock::{LockEntry, LockFile};
@@ -61,7 +62,7 @@ impl Update<'_> {
             build: self.build(&plan, &draft),
             draft: &draft,
             fresh: Vec::new(),
-            foretold: Foretold::default(),
+            predictions: Predictions::default(),
         };
         for (at, node) in plan.nodes().iter().enumerate() {
             self.cancel.check()?;
@@ -102,7 +103,7 @@ impl Update<'_> {
             let Some(Forecast::Cached(_, artifact)) = forecast else {
                 return Err(anyhow!("{name} was built, and is not in the cache"));
             };
-            inputs.0.insert(key, artifact.clone());
+            inputs.0.insert(key, InputArtifact::Made(artifact.clone()));
         }
         Ok(inputs)
     }
@@ -115,18 +116,18 @@ struct Resolver<'a> {
     draft: &'a LockFile,
     /// What was resolved so far: later questions are answered as of the same day.
     fresh: Vec<LockEntry>,
-    foretold: Foretold,
+    predictions: Predictions,
 }
 
 impl Resolver<'_> {
     fn node(&mut self, at: usize, node: &Node<'_>, named: bool) -> Result<()> {
-        let (mut inputs, known) = self.foretold.inputs(node);
+        let (mut inputs, known) = self.predictions.inputs(node);
         if !named {
             let entries = self.draft.stage(&node.name);
             let was_locked = !entries.is_empty();
             match self.pin(node, &inputs, entries) {
                 Ok(pins) => {
-                    self.foretold.set(at, node.stage.predict(&inputs, &pins));
+                    self.predictions.set(at, node.stage.predict(&inputs, &pins));
                     return Ok(());
                 }
                 // Its question is another since what it stands on is.
@@ -152,7 +153,7 @@ impl Resolver<'_> {
             self.draft.note(&node.name, &pin.locked)?;
             self.fresh.push(pin.locked.clone());
         }
-        self.foretold.set(at, node.stage.predict(&inputs, &pins));
+        self.predictions.set(at, node.stage.predict(&inputs, &pins));
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! The stages among each other: every reference names a stage that makes the right thing, and
-//! none of them goes in a circle. It knows stages by name, product and inputs alone.
+//! none of them goes in a circle. It knows stages by name, output and inputs alone.
 
 use super::fault::{Fault, Faults};
 use super::suggest;
@@ -25,7 +25,7 @@ pub struct Node {
     /// Its kind, and where that is written; `None` if that is faulty.
     pub kind: Option<Spanned<String>>,
     /// What it makes; `None` if the kind is unknown.
-    pub product: Option<ArtifactKind>,
+    pub output: Option<ArtifactKind>,
     /// What it eats.
     pub inputs: Vec<Input>,
 }
@@ -72,13 +72,13 @@ fn unknown(name: &Spanned<String>, nodes: &[Node], except: Option<usize>) -> Fau
 
 fn faults_of_product(input: &Input, nodes: &[Node], at: usize, other: usize, faults: &mut Faults) {
     let node = &nodes[other];
-    let Some(product) = node.product.filter(|product| !input.accepts.contains(product)) else {
+    let Some(output) = node.output.filter(|output| !input.accepts.contains(output)) else {
         return;
     };
     let accepted: Vec<_> = input.accepts.iter().map(ArtifactKind::to_string).collect();
     let kind = node.kind.as_ref().map_or("", |kind| kind.as_str());
     let message = format!(
-        "`{}` takes {}, but `{}` (kind `{kind}`) makes {product}",
+        "`{}` takes {}, but `{}` (kind `{kind}`) makes {output}",
         input.key,
         suggest::join(&accepted, "or"),
         node.name.value,
@@ -86,13 +86,13 @@ fn faults_of_product(input: &Input, nodes: &[Node], at: usize, other: usize, fau
     let place = node.kind.as_ref().map_or(&node.name.span, |kind| &kind.span);
     let fault = Fault::new(input.stage.span.clone(), message).label("the wrong thing");
     faults.add(
-        fault.also(place.clone(), format!("makes {product}")).maybe_hint(fitting(input, nodes, at)),
+        fault.also(place.clone(), format!("makes {output}")).maybe_hint(fitting(input, nodes, at)),
     );
 }
 
 /// Names the stages that would do for `input` of the stage `at`.
 fn fitting(input: &Input, nodes: &[Node], at: usize) -> Option<String> {
-    let fits = |node: &Node| node.product.is_some_and(|product| input.accepts.contains(&product));
+    let fits = |node: &Node| node.output.is_some_and(|output| input.accepts.contains(&output));
     let others = nodes.iter().enumerate().filter(|(other, node)| *other != at && fits(node));
     let names: Vec<&str> = others.map(|(_, node)| node.name.as_str()).collect();
     (!names.is_empty() && names.len() <= 8).then(|| format!("what fits: {}", suggest::list(&names)))
@@ -166,9 +166,9 @@ fn ring<'a>(start: usize, eats: &[Vec<(usize, &'a Input)>]) -> Option<Vec<(usize
 mod tests {
     use super::*;
 
-    /// Nodes from rows of name, product and inputs; every place is the row's number.
+    /// Nodes from rows of name, output and inputs; every place is the row's number.
     fn nodes(rows: &[(&str, ArtifactKind, &[&str])]) -> Vec<Node> {
-        let node = |(at, (name, product, inputs)): (usize, &(&str, ArtifactKind, &[&str]))| {
+        let node = |(at, (name, output, inputs)): (usize, &(&str, ArtifactKind, &[&str]))| {
             let spanned = |text: &str| Spanned::new(at..at + 1, text.to_string());
             let inputs = inputs.iter().map(|stage| Input {
                 key: "from",
@@ -178,7 +178,7 @@ mod tests {
             Node {
                 name: spanned(name),
                 kind: Some(spanned("k")),
-                product: Some(*product),
+                output: Some(*output),
                 inputs: inputs.collect(),
             }
         };
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_stage_of_unknown_kind_fits_everywhere() {
         let mut nodes = nodes(&[("f", File, &[]), ("a", Tree, &["f"])]);
-        nodes[0].product = None;
+        nodes[0].output = None;
         let mut faults = Faults::default();
         assert_eq!(check(&nodes, &[], &mut faults), [0, 1]);
         assert!(faults.is_empty());

@@ -41,7 +41,7 @@ pub trait Kinds {
     fn names(&self) -> Vec<&'static str>;
 
     /// What stages of `kind` make; `None` if there is no such kind.
-    fn product(&self, kind: &str) -> Option<ArtifactKind>;
+    fn output(&self, kind: &str) -> Option<ArtifactKind>;
 
     /// Reads the table of the stage `name`. Faults go to the collector in `fields`, which has
     /// read `kind` already and wants to be finished. `None` when too faulty; inputs that were
@@ -77,7 +77,7 @@ pub struct StageEntry<S> {
     /// Its kind.
     pub kind: String,
     /// What it makes.
-    pub product: ArtifactKind,
+    pub output: ArtifactKind,
     /// What it eats.
     pub inputs: Vec<Input>,
     /// Where its table stands.
@@ -136,9 +136,9 @@ pub fn load<K: Kinds + ?Sized>(
     for at in order {
         let span = document.stages[at].span.clone();
         match pool[at].take() {
-            Some((Node { name, kind: Some(kind), product: Some(product), inputs }, stage)) => {
+            Some((Node { name, kind: Some(kind), output: Some(output), inputs }, stage)) => {
                 let (name, kind) = (name.value, kind.value);
-                entries.push(StageEntry { name, kind, product, inputs, span, stage });
+                entries.push(StageEntry { name, kind, output, inputs, span, stage });
             }
             // A kind gave no stage and no fault either; say at least where.
             _ => faults.add(Fault::new(span, "this stage could not be read")),
@@ -165,15 +165,15 @@ fn read<K: Kinds + ?Sized>(
     kinds: &K,
 ) -> (Node, Option<K::Stage>) {
     let name = stage.name.clone();
-    let mut node = Node { name, kind: None, product: None, inputs: Vec::new() };
+    let mut node = Node { name, kind: None, output: None, inputs: Vec::new() };
     if stage.faulty {
         return (node, None);
     }
     let path = format!("stage.{}", stage.name.value);
     let mut fields = Fields::new(scope, &stage.table, stage.span.clone(), path);
     let Some(kind) = fields.require("kind").text("kind") else { return (node, None) };
-    node.product = kinds.product(&kind.text);
-    if node.product.is_none() {
+    node.output = kinds.output(&kind.text);
+    if node.output.is_none() {
         let hint = suggest::hint(&kind.text, &kinds.names(), "the kinds are");
         let fault = Fault::new(kind.span, format!("unknown kind `{}`", kind.text));
         fields.fault(fault.maybe_hint(hint));

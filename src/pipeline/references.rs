@@ -89,7 +89,7 @@ impl Fields<'_> {
         Some(Spanned::new(text.span, text.text))
     }
 
-    /// The stage named under `key`, whose product must be one of `accepts`.
+    /// The stage named under `key`, whose output must be one of `accepts`.
     pub fn input(&mut self, key: &'static str, accepts: &'static [ArtifactKind]) -> Option<Input> {
         let stage = self.reference(key)?;
         let input = Input { key, stage, accepts };

@@ -2,14 +2,13 @@
 //! essential ones, apt, and what `packages` names. Eats the medium, if that is where they are;
 //! makes a tree. With `layers` the medium has the system itself.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::origin::{MEDIA, Origin};
 use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, materials};
-use crate::artifact::{ArtifactKind, Output};
+use crate::artifact::{ArtifactKind, Facts, Output, TreeFacts};
 use crate::debian::{self, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
@@ -22,7 +21,7 @@ use crate::sandbox::{Network, Packed, Sandbox, Step};
 mod layers;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "bootstrap", product: ArtifactKind::Tree, read };
+pub const KIND: Kind = Kind { name: "bootstrap", output: ArtifactKind::Tree, read };
 
 struct Bootstrap {
     distribution: &'static Distribution,
@@ -72,17 +71,15 @@ impl Bootstrap {
         }
     }
 
-    /// What the tree is, for those who eat it.
-    fn facts(&self, packages: &[Package]) -> Vec<(&'static str, String)> {
-        let mut facts = vec![
-            ("suite", self.suite.clone()),
-            ("components", self.components.join(" ")),
-            ("packages", installed(packages, None).to_string()),
-        ];
-        if *self.distribution != DEBIAN {
-            facts.push(("distribution", self.distribution.name.to_string()));
-        }
-        facts
+    /// What the tree is, for stages that take it.
+    fn facts(&self, packages: &[Package]) -> Facts {
+        let is_debian = *self.distribution == DEBIAN;
+        Facts::Tree(TreeFacts {
+            components: self.components.clone(),
+            distribution: (!is_debian).then(|| self.distribution.name.to_string()),
+            packages: installed(packages, None),
+            suite: Some(self.suite.clone()),
+        })
     }
 
     fn request(&self, inputs: &Inputs) -> Result<Request> {
@@ -129,9 +126,8 @@ impl Stage for Bootstrap {
         Ok(materials::packages(self.distribution, pins))
     }
 
-    fn predict(&self, _inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
-        let facts = self.facts(&pins.first()?.packages());
-        Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
+    fn predict(&self, _inputs: &Inputs, pins: &[Pin]) -> Option<Facts> {
+        Some(self.facts(pins.first()?.packages()))
     }
 
     fn need(&self, _context: &StageContext, _inputs: &Inputs) -> u64 {
@@ -164,8 +160,7 @@ impl Stage for Bootstrap {
         let last = steps.len() - 1;
         let progress = |at| (context.progress)(at as u64, last as u64, "steps");
         let outcome = sandbox.run(steps, Network::None, &context.log, &context.cancel, progress);
-        let made = take_out(context, sandbox, outcome)?;
-        Ok(self.facts(&packages).into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
+        Ok(take_out(context, sandbox, outcome)?.with(self.facts(&packages)))
     }
 }
 

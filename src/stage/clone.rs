@@ -22,7 +22,7 @@ mod network;
 use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "clone", product: ArtifactKind::Machines, read };
+pub const KIND: Kind = Kind { name: "clone", output: ArtifactKind::Machines, read };
 
 struct Clone {
     name: String,

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, DiskFacts, Facts, Output};
 use crate::cache::sparse;
 use crate::debian::{self, Base, Request, pool};
 use crate::disk::config::Config;
@@ -23,7 +23,7 @@ use super::origin::{MEDIA, Origin};
 use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext, materials};
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "disk", product: ArtifactKind::Disk, read };
+pub const KIND: Kind = Kind { name: "disk", output: ArtifactKind::Disk, read };
 
 /// Raised when the same recipe would make other bytes.
 const REVISION: u32 = 1;
@@ -65,12 +65,13 @@ pub(super) fn made(
 ) -> Result<Output> {
     (context.progress)(0, 0, "hashing");
     let digest = sparse::tree_hash(file).context("hashing the disk")?;
-    let firmware: Vec<_> = layout.firmware.iter().map(|firmware| firmware.word()).collect();
-    Ok(Output::sparse(ArtifactKind::Disk, image, digest, layout.size.0)
-        .with("firmware", firmware.join(" "))
-        .with("root", root)
-        .with("root-uuid", root_uuid)
-        .with("table", layout.table.word()))
+    let facts = DiskFacts {
+        firmware: layout.firmware.clone(),
+        root,
+        root_uuid,
+        table: layout.table.word().to_string(),
+    };
+    Ok(Output::sparse(ArtifactKind::Disk, image, digest, layout.size.0).with(Facts::Disk(facts)))
 }
 
 impl Disk {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::archive::magic::{self, Format};
 use crate::archive::{self, extract};
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, Facts, Output, TreeFacts};
 use crate::error::{Context, Result};
 use crate::import::{self, Beside, Imported, Options};
 use crate::pipeline::{Fault, Fields, Spanned};
@@ -18,7 +18,7 @@ use crate::units::Bytes;
 use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext};
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "import", product: ArtifactKind::Tree, read };
+pub const KIND: Kind = Kind { name: "import", output: ArtifactKind::Tree, read };
 
 /// Raised when the same image gives another tar.
 const REVISION: u32 = 1;
@@ -80,11 +80,15 @@ impl Stage for Import {
 pub(super) fn made(context: &StageContext, file: PathBuf, imported: Imported) -> Result<Output> {
     let notes = imported.notes.join("\n") + "\n";
     open_log(&context.log)?.write_all(notes.as_bytes()).context("writing the log")?;
-    // What is installed has no list, so the tree as a whole stands for it.
-    let packages = imported.digest.to_string();
-    let made = Output::hashed(ArtifactKind::Tree, file, imported.digest, imported.size);
-    let facts = imported.facts.into_iter();
-    Ok(facts.fold(made.with("packages", packages), |made, (name, value)| made.with(name, value)))
+    let Imported { digest, size, release, .. } = imported;
+    let facts = TreeFacts {
+        components: Vec::new(),
+        distribution: release.distribution,
+        // What is installed has no list, so the tree as a whole stands for it.
+        packages: digest,
+        suite: release.suite,
+    };
+    Ok(Output::hashed(ArtifactKind::Tree, file, digest, size).with(Facts::Tree(facts)))
 }
 
 impl Import {
@@ -98,7 +102,7 @@ impl Import {
             found,
             Some(Format::Tar | Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd)
         );
-        Ok((input.product == ArtifactKind::File && is_tar).then_some(object))
+        Ok((input.kind == ArtifactKind::File && is_tar).then_some(object))
     }
 
     fn archive<'a>(&self, context: &'a StageContext) -> archive::Options<'a> {
@@ -114,7 +118,7 @@ impl Import {
 
     fn image(&self, context: &StageContext, input: &Artifact, to: &Path) -> Result<Imported> {
         let object = context.object(input);
-        let (path, beside) = match input.product {
+        let (path, beside) = match input.kind {
             ArtifactKind::Directory => {
                 let directory = context.scratch("directory");
                 extract::extract(&object, &directory, &context.cancel)?;

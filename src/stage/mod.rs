@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, Facts, InputArtifact, Output};
 use crate::error::{Result, anyhow};
 use crate::machine::network;
 use crate::pipeline::{Fields, Input, Kinds};
@@ -33,7 +33,7 @@ pub struct Kind {
     /// The word after `kind =`.
     pub name: &'static str,
     /// What a reference to a stage of this kind names.
-    pub product: ArtifactKind,
+    pub output: ArtifactKind,
     /// Reads the stage's table. `None` when it is too faulty to stand for anything; the faults
     /// are in `fields`.
     pub read: fn(fields: &mut Fields<'_>) -> Option<Parsed>,
@@ -75,9 +75,9 @@ pub trait Stage: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// What of the result's facts the pins of its eaters depend on, where that is known before a
-    /// run.
-    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+    /// The facts of the result, as far as the pins of dependent stages depend on them, where these
+    /// are known before a run.
+    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<Facts> {
         None
     }
 
@@ -172,14 +172,28 @@ pub enum Resource {
     Hypervisor,
 }
 
-/// The results that a stage eats, by the key they are written under (`from`).
-#[derive(Clone, Debug, Default)]
-pub struct Inputs(pub BTreeMap<&'static str, Artifact>);
+/// What is known of the results that a stage takes, by the key they are written under (`from`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inputs(pub BTreeMap<&'static str, InputArtifact>);
 
 impl Inputs {
-    /// The input under `key`; the checker saw to it that it exists.
-    pub fn get(&self, key: &str) -> Result<&Artifact> {
+    /// The input under `key`, made or predicted; the checker saw to it that the key is there.
+    pub fn known(&self, key: &str) -> Result<&InputArtifact> {
         self.0.get(key).ok_or_else(|| anyhow!("no input under `{key}`"))
+    }
+
+    /// The input under `key`, which was made.
+    pub fn get(&self, key: &str) -> Result<&Artifact> {
+        let made = self.known(key)?.made();
+        made.ok_or_else(|| anyhow!("the input under `{key}` has not been made"))
+    }
+}
+
+/// Of results that were made.
+impl FromIterator<(&'static str, Artifact)> for Inputs {
+    fn from_iter<I: IntoIterator<Item = (&'static str, Artifact)>>(made: I) -> Inputs {
+        let made = made.into_iter().map(|(key, artifact)| (key, InputArtifact::Made(artifact)));
+        Inputs(made.collect())
     }
 }
 
@@ -209,8 +223,8 @@ impl Kinds for Table {
         KINDS.iter().map(|kind| kind.name).collect()
     }
 
-    fn product(&self, kind: &str) -> Option<ArtifactKind> {
-        KINDS.iter().find(|row| row.name == kind).map(|row| row.product)
+    fn output(&self, kind: &str) -> Option<ArtifactKind> {
+        KINDS.iter().find(|row| row.name == kind).map(|row| row.output)
     }
 
     fn read(

@@ -26,7 +26,7 @@ impl Origin {
     /// The archive that is asked.
     pub fn archive(&self, inputs: &Inputs) -> Result<Archive> {
         match &self.medium {
-            Some(medium) => Ok(Archive::Medium(inputs.get(medium.key)?.clone())),
+            Some(medium) => Ok(Archive::Medium(inputs.known(medium.key)?.made().cloned())),
             None => Ok(Archive::Mirror(self.mirror.clone())),
         }
     }

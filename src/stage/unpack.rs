@@ -12,7 +12,7 @@ use crate::units::Bytes;
 const REVISION: u32 = 1;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "unpack", product: ArtifactKind::Directory, read };
+pub const KIND: Kind = Kind { name: "unpack", output: ArtifactKind::Directory, read };
 
 /// How much compressed data may grow before a full disk is a surprise.
 const GROWTH: u64 = 4;

@@ -57,7 +57,7 @@ impl<T> Kinds for DiskKinds<T> {
         vec!["tree", "disk"]
     }
 
-    fn product(&self, kind: &str) -> Option<kuth::artifact::ArtifactKind> {
+    fn output(&self, kind: &str) -> Option<kuth::artifact::ArtifactKind> {
         match kind {
             "tree" => Some(kuth::artifact::ArtifactKind::Tree),
             "disk" => Some(kuth::artifact::ArtifactKind::Disk),
@@ -168,7 +168,7 @@ impl Bench {
         let log = self.directory.join("log");
         let before = std::fs::read_to_string(&log).unwrap_or_default().len();
         let context = self.context(scratch.path(), &log);
-        let inputs = Inputs([("from", tree.clone())].into_iter().collect());
+        let inputs = [("from", tree.clone())].into_iter().collect();
         let made = stage.run(&context, &inputs, std::slice::from_ref(&self.pin))?;
         let artifact = self.commit(made);
         let image = self.cache.object(&artifact);

@@ -86,7 +86,7 @@ impl Bench {
     ) -> Result<Artifact> {
         let scratch = self.cache.scratch()?;
         let context = StageContext { work: scratch.path().into(), ..context.clone() };
-        let inputs = Inputs([("from", disk.clone())].into());
+        let inputs: Inputs = [("from", disk.clone())].into_iter().collect();
         let made = export.run(&context, &inputs, &[])?;
         let mut recipe = Recipe::new("export", export.revision());
         export.describe(&context, &mut recipe)?;

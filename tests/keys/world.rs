@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kuth::artifact::{Artifact, ArtifactKind, Hashing};
+use kuth::artifact::{Artifact, ArtifactKind, Facts, Hashing};
 use kuth::cache::Cache;
 use kuth::cli::schema::reference::{self, Row};
 use kuth::digest::Digest;
 use kuth::engine::key;
 use kuth::engine::plan::{Plan, Ready};
 use kuth::recipe::Recipe;
-use kuth::stage::{Inputs, KINDS, Settings, StageContext, Table};
+use kuth::stage::{KINDS, Settings, StageContext, Table};
 
 /// The pipeline that every row changes one thing of.
 pub const BASE: &str = include_str!("base.toml");
@@ -103,7 +103,7 @@ impl World {
             let recipe = |digest: &dyn Fn(&str) -> Digest| {
                 let inputs = node.inputs.iter();
                 let inputs = inputs.map(|(key, id)| (*key, artifact(digest(&eaten(id.0)))));
-                key::recipe(node, &context, &Inputs(inputs.collect()), &[])
+                key::recipe(node, &context, &inputs.collect(), &[])
                     .unwrap_or_else(|error| panic!("{}: {error:#}", node.name))
             };
             let own = recipe(&|name| Digest::of(name));
@@ -118,8 +118,8 @@ impl World {
 }
 
 fn artifact(digest: Digest) -> Artifact {
-    let (product, hashing) = (ArtifactKind::File, Hashing::Plain);
-    Artifact { product, hashing, digest, size: 1, facts: BTreeMap::new() }
+    let (kind, hashing) = (ArtifactKind::File, Hashing::Plain);
+    Artifact { kind, hashing, digest, size: 1, facts: Facts::None }
 }
 
 impl Recipes {

@@ -40,8 +40,8 @@ pub enum Makes {
 
 /// The jobs for `plan`, each after all it needs.
 pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
-    let product = |node: &Node<'_>| {
-        pipeline.stage(node.stage_name).map_or(ArtifactKind::File, |stage| stage.product)
+    let output = |node: &Node<'_>| {
+        pipeline.stage(node.stage_name).map_or(ArtifactKind::File, |stage| stage.output)
     };
     let mut jobs: Vec<Job> = Vec::new();
     // What each job is of: a node, or a role of a stage.
@@ -50,7 +50,7 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
     let mut owners: Vec<Option<usize>> = Vec::new();
     for (at, node) in plan.nodes().iter().enumerate() {
         let is_last = plan.eaters(NodeId(at)).next().is_none();
-        if !is_last && !travels(product(node)) {
+        if !is_last && !travels(output(node)) {
             owners.push(None);
             continue;
         }
@@ -72,7 +72,7 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
                     stages: vec![node.name.clone()],
                     needs: needs.into_iter().collect(),
                     step,
-                    makes: makes(product(node)),
+                    makes: makes(output(node)),
                 });
                 groups.push(group);
                 jobs.len() - 1
@@ -84,8 +84,8 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
 }
 
 /// Whether a result is worth a job: it takes time, and it is of use on another machine.
-fn travels(product: ArtifactKind) -> bool {
-    match product {
+fn travels(output: ArtifactKind) -> bool {
+    match output {
         ArtifactKind::Tree | ArtifactKind::Disk | ArtifactKind::Report | ArtifactKind::Export => {
             true
         }
@@ -94,8 +94,8 @@ fn travels(product: ArtifactKind) -> bool {
     }
 }
 
-fn makes(product: ArtifactKind) -> Makes {
-    match product {
+fn makes(output: ArtifactKind) -> Makes {
+    match output {
         ArtifactKind::Export => Makes::Exports,
         ArtifactKind::Machine | ArtifactKind::Snapshot | ArtifactKind::Machines => Makes::Machines,
         ArtifactKind::File

@@ -133,7 +133,7 @@ pub fn told(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) ->
     let key = &Key(digest("key"));
     // Nobody who watches asks for more of a result than its digest.
     let artifact = &Artifact {
-        product: ArtifactKind::File,
+        kind: ArtifactKind::File,
         hashing: Hashing::Plain,
         digest: digest("digest"),
         size: 0,

@@ -98,9 +98,9 @@ pub fn run(args: &Args) -> Result<Exit> {
     };
     let place = |stage: &str, path: &str| {
         let stage = stage.split('/').next().unwrap_or_default();
-        let product = project.pipeline.stage(stage).map(|stage| stage.product);
+        let output = project.pipeline.stage(stage).map(|stage| stage.output);
         let name = Path::new(path).file_name().unwrap_or_default();
-        match product {
+        match output {
             Some(ArtifactKind::Export) => project.settings.output.join(name).display().to_string(),
             _ => format!("{}:{path}", args.host.name()),
         }

@@ -30,10 +30,10 @@ pub enum Place {
 
 impl Files {
     /// Opens the object at `path`.
-    pub fn open(path: &Path, product: ArtifactKind) -> Result<Files> {
+    pub fn open(path: &Path, kind: ArtifactKind) -> Result<Files> {
         let what = || format!("opening {}", path.display());
         let file = File::open(path).with_context(what)?;
-        if product == ArtifactKind::Directory {
+        if kind == ArtifactKind::Directory {
             let places = places(&file).context("reading the directory")?;
             return Ok(Files::Directory(file, places));
         }

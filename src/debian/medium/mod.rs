@@ -57,7 +57,7 @@ impl Medium {
         if !context.cache.holds(image) {
             return Err(Error::new(NotHere));
         }
-        let mut files = Files::open(&context.object(image), image.product)?;
+        let mut files = Files::open(&context.object(image), image.kind)?;
         let text = files.read(".disk/info", MOST_TEXT)?.unwrap_or_default();
         let mut info = DiskInfo::read(&String::from_utf8_lossy(&text));
         if info.label.is_empty() {

@@ -78,7 +78,7 @@ impl Stage for Layers {
     /// What the medium says of the system, and a directory once more.
     fn need(&self, context: &StageContext, inputs: &Inputs) -> u64 {
         let Ok(input) = inputs.get("from") else { return 0 };
-        if input.product == ArtifactKind::Directory {
+        if input.kind == ArtifactKind::Directory {
             return input.size;
         }
         let wanted = self.wanted.as_deref();
@@ -90,7 +90,7 @@ impl Stage for Layers {
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
         let mut path = context.object(input);
-        if input.product == ArtifactKind::Directory {
+        if input.kind == ArtifactKind::Directory {
             let directory = context.scratch("medium");
             extract::extract(&path, &directory, &context.cancel)?;
             path = directory;

@@ -33,6 +33,18 @@ enum Modules {
     Build,
 }
 
+impl Modules {
+    const ALL: [(&str, Modules); 2] = [("kernel", Modules::Kernel), ("build", Modules::Build)];
+
+    /// The word in a pipeline, and in a recipe.
+    fn word(self) -> &'static str {
+        match self {
+            Modules::Kernel => "kernel",
+            Modules::Build => "build",
+        }
+    }
+}
+
 /// What `guest-additions` says.
 pub struct Additions {
     iso: Option<HostPath>,
@@ -59,8 +71,7 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Additions> {
     let input = table
         .input("from", &[ArtifactKind::File])
         .map(|input| Input { key: "guest-additions", ..input });
-    let words = [("kernel", Modules::Kernel), ("build", Modules::Build)];
-    let modules = table.choice_of("modules", &words).map_or(Modules::Kernel, |word| word.value);
+    let modules = table.choice_of("modules", &Modules::ALL).map_or(Modules::Kernel, |word| word.value);
     table.finish();
     Some(Additions { iso, input, modules })
 }
@@ -80,7 +91,7 @@ impl Additions {
         };
         recipe.value("guest-additions", from);
         recipe.value("guest-additions script", crate::digest::Digest::of(SCRIPT));
-        recipe.value("guest-additions modules", format!("{:?}", self.modules).to_lowercase());
+        recipe.value("guest-additions modules", self.modules.word());
         Ok(())
     }
 

@@ -2,13 +2,11 @@
 //! a tree. The work happens in a sandbox, in this order: packages in, packages out, settings,
 //! files, users, guest additions, scripts, seal.
 
-use std::collections::BTreeMap;
-
 use super::origin::Origin;
 use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, bootstrap, materials};
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{ArtifactKind, Facts, Output, TreeFacts};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
-use crate::error::{Context, Result, anyhow, with_hint};
+use crate::error::{Context, Result, anyhow, bail, with_hint};
 use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
 use crate::provenance::Material;
@@ -24,7 +22,7 @@ use additions::Additions;
 use content::Content;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "customise", product: ArtifactKind::Tree, read: read_fields };
+pub const KIND: Kind = Kind { name: "customise", output: ArtifactKind::Tree, read: read_fields };
 
 /// What the stage's table says.
 pub(super) struct Customise {
@@ -102,7 +100,14 @@ impl Customise {
         if self.packages.is_empty() {
             return Ok(None);
         }
-        let base = Base::Tree(inputs.get("from")?.clone());
+        let tree = inputs.known("from")?;
+        let installed = match (tree.facts().tree(), tree.made()) {
+            (Some(facts), _) => facts.packages,
+            // Without a list the tree as a whole stands for it.
+            (None, Some(tree)) => tree.digest,
+            (None, None) => bail!("it is not known which packages the tree has"),
+        };
+        let base = Base::Tree { installed, tree: tree.made().cloned() };
         self.question(Part::Packages, self.packages.clone(), base, inputs).map(Some)
     }
 
@@ -128,24 +133,23 @@ impl Customise {
         base: Base,
         inputs: &Inputs,
     ) -> Result<Request> {
-        let tree = inputs.get("from")?;
-        let suite = self.suite.clone().or_else(|| tree.facts.get("suite").cloned());
+        let facts = inputs.known("from")?.facts().tree();
+        let suite = self.suite.clone().or_else(|| facts?.suite.clone());
         let suite = suite.ok_or_else(|| {
             with_hint(
                 anyhow!("the tree does not say which suite its packages are from"),
                 "name it with `suite = \"...\"` in this stage",
             )
         })?;
-        let components = match self.components.is_empty() {
-            false => self.components.clone(),
-            true => match tree.facts.get("components") {
-                Some(components) => components.split(' ').map(String::from).collect(),
-                None => vec!["main".to_string()],
-            },
+        let of_tree = facts.map_or(&[][..], |facts| &facts.components);
+        let components = match (self.components.as_slice(), of_tree) {
+            ([], []) => vec!["main".to_string()],
+            ([], of_tree) => of_tree.to_vec(),
+            (own, _) => own.to_vec(),
         };
         Ok(Request {
             part,
-            distribution: distribution_of(tree),
+            distribution: distribution_of(inputs)?,
             suite,
             components,
             packages,
@@ -156,9 +160,10 @@ impl Customise {
     }
 }
 
-/// Whose packages a tree is made of.
-fn distribution_of(tree: &Artifact) -> &'static Distribution {
-    Distribution::named(tree.facts.get("distribution").map(String::as_str))
+/// The distribution of the tree that a stage takes.
+fn distribution_of(inputs: &Inputs) -> Result<&'static Distribution> {
+    let facts = inputs.known("from")?.facts().tree();
+    Ok(Distribution::named(facts.and_then(|facts| facts.distribution.as_deref())))
 }
 
 impl Stage for Customise {
@@ -203,17 +208,15 @@ impl Stage for Customise {
     }
 
     fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        Ok(materials::packages(distribution_of(inputs.get("from")?), pins))
+        Ok(materials::packages(distribution_of(inputs)?, pins))
     }
 
-    fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
-        let tree = inputs.get("from").ok()?;
+    fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<Facts> {
         let added = match self.packages.is_empty() {
-            true => Vec::new(),
-            false => pins.first()?.packages().to_vec(),
+            true => &[],
+            false => pins.first()?.packages(),
         };
-        let facts = self.facts(tree, &added);
-        Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
+        Some(self.facts(inputs.known("from").ok()?.facts(), added))
     }
 
     fn need(&self, _context: &StageContext, inputs: &Inputs) -> u64 {
@@ -229,23 +232,24 @@ impl Stage for Customise {
         let mut added = Vec::new();
         let outcome = self.work(context, &sandbox, inputs, pins, &mut added);
         let made = bootstrap::take_out(context, sandbox, outcome)?;
-        let facts = self.facts(tree, &added);
-        Ok(facts.into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
+        Ok(made.with(self.facts(&tree.facts, &added)))
     }
 }
 
 impl Customise {
-    /// What the tree is, for those who eat it.
-    fn facts(&self, tree: &Artifact, added: &[Package]) -> Vec<(&'static str, String)> {
-        let same = |name| Some((name, tree.facts.get(name)?.clone()));
-        let mut facts: Vec<_> =
-            ["distribution", "suite", "components"].into_iter().filter_map(same).collect();
-        let mut below = tree.facts.get("packages").cloned().unwrap_or_default();
+    /// What the tree is, for stages that take it; `below` are the facts of the one it is made from.
+    fn facts(&self, below: &Facts, added: &[Package]) -> Facts {
+        let below = below.tree();
+        let mut installed = below.map_or(String::new(), |below| below.packages.to_string());
         for package in &self.remove {
-            below += &format!(" -{package}");
+            installed += &format!(" -{package}");
         }
-        facts.push(("packages", bootstrap::installed(added, Some(&below)).to_string()));
-        facts
+        Facts::Tree(TreeFacts {
+            components: below.map_or(Vec::new(), |below| below.components.clone()),
+            distribution: below.and_then(|below| below.distribution.clone()),
+            packages: bootstrap::installed(added, Some(&installed)),
+            suite: below.and_then(|below| below.suite.clone()),
+        })
     }
 
     /// Does the work and packs the tree; notes the packages that were added.
@@ -262,14 +266,14 @@ impl Customise {
         if self.request(inputs)?.is_some() {
             let pin = pins.next().context("a pin is missing")?;
             let files;
-            (*added, files) = pool::fetch(context, distribution_of(tree), pin, &archive)?;
+            (*added, files) = pool::fetch(context, distribution_of(inputs)?, pin, &archive)?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
             let (packages, files) = match self.additions_request(inputs)? {
                 Some(_) => {
                     let pin = pins.next().context("a pin is missing")?;
-                    pool::fetch(context, distribution_of(tree), pin, &archive)?
+                    pool::fetch(context, distribution_of(inputs)?, pin, &archive)?
                 }
                 None => Default::default(),
             };

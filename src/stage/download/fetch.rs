@@ -54,7 +54,7 @@ const ANOTHER: &str = "another file lies there now, or somebody changed it; if t
 /// A file as the store knows it.
 fn artifact(digest: Digest, size: u64) -> Artifact {
     let facts = Default::default();
-    Artifact { product: ArtifactKind::File, hashing: Hashing::Plain, digest, size, facts }
+    Artifact { kind: ArtifactKind::File, hashing: Hashing::Plain, digest, size, facts }
 }
 
 /// The file, if the store has it already: another stage may have got it.

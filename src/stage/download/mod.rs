@@ -2,12 +2,11 @@
 //! file. What it must be is told by a digest, by a signed list, or else by the lock, which has the
 //! digest of the first time.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext};
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, Facts, Output};
 use crate::cache::sparse;
 use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
@@ -26,7 +25,7 @@ mod sums;
 use fetch::{Bound, Wanted};
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "download", product: ArtifactKind::File, read };
+pub const KIND: Kind = Kind { name: "download", output: ArtifactKind::File, read };
 
 /// A list of checksums is smaller, ...
 const MOST_LIST: u64 = 16 << 20;
@@ -206,9 +205,9 @@ impl Stage for Download {
         Ok(vec![Pin::new(LockEntry::Download(locked))])
     }
 
-    /// Nothing but that there will be a file, which is all that the packages of a medium depend on.
-    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
-        Some(BTreeMap::new())
+    /// That there will be a file is all that packages of a medium depend on.
+    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<Facts> {
+        Some(Facts::None)
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
