@@ -64,9 +64,7 @@ impl Archive {
     fn image(&self) -> Result<Option<&Artifact>> {
         match self {
             Archive::Mirror(_) => Ok(None),
-            Archive::Medium(image) => {
-                image.as_ref().map(Some).ok_or_else(|| Error::new(NotHere))
-            }
+            Archive::Medium(image) => image.as_ref().map(Some).ok_or_else(|| Error::new(NotHere)),
         }
     }
 
@@ -150,7 +148,9 @@ pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
     let packages = solve::solve(context, request, &index)?;
     let (asked, components) = refusal::noted(request);
     let medium = match (&request.archive, index.medium) {
-        (Archive::Medium(Some(image)), Some(label)) => Some(LockedMedium { digest: image.digest, label }),
+        (Archive::Medium(Some(image)), Some(label)) => {
+            Some(LockedMedium { digest: image.digest, label })
+        }
         _ => None,
     };
     Ok(Pin::new(LockEntry::Packages(LockedPackages {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::event::{Event, Observer};
 use super::inspect::{self, Forecast};
-use super::locked::{Predictions, Known};
+use super::locked::{Known, Predictions};
 use super::plan::{Node, Plan, Ready};
 use super::worker::Build;
 use crate::artifact::InputArtifact;

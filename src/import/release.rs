@@ -37,9 +37,11 @@ mod tests {
         assert_eq!(release(debian), of(None, "trixie"));
         let ubuntu = b"VERSION_CODENAME='noble'\nID=ubuntu\nID_LIKE=debian\n";
         assert_eq!(release(ubuntu), of(Some("ubuntu"), "noble"));
-        for other in
-            [&b"ID=fedora\nVERSION_CODENAME=x\n"[..], b"ID=debian\nVERSION_CODENAME=\"../x\"\n", b""]
-        {
+        for other in [
+            &b"ID=fedora\nVERSION_CODENAME=x\n"[..],
+            b"ID=debian\nVERSION_CODENAME=\"../x\"\n",
+            b"",
+        ] {
             assert_eq!(release(other), Release::default());
         }
     }

@@ -274,7 +274,8 @@ impl Run<'_> {
 
     /// The arguments of QEMU.
     pub fn argv(&self) -> Result<Vec<String>> {
-        let flash = host::own_flash(self.architecture, self.firmware, &self.work.join("variables.fd"))?;
+        let flash =
+            host::own_flash(self.architecture, self.firmware, &self.work.join("variables.fd"))?;
         let text = |path: &Path| path.display().to_string();
         let disk = Drive { file: text(self.disk), format: "raw", durability: Durability::New };
         let seed = self.seed.map(|seed| Drive {

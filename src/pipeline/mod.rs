@@ -4,16 +4,15 @@
 
 mod check;
 mod document;
+mod duplicates;
 mod fault;
 mod fields;
-mod getters;
-mod mend;
 pub mod project_file;
+mod recovery;
 mod references;
 mod root;
 mod substitute;
 pub mod suggest;
-mod syntax;
 mod template;
 mod value;
 
@@ -22,8 +21,7 @@ use std::path::{Path, PathBuf};
 pub use check::Input;
 pub use document::{Document, is_legal_name};
 pub use fault::{Color, Elsewhere, Fault, Faults, FaultyPipeline};
-pub use fields::{Element, Fields, Scope};
-pub use getters::Size;
+pub use fields::{Element, Fields, Scope, Size};
 pub use references::LocalPath;
 pub use root::{project_root, resolved};
 pub use substitute::{Environment, Override};

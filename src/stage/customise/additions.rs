@@ -71,7 +71,8 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Additions> {
     let input = table
         .input("from", &[ArtifactKind::File])
         .map(|input| Input { key: "guest-additions", ..input });
-    let modules = table.choice_of("modules", &Modules::ALL).map_or(Modules::Kernel, |word| word.value);
+    let modules =
+        table.choice_of("modules", &Modules::ALL).map_or(Modules::Kernel, |word| word.value);
     table.finish();
     Some(Additions { iso, input, modules })
 }
