@@ -1,5 +1,5 @@
-//! The floor plan holds: a room uses the rooms this table allows it and no other, files stay
-//! small, and each says what it is. DESIGN.md has the picture.
+//! The floor plan holds: a room uses the rooms this table allows it and no other, and each file says
+//! what it is. DESIGN.md has the picture.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -123,11 +123,9 @@ fn commands_are_started_in_few_places() {
 }
 
 #[test]
-fn files_are_small_and_say_what_they_are() {
+fn files_say_what_they_are() {
     for file in sources() {
         let text = std::fs::read_to_string(&file).unwrap();
-        let lines = text.lines().count();
-        assert!(lines <= 400, "{} has {lines} lines", file.display());
         assert!(text.starts_with("//!"), "{} does not say what it is", file.display());
         let name = file.file_stem().unwrap().to_str().unwrap();
         for vague in ["utils", "util", "common", "helpers", "manager", "misc"] {
