@@ -3,7 +3,7 @@
 //! `explain` print is a comparison of two recipes and cannot disagree with the key.
 //!
 //! Left out on purpose: stage names, comments and the order of keys in the TOML, paths of the
-//! checkout, mirror addresses, jobs, verbosity, and where drivers lie.
+//! checkout, mirror addresses, jobs, verbosity, and the places of hypervisors' programs.
 
 use std::fmt;
 
@@ -86,8 +86,8 @@ impl Recipe {
         self.list(name, items);
     }
 
-    /// Notes that what it describes depends on a secret, so that the result stays on this machine.
-    /// The text says nothing of it.
+    /// Marks the result as dependent on a secret, so that it stays on this machine. The text does not
+    /// change.
     pub fn hide(&mut self) {
         self.secret = true;
     }
@@ -127,10 +127,10 @@ impl Recipe {
                 (None, None) => return found,
                 _ => {
                     // The nearest pair of equal lines ends the difference.
-                    let (gone, came) = nearest_match(old, new);
-                    found.extend(old[..gone].iter().cloned().map(Difference::Gone));
-                    found.extend(new[..came].iter().cloned().map(Difference::Came));
-                    (old, new) = (&old[gone..], &new[came..]);
+                    let (removed, added) = nearest_match(old, new);
+                    found.extend(old[..removed].iter().cloned().map(Difference::Removed));
+                    found.extend(new[..added].iter().cloned().map(Difference::Added));
+                    (old, new) = (&old[removed..], &new[added..]);
                 }
             }
         }
@@ -194,12 +194,12 @@ pub fn kind<'a>(lines: impl IntoIterator<Item = &'a str>) -> &'a str {
 /// How many lines to drop from each side until both continue with the same line.
 fn nearest_match(old: &[String], new: &[String]) -> (usize, usize) {
     for total in 1..old.len() + new.len() {
-        for gone in total.saturating_sub(new.len())..=total.min(old.len()) {
-            let came = total - gone;
-            if let (Some(a), Some(b)) = (old.get(gone), new.get(came))
+        for removed in total.saturating_sub(new.len())..=total.min(old.len()) {
+            let added = total - removed;
+            if let (Some(a), Some(b)) = (old.get(removed), new.get(added))
                 && a == b
             {
-                return (gone, came);
+                return (removed, added);
             }
         }
     }
@@ -209,17 +209,17 @@ fn nearest_match(old: &[String], new: &[String]) -> (usize, usize) {
 /// One line of the difference between two recipes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// Stood in the earlier recipe only.
-    Gone(String),
-    /// Stands in the present recipe only.
-    Came(String),
+    /// Only in the earlier recipe.
+    Removed(String),
+    /// Only in the present recipe.
+    Added(String),
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Difference::Gone(line) => write!(f, "- {line}"),
-            Difference::Came(line) => write!(f, "+ {line}"),
+            Difference::Removed(line) => write!(f, "- {line}"),
+            Difference::Added(line) => write!(f, "+ {line}"),
         }
     }
 }
@@ -229,15 +229,15 @@ impl fmt::Display for Difference {
 pub fn first_difference(differences: &[Difference]) -> Option<String> {
     let name = |line: &str| line.split_once(" = ").map(|(name, _)| name.to_string());
     match differences.first()? {
-        Difference::Came(line) => Some(format!("{line} (new)")),
-        Difference::Gone(gone) => {
+        Difference::Added(line) => Some(format!("{line} (new)")),
+        Difference::Removed(removed) => {
             let replaced = differences.iter().find_map(|difference| match difference {
-                Difference::Came(came) if name(came) == name(gone) => Some(came),
+                Difference::Added(added) if name(added) == name(removed) => Some(added),
                 _ => None,
             });
-            Some(match (replaced, gone.split_once(" = ")) {
-                (Some(came), Some((_, was))) => format!("{came} (was {was})"),
-                _ => format!("{gone} (gone)"),
+            Some(match (replaced, removed.split_once(" = ")) {
+                (Some(added), Some((_, was))) => format!("{added} (was {was})"),
+                _ => format!("{removed} (gone)"),
             })
         }
     }
@@ -342,9 +342,9 @@ mod tests {
         assert_eq!(Recipe::from_text(&recipe.text()), recipe);
     }
 
-    /// The text follows no table of Unicode, which changes from one Rust to the next.
+    /// Only control characters are escaped: other tables of Unicode change between releases of Rust.
     #[test]
-    fn quotes_come_off_again() {
+    fn unquoting_reverses_quoting() {
         for text in ["", " a", "\"", "a\\\n\r\t\0\u{7f}\u{85}b", "\u{200b}\u{301}\n"] {
             assert_eq!(unquoted(&quoted(text)), text);
             assert!(!quoted(text).contains(char::is_control), "{text:?}");
@@ -370,7 +370,7 @@ mod tests {
         let differences = recipe(&["a", "x", "c"]).differences(&recipe(&["a", "b", "c"]));
         assert_eq!(
             differences,
-            [Difference::Gone("package = b".into()), Difference::Came("package = x".into())]
+            [Difference::Removed("package = b".into()), Difference::Added("package = x".into())]
         );
     }
 }

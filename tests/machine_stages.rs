@@ -156,7 +156,7 @@ impl World {
 
 /// A fault in one line, with the place of one that is in another file.
 fn one(fault: &pipeline::Fault) -> String {
-    let place = fault.elsewhere.as_ref().map_or(String::new(), |place| {
+    let place = fault.other_file.as_ref().map_or(String::new(), |place| {
         let line = place.source[..place.span.start].matches('\n').count() + 1;
         let file = Path::new(&place.path).file_name().unwrap().to_str().unwrap();
         format!("{file}:{line}: ")

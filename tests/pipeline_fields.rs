@@ -89,7 +89,7 @@ fn choices() {
 }
 
 #[test]
-fn what_a_type_of_its_own_reads() {
+fn parsed_values() {
     let good = format!("k = '{}'", Digest::of("x"));
     let digest = |fields: &mut Fields<'_>| fields.parsed::<Digest>("k", "a SHA-256").is_some();
     let (values, fault) = thrice([&good, "", "k = 'zz'"], digest);

@@ -1,5 +1,5 @@
-//! Finds what a word means on the command line: a file, with what lies beside it, or a result in
-//! the cache by the beginning of its key or digest; and everything that is known of it.
+//! Finds what an argument of the command line names: a file with its sidecar files, or a result in the
+//! cache by a prefix of its key or digest; and collects everything that is known of it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -99,9 +99,9 @@ fn of_file(path: &Path, cache: Option<&Cache>, entries: &[Entry]) -> Result<Side
     side.digest = Some(digest);
     side.size = size;
     if side.packages.is_none() {
-        side.packages = SbomFormat::ALL.into_iter().find_map(|language| {
-            let bill = path.with_file_name(format!("{name}.{}", language.extension()));
-            let urls = sbom::packages(&std::fs::read_to_string(bill).ok()?)?;
+        side.packages = SbomFormat::ALL.into_iter().find_map(|format| {
+            let path_of_sbom = path.with_file_name(format!("{name}.{}", format.extension()));
+            let urls = sbom::packages(&std::fs::read_to_string(path_of_sbom).ok()?)?;
             let parts = urls.iter().filter_map(|url| of_purl(url));
             Some(parts.map(|[name, version, arch]| ((name, arch), version)).collect())
         });
@@ -175,8 +175,8 @@ fn of_steps(steps: Vec<Step>, own: Option<Digest>, cache: Option<&Cache>) -> Res
     let disk = steps.iter().rev().find(|step| kind(step) == "disk");
     let tree: Option<Digest> = match disk {
         Some(disk) => {
-            let eaten = disk.recipe.iter().find_map(|line| line.strip_prefix("input from = "));
-            eaten.and_then(|tree| tree.parse().ok())
+            let input = disk.recipe.iter().find_map(|line| line.strip_prefix("input from = "));
+            input.and_then(|tree| tree.parse().ok())
         }
         None => own,
     };
@@ -225,7 +225,7 @@ mod tests {
     use crate::recipe::Recipe;
 
     #[test]
-    fn a_tree_is_one_whatever_made_it() {
+    fn a_result_of_any_kind_of_stage_may_be_a_tree() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(directory.path()).unwrap();
         for kind in ["bootstrap", "import"] {

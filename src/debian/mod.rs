@@ -1,7 +1,7 @@
 //! Debian's archive: which packages a request means (`solve`), as of which signed index
-//! (`index`), and their files (`pool`). apt does the verifying and the solving, in directories of
-//! its own; kuth downloads, each file to its known size, by SHA-256, into the cache. It knows no
-//! stage.
+//! (`index`), and their files (`pool`). apt verifies and solves, in directories of its own; kuth
+//! downloads each file, limited to its known size and checked by SHA-256, into the cache. It knows
+//! no stage.
 
 use crate::artifact::Artifact;
 use crate::digest::Digest;
@@ -17,7 +17,7 @@ pub mod index;
 pub mod install;
 pub mod medium;
 pub mod mirror;
-mod mirrored;
+mod mirror_index;
 pub mod pool;
 mod refusal;
 pub mod snapshot;
@@ -30,7 +30,8 @@ pub use distribution::{DEBIAN, Distribution, UBUNTU};
 pub enum Base {
     /// Nothing: the essential packages and apt come along.
     Empty,
-    /// Nothing, and nothing but the packages themselves is wanted: they will only be unpacked.
+    /// Nothing, and only the packages themselves are selected, without dependencies: they will only be
+    /// unpacked.
     Exactly,
     /// The packages of a tree.
     Tree {
@@ -43,7 +44,7 @@ pub enum Base {
 
 /// Where packages are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Archive {
+pub enum PackageSource {
     /// On a mirror: the one the pipeline names, if it does.
     Mirror(Option<String>),
     /// On an installation medium that a stage makes, an ISO image or a directory; nothing is asked of
@@ -51,31 +52,33 @@ pub enum Archive {
     Medium(Option<Artifact>),
 }
 
-impl Archive {
+impl PackageSource {
     /// The mirror the pipeline names.
     pub fn mirror(&self) -> Option<&str> {
         match self {
-            Archive::Mirror(mirror) => mirror.as_deref(),
-            Archive::Medium(_) => None,
+            PackageSource::Mirror(mirror) => mirror.as_deref(),
+            PackageSource::Medium(_) => None,
         }
     }
 
     /// The medium, if that is what it is; fails with [`NotHere`] if it has not been made.
     fn image(&self) -> Result<Option<&Artifact>> {
         match self {
-            Archive::Mirror(_) => Ok(None),
-            Archive::Medium(image) => image.as_ref().map(Some).ok_or_else(|| Error::new(NotHere)),
+            PackageSource::Mirror(_) => Ok(None),
+            PackageSource::Medium(image) => {
+                image.as_ref().map(Some).ok_or_else(|| Error::new(NotHere))
+            }
         }
     }
 
     /// Whether an entry of the lock is of this medium, or of a mirror as well.
     fn is_that_of(&self, locked: &LockedPackages) -> bool {
         match (self, &locked.medium) {
-            (Archive::Mirror(_), medium) => medium.is_none(),
-            (Archive::Medium(_), None) => false,
-            // Which one it will be shows when it is made.
-            (Archive::Medium(None), Some(_)) => true,
-            (Archive::Medium(Some(image)), Some(medium)) => medium.digest == image.digest,
+            (PackageSource::Mirror(_), medium) => medium.is_none(),
+            (PackageSource::Medium(_), None) => false,
+            // Which medium it is, is compared once it is made.
+            (PackageSource::Medium(None), Some(_)) => true,
+            (PackageSource::Medium(Some(image)), Some(medium)) => medium.digest == image.digest,
         }
     }
 }
@@ -93,16 +96,16 @@ pub struct Request {
     pub components: Vec<String>,
     /// Names, as `apt-get install` takes them.
     pub packages: Vec<String>,
-    /// What they go on top of.
+    /// What they are installed on top of.
     pub base: Base,
     /// Where they are.
-    pub archive: Archive,
+    pub source: PackageSource,
     /// The keyring the pipeline names, if it does.
     pub keyring: Option<HostPath>,
 }
 
 impl Request {
-    /// The keys that count: the pipeline's, else the distribution's own.
+    /// The trusted keys: the pipeline's, else the distribution's own.
     fn keys(&self) -> HostPath {
         self.keyring.clone().unwrap_or_else(|| HostPath::new(self.distribution.keyring))
     }
@@ -117,8 +120,8 @@ impl Request {
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);
-        if let Archive::Medium(_) = self.archive {
-            // Not which one: what the lock has of it is compared with what is there.
+        if let PackageSource::Medium(_) = self.source {
+            // Not which one: the lock has its digest, which is compared with the medium.
             recipe.value("archive", "medium");
         }
         match &self.base {
@@ -130,14 +133,13 @@ impl Request {
     }
 }
 
-/// Finds out what `request` means exactly: from the lock if that answers it, else from the index
-/// that the lock names, if the cache has it, else from the mirror of today. A medium is its own
-/// day.
+/// Resolves `request` to exact packages: from the lock if that answers it, else from the index that
+/// the lock names, if the cache has it, else from the mirror's present index. A medium has one index.
 pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
     let question = request.recipe(context).key();
     let mut locked = context.locked.iter().filter_map(LockEntry::as_packages);
     let answers =
-        |locked: &&LockedPackages| locked.request == question && request.archive.is_that_of(locked);
+        |locked: &&LockedPackages| locked.request == question && request.source.is_that_of(locked);
     if let Some(locked) = locked.find(answers) {
         return Ok(Pin::new(LockEntry::Packages(locked.clone())));
     }
@@ -147,8 +149,8 @@ pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
     let index = index::current(context, request)?;
     let packages = solve::solve(context, request, &index)?;
     let (asked, components) = refusal::noted(request);
-    let medium = match (&request.archive, index.medium) {
-        (Archive::Medium(Some(image)), Some(label)) => {
+    let medium = match (&request.source, index.medium) {
+        (PackageSource::Medium(Some(image)), Some(label)) => {
             Some(LockedMedium { digest: image.digest, label })
         }
         _ => None,

@@ -1,7 +1,7 @@
-//! What to say where the lock must not change and does not answer: how the question differs from
-//! the one that the lock's packages were the answer to.
+//! The error for a request that the lock does not answer and must not be changed for: how the request
+//! differs from the one that was locked.
 
-use super::{Archive, Base, Request};
+use super::{Base, PackageSource, Request};
 use crate::error::{Error, anyhow, with_hint};
 use crate::lock::{LockEntry, LockedPackages, Part};
 use crate::stage_context::StageContext;
@@ -53,13 +53,15 @@ fn noun(part: Part) -> &'static str {
 
 /// How a request differs from the one that `locked` is the answer to.
 fn changed(locked: &LockedPackages, request: &Request) -> String {
-    if !request.archive.is_that_of(locked) {
-        return match (&request.archive, &locked.medium) {
-            (Archive::Medium(_), None) => "it has those of a mirror, not of a medium".to_string(),
-            (Archive::Medium(_), Some(medium)) => {
+    if !request.source.is_that_of(locked) {
+        return match (&request.source, &locked.medium) {
+            (PackageSource::Medium(_), None) => {
+                "it has those of a mirror, not of a medium".to_string()
+            }
+            (PackageSource::Medium(_), Some(medium)) => {
                 format!("the medium is another than the lock's, {}", medium.label)
             }
-            (Archive::Mirror(_), medium) => {
+            (PackageSource::Mirror(_), medium) => {
                 let label = medium.as_ref().map_or("", |medium| &medium.label);
                 format!("it has those of the medium {label}, not of a mirror")
             }
@@ -94,7 +96,7 @@ mod tests {
     use crate::recipe::Key;
 
     #[test]
-    fn the_difference_is_named() {
+    fn the_difference_from_the_locked_request_is_named() {
         let request = |packages: &[&str]| Request {
             part: Part::Packages,
             distribution: &DEBIAN,
@@ -102,7 +104,7 @@ mod tests {
             components: vec!["main".into()],
             packages: packages.iter().map(|name| name.to_string()).collect(),
             base: Base::Empty,
-            archive: Archive::Mirror(None),
+            source: PackageSource::Mirror(None),
             keyring: None,
         };
         let entry = |asked: Option<(Option<Vec<String>>, Vec<String>)>| LockedPackages {

@@ -9,7 +9,7 @@ use crate::http::{Http, Refused, is_refusal};
 use crate::lock::{Date, Package};
 use crate::process::Cancel;
 
-/// Answers about the files of a package are smaller.
+/// The most bytes of an answer about the files of a package.
 const MOST_ANSWER: u64 = 1 << 20;
 
 /// Where old packages are.
@@ -99,7 +99,7 @@ fn files(http: &Http, root: &str, package: &Package, cancel: &Cancel) -> Result<
     Ok(hashes.iter().map(|hash| format!("{root}/file/{hash}")).collect())
 }
 
-/// The address that tells the hashes of a package's files.
+/// The address that lists the hashes of a package's files.
 fn question(root: &str, package: &Package) -> String {
     let (name, version) = (mirror::escaped(&package.name), mirror::escaped(&package.version));
     format!("{root}/mr/binary/{name}/{version}/binfiles")

@@ -38,7 +38,7 @@ fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<V
         Base::Empty | Base::Exactly => None,
     };
     // What was signed on a medium was looked at when its index was kept.
-    let trust = if index.medium.is_some() { Trust::Given } else { Trust::Signature };
+    let trust = if index.medium.is_some() { Trust::Verified } else { Trust::Signature };
     let apt = Apt::prepare(&context.work, context, request, ARCHIVE, trust)?;
     let lists = context.object(&index.lists);
     File::open(&lists)
@@ -133,7 +133,7 @@ fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<
     Ok(packages)
 }
 
-/// The packages of a request by their names alone; the last one listed where there are several.
+/// The packages of a request by their names alone; of several versions the last one listed.
 fn by_name(lists: &Path, request: &Request, index: &Index) -> Result<Vec<Package>> {
     let mut found = BTreeMap::new();
     for_each_package(lists, |stanza| {
@@ -263,7 +263,7 @@ fn absent(names: &[&str], request: &Request, index: &Index) -> Error {
     with_hint(
         anyhow!("there is no {names} in {} ({components}) on {medium}", request.suite),
         "take it from a mirror, with a `customise` stage that names no `medium`; or give a medium \
-         that has more, such as a DVD in the place of a netinst",
+         that has more, such as a DVD instead of a netinst",
     )
 }
 
@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uris_become_paths() {
+    fn uris_of_apt_become_paths_below_the_archive() {
         let output = format!(
             "Reading package lists...\n'{ARCHIVE}/pool/main/g/g%2b%2b/x_1%2b2_all.deb' x_1+2_all.deb 5 MD5Sum:0\n"
         );
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leads_elsewhere_is_none() {
+    fn a_package_name_or_version_with_a_path_is_refused() {
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let of = |name: &str, version: &str| {
             let fields = [
@@ -333,14 +333,14 @@ mod tests {
     }
 
     #[test]
-    fn apt_says_what_is_missing() {
+    fn missing_packages_are_read_from_apts_errors() {
         assert_eq!(missing("Unable to locate package htop"), Some("htop"));
         assert_eq!(missing("Package 'vim' has no installation candidate"), Some("vim"));
         assert_eq!(missing("Unable to correct problems, you have held broken packages."), None);
     }
 
     #[test]
-    fn stanzas_are_read_to_the_last() {
+    fn the_last_stanza_is_read_too() {
         let text = "Package: a\nVersion: 1\nDescription: x\n more: y\n\nPackage: b\nVersion: 2\n";
         let mut names = Vec::new();
         stanzas(text.as_bytes(), |stanza| names.push(stanza["Package"].clone())).unwrap();

@@ -1,5 +1,5 @@
 //! From the keys of a disk to every offset on it. Pure: it knows no files and no tree. What does
-//! not fit is refused with how much is wanted, how much there is, and the difference.
+//! not fit is refused with the size that is needed, the size that is left, and the difference.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::pipeline::Fault;
 use crate::units::Bytes;
 
 use super::config::{Config, Firmware, Format, Table};
-use super::{place, rules};
+use super::{placement, rules};
 
 /// The unit of volumes.
 pub const EXTENT: Bytes = Bytes::mib(4);
@@ -141,10 +141,10 @@ impl Filesystem {
 }
 
 impl Layout {
-    /// Lays the disk out, or says all that is wrong with it.
+    /// Computes the layout, or returns every fault.
     pub fn of(config: &Config) -> Result<Layout, Vec<Fault>> {
         let mut faults = rules::faults(config);
-        let (partitions, group) = match place::place(config) {
+        let (partitions, group) = match placement::place(config) {
             Ok((partitions, group)) if faults.is_empty() => (partitions, group),
             Ok(_) => return Err(faults),
             Err(more) => {
@@ -156,7 +156,7 @@ impl Layout {
             size: *config.size,
             table: config.table,
             firmware: config.firmware.clone(),
-            filesystems: place::filesystems(config, &partitions, group.as_ref()),
+            filesystems: placement::filesystems(config, &partitions, group.as_ref()),
             partitions,
             group,
             cmdline: config.cmdline.clone(),

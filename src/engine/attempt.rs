@@ -107,7 +107,7 @@ impl Build<'_> {
         let mut context = self.context(node);
         context.log = self.cache.log(&self.settings.pipeline, &format!("{}.resolve", node.name));
         let pins = node.stage.pin(&context, inputs)?;
-        pins.iter().try_for_each(|pin| self.lock.note(&node.name, &pin.locked))?;
+        pins.iter().try_for_each(|pin| self.lock.record(&node.name, &pin.locked))?;
         context.log = self.cache.log(&self.settings.pipeline, &node.name);
         let recipe = key::recipe(node, &context, inputs, &pins)?;
         Ok((context, pins, recipe))

@@ -150,7 +150,7 @@ impl Resolver<'_> {
         };
         self.take_out_old(node, &inputs, &pins);
         for pin in &pins {
-            self.draft.note(&node.name, &pin.locked)?;
+            self.draft.record(&node.name, &pin.locked)?;
             self.fresh.push(pin.locked.clone());
         }
         self.predictions.set(at, node.stage.predict(&inputs, &pins));

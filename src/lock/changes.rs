@@ -1,10 +1,10 @@
-//! How two locks differ, package by package.
+//! How two locks differ, package by package and checksum by checksum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Entries, LockEntry};
 
-/// How what a stage is pinned to differs, for one of its questions.
+/// How the entries of two locks differ that answer one question of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
     /// The stage.

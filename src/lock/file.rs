@@ -7,13 +7,13 @@ use std::sync::Mutex;
 use super::{Entries, LockEntry, parse};
 use crate::error::{Context, Result, anyhow, with_hint};
 
-/// When what is noted reaches the file.
+/// When a new entry is written to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Write {
+enum Writing {
     /// At once.
-    Now,
+    Immediate,
     /// When [`LockFile::save`] is called.
-    Later,
+    Deferred,
 }
 
 /// An open lock, shared by the threads of a build.
@@ -21,11 +21,11 @@ enum Write {
 pub struct LockFile {
     path: PathBuf,
     stages: Mutex<Entries>,
-    write: Write,
+    writing: Writing,
 }
 
 impl LockFile {
-    /// Where the lock of the pipeline at `path` lies: `debian.toml` -> `debian.lock`.
+    /// The path of the lock of the pipeline at `path`: `debian.toml` -> `debian.lock`.
     pub fn beside(path: &Path) -> PathBuf {
         path.with_extension("lock")
     }
@@ -40,25 +40,33 @@ impl LockFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Entries::new(),
             Err(error) => return Err(error).with_context(what),
         };
-        Ok(LockFile { path: path.to_path_buf(), stages: Mutex::new(stages), write: Write::Now })
+        Ok(LockFile {
+            path: path.to_path_buf(),
+            stages: Mutex::new(stages),
+            writing: Writing::Immediate,
+        })
     }
 
-    /// A lock of the same file that says `entries`, and is not written before it is saved.
+    /// A lock of the same file with `entries`, which is not written before it is saved.
     pub fn draft(&self, entries: Entries) -> LockFile {
-        LockFile { path: self.path.clone(), stages: Mutex::new(entries), write: Write::Later }
+        LockFile {
+            path: self.path.clone(),
+            stages: Mutex::new(entries),
+            writing: Writing::Deferred,
+        }
     }
 
-    /// Where it lies.
+    /// Its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// All it says.
+    /// All entries, by stage.
     pub fn entries(&self) -> Entries {
         self.stages().clone()
     }
 
-    /// Says `entries` of `stage` from now on.
+    /// Replaces all entries of `stage`.
     pub fn replace(&self, stage: &str, entries: Vec<LockEntry>) {
         match entries.is_empty() {
             true => self.stages().remove(stage),
@@ -71,12 +79,12 @@ impl LockFile {
         self.write(&parse::write(&self.stages())?)
     }
 
-    /// What it says of `stage`.
+    /// The entries of `stage`.
     pub fn stage(&self, stage: &str) -> Vec<LockEntry> {
         self.stages().get(stage).cloned().unwrap_or_default()
     }
 
-    /// What it says of all stages.
+    /// The entries of all stages.
     pub fn all(&self) -> Vec<LockEntry> {
         self.stages().values().flatten().cloned().collect()
     }
@@ -87,7 +95,7 @@ impl LockFile {
 
     /// Records what `stage` resolved. It replaces the entry of the same question; another suite
     /// (`--var suite=bookworm`) has an entry of its own.
-    pub fn note(&self, stage: &str, entry: &LockEntry) -> Result<()> {
+    pub fn record(&self, stage: &str, entry: &LockEntry) -> Result<()> {
         let mut stages = self.stages();
         let entries = stages.entry(stage.to_string()).or_default();
         if entries.contains(entry) {
@@ -97,10 +105,10 @@ impl LockFile {
         entries.push(entry.clone());
         // The order in which things were resolved is no change.
         entries.sort_by_key(LockEntry::question);
-        match self.write {
+        match self.writing {
             // Still under the mutex: the file must not lose what another thread noted meanwhile.
-            Write::Now => self.write(&parse::write(&stages)?),
-            Write::Later => Ok(()),
+            Writing::Immediate => self.write(&parse::write(&stages)?),
+            Writing::Deferred => Ok(()),
         }
     }
 
@@ -156,10 +164,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = LockFile::beside(&directory.path().join("x.toml"));
         let lock = LockFile::open(&path).unwrap();
-        lock.note("nodes/a", &entry("trixie", "1")).unwrap();
-        lock.note("base", &entry("trixie", "2")).unwrap();
-        lock.note("base", &entry("bookworm", "1")).unwrap();
-        lock.note("base", &entry("trixie", "3")).unwrap();
+        lock.record("nodes/a", &entry("trixie", "1")).unwrap();
+        lock.record("base", &entry("trixie", "2")).unwrap();
+        lock.record("base", &entry("bookworm", "1")).unwrap();
+        lock.record("base", &entry("trixie", "3")).unwrap();
         let lock = LockFile::open(&path).unwrap();
         assert_eq!(lock.stage("base"), [entry("bookworm", "1"), entry("trixie", "3")]);
         assert_eq!(lock.stage("nodes/a"), [entry("trixie", "1")]);

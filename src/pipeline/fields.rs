@@ -19,7 +19,7 @@ pub struct Scope<'a> {
     pub(super) source: &'a str,
     pub(super) root: &'a Path,
     pub(super) faults: RefCell<Faults>,
-    /// The inputs asked for since somebody took them.
+    /// The inputs asked for since they were last taken out.
     pub(super) inputs: RefCell<Vec<Input>>,
     /// The variables of the pipeline, for files that are filled in as strings are.
     variables: Vec<(String, Text)>,
@@ -232,8 +232,7 @@ impl<'a> Fields<'a> {
         self.require(key).text(key)
     }
 
-    /// The string under `key`, which may come from the environment; whoever takes it keeps it out
-    /// of sight.
+    /// The string under `key`, which may come from the environment; the caller must not show it.
     pub fn secret_text(&mut self, key: &str) -> Option<Text> {
         let value = self.raw(key)?;
         self.as_text(key, value, "a string")

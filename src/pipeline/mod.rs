@@ -1,5 +1,5 @@
 //! From the text of a pipeline file to checked values, with every fault of the file at once.
-//! It knows no kind of stage: whoever has the kinds implements [`Kinds`] and reads each
+//! It knows no kind of stage: the room that has the kinds implements [`Kinds`] and reads each
 //! stage's keys through [`Fields`].
 
 mod check;
@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 pub use check::Input;
 pub use document::{Document, is_legal_name};
-pub use fault::{Color, Elsewhere, Fault, Faults, FaultyPipeline};
+pub use fault::{Color, Fault, Faults, FaultyPipeline, OtherFile};
 pub use fields::{Element, Fields, Scope, Size};
 pub use references::LocalPath;
 pub use root::{project_root, resolved};
@@ -28,7 +28,7 @@ pub use substitute::{Environment, Override};
 pub use value::{Data, Entry, Span, Spanned, Table, Text, Value};
 
 use crate::artifact::ArtifactKind;
-use check::{Node, check};
+use check::{StageNode, check};
 
 /// The table of stage kinds, as the pipeline sees it.
 pub trait Kinds {
@@ -61,7 +61,7 @@ pub struct Pipeline<S> {
     pub root: PathBuf,
     /// The file.
     pub path: PathBuf,
-    /// The stages, each after all it eats, else in the order of the file.
+    /// The stages, each after all its inputs, otherwise in the order of the file.
     pub stages: Vec<StageEntry<S>>,
     /// The variables after substitution, in the order of the file.
     pub vars: Vec<(String, Text)>,
@@ -76,9 +76,9 @@ pub struct StageEntry<S> {
     pub kind: String,
     /// What it makes.
     pub output: ArtifactKind,
-    /// What it eats.
+    /// Its inputs.
     pub inputs: Vec<Input>,
-    /// Where its table stands.
+    /// The span of its table's header.
     pub span: Span,
     /// What the kind read.
     pub stage: S,
@@ -105,7 +105,7 @@ pub fn load<K: Kinds + ?Sized>(
 
     let scope = Scope::new(source, &document.root).with_variables(variables.clone().into_values());
     let header = document.header(&scope);
-    let (nodes, stages): (Vec<Node>, Vec<_>) =
+    let (nodes, stages): (Vec<StageNode>, Vec<_>) =
         document.stages.iter().map(|stage| read(stage, &scope, kinds)).unzip();
     if nodes.is_empty() {
         let fault = Fault::new(0..0, "the pipeline has no stages");
@@ -128,13 +128,13 @@ pub fn load<K: Kinds + ?Sized>(
         Some(names) => names.into_iter().map(|name| name.value).collect(),
         None => nodes.iter().map(|node| node.name.value.clone()).collect(),
     };
-    let mut pool: Vec<Option<(Node, K::Stage)>> =
+    let mut pool: Vec<Option<(StageNode, K::Stage)>> =
         nodes.into_iter().zip(stages).map(|(node, stage)| Some((node, stage?))).collect();
     let mut entries = Vec::new();
     for at in order {
         let span = document.stages[at].span.clone();
         match pool[at].take() {
-            Some((Node { name, kind: Some(kind), output: Some(output), inputs }, stage)) => {
+            Some((StageNode { name, kind: Some(kind), output: Some(output), inputs }, stage)) => {
                 let (name, kind) = (name.value, kind.value);
                 entries.push(StageEntry { name, kind, output, inputs, span, stage });
             }
@@ -161,9 +161,9 @@ fn read<K: Kinds + ?Sized>(
     stage: &document::Stage,
     scope: &Scope<'_>,
     kinds: &K,
-) -> (Node, Option<K::Stage>) {
+) -> (StageNode, Option<K::Stage>) {
     let name = stage.name.clone();
-    let mut node = Node { name, kind: None, output: None, inputs: Vec::new() };
+    let mut node = StageNode { name, kind: None, output: None, inputs: Vec::new() };
     if stage.faulty {
         return (node, None);
     }

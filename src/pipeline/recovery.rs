@@ -1,6 +1,6 @@
-//! Syntax errors, one for each broken statement. After an error the parser may take what
-//! follows for something else, or stop; so the broken statement is blanked, byte for byte so
-//! that places stay, and the rest is parsed again, until nothing is broken.
+//! Recovery from syntax errors: one fault for each broken statement. After an error the parser may
+//! misread what follows, or stop; so the broken statement is replaced by spaces, byte for byte, so
+//! that offsets stay, and the text is parsed again until nothing is broken.
 
 use std::borrow::Cow;
 
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_statement_is_one_fault_and_the_rest_is_kept() {
+    fn each_broken_statement_is_one_fault_and_the_rest_is_parsed() {
         for (source, left, expected) in [
             ("a = 1\n", "a = 1", vec![]),
             ("a = \"é\nb = 2\n", "b = 2", vec!["1: the string is not closed"]),

@@ -21,12 +21,12 @@ pub struct LocalPath {
     pub written: Text,
     /// From the root of the file system: joined to the project root.
     pub path: HostPath,
-    /// As the pipeline's own path is told.
+    /// Relative to the same directory as the pipeline's own path.
     shown: String,
 }
 
 impl LocalPath {
-    /// The path as the pipeline's own is told.
+    /// The path, relative to the same directory as the pipeline's own.
     pub fn shown(&self) -> &str {
         &self.shown
     }
@@ -124,7 +124,7 @@ impl Fields<'_> {
             Ok(Found::Directory) if required == Requirement::FileOrDirectory => return Some(local),
             Ok(Found::Special) if required == Requirement::Readable => return Some(local),
             Ok(Found::Directory) => {
-                (format!("{name} is a directory"), "a file is wanted".to_string(), hint)
+                (format!("{name} is a directory"), "expected a file".to_string(), hint)
             }
             Ok(Found::Special) => {
                 let label = "neither a file nor a directory".to_string();

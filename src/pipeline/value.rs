@@ -1,4 +1,4 @@
-//! TOML with places: a tree of values that all remember where in the source they stand.
+//! TOML with spans: a tree of values, each with its place in the source.
 //! It knows the grammar only through the `toml` crate and nothing of pipelines.
 
 use std::fmt;

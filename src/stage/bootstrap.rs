@@ -1,6 +1,6 @@
-//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's or a medium's packages: the
-//! essential ones, apt, and what `packages` names. Eats the medium, if that is where they are;
-//! makes a tree. With `layers` the medium has the system itself.
+//! `bootstrap`: a minimal Debian or Ubuntu tree from the packages of a mirror or an installation
+//! medium: the essential ones, apt, and what `packages` names. Input: the medium, if there is one.
+//! Output: tree. With `layers` the medium holds the system itself.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -90,7 +90,7 @@ impl Bootstrap {
             components: self.components.clone(),
             packages: self.packages.clone(),
             base: Base::Empty,
-            archive: self.origin.archive(inputs)?,
+            source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
         })
     }
@@ -136,8 +136,8 @@ impl Stage for Bootstrap {
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
-        let archive = self.origin.archive(inputs)?;
-        let (packages, files) = pool::fetch(context, self.distribution, &pins[0], &archive)?;
+        let source = self.origin.package_source(inputs)?;
+        let (packages, files) = pool::fetch(context, self.distribution, &pins[0], &source)?;
         let sandbox = Sandbox::new(&context.work, context.settings.epoch, "localhost")?;
         offer(&sandbox, &packages, &files)?;
         (context.progress)(0, 0, "unpacking");
@@ -164,7 +164,7 @@ impl Stage for Bootstrap {
     }
 }
 
-/// What the last step of every tree packs it as.
+/// The name of the tar that the last step packs the tree into.
 pub(super) const PACKED: &str = "tree.tar";
 
 /// Takes the packed tree out of the sandbox and removes the rest of it: also after a failure, for
@@ -174,14 +174,14 @@ pub(super) fn take_out(
     sandbox: Sandbox,
     outcome: Result<Option<Packed>>,
 ) -> Result<Output> {
-    let made = outcome.and_then(|packed| {
+    let output = outcome.and_then(|packed| {
         let packed = packed.context("packing the tree")?;
         let file = context.scratch(PACKED);
         std::fs::rename(sandbox.output().join(PACKED), &file).context("taking the tree out")?;
         Ok(Output::hashed(ArtifactKind::Tree, file, packed.digest, packed.size))
     });
-    let cleared = if context.keeps_work(&made) { Ok(()) } else { sandbox.clear(&context.log) };
-    made.and_then(|made| cleared.map(|()| made))
+    let cleared = if context.keeps_work(&output) { Ok(()) } else { sandbox.clear(&context.log) };
+    output.and_then(|output| cleared.map(|()| output))
 }
 
 /// Puts package files where the steps look for them.

@@ -1,5 +1,6 @@
-//! `kind = "disk"`: a tree becomes a bootable disk. Eats the tree under `from`; the keys are in
-//! `disk::config`. The tools that shape the bytes come from locked packages, see [`tools`].
+//! `disk`: makes a bootable disk of a tree. Input: tree, and an installation medium with the tools if
+//! one is named. Output: disk. The keys are in `disk::config`. The tools that shape the bytes come from
+//! locked packages, see [`tools`].
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -28,7 +29,7 @@ pub const KIND: Kind = Kind { name: "disk", output: ArtifactKind::Disk, read };
 /// Raised when the same recipe would make other bytes.
 const REVISION: u32 = 1;
 
-/// Where a tree keeps its table of mounts.
+/// The path of the table of mounts in a tree.
 const FSTAB: &str = "/etc/fstab";
 
 /// A disk to make.
@@ -56,7 +57,7 @@ pub(super) fn layout(fields: &Fields<'_>, config: &Config) -> Option<Layout> {
     Layout::of(config).map_err(report).ok()
 }
 
-/// The finished raw image `file` at `image`, with what those who eat a disk ask of it.
+/// The finished raw image `file` at `image` as an output with the facts of a disk.
 pub(super) fn made(
     context: &StageContext,
     (image, file): (PathBuf, &File),
@@ -147,7 +148,7 @@ impl Stage for Disk {
             components: vec!["main".to_string()],
             packages: packages.map(|name| name.to_string()).collect(),
             base: Base::Exactly,
-            archive: self.origin.archive(inputs)?,
+            source: self.origin.package_source(inputs)?,
             keyring: None,
         };
         Ok(vec![debian::pin(context, &request)?])
@@ -159,14 +160,14 @@ impl Stage for Disk {
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let pin = pins.first().context("finding the tools: none are locked")?;
-        pool::fetch(context, &debian::DEBIAN, pin, &self.origin.archive(inputs)?)?;
+        pool::fetch(context, &debian::DEBIAN, pin, &self.origin.package_source(inputs)?)?;
         (context.progress)(0, 0, "unpacking the tools");
         let tools = tools::tools(context, pin)?;
         self.make(inputs.get("from")?, &tools, context)
     }
 }
 
-/// The tar of the tree, telling how much of it was read.
+/// The tar of the tree; reports how much of it was read.
 fn watched(tree: &Artifact, context: &StageContext) -> Result<impl Read + use<>> {
     let path = context.object(tree);
     let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;

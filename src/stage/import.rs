@@ -1,6 +1,5 @@
-//! `import`: a disk image of others, whatever its format, as a tree that `customise` and `disk`
-//! take like any other. Eats the image as a file or a disk, a directory with one image in it, or a
-//! root tar.
+//! `import`: the files of a disk image of any known format, or of a root tar, as a tree. Input: the
+//! image or tar as a file, a disk, or a directory with one image in it. Output: tree.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,12 +22,11 @@ pub const KIND: Kind = Kind { name: "import", output: ArtifactKind::Tree, read }
 /// Raised when the same image gives another tar.
 const REVISION: u32 = 1;
 
-/// What a system's files may be together unless the user says otherwise.
+/// The most bytes of a system's files unless the pipeline has a `limit`.
 const LIMIT: Bytes = Bytes::gib(64);
 
-/// What may hold an image.
-const PRODUCTS: &[ArtifactKind] =
-    &[ArtifactKind::File, ArtifactKind::Directory, ArtifactKind::Disk];
+/// The kinds of artifact that may be an image.
+const IMAGES: &[ArtifactKind] = &[ArtifactKind::File, ArtifactKind::Directory, ArtifactKind::Disk];
 
 struct Import {
     root: Option<String>,
@@ -36,14 +34,14 @@ struct Import {
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", PRODUCTS);
+    let from = fields.required_input("from", IMAGES);
     let root = fields.text("root").map(|root| root.text);
     let limit = fields.size("limit");
     let limit = usable(fields, limit);
     Some(Parsed::one(vec![from?], Import { root, limit }))
 }
 
-/// The limit that is given, or the usual one; a fault if it lets nothing pass.
+/// The given limit, or the default; a limit of zero is a fault.
 pub(super) fn usable(fields: &Fields<'_>, limit: Option<Spanned<Bytes>>) -> Bytes {
     if let Some(limit) = &limit
         && limit.value == Bytes(0)
@@ -84,7 +82,7 @@ pub(super) fn made(context: &StageContext, file: PathBuf, imported: Imported) ->
     let facts = TreeFacts {
         components: Vec::new(),
         distribution: release.distribution,
-        // What is installed has no list, so the tree as a whole stands for it.
+        // The list of installed packages is not read, so the digest of the whole tree is used.
         packages: digest,
         suite: release.suite,
     };

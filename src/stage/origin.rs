@@ -3,7 +3,7 @@
 
 use super::{Inputs, Resource};
 use crate::artifact::ArtifactKind;
-use crate::debian::Archive;
+use crate::debian::PackageSource;
 use crate::error::Result;
 use crate::host_path::HostPath;
 use crate::pipeline::Input;
@@ -23,11 +23,11 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The archive that is asked.
-    pub fn archive(&self, inputs: &Inputs) -> Result<Archive> {
+    /// The package source that is asked.
+    pub fn package_source(&self, inputs: &Inputs) -> Result<PackageSource> {
         match &self.medium {
-            Some(medium) => Ok(Archive::Medium(inputs.known(medium.key)?.made().cloned())),
-            None => Ok(Archive::Mirror(self.mirror.clone())),
+            Some(medium) => Ok(PackageSource::Medium(inputs.known(medium.key)?.made().cloned())),
+            None => Ok(PackageSource::Mirror(self.mirror.clone())),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::world::{MEDIUM, NOWHERE, heavy, world};
 
 #[test]
-fn another_medium_is_another_answer() {
+fn the_lock_is_for_one_medium() {
     let world = world();
     let _heavy = heavy();
     let project = world.project("locks");
@@ -41,7 +41,7 @@ fn another_medium_is_another_answer() {
 }
 
 #[test]
-fn a_mirror_and_a_medium_do_not_answer_for_each_other() {
+fn entries_of_a_mirror_and_of_a_medium_are_not_exchangeable() {
     let world = world();
     let _heavy = heavy();
     let project = world.project("change");

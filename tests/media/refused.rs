@@ -74,7 +74,7 @@ fn a_medium_without_the_essential_packages_begins_no_tree() {
 }
 
 #[test]
-fn damage_shows() {
+fn a_damaged_medium_is_refused() {
     let world = world();
     let _heavy = heavy();
     let project = world.project("damage");

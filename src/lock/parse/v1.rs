@@ -172,9 +172,10 @@ mod tests {
                 "packages trixie amd64",
                 "tools trixie amd64",
                 "http://cdimage.debian.org/debian-cd/current/amd64/iso-cd/debian-13.2.0-amd64-netinst.iso",
-                "file:///srv/notes.txt",
                 "packages trixie amd64",
+                "file:///srv/notes.txt",
                 "packages bookworm amd64",
+                "packages trixie amd64",
                 "packages trixie amd64",
             ]
         );

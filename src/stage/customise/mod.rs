@@ -1,6 +1,6 @@
-//! `customise`: a tree with packages, files, users and settings of one's own. Eats a tree, makes
-//! a tree. The work happens in a sandbox, in this order: packages in, packages out, settings,
-//! files, users, guest additions, scripts, seal.
+//! `customise`: adds packages, files, users and settings to a tree. Input: tree. Output: tree. The
+//! work is done in a sandbox, in this order: packages in, packages out, settings, users, files, guest
+//! additions, scripts, seal.
 
 use super::origin::Origin;
 use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, bootstrap, materials};
@@ -154,7 +154,7 @@ impl Customise {
             components,
             packages,
             base,
-            archive: self.origin.archive(inputs)?,
+            source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
         })
     }
@@ -262,18 +262,18 @@ impl Customise {
         added: &mut Vec<Package>,
     ) -> Result<Option<Packed>> {
         let tree = inputs.get("from")?;
-        let (archive, mut pins) = (self.origin.archive(inputs)?, pins.iter());
+        let (source, mut pins) = (self.origin.package_source(inputs)?, pins.iter());
         if self.request(inputs)?.is_some() {
             let pin = pins.next().context("a pin is missing")?;
             let files;
-            (*added, files) = pool::fetch(context, distribution_of(inputs)?, pin, &archive)?;
+            (*added, files) = pool::fetch(context, distribution_of(inputs)?, pin, &source)?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
             let (packages, files) = match self.additions_request(inputs)? {
                 Some(_) => {
                     let pin = pins.next().context("a pin is missing")?;
-                    pool::fetch(context, distribution_of(inputs)?, pin, &archive)?
+                    pool::fetch(context, distribution_of(inputs)?, pin, &source)?
                 }
                 None => Default::default(),
             };

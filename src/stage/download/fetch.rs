@@ -1,4 +1,4 @@
-//! Gets a file from one address into the cache's store, and only what it must be counts.
+//! Downloads a file from one address into the cache's store, and checks that it is the expected one.
 
 use std::path::Path;
 
@@ -16,8 +16,8 @@ use crate::units::Bytes;
 
 /// What is known of a file before it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// Its digest.
+pub(super) struct Expectation {
+    /// Its checksum, if that is known.
     pub expected: Option<Checksum>,
     /// Where the download ends.
     pub bound: Bound,
@@ -68,14 +68,18 @@ pub(super) fn there(context: &StageContext, expected: Checksum) -> Option<Artifa
 }
 
 /// Gets `url` into the store.
-pub(super) fn from(context: &StageContext, url: &str, wanted: Wanted) -> Result<Artifact> {
-    let Wanted { expected, bound } = wanted;
+pub(super) fn from(
+    context: &StageContext,
+    url: &str,
+    expectation: Expectation,
+) -> Result<Artifact> {
+    let Expectation { expected, bound } = expectation;
     let sums = match expected {
         Some(Checksum::Sha512(_)) => Sums::both(),
         _ => Sums::default(),
     };
     if let Some(path) = local(url) {
-        return copied(context, &path, sums, wanted);
+        return copied(context, &path, sums, expectation);
     }
     let directory = context.cache.directory().join("downloads");
     std::fs::create_dir_all(&directory)
@@ -106,8 +110,8 @@ pub(super) fn from(context: &StageContext, url: &str, wanted: Wanted) -> Result<
             continue;
         }
         let artifact = artifact(digest, size);
-        // A file that is not the one wanted is kept all the same, under its own name: the digest
-        // in the pipeline may be what is wrong.
+        // An unexpected file is kept all the same, under its own digest: the checksum in the pipeline
+        // may be wrong.
         context.cache.adopt(part, &context.object(&artifact))?;
         let _ = std::fs::remove_file(note_path(part));
         return match wrong {
@@ -122,7 +126,7 @@ fn copied(
     context: &StageContext,
     path: &Path,
     mut sums: Sums,
-    Wanted { expected, bound }: Wanted,
+    Expectation { expected, bound }: Expectation,
 ) -> Result<Artifact> {
     use std::io::Read;
     let what = || format!("reading {}", path.display());
@@ -158,17 +162,17 @@ fn copied(
     Ok(artifact)
 }
 
-/// Why the file is not the one wanted.
+/// Why the file is not the expected one.
 fn mismatch(expected: Option<Checksum>, sha256: Digest, sha512: Option<Sha512>) -> Option<Error> {
-    let (wanted, found, kind) = match expected? {
-        Checksum::Sha256(wanted) if wanted == sha256 => return None,
-        Checksum::Sha512(wanted) if sha512 == Some(wanted) => return None,
-        Checksum::Sha256(wanted) => (wanted.to_string(), sha256.to_string(), "SHA-256"),
-        Checksum::Sha512(wanted) => {
-            (wanted.to_string(), sha512.map_or(String::new(), |it| it.to_string()), "SHA-512")
+    let (expected, found, kind) = match expected? {
+        Checksum::Sha256(expected) if expected == sha256 => return None,
+        Checksum::Sha512(expected) if sha512 == Some(expected) => return None,
+        Checksum::Sha256(expected) => (expected.to_string(), sha256.to_string(), "SHA-256"),
+        Checksum::Sha512(expected) => {
+            (expected.to_string(), sha512.map_or(String::new(), |it| it.to_string()), "SHA-512")
         }
     };
-    Some(with_hint(anyhow!("the {kind} is {found}, not {wanted}"), ANOTHER))
+    Some(with_hint(anyhow!("the {kind} is {found}, not {expected}"), ANOTHER))
 }
 
 /// Refuses what is not what the address promises, before any of it is kept.
@@ -195,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_file_is_told_with_both_digests() {
+    fn an_error_for_a_wrong_file_has_both_digests() {
         let (right, wrong) = (Digest::of("a"), Digest::of("b"));
         assert!(mismatch(Some(Checksum::Sha256(right)), right, None).is_none());
         assert!(mismatch(None, wrong, None).is_none());

@@ -1,6 +1,6 @@
-//! `download`: a file from the network, or from this machine by `file:`. Eats nothing, makes a
-//! file. What it must be is told by a digest, by a signed list, or else by the lock, which has the
-//! digest of the first time.
+//! `download`: a file from the network, or from this machine by `file:`. No input. Output: file. Its
+//! checksum is in the pipeline, in a signed list, or else in the lock, which keeps that of the first
+//! download.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -22,44 +22,44 @@ mod fetch;
 mod signed;
 mod sums;
 
-use fetch::{Bound, Wanted};
+use fetch::{Bound, Expectation};
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "download", output: ArtifactKind::File, read };
 
-/// A list of checksums is smaller, ...
+/// The most bytes of a list of checksums.
 const MOST_LIST: u64 = 16 << 20;
-/// ... and so is a signature.
+/// The most bytes of a signature.
 const MOST_SIGNATURE: u64 = 1 << 20;
 
-/// What a file may have unless the user says otherwise.
+/// The most bytes of a file unless the pipeline has a `limit`.
 const LIMIT: Bytes = Bytes::gib(64);
 
 struct Download {
     /// The same file at each.
     urls: Vec<String>,
-    /// The first of them that may be told to others.
-    told: Option<String>,
-    known: Known,
-    /// What the file may have where nobody says its size.
+    /// The first of them that is no secret, for provenance.
+    public_url: Option<String>,
+    checksum: ChecksumSource,
+    /// The most bytes of the file, where its size is not known.
     limit: Bytes,
-    /// What came while its digest was asked for, hashed as it came.
-    came: OnceLock<Artifact>,
+    /// The file that was downloaded to learn its checksum.
+    downloaded: OnceLock<Artifact>,
 }
 
-/// How it is known what the file must be.
-enum Known {
-    /// The pipeline says so.
-    Here(Checksum),
-    /// A list says so that somebody signed.
-    Listed { checksums: String, signature: String, keyring: HostPath },
-    /// The first one that came is the one.
-    First,
+/// Where the checksum of the file is from.
+enum ChecksumSource {
+    /// The pipeline has it.
+    Pipeline(Checksum),
+    /// A signed list has it.
+    SignedList { checksums: String, signature: String, keyring: HostPath },
+    /// The lock keeps that of the first download.
+    FirstDownload,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let urls = fields.require("url").text_or_texts("url");
-    let told = urls.iter().find(|url| !url.secret).and_then(|url| shown(&url.text));
+    let public_url = urls.iter().find(|url| !url.secret).and_then(|url| shown(&url.text));
     let urls: Vec<String> = urls.into_iter().filter_map(|url| checked(fields, url)).collect();
     fields.at_most_one(&["sha256", "sha512", "checksums"]);
     let sha256 = fields.parsed::<Digest>("sha256", "a SHA-256");
@@ -89,16 +89,20 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
             _ => {}
         }
     }
-    let known = match (sha256, sha512, has_list) {
-        (Some(digest), ..) => Known::Here(Checksum::Sha256(digest.value)),
-        (_, Some(digest), _) => Known::Here(Checksum::Sha512(digest.value)),
-        (.., true) => {
-            Known::Listed { checksums: checksums?, signature: signature?, keyring: keyring? }
-        }
-        _ => Known::First,
+    let checksum = match (sha256, sha512, has_list) {
+        (Some(digest), ..) => ChecksumSource::Pipeline(Checksum::Sha256(digest.value)),
+        (_, Some(digest), _) => ChecksumSource::Pipeline(Checksum::Sha512(digest.value)),
+        (.., true) => ChecksumSource::SignedList {
+            checksums: checksums?,
+            signature: signature?,
+            keyring: keyring?,
+        },
+        _ => ChecksumSource::FirstDownload,
     };
-    let came = OnceLock::new();
-    (!urls.is_empty()).then(|| Parsed::one(Vec::new(), Download { urls, told, known, limit, came }))
+    let downloaded = OnceLock::new();
+    (!urls.is_empty()).then(|| {
+        Parsed::one(Vec::new(), Download { urls, public_url, checksum, limit, downloaded })
+    })
 }
 
 /// An address that kuth can read.
@@ -121,8 +125,8 @@ fn path_of(url: &str) -> &str {
     rest.find('/').map_or("", |at| &rest[at..])
 }
 
-/// An address as provenance tells it: without a password and what follows `?`. A path of this
-/// machine is nobody else's matter.
+/// An address as provenance has it: without a password and what follows `?`. A path of this machine
+/// is not published.
 fn shown(url: &str) -> Option<String> {
     let url = url.split(['?', '#']).next()?;
     let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
@@ -153,7 +157,7 @@ impl Stage for Download {
 
     /// What the file is, never where it comes from, nor `limit`: what it lets pass is the same.
     fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
-        if let Known::Here(expected) = &self.known {
+        if let ChecksumSource::Pipeline(expected) = &self.checksum {
             recipe.value("file", expected);
         }
         Ok(())
@@ -164,7 +168,7 @@ impl Stage for Download {
     }
 
     fn pin(&self, context: &StageContext, _inputs: &Inputs) -> Result<Vec<Pin>> {
-        if let Known::Here(_) = self.known {
+        if let ChecksumSource::Pipeline(_) = self.checksum {
             return Ok(Vec::new());
         }
         if let Some(locked) = self.locked(context) {
@@ -177,8 +181,8 @@ impl Stage for Download {
         }
         self.refuse_if_offline(context)?;
         let url = url.clone();
-        let locked = match &self.known {
-            Known::Listed { checksums, signature, keyring } => {
+        let locked = match &self.checksum {
+            ChecksumSource::SignedList { checksums, signature, keyring } => {
                 let http = Http::new()?;
                 let list = small(&http, checksums, MOST_LIST, context)?;
                 let signature = small(&http, signature, MOST_SIGNATURE, context)?;
@@ -190,14 +194,14 @@ impl Stage for Download {
             }
             _ => {
                 let bound = Bound::Limit(self.limit);
-                let artifact = self.get(context, Wanted { expected: None, bound })?;
+                let artifact = self.get(context, Expectation { expected: None, bound })?;
                 let Artifact { digest, size, .. } = artifact;
                 let shown = shown(&url).unwrap_or(url.clone());
                 (context.warn)(&format!(
                     "{stage}: nothing says what {shown} must be; the lock keeps the SHA-256 of what \
                      came, {digest}, and another file is an error from now on"
                 ));
-                let _ = self.came.set(artifact);
+                let _ = self.downloaded.set(artifact);
                 let checksum = Checksum::Sha256(digest);
                 LockedDownload { url, checksums: None, checksum, size: Some(size) }
             }
@@ -213,18 +217,22 @@ impl Stage for Download {
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
         let (algorithm, digest) = self.expected(pins)?.parts();
         let name = || path_of(&self.urls[0]).rsplit('/').next().unwrap_or_default().to_string();
-        let uri = self.told.clone().unwrap_or_else(|| format!("file:{}", name()));
+        let uri = self.public_url.clone().unwrap_or_else(|| format!("file:{}", name()));
         Ok(vec![Material { uri, algorithm, digest }])
     }
 
     fn run(&self, context: &StageContext, _inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let expected = self.expected(pins)?;
-        let came = self.came.get().filter(|came| Checksum::Sha256(came.digest) == expected);
-        let artifact = match came.cloned().or_else(|| fetch::there(context, expected)) {
+        let downloaded = self.downloaded.get();
+        let downloaded = downloaded.filter(|it| Checksum::Sha256(it.digest) == expected);
+        let artifact = match downloaded.cloned().or_else(|| fetch::there(context, expected)) {
             Some(artifact) => artifact,
             None => {
                 self.refuse_if_offline(context)?;
-                self.get(context, Wanted { expected: Some(expected), bound: self.bound(pins) })?
+                self.get(
+                    context,
+                    Expectation { expected: Some(expected), bound: self.bound(pins) },
+                )?
             }
         };
         // A second name for the object, which the cache drops again.
@@ -238,8 +246,8 @@ impl Stage for Download {
 
 impl Download {
     fn expected(&self, pins: &[Pin]) -> Result<Checksum> {
-        match (&self.known, locked_in(pins)) {
-            (Known::Here(expected), _) => Ok(*expected),
+        match (&self.checksum, locked_in(pins)) {
+            (ChecksumSource::Pipeline(expected), _) => Ok(*expected),
             (_, Some(locked)) => Ok(locked.checksum),
             _ => bail!("it is not known which file is meant"),
         }
@@ -261,8 +269,8 @@ impl Download {
 
     /// What the lock says of one of the addresses, for the same list of checksums.
     fn locked<'a>(&self, context: &'a StageContext) -> Option<&'a LockedDownload> {
-        let list = match &self.known {
-            Known::Listed { checksums, .. } => Some(checksums),
+        let list = match &self.checksum {
+            ChecksumSource::SignedList { checksums, .. } => Some(checksums),
             _ => None,
         };
         let mut locked = context.locked.iter().filter_map(LockEntry::as_download);
@@ -270,10 +278,10 @@ impl Download {
     }
 
     /// The file from the first address that gives the right one, in the cache's store.
-    fn get(&self, context: &StageContext, wanted: Wanted) -> Result<Artifact> {
+    fn get(&self, context: &StageContext, expectation: Expectation) -> Result<Artifact> {
         let mut failures: Vec<Error> = Vec::new();
         for url in &self.urls {
-            match fetch::from(context, url, wanted) {
+            match fetch::from(context, url, expectation) {
                 Ok(artifact) => return Ok(artifact),
                 Err(error) => {
                     context.cancel.check()?;
@@ -294,7 +302,7 @@ impl Download {
     }
 }
 
-/// One line for the log, and for whoever looks on.
+/// Writes one line to the log and shows it as progress.
 fn note(context: &StageContext, text: &str) {
     use std::io::Write;
     (context.progress)(0, 0, text);
@@ -326,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_come_apart() {
+    fn parts_of_addresses() {
         assert_eq!(path_of("https://a.b/c/d.iso?x=/y#z"), "/c/d.iso");
         assert_eq!(path_of("https://a.b"), "");
         assert_eq!(local("file:///a%20b/100%"), Some("/a b/100%".into()));

@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_name_counts() {
+    fn the_longest_matching_name_wins() {
         let list = format!("{ONE}  ./netboot/mini.iso\n{TWO}  ./netboot/gtk/mini.iso\n");
         assert_eq!(find(&list, "/d/netboot/gtk/mini.iso").unwrap(), sha256(TWO));
         assert_eq!(find(&list, "/d/netboot/mini.iso").unwrap(), sha256(ONE));
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn doubt_is_an_error() {
+    fn an_ambiguous_list_is_refused() {
         let why = |list: &str| find(list, "/x").unwrap_err().to_string();
         assert!(why(&format!("{ONE}  x\n{TWO}  x\n")).contains("several sums"));
         assert!(why("900150983cd24fb0d6963f7d28e17f72  x\n").contains("neither"));
