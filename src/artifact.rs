@@ -245,33 +245,6 @@ impl Facts {
     }
 }
 
-/// What is known of a result that a stage takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum InputArtifact {
-    /// It was made.
-    Made(Artifact),
-    /// It has not been made, but its facts follow from the lock.
-    Predicted(Facts),
-}
-
-impl InputArtifact {
-    /// The artifact, if it was made.
-    pub fn made(&self) -> Option<&Artifact> {
-        match self {
-            InputArtifact::Made(artifact) => Some(artifact),
-            InputArtifact::Predicted(_) => None,
-        }
-    }
-
-    /// Its facts.
-    pub fn facts(&self) -> &Facts {
-        match self {
-            InputArtifact::Made(artifact) => &artifact.facts,
-            InputArtifact::Predicted(facts) => facts,
-        }
-    }
-}
-
 /// What a run made, before the cache took it.
 #[derive(Debug)]
 pub struct Output {

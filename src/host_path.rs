@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::digest::{self, Digest, HashingWriter};
 use crate::error::{Context, Result, anyhow, bail, with_hint};
+use crate::files::sparse::HoleWriter;
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -266,29 +267,15 @@ fn visit(
 
 fn copy_file(mut from: File, to: &Path, executable: bool) -> Result<Digest> {
     let what = || format!("writing {}", to.display());
-    let mut hashing = HashingWriter::new(Holes(File::create(to).with_context(what)?));
+    let writer = HoleWriter::new(File::create(to).with_context(what)?);
+    let mut hashing = HashingWriter::new(writer);
     io::copy(&mut from, &mut hashing).with_context(what)?;
-    let (Holes(mut file), digest, length) = hashing.finish();
-    file.flush().and_then(|()| file.set_len(length)).with_context(what)?;
+    let (writer, digest, length) = hashing.finish();
+    let file = writer.into_inner();
+    file.set_len(length).with_context(what)?;
     let mode = if executable { 0o755 } else { 0o644 };
     file.set_permissions(PermissionsExt::from_mode(mode)).with_context(what)?;
     Ok(digest)
-}
-
-/// Writes to a file, and passes over zeros: they become holes where the file system can.
-struct Holes(File);
-
-impl Write for Holes {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match bytes.iter().all(|byte| *byte == 0) {
-            true => self.0.seek_relative(bytes.len() as i64).map(|()| bytes.len()),
-            false => self.0.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
 }
 
 /// What git keeps of a mode. The rest is the umask of whoever made the checkout.

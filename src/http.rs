@@ -10,9 +10,9 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, RequestBuilder, Response};
 
+use crate::cancel::Cancel;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, caused_by, with_hint};
-use crate::process::Cancel;
 
 mod ahead;
 mod bound;

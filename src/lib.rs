@@ -6,12 +6,14 @@
 pub mod archive;
 pub mod artifact;
 pub mod cache;
+pub mod cancel;
 pub mod cli;
 pub mod compare;
 pub mod debian;
 pub mod disk;
 pub mod engine;
 pub mod error;
+pub mod files;
 pub mod host_path;
 pub mod http;
 pub mod image;

@@ -9,13 +9,12 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Interrupted, Result};
 
 mod failure;
@@ -26,42 +25,8 @@ pub use failure::{CommandFailed, ending};
 /// How long a process group may take to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// How often somebody who waits for a command looks whether to stop.
-const LOOK: Option<&Timespec> = Some(&Timespec { tv_sec: 0, tv_nsec: 50_000_000 });
-
-/// Set once when the user wants to stop; shared by everything that waits.
-#[derive(Clone, Debug, Default)]
-pub struct Cancel {
-    flag: Arc<AtomicBool>,
-    above: Option<Arc<Cancel>>,
-}
-
-impl Cancel {
-    /// Asks everybody to stop.
-    pub fn cancel(&self) {
-        self.flag.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether somebody asked to stop.
-    pub fn is_set(&self) -> bool {
-        self.flag.load(Ordering::SeqCst) || self.above.as_ref().is_some_and(|above| above.is_set())
-    }
-
-    /// An `Interrupted` error once somebody asked to stop.
-    pub fn check(&self) -> Result<()> {
-        if self.is_set() { Err(Error::new(Interrupted)) } else { Ok(()) }
-    }
-
-    /// The flag itself, for a signal handler.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        self.flag.clone()
-    }
-
-    /// One that is set with this one, and can be set without it: to end one command early.
-    pub fn below(&self) -> Cancel {
-        Cancel { flag: Arc::default(), above: Some(Arc::new(self.clone())) }
-    }
-}
+/// How long to wait for a command between two checks whether to stop.
+const POLL: Option<&Timespec> = Some(&Timespec { tv_sec: 0, tv_nsec: 50_000_000 });
 
 /// A command to run: `program` and arguments, with only the environment given here.
 #[derive(Clone, Debug)]
@@ -151,6 +116,14 @@ impl Command {
         let mut output = Vec::new();
         self.watch(log, cancel, |bytes| output.extend_from_slice(bytes))?;
         Ok(output)
+    }
+
+    /// Like [`Command::run`], with the last lines of its standard error, which is in `log` too.
+    pub fn run_with_tail(&self, log: &Path, cancel: &Cancel) -> Result<(Vec<u8>, Vec<String>)> {
+        let running = self.start(log, Stdio::null())?;
+        let (start, mut output) = (running.log_start, Vec::new());
+        self.follow(running, log, cancel, |bytes| output.extend_from_slice(bytes))?;
+        Ok((output, read_tail(log, start, 20)))
     }
 
     /// Like [`Command::run`], handing out standard output as it comes.
@@ -299,7 +272,7 @@ impl Running {
                 return Ok(Ended::TimedOut(limit));
             }
             match &process {
-                Some(process) => drop(poll(&mut [PollFd::new(process, PollFlags::IN)], LOOK)),
+                Some(process) => drop(poll(&mut [PollFd::new(process, PollFlags::IN)], POLL)),
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         }

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::artifact::{Artifact, Output};
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::lock::{LockEntry, Package};
 use crate::pipeline::Text;
-use crate::process::Cancel;
 use crate::recipe::Recipe;
 
 /// What the command line and the environment say about a build; none of it enters a key but
@@ -174,19 +174,6 @@ impl StageContext {
     }
 }
 
-/// What `Stage::pin` fails with when it has to look into an input whose bytes are not here. Whoever
-/// asked brings them and asks again.
-#[derive(Debug)]
-pub struct NotHere;
-
-impl std::fmt::Display for NotHere {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("what it is made of is not in the cache")
-    }
-}
-
-impl std::error::Error for NotHere {}
-
 /// Whether an action ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -194,6 +181,26 @@ pub enum Outcome {
     Cached,
     /// Done now.
     Done,
+}
+
+/// What `Stage::pin` came to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PinOutcome {
+    /// What the stage needs from outside, in the order of its questions.
+    Pinned(Vec<Pin>),
+    /// The answer depends on the content of inputs that are not in the cache, or not built yet.
+    /// The caller fetches or builds them and asks again.
+    NeedsInputs,
+}
+
+impl PinOutcome {
+    /// The pins, or `None` where inputs are needed first.
+    pub fn pinned(self) -> Option<Vec<Pin>> {
+        match self {
+            PinOutcome::Pinned(pins) => Some(pins),
+            PinOutcome::NeedsInputs => None,
+        }
+    }
 }
 
 /// What a stage resolved of the outside (packages, the checksum of a download), in the form that its

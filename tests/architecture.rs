@@ -5,35 +5,40 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Words: values without files, clocks or commands. Everybody may use them.
-const WORDS: [&str; 5] = ["artifact", "digest", "error", "recipe", "units"];
+const WORDS: [&str; 6] = ["artifact", "cancel", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 25] = [
-    ("archive", &["cache", "format", "process"]),
+const ARROWS: [(&str, &[&str]); 24] = [
+    ("archive", &["files", "format"]),
     ("artifact", &[]),
-    ("digest", &[]),
+    ("cancel", &[]),
     ("error", &[]),
     ("recipe", &[]),
-    ("units", &[]),
-    ("format", &[]),
-    ("host_path", &[]),
+    ("files", &[]),
+    ("host_path", &["files"]),
     ("lock", &[]),
     ("pipeline", &["host_path"]),
     ("process", &[]),
     ("http", &["process"]),
-    ("cache", &["process"]),
-    ("remote", &["archive", "cache", "format", "http", "process"]),
-    ("sandbox", &["archive", "cache", "process"]),
-    ("stage_context", &["cache", "lock", "pipeline", "process"]),
-    ("debian", &["format", "host_path", "http", "lock", "process", "sandbox", "stage_context"]),
+    ("cache", &["files"]),
+    ("remote", &["archive", "cache", "files", "format", "http", "process"]),
+    ("sandbox", &["archive", "files", "process"]),
+    ("stage_context", &["cache", "files", "lock", "pipeline", "process"]),
+    (
+        "debian",
+        &["files", "format", "host_path", "http", "lock", "process", "sandbox", "stage_context"],
+    ),
     ("tools", &["process", "stage_context"]),
-    ("disk", &["archive", "cache", "format", "pipeline", "process", "stage_context", "tools"]),
-    ("image", &["cache", "format", "process"]),
-    ("compare", &["archive", "cache", "disk", "format", "provenance"]),
-    ("provenance", &["cache", "disk", "format", "process", "remote", "stage_context"]),
-    ("import", &["archive", "format", "process"]),
+    ("disk", &["archive", "files", "format", "pipeline", "process", "stage_context", "tools"]),
+    ("image", &["files", "format"]),
+    ("compare", &["archive", "cache", "disk", "files", "format", "provenance"]),
+    ("provenance", &["cache", "disk", "files", "format", "process", "remote", "stage_context"]),
+    ("import", &["archive", "format"]),
     ("installer", &["disk", "format", "import", "machine", "pipeline", "process"]),
-    ("machine", &["archive", "cache", "format", "image", "pipeline", "process", "stage_context"]),
+    (
+        "machine",
+        &["archive", "cache", "files", "format", "image", "pipeline", "process", "stage_context"],
+    ),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command
@@ -69,14 +74,53 @@ fn room(file: &Path) -> String {
     first.trim_end_matches(".rs").to_string()
 }
 
-/// The rooms a text names as `crate::ROOM`.
+/// The rooms that a text names as `crate::ROOM` or in `crate::{ROOM, ROOM::name}`.
 fn used(text: &str) -> BTreeSet<&str> {
-    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let named = code.flat_map(|line| line.split("crate::").skip(1));
-    named
-        .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
-        .filter(|name| !name.is_empty())
-        .collect()
+    let mut rooms = BTreeSet::new();
+    for (at, _) in text.match_indices("crate::") {
+        let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+        if text[line..at].trim_start().starts_with("//") {
+            continue;
+        }
+        let rest = &text[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => rooms.extend(members(group).into_iter().map(first_name)),
+            None => _ = rooms.insert(first_name(rest)),
+        }
+    }
+    rooms.remove("");
+    rooms
+}
+
+/// The members of a group of imports, from behind its opening brace on.
+fn members(group: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut members) = (0, 0, Vec::new());
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                members.push(group[start..at].trim());
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    members
+}
+
+fn first_name(path: &str) -> &str {
+    path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let text =
+        "use crate::a::x;\nuse crate::{\n    b::{self, y},\n    c,\n};\n// crate::d\ncrate::e();";
+    assert_eq!(used(text), BTreeSet::from(["a", "b", "c", "e"]));
 }
 
 #[test]

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use kuth::cache::sparse;
+use kuth::cancel::Cancel;
 use kuth::digest::Digest;
+use kuth::files::sparse;
 use kuth::machine::qemu::Qemu;
 use kuth::machine::{Disk, Driver, Firmware, Hardware, Host, Source, Wanted};
-use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 mod cli_support;

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use kuth::cache::sparse;
+use kuth::cancel::Cancel;
 use kuth::digest::Digest;
+use kuth::files::sparse;
 use kuth::machine::qemu::Qemu;
 use kuth::machine::{
     Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Replace,
     Source, Wanted, journal,
 };
-use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 /// Tells the child where to work.

@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use kuth::cache::sparse;
+use kuth::cancel::Cancel;
 use kuth::digest::Digest;
+use kuth::files::sparse;
 use kuth::machine::qemu::Qemu;
 use kuth::machine::seed::{Secrets, Template};
 use kuth::machine::{
     Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Replace,
     Source, State, Stopped, Wanted,
 };
-use kuth::process::{Cancel, Command};
+use kuth::process::Command;
 use kuth::units::Bytes;
 
 mod judge;

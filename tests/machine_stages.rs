@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kuth::artifact::{Artifact, ArtifactKind, Facts, Hashing, Output};
-use kuth::cache::{Cache, sparse};
+use kuth::cache::Cache;
 use kuth::digest::Digest;
+use kuth::files::sparse;
 use kuth::machine::journal::Entry;
 use kuth::pipeline::{self, Fields, Input, Kinds, Pipeline};
 use kuth::recipe::Recipe;

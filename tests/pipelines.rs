@@ -5,10 +5,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use kuth::cancel::Cancel;
+use kuth::cancel::Progress;
 use kuth::digest::Digest;
 use kuth::format::appliance::{Appliance, Firmware};
-use kuth::image::{self, Package, Watch};
-use kuth::process::Cancel;
+use kuth::image::{self, Package};
 use kuth::units::Bytes;
 
 mod cli_support;
@@ -113,9 +114,9 @@ fn machine(home: &Home, text: &str) {
         cards: Vec::new(),
         disk: Bytes::mib(64),
     };
-    let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
+    let progress = Progress { cancel: &Cancel::default(), report: &|_, _| () };
     let _ = std::fs::remove_file(&to);
-    image::pack(&disk, Package::Box(9), &appliance, identity, &to, 2, watch).unwrap();
+    image::pack(&disk, Package::Box(9), &appliance, identity, &to, 2, progress).unwrap();
 }
 
 #[test]

@@ -7,15 +7,15 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use kuth::cache::sparse;
+use kuth::cancel::Cancel;
 use kuth::digest::Digest;
+use kuth::files::sparse;
 use kuth::machine::seed::{Secrets, Template};
 use kuth::machine::virtualbox::VirtualBox;
 use kuth::machine::{
     Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Owner, Replace,
     Source, State, Wanted, journal,
 };
-use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 mod judge;

@@ -6,11 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kuth::cancel::Cancel;
+use kuth::cancel::Progress;
 use kuth::digest::Digest;
 use kuth::format::appliance::{Appliance, Card, Firmware, Plug};
 use kuth::format::vmdk::Level;
-use kuth::image::{self, Container, Package, Watch};
-use kuth::process::Cancel;
+use kuth::image::{self, Container, Package};
 use kuth::units::Bytes;
 
 mod judge;
@@ -204,7 +205,7 @@ fn virtualbox_takes_what_is_exported() {
     let Some(world) = Registry::new("exports") else { return };
     let disk = world.path("disk.raw");
     let content = raw(&disk);
-    let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
+    let progress = Progress { cancel: &Cancel::default(), report: &|_, _| () };
     let identity = image::Identity { disk: Digest::of(&content), epoch: 1_767_225_600 };
     let card = Card { plug: Plug::Internal("dmz".into()), mac: [0x52, 0x54, 0, 1, 2, 3] };
     let appliance = Appliance {
@@ -219,7 +220,7 @@ fn virtualbox_takes_what_is_exported() {
     let level = Level(6);
     let pack = |package, name: &str| {
         let to = PathBuf::from(world.path(name));
-        image::pack(disk.as_ref(), package, &appliance, identity, &to, 2, watch).unwrap();
+        image::pack(disk.as_ref(), package, &appliance, identity, &to, 2, progress).unwrap();
     };
     pack(Package::Ova(level), "web.ova");
     pack(Package::Box(9), "web.tar.bz2");
@@ -256,7 +257,7 @@ fn virtualbox_takes_what_is_exported() {
         [(Container::Vdi, "d.vdi"), (Container::Vmdk(level), "d.vmdk"), (Container::Vhd, "d.vhd")]
     {
         let path = world.path(name);
-        image::write(disk.as_ref(), container, identity, path.as_ref(), 1, watch).unwrap();
+        image::write(disk.as_ref(), container, identity, path.as_ref(), 1, progress).unwrap();
         same(&path);
     }
 }

@@ -13,9 +13,9 @@ use std::path::{Component, Path, PathBuf};
 
 use tar::{Archive, Entry, EntryType};
 
-use crate::cache::sparse::is_zero;
+use crate::cancel::Cancel;
 use crate::error::{Context, Result, bail, ensure};
-use crate::process::Cancel;
+use crate::files::sparse::is_zero;
 use crate::units::Bytes;
 
 /// What is read at once, and the unit of holes.

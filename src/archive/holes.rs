@@ -14,8 +14,8 @@ use std::os::unix::fs::FileExt;
 
 use ::tar::{Builder, EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
-use crate::cache::sparse::{data_extents, is_zero};
 use crate::error::{Context, Result, ensure};
+use crate::files::sparse::{data_extents, is_zero};
 
 /// Where a file holds data, as (offset, length) in bytes, ascending with gaps between.
 pub type Map = Vec<(u64, u64)>;

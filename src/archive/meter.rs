@@ -94,7 +94,7 @@ impl<R: Read> Read for Input<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.reader.read(buf)?;
         let read = self.meter.read.fetch_add(n as u64, Ordering::Relaxed) + n as u64;
-        (self.meter.options.told)(read.min(self.meter.length), self.meter.length);
+        (self.meter.options.report)(read.min(self.meter.length), self.meter.length);
         Ok(n)
     }
 }

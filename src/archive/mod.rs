@@ -13,10 +13,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use crate::cache::sparse::is_zero;
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Result, bail};
-use crate::process::Cancel;
+use crate::files::sparse::is_zero;
 use crate::units::Bytes;
 
 mod bzip2;
@@ -57,7 +57,7 @@ pub struct Options<'a> {
     /// Looked at all the time.
     pub cancel: &'a Cancel,
     /// Told how much of the archive is read, of how much.
-    pub told: &'a (dyn Fn(u64, u64) + Sync),
+    pub report: &'a (dyn Fn(u64, u64) + Sync),
 }
 
 /// The canonical tar that was written.

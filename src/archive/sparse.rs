@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 
-use crate::cache::sparse::is_zero;
+use crate::files::sparse::is_zero;
 
 /// The unit of holes.
 pub(super) const BLOCK: u64 = 64 << 10;

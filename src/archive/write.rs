@@ -13,9 +13,9 @@ use ::tar::{Builder, EntryType, Header};
 use super::directory::{Content, Node, Properties};
 use super::sparse::WORTH;
 use super::{Options, Unpacked, holes};
+use crate::cancel::Cancel;
 use crate::digest::HashingWriter;
 use crate::error::{Context, Result};
-use crate::process::Cancel;
 use crate::units::Bytes;
 
 /// What to write.

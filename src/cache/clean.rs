@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::lock::{self, Lock};
 use super::upkeep::{Entry, allocated, files_below, name_as_digest};
 use super::{Cache, used};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow};
+use crate::files::{self, Lock};
 use crate::units::Bytes;
 
 /// What [`clean`] may remove; by default everything.
@@ -50,7 +50,7 @@ pub fn clean(
         ));
     };
     let work = directory.join("work");
-    lock::sweep(&work, &remove)?;
+    files::sweep(&work, &remove)?;
     // Nobody works there now, so what is left was kept for somebody to look at (`--on-error keep`).
     let everything = limits.older_than.is_none() && limits.max_size.is_none();
     let kept = if everything { std::fs::read_dir(&work).ok() } else { None };
@@ -174,9 +174,9 @@ mod tests {
         let kept = scratch.keep();
         std::fs::create_dir_all(kept.join("root/etc")).unwrap();
         let limits = Limits { max_size: Some(Bytes(0)), older_than: None };
-        clean(directory.path(), limits, lock::remove_tree).unwrap();
+        clean(directory.path(), limits, files::remove_tree).unwrap();
         assert!(kept.exists());
-        clean(directory.path(), Limits::default(), lock::remove_tree).unwrap();
+        clean(directory.path(), Limits::default(), files::remove_tree).unwrap();
         assert!(!kept.exists());
     }
 
@@ -184,10 +184,10 @@ mod tests {
     fn cleaning_refuses_while_the_cache_is_in_use() {
         let directory = tempfile::tempdir().unwrap();
         let (cache, objects) = filled(directory.path());
-        let error = clean(directory.path(), Limits::default(), lock::remove_tree).unwrap_err();
+        let error = clean(directory.path(), Limits::default(), files::remove_tree).unwrap_err();
         assert!(error.to_string().contains("in use by another kuth"));
         drop(cache);
-        let cleaned = clean(directory.path(), Limits::default(), lock::remove_tree).unwrap();
+        let cleaned = clean(directory.path(), Limits::default(), files::remove_tree).unwrap();
         assert_eq!(cleaned.results.len(), 2);
         assert!(objects.iter().all(|object| !object.exists()));
     }
@@ -213,7 +213,7 @@ mod tests {
     fn left(limits: Limits, hours: [u64; 3]) -> ([bool; 3], Cleaned) {
         let directory = tempfile::tempdir().unwrap();
         let files = used_before(directory.path(), hours);
-        let cleaned = clean(directory.path(), limits, lock::remove_tree).unwrap();
+        let cleaned = clean(directory.path(), limits, files::remove_tree).unwrap();
         (files.map(|file| file.exists()), cleaned)
     }
 
@@ -248,7 +248,7 @@ mod tests {
         let stored = cache.stored_package(&Digest::of("package"), 7).unwrap();
         assert_eq!(stored, crate::cache::StoredPackage::Whole);
         drop(cache);
-        clean(directory.path(), limits, lock::remove_tree).unwrap();
+        clean(directory.path(), limits, files::remove_tree).unwrap();
         assert_eq!(files.map(|file| file.exists()), [true, false, true]);
     }
 }

@@ -14,7 +14,7 @@
 //! ```
 
 use std::fs::{File, Permissions};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -23,19 +23,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Artifact, Hashing, Output};
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
-use crate::process::Cancel;
+use crate::files::{self, Lock, Scratch, rename_into, sparse};
 use crate::recipe::{Key, Recipe};
 
 pub mod clean;
-pub mod lock;
+pub mod materialize;
 pub mod secret;
 pub mod space;
-pub mod sparse;
 pub mod upkeep;
-
-pub use lock::{Lock, Scratch};
 
 /// How exact the time of the last use is; a smaller value would mean a write for every look-up.
 const LATELY: Duration = Duration::from_secs(600);
@@ -285,13 +283,7 @@ impl Cache {
 
     /// Writes a small file so that a reader sees the old bytes or the new ones, never a part.
     pub fn write_aside(&self, path: &Path, bytes: &[u8]) -> Result<()> {
-        let what = || format!("writing {}", path.display());
-        let mut file = tempfile::NamedTempFile::new_in(self.aside()?).with_context(what)?;
-        file.write_all(bytes).with_context(what)?;
-        file.as_file().set_permissions(Permissions::from_mode(0o644)).with_context(what)?;
-        file.as_file().sync_all().with_context(what)?;
-        let (_, temporary) = file.keep().with_context(what)?;
-        rename_into(&temporary, path)
+        files::write_aside(self.aside()?, path, bytes)
     }
 
     /// A directory of this process that goes with it, however it ends.
@@ -359,16 +351,6 @@ impl Cache {
     pub fn scratch(&self) -> Result<Scratch> {
         Scratch::new(&self.directory.join("work"))
     }
-}
-
-/// Renames within the store and syncs the directory, so that the name survives a crash too.
-fn rename_into(file: &Path, place: &Path) -> Result<()> {
-    let what = || format!("storing {}", place.display());
-    let directory =
-        place.parent().ok_or_else(|| anyhow!("{} has no directory", place.display()))?;
-    std::fs::create_dir_all(directory).with_context(what)?;
-    std::fs::rename(file, place).with_context(what)?;
-    File::open(directory).and_then(|directory| directory.sync_all()).with_context(what)
 }
 
 /// Seconds since 1970.

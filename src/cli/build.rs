@@ -7,9 +7,9 @@ use super::progress::{self, Places};
 use super::project::Project;
 use super::{Exit, interrupt, remote, screen};
 use crate::artifact::ArtifactKind;
+use crate::cancel::Cancel;
 use crate::engine::{Build, Fetch, Options, Plan};
 use crate::error::Result;
-use crate::process::Cancel;
 
 /// Build stages of a pipeline and what they need
 ///

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::{Exit, project, screen};
 use crate::cache::space;
+use crate::cancel::Cancel;
 use crate::debian::DEBIAN;
 use crate::error::{Context, Result};
 use crate::machine::qemu::host;
-use crate::process::{Cancel, Command, find_program};
+use crate::process::{Command, find_program};
 use crate::units::{Bytes, Human};
 
 /// Check whether this machine has what builds need

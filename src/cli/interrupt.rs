@@ -10,8 +10,8 @@ use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::{Exit, screen};
+use crate::cancel::Cancel;
 use crate::error::{Context, Result};
-use crate::process::Cancel;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 

@@ -7,13 +7,13 @@ use clap::Subcommand;
 
 use super::{Exit, interrupt, project, screen};
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Hint, Misuse, Result, anyhow, with_hint};
 use crate::machine::network::adapters::{Adapter, Tools};
 use crate::machine::network::applied::{Applied, look};
 use crate::machine::network::steps::{Seen, Step, server_line, steps};
 use crate::machine::network::{Plan, allowed};
 use crate::pipeline::{Override, suggest};
-use crate::process::Cancel;
 use crate::stage::Table;
 
 /// Connect this host with the machines of a pipeline

@@ -135,7 +135,7 @@ impl Places {
 }
 
 impl Observer for Places {
-    fn tell(&self, event: &Event<'_>) {
+    fn notify(&self, event: &Event<'_>) {
         let place = match event {
             Event::Cached { stage, path: Some(path), .. } | Event::Done { stage, path, .. } => {
                 Some((stage, path))
@@ -147,7 +147,7 @@ impl Observer for Places {
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             seen.push((stage.to_string(), path.clone()));
         }
-        self.observer.tell(event);
+        self.observer.notify(event);
     }
 }
 
@@ -207,20 +207,30 @@ pub(super) mod tests {
         let (artifact, key) = (&artifact, &key);
         let took = Duration::from_millis(12_345);
         let reason = "package = htop (new)";
-        observer.tell(&Event::Begin { stages: &names });
+        observer.notify(&Event::Begin { stages: &names });
         let path = PathBuf::from("/cache/objects/aa");
-        observer.tell(&Event::Cached { stage: "rootfs", key, artifact, path: Some(path.clone()) });
-        observer.tell(&Event::Started { stage: "base", key, reason });
-        observer.tell(&Event::Progress { stage: "base", done: 1, total: 3, what: "unpacking" });
-        observer.tell(&Event::Progress { stage: "base", done: 1 << 20, total: 3 << 20, what: "B" });
-        observer.tell(&Event::Done { stage: "base", key, artifact, path, took, reason });
-        observer.tell(&Event::Started { stage: "disk", key, reason: "not built before" });
+        observer.notify(&Event::Cached {
+            stage: "rootfs",
+            key,
+            artifact,
+            path: Some(path.clone()),
+        });
+        observer.notify(&Event::Started { stage: "base", key, reason });
+        observer.notify(&Event::Progress { stage: "base", done: 1, total: 3, what: "unpacking" });
+        observer.notify(&Event::Progress {
+            stage: "base",
+            done: 1 << 20,
+            total: 3 << 20,
+            what: "B",
+        });
+        observer.notify(&Event::Done { stage: "base", key, artifact, path, took, reason });
+        observer.notify(&Event::Started { stage: "disk", key, reason: "not built before" });
         let error = failure();
-        observer.tell(&Event::Failed { stage: "disk", error: &error, took });
-        observer.tell(&Event::Skipped { stage: "image", reason: "disk failed", path: None });
+        observer.notify(&Event::Failed { stage: "disk", error: &error, took });
+        observer.notify(&Event::Skipped { stage: "image", reason: "disk failed", path: None });
         let path = Some(PathBuf::from("/machines/a"));
-        observer.tell(&Event::Skipped { stage: "nodes/a", reason: "it was started", path });
-        observer.tell(&Event::End(Summary {
+        observer.notify(&Event::Skipped { stage: "nodes/a", reason: "it was started", path });
+        observer.notify(&Event::End(Summary {
             stages: 5,
             cached: 1,
             run: 1,

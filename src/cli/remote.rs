@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::engine::{Event, Observer};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::pipeline::project_file::{self, CacheTable, ProjectFile};
-use crate::process::Cancel;
 use crate::remote::trust::{PrivateKey, PublicKey, Trust};
 use crate::remote::{self, Mode, RemoteCache, Terms};
 
@@ -37,7 +37,7 @@ pub fn shelf(
     let Some(terms) = terms.filter(|it| !offline || remote::is_local(&it.address)) else {
         return Ok(None);
     };
-    let tell = Arc::new(move |text: &str| observer.tell(&Event::Warning { text }));
+    let tell = Arc::new(move |text: &str| observer.notify(&Event::Warning { text }));
     RemoteCache::open(&terms, cache.clone(), cancel.clone(), tell)
         .map(|shelf| Some(Arc::new(shelf)))
 }

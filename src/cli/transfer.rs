@@ -6,10 +6,10 @@ use std::sync::Arc;
 use super::options::{MessageFormat, Source};
 use super::project::Project;
 use super::{Exit, interrupt, progress, remote, screen};
+use crate::cancel::Cancel;
 use crate::engine::transfer::Moved;
 use crate::engine::{Build, Plan};
 use crate::error::{Error, Misuse, Result, with_hint};
-use crate::process::Cancel;
 use crate::stage::Settings;
 use crate::units::Human;
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::options::{Archive, MessageFormat, Source};
 use super::project::Project;
 use super::{Exit, interrupt, progress, remote, screen};
+use crate::cancel::Cancel;
 use crate::engine::update::Update;
 use crate::error::Result;
 use crate::lock::changes::{Changed, Item, changes};
-use crate::process::Cancel;
 
 /// Take what the mirror has now into the lock
 ///

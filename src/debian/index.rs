@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Request, medium, mirror, mirror_index};
+use super::{PackageSource, Request, medium, mirror, mirror_index};
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, caused_by, with_hint};
@@ -47,7 +47,8 @@ pub enum Trust {
 
 /// The index to answer `request` from; see [`super::pin`].
 pub fn current(context: &StageContext, request: &Request) -> Result<Index> {
-    if let Some(image) = request.source.image()? {
+    if let PackageSource::Medium(image) = &request.source {
+        let image = image.as_ref().context("the medium is not built yet")?;
         return medium::current(context, request, image);
     }
     // The stage's own entry first, then those of others: one build asks of one day.

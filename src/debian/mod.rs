@@ -5,11 +5,11 @@
 
 use crate::artifact::Artifact;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::host_path::HostPath;
 use crate::lock::{LockEntry, LockedMedium, LockedPackages, Part};
 use crate::recipe::Recipe;
-use crate::stage_context::{NotHere, Pin, StageContext};
+use crate::stage_context::{Pin, PinOutcome, StageContext};
 
 pub mod contents;
 pub mod distribution;
@@ -35,9 +35,10 @@ pub enum Base {
     Exactly,
     /// The packages of a tree.
     Tree {
-        /// Names their list; see [`TreeFacts::packages`](crate::artifact::TreeFacts).
+        /// Names their list; see [`TreeFacts::packages`](crate::artifact::TreeFacts). Of a tree
+        /// without facts its own digest.
         installed: Digest,
-        /// The tree, which has dpkg's database; none: it has not been made.
+        /// The tree, which has dpkg's database; `None` where it is not built yet.
         tree: Option<Artifact>,
     },
 }
@@ -48,7 +49,7 @@ pub enum PackageSource {
     /// On a mirror: the one the pipeline names, if it does.
     Mirror(Option<String>),
     /// On an installation medium that a stage makes, an ISO image or a directory; nothing is asked of
-    /// a network. None: it has not been made.
+    /// a network. `None` where it is not built yet.
     Medium(Option<Artifact>),
 }
 
@@ -61,22 +62,12 @@ impl PackageSource {
         }
     }
 
-    /// The medium, if that is what it is; fails with [`NotHere`] if it has not been made.
-    fn image(&self) -> Result<Option<&Artifact>> {
-        match self {
-            PackageSource::Mirror(_) => Ok(None),
-            PackageSource::Medium(image) => {
-                image.as_ref().map(Some).ok_or_else(|| Error::new(NotHere))
-            }
-        }
-    }
-
     /// Whether an entry of the lock is of this medium, or of a mirror as well.
     fn is_that_of(&self, locked: &LockedPackages) -> bool {
         match (self, &locked.medium) {
             (PackageSource::Mirror(_), medium) => medium.is_none(),
             (PackageSource::Medium(_), None) => false,
-            // Which medium it is, is compared once it is made.
+            // Which medium it is, is compared once it is built.
             (PackageSource::Medium(None), Some(_)) => true,
             (PackageSource::Medium(Some(image)), Some(medium)) => medium.digest == image.digest,
         }
@@ -133,21 +124,42 @@ impl Request {
     }
 }
 
-/// Resolves `request` to exact packages: from the lock if that answers it, else from the index that
-/// the lock names, if the cache has it, else from the mirror's present index. A medium has one index.
-pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
+/// Resolves each of `requests` to exact packages: from the lock if that answers it, else from the
+/// index that the lock names, if the cache has it, else from the mirror's present index. A medium has
+/// one index.
+pub fn pin<'a>(
+    context: &StageContext,
+    requests: impl IntoIterator<Item = &'a Request>,
+) -> Result<PinOutcome> {
+    let mut pins = Vec::new();
+    for request in requests {
+        match pin_one(context, request)? {
+            Some(pin) => pins.push(pin),
+            None => return Ok(PinOutcome::NeedsInputs),
+        }
+    }
+    Ok(PinOutcome::Pinned(pins))
+}
+
+/// `None` where the tree or the medium of `request` is needed and not in the cache.
+fn pin_one(context: &StageContext, request: &Request) -> Result<Option<Pin>> {
     let question = request.recipe(context).key();
     let mut locked = context.locked.iter().filter_map(LockEntry::as_packages);
     let answers =
         |locked: &&LockedPackages| locked.request == question && request.source.is_that_of(locked);
     if let Some(locked) = locked.find(answers) {
-        return Ok(Pin::new(LockEntry::Packages(locked.clone())));
+        return Ok(Some(Pin::new(LockEntry::Packages(locked.clone()))));
     }
     if context.settings.locked {
         return Err(refusal::not_locked(context, request));
     }
+    if let PackageSource::Medium(image) = &request.source
+        && !image.as_ref().is_some_and(|image| context.cache.holds(image))
+    {
+        return Ok(None);
+    }
     let index = index::current(context, request)?;
-    let packages = solve::solve(context, request, &index)?;
+    let Some(packages) = solve::solve(context, request, &index)? else { return Ok(None) };
     let (asked, components) = refusal::noted(request);
     let medium = match (&request.source, index.medium) {
         (PackageSource::Medium(Some(image)), Some(label)) => {
@@ -155,7 +167,7 @@ pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
         }
         _ => None,
     };
-    Ok(Pin::new(LockEntry::Packages(LockedPackages {
+    Ok(Some(Pin::new(LockEntry::Packages(LockedPackages {
         part: request.part,
         request: question,
         suite: request.suite.clone(),
@@ -166,5 +178,5 @@ pub fn pin(context: &StageContext, request: &Request) -> Result<Pin> {
         components: Some(components),
         medium,
         packages,
-    })))
+    }))))
 }

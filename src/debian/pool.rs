@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::snapshot::Snapshot;
 use super::{Distribution, PackageSource, medium, mirror};
-use crate::error::{Error, Result, anyhow, with_hint};
+use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::http::{Expected, Http, is_other_file, is_refusal};
 use crate::lock::Package;
 use crate::stage_context::{Pin, StageContext};
@@ -39,7 +39,8 @@ pub fn fetch(
             "{stage}: the cache's file of {package} was damaged, and is removed"
         ));
     }
-    if let (Some(image), false) = (source.image()?, missing.is_empty()) {
+    if let (PackageSource::Medium(image), false) = (source, missing.is_empty()) {
+        let image = image.as_ref().context("the medium is not built yet")?;
         medium::copy_packages(context, image, &missing)?;
     } else if !missing.is_empty() {
         if context.settings.offline {

@@ -4,10 +4,10 @@
 
 use super::distribution::{Distribution, UBUNTU};
 use super::mirror;
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result};
 use crate::http::{Http, Refused, is_refusal};
 use crate::lock::{Date, Package};
-use crate::process::Cancel;
 
 /// The most bytes of an answer about the files of a package.
 const MOST_ANSWER: u64 = 1 << 20;

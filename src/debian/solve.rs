@@ -13,12 +13,23 @@ use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
 use crate::lock::Package;
 use crate::process::CommandFailed;
-use crate::stage_context::{NotHere, StageContext};
+use crate::stage_context::StageContext;
 
-/// Solves `request`, or finds that it was solved before.
-pub fn solve(context: &StageContext, request: &Request, index: &Index) -> Result<Vec<Package>> {
+/// Solves `request`, or finds that it was solved before. `None` where that takes a tree that is not
+/// in the cache.
+pub fn solve(
+    context: &StageContext,
+    request: &Request,
+    index: &Index,
+) -> Result<Option<Vec<Package>>> {
     let mut recipe = request.recipe(context);
     recipe.value("index", index.lists.digest);
+    if let Base::Tree { tree, .. } = &request.base
+        && !tree.as_ref().is_some_and(|tree| context.cache.holds(tree))
+        && context.cache.find(&recipe.key())?.is_none()
+    {
+        return Ok(None);
+    }
     let (answer, _) = context.cached(&recipe, |context| {
         let packages = ask_apt(context, request, index)?;
         let text = serde_json::to_string_pretty(&packages).context("writing the answer")?;
@@ -26,17 +37,11 @@ pub fn solve(context: &StageContext, request: &Request, index: &Index) -> Result
     })?;
     let path = context.object(&answer);
     let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
+    let packages = serde_json::from_slice(&text);
+    packages.map(Some).with_context(|| format!("reading {}", path.display()))
 }
 
 fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<Vec<Package>> {
-    let tree = match &request.base {
-        Base::Tree { tree, .. } => match tree.as_ref().filter(|tree| context.cache.holds(tree)) {
-            None => return Err(Error::new(NotHere)),
-            tree => tree,
-        },
-        Base::Empty | Base::Exactly => None,
-    };
     // What was signed on a medium was looked at when its index was kept.
     let trust = if index.medium.is_some() { Trust::Verified } else { Trust::Signature };
     let apt = Apt::prepare(&context.work, context, request, ARCHIVE, trust)?;
@@ -53,9 +58,10 @@ fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<V
             .map_err(|error| explain(error, request, index))?;
         uris(&String::from_utf8(output).context("reading apt's answer")?)
     };
-    match (&request.base, tree) {
-        (Base::Exactly, _) => by_name(&apt.lists(), request, index),
-        (_, Some(tree)) => {
+    match &request.base {
+        Base::Exactly => by_name(&apt.lists(), request, index),
+        Base::Tree { tree, .. } => {
+            let tree = tree.as_ref().context("the tree is not built yet")?;
             let status = read_from_tar(&context.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
             describe(&apt.lists(), &ask(&request.packages)?, &[])

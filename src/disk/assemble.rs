@@ -5,11 +5,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use crate::cache::sparse;
+use crate::cancel::Cancel;
 use crate::error::{Context, Result};
+use crate::files::sparse;
 use crate::format::grub::{Boot, Room};
 use crate::format::{Guid, gpt, mbr};
-use crate::process::Cancel;
 
 use super::config::Table;
 use super::layout::{Layout, Role};

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::artifact::{Artifact, ArtifactKind, Output};
-use crate::cache::sparse;
 use crate::error::{Context, Hint, Result, anyhow, bail};
+use crate::files::sparse;
 use crate::format::swap::Swap;
 use crate::process::open_log;
 use crate::recipe::Recipe;

@@ -9,8 +9,8 @@ use std::path::Path;
 use tar::EntryType;
 
 use crate::archive::entries::Content;
+use crate::cancel::Cancel;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
-use crate::process::Cancel;
 
 use super::config::Format;
 use super::layout::Layout;

@@ -10,9 +10,9 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::cache::sparse::data_extents;
 use crate::digest::Digest;
 use crate::error::{Context, Result, ensure};
+use crate::files::sparse::data_extents;
 use crate::format::Guid;
 
 /// The size kuth makes inodes.

@@ -127,7 +127,7 @@ impl Build<'_> {
                 "{stage} has no bill of materials: the tree it is made of is not here and could \
                  not be fetched (`--rebuild {tree}` makes it here)"
             );
-            self.observer.tell(&Event::Warning { text: &text });
+            self.observer.notify(&Event::Warning { text: &text });
             return Ok(None);
         }
         let (made, _) = context.cached(&recipe, |context| inventory::make(context, &tree))?;

@@ -13,7 +13,7 @@ use super::worker::{Build, Ended, Fetch, Walk};
 use crate::cache::{Cache, Origin, Record, space};
 use crate::error::{Context, Error, Interrupted, Result, caused_by};
 use crate::recipe::{Key, Recipe, first_difference};
-use crate::stage::{Inputs, KeptAsItIs, NotHere, Pin, Placement, StageContext};
+use crate::stage::{Inputs, Pin, PinOutcome, Placement, StageContext};
 use crate::units::Bytes;
 
 /// Why a stage runs.
@@ -71,21 +71,14 @@ impl Build<'_> {
         let node = &self.plan.nodes()[at];
         match self.look_up_or_run(at, walk) {
             Ok(ended) => ended,
-            Err(error) => match caused_by::<KeptAsItIs>(&error) {
-                Some(KeptAsItIs { path, reason }) => {
-                    let path = Some(path.clone());
-                    self.observer.tell(&Event::Skipped { stage: &node.name, reason, path });
-                    Ended::Kept(None, reason.clone())
-                }
-                None => {
-                    let (stage, took) = (&node.name, start.elapsed());
-                    self.observer.tell(&match caused_by::<Interrupted>(&error) {
-                        Some(_) => Event::Skipped { stage, reason: "interrupted", path: None },
-                        None => Event::Failed { stage, error: &error, took },
-                    });
-                    Ended::Failed(error)
-                }
-            },
+            Err(error) => {
+                let (stage, took) = (&node.name, start.elapsed());
+                self.observer.notify(&match caused_by::<Interrupted>(&error) {
+                    Some(_) => Event::Skipped { stage, reason: "interrupted", path: None },
+                    None => Event::Failed { stage, error: &error, took },
+                });
+                Ended::Failed(error)
+            }
         }
     }
 
@@ -98,33 +91,33 @@ impl Build<'_> {
         }
     }
 
-    /// The recipe of a node with these inputs, and what it is pinned to.
+    /// The recipe of a node with these inputs, and what it is pinned to; `None` where inputs are
+    /// needed here to tell.
     pub(super) fn finish_recipe(
         &self,
         node: &Node<'_>,
         inputs: &Inputs,
-    ) -> Result<(StageContext, Vec<Pin>, Recipe)> {
+    ) -> Result<Option<(StageContext, Vec<Pin>, Recipe)>> {
         let mut context = self.context(node);
         context.log = self.cache.log(&self.settings.pipeline, &format!("{}.resolve", node.name));
-        let pins = node.stage.pin(&context, inputs)?;
+        let PinOutcome::Pinned(pins) = node.stage.pin(&context, inputs)? else {
+            return Ok(None);
+        };
         pins.iter().try_for_each(|pin| self.lock.record(&node.name, &pin.locked))?;
         context.log = self.cache.log(&self.settings.pipeline, &node.name);
         let recipe = key::recipe(node, &context, inputs, &pins)?;
-        Ok((context, pins, recipe))
+        Ok(Some((context, pins, recipe)))
     }
 
     fn attempt(&self, at: usize, walk: &Walk) -> Result<Ran> {
         let node = &self.plan.nodes()[at];
         let inputs = walk.results.inputs(node);
-        let (context, pins, recipe) = match self.finish_recipe(node, &inputs) {
+        let Some((context, pins, recipe)) = self.finish_recipe(node, &inputs)? else {
             // Known, but on the remote cache alone.
-            Err(error) if caused_by::<NotHere>(&error).is_some() => {
-                for (_, input) in &node.inputs {
-                    self.bring(input.0, walk, &self.context(node).progress)?;
-                }
-                return Ok(Ran::InputsChanged);
+            for (_, input) in &node.inputs {
+                self.bring(input.0, walk, &self.context(node).progress)?;
             }
-            finished => finished?,
+            return Ok(Ran::InputsChanged);
         };
         walk.results.set_origin(at, &recipe, &inputs, &pins);
         let key = recipe.key();
@@ -187,12 +180,12 @@ impl Build<'_> {
         let (stage, pipeline) = (&node.name, &self.settings.pipeline);
         if !self.cache.holds(&artifact) {
             // What something eats may stay away until that has to run; what was asked for may not.
-            let is_last = self.plan.eaters(NodeId(at)).next().is_none();
+            let is_last = self.plan.dependents(NodeId(at)).next().is_none();
             let asked_for = is_last && self.options.fetch == Fetch::Asked;
             if !asked_for && !artifact.kind.has_a_place() {
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: None };
-                self.observer.tell(&told);
+                self.observer.notify(&told);
                 return Ok(Sought::Found(Ended::Cached(artifact)));
             }
             if place == Where::Here || self.fetch(node, &artifact)? == Brought::Not {
@@ -204,13 +197,13 @@ impl Build<'_> {
                 self.accompany(at, walk, context, &artifact, Occasion::Known)?;
                 self.cache.note_latest(pipeline, stage, key)?;
                 let told = Event::Cached { stage, key, artifact: &artifact, path: Some(path) };
-                self.observer.tell(&told);
+                self.observer.notify(&told);
                 Ok(Sought::Found(Ended::Cached(artifact)))
             }
             Placement::Retained(path, reason) => {
                 let path = Some(path);
-                self.observer.tell(&Event::Skipped { stage, reason: &reason, path });
-                Ok(Sought::Found(Ended::Kept(Some(artifact), reason)))
+                self.observer.notify(&Event::Skipped { stage, reason: &reason, path });
+                Ok(Sought::Found(Ended::Kept(artifact)))
             }
             Placement::Replaced(_) => Ok(Sought::Displaced),
             Placement::Missing(_) if elsewhere => Ok(Sought::Displaced),
@@ -232,12 +225,12 @@ impl Build<'_> {
         let (stage, key) = (node.name.as_str(), recipe.key());
         let start = Instant::now();
         if let Why::News(reason) = why {
-            self.observer.tell(&Event::Started { stage, key: &key, reason });
+            self.observer.notify(&Event::Started { stage, key: &key, reason });
         }
         for (_, input) in &node.inputs {
             self.bring(input.0, walk, &context.progress)?;
         }
-        if walk.results.inputs(node).0 != inputs.0 {
+        if walk.results.inputs(node) != *inputs {
             return Ok(Ran::InputsChanged);
         }
         let need = Bytes(node.stage.need(&context, inputs));
@@ -278,18 +271,18 @@ impl Build<'_> {
         Ok(Ran::Ended(match why {
             Why::News(reason) => {
                 let told = Event::Done { stage, key, artifact: &artifact, path, took, reason };
-                self.observer.tell(&told);
+                self.observer.notify(&told);
                 Ended::Done(artifact)
             }
             Why::PutBack => {
                 let path = Some(path);
-                self.observer.tell(&Event::Cached { stage, key, artifact: &artifact, path });
+                self.observer.notify(&Event::Cached { stage, key, artifact: &artifact, path });
                 Ended::PutBack(artifact)
             }
         }))
     }
 
-    fn after_failure(&self, error: Error, scratch: crate::cache::Scratch) -> Error {
+    fn after_failure(&self, error: Error, scratch: crate::files::Scratch) -> Error {
         if self.settings.keep_failed && caused_by::<Interrupted>(&error).is_none() {
             let kept = scratch.keep();
             return crate::error::with_hint(

@@ -29,7 +29,7 @@ impl Build<'_> {
     pub(super) fn fetch(&self, node: &Node<'_>, artifact: &Artifact) -> Result<Brought> {
         if self.shelf.is_some() && artifact.size >= WORTH {
             let (stage, size) = (&node.name, Bytes(artifact.size));
-            self.observer.tell(&Event::Fetching { stage, size });
+            self.observer.notify(&Event::Fetching { stage, size });
         }
         self.fetch_object(artifact, &self.context(node).progress)
     }
@@ -57,7 +57,7 @@ impl Build<'_> {
         if let Err(error) = &made
             && caused_by::<Interrupted>(error).is_none()
         {
-            self.observer.tell(&Event::Failed { stage: name, error, took: Default::default() });
+            self.observer.notify(&Event::Failed { stage: name, error, took: Default::default() });
         }
         // The walk outlives every thread, so the channel is open.
         let _ = walk.messages.send(Message::Again(at, made.as_ref().ok().cloned()));
@@ -69,7 +69,12 @@ impl Build<'_> {
         loop {
             self.cancel.check()?;
             let inputs = walk.results.inputs(node);
-            let (context, pins, recipe) = self.finish_recipe(node, &inputs)?;
+            let Some((context, pins, recipe)) = self.finish_recipe(node, &inputs)? else {
+                for (_, input) in &node.inputs {
+                    self.bring(input.0, walk, &self.context(node).progress)?;
+                }
+                continue;
+            };
             walk.results.set_origin(at, &recipe, &inputs, &pins);
             let reach = walk.results.reach(at, node, Reach::of(&recipe));
             let _lock = self.cache.lock_key(&recipe.key(), &self.cancel)?;
@@ -95,7 +100,7 @@ impl Build<'_> {
             Some(shelf) if shelf.takes() && reach == Reach::Open => shelf.offer(key),
             Some(shelf) if shelf.takes() => {
                 let stage = &node.name;
-                self.observer.tell(&Event::Withheld { stage });
+                self.observer.notify(&Event::Withheld { stage });
                 Ok(())
             }
             _ => Ok(()),

@@ -136,5 +136,5 @@ pub struct Summary {
 /// Watches a build. Called from several threads.
 pub trait Observer: Send + Sync {
     /// Told of everything, in order for each stage.
-    fn tell(&self, event: &Event<'_>);
+    fn notify(&self, event: &Event<'_>);
 }

@@ -8,13 +8,13 @@ use super::event::{Event, Observer};
 use super::key;
 use super::plan::{Node, Plan};
 use super::worker::Build;
-use crate::artifact::{Artifact, InputArtifact};
+use crate::artifact::Artifact;
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::lock::LockFile;
-use crate::process::Cancel;
 use crate::recipe::{Difference, Key, Recipe, first_difference};
-use crate::stage::{Inputs, Placement, Settings};
+use crate::stage::{Inputs, PinOutcome, Placement, Settings};
 
 /// What would happen to a stage.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,7 +48,7 @@ pub struct Explanation {
 struct Deaf;
 
 impl Observer for Deaf {
-    fn tell(&self, _event: &Event<'_>) {}
+    fn notify(&self, _event: &Event<'_>) {}
 }
 
 /// A build that is only looked at: it reaches nothing outside, and tells nobody.
@@ -103,7 +103,7 @@ fn explain_node(
     for (key, input) in &node.inputs {
         match &earlier[input.0].forecast {
             Forecast::Cached(_, artifact) => {
-                inputs.0.insert(key, InputArtifact::Made(artifact.clone()));
+                inputs.artifacts.insert(key, artifact.clone());
             }
             _ => waits_for = waits_for.or(Some(build.plan.nodes()[input.0].name.clone())),
         }
@@ -111,7 +111,7 @@ fn explain_node(
     let pin = match waits_for {
         Some(_) => None,
         // What cannot be resolved without reaching out is told as "not resolved yet".
-        None => node.stage.pin(&context, &inputs).ok(),
+        None => node.stage.pin(&context, &inputs).ok().and_then(PinOutcome::pinned),
     };
     let complete = pin.is_some();
     let recipe = match &pin {

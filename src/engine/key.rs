@@ -25,8 +25,8 @@ pub fn recipe(
     pins: &[Pin],
 ) -> Result<Recipe> {
     let mut recipe = open_recipe(node, context)?;
-    for key in inputs.0.keys() {
-        recipe.value(&format!("input {key}"), inputs.get(key)?.digest);
+    for (key, artifact) in &inputs.artifacts {
+        recipe.value(&format!("input {key}"), artifact.digest);
     }
     recipe.list("pin", pins.iter().map(|pin| pin.digest));
     Ok(recipe)

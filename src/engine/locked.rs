@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use super::inspect::looking;
 use super::plan::{Node, Plan};
-use crate::artifact::{Facts, InputArtifact};
+use crate::artifact::Facts;
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::lock::LockFile;
-use crate::stage::{Inputs, Settings};
+use crate::stage::{Inputs, PinOutcome, Settings};
 
 /// What `lock` does not answer of the questions of `plan`, an error for each stage. One that
 /// depends on the result of another such stage, or on what only a run shows, is left out.
@@ -24,11 +24,12 @@ pub fn unlocked(
     let settings = Settings { locked: true, ..settings.clone() };
     let build = looking(plan, cache, settings, lock);
     let mut found = Vec::new();
-    let mut predictions = Predictions::default();
+    let mut predicted = Predicted::default();
     for (at, node) in plan.nodes().iter().enumerate() {
-        let (inputs, known) = predictions.inputs(node);
+        let (inputs, known) = predicted.inputs(node);
         match node.stage.pin(&build.context(node), &inputs) {
-            Ok(pins) => predictions.set(at, node.stage.predict(&inputs, &pins)),
+            Ok(PinOutcome::Pinned(pins)) => predicted.set(at, node.stage.predict(&inputs, &pins)),
+            Ok(PinOutcome::NeedsInputs) => {}
             Err(error) if known == Known::All => found.push(error),
             Err(_) => {}
         }
@@ -38,7 +39,7 @@ pub fn unlocked(
 
 /// The facts of results by their nodes, as far as they can be predicted.
 #[derive(Debug, Default)]
-pub(super) struct Predictions(BTreeMap<usize, Facts>);
+pub(super) struct Predicted(BTreeMap<usize, Facts>);
 
 /// How many of a node's inputs are predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +50,17 @@ pub(super) enum Known {
     Some,
 }
 
-impl Predictions {
-    /// The inputs of `node`, as far as they are known.
+impl Predicted {
+    /// The inputs of `node`, as far as they are predicted.
     pub fn inputs(&self, node: &Node<'_>) -> (Inputs, Known) {
         let mut inputs = Inputs::default();
         for (key, input) in &node.inputs {
             if let Some(facts) = self.0.get(&input.0) {
-                inputs.0.insert(key, InputArtifact::Predicted(facts.clone()));
+                inputs.predicted.insert(key, facts.clone());
             }
         }
-        let known = if inputs.0.len() == node.inputs.len() { Known::All } else { Known::Some };
+        let known =
+            if inputs.predicted.len() == node.inputs.len() { Known::All } else { Known::Some };
         (inputs, known)
     }
 

@@ -82,7 +82,7 @@ impl<'p> Plan<'p> {
     }
 
     /// The nodes that eat `id`.
-    pub fn eaters(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
+    pub fn dependents(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
         let eats = move |node: &Node| node.inputs.iter().any(|(_, input)| *input == id);
         (0..self.nodes.len()).map(NodeId).filter(move |at| eats(&self.nodes[at.0]))
     }

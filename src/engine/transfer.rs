@@ -103,9 +103,12 @@ impl Build<'_> {
                 continue;
             }
             let (artifact, moved) = match self.finish_recipe(node, &results.inputs(node)) {
-                Ok((_, _, recipe)) => {
+                Ok(Some((_, _, recipe))) => {
                     let reach = results.reach(at, node, Reach::of(&recipe));
                     one(node, &recipe.key(), reach)?
+                }
+                Ok(None) => {
+                    (None, Moved::Missing("what it is made of is not in the cache".to_string()))
                 }
                 // Mostly that what lies outside is not locked, and nobody is asked here.
                 Err(error) => (None, Moved::Missing(error.to_string())),

@@ -9,16 +9,15 @@ use std::sync::Arc;
 
 use super::event::{Event, Observer};
 use super::inspect::{self, Forecast};
-use super::locked::{Known, Predictions};
+use super::locked::{Known, Predicted};
 use super::plan::{Node, Plan, Ready};
 use super::worker::Build;
-use crate::artifact::InputArtifact;
 use crate::cache::Cache;
-use crate::error::{Context, Result, anyhow, caused_by};
+use crate::cancel::Cancel;
+use crate::error::{Context, Result, anyhow};
 use crate::lock::{LockEntry, LockFile};
-use crate::process::Cancel;
 use crate::remote::RemoteCache;
-use crate::stage::{Inputs, NotHere, Pin, Settings, StageContext};
+use crate::stage::{Inputs, Pin, PinOutcome, Settings, StageContext};
 
 /// An update about to happen.
 pub struct Update<'p> {
@@ -62,7 +61,7 @@ impl Update<'_> {
             build: self.build(&plan, &draft),
             draft: &draft,
             fresh: Vec::new(),
-            predictions: Predictions::default(),
+            predicted: Predicted::default(),
         };
         for (at, node) in plan.nodes().iter().enumerate() {
             self.cancel.check()?;
@@ -103,7 +102,7 @@ impl Update<'_> {
             let Some(Forecast::Cached(_, artifact)) = forecast else {
                 return Err(anyhow!("{name} was built, and is not in the cache"));
             };
-            inputs.0.insert(key, InputArtifact::Made(artifact.clone()));
+            inputs.artifacts.insert(key, artifact.clone());
         }
         Ok(inputs)
     }
@@ -116,23 +115,23 @@ struct Resolver<'a> {
     draft: &'a LockFile,
     /// What was resolved so far: later questions are answered as of the same day.
     fresh: Vec<LockEntry>,
-    predictions: Predictions,
+    predicted: Predicted,
 }
 
 impl Resolver<'_> {
     fn node(&mut self, at: usize, node: &Node<'_>, named: bool) -> Result<()> {
-        let (mut inputs, known) = self.predictions.inputs(node);
+        let (mut inputs, known) = self.predicted.inputs(node);
         if !named {
             let entries = self.draft.stage(&node.name);
             let was_locked = !entries.is_empty();
             match self.pin(node, &inputs, entries) {
-                Ok(pins) => {
-                    self.predictions.set(at, node.stage.predict(&inputs, &pins));
+                Ok(PinOutcome::Pinned(pins)) => {
+                    self.predicted.set(at, node.stage.predict(&inputs, &pins));
                     return Ok(());
                 }
                 // Its question is another since what it stands on is.
-                Err(_) if was_locked && known == Known::All && !self.fresh.is_empty() => {}
-                Err(_) => return Ok(()),
+                _ if was_locked && known == Known::All && !self.fresh.is_empty() => {}
+                _ => return Ok(()),
             }
         }
         let mut context = self.build.context(node);
@@ -141,24 +140,27 @@ impl Resolver<'_> {
         context.locked = Vec::new();
         context.locked_elsewhere = self.fresh.clone();
         let pins = match node.stage.pin(&context, &inputs) {
-            Err(error) if known == Known::Some || caused_by::<NotHere>(&error).is_some() => {
+            Ok(PinOutcome::Pinned(pins)) => pins,
+            Err(error) if known == Known::All => return Err(error),
+            // The answer depends on what was not predicted, or on the content of an input.
+            Err(_) | Ok(PinOutcome::NeedsInputs) => {
                 self.update.cancel.check()?;
                 inputs = self.update.make(node, self.build.plan.nodes(), self.draft)?;
-                node.stage.pin(&context, &inputs)?
+                let pins = node.stage.pin(&context, &inputs)?.pinned();
+                pins.context("what it is made of was built, and is not in the cache")?
             }
-            resolved => resolved?,
         };
         self.take_out_old(node, &inputs, &pins);
         for pin in &pins {
             self.draft.record(&node.name, &pin.locked)?;
             self.fresh.push(pin.locked.clone());
         }
-        self.predictions.set(at, node.stage.predict(&inputs, &pins));
+        self.predicted.set(at, node.stage.predict(&inputs, &pins));
         Ok(())
     }
 
     /// What `node` is pinned to if the lock says `entries` of it and nothing else may be asked.
-    fn pin(&self, node: &Node<'_>, inputs: &Inputs, entries: Vec<LockEntry>) -> Result<Vec<Pin>> {
+    fn pin(&self, node: &Node<'_>, inputs: &Inputs, entries: Vec<LockEntry>) -> Result<PinOutcome> {
         let context = self.build.context(node);
         let settings = Settings { locked: true, offline: true, ..(*context.settings).clone() };
         let context = StageContext { locked: entries, settings: Arc::new(settings), ..context };
@@ -174,7 +176,10 @@ impl Resolver<'_> {
             let mut resolved = pins.iter().map(|pin| pin.locked.question());
             let same_target = question.target.is_some()
                 && resolved.clone().any(|other| other.target == question.target);
-            let answers = || self.pin(node, inputs, vec![entry.clone()]).is_ok();
+            let answers = || {
+                let outcome = self.pin(node, inputs, vec![entry.clone()]);
+                matches!(outcome, Ok(PinOutcome::Pinned(_)))
+            };
             // An entry that is resolved anew is replaced when its new answer is recorded.
             !pins.is_empty()
                 && (resolved.any(|other| other == question) || !same_target && !answers())
@@ -187,10 +192,10 @@ impl Resolver<'_> {
 struct Quiet(Arc<dyn Observer>);
 
 impl Observer for Quiet {
-    fn tell(&self, event: &Event<'_>) {
+    fn notify(&self, event: &Event<'_>) {
         match event {
             Event::Begin { .. } | Event::Cached { .. } | Event::End(_) => {}
-            event => self.0.tell(event),
+            event => self.0.notify(event),
         }
     }
 }

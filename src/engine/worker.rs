@@ -11,9 +11,9 @@ use super::results::Results;
 use super::state::{State, States};
 use crate::artifact::Artifact;
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::error::{Error, Interrupted, Result, caused_by};
 use crate::lock::LockFile;
-use crate::process::Cancel;
 use crate::remote::RemoteCache;
 use crate::remote::trust::PrivateKey;
 use crate::stage::{Resource, Settings, StageContext};
@@ -66,7 +66,7 @@ pub(super) enum Ended {
     /// Was there before, and was put back into its place.
     PutBack(Artifact),
     Done(Artifact),
-    Kept(Option<Artifact>, String),
+    Kept(Artifact),
     Failed(Error),
 }
 
@@ -89,11 +89,8 @@ impl Build<'_> {
     /// The error is [`Interrupted`], or that the build could not be begun.
     pub fn run(&self) -> Result<Summary> {
         let start = Instant::now();
-        crate::cache::lock::sweep(
-            &self.cache.directory().join("work"),
-            crate::sandbox::remove_left,
-        )?;
-        self.observer.tell(&Event::Begin { stages: &self.plan.names() });
+        crate::files::sweep(&self.cache.directory().join("work"), crate::sandbox::remove_left)?;
+        self.observer.notify(&Event::Begin { stages: &self.plan.names() });
         let states = self.walk()?;
         let brought = self.drain();
         let count = |matches: fn(&State) -> bool| states.iter().filter(|s| matches(s)).count();
@@ -105,7 +102,7 @@ impl Build<'_> {
             skipped: count(|state| matches!(state, State::Skipped | State::Kept(_))),
             seconds: start.elapsed().as_secs_f64(),
         };
-        self.observer.tell(&Event::End(summary));
+        self.observer.notify(&Event::End(summary));
         // After the summary: what finished before the interruption is told like any other.
         self.cancel.check()?;
         brought.map(|()| summary)
@@ -115,11 +112,11 @@ impl Build<'_> {
     pub(super) fn drain(&self) -> Result<()> {
         let Some(shelf) = &self.shelf else { return Ok(()) };
         let pushed = shelf.drain(&|bytes| {
-            self.observer.tell(&Event::Pushing { bytes: Bytes(bytes) });
+            self.observer.notify(&Event::Pushing { bytes: Bytes(bytes) });
         })?;
         if pushed.results > 0 {
             let (results, bytes) = (pushed.results, Bytes(pushed.bytes));
-            self.observer.tell(&Event::Pushed { results, bytes, to: shelf.address() });
+            self.observer.notify(&Event::Pushed { results, bytes, to: shelf.address() });
         }
         Ok(())
     }
@@ -136,7 +133,7 @@ impl Build<'_> {
                     && let Some(at) = self.next_ready(&states, &busy)
                 {
                     states.set(at, State::Running);
-                    *busy.entry(nodes[at].stage.pool()).or_default() += 1;
+                    *busy.entry(nodes[at].stage.resource()).or_default() += 1;
                     let walk = &walk;
                     scope.spawn(move || {
                         let ended = self.carry_out(at, walk);
@@ -149,7 +146,7 @@ impl Build<'_> {
                 }
                 match messages.recv() {
                     Ok(Message::Ended(at, ended)) => {
-                        busy.entry(nodes[at].stage.pool()).and_modify(|n| *n -= 1);
+                        busy.entry(nodes[at].stage.resource()).and_modify(|n| *n -= 1);
                         self.settle(at, ended, &walk.results, &mut states);
                     }
                     Ok(Message::Again(at, Some(artifact))) => {
@@ -168,7 +165,7 @@ impl Build<'_> {
         let nodes = self.plan.nodes();
         (0..nodes.len()).find(|at| {
             let node = &nodes[*at];
-            let pool = node.stage.pool();
+            let pool = node.stage.resource();
             *states.get(*at) == State::Waiting
                 && node.inputs.iter().all(|(_, input)| states.get(input.0).artifact().is_some())
                 && busy.get(&pool).copied().unwrap_or(0) < self.depth(pool)
@@ -191,7 +188,7 @@ impl Build<'_> {
         if let Ended::Cached(artifact)
         | Ended::PutBack(artifact)
         | Ended::Done(artifact)
-        | Ended::Kept(Some(artifact), _) = &ended
+        | Ended::Kept(artifact) = &ended
         {
             results.set(at, artifact);
         }
@@ -202,28 +199,24 @@ impl Build<'_> {
                 states.set(at, State::Cached(artifact));
             }
             Ended::Done(artifact) => states.set(at, State::Done(artifact)),
-            Ended::Kept(Some(artifact), _) => states.set(at, State::Kept(artifact)),
-            Ended::Kept(None, reason) => {
-                states.set(at, State::Skipped);
-                self.skip_eaters(at, &reason, states);
-            }
+            Ended::Kept(artifact) => states.set(at, State::Kept(artifact)),
             Ended::Failed(error) => {
                 let interrupted = caused_by::<Interrupted>(&error).is_some();
                 states.set(at, State::Failed);
                 let why = if interrupted { "was interrupted" } else { "failed" };
                 let reason = format!("{} {why}", self.plan.nodes()[at].name);
-                self.skip_eaters(at, &reason, states);
+                self.skip_dependents(at, &reason, states);
             }
         }
     }
 
-    fn skip_eaters(&self, at: usize, reason: &str, states: &mut States) {
-        for eater in self.plan.eaters(NodeId(at)) {
+    fn skip_dependents(&self, at: usize, reason: &str, states: &mut States) {
+        for eater in self.plan.dependents(NodeId(at)) {
             if *states.get(eater.0) == State::Waiting {
                 states.set(eater.0, State::Skipped);
                 let stage = &self.plan.nodes()[eater.0].name;
-                self.observer.tell(&Event::Skipped { stage, reason, path: None });
-                self.skip_eaters(eater.0, reason, states);
+                self.observer.notify(&Event::Skipped { stage, reason, path: None });
+                self.skip_dependents(eater.0, reason, states);
             }
         }
     }
@@ -233,13 +226,13 @@ impl Build<'_> {
         let (observer, warned) = (self.observer.clone(), self.observer.clone());
         let stage = node.name.clone();
         let progress = move |done, total, what: &str| {
-            observer.tell(&Event::Progress { stage: &stage, done, total, what });
+            observer.notify(&Event::Progress { stage: &stage, done, total, what });
         };
         let log = self.cache.log(&self.settings.pipeline, &node.name);
         StageContext {
             cancel: self.cancel.clone(),
             progress: Arc::new(progress),
-            warn: Arc::new(move |text| warned.tell(&Event::Warning { text })),
+            warn: Arc::new(move |text| warned.notify(&Event::Warning { text })),
             locked: self.lock.stage(&node.name),
             locked_elsewhere: self.lock.all(),
             ..StageContext::new(self.cache.clone(), self.settings.clone(), &node.name, log)

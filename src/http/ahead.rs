@@ -12,8 +12,8 @@ use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, IF_RANGE, RANGE};
 
 use super::resume::content_range;
 use super::send;
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result, anyhow};
-use crate::process::Cancel;
 
 const CONNECTIONS: usize = 4;
 const SEGMENT: u64 = 8 << 20;

@@ -17,9 +17,9 @@ use reqwest::header::{
 use super::ahead::{LARGE, NotInParts, Rest};
 use super::settle::Settling;
 use super::{ATTEMPTS, Http, Refused, TooLong, bound, send};
+use crate::cancel::Cancel;
 use crate::digest::Sums;
 use crate::error::{Context, Error, Result, anyhow, caused_by};
-use crate::process::Cancel;
 
 /// A try that brought less than this brought nothing.
 const WORTH: u64 = 64 << 10;

@@ -10,9 +10,9 @@ use std::os::unix::fs::FileExt;
 use ::bzip2::Compression;
 use ::bzip2::write::BzEncoder;
 
-use super::Watch;
 use super::member::{self, BLOCK};
 use super::order::in_order;
+use crate::cancel::Progress;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::Result;
 use crate::format::appliance::Appliance;
@@ -86,7 +86,11 @@ pub(super) struct Work<'a> {
 }
 
 /// Writes it to the empty file `target`; gives its SHA-256 and length.
-pub(super) fn write(work: Work<'_>, target: File, watch: Watch<'_>) -> Result<(Digest, Bytes)> {
+pub(super) fn write(
+    work: Work<'_>,
+    target: File,
+    progress: Progress<'_>,
+) -> Result<(Digest, Bytes)> {
     let (level, threads) = (work.level, work.threads);
     let view = work.view()?;
     let chunk = UNIT * u64::from(level);
@@ -104,7 +108,7 @@ pub(super) fn write(work: Work<'_>, target: File, watch: Watch<'_>) -> Result<(D
     in_order(count, threads, compress, |stream| {
         out.write_all(&stream)?;
         done += chunk;
-        watch.tell(done.min(view.length), view.length)
+        progress.advance(done.min(view.length), view.length)
     })?;
     let out = out.into_inner().map_err(|error| error.into_error())?;
     let (_, digest, length) = out.finish();

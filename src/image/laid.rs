@@ -5,10 +5,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc;
 
-use super::Watch;
-use super::scan::is_blank;
+use crate::cancel::Progress;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Result, anyhow};
+use crate::files::sparse::write_data;
 use crate::format::blocks::Plan;
 use crate::units::Bytes;
 
@@ -16,8 +16,6 @@ use crate::units::Bytes;
 const CHUNK: usize = 1 << 20;
 /// Chunks on their way to the hasher.
 const QUEUE: usize = 4;
-/// Zeros of this length stay a hole.
-const HOLE: usize = 4096;
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 /// Some of the file, for the hasher.
@@ -40,14 +38,14 @@ pub(super) fn write(
     plan: &Plan,
     disk: &File,
     target: &File,
-    watch: Watch<'_>,
+    progress: Progress<'_>,
 ) -> Result<(Digest, Bytes)> {
     target.set_len(plan.length.0)?;
     let (parts, incoming) = mpsc::sync_channel(QUEUE);
     let (used, free) = mpsc::channel();
     let digest = std::thread::scope(|scope| {
         let hasher = scope.spawn(move || hash(&incoming, &used));
-        let writer = Writer { disk, target, watch, parts, free, at: 0 };
+        let writer = Writer { disk, target, progress, parts, free, at: 0 };
         writer.write(plan)?;
         hasher.join().map_err(|_| anyhow!("the hashing thread panicked"))
     })?;
@@ -79,7 +77,7 @@ fn hash(incoming: &mpsc::Receiver<Part>, used: &mpsc::Sender<Vec<u8>>) -> Digest
 struct Writer<'a> {
     disk: &'a File,
     target: &'a File,
-    watch: Watch<'a>,
+    progress: Progress<'a>,
     parts: mpsc::SyncSender<Part>,
     /// Buffers to use again.
     free: mpsc::Receiver<Vec<u8>>,
@@ -112,7 +110,7 @@ impl Writer<'_> {
                 write_data(self.target, bytes, self.at)?;
                 self.at += n;
                 self.send(Part::Data(buffer, n as usize))?;
-                self.watch.tell(done, total)?;
+                self.progress.advance(done, total)?;
                 offset += n;
             }
         }
@@ -140,37 +138,17 @@ fn steps(plan: &Plan) -> Vec<(u64, u64, Step<'_>)> {
     steps
 }
 
-/// Writes `bytes` at `offset` of a file that is zero there, without the zeros, each run of data at
-/// once.
-pub(super) fn write_data(target: &File, bytes: &[u8], offset: u64) -> std::io::Result<()> {
-    let mut start = None;
-    for (at, block) in (0..).step_by(HOLE).zip(bytes.chunks(HOLE)) {
-        match (is_blank(block), start) {
-            (false, None) => start = Some(at),
-            (true, Some(from)) => {
-                target.write_all_at(&bytes[from..at], offset + from as u64)?;
-                start = None;
-            }
-            _ => {}
-        }
-    }
-    match start {
-        Some(from) => target.write_all_at(&bytes[from..], offset + from as u64),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::Cancel;
     use crate::format::blocks::Copy;
-    use crate::process::Cancel;
 
     fn carry_out(plan: &Plan, disk: &[u8]) -> Result<(Digest, Vec<u8>)> {
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         from.write_all_at(disk, 0).unwrap();
-        let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
-        let (digest, length) = write(plan, &from, &to, watch)?;
+        let progress = Progress { cancel: &Cancel::default(), report: &|_, _| () };
+        let (digest, length) = write(plan, &from, &to, progress)?;
         let mut bytes = vec![0; length.0 as usize];
         to.read_exact_at(&mut bytes, 0).unwrap();
         Ok((digest, bytes))
@@ -204,19 +182,5 @@ mod tests {
     fn a_plan_that_overlaps_is_refused() {
         let plan = plan(&[(0, b"head"), (3, b"mid")], &[], 10);
         assert_eq!(carry_out(&plan, &[]).unwrap_err().to_string(), "the plan goes back to 3");
-    }
-
-    #[test]
-    fn runs_of_zeros_stay_holes() {
-        use std::os::unix::fs::MetadataExt;
-        let file = tempfile::tempfile().unwrap();
-        let mut bytes = vec![0; 1 << 20];
-        bytes[500_000] = 1;
-        bytes[1_048_575] = 2;
-        write_data(&file, &bytes, 8192).unwrap();
-        let mut read = vec![1; 1 << 20];
-        file.read_exact_at(&mut read, 8192).unwrap();
-        assert!(read == bytes);
-        assert!(file.metadata().unwrap().blocks() * 512 <= 64 << 10);
     }
 }

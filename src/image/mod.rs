@@ -1,5 +1,5 @@
 //! Disk image files: the thin callers over `format` that read a disk and write a file that wraps
-//! it, and that put such a file where the user wants it. It knows no stages and no pipelines.
+//! it. It knows no stages and no pipelines.
 //!
 //! The bytes depend on what the disk reads as, the [`Container`] and the [`Identity`] alone: not
 //! on where the disk's holes lie, on the number of threads, on names or on the host.
@@ -8,13 +8,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::cancel::Progress;
 use crate::digest::Digest;
 use crate::error::{Context, Result, ensure};
 use crate::format::appliance::Appliance;
 use crate::format::blocks::{BlockMap, Plan};
 use crate::format::vmdk::Level;
 use crate::format::{Guid, qcow2, vbox, vdi, vhd, vmdk};
-use crate::process::Cancel;
 use crate::units::Bytes;
 
 mod boxed;
@@ -22,7 +22,6 @@ mod laid;
 mod member;
 mod order;
 mod ova;
-pub mod place;
 mod scan;
 mod stream;
 
@@ -58,23 +57,6 @@ pub struct Identity {
     pub epoch: u64,
 }
 
-/// Who waits for the work: may stop it, and is told how much is done of how much.
-#[derive(Clone, Copy)]
-pub struct Watch<'a> {
-    /// Looked at every few MiB.
-    pub cancel: &'a Cancel,
-    /// Told bytes done and bytes in all.
-    pub told: &'a (dyn Fn(u64, u64) + Sync),
-}
-
-impl Watch<'_> {
-    /// Tells, and fails once somebody asked to stop.
-    fn tell(&self, done: u64, total: u64) -> Result<()> {
-        (self.told)(done, total);
-        self.cancel.check()
-    }
-}
-
 /// The file name that VMDK descriptors hold. Readers of a streamOptimized image ignore it, and
 /// so the name of the file stays out of its bytes.
 const VMDK_FILE_NAME: &str = "disk.vmdk";
@@ -89,9 +71,9 @@ pub fn write(
     identity: Identity,
     to: &Path,
     threads: usize,
-    watch: Watch<'_>,
+    progress: Progress<'_>,
 ) -> Result<(Digest, Bytes)> {
-    let (source, target, map) = prepare(disk, to, watch)?;
+    let (source, target, map) = prepare(disk, to, progress)?;
     let what = || format!("writing {}", to.display());
     let size = map.disk();
     let id = |label: &str| Guid::derived(identity.disk.0, label);
@@ -108,14 +90,14 @@ pub fn write(
         Container::Vmdk(level) => {
             let description = description(size, id("vmdk"));
             let work = stream::Work { source: &source, map: &map, level, threads };
-            return stream::write(&work, &description, target, watch).with_context(what);
+            return stream::write(&work, &description, target, progress).with_context(what);
         }
     };
-    laid::write(&plan, &source, &target, watch).with_context(what)
+    laid::write(&plan, &source, &target, progress).with_context(what)
 }
 
 /// Makes the new raw image `to` of the disk in the image file `image`.
-pub fn read(image: &Path, to: &Path, watch: Watch<'_>) -> Result<Bytes> {
+pub fn read(image: &Path, to: &Path, progress: Progress<'_>) -> Result<Bytes> {
     let what = || format!("reading {}", image.display());
     let source = File::open(image).with_context(what)?;
     let length = source.metadata().with_context(what)?.len();
@@ -129,7 +111,7 @@ pub fn read(image: &Path, to: &Path, watch: Watch<'_>) -> Result<Bytes> {
     source.read_exact_at(&mut map, at.0).with_context(what)?;
     let plan = head.contents(&map, Bytes(length)).with_context(what)?;
     let target = create(to)?;
-    let (_, size) = laid::write(&plan, &source, &target, watch).with_context(what)?;
+    let (_, size) = laid::write(&plan, &source, &target, progress).with_context(what)?;
     Ok(size)
 }
 
@@ -152,16 +134,16 @@ pub fn pack(
     identity: Identity,
     to: &Path,
     threads: usize,
-    watch: Watch<'_>,
+    progress: Progress<'_>,
 ) -> Result<(Digest, Bytes)> {
-    let (source, target, map) = prepare(disk, to, watch)?;
+    let (source, target, map) = prepare(disk, to, progress)?;
     let what = || format!("writing {}", to.display());
     let id = |label: &str| Guid::derived(identity.disk.0, label);
     match package {
         Package::Ova(level) => {
             let work = stream::Work { source: &source, map: &map, level, threads };
             let description = description(map.disk(), id("ova"));
-            ova::write(&work, appliance, &description, identity.epoch, target, watch)
+            ova::write(&work, appliance, &description, identity.epoch, target, progress)
         }
         Package::Box(level) => {
             // An image that is exported beside it has other ids: VirtualBox knows media by them.
@@ -176,18 +158,18 @@ pub fn pack(
                 threads,
                 epoch: identity.epoch,
             };
-            boxed::write(work, target, watch)
+            boxed::write(work, target, progress)
         }
     }
     .with_context(what)
 }
 
 /// Opens the disk, looks where it has data, and makes the file to write.
-fn prepare(disk: &Path, to: &Path, watch: Watch<'_>) -> Result<(File, File, BlockMap)> {
+fn prepare(disk: &Path, to: &Path, progress: Progress<'_>) -> Result<(File, File, BlockMap)> {
     let source = File::open(disk).with_context(|| format!("opening {}", disk.display()))?;
     let what = || format!("reading {}", disk.display());
     let size = Bytes(source.metadata().with_context(what)?.len());
-    let map = scan::data_blocks(&source, size, watch).with_context(what)?;
+    let map = scan::data_blocks(&source, size, progress).with_context(what)?;
     Ok((source, create(to)?, map))
 }
 

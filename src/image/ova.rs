@@ -6,7 +6,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use super::member::{self, BLOCK};
-use super::{Watch, stream};
+use super::{Progress, stream};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result};
 use crate::format::appliance::Appliance;
@@ -24,7 +24,7 @@ pub(super) fn write(
     description: &Description,
     epoch: u64,
     mut target: File,
-    watch: Watch<'_>,
+    progress: Progress<'_>,
 ) -> Result<(Digest, Bytes)> {
     let names = Names::of(&appliance.name);
     let descriptor = ovf::descriptor(appliance)?;
@@ -33,7 +33,7 @@ pub(super) fn write(
     let room = manifest(Digest([0; 32])).len() as u64;
     let head = 3 * BLOCK + member::padded(descriptor.len() as u64) + member::padded(room);
     target.seek(SeekFrom::Start(head))?;
-    let (digest, length) = stream::write(work, description, target.try_clone()?, watch)?;
+    let (digest, length) = stream::write(work, description, target.try_clone()?, progress)?;
     let mut bytes = Vec::with_capacity(head as usize);
     for (name, text) in [(&names.ovf, &descriptor), (&names.manifest, &manifest(digest))] {
         bytes.extend(member::file(name, Bytes(text.len() as u64), epoch)?);
@@ -44,17 +44,17 @@ pub(super) fn write(
     target.write_all_at(&bytes, 0)?;
     let total = head + member::padded(length.0) + member::END;
     target.set_len(total)?;
-    Ok((hash(&target, total, watch).context("hashing it")?, Bytes(total)))
+    Ok((hash(&target, total, progress).context("hashing it")?, Bytes(total)))
 }
 
 /// The SHA-256 of a whole file. It comes after the writing: what is first in the file is known
 /// last.
-fn hash(file: &File, length: u64, watch: Watch<'_>) -> Result<Digest> {
+fn hash(file: &File, length: u64, progress: Progress<'_>) -> Result<Digest> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; CHUNK];
     let mut at = 0;
     while at < length {
-        watch.cancel.check()?;
+        progress.cancel.check()?;
         let n = (length - at).min(CHUNK as u64) as usize;
         file.read_exact_at(&mut buffer[..n], at)?;
         hasher.update(&buffer[..n]);

@@ -6,9 +6,9 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use super::Watch;
-use crate::cache::sparse::{data_extents, is_zero};
+use crate::cancel::Progress;
 use crate::error::Result;
+use crate::files::sparse::{data_extents, is_blank, is_zero};
 use crate::format::blocks::BlockMap;
 use crate::units::Bytes;
 
@@ -20,13 +20,13 @@ const GLANCE: usize = 4096;
 const PAUSE: u64 = 256;
 
 /// The blocks of 64 KiB of `disk` that are not all zero.
-pub(super) fn data_blocks(disk: &File, size: Bytes, watch: Watch<'_>) -> Result<BlockMap> {
+pub(super) fn data_blocks(disk: &File, size: Bytes, progress: Progress<'_>) -> Result<BlockMap> {
     let mut buffer = vec![0; BLOCK.0 as usize];
     let mut found = Vec::new();
     for blocks in candidates(&data_extents(disk)?) {
         for block in blocks {
             if block % PAUSE == 0 {
-                watch.cancel.check()?;
+                progress.cancel.check()?;
             }
             let at = block * BLOCK.0;
             let length = BLOCK.0.min(size.0 - at);
@@ -63,15 +63,10 @@ fn holds_data(disk: &File, at: u64, block: &mut [u8]) -> io::Result<bool> {
     Ok(!is_zero(rest))
 }
 
-/// [`is_zero`], quick to see that it is not so.
-pub(super) fn is_blank(bytes: &[u8]) -> bool {
-    is_zero(&bytes[..bytes.len().min(64)]) && is_zero(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Cancel;
+    use crate::cancel::Cancel;
 
     fn blocks(size: u64, data: &[(u64, &[u8])]) -> Vec<u64> {
         let disk = tempfile::tempfile().unwrap();
@@ -79,8 +74,8 @@ mod tests {
         for (at, bytes) in data {
             disk.write_all_at(bytes, *at).unwrap();
         }
-        let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
-        data_blocks(&disk, Bytes(size), watch).unwrap().indices().collect()
+        let progress = Progress { cancel: &Cancel::default(), report: &|_, _| () };
+        data_blocks(&disk, Bytes(size), progress).unwrap().indices().collect()
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::io::BufWriter;
 use std::os::unix::fs::FileExt;
 
 use super::order::in_order;
-use super::{Watch, scan};
+use super::scan;
+use crate::cancel::Progress;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::Result;
 use crate::format::blocks::BlockMap;
@@ -34,7 +35,7 @@ pub(super) fn write(
     work: &Work<'_>,
     description: &Description,
     target: File,
-    watch: Watch<'_>,
+    progress: Progress<'_>,
 ) -> Result<(Digest, Bytes)> {
     let out = BufWriter::with_capacity(1 << 18, HashingWriter::new(target));
     let mut stream = Stream::new(out, description)?;
@@ -51,7 +52,7 @@ pub(super) fn write(
                 stream.push(index, &grain)?;
                 done += GRAIN.0;
             }
-            watch.tell(done, total)
+            progress.advance(done, total)
         },
     )?;
     let out = stream.finish()?.into_inner().map_err(|error| error.into_error())?;
@@ -78,9 +79,9 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cancel::Cancel;
     use crate::format::Guid;
     use crate::format::vmdk::Adapter;
-    use crate::process::Cancel;
     use std::io::Read;
     use std::io::Seek;
 
@@ -91,8 +92,8 @@ mod tests {
         let bytes: Vec<u8> = (0..2_500_000).map(|i: u32| i.wrapping_mul(i >> 9) as u8).collect();
         source.write_all_at(&bytes, 100_000).unwrap();
         source.write_all_at(b"end", size.0 - 3).unwrap();
-        let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
-        let map = scan::data_blocks(&source, size, watch).unwrap();
+        let progress = Progress { cancel: &Cancel::default(), report: &|_, _| () };
+        let map = scan::data_blocks(&source, size, progress).unwrap();
         let work = Work { source: &source, map: &map, level: Level(6), threads };
         let description = Description {
             size,
@@ -102,7 +103,7 @@ mod tests {
         };
         let mut target = tempfile::tempfile().unwrap();
         let (digest, length) =
-            write(&work, &description, target.try_clone().unwrap(), watch).unwrap();
+            write(&work, &description, target.try_clone().unwrap(), progress).unwrap();
         let mut image = Vec::new();
         target.rewind().unwrap();
         target.read_to_end(&mut image).unwrap();
@@ -133,15 +134,16 @@ mod tests {
             adapter: Adapter::Ide,
         };
         let cancel = Cancel::default();
-        let watch = Watch {
+        let progress = Progress {
             cancel: &cancel,
-            told: &|done, _| {
+            report: &|done, _| {
                 if done > 1 << 20 {
                     cancel.cancel()
                 }
             },
         };
-        let error = write(&work, &description, tempfile::tempfile().unwrap(), watch).unwrap_err();
+        let error =
+            write(&work, &description, tempfile::tempfile().unwrap(), progress).unwrap_err();
         assert_eq!(error.to_string(), "interrupted");
     }
 }

@@ -15,9 +15,9 @@ use tar::{Archive, Entry, EntryType};
 use crate::archive;
 use crate::archive::magic::{self, Format};
 use crate::archive::tree::{ATTRIBUTE, Device, EMPTIED, FileWriter, Kind, Meta};
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
-use crate::process::Cancel;
 use crate::units::Bytes;
 
 use super::filesystem::{Content, Run, Runs};

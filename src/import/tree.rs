@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::archive::tree::{self, EMPTIED, FileWriter, Meta};
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Result, bail, ensure, with_hint};
-use crate::process::Cancel;
 use crate::units::Bytes;
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node};
@@ -34,7 +34,7 @@ pub struct Options<'a> {
     /// Looked at all the time.
     pub cancel: &'a Cancel,
     /// Told how many bytes of files are written.
-    pub told: &'a dyn Fn(u64),
+    pub report: &'a dyn Fn(u64),
 }
 
 /// Writes `system` to the new file `to`; gives its SHA-256 and its length.
@@ -189,7 +189,7 @@ impl Walk<'_> {
         // A reader can only fail with an `io::Error`.
         self.options.cancel.check()?;
         written?;
-        (self.options.told)(self.total);
+        (self.options.report)(self.total);
         Ok(())
     }
 

@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use crate::cancel::Cancel;
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 use crate::format::iso9660::{Entry, Image, Kind};
-use crate::process::Cancel;
 use crate::units::Bytes;
 
 use super::Installer;

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Interrupted, Result, caused_by, with_hint};
 use crate::machine::boot::BootFailed;
 use crate::machine::qemu::argv::{Card, Drive, Durability, Launch, program};
 use crate::machine::qemu::host;
 use crate::machine::{Firmware, Mac};
-use crate::process::{Cancel, Command, CommandFailed};
+use crate::process::{Command, CommandFailed};
 
 use super::watch::{End, Step, Watch};
 
@@ -123,7 +124,7 @@ impl Run<'_> {
             .with_context(|| format!("making {}", self.console.display()))?;
         let command =
             Command::new(qemu).args(self.argv()?).current_dir(self.work).time_limit(self.limit);
-        let stop = cancel.below();
+        let stop = cancel.child();
         let seen =
             Mutex::new(Seen { watch: Watch::default(), heard: Instant::now(), writing: None });
         let stopped = Mutex::new(None);

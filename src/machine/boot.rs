@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Interrupted, Result, caused_by, with_hint};
 use crate::format::qcow2::{BackingFormat, Overlay};
-use crate::process::{Cancel, Command};
+use crate::process::Command;
 use crate::units::Bytes;
 
 use super::console::{Event, Parser};
@@ -107,7 +108,7 @@ impl Check<'_> {
             .args(["-no-reboot", "-monitor", "none", "-serial", "stdio"])
             .current_dir(self.work)
             .time_limit(self.limit);
-        let stop = cancel.below();
+        let stop = cancel.child();
         let seen =
             Mutex::new(Seen { answers: vec![None; self.expectations.len()], ..Seen::default() });
         let result = command.watch(self.log, &stop, |bytes| {

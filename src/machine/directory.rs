@@ -6,11 +6,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::archive::extract;
+use crate::cancel::Cancel;
+use crate::cancel::Progress;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::vbox::{self, Settings};
-use crate::image::{self, Watch};
-use crate::process::Cancel;
+use crate::image;
 use crate::units::Bytes;
 
 use super::Disk;
@@ -48,7 +49,8 @@ pub fn open(tar: &Path, digest: &Digest, work: &Path, cancel: &Cancel) -> Result
     let image = normal(&name.parent().unwrap_or(Path::new("")).join(image)).with_context(what)?;
     let (copy, raw) = (work.join("machine.vdi"), work.join("machine.raw"));
     extract::file(tar, &image, &copy, cancel).with_context(what)?;
-    let size = image::read(&copy, &raw, Watch { cancel, told: &|_, _| () }).with_context(what)?;
+    let size =
+        image::read(&copy, &raw, Progress { cancel, report: &|_, _| () }).with_context(what)?;
     // It may be as large as all else here together.
     std::fs::remove_file(&copy).with_context(what)?;
     let digest = Digest::of(format!("kuth-disk-of-directory-1\n{digest}"));

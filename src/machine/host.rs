@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::process::Cancel;
+use crate::cancel::Cancel;
 use crate::stage_context::StageContext;
 
 /// Whether a machine that holds state may be replaced.

@@ -277,7 +277,7 @@ mod tests {
             .replace("command -v cloud-init", "false");
         std::fs::write(&path, script).unwrap();
         let run = crate::process::Command::new("sh").arg(&path);
-        let cancel = crate::process::Cancel::default();
+        let cancel = crate::cancel::Cancel::default();
         let output = run.run(&directory.path().join("log"), &cancel).unwrap();
         let events = crate::machine::console::Parser::default().feed(&output);
         use crate::machine::console::Event::{Done, Result};

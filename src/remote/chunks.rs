@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::{Artifact, Hashing};
-use crate::cache::sparse::is_zero;
 use crate::digest::Digest;
+use crate::files::sparse::is_zero;
 
 /// No chunk but the last is shorter.
 pub const LEAST: usize = 16 << 10;

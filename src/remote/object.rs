@@ -15,10 +15,10 @@ use fastcdc::v2020::StreamCDC;
 use super::chunks::{AVERAGE, Chunk, GRAIN, LEAST, MOST, Manifest, Places, Run, Survey};
 use super::{Remote, name};
 use crate::artifact::Artifact;
-use crate::cache::sparse::{data_extents, is_zero};
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result, anyhow};
-use crate::process::Cancel;
+use crate::files::sparse::{data_extents, is_zero};
 
 /// Of compression: the reference's own default.
 const LEVEL: i32 = 3;

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use super::shelf::Desk;
 use super::{name, object, trust};
-use crate::cache::{Lock, Origin, Record};
+use crate::cache::{Origin, Record};
 use crate::error::{Context, Error, Result, anyhow, caused_by};
+use crate::files::Lock;
 use crate::recipe::Key;
 
 /// So many keys wait in memory; more are found in the outbox in the end.

@@ -14,8 +14,8 @@ use super::trust::{self, PrivateKey, Refusal, Trust};
 use super::{Pushed, Remote, name};
 use crate::artifact::Artifact;
 use crate::cache::{Cache, Origin, Record, hash_object};
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Interrupted, Result, caused_by};
-use crate::process::Cancel;
 use crate::recipe::Key;
 
 /// A record may be so long.

@@ -13,8 +13,8 @@ use rustix::event::{PollFd, PollFlags};
 use super::commands::{CommandError, Commands};
 use super::host_files::HostFiles;
 use super::{EXCHANGE, Job, Network, Report, Step, mounts, owners, pack, unpack};
-use crate::cache::sparse;
 use crate::error::{Context, Result, bail};
+use crate::files::sparse;
 
 /// Runs the job described in `file`; what happens is reported on standard output.
 pub fn main(file: &Path) -> std::process::ExitCode {
@@ -80,7 +80,7 @@ fn work(file: &Path) -> Result<()> {
 }
 
 fn clear(root: &Path) -> Result<()> {
-    crate::cache::lock::remove_tree(root).with_context(|| format!("removing {}", root.display()))
+    crate::files::remove_tree(root).with_context(|| format!("removing {}", root.display()))
 }
 
 fn exchange(name: &str) -> PathBuf {

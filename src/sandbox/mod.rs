@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, bail, with_hint};
-use crate::process::{Cancel, Command, find_program};
+use crate::process::{Command, find_program};
 
 pub mod commands;
 mod host_files;
@@ -206,7 +207,7 @@ impl Sandbox {
     pub fn offer(&self, file: &Path, name: &str) -> Result<()> {
         let to = self.exchange().join(name);
         if std::fs::hard_link(file, &to).is_err() {
-            crate::cache::sparse::copy_file(file, &to)?;
+            crate::files::sparse::copy_file(file, &to)?;
         }
         Ok(())
     }
@@ -284,7 +285,7 @@ pub fn remove_left(directory: &Path) -> std::io::Result<()> {
         let log = directory.join("clear.log");
         sandbox.clear(&log).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
     }
-    crate::cache::lock::remove_tree(directory)
+    crate::files::remove_tree(directory)
 }
 
 /// `unshare` with the namespaces that this user needs.

@@ -226,7 +226,7 @@ mod tests {
                 "{name:?}: {} blocks",
                 found.blocks()
             );
-            let hash = |file: &File| crate::cache::sparse::tree_hash(file).unwrap();
+            let hash = |file: &File| crate::files::sparse::tree_hash(file).unwrap();
             assert_eq!(hash(&old), hash(&new), "{name:?}");
         }
     }

@@ -129,7 +129,7 @@ impl Stage for Boot {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Machine
     }
 

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::origin::{MEDIA, Origin};
-use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, materials};
+use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, materials};
 use crate::artifact::{ArtifactKind, Facts, Output, TreeFacts};
 use crate::debian::{self, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool};
 use crate::digest::Digest;
@@ -114,12 +114,12 @@ impl Stage for Bootstrap {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
-        self.origin.pool()
+    fn resource(&self) -> Resource {
+        self.origin.resource()
     }
 
-    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<Vec<Pin>> {
-        Ok(vec![debian::pin(context, &self.request(inputs)?)?])
+    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<PinOutcome> {
+        debian::pin(context, [&self.request(inputs)?])
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {

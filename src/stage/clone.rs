@@ -317,7 +317,7 @@ impl Stage for Clone {
         Some(&self.role)
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Hypervisor
     }
 

@@ -7,13 +7,13 @@ use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use crate::artifact::{Artifact, ArtifactKind, DiskFacts, Facts, Output};
-use crate::cache::sparse;
 use crate::debian::{self, Base, Request, pool};
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
 use crate::disk::split::Splitter;
 use crate::disk::{assemble, boot, filesystem, fstab};
 use crate::error::{Context, Result};
+use crate::files::sparse;
 use crate::lock::Part;
 use crate::pipeline::{Fault, Fields};
 use crate::provenance::Material;
@@ -21,7 +21,7 @@ use crate::recipe::Recipe;
 use crate::tools::{self, ToolsTree};
 
 use super::origin::{MEDIA, Origin};
-use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext, materials};
+use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Stage, StageContext, materials};
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "disk", output: ArtifactKind::Disk, read };
@@ -138,7 +138,7 @@ impl Stage for Disk {
         inputs.get("from").map_or(0, |tree| tree.size.saturating_mul(3))
     }
 
-    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<PinOutcome> {
         let packages = tools::PACKAGES.iter();
         let packages = packages.chain(tools::boot_packages(&context.settings.architecture));
         let request = Request {
@@ -151,7 +151,7 @@ impl Stage for Disk {
             source: self.origin.package_source(inputs)?,
             keyring: None,
         };
-        Ok(vec![debian::pin(context, &request)?])
+        debian::pin(context, [&request])
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {

@@ -110,7 +110,7 @@ impl Import {
             epoch: context.settings.epoch,
             work: &context.work,
             cancel: &context.cancel,
-            told: &|_, _| (),
+            report: &|_, _| (),
         }
     }
 
@@ -129,7 +129,7 @@ impl Import {
             epoch: context.settings.epoch,
             limit: self.limit,
             cancel: &context.cancel,
-            told: &|done| (context.progress)(done, 0, "B"),
+            report: &|done| (context.progress)(done, 0, "B"),
         };
         import::import(&image, self.root.as_deref(), to, &options)
     }

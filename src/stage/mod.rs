@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::artifact::{Artifact, ArtifactKind, Facts, InputArtifact, Output};
+use crate::artifact::{Artifact, ArtifactKind, Facts, Output};
 use crate::error::{Result, anyhow};
 use crate::machine::network;
 use crate::pipeline::{Fields, Input, Kinds};
@@ -26,7 +26,7 @@ pub mod register;
 pub mod snapshot;
 pub mod unpack;
 
-pub use crate::stage_context::{NotHere, Pin, Settings, StageContext};
+pub use crate::stage_context::{Pin, PinOutcome, Settings, StageContext};
 
 /// One row of the table of kinds.
 pub struct Kind {
@@ -64,19 +64,19 @@ pub trait Stage: Send + Sync {
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()>;
 
     /// The resource it needs most; see [`Pool`].
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Cpu
     }
 
     /// Resolves what lies outside (packages of a mirror), so that it can enter the key: from the
     /// lock where that still answers the question, else from the network. `run` gets the same
     /// pins in the same order.
-    fn pin(&self, _context: &StageContext, _inputs: &Inputs) -> Result<Vec<Pin>> {
-        Ok(Vec::new())
+    fn pin(&self, _context: &StageContext, _inputs: &Inputs) -> Result<PinOutcome> {
+        Ok(PinOutcome::Pinned(Vec::new()))
     }
 
-    /// The facts of the result, as far as the pins of dependent stages depend on them, where these
-    /// are known before a run.
+    /// The facts of the result that the pins of its dependents depend on, where they are known
+    /// before a run.
     fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<Facts> {
         None
     }
@@ -127,24 +127,6 @@ pub trait Stage: Send + Sync {
     }
 }
 
-/// What [`Stage::run`] fails with when what stands where its result would go holds state that must
-/// not be replaced. The engine takes it for "left as it is", not for a failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptAsItIs {
-    /// What was left.
-    pub path: PathBuf,
-    /// Why, and how to replace it all the same.
-    pub reason: String,
-}
-
-impl std::fmt::Display for KeptAsItIs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} was left as it is: {}", self.path.display(), self.reason)
-    }
-}
-
-impl std::error::Error for KeptAsItIs {}
-
 /// Where the result of a stage is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
@@ -172,28 +154,36 @@ pub enum Resource {
     Hypervisor,
 }
 
-/// What is known of the results that a stage takes, by the key they are written under (`from`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Inputs(pub BTreeMap<&'static str, InputArtifact>);
+/// The inputs of a stage, by the key they are written under (`from`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// Results; they may lie on a remote cache alone.
+    pub artifacts: BTreeMap<&'static str, Artifact>,
+    /// Inputs that are not built yet: the facts that [`Stage::predict`] gives of them. Only
+    /// [`Stage::pin`] and [`Stage::predict`] see any.
+    pub predicted: BTreeMap<&'static str, Facts>,
+}
 
 impl Inputs {
-    /// The input under `key`, made or predicted; the checker saw to it that the key is there.
-    pub fn known(&self, key: &str) -> Result<&InputArtifact> {
-        self.0.get(key).ok_or_else(|| anyhow!("no input under `{key}`"))
+    /// The result under `key`. An error for one that is not built yet; that the pipeline has an
+    /// input of this key was checked.
+    pub fn get(&self, key: &str) -> Result<&Artifact> {
+        self.artifacts.get(key).ok_or_else(|| anyhow!("no input under `{key}`"))
     }
 
-    /// The input under `key`, which was made.
-    pub fn get(&self, key: &str) -> Result<&Artifact> {
-        let made = self.known(key)?.made();
-        made.ok_or_else(|| anyhow!("the input under `{key}` has not been made"))
+    /// The facts of the input under `key`, built or predicted.
+    pub fn facts(&self, key: &str) -> Result<&Facts> {
+        match self.predicted.get(key) {
+            Some(facts) => Ok(facts),
+            None => self.get(key).map(|artifact| &artifact.facts),
+        }
     }
 }
 
-/// Of results that were made.
+/// Results, none of them predicted.
 impl FromIterator<(&'static str, Artifact)> for Inputs {
-    fn from_iter<I: IntoIterator<Item = (&'static str, Artifact)>>(made: I) -> Inputs {
-        let made = made.into_iter().map(|(key, artifact)| (key, InputArtifact::Made(artifact)));
-        Inputs(made.collect())
+    fn from_iter<I: IntoIterator<Item = (&'static str, Artifact)>>(artifacts: I) -> Inputs {
+        Inputs { artifacts: artifacts.into_iter().collect(), ..Inputs::default() }
     }
 }
 

@@ -26,13 +26,16 @@ impl Origin {
     /// The package source that is asked.
     pub fn package_source(&self, inputs: &Inputs) -> Result<PackageSource> {
         match &self.medium {
-            Some(medium) => Ok(PackageSource::Medium(inputs.known(medium.key)?.made().cloned())),
+            Some(medium) if inputs.predicted.contains_key(medium.key) => {
+                Ok(PackageSource::Medium(None))
+            }
+            Some(medium) => Ok(PackageSource::Medium(Some(inputs.get(medium.key)?.clone()))),
             None => Ok(PackageSource::Mirror(self.mirror.clone())),
         }
     }
 
     /// What getting packages needs most.
-    pub fn pool(&self) -> Resource {
+    pub fn resource(&self) -> Resource {
         if self.medium.is_some() { Resource::Cpu } else { Resource::Network }
     }
 }

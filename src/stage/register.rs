@@ -263,7 +263,7 @@ impl Stage for Register {
         Some(self.driver)
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Hypervisor
     }
 

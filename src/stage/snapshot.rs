@@ -38,7 +38,7 @@ impl Stage for Snapshot {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Hypervisor
     }
 

@@ -63,7 +63,7 @@ impl Stage for Unpack {
             epoch: context.settings.epoch,
             work: &context.work,
             cancel: &context.cancel,
-            told: &|done, total| (context.progress)(done, total, "B"),
+            report: &|done, total| (context.progress)(done, total, "B"),
         };
         let unpacked =
             archive::unpack(&archive, &file, &options).context("unpacking the archive")?;

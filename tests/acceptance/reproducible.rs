@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use kuth::cache::sparse::tree_hash;
+use kuth::files::sparse::tree_hash;
 
 use crate::heavy;
 use crate::kuth::{Live, Project, Run, build};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::judge::tool_in;
 use kuth::archive::{self, Options, Unpacked};
+use kuth::cancel::Cancel;
 use kuth::digest::Digest;
 use kuth::error::Result;
-use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 pub const EPOCH: u64 = 2_000_000_000;
@@ -40,7 +40,7 @@ impl Bench {
     ) -> Result<Unpacked> {
         let work = self.directory.path();
         let cancel = &Cancel::default();
-        let options = Options { limit, threads, epoch: EPOCH, work, cancel, told: &|_, _| () };
+        let options = Options { limit, threads, epoch: EPOCH, work, cancel, report: &|_, _| () };
         archive::unpack(archive, &self.path(name), &options)
     }
 

@@ -33,7 +33,7 @@ fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
         let context = StageContext::new(cache, Arc::new(settings), "disk", directory.join("log"));
         let context = StageContext { work: scratch.path().to_path_buf(), ..context };
         let disk = disk_of(ANY_LAYOUT).unwrap();
-        let pin = disk.pin(&context, &Inputs::default()).unwrap().remove(0);
+        let pin = disk.pin(&context, &Inputs::default()).unwrap().pinned().unwrap().remove(0);
         let (packages, files) =
             kuth::debian::pool::fetch(&context, &DEBIAN, &pin, &PackageSource::Mirror(None))
                 .unwrap();

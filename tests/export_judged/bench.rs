@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kuth::artifact::{Artifact, ArtifactKind, Output};
-use kuth::cache::{Cache, sparse};
+use kuth::cache::Cache;
 use kuth::error::Result;
+use kuth::files::sparse;
 use kuth::format::vmdk::Level;
 use kuth::image::{Container, Package};
 use kuth::recipe::Recipe;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use kuth::archive::{self, Options};
+use kuth::cancel::Cancel;
 use kuth::digest::Digest;
 use kuth::machine;
-use kuth::process::Cancel;
 use kuth::stage::Stage;
 use kuth::stage::export::Export;
 
@@ -140,7 +140,7 @@ fn directories_that_are_no_machine_are_refused() {
 }
 
 fn options<'a>(work: &'a Path, cancel: &'a Cancel) -> Options<'a> {
-    Options { limit: None, threads: 3, epoch: 2_000_000_000, work, cancel, told: &|_, _| () }
+    Options { limit: None, threads: 3, epoch: 2_000_000_000, work, cancel, report: &|_, _| () }
 }
 
 /// The machine's name is in these, and so its file's name.

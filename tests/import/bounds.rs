@@ -6,8 +6,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use kuth::archive;
+use kuth::cancel::Cancel;
 use kuth::import::{self, Beside, Options, rootfs};
-use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 use crate::world::{EPOCH, World, have, root_owner, run, text};
@@ -47,7 +47,7 @@ fn limited(world: &World, image: &Path, limit: u64) -> Result<(), String> {
             epoch: EPOCH,
             work: &work,
             cancel: &cancel,
-            told: &|_, _| (),
+            report: &|_, _| (),
         };
         let made = rootfs::import(image, &to, &options);
         assert_eq!(work.read_dir().unwrap().count(), 0);
@@ -55,7 +55,7 @@ fn limited(world: &World, image: &Path, limit: u64) -> Result<(), String> {
         assert_eq!(made.is_ok(), to.exists());
         made
     } else {
-        let options = Options { epoch: EPOCH, limit, cancel: &cancel, told: &|_| () };
+        let options = Options { epoch: EPOCH, limit, cancel: &cancel, report: &|_| () };
         import::open(image, Beside::Nothing)
             .and_then(|image| import::import(&image, None, &to, &options))
     };

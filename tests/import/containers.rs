@@ -4,11 +4,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use kuth::cancel::Cancel;
+use kuth::cancel::Progress;
 use kuth::digest::Digest;
 use kuth::format::vmdk::Level;
-use kuth::image::{self, Container, Identity, Watch};
+use kuth::image::{self, Container, Identity};
 use kuth::import::{self, Beside, Source};
-use kuth::process::Cancel;
 
 use crate::world::{World, have, run, text};
 
@@ -98,8 +99,8 @@ fn what_kuth_writes_is_read() {
         ("vmdk", Container::Vmdk(Level(6))),
     ] {
         let to = world.at(name);
-        let watch = Watch { cancel: &cancel, told: &|_, _| () };
-        image::write(&world.at("disk.raw"), container, identity, &to, 2, watch).unwrap();
+        let progress = Progress { cancel: &cancel, report: &|_, _| () };
+        image::write(&world.at("disk.raw"), container, identity, &to, 2, progress).unwrap();
         assert_same(name, &read(&to), &expected);
     }
 }

@@ -5,8 +5,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use kuth::archive::Options;
+use kuth::cancel::Cancel;
 use kuth::import::{Imported, rootfs};
-use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 use crate::same;
@@ -22,7 +22,7 @@ fn import(world: &World, tar: &Path) -> Result<Imported, String> {
         epoch: EPOCH,
         work: world.directory.path(),
         cancel: &cancel,
-        told: &|_, _| (),
+        report: &|_, _| (),
     };
     rootfs::import(tar, &to, &options).map_err(|error| format!("{error:#}"))
 }

@@ -6,10 +6,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use kuth::cancel::Cancel;
+use kuth::cancel::Progress;
 use kuth::digest::Digest;
 use kuth::format::vmdk::Level;
-use kuth::image::{self, Container, Identity, Watch};
-use kuth::process::Cancel;
+use kuth::image::{self, Container, Identity};
 use tar::EntryType;
 
 use crate::disk::{Bench, EPOCH, Tree, disk_of};
@@ -164,8 +165,8 @@ fn a_disk_comes_back_from_every_format() {
         ("vmdk", Container::Vmdk(Level(1))),
     ] {
         let image = world.at(name);
-        let watch = Watch { cancel: &cancel, told: &|_, _| () };
-        image::write(&disk.image, container, identity, &image, 2, watch).unwrap();
+        let progress = Progress { cancel: &cancel, report: &|_, _| () };
+        image::write(&disk.image, container, identity, &image, 2, progress).unwrap();
         assert_eq!(imported(&world, &image), digest, "{name}");
         std::fs::remove_file(&image).unwrap();
     }

@@ -5,9 +5,9 @@ use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kuth::cancel::Cancel;
 use kuth::digest::Digest;
 use kuth::import::{self, Beside, Imported, Options};
-use kuth::process::Cancel;
 use kuth::sandbox::owners::Owners;
 use kuth::sandbox::pack::pack;
 use kuth::units::Bytes;
@@ -199,7 +199,7 @@ pub fn import_until(
     to: &Path,
 ) -> Result<Imported, String> {
     let cancel = Cancel::default();
-    let options = Options { epoch, limit: Bytes::gib(1), cancel: &cancel, told: &|_| () };
+    let options = Options { epoch, limit: Bytes::gib(1), cancel: &cancel, report: &|_| () };
     let shown = |error| {
         let hints = kuth::error::hints(&error).join("; ");
         format!("{error:#} [{hints}]")

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use kuth::cancel::Cancel;
 use kuth::installer::{Installer, Medium};
-use kuth::process::Cancel;
 
 use crate::judge::tool;
 use crate::world::text;

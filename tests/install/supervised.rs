@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kuth::process::Cancel;
+use kuth::cancel::Cancel;
 
 use crate::judge::is_there;
 use crate::watched::World;

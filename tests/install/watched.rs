@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use kuth::cancel::Cancel;
 use kuth::disk::config::Firmware;
 use kuth::error::{Result, hints};
 use kuth::installer::Run;
 use kuth::installer::run::{Network, Patience};
-use kuth::process::Cancel;
 
 const NAMESERVERS: &str = include_str!("recorded/question-nameservers.txt");
 const PASSWORD: &str = include_str!("recorded/question-password.txt");

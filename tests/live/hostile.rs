@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use kuth::cancel::Cancel;
 use kuth::import::{self, Beside, Options};
-use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 use crate::layers::{import as import_layers, medium};
@@ -22,7 +22,7 @@ fn import(world: &World, bytes: &[u8]) -> Result<(), String> {
     let (image, to) = (world.at("changed.squashfs"), world.at("out.tar"));
     std::fs::write(&image, bytes).unwrap();
     let cancel = Cancel::default();
-    let options = Options { epoch: EPOCH, limit: Bytes::mib(16), cancel: &cancel, told: &|_| () };
+    let options = Options { epoch: EPOCH, limit: Bytes::mib(16), cancel: &cancel, report: &|_| () };
     let start = Instant::now();
     let imported = import::open(&image, Beside::Nothing)
         .and_then(|image| import::import(&image, None, &to, &options));

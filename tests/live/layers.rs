@@ -4,9 +4,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use kuth::cancel::Cancel;
 use kuth::import::live::{self, Medium};
 use kuth::import::{Imported, Options};
-use kuth::process::Cancel;
 use kuth::units::Bytes;
 
 use crate::lone::mksquashfs;
@@ -33,7 +33,7 @@ pub fn medium(world: &World, layers: &[(&str, &Path, &str)]) -> PathBuf {
 /// The tree of the medium at `path`.
 pub fn import(path: &Path, wanted: Option<&str>, to: &Path) -> Result<Imported, String> {
     let cancel = Cancel::default();
-    let options = Options { epoch: EPOCH, limit: Bytes::gib(1), cancel: &cancel, told: &|_| () };
+    let options = Options { epoch: EPOCH, limit: Bytes::gib(1), cancel: &cancel, report: &|_| () };
     let imported =
         Medium::open(path).and_then(|mut medium| live::import(&mut medium, wanted, to, &options));
     imported.map_err(|error| format!("{error:#} [{}]", kuth::error::hints(&error).join("; ")))

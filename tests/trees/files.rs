@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use kuth::cache::sparse;
+use kuth::files::sparse;
 
 pub const MIB: u64 = 1 << 20;
 

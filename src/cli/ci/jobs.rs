@@ -49,7 +49,7 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
     // The job of each node that is in one.
     let mut owners: Vec<Option<usize>> = Vec::new();
     for (at, node) in plan.nodes().iter().enumerate() {
-        let is_last = plan.eaters(NodeId(at)).next().is_none();
+        let is_last = plan.dependents(NodeId(at)).next().is_none();
         if !is_last && !travels(output(node)) {
             owners.push(None);
             continue;

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::{Exit, interrupt, options, project, screen};
 use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Misuse, Result, anyhow, bail, with_hint};
 use crate::machine::{
     Base, Cloning, Copying, Driver, Found, Host, Identity, Listed, Nic, Owner, Replace, Row, State,
     Wanted, choose, is_legal_name, journal, usable,
 };
 use crate::pipeline::{Override, suggest};
-use crate::process::Cancel;
 use crate::recipe::Recipe;
 
 mod files;

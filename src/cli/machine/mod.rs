@@ -10,10 +10,11 @@ mod doctor;
 mod hosts;
 
 use super::{Exit, interrupt, project, screen};
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::machine::{Driver, Host, Listed, State, Stopped, usable};
 use crate::pipeline::suggest;
-use crate::process::{Cancel, Command};
+use crate::process::Command;
 use crate::units::Human;
 
 /// Look after the machines that builds made

@@ -78,7 +78,7 @@ fn message(done: u64, total: u64, what: &str) -> String {
 }
 
 impl Observer for Bars {
-    fn tell(&self, event: &Event<'_>) {
+    fn notify(&self, event: &Event<'_>) {
         match event {
             Event::Started { stage, .. } | Event::Fetching { stage, .. } => self.begin(stage),
             Event::Done { stage, .. }

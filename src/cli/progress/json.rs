@@ -87,7 +87,7 @@ impl Json {
 }
 
 impl Observer for Json {
-    fn tell(&self, event: &Event<'_>) {
+    fn notify(&self, event: &Event<'_>) {
         if let Some(object) = self.object(event) {
             self.data.line(&object.to_string());
         }

@@ -18,7 +18,7 @@ impl Plain {
 }
 
 impl Observer for Plain {
-    fn tell(&self, event: &Event<'_>) {
+    fn notify(&self, event: &Event<'_>) {
         if let Some(words) = words(event, self.paint) {
             self.talk.line(&words);
         }

@@ -50,7 +50,7 @@ impl Wire {
 }
 
 impl Observer for Wire {
-    fn tell(&self, event: &Event<'_>) {
+    fn notify(&self, event: &Event<'_>) {
         let more = match event {
             Event::Begin { stages } => json!({"event": "begin", "stages": stages}),
             Event::Progress { stage, done, total, what } if self.is_due(stage) => json!({
@@ -81,7 +81,7 @@ impl Observer for Wire {
                 "skipped": summary.skipped,
                 "seconds": summary.seconds,
             }),
-            event => return self.lines.tell(event),
+            event => return self.lines.notify(event),
         };
         self.data.line(&more.to_string());
     }
@@ -145,37 +145,37 @@ pub fn told(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) ->
             let stages = line["stages"].as_array().into_iter().flatten();
             let stages: Vec<String> =
                 stages.filter_map(|stage| stage.as_str().map(str::to_string)).collect();
-            observer.tell(&Event::Begin { stages: &stages });
+            observer.notify(&Event::Begin { stages: &stages });
         }
         ("progress", _) => {
             let (done, total, what) = (number("done"), number("total"), text("what"));
-            observer.tell(&Event::Progress { stage, done, total, what });
+            observer.notify(&Event::Progress { stage, done, total, what });
         }
         ("fetching", _) => {
-            observer.tell(&Event::Fetching { stage, size: Bytes(number("size")) });
+            observer.notify(&Event::Fetching { stage, size: Bytes(number("size")) });
         }
-        ("withheld", _) => observer.tell(&Event::Withheld { stage }),
-        ("warning", _) => observer.tell(&Event::Warning { text: text("text") }),
-        ("pushing", _) => observer.tell(&Event::Pushing { bytes: Bytes(number("bytes")) }),
-        ("pushed", _) => observer.tell(&Event::Pushed {
+        ("withheld", _) => observer.notify(&Event::Withheld { stage }),
+        ("warning", _) => observer.notify(&Event::Warning { text: text("text") }),
+        ("pushing", _) => observer.notify(&Event::Pushing { bytes: Bytes(number("bytes")) }),
+        ("pushed", _) => observer.notify(&Event::Pushed {
             results: count("results"),
             bytes: Bytes(number("bytes")),
             to: text("to"),
         }),
         ("failure", _) => {
             let error = read(&line["error"]);
-            observer.tell(&Event::Failed { stage, error: &error, took });
+            observer.notify(&Event::Failed { stage, error: &error, took });
         }
         ("stage", "cached") => {
-            observer.tell(&Event::Cached { stage, key, artifact, path: path() });
+            observer.notify(&Event::Cached { stage, key, artifact, path: path() });
         }
-        ("stage", "started") => observer.tell(&Event::Started { stage, key, reason }),
+        ("stage", "started") => observer.notify(&Event::Started { stage, key, reason }),
         ("stage", "done") => {
             let path = path().unwrap_or_default();
-            observer.tell(&Event::Done { stage, key, artifact, path, took, reason });
+            observer.notify(&Event::Done { stage, key, artifact, path, took, reason });
         }
-        ("stage", "skipped") => observer.tell(&Event::Skipped { stage, reason, path: path() }),
-        ("end", _) => observer.tell(&Event::End(Summary {
+        ("stage", "skipped") => observer.notify(&Event::Skipped { stage, reason, path: path() }),
+        ("end", _) => observer.notify(&Event::End(Summary {
             stages: count("stages"),
             cached: count("cached"),
             run: count("run"),

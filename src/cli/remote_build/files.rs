@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::cancel::Cancel;
 use crate::cli::project::Project;
 use crate::error::{Context, Result};
 use crate::lock::LockFile;
 use crate::pipeline::project_file;
-use crate::process::{Cancel, Command};
+use crate::process::Command;
 
 /// What a build makes in the project's root, and what git keeps there.
 const NOT_SOURCES: [&str; 3] = [".git", "cache", "out"];

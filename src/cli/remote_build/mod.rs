@@ -12,10 +12,10 @@ use super::progress::{self, Places};
 use super::project::{self, Project};
 use super::{Exit, interrupt, screen};
 use crate::artifact::ArtifactKind;
+use crate::cancel::Cancel;
 use crate::engine::Plan;
 use crate::error::{Result, anyhow};
 use crate::lock::LockFile;
-use crate::process::Cancel;
 use crate::stage::Table;
 
 mod address;

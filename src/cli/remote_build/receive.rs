@@ -156,7 +156,7 @@ mod tests {
 
     struct Deaf;
     impl Observer for Deaf {
-        fn tell(&self, _event: &Event<'_>) {}
+        fn notify(&self, _event: &Event<'_>) {}
     }
 
     fn after(text: &[u8], pieces: usize) -> (tempfile::TempDir, Option<Result<i32>>) {

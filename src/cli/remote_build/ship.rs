@@ -7,9 +7,10 @@ use std::process::ChildStdin;
 
 use super::Request;
 use super::address::Address;
+use crate::cancel::Cancel;
 use crate::digest;
 use crate::error::{Context, Error, Hint, Result, anyhow};
-use crate::process::{Cancel, Command};
+use crate::process::Command;
 
 /// The directory of programs there, as a shell has it.
 const PROGRAMS: &str = "\"$HOME\"/.cache/kuth/bin";

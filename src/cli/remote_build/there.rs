@@ -11,10 +11,12 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::Request;
-use crate::cache::{Cache, sparse};
+use crate::cache::Cache;
+use crate::cancel::Cancel;
 use crate::cli::progress::wire;
 use crate::error::{Context, Error, Result, anyhow, caused_by, ensure};
-use crate::process::{Cancel, Command, CommandFailed};
+use crate::files::sparse;
+use crate::process::{Command, CommandFailed};
 
 /// The word that says so.
 pub const SUBCOMMAND: &str = "remote-build-there";

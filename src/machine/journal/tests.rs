@@ -1,8 +1,8 @@
 //! Tests of the journal: what it keeps, whom an entry concerns, and what is never lost by it.
 
 use super::*;
+use crate::cancel::Cancel;
 use crate::machine::Replace;
-use crate::process::Cancel;
 
 struct World {
     directory: tempfile::TempDir,

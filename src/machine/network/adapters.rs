@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Cidr, allowed};
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Hint, Result, anyhow};
 pub use crate::machine::virtualbox::answers::Adapter;
 use crate::machine::virtualbox::answers::adapters;
 use crate::machine::virtualbox::command::Caller;
 use crate::machine::virtualbox::options::Version;
-use crate::process::{Cancel, Command};
+use crate::process::Command;
 
 /// How long one command may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -38,9 +39,13 @@ impl Tools {
         Caller::find(given, &self.log, &self.cancel).map_err(Error::msg)
     }
 
-    /// Runs VBoxManage to change something.
-    pub fn vbox(&self, words: &[&str]) -> Result<String> {
-        let answer = self.caller()?.run(words);
+    /// Runs VBoxManage to change something; `is_done` observes whether it did.
+    fn change(
+        &self,
+        words: &[&str],
+        is_done: impl Fn(&[Adapter]) -> bool,
+    ) -> Result<Option<String>> {
+        let answer = self.caller()?.run_or_observe(words, || Ok(is_done(&self.adapters()?)));
         answer.with_context(|| format!("running `{}`", line(self.shown(), words)))
     }
 
@@ -71,12 +76,36 @@ impl Tools {
         Ok(adapters(&self.caller()?.query(["list", "hostonlyifs"])?))
     }
 
-    /// Makes an adapter; its name.
-    pub fn create_adapter(&self) -> Result<String> {
+    /// Makes an adapter besides those called `before`; its name.
+    pub fn create_adapter(&self, before: &[String]) -> Result<String> {
+        let is_new = |adapter: &&Adapter| !before.contains(&adapter.name);
         let answer = self
-            .vbox(&["hostonlyif", "create"])
+            .change(&["hostonlyif", "create"], |adapters| adapters.iter().any(|it| is_new(&it)))
             .hint("the kernel module vboxnetadp makes adapters; is it loaded?")?;
-        created(&answer).ok_or_else(|| anyhow!("VBoxManage did not name the adapter: {answer}"))
+        match answer {
+            Some(answer) => created(&answer)
+                .ok_or_else(|| anyhow!("VBoxManage did not name the adapter: {answer}")),
+            None => self
+                .adapters()?
+                .into_iter()
+                .find(|it| is_new(&it))
+                .map(|adapter| adapter.name)
+                .ok_or_else(|| anyhow!("the new adapter is not there any more")),
+        }
+    }
+
+    /// Gives an adapter its address.
+    pub fn set_address(&self, name: &str, address: &Cidr) -> Result<()> {
+        let words = address_words(name, address);
+        let has_it = |it: &Adapter| it.name == name && it.address == Some(*address);
+        let is_done = |adapters: &[Adapter]| adapters.iter().any(has_it);
+        self.change(&words.each_ref().map(String::as_str), is_done).map(|_| ())
+    }
+
+    /// Removes an adapter.
+    pub fn remove_adapter(&self, name: &str) -> Result<()> {
+        let is_done = |adapters: &[Adapter]| adapters.iter().all(|it| it.name != name);
+        self.change(&remove_words(name), is_done).map(|_| ())
     }
 
     /// The gateways of the routes to exactly `network`; `None` for one without.
@@ -87,6 +116,17 @@ impl Tools {
 
 /// What has dnsmasq read its files again.
 pub const RESTART: [&str; 2] = ["try-restart", "dnsmasq.service"];
+
+/// The words that give an adapter its address.
+pub fn address_words(name: &str, address: &Cidr) -> [String; 7] {
+    let (ip, mask) = (address.ip.to_string(), address.mask().to_string());
+    ["hostonlyif", "ipconfig", name, "--ip", &ip, "--netmask", &mask].map(str::to_string)
+}
+
+/// The words that remove an adapter.
+pub fn remove_words(name: &str) -> [&str; 3] {
+    ["hostonlyif", "remove", name]
+}
 
 /// A command as a person would type it.
 pub fn line(program: &str, words: &[&str]) -> String {

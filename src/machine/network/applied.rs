@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::adapters::{Adapter, Tools};
-use super::steps::{Seen, Step, address_words, route_words, steps};
+use super::adapters::{Adapter, Tools, line, remove_words};
+use super::steps::{Seen, Step, route_words, steps};
 use super::{Cidr, Plan};
 use crate::error::{Context, Error, Hint, Result, anyhow};
 
@@ -120,15 +120,14 @@ impl Applied {
     fn make(&mut self, step: &Step, adapters: &[Adapter], tools: &Tools) -> Result<()> {
         match step {
             Step::Adapter { address, .. } => {
-                let before = adapters.iter().map(|adapter| adapter.name.clone()).collect();
-                self.note(Made::Adapter { before, name: None })?;
-                let new = tools.create_adapter()?;
+                let before: Vec<_> = adapters.iter().map(|it| it.name.clone()).collect();
+                self.note(Made::Adapter { before: before.clone(), name: None })?;
+                let new = tools.create_adapter(&before)?;
                 if let Some(Made::Adapter { name, .. }) = self.made.last_mut() {
                     *name = Some(new.clone());
                 }
                 self.write()?;
-                tools.vbox(&address_words(&new, address).each_ref().map(String::as_str))?;
-                Ok(())
+                tools.set_address(&new, address)
             }
             Step::Route { network, gateway } => {
                 self.note(Made::Route { network: *network, gateway: *gateway })?;
@@ -202,8 +201,8 @@ fn take_back(made: &Made, tools: &Tools, tell: Tell<'_>) -> Result<bool> {
         Made::Adapter { before, name } => {
             let now: Vec<String> = tools.adapters()?.into_iter().map(|it| it.name).collect();
             let Some(name) = ours(before, name.as_deref(), &now)? else { return Ok(false) };
-            tools.vbox(&["hostonlyif", "remove", &name])?;
-            tell(&super::adapters::line(tools.shown(), &["hostonlyif", "remove", &name]));
+            tools.remove_adapter(&name)?;
+            tell(&line(tools.shown(), &remove_words(&name)));
         }
         Made::Route { network, gateway } => {
             if !tools.routes(network)?.contains(&Some(*gateway)) {
@@ -212,7 +211,7 @@ fn take_back(made: &Made, tools: &Tools, tell: Tell<'_>) -> Result<bool> {
             let words = route_words("del", network, gateway);
             let words = words.each_ref().map(String::as_str);
             tools.ip(&words)?;
-            tell(&super::adapters::line("ip", &words));
+            tell(&line("ip", &words));
         }
         Made::Names { file, text } => match read(file)? {
             None => return Ok(false),

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use super::adapters::{Adapter, RESTART, line};
+use super::adapters::{Adapter, RESTART, address_words, line};
 use super::{Cidr, Plan};
 use crate::error::{Hint, Result, anyhow};
 
@@ -70,12 +70,6 @@ impl Step {
     pub fn needs_root(&self) -> bool {
         !matches!(self, Step::Adapter { .. })
     }
-}
-
-/// The words that give an adapter its address.
-pub fn address_words(name: &str, address: &Cidr) -> [String; 7] {
-    let (ip, mask) = (address.ip.to_string(), address.mask().to_string());
-    ["hostonlyif", "ipconfig", name, "--ip", &ip, "--netmask", &mask].map(str::to_string)
 }
 
 /// The words that add or delete (`del`) a route.

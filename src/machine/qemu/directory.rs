@@ -24,9 +24,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::sparse;
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow};
+use crate::files::sparse;
 use crate::machine::Hardware;
 
 /// The directory of base disks.

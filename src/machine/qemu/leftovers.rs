@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cache::Lock;
 use crate::error::Result;
+use crate::files::Lock;
 use crate::machine::{Host, Leftover};
 use crate::units::Bytes;
 

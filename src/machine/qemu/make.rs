@@ -5,8 +5,8 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::cache::sparse;
 use crate::error::{Context, Hint, Result, anyhow, bail};
+use crate::files::sparse;
 use crate::format::qcow2::{BackingFormat, Overlay};
 use crate::machine::nic::preferred_port;
 use crate::machine::{Copying, Host, Wanted};

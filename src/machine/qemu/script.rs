@@ -217,7 +217,7 @@ mod tests {
             std::fs::write(&file, text(firmware)).unwrap();
             let log = directory.path().join("log");
             let check = crate::process::Command::new("sh").arg("-n").arg(&file);
-            check.run(&log, &crate::process::Cancel::default()).unwrap();
+            check.run(&log, &crate::cancel::Cancel::default()).unwrap();
         }
         let bios = text(Firmware::Bios);
         assert!(bios.contains("port=${KUTH_SSH_PORT:-22222}"));

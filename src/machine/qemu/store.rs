@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use crate::cache::{Lock, sparse};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
+use crate::files::{Lock, sparse};
 use crate::machine::{Disk, Host, Replace};
 use crate::units::Bytes;
 

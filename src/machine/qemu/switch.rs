@@ -15,8 +15,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::cache::Lock;
 use crate::error::{Context, Result};
+use crate::files::Lock;
 
 use super::directory;
 

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use super::*;
-use crate::cache::sparse;
+use crate::cancel::Cancel;
 use crate::digest::Digest;
+use crate::files::sparse;
 use crate::machine::{Disk, Firmware, Hardware, Network, Nic, Replace, Source};
-use crate::process::Cancel;
 
 struct World {
     directory: tempfile::TempDir,

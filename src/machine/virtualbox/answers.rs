@@ -87,7 +87,17 @@ impl Info {
         self.get("VMState").unwrap_or_default()
     }
 
-    /// When that last changed, in seconds: VirtualBox forgets the rest when it restarts.
+    /// Whether a process runs the machine.
+    pub fn is_running(&self) -> bool {
+        matches!(self.state(), "running" | "paused" | "starting" | "stopping" | "stuck")
+    }
+
+    /// Whether a machine that ran does so no longer.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state(), "poweroff" | "aborted" | "saved")
+    }
+
+    /// When the state last changed, in seconds: VirtualBox forgets the rest when it restarts.
     pub fn state_change(&self) -> &str {
         let time = self.get("VMStateChangeTime").unwrap_or_default();
         time.split('.').next().unwrap_or_default()

@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::cancel::Cancel;
 use crate::error::{Context, Error, Hint, Result, anyhow, caused_by};
 use crate::machine::Host;
-use crate::process::{Cancel, Command, CommandFailed, find_program};
+use crate::process::{Command, CommandFailed, find_program};
 
 use super::options::Version;
-use super::patience;
+use super::retry::RetryPolicy;
 
 /// What VirtualBox reads of the environment: whose machines, and which server keeps them.
 const ENVIRONMENT: &[&str] = &["HOME", "USER", "LOGNAME", "TMPDIR", "XDG_*", "VBOX_*"];
@@ -22,9 +23,11 @@ const BEHIND_THE_WRAPPER: &str = "/usr/lib/virtualbox/VBoxManage";
 /// How long one command may take; copying a large disk takes longest.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// Pauses before the next attempts at what passes, see [`passes`]: 8 s in all.
-const PAUSES: [u64; 9] =
-    if cfg!(test) { [1; 9] } else { [50, 100, 200, 400, 800, 1200, 1600, 1800, 1850] };
+/// How often a command is repeated: for 8 s in all.
+const RETRIES: RetryPolicy = RetryPolicy {
+    pauses: if cfg!(test) { &[1; 9] } else { &[50, 100, 200, 400, 800, 1200, 1600, 1800, 1850] },
+    observe_after: Duration::from_secs(1),
+};
 
 /// VBoxManage by its command line.
 pub struct Caller<'a> {
@@ -79,27 +82,23 @@ impl<'a> Caller<'a> {
         Ok(Caller { words: words(given)?, log, cancel })
     }
 
-    /// Runs a command; gives what it printed.
-    pub fn run<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<String> {
-        self.attempts(&owned(words), self.cancel)
-    }
-
-    /// Runs a command that changes something of which `is_done` tells whether it is there, whole.
-    pub fn run_until<W: AsRef<str>>(
+    /// Runs a command that changes something, unless `is_done` finds that what it should do is
+    /// done already when it failed or takes long; gives what it printed, if it ended by itself.
+    pub fn run_or_observe<W: AsRef<str>>(
         &self,
         words: impl IntoIterator<Item = W>,
         is_done: impl Fn() -> Result<bool>,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let words = owned(words);
-        let work = |cancel: &Cancel| self.attempts(&words, cancel).map(|_| ());
-        patience::unless(self.cancel, work, || is_done().ok()?.then_some(()))
+        let work = |cancel: &Cancel| self.attempt(&words, cancel).map(Some);
+        self.retry(work, || is_done().ok()?.then_some(None))
     }
 
     /// Runs a command that changes nothing.
     pub fn query<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<String> {
         let words = owned(words);
-        let work = |cancel: &Cancel| self.attempts(&words, cancel);
-        patience::unless(self.cancel, work, || self.attempts(&words, self.cancel).ok())
+        let work = |cancel: &Cancel| self.attempt(&words, cancel);
+        self.retry(work, || self.attempt(&words, self.cancel).ok())
     }
 
     /// Like [`Caller::query`]; `None` where what it asks for does not exist.
@@ -111,20 +110,25 @@ impl<'a> Caller<'a> {
         }
     }
 
-    fn attempts(&self, words: &[String], cancel: &Cancel) -> Result<String> {
-        let mut pauses = PAUSES.iter();
-        loop {
-            let command = command(&self.words).args(words).time_limit(LIMIT);
-            let error = match command.run(self.log, cancel) {
-                Ok(output) => return text(&output),
-                Err(error) => error,
-            };
-            match pauses.next().filter(|_| passes(&error)) {
-                Some(pause) => std::thread::sleep(Duration::from_millis(*pause)),
-                None => return Err(explain(error)),
-            }
-            cancel.check()?;
+    fn retry<T: Send>(
+        &self,
+        work: impl Fn(&Cancel) -> Result<T> + Sync,
+        observe: impl Fn() -> Option<T>,
+    ) -> Result<T> {
+        RETRIES.run_or_observe(self.cancel, work, is_transient, observe).map_err(explain)
+    }
+
+    fn attempt(&self, words: &[String], cancel: &Cancel) -> Result<String> {
+        let command = command(&self.words).args(words).time_limit(LIMIT);
+        let (output, tail) = command.run_with_tail(self.log, cancel)?;
+        // Where the server ends in the midst of an answer, VBoxManage prints what it has and exits
+        // with 0.
+        if is_server_lost(&tail) {
+            let (command, status) = (command.to_string(), "exit status 0".to_string());
+            let log = self.log.to_path_buf();
+            return Err(Error::new(CommandFailed { command, status, tail, log }));
         }
+        text(&output)
     }
 }
 
@@ -200,12 +204,37 @@ fn is_locked(error: &Error) -> bool {
 }
 
 /// What VBoxManage says when it found no server and the one that it started was not there in time,
-/// or one was just ending as nobody had asked it for 5 s.
-const NO_SERVER: &str = "the VirtualBox COM server is not running or failed to start";
+/// one was just ending as nobody had asked it for 5 s, or one ended in the midst of the command.
+const SERVER_LOST: [&str; 8] = [
+    "the VirtualBox COM server is not running or failed to start",
+    "Failed to create the VirtualBox object!",
+    "Peer process crashed",
+    "Code NS_ERROR_ABORT ",
+    "Code NS_ERROR_CALL_FAILED ",
+    "Code NS_ERROR_UNEXPECTED ",
+    "Details: code NS_ERROR_ABORT ",
+    "Details: code NS_ERROR_CALL_FAILED ",
+];
 
-/// Whether the same command may go well in a moment. Without a server nothing was done at all.
-fn passes(error: &Error) -> bool {
-    is_locked(error) || lines(error).iter().any(|line| line.contains(NO_SERVER))
+/// Whether VBoxManage lost the server; what it had been told to do may be done or not.
+fn is_server_lost(lines: &[String]) -> bool {
+    let is_error = |line: &&String| line.starts_with("VBoxManage: error: ");
+    lines.iter().filter(is_error).any(|line| SERVER_LOST.iter().any(|text| line.contains(text)))
+}
+
+/// How a VBoxManage ends that crashes when it loses the server: SIGTRAP and SIGSEGV, or what a
+/// shell around it makes of those.
+const CRASHES: [&str; 4] =
+    ["killed by signal 5", "killed by signal 11", "exit status 133", "exit status 139"];
+
+fn has_crashed(error: &Error) -> bool {
+    let failed = caused_by::<CommandFailed>(error);
+    failed.is_some_and(|failed| CRASHES.contains(&failed.status.as_str()))
+}
+
+/// Whether the same command may succeed in a moment.
+fn is_transient(error: &Error) -> bool {
+    is_locked(error) || is_server_lost(lines(error)) || has_crashed(error)
 }
 
 /// Puts VirtualBox's own words first: what its command line was is in the log.
@@ -253,15 +282,16 @@ mod tests {
     }
 
     #[test]
-    fn only_the_lock_and_a_missing_server_are_tried_again() {
-        let failed = |tail: &[&str]| {
+    fn only_the_lock_and_a_lost_server_are_tried_again() {
+        let ended = |status: &str, tail: &[&str]| {
             Error::new(CommandFailed {
                 command: "VBoxManage".into(),
-                status: "exit status 1".into(),
+                status: status.into(),
                 tail: tail.iter().map(|line| line.to_string()).collect(),
                 log: "/log".into(),
             })
         };
+        let failed = |tail: &[&str]| ended("exit status 1", tail);
         let locked = failed(&[
             "VBoxManage: error: The machine 'k0' is already locked for a session (or being unlocked)",
             "VBoxManage: error: Details: code VBOX_E_INVALID_OBJECT_STATE (0x80bb0007), component",
@@ -277,17 +307,42 @@ mod tests {
             "VBoxManage: error: Code NS_ERROR_FAILURE (0x80004005) - Operation failed",
             "VBoxManage: error: Most likely, the VirtualBox COM server is not running or failed to start.",
         ]);
-        assert!(passes(&alone) && !is_locked(&alone));
+        assert!(is_transient(&alone) && !is_locked(&alone));
+        // As 7.2.22 does when its server is ended in the midst of a command.
+        for (status, line) in [
+            (
+                "exit status 0",
+                "Code NS_ERROR_ABORT (0x80004004) - Operation aborted (extended info not available)",
+            ),
+            (
+                "exit status 1",
+                "Code NS_ERROR_UNEXPECTED (0x8000FFFF) - Unexpected error (extended info not available)",
+            ),
+            (
+                "exit status 1",
+                "Code NS_ERROR_CALL_FAILED (0x800706BE) - Call to remote object failed (extended info not available)",
+            ),
+            (
+                "exit status 133",
+                "Details: code NS_ERROR_ABORT (0x80004004), component SessionWrap, interface ISession, callee nsISupports",
+            ),
+        ] {
+            let lost = ended(status, &[&format!("VBoxManage: error: {line}")]);
+            assert!(is_transient(&lost), "{line}");
+        }
+        let crashed = &["VBoxManage: warning: Failed to load API language: NS_ERROR_INVALID_ARG"];
+        assert!(is_transient(&ended("exit status 139", crashed)));
+        assert!(!is_transient(&failed(crashed)));
         let denied = failed(&[
             "VBoxManage: error: Code E_ACCESSDENIED (0x80070005) - Access denied",
             "VBoxManage: error: Details: code E_ACCESSDENIED (0x80070005)",
         ]);
-        assert!(!passes(&denied));
+        assert!(!is_transient(&denied));
         let saved = failed(&[
             "VBoxManage: error: The machine is not mutable (state is Saved)",
             "VBoxManage: error: Details: code VBOX_E_INVALID_VM_STATE (0x80bb0002)",
         ]);
-        assert!(!passes(&saved));
+        assert!(!is_transient(&saved));
         assert!(has_code(&saved, "VBOX_E_INVALID_VM_STATE"));
         let said = explain(saved).to_string();
         assert_eq!(said, "VirtualBox: The machine is not mutable (state is Saved)");

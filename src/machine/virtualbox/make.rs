@@ -5,20 +5,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use crate::cancel::Progress;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::blocks::BlockMap;
 use crate::format::{Guid, vbox, vdi};
-use crate::image::{self, Container, Watch};
+use crate::image::{self, Container};
 use crate::machine::nic::preferred_port;
 use crate::machine::{Copying, Network, Source, Wanted};
 use crate::units::Bytes;
 
 use super::answers::{self, Controller, Info};
+use super::config::Config;
 use super::hardware::difference;
 use super::options::{MOST_NICS, Modification};
-use super::record::{self, KEY, Note, Parent, Record};
-use super::registry::Registry;
+use super::record::{self, Note, Parent, Record};
 
 /// The file of a machine's seed.
 pub const SEED: &str = "seed.iso";
@@ -38,18 +39,18 @@ pub struct From<'a> {
 }
 
 /// Makes a machine of a disk, with the controllers that it had if it comes from a machine.
-pub fn base(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<()> {
-    let host = registry.host;
-    let record = begin(registry, wanted, source)?;
-    let (place, uuid) = (registry.place(&wanted.name), record.uuid.as_str());
+pub fn base(config: &Config<'_>, wanted: &Wanted, source: &Source) -> Result<()> {
+    let host = config.host;
+    let record = begin(config, wanted, source)?;
+    let (place, uuid) = (config.place(&wanted.name), record.uuid.as_str());
     let file = place.join(format!("{}.vdi", wanted.name));
     // The disk's own ids would clash with those of another machine made of the same disk.
     let identity = image::Identity {
         disk: Digest::of(format!("kuth-virtualbox-disk-1\n{uuid}")),
         epoch: host.epoch,
     };
-    let watch = Watch { cancel: &host.cancel, told: &|_, _| () };
-    image::write(&source.disk().file, Container::Vdi, identity, &file, 1, watch)?;
+    let progress = Progress { cancel: &host.cancel, report: &|_, _| () };
+    image::write(&source.disk().file, Container::Vdi, identity, &file, 1, progress)?;
     let controller =
         |name: &str, model, ports| vbox::Controller { name: name.into(), model, ports };
     let (controllers, of_disk, at) = match source {
@@ -65,22 +66,16 @@ pub fn base(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result
         }
     };
     for controller in &controllers {
-        let (model, ports) = (controller.model, controller.ports.to_string());
-        let mut words = vec!["storagectl", uuid, "--name", &controller.name, "--add", model.bus];
-        words.extend(["--controller", model.chip]);
-        if model == vbox::AHCI {
-            words.extend(["--portcount", &ports]);
-        }
-        registry.change(words)?;
+        config.add_controller(uuid, controller)?;
     }
-    attach(registry, uuid, &controllers[of_disk].name, at, "hdd", &file)?;
-    finish(registry, wanted, record, &[])
+    config.attach(uuid, &controllers[of_disk].name, at, "hdd", &file)?;
+    finish(config, wanted, record, &[])
 }
 
 /// Creates an empty machine with a record that says it is not finished.
-fn begin(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<Record> {
-    let record = Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
-    let directory = registry.directory();
+fn begin(config: &Config<'_>, wanted: &Wanted, source: &Source) -> Result<Record> {
+    let record = Record::new(wanted, &config.host.pipeline, None, preferred_port(&wanted.name));
+    let directory = config.directory();
     let mut words = vec!["createvm", "--name", &wanted.name, "--uuid", &record.uuid];
     let directory = directory.to_string_lossy();
     let system = match source {
@@ -91,14 +86,14 @@ fn begin(registry: &Registry<'_>, wanted: &Wanted, source: &Source) -> Result<Re
     };
     words.extend(["--basefolder", &directory, "--ostype", system]);
     words.push("--register");
-    registry.add(&record.uuid, &wanted.name, &words)?;
-    remember(registry, &record)?;
+    config.add_machine(&record.uuid, &wanted.name, &words)?;
+    remember(config, &record)?;
     Ok(record)
 }
 
 /// Makes a clone of a snapshot, which has all of that, and its parent's record: so it counts as
 /// not finished.
-pub fn begin_clone(registry: &Registry<'_>, wanted: &Wanted, from: &From<'_>) -> Result<()> {
+pub fn begin_clone(config: &Config<'_>, wanted: &Wanted, from: &From<'_>) -> Result<()> {
     let uuid = record::uuid(&wanted.name, &wanted.origin);
     let mut words = vec!["clonevm", &from.parent.uuid];
     if !from.parent.snapshot.is_empty() {
@@ -107,7 +102,7 @@ pub fn begin_clone(registry: &Registry<'_>, wanted: &Wanted, from: &From<'_>) ->
     if from.copy == Copying::Linked {
         words.extend(["--options", "link"]);
     }
-    let directory = registry.directory();
+    let directory = config.directory();
     let directory = directory.to_string_lossy();
     words.extend([
         "--name",
@@ -118,30 +113,29 @@ pub fn begin_clone(registry: &Registry<'_>, wanted: &Wanted, from: &From<'_>) ->
         &directory,
         "--register",
     ]);
-    registry.add(&uuid, &wanted.name, &words)
+    config.add_machine(&uuid, &wanted.name, &words)
 }
 
 /// Gives a clone its own seed, disks and hardware.
-pub fn finish_clone(registry: &Registry<'_>, wanted: &Wanted, from: From<'_>) -> Result<()> {
-    let mut record =
-        Record::new(wanted, &registry.host.pipeline, None, preferred_port(&wanted.name));
+pub fn finish_clone(config: &Config<'_>, wanted: &Wanted, from: From<'_>) -> Result<()> {
+    let mut record = Record::new(wanted, &config.host.pipeline, None, preferred_port(&wanted.name));
     let uuid = record.uuid.clone();
-    let place = registry.place(&wanted.name);
-    let Shape { mut controllers, rules } = shape(registry, &from.parent, &uuid)?;
+    let place = config.place(&wanted.name);
+    let Shape { mut controllers, rules } = shape(config, &from.parent, &uuid)?;
     record.cloned_from = Some(from.parent);
 
     let seed = place.join(SEED);
     std::fs::write(&seed, from.seed).with_context(|| format!("writing {}", seed.display()))?;
-    empty_drives(registry, &uuid, &mut controllers)?;
-    let (controller, at) = place_for_seed(registry, &uuid, &mut controllers)?;
-    attach(registry, &uuid, &controller, at, "dvddrive", &seed)?;
+    empty_drives(config, &uuid, &mut controllers)?;
+    let (controller, at) = place_for_seed(config, &uuid, &mut controllers)?;
+    config.attach(&uuid, &controller, at, "dvddrive", &seed)?;
     for (index, size) in wanted.hardware.disks.iter().enumerate() {
         let file = place.join(format!("disk{}.vdi", index + 1));
         write_empty(&file, Bytes(*size), &uuid)?;
-        let (controller, at) = place_for_disk(registry, &uuid, &mut controllers)?;
-        attach(registry, &uuid, &controller, at, "hdd", &file)?;
+        let (controller, at) = place_for_disk(config, &uuid, &mut controllers)?;
+        config.attach(&uuid, &controller, at, "hdd", &file)?;
     }
-    finish(registry, wanted, record, &rules)
+    finish(config, wanted, record, &rules)
 }
 
 /// What a new clone has of its parent that the rest of its making depends on.
@@ -157,13 +151,13 @@ struct Shape {
 static SHAPES: Mutex<BTreeMap<(Option<String>, Parent), Shape>> = Mutex::new(BTreeMap::new());
 
 /// The shape of a clone of `parent` that was just made.
-fn shape(registry: &Registry<'_>, parent: &Parent, clone: &str) -> Result<Shape> {
+fn shape(config: &Config<'_>, parent: &Parent, clone: &str) -> Result<Shape> {
     let shapes = || SHAPES.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (registry.host.vboxmanage.clone(), parent.clone());
+    let key = (config.host.vboxmanage.clone(), parent.clone());
     if let Some(shape) = shapes().get(&key) {
         return Ok(shape.clone());
     }
-    let info = known(registry, clone)?;
+    let info = known(config, clone)?;
     let name = |rule: String| rule.split(',').next().unwrap_or_default().to_string();
     let rules = info.forwards(MOST_NICS).into_iter().map(|(card, rule)| (card, name(rule)));
     let shape = Shape { controllers: info.controllers(), rules: rules.collect() };
@@ -175,7 +169,7 @@ fn shape(registry: &Registry<'_>, parent: &Parent, clone: &str) -> Result<Shape>
 }
 
 /// Takes out what the parent had in its drives for removable media.
-fn empty_drives(registry: &Registry<'_>, uuid: &str, controllers: &mut [Controller]) -> Result<()> {
+fn empty_drives(config: &Config<'_>, uuid: &str, controllers: &mut [Controller]) -> Result<()> {
     for controller in controllers {
         let is_iso =
             |path: &Path| path.extension().is_some_and(|it| it.eq_ignore_ascii_case("iso"));
@@ -186,7 +180,7 @@ fn empty_drives(registry: &Registry<'_>, uuid: &str, controllers: &mut [Controll
             .map(|(at, _)| *at)
             .collect();
         for at in drives {
-            attach(registry, uuid, &controller.name, at, "dvddrive", Path::new("none"))?;
+            config.attach(uuid, &controller.name, at, "dvddrive", Path::new("none"))?;
             controller.attached.remove(&at);
         }
     }
@@ -195,7 +189,7 @@ fn empty_drives(registry: &Registry<'_>, uuid: &str, controllers: &mut [Controll
 
 /// The place for the seed: on IDE where there is room, else on SATA.
 fn place_for_seed(
-    registry: &Registry<'_>,
+    config: &Config<'_>,
     uuid: &str,
     controllers: &mut Vec<Controller>,
 ) -> Result<(String, (u32, u32))> {
@@ -205,19 +199,19 @@ fn place_for_seed(
     {
         return Ok((controller.name.clone(), at));
     }
-    place_for_disk(registry, uuid, controllers)
+    place_for_disk(config, uuid, controllers)
 }
 
 /// The next port on SATA, which is made where there is none, and gets more ports where it has too
 /// few.
 fn place_for_disk(
-    registry: &Registry<'_>,
+    config: &Config<'_>,
     uuid: &str,
     controllers: &mut Vec<Controller>,
 ) -> Result<(String, (u32, u32))> {
     if !controllers.iter().any(Controller::is_sata) {
-        let words = ["--add", "sata", "--controller", "IntelAhci", "--portcount", "1"];
-        registry.change(["storagectl", uuid, "--name", OURS].into_iter().chain(words))?;
+        let ours = vbox::Controller { name: OURS.to_string(), model: vbox::AHCI, ports: 1 };
+        config.add_controller(uuid, &ours)?;
         controllers.push(Controller::sata(OURS));
     }
     let found = controllers.iter_mut().find(|it| it.is_sata() && it.free().is_some());
@@ -228,27 +222,10 @@ fn place_for_disk(
     let at = controller.free().unwrap_or_default();
     if at.0 >= controller.ports {
         controller.ports = at.0 + 1;
-        let ports = controller.ports.to_string();
-        registry.change(["storagectl", uuid, "--name", &controller.name, "--portcount", &ports])?;
+        config.set_ports(uuid, &controller.name, controller.ports)?;
     }
     controller.attached.insert(at, PathBuf::from("taken"));
     Ok((controller.name.clone(), at))
-}
-
-/// Puts a medium into a drive, or `none`.
-pub fn attach(
-    registry: &Registry<'_>,
-    uuid: &str,
-    controller: &str,
-    (port, device): (u32, u32),
-    kind: &str,
-    medium: &Path,
-) -> Result<()> {
-    let (port, device) = (port.to_string(), device.to_string());
-    let mut words = vec!["storageattach", uuid, "--storagectl", controller, "--port", &port];
-    let medium = medium.to_string_lossy();
-    words.extend(["--device", &device, "--type", kind, "--medium", &medium]);
-    registry.change(words).map(|_| ())
 }
 
 /// An empty disk that grows as it is written.
@@ -262,7 +239,7 @@ fn write_empty(file: &Path, size: Bytes, machine: &str) -> Result<()> {
 
 /// Gives a machine its hardware, reads back that VirtualBox took it, and writes its record.
 pub fn finish(
-    registry: &Registry<'_>,
+    config: &Config<'_>,
     wanted: &Wanted,
     mut record: Record,
     forwards: &[(usize, String)],
@@ -271,8 +248,8 @@ pub fn finish(
     if hardware.nics.len() > MOST_NICS {
         bail!("VirtualBox gives a machine {MOST_NICS} network cards, not {}", hardware.nics.len());
     }
-    let place = registry.place(&wanted.name);
-    let host_only = host_only_adapter(registry, wanted)?;
+    let place = config.place(&wanted.name);
+    let host_only = host_only_adapter(config, wanted)?;
     let description = format!("Made by kuth from the pipeline {}.", record.pipeline);
     let modification = Modification {
         hardware,
@@ -282,10 +259,8 @@ pub fn finish(
         host_only: &host_only,
         description: &description,
     };
-    let mut words = vec!["modifyvm".to_string(), record.uuid.clone()];
-    words.extend(modification.arguments(registry.vbox.version));
-    registry.change(words)?;
-    let info = known(registry, &record.uuid)?;
+    config.modify(&record.uuid, &modification)?;
+    let info = known(config, &record.uuid)?;
     if let Some(difference) = difference(&info, hardware) {
         bail!("VirtualBox did not make `{}` as asked: {difference}", wanted.name);
     }
@@ -294,40 +269,40 @@ pub fn finish(
         bail!("VirtualBox did not attach all disks of `{}`", wanted.name);
     }
     record.made = info.state_change().to_string();
-    remember(registry, &record)?;
+    remember(config, &record)?;
     Note::write(&info);
     Ok(())
 }
 
 /// The adapter for host-only cards that name none; asked for once.
-fn host_only_adapter(registry: &Registry<'_>, wanted: &Wanted) -> Result<String> {
+fn host_only_adapter(config: &Config<'_>, wanted: &Wanted) -> Result<String> {
     let asks = |network: &Network| matches!(network, Network::HostOnly(None));
     if !wanted.hardware.nics.iter().any(|nic| asks(&nic.network)) {
         return Ok(String::new());
     }
     static FIRST: Mutex<BTreeMap<Option<String>, String>> = Mutex::new(BTreeMap::new());
     let mut known = FIRST.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(name) = known.get(&registry.host.vboxmanage) {
+    if let Some(name) = known.get(&config.host.vboxmanage) {
         return Ok(name.clone());
     }
-    let listed = registry.vbox.query(["list", "hostonlyifs"])?;
+    let listed = config.vbox.query(["list", "hostonlyifs"])?;
     let first = answers::adapters(&listed).into_iter().next();
     let name = first.map_or_else(|| "vboxnet0".to_string(), |adapter| adapter.name);
-    known.insert(registry.host.vboxmanage.clone(), name.clone());
+    known.insert(config.host.vboxmanage.clone(), name.clone());
     Ok(name)
 }
 
 /// Writes the record of a machine.
-pub fn remember(registry: &Registry<'_>, record: &Record) -> Result<()> {
-    registry.change(["setextradata", &record.uuid, KEY, &record.to_text()?]).map(|_| ())
+pub fn remember(config: &Config<'_>, record: &Record) -> Result<()> {
+    config.write_record(&record.uuid, &record.to_text()?)
 }
 
 /// Takes down how a machine is now.
-pub fn note(registry: &Registry<'_>, uuid: &str) -> Result<()> {
-    Note::write(&known(registry, uuid)?);
+pub fn note(config: &Config<'_>, uuid: &str) -> Result<()> {
+    Note::write(&known(config, uuid)?);
     Ok(())
 }
 
-fn known(registry: &Registry<'_>, uuid: &str) -> Result<Info> {
-    registry.info(uuid)?.ok_or_else(|| anyhow!("VirtualBox does not know the machine {uuid}"))
+fn known(config: &Config<'_>, uuid: &str) -> Result<Info> {
+    config.info(uuid)?.ok_or_else(|| anyhow!("VirtualBox does not know the machine {uuid}"))
 }

@@ -26,24 +26,25 @@ use super::{
 };
 
 pub mod answers;
+mod changes;
 pub mod command;
+mod config;
 mod files;
 mod hardware;
 mod listed;
 mod make;
 pub mod options;
-mod patience;
 mod record;
-mod registry;
 mod remove;
+mod retry;
 mod running;
 #[cfg(test)]
 mod tests;
 
 use answers::Adapter;
+use config::{Config, Machine, Standing};
 use make::From;
 use record::{Note, Parent};
-use registry::{Machine, Registry, Standing};
 
 /// The driver's word.
 const NAME: &str = "virtualbox";
@@ -62,65 +63,63 @@ impl Driver for VirtualBox {
     }
 
     fn register(&self, host: &Host, wanted: &Wanted, source: &Source) -> Result<Identity> {
-        let registry = Registry::open(host)?;
+        let config = Config::open(host)?;
         let journal = Entry::begin(host, NAME, "register", &wanted.name, wanted.origin)?;
-        let standing = registry.standing(&wanted.name, &wanted.origin)?;
+        let standing = config.standing(&wanted.name, &wanted.origin)?;
         let free = match standing {
             Standing::Same(_) => false,
             Standing::Free => {
-                make_way(&registry, &wanted.name, &wanted.origin)?;
+                make_way(&config, &wanted.name, &wanted.origin)?;
                 true
             }
             Standing::Damaged(why) => {
-                make_way(&registry, &wanted.name, &wanted.origin)
+                make_way(&config, &wanted.name, &wanted.origin)
                     .with_context(|| again(&wanted.name, &why))?;
                 true
             }
             Standing::Stale(machine) | Standing::Kept(machine, _) => {
-                replace_base(&registry, machine)?;
+                replace_base(&config, machine)?;
                 true
             }
         };
         if free {
-            make::base(&registry, wanted, source)?;
+            make::base(&config, wanted, source)?;
         }
         journal.done()?;
         Ok(identity(&wanted.name, wanted.origin, None))
     }
 
     fn snapshot(&self, host: &Host, machine: &Identity, name: &str) -> Result<Identity> {
-        let registry = Registry::open(host)?;
+        let config = Config::open(host)?;
         let journal = Entry::begin(host, NAME, "snapshot", &machine.machine, machine.origin)?;
         let uuid = record::uuid(&machine.machine, &machine.origin);
-        let Some(found) = registry.machine(&uuid)? else {
+        let Some(found) = config.machine(&uuid)? else {
             return Err(anyhow!("the machine `{}` is no longer there", machine.machine))
                 .hint("run the build again; it registers the machine first");
         };
         if !found.info.snapshots().contains_key(name) {
-            if found.is_running() {
+            if found.info.is_running() {
                 return Err(anyhow!("the machine `{}` is running", machine.machine))
                     .hint(format!("stop it first: `kuth machine stop {}`", machine.machine));
             }
-            let description = ["--description", "Made by kuth; clones rest on it."];
-            let words = ["snapshot", &uuid, "take", name];
-            registry.change(words.into_iter().chain(description))?;
-            make::note(&registry, &uuid)?;
+            config.take_snapshot(&uuid, name)?;
+            make::note(&config, &uuid)?;
         }
         journal.done()?;
         Ok(identity(&machine.machine, machine.origin, Some(name)))
     }
 
     fn base(&self, host: &Host, name: &str) -> Result<Option<Base>> {
-        let registry = Registry::look(host)?;
-        let machines = registry.machines()?;
+        let config = Config::look(host)?;
+        let machines = config.machines()?;
         let Some((uuid, _)) = machines.iter().find(|(_, other)| other == name) else {
             return Ok(None);
         };
-        if let Some(Machine { record, .. }) = registry.machine(uuid)? {
+        if let Some(Machine { record, .. }) = config.machine(uuid)? {
             let identity = identity(&record.name, record.origin, None);
             return Ok(Some(Base { identity, hardware: record.hardware, owner: Owner::Kuth }));
         }
-        let Some(info) = registry.info(uuid)? else { return Ok(None) };
+        let Some(info) = config.info(uuid)? else { return Ok(None) };
         // Only its UUID says which it is.
         let origin = Digest::of(format!("kuth-virtualbox-machine-1\n{uuid}"));
         let identity = Identity { disk: Some(uuid.clone()), ..identity(name, origin, None) };
@@ -128,7 +127,7 @@ impl Driver for VirtualBox {
     }
 
     fn clone_snapshot(&self, host: &Host, wanted: &Wanted, from: &Cloning<'_>) -> Result<Identity> {
-        let mut registry = Registry::open_for_clone(host)?;
+        let mut config = Config::open_for_clone(host)?;
         let journal = Entry::begin(host, NAME, "clone", &wanted.name, wanted.origin)?;
         let snapshot = from.snapshot;
         let parent = Parent {
@@ -139,45 +138,45 @@ impl Driver for VirtualBox {
             },
             snapshot: snapshot.snapshot.clone().unwrap_or_default(),
         };
-        let base = record::settings_of(&registry.place(&parent.machine), &parent.machine);
-        let note = Note::read(&registry.place(&parent.machine), &parent.machine);
-        let free = match registry.standing(&wanted.name, &wanted.origin)? {
+        let base = record::settings_of(&config.place(&parent.machine), &parent.machine);
+        let note = Note::read(&config.place(&parent.machine), &parent.machine);
+        let free = match config.standing(&wanted.name, &wanted.origin)? {
             Standing::Same(_) | Standing::Kept(..) => false,
             Standing::Free => true,
             Standing::Damaged(why) => {
-                make_way(&registry, &wanted.name, &wanted.origin)
+                make_way(&config, &wanted.name, &wanted.origin)
                     .with_context(|| again(&wanted.name, &why))?;
                 true
             }
             Standing::Stale(machine) => {
-                refuse_children(&registry, &machine)?;
-                remove::remove(&registry, &machine)?;
+                refuse_children(&config, &machine)?;
+                remove::remove(&config, &machine)?;
                 true
             }
         };
         if free {
-            make_way(&registry, &wanted.name, &wanted.origin)?;
+            make_way(&config, &wanted.name, &wanted.origin)?;
             let from = From { parent, copy: from.copy, seed: from.seed };
-            make::begin_clone(&registry, wanted, &from)?;
+            make::begin_clone(&config, wanted, &from)?;
             // The clone's disk is written down in the settings of the base.
             if let Some(note) = note {
                 note.renew(&base);
             }
-            registry.step_aside();
-            make::finish_clone(&registry, wanted, from)?;
+            config.step_aside();
+            make::finish_clone(&config, wanted, from)?;
         }
         journal.done()?;
         Ok(identity(&wanted.name, wanted.origin, None))
     }
 
     fn find(&self, host: &Host, identity: &Identity) -> Result<Found> {
-        let registry = Registry::look(host)?;
+        let config = Config::look(host)?;
         let (name, origin) = (&identity.machine, &identity.origin);
         let uuid = record::uuid(name, origin);
-        let place = record::settings_of(&registry.place(name), name);
-        let standing = match registry.has(&uuid)? {
-            true => registry.standing_of_itself(name, &uuid)?,
-            false => match registry.standing_of_others(name) {
+        let place = record::settings_of(&config.place(name), name);
+        let standing = match config.has(&uuid)? {
+            true => config.standing_of_itself(name, &uuid)?,
+            false => match config.standing_of_others(name) {
                 Ok(standing) => standing,
                 Err(error) => return Ok(Found::Gone(error.to_string())),
             },
@@ -200,22 +199,22 @@ impl Driver for VirtualBox {
 
     fn recover(&self, host: &Host, left: &Entry) -> Result<()> {
         let uuid = record::uuid(&left.machine, &left.origin);
-        let look = Registry::look(host)?;
+        let look = Config::look(host)?;
         if !look.directory().exists() && !look.has(&uuid)? {
             // Nothing was made, or the entry came with a cache from another host.
             return Ok(());
         }
-        let registry = Registry::open(host)?;
-        let undo = || remove::undo(&registry, &left.machine, &left.origin);
-        let machine = registry.machine(&uuid)?.filter(|machine| machine.record.is_whole());
+        let config = Config::open(host)?;
+        let undo = || remove::undo(&config, &left.machine, &left.origin);
+        let machine = config.machine(&uuid)?.filter(|machine| machine.record.is_whole());
         if machine.is_none() {
             return undo();
         }
         if left.action == "snapshot" {
             return Ok(());
         }
-        remove::wait_for(&registry, &uuid);
-        match registry.machine(&uuid)? {
+        config.wait_for(&uuid);
+        match config.machine(&uuid)? {
             Some(machine) if !machine.was_cut_short() => Ok(()),
             _ => undo(),
         }
@@ -226,38 +225,38 @@ impl Driver for VirtualBox {
             "VirtualBox may still have a machine `{}` that is not whole, with files in {}; remove it \
              there",
             left.machine,
-            registry::directory(&left.machines).join(&left.machine).display()
+            config::directory(&left.machines).join(&left.machine).display()
         )
     }
 
     fn list(&self, host: &Host) -> Result<Vec<Listed>> {
-        Ok(Registry::look(host)?.all()?.iter().map(running::listed).collect())
+        Ok(Config::look(host)?.all()?.iter().map(running::listed).collect())
     }
 
     fn start(&self, host: &Host, name: &str) -> Result<Listed> {
-        running::start(&Registry::open(host)?, name)
+        running::start(&Config::open(host)?, name)
     }
 
     fn stop(&self, host: &Host, name: &str) -> Result<Stopped> {
-        running::stop(&Registry::open(host)?, name, running::POWER_OFF)
+        running::stop(&Config::open(host)?, name, running::POWER_OFF)
     }
 
     fn remove(&self, host: &Host, name: &str) -> Result<()> {
-        let registry = Registry::open(host)?;
-        let machine = registry.named(name)?;
-        if machine.is_running() {
+        let config = Config::open(host)?;
+        let machine = config.named(name)?;
+        if machine.info.is_running() {
             return Err(anyhow!("the machine `{name}` is running"))
                 .hint(format!("stop it first: `kuth machine stop {name}`"));
         }
-        refuse_children(&registry, &machine)?;
-        remove::remove(&registry, &machine)
+        refuse_children(&config, &machine)?;
+        remove::remove(&config, &machine)
     }
 
     fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>> {
-        let registry = Registry::open(host)?;
+        let config = Config::open(host)?;
         let mut freed = Vec::new();
-        for machine in registry.all()? {
-            let all = registry.media()?;
+        for machine in config.all()? {
+            let all = config.media()?;
             if !machine.record.retired
                 || machine.state().is_some()
                 || !machine.children(&all).is_empty()
@@ -266,7 +265,7 @@ impl Driver for VirtualBox {
             }
             let directory = machine.info.directory();
             let bytes = machine.media(&all).iter().map(|it| size(&it.location)).sum();
-            remove::remove(&registry, &machine)?;
+            remove::remove(&config, &machine)?;
             freed.push((directory, Bytes(bytes)));
         }
         Ok(freed)
@@ -274,23 +273,23 @@ impl Driver for VirtualBox {
 
     fn leftovers(&self, host: &Host) -> Result<Vec<Leftover>> {
         // Nothing that would not be in the journal too; but whoever is at work is waited for.
-        if registry::directory(&host.machines).is_dir() {
-            Registry::open(host)?;
+        if config::directory(&host.machines).is_dir() {
+            Config::open(host)?;
         }
         Ok(Vec::new())
     }
 
     fn addresses(&self, host: &Host, name: &str) -> Result<Vec<Address>> {
-        let registry = Registry::look(host)?;
-        running::addresses(&registry, &registry.named(name)?)
+        let config = Config::look(host)?;
+        running::addresses(&config, &config.named(name)?)
     }
 
     fn console(&self, host: &Host, name: &str) -> Result<PathBuf> {
-        running::console(&Registry::look(host)?.named(name)?)
+        running::console(&Config::look(host)?.named(name)?)
     }
 
     fn ssh(&self, host: &Host, name: &str) -> Result<Vec<String>> {
-        running::ssh_arguments(&Registry::look(host)?.named(name)?)
+        running::ssh_arguments(&Config::look(host)?.named(name)?)
     }
 }
 
@@ -316,26 +315,26 @@ fn again(name: &str, why: &str) -> String {
 }
 
 /// Clears the place of a machine of what an unfinished or damaged one left there.
-fn make_way(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
+fn make_way(config: &Config<'_>, name: &str, origin: &Digest) -> Result<()> {
     let uuid = record::uuid(name, origin);
-    if registry.has(&uuid)?
-        && let Some(machine) = registry.machine(&uuid)?
+    if config.has(&uuid)?
+        && let Some(machine) = config.machine(&uuid)?
     {
         if machine.record.is_whole() && machine.state().is_some() {
             return Err(anyhow!("the machine `{name}` is not whole, and it holds state"))
                 .hint("see what it lost in VirtualBox, or remove it: `kuth machine remove`");
         }
-        refuse_children(registry, &machine)?;
-        return remove::remove(registry, &machine);
+        refuse_children(config, &machine)?;
+        return remove::remove(config, &machine);
     }
-    remove::undo(registry, name, origin)
+    remove::undo(config, name, origin)
 }
 
 /// An older base goes, or where something rests on it or it holds state, gives its name away.
-fn replace_base(registry: &Registry<'_>, machine: Machine) -> Result<()> {
-    let all = registry.media()?;
+fn replace_base(config: &Config<'_>, machine: Machine) -> Result<()> {
+    let all = config.media()?;
     if machine.children(&all).is_empty() && machine.state().is_none() {
-        return remove::remove(registry, &machine);
+        return remove::remove(config, &machine);
     }
     let name = &machine.record.name;
     if !machine.is_off() {
@@ -347,14 +346,14 @@ fn replace_base(registry: &Registry<'_>, machine: Machine) -> Result<()> {
     }
     let mut record = machine.record.clone();
     record.retired = true;
-    make::remember(registry, &record)?;
+    make::remember(config, &record)?;
     let aside = format!("{name}-{}", record.origin.short());
-    registry.take(&["modifyvm", &machine.uuid, "--name", &aside])
+    config.rename_machine(&machine.uuid, &aside)
 }
 
 /// Disks that others rest on do not go.
-fn refuse_children(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
-    let all = registry.media()?;
+fn refuse_children(config: &Config<'_>, machine: &Machine) -> Result<()> {
+    let all = config.media()?;
     let children = machine.children(&all);
     if children.is_empty() {
         return Ok(());

@@ -7,33 +7,32 @@ use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
 
 use super::command::has_code;
+use super::config::{Config, Machine};
 use super::files::{is_known, strangers};
-use super::make::attach;
 use super::record::{self, NOTE};
-use super::registry::{Machine, Registry};
 
 /// What VirtualBox says of a disk that something else uses.
 const IN_USE: &str = "VBOX_E_OBJECT_IN_USE";
 
 /// Takes a machine away with its own disks; whoever calls has seen that nothing rests on them.
-pub fn remove(registry: &Registry<'_>, machine: &Machine) -> Result<()> {
+pub fn remove(config: &Config<'_>, machine: &Machine) -> Result<()> {
     let directory = machine.info.directory();
-    refuse_strangers(registry, machine, &directory)?;
+    refuse_strangers(config, machine, &directory)?;
     // Deleting takes every disk that is attached, wherever it lies.
     for controller in machine.info.controllers() {
         for (at, path) in &controller.attached {
             if path.is_absolute() && !path.starts_with(&directory) {
-                attach(registry, &machine.uuid, &controller.name, *at, "hdd", Path::new("none"))?;
+                config.attach(&machine.uuid, &controller.name, *at, "hdd", Path::new("none"))?;
             }
         }
     }
-    unregister(registry, &machine.uuid, &directory)?;
+    unregister(config, &machine.uuid, &directory)?;
     clear_directory(&directory, &machine.names())
 }
 
 /// Refuses to take a machine away with files that neither kuth nor VirtualBox made: such as lie in
 /// its directory, and disks that its snapshots hold, wherever they lie.
-fn refuse_strangers(registry: &Registry<'_>, machine: &Machine, directory: &Path) -> Result<()> {
+fn refuse_strangers(config: &Config<'_>, machine: &Machine, directory: &Path) -> Result<()> {
     let name = machine.info.get("name").unwrap_or_default();
     let strangers = strangers(directory, &machine.names());
     if !strangers.is_empty() {
@@ -45,7 +44,7 @@ fn refuse_strangers(registry: &Registry<'_>, machine: &Machine, directory: &Path
         return Ok(());
     }
     // The disks that a linked clone rests on are in the snapshots of their own machine alone.
-    let held = registry.media_in_snapshots(&machine.uuid)?;
+    let held = config.media_in_snapshots(&machine.uuid)?;
     match held.iter().find(|medium| !medium.starts_with(directory)) {
         None => Ok(()),
         Some(disk) => {
@@ -59,73 +58,66 @@ fn refuse_strangers(registry: &Registry<'_>, machine: &Machine, directory: &Path
 }
 
 /// Has VirtualBox forget a machine and delete its disks.
-fn unregister(registry: &Registry<'_>, uuid: &str, directory: &Path) -> Result<()> {
-    let Err(error) = registry.take(&["unregistervm", uuid, "--delete"]) else { return Ok(()) };
+fn unregister(config: &Config<'_>, uuid: &str, directory: &Path) -> Result<()> {
+    let Err(error) = config.remove_machine(uuid) else { return Ok(()) };
     if !has_code(&error, IN_USE) {
         return Err(error);
     }
     // It forgot the machine before it found a disk in use.
-    outlast_the_server(registry)?;
-    match registry.has(uuid)? {
+    outlast_the_server(config)?;
+    match config.has(uuid)? {
         true => Err(error),
-        false => close_media_once_free(registry, directory),
+        false => close_media_once_free(config, directory),
     }
-}
-
-/// Waits until nobody holds a machine, by writing to it. VirtualBox notices a moment later that who
-/// held it was killed; it takes that for the machine's own end, and lets go of the disks then.
-pub fn wait_for(registry: &Registry<'_>, uuid: &str) {
-    // Whether the machine can be used after that, what follows will say.
-    let _ = registry.change(["setextradata", uuid, "kuth/touched", "1"]);
 }
 
 /// What is left of a machine that VirtualBox does not know, or that was not finished: its disks
-/// in the registry, and its directory's files that kuth or VirtualBox made.
-pub fn undo(registry: &Registry<'_>, name: &str, origin: &Digest) -> Result<()> {
+/// in the config, and its directory's files that kuth or VirtualBox made.
+pub fn undo(config: &Config<'_>, name: &str, origin: &Digest) -> Result<()> {
     let uuid = record::uuid(name, origin);
-    let place = registry.place(name);
-    if registry.has(&uuid)? {
-        wait_for(registry, &uuid);
-        unregister(registry, &uuid, &place)?;
+    let place = config.place(name);
+    if config.has(&uuid)? {
+        config.wait_for(&uuid);
+        unregister(config, &uuid, &place)?;
     }
-    if !place.exists() || registry.machines()?.iter().any(|(_, other)| other == name) {
+    if !place.exists() || config.machines()?.iter().any(|(_, other)| other == name) {
         return Ok(());
     }
-    close_media_once_free(registry, &place)?;
+    close_media_once_free(config, &place)?;
     clear_directory(&place, &[name])
 }
 
 /// Waits until VirtualBox's server has ended, which it does when nobody has asked anything for 5 s.
 /// One whose client was killed in the midst of attaching or cloning a disk may take that disk for
 /// one in use for as long as it runs.
-fn outlast_the_server(registry: &Registry<'_>) -> Result<()> {
+fn outlast_the_server(config: &Config<'_>) -> Result<()> {
     for _ in 0..70 {
         std::thread::sleep(Duration::from_millis(100));
-        registry.host.cancel.check()?;
+        config.host.cancel.check()?;
     }
     Ok(())
 }
 
 /// [`close_media`], which is tried again while the server takes a disk for one in use: on a busy
 /// machine it ends later than it should. Each time the disks that are left are asked for anew.
-fn close_media_once_free(registry: &Registry<'_>, place: &Path) -> Result<()> {
+fn close_media_once_free(config: &Config<'_>, place: &Path) -> Result<()> {
     for _ in 0..3 {
-        match close_media(registry, place) {
-            Err(error) if has_code(&error, IN_USE) => outlast_the_server(registry)?,
+        match close_media(config, place) {
+            Err(error) if has_code(&error, IN_USE) => outlast_the_server(config)?,
             outcome => return outcome,
         }
     }
-    close_media(registry, place).hint("close VirtualBox's windows, and try again")
+    close_media(config, place).hint("close VirtualBox's windows, and try again")
 }
 
 /// Has VirtualBox forget the disks in `place`.
-fn close_media(registry: &Registry<'_>, place: &Path) -> Result<()> {
+fn close_media(config: &Config<'_>, place: &Path) -> Result<()> {
     // The youngest first: a disk with children is not let go.
-    let mut media = registry.media()?;
+    let mut media = config.media()?;
     media.retain(|medium| medium.location.starts_with(place));
     media.sort_by_key(|medium| medium.parent.is_none());
     for medium in media {
-        registry.change(["closemedium", "disk", &medium.uuid])?;
+        config.forget_disk(&medium.uuid)?;
     }
     Ok(())
 }

@@ -8,16 +8,16 @@ use crate::machine::nic::reached;
 use crate::machine::{Address, Listed, Network, State, Stopped, ssh};
 
 use super::answers;
+use super::config::{Config, Machine};
 use super::make::CONSOLE;
 use super::options::MOST_NICS;
-use super::registry::{Machine, Registry};
 
 /// How long a guest may take to power off.
 pub const POWER_OFF: Duration = Duration::from_secs(120);
 
 /// A machine as `list` shows it.
 pub fn listed(machine: &Machine) -> Listed {
-    let state = match (machine.is_running(), machine.state()) {
+    let state = match (machine.info.is_running(), machine.state()) {
         (true, _) => State::Running,
         (false, Some(_)) => State::Used,
         (false, None) => State::Ready,
@@ -43,15 +43,15 @@ fn has_nat(machine: &Machine) -> bool {
 }
 
 /// Starts a machine without a window.
-pub fn start(registry: &Registry<'_>, name: &str) -> Result<Listed> {
-    let mut machine = registry.named(name)?;
-    if !machine.is_running() {
+pub fn start(config: &Config<'_>, name: &str) -> Result<Listed> {
+    let mut machine = config.named(name)?;
+    if !machine.info.is_running() {
         let log = machine.info.directory().join("Logs");
         let hint = format!("VirtualBox's log is in {}", log.display());
-        registry.change(["startvm", &machine.uuid, "--type", "headless"]).hint(hint.clone())?;
+        config.start(&machine.uuid).hint(hint.clone())?;
         // That it was started is all that the command knows.
-        machine = registry.named(name)?;
-        if !machine.is_running() {
+        machine = config.named(name)?;
+        if !machine.info.is_running() {
             let state = machine.info.state();
             return Err(anyhow!("the machine `{name}` was started, and is {state}")).hint(hint);
         }
@@ -60,45 +60,44 @@ pub fn start(registry: &Registry<'_>, name: &str) -> Result<Listed> {
 }
 
 /// Asks the guest to power off; cuts its power when it does not within `patience`.
-pub fn stop(registry: &Registry<'_>, name: &str, patience: Duration) -> Result<Stopped> {
-    let machine = registry.named(name)?;
-    if !machine.is_running() {
+pub fn stop(config: &Config<'_>, name: &str, patience: Duration) -> Result<Stopped> {
+    let machine = config.named(name)?;
+    if !machine.info.is_running() {
         return Ok(Stopped::Already);
     }
     // A guest that cannot be asked (paused, or without a driver for the button) is ended.
-    if registry.change(["controlvm", &machine.uuid, "acpipowerbutton"]).is_ok()
-        && is_off_within(registry, &machine.uuid, patience)?
+    if config.press_power_button(&machine.uuid).is_ok()
+        && is_off_within(config, &machine.uuid, patience)?
     {
         return Ok(Stopped::PoweredOff);
     }
-    registry.change(["controlvm", &machine.uuid, "poweroff"])?;
-    match is_off_within(registry, &machine.uuid, Duration::from_secs(30))? {
+    config.power_off(&machine.uuid)?;
+    match is_off_within(config, &machine.uuid, Duration::from_secs(30))? {
         true => Ok(Stopped::Ended),
         false => bail!("the machine `{name}` does not end"),
     }
 }
 
-fn is_off_within(registry: &Registry<'_>, uuid: &str, limit: Duration) -> Result<bool> {
+fn is_off_within(config: &Config<'_>, uuid: &str, limit: Duration) -> Result<bool> {
     let start = Instant::now();
     loop {
-        let info = registry.info(uuid)?;
-        let off = |state: &str| matches!(state, "poweroff" | "aborted" | "saved");
-        if info.is_none_or(|info| off(info.state())) {
+        let info = config.info(uuid)?;
+        if info.is_none_or(|info| info.has_ended()) {
             return Ok(true);
         }
         if start.elapsed() > limit {
             return Ok(false);
         }
-        registry.host.cancel.check()?;
+        config.host.cancel.check()?;
         std::thread::sleep(Duration::from_millis(500));
     }
 }
 
 /// The addresses that the guest additions in a machine tell of.
-pub fn addresses(registry: &Registry<'_>, machine: &Machine) -> Result<Vec<Address>> {
+pub fn addresses(config: &Config<'_>, machine: &Machine) -> Result<Vec<Address>> {
     let words = ["guestproperty", "enumerate", &machine.uuid, "--patterns"];
     let pattern = "/VirtualBox/GuestInfo/Net/*";
-    let answer = registry.vbox.query(words.into_iter().chain([pattern]))?;
+    let answer = config.vbox.query(words.into_iter().chain([pattern]))?;
     let properties = answers::properties(&answer);
     let property = |index: usize, what: &str| {
         properties.get(&format!("/VirtualBox/GuestInfo/Net/{index}/{what}"))
@@ -134,7 +133,7 @@ pub fn ssh_arguments(machine: &Machine) -> Result<Vec<String>> {
         return Err(anyhow!("the machine `{name}` has no network card on `nat`"))
             .hint("reach it from a machine on the same network that has one");
     }
-    if !machine.is_running() {
+    if !machine.info.is_running() {
         return Err(anyhow!("the machine `{name}` is not running"))
             .hint(format!("start it: `kuth machine start {name}`"));
     }

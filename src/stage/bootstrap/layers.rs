@@ -100,7 +100,7 @@ impl Stage for Layers {
             epoch: context.settings.epoch,
             limit: self.limit,
             cancel: &context.cancel,
-            told: &|done| (context.progress)(done, 0, "B"),
+            report: &|done| (context.progress)(done, 0, "B"),
         };
         let imported = Medium::open(&path)
             .and_then(|mut medium| {

@@ -3,7 +3,9 @@
 //! additions, scripts, seal.
 
 use super::origin::Origin;
-use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, bootstrap, materials};
+use super::{
+    Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, bootstrap, materials,
+};
 use crate::artifact::{ArtifactKind, Facts, Output, TreeFacts};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
 use crate::error::{Context, Result, anyhow, bail, with_hint};
@@ -100,14 +102,14 @@ impl Customise {
         if self.packages.is_empty() {
             return Ok(None);
         }
-        let tree = inputs.known("from")?;
-        let installed = match (tree.facts().tree(), tree.made()) {
+        let tree = inputs.artifacts.get("from").cloned();
+        let installed = match (inputs.facts("from")?.tree(), &tree) {
             (Some(facts), _) => facts.packages,
-            // Without a list the tree as a whole stands for it.
+            // Without a list the digest of the whole tree is used.
             (None, Some(tree)) => tree.digest,
-            (None, None) => bail!("it is not known which packages the tree has"),
+            (None, None) => bail!("the tree is not built yet"),
         };
-        let base = Base::Tree { installed, tree: tree.made().cloned() };
+        let base = Base::Tree { installed, tree };
         self.question(Part::Packages, self.packages.clone(), base, inputs).map(Some)
     }
 
@@ -133,15 +135,15 @@ impl Customise {
         base: Base,
         inputs: &Inputs,
     ) -> Result<Request> {
-        let facts = inputs.known("from")?.facts().tree();
-        let suite = self.suite.clone().or_else(|| facts?.suite.clone());
+        let facts = inputs.facts("from")?;
+        let suite = self.suite.clone().or_else(|| facts.tree()?.suite.clone());
         let suite = suite.ok_or_else(|| {
             with_hint(
                 anyhow!("the tree does not say which suite its packages are from"),
                 "name it with `suite = \"...\"` in this stage",
             )
         })?;
-        let of_tree = facts.map_or(&[][..], |facts| &facts.components);
+        let of_tree = facts.tree().map_or(&[][..], |facts| &facts.components);
         let components = match (self.components.as_slice(), of_tree) {
             ([], []) => vec!["main".to_string()],
             ([], of_tree) => of_tree.to_vec(),
@@ -149,7 +151,7 @@ impl Customise {
         };
         Ok(Request {
             part,
-            distribution: distribution_of(inputs)?,
+            distribution: distribution_of(facts),
             suite,
             components,
             packages,
@@ -160,10 +162,9 @@ impl Customise {
     }
 }
 
-/// The distribution of the tree that a stage takes.
-fn distribution_of(inputs: &Inputs) -> Result<&'static Distribution> {
-    let facts = inputs.known("from")?.facts().tree();
-    Ok(Distribution::named(facts.and_then(|facts| facts.distribution.as_deref())))
+/// The distribution of a tree with these facts.
+fn distribution_of(facts: &Facts) -> &'static Distribution {
+    Distribution::named(facts.tree().and_then(|facts| facts.distribution.as_deref()))
 }
 
 impl Stage for Customise {
@@ -198,17 +199,17 @@ impl Stage for Customise {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Cpu
     }
 
-    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<PinOutcome> {
         let requests = [self.request(inputs)?, self.additions_request(inputs)?];
-        requests.iter().flatten().map(|request| debian::pin(context, request)).collect()
+        debian::pin(context, requests.iter().flatten())
     }
 
     fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        Ok(materials::packages(distribution_of(inputs)?, pins))
+        Ok(materials::packages(distribution_of(inputs.facts("from")?), pins))
     }
 
     fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<Facts> {
@@ -216,7 +217,7 @@ impl Stage for Customise {
             true => &[],
             false => pins.first()?.packages(),
         };
-        Some(self.facts(inputs.known("from").ok()?.facts(), added))
+        Some(self.facts(inputs.facts("from").ok()?, added))
     }
 
     fn need(&self, _context: &StageContext, inputs: &Inputs) -> u64 {
@@ -266,14 +267,14 @@ impl Customise {
         if self.request(inputs)?.is_some() {
             let pin = pins.next().context("a pin is missing")?;
             let files;
-            (*added, files) = pool::fetch(context, distribution_of(inputs)?, pin, &source)?;
+            (*added, files) = pool::fetch(context, distribution_of(&tree.facts), pin, &source)?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
             let (packages, files) = match self.additions_request(inputs)? {
                 Some(_) => {
                     let pin = pins.next().context("a pin is missing")?;
-                    pool::fetch(context, distribution_of(inputs)?, pin, &source)?
+                    pool::fetch(context, distribution_of(&tree.facts), pin, &source)?
                 }
                 None => Default::default(),
             };

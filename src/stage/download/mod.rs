@@ -5,11 +5,11 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext};
+use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext};
 use crate::artifact::{Artifact, ArtifactKind, Facts, Output};
-use crate::cache::sparse;
 use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
+use crate::files::sparse;
 use crate::host_path::HostPath;
 use crate::http::Http;
 use crate::lock::{Checksum, LockEntry, LockedDownload};
@@ -163,16 +163,16 @@ impl Stage for Download {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Network
     }
 
-    fn pin(&self, context: &StageContext, _inputs: &Inputs) -> Result<Vec<Pin>> {
+    fn pin(&self, context: &StageContext, _inputs: &Inputs) -> Result<PinOutcome> {
         if let ChecksumSource::Pipeline(_) = self.checksum {
-            return Ok(Vec::new());
+            return Ok(PinOutcome::Pinned(Vec::new()));
         }
         if let Some(locked) = self.locked(context) {
-            return Ok(vec![Pin::new(LockEntry::Download(locked.clone()))]);
+            return Ok(PinOutcome::Pinned(vec![Pin::new(LockEntry::Download(locked.clone()))]));
         }
         let (stage, url) = (&context.stage, &self.urls[0]);
         if context.settings.locked {
@@ -206,7 +206,7 @@ impl Stage for Download {
                 LockedDownload { url, checksums: None, checksum, size: Some(size) }
             }
         };
-        Ok(vec![Pin::new(LockEntry::Download(locked))])
+        Ok(PinOutcome::Pinned(vec![Pin::new(LockEntry::Download(locked))]))
     }
 
     /// That there will be a file is all that packages of a medium depend on.

@@ -8,11 +8,13 @@ use std::sync::{Mutex, PoisonError, Weak};
 
 use super::{Inputs, Kind, Parsed, Pin, Placement, Settings, Stage, StageContext};
 use crate::artifact::{Artifact, ArtifactKind, Output};
-use crate::cache::sparse;
+use crate::cache::materialize::materialize;
+use crate::cancel::Progress;
 use crate::error::{Context, Hint, Result, anyhow};
+use crate::files::sparse;
 use crate::format::appliance::is_legal_name;
 use crate::format::vmdk::Level;
-use crate::image::{self, Container, Identity, Package, Watch};
+use crate::image::{self, Container, Identity, Package};
 use crate::pipeline::{Data, Fault, Fields};
 use crate::provenance::Sidecars;
 use crate::recipe::Recipe;
@@ -215,18 +217,18 @@ impl Stage for Export {
         let disk = inputs.get("from")?;
         let file = context.scratch(format!("image.{}", self.word));
         let identity = Identity { disk: disk.digest, epoch: context.settings.epoch };
-        let told = |done, total| (context.progress)(done, total, "B");
-        let watch = Watch { cancel: &context.cancel, told: &told };
+        let report = |done, total| (context.progress)(done, total, "B");
+        let progress = Progress { cancel: &context.cancel, report: &report };
         let (threads, object) = (context.settings.jobs, context.object(disk));
         let written = match self.format {
             Format::Raw => return same_bytes(context, disk, file),
             Format::Wrapped(container) => {
-                image::write(&object, container, identity, &file, threads, watch)
+                image::write(&object, container, identity, &file, threads, progress)
             }
             Format::Packed(package) => {
                 refuse_other_machines(&context.settings.architecture)?;
                 let appliance = self.machine.around(disk, self.stem(&context.settings))?;
-                image::pack(&object, package, &appliance, identity, &file, threads, watch)
+                image::pack(&object, package, &appliance, identity, &file, threads, progress)
             }
         };
         let (digest, size) = written.with_context(|| format!("exporting to {}", self.word))?;
@@ -241,10 +243,10 @@ impl Stage for Export {
         let path = self.path(context);
         claim(context, &path)?;
         let name = self.file_name(&context.settings);
-        let told = |done, total| (context.progress)(done, total, "B");
-        let watch = Watch { cancel: &context.cancel, told: &told };
+        let report = |done, total| (context.progress)(done, total, "B");
+        let progress = Progress { cancel: &context.cancel, report: &report };
         let (object, output) = (context.object(artifact), &context.settings.output);
-        image::place::place(&context.cache, &object, artifact.digest, output, &name, watch)?;
+        materialize(&context.cache, &object, artifact.digest, output, &name, progress)?;
         Ok(Placement::Present(path))
     }
 

@@ -190,7 +190,7 @@ impl Stage for Install {
         Ok(())
     }
 
-    fn pool(&self) -> Resource {
+    fn resource(&self) -> Resource {
         Resource::Machine
     }
 

@@ -1,14 +1,14 @@
-//! What VirtualBox knows: which machines there are, which of them are kuth's, what state they
-//! hold, and what rests on their disks. Asks only; the lock that those who change things take is
-//! here too.
+//! The VirtualBox configuration: which machines there are, which of them are kuth's, what state they
+//! hold, and what rests on their disks. Asks only; what changes it is in `changes.rs`. The lock that
+//! those who change it take is here too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use crate::cache::Lock;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
+use crate::files::Lock;
 use crate::machine::{Host, Replace};
 
 use super::answers::{self, Info, Medium};
@@ -27,7 +27,7 @@ pub fn directory(machines: &Path) -> PathBuf {
 }
 
 /// VirtualBox, as a host's user sees it.
-pub struct Registry<'a> {
+pub struct Config<'a> {
     /// Where and for whom.
     pub host: &'a Host,
     /// Its commands.
@@ -62,30 +62,30 @@ pub struct Machine {
     pub record: Record,
 }
 
-impl<'a> Registry<'a> {
+impl<'a> Config<'a> {
     /// For looking only.
-    pub fn look(host: &'a Host) -> Result<Registry<'a>> {
-        Ok(Registry { host, vbox: command::open(host)?, lock: None, turn: None })
+    pub fn look(host: &'a Host) -> Result<Config<'a>> {
+        Ok(Config { host, vbox: command::open(host)?, lock: None, turn: None })
     }
 
     /// For changing: one at a time, of all threads and processes.
-    pub fn open(host: &'a Host) -> Result<Registry<'a>> {
-        let mut registry = Registry::look(host)?;
-        let directory = registry.prepared()?;
-        registry.lock = Some(Lock::exclusive(&directory.join(".lock"), &host.cancel)?);
+    pub fn open(host: &'a Host) -> Result<Config<'a>> {
+        let mut config = Config::look(host)?;
+        let directory = config.prepared()?;
+        config.lock = Some(Lock::exclusive(&directory.join(".lock"), &host.cancel)?);
         // What is decided now must not rest on what was so before another process changed it.
         listed::forget(&host.vboxmanage);
-        Ok(registry)
+        Ok(config)
     }
 
-    /// For making one clone beside others. Until [`Registry::step_aside`] no other is begun.
-    pub fn open_for_clone(host: &'a Host) -> Result<Registry<'a>> {
-        let mut registry = Registry::look(host)?;
-        let directory = registry.prepared()?;
-        registry.lock = Some(Lock::shared(&directory.join(".lock"), &host.cancel)?);
-        registry.turn = Some(Lock::exclusive(&directory.join(".turn"), &host.cancel)?);
+    /// For making one clone beside others. Until [`Config::step_aside`] no other is begun.
+    pub fn open_for_clone(host: &'a Host) -> Result<Config<'a>> {
+        let mut config = Config::look(host)?;
+        let directory = config.prepared()?;
+        config.lock = Some(Lock::shared(&directory.join(".lock"), &host.cancel)?);
+        config.turn = Some(Lock::exclusive(&directory.join(".turn"), &host.cancel)?);
         listed::forget(&host.vboxmanage);
-        Ok(registry)
+        Ok(config)
     }
 
     /// From now on only the clone itself is changed, so others may begin theirs.
@@ -110,29 +110,9 @@ impl<'a> Registry<'a> {
         self.directory().join(name)
     }
 
-    /// Runs a command that changes something, but not which machines there are.
-    pub fn change<W: AsRef<str>>(&self, words: impl IntoIterator<Item = W>) -> Result<String> {
-        debug_assert!(self.lock.is_some(), "changes are made under the lock");
-        self.vbox.run(words)
-    }
-
-    /// Runs a command that adds the machine `name`, which has the UUID `uuid` then.
-    pub fn add(&self, uuid: &str, name: &str, words: &[&str]) -> Result<()> {
-        // Registering it is the last thing that is done.
-        let is_there = || Ok(self.list()?.iter().any(|(known, _)| known == uuid));
-        let added = self.vbox.run_until(words, is_there);
-        match &added {
-            Ok(_) => listed::add(&self.host.vboxmanage, uuid, name),
-            Err(_) => listed::forget(&self.host.vboxmanage),
-        }
-        added
-    }
-
-    /// Runs a command that takes a machine away, or its name.
-    pub fn take(&self, words: &[&str]) -> Result<()> {
-        let taken = self.change(words);
-        listed::forget(&self.host.vboxmanage);
-        taken.map(|_| ())
+    /// Whether it was opened for changing.
+    pub(super) fn is_locked(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// UUID and name of every registered machine.
@@ -147,7 +127,8 @@ impl<'a> Registry<'a> {
         Ok(machines)
     }
 
-    fn list(&self) -> Result<Vec<(String, String)>> {
+    /// Like [`Config::machines`], asked for anew.
+    pub(super) fn list(&self) -> Result<Vec<(String, String)>> {
         Ok(answers::machines(&self.vbox.query(["list", "vms"])?))
     }
 
@@ -299,11 +280,6 @@ impl Machine {
     /// Whether nothing runs it.
     pub fn is_off(&self) -> bool {
         matches!(self.info.state(), "poweroff" | "aborted")
-    }
-
-    /// Whether it runs.
-    pub fn is_running(&self) -> bool {
-        matches!(self.info.state(), "running" | "paused" | "starting" | "stopping" | "stuck")
     }
 
     fn has_logs(&self) -> bool {

@@ -1,6 +1,6 @@
-//! Puts a file of the cache where the user wants it: a copy of their own (never a link, a booted
-//! image must not write into the cache), made aside and renamed. A stamp in the cache remembers
-//! what was placed and how its file looked, so that an untouched copy is known without reading it.
+//! Copies an object of the cache to where the user wants it: never a link, as a booted image must not
+//! write into the cache. The copy is made under another name and renamed. A stamp in the cache records
+//! what was copied and the file's metadata, so that an untouched copy is known without reading it.
 
 use std::fmt::Write as _;
 use std::fs::{File, FileTimes, Metadata, TryLockError};
@@ -10,41 +10,41 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::Watch;
-use super::laid::write_data;
-use crate::cache::Cache;
-use crate::cache::sparse::data_extents;
+use super::Cache;
+use crate::cancel::Progress;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, with_hint};
+use crate::files::is_at;
+use crate::files::sparse::{data_extents, write_data};
 use crate::recipe::Key;
 
 /// What is copied at once.
 const CHUNK: usize = 1 << 20;
 const HINT: &str = "use another directory with `--output DIR`";
 
-/// Whether there was something to do.
+/// What [`materialize`] had to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placing {
-    /// The right file was there.
+pub enum Materialized {
+    /// Nothing: the right file was there.
     Untouched,
-    /// It was put there now.
+    /// It copied the object.
     Copied,
 }
 
-/// Sees to it that `directory`/`name` is a copy of `object`, whose digest is `digest`. A file there
-/// that is anything else, a changed copy too, is replaced.
-pub fn place(
+/// Makes `directory`/`name` a copy of the file `object`, whose digest is `digest`. Any other file
+/// there is replaced, a changed copy too. Fails where the directory cannot be made or written.
+pub fn materialize(
     cache: &Cache,
     object: &Path,
     digest: Digest,
     directory: &Path,
     name: &str,
-    watch: Watch<'_>,
-) -> Result<Placing> {
+    progress: Progress<'_>,
+) -> Result<Materialized> {
     if let Ok(directory) = directory.canonicalize() {
         let path = directory.join(name);
         if is_untouched(cache, &path, digest)? {
-            return Ok(Placing::Untouched);
+            return Ok(Materialized::Untouched);
         }
     }
     std::fs::create_dir_all(directory)
@@ -55,21 +55,21 @@ pub fn place(
         .with_context(|| format!("resolving the output directory {}", directory.display()))?;
     let path = directory.join(name);
     // Held until the stamp is written: the lock on the copy aside ends with its renaming.
-    let place = Key(Digest::of(path.as_os_str().as_bytes()));
-    let _lock = cache.lock_key(&place, watch.cancel)?;
-    let aside = Aside::lock(&directory, name, watch)
+    let key = Key(Digest::of(path.as_os_str().as_bytes()));
+    let _lock = cache.lock_key(&key, progress.cancel)?;
+    let partial = Partial::lock(&directory, name, progress)
         .with_context(|| format!("writing into the output directory {}", directory.display()))
         .hint(HINT)?;
-    // Another process may have placed it while this one waited.
+    // Another process may have copied it while this one waited.
     if is_untouched(cache, &path, digest)? {
-        aside.remove();
-        return Ok(Placing::Untouched);
+        partial.remove();
+        return Ok(Materialized::Untouched);
     }
-    let placed = fill(object, &aside.file, watch).and_then(|()| Ok(settle(&aside, &path)?));
-    let metadata = match placed {
+    let copied = fill(object, &partial.file, progress).and_then(|()| Ok(publish(&partial, &path)?));
+    let metadata = match copied {
         Ok(metadata) => metadata,
         Err(error) => {
-            aside.remove();
+            partial.remove();
             let full = error.downcast_ref::<io::Error>().map(io::Error::kind);
             let error =
                 error.context(format!("copying {} to {}", object.display(), path.display()));
@@ -85,10 +85,10 @@ pub fn place(
         }
     };
     cache.write_aside(&stamp_path(cache, &path), stamp(&path, digest, &metadata).as_bytes())?;
-    Ok(Placing::Copied)
+    Ok(Materialized::Copied)
 }
 
-/// Whether the file at `path` looks as it did when `digest` was placed there.
+/// Whether the file at `path` has the metadata that it had when `digest` was copied there.
 fn is_untouched(cache: &Cache, path: &Path, digest: Digest) -> Result<bool> {
     let Ok(metadata) = path.symlink_metadata() else { return Ok(false) };
     let stamped = stamp_path(cache, path);
@@ -99,18 +99,18 @@ fn is_untouched(cache: &Cache, path: &Path, digest: Digest) -> Result<bool> {
     }
 }
 
-/// One stamp for each place, named by it.
+/// The stamp of a path, named by the SHA-256 of the path.
 fn stamp_path(cache: &Cache, path: &Path) -> PathBuf {
     let name = Digest::of(path.as_os_str().as_bytes()).to_string();
     cache.directory().join("placed").join(name)
 }
 
-/// What is known of a placed file; equal texts, untouched file.
+/// The text of a stamp: equal texts mean an untouched file.
 fn stamp(path: &Path, digest: Digest, metadata: &Metadata) -> String {
     let mut text = format!("path = {}\ndigest = {digest}\n", path.display());
     let nanoseconds =
         |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-    let facts = [
+    let fields = [
         ("size", metadata.size().into()),
         ("device", metadata.dev().into()),
         ("inode", metadata.ino().into()),
@@ -118,60 +118,52 @@ fn stamp(path: &Path, digest: Digest, metadata: &Metadata) -> String {
         ("mtime_ns", nanoseconds(metadata.mtime(), metadata.mtime_nsec())),
         ("ctime_ns", nanoseconds(metadata.ctime(), metadata.ctime_nsec())),
     ];
-    for (name, fact) in facts {
+    for (name, value) in fields {
         // Writing into a string does not fail.
-        let _ = writeln!(text, "{name} = {fact}");
+        let _ = writeln!(text, "{name} = {value}");
     }
     text
 }
 
-/// The copy while it is made: a hidden file beside its place, locked against other processes. The
-/// name is always the same, so that the next run uses up what a killed one left.
-struct Aside {
+/// The copy while it is made: a hidden file in the same directory, locked against other processes.
+/// Its name is always the same, so that the next run overwrites what a killed one left.
+struct Partial {
     path: PathBuf,
     file: File,
 }
 
-impl Aside {
-    fn lock(directory: &Path, name: &str, watch: Watch<'_>) -> Result<Aside> {
+impl Partial {
+    fn lock(directory: &Path, name: &str, progress: Progress<'_>) -> Result<Partial> {
         let path = directory.join(format!(".{name}.partial"));
         loop {
             let file = File::options().create(true).truncate(false).write(true).open(&path)?;
             match file.try_lock() {
-                // Its owner may have renamed it meanwhile; then it is no longer aside.
+                // Its owner may have renamed it meanwhile.
                 Ok(()) if is_at(&file, &path) => {
                     file.set_len(0)?;
-                    return Ok(Aside { path, file });
+                    return Ok(Partial { path, file });
                 }
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
                 // Some shared directories know no locks; two builds at once are rare there.
                 Err(TryLockError::Error(_)) => {
                     file.set_len(0)?;
-                    return Ok(Aside { path, file });
+                    return Ok(Partial { path, file });
                 }
             }
-            watch.cancel.check()?;
+            progress.cancel.check()?;
         }
     }
 
-    /// Leaves nothing. What cannot be removed is used up by the next run.
+    /// Removes it. What cannot be removed is overwritten by the next run.
     fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-fn is_at(file: &File, path: &Path) -> bool {
-    let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
-    match (file.metadata(), path.symlink_metadata()) {
-        (Ok(open), Ok(named)) => id(open) == id(named),
-        _ => false,
-    }
-}
-
 /// Makes the empty file `target` a copy of `object` that shares its blocks where the file system
 /// can, else of its data without its holes.
-fn fill(object: &Path, target: &File, watch: Watch<'_>) -> Result<()> {
+fn fill(object: &Path, target: &File, progress: Progress<'_>) -> Result<()> {
     let source = File::open(object)?;
     if rustix::fs::ioctl_ficlone(target, &source).is_ok() {
         return Ok(());
@@ -190,29 +182,29 @@ fn fill(object: &Path, target: &File, watch: Watch<'_>) -> Result<()> {
             write_data(target, bytes, start + at)?;
             at += n;
             done += n;
-            watch.tell(done, total)?;
+            progress.advance(done, total)?;
         }
     }
     Ok(())
 }
 
-/// Makes the finished copy durable and gives it its name; how it looks then, for the stamp. Asked
-/// of the open file, because another process may already have put its own at `path`.
-fn settle(aside: &Aside, path: &Path) -> io::Result<Metadata> {
+/// Syncs the finished copy and renames it to `path`. Returns its metadata for the stamp, taken from
+/// the open file because another process may already have put its own at `path`.
+fn publish(partial: &Partial, path: &Path) -> io::Result<Metadata> {
     // Whole seconds: a write that follows at once, within a tick of the file system's clock, has
     // another time all the same.
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
-    aside.file.set_times(FileTimes::new().set_modified(whole))?;
-    aside.file.sync_all()?;
-    std::fs::rename(&aside.path, path)?;
-    aside.file.metadata()
+    partial.file.set_times(FileTimes::new().set_modified(whole))?;
+    partial.file.sync_all()?;
+    std::fs::rename(&partial.path, path)?;
+    partial.file.metadata()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Cancel;
+    use crate::cancel::Cancel;
 
     struct Setting {
         directory: tempfile::TempDir,
@@ -234,31 +226,31 @@ mod tests {
             self.directory.path().join("out/x")
         }
 
-        fn place(&self) -> Result<Placing> {
-            let watch = Watch { cancel: &Cancel::default(), told: &|_, _| () };
-            place(&self.cache, &self.object, self.digest, &self.out(), "x.raw", watch)
+        fn materialize(&self) -> Result<Materialized> {
+            let progress = Progress { cancel: &Cancel::default(), report: &|_, _| () };
+            materialize(&self.cache, &self.object, self.digest, &self.out(), "x.raw", progress)
         }
     }
 
     #[test]
-    fn a_write_at_once_of_the_same_length_is_noticed() {
+    fn an_immediate_write_of_the_same_length_is_noticed() {
         let setting = setting();
         let path = setting.out().join("x.raw");
         for _ in 0..20 {
-            assert_eq!(setting.place().unwrap(), Placing::Copied);
+            assert_eq!(setting.materialize().unwrap(), Materialized::Copied);
             std::fs::OpenOptions::new().write(true).open(&path).unwrap().write_at(b"C", 0).unwrap();
         }
-        assert_eq!(setting.place().unwrap(), Placing::Copied);
-        assert_eq!(setting.place().unwrap(), Placing::Untouched);
+        assert_eq!(setting.materialize().unwrap(), Materialized::Copied);
+        assert_eq!(setting.materialize().unwrap(), Materialized::Untouched);
         assert_eq!(std::fs::read(&setting.object).unwrap(), b"content");
     }
 
     #[test]
-    fn what_a_killed_run_left_is_used_up() {
+    fn a_partial_copy_of_a_killed_run_is_overwritten() {
         let setting = setting();
         std::fs::create_dir_all(setting.out()).unwrap();
         std::fs::write(setting.out().join(".x.raw.partial"), "longer than the content").unwrap();
-        assert_eq!(setting.place().unwrap(), Placing::Copied);
+        assert_eq!(setting.materialize().unwrap(), Materialized::Copied);
         let names: Vec<_> =
             setting.out().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["x.raw"]);
@@ -266,38 +258,38 @@ mod tests {
     }
 
     #[test]
-    fn several_at_once_agree() {
+    fn concurrent_processes_copy_once() {
         let setting = setting();
-        let placed: Vec<Placing> = std::thread::scope(|scope| {
+        let placed: Vec<Materialized> = std::thread::scope(|scope| {
             let threads: Vec<_> =
-                (0..8).map(|_| scope.spawn(|| setting.place().unwrap())).collect();
+                (0..8).map(|_| scope.spawn(|| setting.materialize().unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert_eq!(placed.iter().filter(|placing| **placing == Placing::Copied).count(), 1);
-        assert_eq!(setting.place().unwrap(), Placing::Untouched);
+        assert_eq!(placed.iter().filter(|it| **it == Materialized::Copied).count(), 1);
+        assert_eq!(setting.materialize().unwrap(), Materialized::Untouched);
     }
 
     #[test]
-    fn a_link_is_replaced_and_what_it_names_is_left() {
+    fn a_symbolic_link_is_replaced_and_its_target_kept() {
         let setting = setting();
         std::fs::create_dir_all(setting.out()).unwrap();
         std::os::unix::fs::symlink(&setting.object, setting.out().join("x.raw")).unwrap();
-        assert_eq!(setting.place().unwrap(), Placing::Copied);
+        assert_eq!(setting.materialize().unwrap(), Materialized::Copied);
         assert!(setting.out().join("x.raw").symlink_metadata().unwrap().is_file());
     }
 
     #[test]
-    fn what_cannot_be_replaced_is_said() {
+    fn a_directory_in_the_way_is_refused_with_a_hint() {
         let setting = setting();
         std::fs::create_dir_all(setting.out().join("x.raw")).unwrap();
-        let error = setting.place().unwrap_err();
+        let error = setting.materialize().unwrap_err();
         assert!(error.to_string().starts_with("copying "), "{error}");
         assert!(crate::error::hints(&error)[0].starts_with("move that directory away"));
         assert!(!setting.out().join(".x.raw.partial").exists());
 
         std::fs::remove_dir_all(setting.directory.path().join("out")).unwrap();
         std::fs::write(setting.directory.path().join("out"), "").unwrap();
-        let error = setting.place().unwrap_err();
+        let error = setting.materialize().unwrap_err();
         assert!(error.to_string().starts_with("making the output directory "), "{error}");
         assert_eq!(crate::error::hints(&error), [HINT]);
     }

@@ -7,7 +7,7 @@
 //! its SHA-256, or 32 zero bytes when all of it is zero.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +17,10 @@ use rustix::fs::SeekFrom;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result};
 
-/// The unit of the tree hash.
+/// The unit of the tree hash, in bytes.
 const LEAF: u64 = 4 << 20;
+/// Zeros of this many bytes are left out of what is written.
+const HOLE: usize = 4096;
 
 /// The parts of `file` that may hold data, as (offset, length) in bytes, in order. Holes lie
 /// between them; a file system without holes gives the whole file.
@@ -93,6 +95,62 @@ pub fn is_zero(bytes: &[u8]) -> bool {
         && tail.iter().all(|byte| *byte == 0)
 }
 
+/// [`is_zero`], quick to see that it is not so.
+pub fn is_blank(bytes: &[u8]) -> bool {
+    is_zero(&bytes[..bytes.len().min(64)]) && is_zero(bytes)
+}
+
+/// Writes `bytes` at byte `offset` of a file that is zero there. Blocks of 4 KiB of zeros are left
+/// out; each run of other blocks is one write. The length of the file is the caller's.
+pub fn write_data(target: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut start = None;
+    for (at, block) in (0..).step_by(HOLE).zip(bytes.chunks(HOLE)) {
+        match (is_blank(block), start) {
+            (false, None) => start = Some(at),
+            (true, Some(from)) => {
+                target.write_all_at(&bytes[from..at], offset + from as u64)?;
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    match start {
+        Some(from) => target.write_all_at(&bytes[from..], offset + from as u64),
+        None => Ok(()),
+    }
+}
+
+/// Writes to a file that is empty, and leaves blocks of zeros out. The caller sets the length when it
+/// is complete.
+pub struct HoleWriter {
+    file: File,
+    at: u64,
+}
+
+impl HoleWriter {
+    /// Writes to the empty `file` from its beginning.
+    pub fn new(file: File) -> HoleWriter {
+        HoleWriter { file, at: 0 }
+    }
+
+    /// The file.
+    pub fn into_inner(self) -> File {
+        self.file
+    }
+}
+
+impl Write for HoleWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write_data(&self.file, bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Copies the data of `from` into `to` at `offset`; holes are left out, so `to` must be zero there.
 pub fn copy_data(from: &File, to: &File, offset: u64) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
@@ -101,12 +159,8 @@ pub fn copy_data(from: &File, to: &File, offset: u64) -> io::Result<()> {
         while at < start + count {
             let n = (buffer.len() as u64).min(start + count - at) as usize;
             from.read_exact_at(&mut buffer[..n], at)?;
-            // Zeros that were written stay holes in the copy.
-            for (index, block) in buffer[..n].chunks(4096).enumerate() {
-                if !is_zero(block) {
-                    to.write_all_at(block, offset + at + index as u64 * 4096)?;
-                }
-            }
+            // Zeros that were written become holes in the copy.
+            write_data(to, &buffer[..n], offset + at)?;
             at += n as u64;
         }
     }
@@ -179,5 +233,19 @@ mod tests {
         let copy = File::open(&to).unwrap();
         assert_eq!(tree_hash(&copy).unwrap(), tree_hash(&File::open(&from).unwrap()).unwrap());
         assert!(copy.metadata().unwrap().blocks() * 512 < 1 << 20);
+    }
+
+    #[test]
+    fn blocks_of_zeros_are_not_written() {
+        use std::os::unix::fs::MetadataExt;
+        let file = tempfile::tempfile().unwrap();
+        let mut bytes = vec![0; 1 << 20];
+        bytes[500_000] = 1;
+        bytes[1_048_575] = 2;
+        write_data(&file, &bytes, 8192).unwrap();
+        let mut read = vec![1; 1 << 20];
+        file.read_exact_at(&mut read, 8192).unwrap();
+        assert!(read == bytes);
+        assert!(file.metadata().unwrap().blocks() * 512 <= 64 << 10);
     }
 }

@@ -1,0 +1,14 @@
+//! Files of the host: sparse ones, locks between processes, scratch directories, and writes that a
+//! reader sees as a whole or not at all. It knows nothing of what the files hold.
+
+mod aside;
+mod lock;
+mod remove;
+mod scratch;
+pub mod sparse;
+
+pub use aside::{rename_into, write_aside};
+pub use lock::Lock;
+pub(crate) use lock::is_at;
+pub use remove::remove_tree;
+pub use scratch::{Scratch, sweep};
