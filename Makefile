@@ -1,11 +1,14 @@
 # make image   installs what is missing, builds kuth, builds the Debian image
-# make test    installs what the tests need, runs them all; ARGS="--test cli" runs a part
+# make quick   formats, lints and the tests that need no tools: under a minute
+# make check AREA=remote   the unit and integration tests of one area of the sources
+# make test    installs what the tests need, lints, runs all tests; ARGS="--test cli" runs a part
 # make test-boots     boots a machine and an image, which is left out above; minutes without KVM
 # make test-install   really installs Debian from a medium it makes; half an hour without KVM
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=
+AREA ?=
 
-.PHONY: image test test-boots test-install build lint bench clean
+.PHONY: image quick check test test-boots test-install build lint bench clean
 
 image: build
 	target/release/kuth build $(PIPELINE) $(ARGS)
@@ -13,6 +16,12 @@ image: build
 build:
 	scripts/setup image
 	cargo build --release --locked
+
+quick:
+	scripts/quick
+
+check:
+	scripts/check $(AREA)
 
 # A test that finds its tool missing fails here: setup has just installed them all.
 test:

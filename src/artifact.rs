@@ -75,7 +75,7 @@ impl fmt::Display for ArtifactKind {
 pub enum Hashing {
     /// The SHA-256 of the file.
     Plain,
-    /// The tree hash of a sparse file (`cache::sparse`), in which holes cost nothing.
+    /// The tree hash of a sparse file (`files::sparse`), in which holes cost nothing.
     Sparse,
 }
 

@@ -2,11 +2,9 @@
 //! empty environment and a directory of its own. `KUTH_BLESS=1 cargo test --test cli` writes the
 //! golden help anew.
 
-use assert_cmd::Command;
+use std::process::Command;
 
-mod cli_support;
-
-use cli_support::{Home, Said};
+use kuth_test_support::home::{self, Home, Said};
 
 const PIPELINE: &str = r#"[pipeline]
 name = "small"
@@ -32,11 +30,56 @@ kind = "customise"
 form = "rootfs"
 "#;
 
+/// Every subcommand whose help is golden.
+const COMMANDS: &[&str] = &[
+    "",
+    "build",
+    "plan",
+    "update",
+    "explain",
+    "path",
+    "check",
+    "graph",
+    "verify",
+    "diff",
+    "inspect",
+    "cache",
+    "cache list",
+    "cache size",
+    "cache verify",
+    "cache clean",
+    "cache push",
+    "cache pull",
+    "cache keygen",
+    "cache public-key",
+    "machine",
+    "machine list",
+    "machine start",
+    "machine stop",
+    "machine remove",
+    "machine clean",
+    "machine console",
+    "machine ssh",
+    "machine hosts",
+    "machine doctor",
+    "create-image",
+    "ci",
+    "remote-build",
+    "network",
+    "network plan",
+    "network apply",
+    "network undo",
+    "init",
+    "doctor",
+    "schema",
+    "completions",
+];
+
 #[test]
 fn help_is_what_the_golden_file_says_and_fits_80_columns() {
     let home = Home::new();
     let mut text = String::new();
-    for words in cli_support::commands() {
+    for words in COMMANDS {
         let arguments: Vec<&str> = words.split_whitespace().chain(["--help"]).collect();
         let said = home.kuth(&arguments);
         assert_eq!((said.status, said.err.as_str()), (0, ""), "{words}");
@@ -44,13 +87,13 @@ fn help_is_what_the_golden_file_says_and_fits_80_columns() {
     }
     let wide: Vec<&str> = text.lines().filter(|line| line.chars().count() > 80).collect();
     assert_eq!(wide, Vec::<&str>::new());
-    cli_support::golden("help.txt", &text);
+    home::golden("help.txt", &text);
 }
 
 #[test]
 fn every_subcommand_is_in_the_reference() {
     let reference = include_str!("../docs/reference.md");
-    for words in cli_support::commands().filter(|words| !words.is_empty()) {
+    for words in COMMANDS.iter().filter(|words| !words.is_empty()) {
         assert!(reference.contains(&format!("`kuth {words}")), "{words}");
     }
 }
@@ -298,10 +341,10 @@ fn completions_are_for_the_shell_that_was_asked_for() {
 fn a_terminal_gets_colour_unless_no_color_is_set() {
     let home = Home::new();
     let on_a_terminal = |variables: &[(&str, &str)]| {
-        let kuth = env!("CARGO_BIN_EXE_kuth");
+        let kuth = kuth_test_support::program();
         let mut command = Command::new("script");
-        command.args(["-qec", &format!("{kuth} plan missing.toml"), "/dev/null"]);
-        command.env_clear().env("PATH", cli_support::path()).env("TERM", "xterm");
+        command.args(["-qec", &format!("{} plan missing.toml", kuth.display()), "/dev/null"]);
+        command.env_clear().env("PATH", home::path()).env("TERM", "xterm");
         command.envs(variables.iter().copied()).current_dir(home.path("."));
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
@@ -315,10 +358,8 @@ fn a_terminal_gets_colour_unless_no_color_is_set() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let home = Home::with(PIPELINE);
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_kuth"))
+    let mut child = home::bare(&home.path("."))
         .args(["completions", "bash"])
-        .env_clear()
-        .current_dir(home.path("."))
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
@@ -334,11 +375,8 @@ fn an_interrupted_build_ends_in_time_with_130() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mirror = format!("http://{}/debian", listener.local_addr().unwrap());
     for signal in [Signal::INT, Signal::TERM] {
-        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_kuth"))
+        let mut child = home::bare(&home.path("."))
             .args(["build", "pipelines/small.toml", "--mirror", &mirror])
-            .env_clear()
-            .env("PATH", cli_support::path())
-            .current_dir(home.path("."))
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();

@@ -12,9 +12,7 @@ use kuth::machine::qemu::Qemu;
 use kuth::machine::{Disk, Driver, Firmware, Hardware, Host, Source, Wanted};
 use kuth::units::Bytes;
 
-mod cli_support;
-
-use cli_support::{Home, Said};
+use kuth_test_support::home::{Home, Said, bare};
 
 /// With everything in its comment that breaks a script which pastes it by `sed`.
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 tom&jerry|a/b \\\\1\n";
@@ -282,10 +280,9 @@ fn every_role_of(distribution: &str) {
         ("glus", 1, 1, 2048),
     ] {
         let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("data").join(distribution);
-        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_kuth"));
-        command.env_clear().env("PATH", cli_support::path());
+        let mut command = bare(&data);
         command.env("KUTH_MACHINES", world.0.path("machines")).env("KUTH_CACHE", &cache);
-        command.current_dir(&data).arg("create-image").arg("-k").arg(&key);
+        command.arg("create-image").arg("-k").arg(&key);
         command.args(["-b", "debian-base-image", "-a", "false", "-o", role, "-l", distribution]);
         // Masters and workers share one.
         let user_data = role.split('-').next().unwrap();

@@ -1,7 +1,7 @@
 //! Disks made by the real tools and judged by others: e2fsck, sgdisk, pvck, debugfs.
 
 mod disk;
-mod judge;
+use kuth_test_support::judge;
 
 use std::io::Read;
 use std::path::Path;

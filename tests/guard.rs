@@ -1,17 +1,18 @@
 //! The guard against skipped tests, tested itself: a test whose tool is missing says so in a file
 //! and fails where tools are required, `scripts/test-summary` counts, and `.ci/run` fails and names
-//! it.
+//! it. One that wants what cannot be installed is named and counted, and fails nothing.
+//! `scripts/test` runs the test programs side by side without mixing what they print.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-mod judge;
+use kuth_test_support::judge;
 
 /// The tool that is taken away, and the test that uses it.
 const TOOL: &str = "qemu-img";
 const PROBE: &str = "a_tool_gives_its_output";
-const RECORD: &str = "guard::a_tool_gives_its_output: qemu-img is not installed\n";
+const RECORD: &str = "MISSING: guard::a_tool_gives_its_output: qemu-img is not installed\n";
 
 /// Run again below, with and without its tool.
 #[test]
@@ -48,7 +49,7 @@ fn a_skip_is_recorded_although_the_test_passes() {
     let out = text(&run.stdout);
     assert!(run.status.success() && out.contains("test result: ok. 1 passed"), "{out}");
     // What the passing test printed is not there: that is why there is a file.
-    assert!(!out.contains("SKIPPED") && run.stderr.is_empty(), "{out}");
+    assert!(!out.contains("MISSING") && run.stderr.is_empty(), "{out}");
     assert_eq!(record(directory.path()), RECORD);
     // A second process writes behind the first.
     probe(directory.path(), "0");
@@ -115,27 +116,42 @@ test result: FAILED. 2 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 ";
 
 #[test]
-fn a_summary_counts_and_fails_for_whatever_was_not_tested() {
+fn a_summary_counts_and_fails_for_whatever_could_have_been_tested() {
     let by_hand = "by hand: cli::boots: takes half an hour";
     let forgotten = GOOD.replace("ignored, takes half an hour", "ignored");
     let without = "by hand: cli::boots: without a reason: write #[ignore = \"...\"]";
     for (log, skipped, status, lines) in [
         (GOOD, "", 0, &[by_hand, "3 passed, 0 failed, 1 skipped"][..]),
+        // What cannot be installed is no fault.
         (
             GOOD,
-            "cli::help: a loop device needs root\n",
-            1,
+            "SKIPPED: cli::help: a loop device needs root\n",
+            0,
             &[
                 by_hand,
                 "SKIPPED: cli::help: a loop device needs root",
                 "2 passed, 0 failed, 2 skipped",
             ],
         ),
+        // What could have been installed is one, although the test passed.
+        (
+            GOOD,
+            "MISSING: cli::help: gpg is not installed\n",
+            1,
+            &[by_hand, "MISSING: cli::help: gpg is not installed", "2 passed, 0 failed, 2 skipped"],
+        ),
+        // A record that says neither is a fault too.
+        (
+            GOOD,
+            "cli::help: gpg\n",
+            1,
+            &[by_hand, "cli::help: gpg", "2 passed, 0 failed, 2 skipped"],
+        ),
         // Said twice, and in two parts of one test: one test.
         (
             GOOD,
-            "cli::help: a\ncli::help: a\ncli::help: b\n",
-            1,
+            "SKIPPED: cli::help: a\nSKIPPED: cli::help: a\nSKIPPED: cli::help: b\n",
+            0,
             &[
                 by_hand,
                 "SKIPPED: cli::help: a",
@@ -148,10 +164,10 @@ fn a_summary_counts_and_fails_for_whatever_was_not_tested() {
         // The one that failed for want of a tool is not counted twice.
         (
             FAILED,
-            "cli::one: x is not installed\ncli::two: no network\n",
+            "MISSING: cli::one: x is not installed\nSKIPPED: cli::two: no network\n",
             1,
             &[
-                "SKIPPED: cli::one: x is not installed",
+                "MISSING: cli::one: x is not installed",
                 "SKIPPED: cli::two: no network",
                 "1 passed, 1 failed, 1 skipped",
             ],
@@ -159,7 +175,7 @@ fn a_summary_counts_and_fails_for_whatever_was_not_tested() {
         // Of the same name in another target.
         (
             FAILED,
-            "other::one: x\n",
+            "SKIPPED: other::one: x\n",
             1,
             &["SKIPPED: other::one: x", "1 passed, 1 failed, 1 skipped"],
         ),
@@ -195,13 +211,18 @@ struct Checkout {
     directory: tempfile::TempDir,
 }
 
+/// The place of a test program in a checkout.
+fn program_of(target: &str) -> String {
+    format!("target/debug/deps/{target}-0123456789abcdef")
+}
+
 impl Checkout {
-    /// `cargo` is a script in its place.
+    /// In place of `cargo` is a script.
     fn new(cargo: &str) -> Checkout {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        for directory in [".ci", "scripts", "bin"] {
-            std::fs::create_dir(root.join(directory)).unwrap();
+        for directory in [".ci", "scripts", "bin", "target/debug/deps"] {
+            std::fs::create_dir_all(root.join(directory)).unwrap();
         }
         for file in [".ci/run", "Makefile", "scripts/test", "scripts/test-summary"] {
             std::fs::copy(checkout().join(file), root.join(file)).unwrap();
@@ -211,6 +232,31 @@ impl Checkout {
         }
         script(&root.join("bin/cargo"), cargo);
         Checkout { directory }
+    }
+
+    /// With a script in place of each test program; `cargo` says that it has compiled them.
+    fn with(programs: &[(&str, &str)]) -> Checkout {
+        let place = Checkout::new("");
+        let root = place.directory.path();
+        let mut messages = Vec::new();
+        for (target, lines) in programs {
+            let program = root.join(program_of(target));
+            script(&program, lines);
+            messages.push(compiled(root, target, &program));
+        }
+        place.compiles(&messages.join("\n"));
+        place
+    }
+
+    /// Has `cargo` print these messages when it is asked to compile, and its arguments to a file.
+    fn compiles(&self, messages: &str) {
+        let root = self.directory.path();
+        std::fs::write(root.join("messages"), messages).unwrap();
+        let shown = root.display();
+        let lines = format!(
+            "echo \"$*\" >>'{shown}/cargo'\ncase \"$*\" in *--no-run*) cat '{shown}/messages' ;; esac"
+        );
+        script(&root.join("bin/cargo"), &lines);
     }
 
     /// Fills `bin` with links to all that PATH has, but for [`TOOL`].
@@ -248,6 +294,19 @@ impl Checkout {
     }
 }
 
+/// What `cargo test --no-run` says of a test program that is compiled, as far as it matters.
+fn compiled(root: &Path, target: &str, program: &Path) -> String {
+    let manifest = root.join("Cargo.toml");
+    serde_json::json!({
+        "reason": "compiler-artifact",
+        "manifest_path": manifest,
+        "target": { "name": target, "src_path": root.join("tests").join(target), "test": true },
+        "profile": { "test": true },
+        "executable": program,
+    })
+    .to_string()
+}
+
 fn script(path: &Path, lines: &str) {
     std::fs::write(path, format!("#!/bin/sh\n{lines}\n")).unwrap();
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
@@ -262,10 +321,8 @@ fn after(first: &Path) -> String {
 #[test]
 fn ci_fails_and_names_the_test_whose_tool_was_taken_away() {
     let program = std::env::current_exe().unwrap();
-    let program = program.display();
-    let place = Checkout::new(&format!(
-        "echo '     Running tests/guard.rs ({program})' >&2\nexec '{program}' --exact {PROBE}"
-    ));
+    let place = Checkout::new("");
+    place.compiles(&compiled(place.directory.path(), "guard.rs", &program));
     if has_tool() {
         let (status, lines) = place.ci(&after(&place.directory.path().join("bin")));
         assert_eq!(lines.last().unwrap(), "1 passed, 0 failed, 0 skipped", "{lines:#?}");
@@ -274,23 +331,30 @@ fn ci_fails_and_names_the_test_whose_tool_was_taken_away() {
     let (status, lines) = place.ci(place.link_tools().to_str().unwrap());
     assert_ne!(status, 0);
     let end: Vec<&str> = lines.iter().rev().take(2).rev().map(String::as_str).collect();
-    let named = format!("SKIPPED: {}", RECORD.trim_end());
-    assert_eq!(end, [named.as_str(), "0 passed, 1 failed, 0 skipped"], "{lines:#?}");
+    assert_eq!(end, [RECORD.trim_end(), "0 passed, 1 failed, 0 skipped"], "{lines:#?}");
 }
 
 #[test]
-fn ci_fails_for_a_skip_in_a_test_that_passes_and_for_whatever_fails() {
-    let good = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured'";
-    let skips = "echo 'x::y: no loop device' >>\"$KUTH_SKIPPED\"";
-    for (cargo, is_good, last) in [
-        (good.to_string(), true, "2 passed, 0 failed, 0 skipped"),
-        (format!("{skips}\n{good}"), false, "1 passed, 0 failed, 1 skipped"),
-        // A program that a test runs did not end well, although its line says so.
-        (format!("{good}\nexit 101"), false, "2 passed, 0 failed, 0 skipped"),
-        ("exit 101".to_string(), false, "0 passed, 0 failed, 0 skipped"),
-        ("exit 0".to_string(), false, "0 passed, 0 failed, 0 skipped"),
+fn ci_fails_for_what_could_have_been_installed_and_for_whatever_fails() {
+    const GOOD: &str = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured'";
+    let says = |what: &str| format!("echo '{what}: x::y: no gpg' >>\"$KUTH_SKIPPED\"\n{GOOD}");
+    let (skips, misses) = (says("SKIPPED"), says("MISSING"));
+    let ends_badly = format!("{GOOD}\nexit 101");
+    for (place, is_good, last) in [
+        (Checkout::with(&[("x", GOOD)]), true, "2 passed, 0 failed, 0 skipped"),
+        (Checkout::with(&[("x", GOOD), ("y", GOOD)]), true, "4 passed, 0 failed, 0 skipped"),
+        // What no installation would have given is counted.
+        (Checkout::with(&[("x", &skips)]), true, "1 passed, 0 failed, 1 skipped"),
+        (Checkout::with(&[("x", &misses)]), false, "1 passed, 0 failed, 1 skipped"),
+        // A program did not end well, although its line says so.
+        (
+            Checkout::with(&[("x", &ends_badly), ("y", GOOD)]),
+            false,
+            "4 passed, 0 failed, 0 skipped",
+        ),
+        (Checkout::new("exit 101"), false, "0 passed, 0 failed, 0 skipped"),
+        (Checkout::with(&[]), false, "0 passed, 0 failed, 0 skipped"),
     ] {
-        let place = Checkout::new(&cargo);
         let (status, lines) = place.ci(&after(&place.directory.path().join("bin")));
         assert_eq!(lines.last().unwrap(), last, "{lines:#?}");
         assert_eq!(status == 0, is_good, "{lines:#?}");
@@ -299,22 +363,47 @@ fn ci_fails_for_a_skip_in_a_test_that_passes_and_for_whatever_fails() {
 
 #[test]
 fn make_test_hands_its_arguments_on_and_lists_what_was_skipped() {
-    let place = Checkout::new("echo \"cargo $*\"\necho 'x::y: no loop device' >>\"$KUTH_SKIPPED\"");
+    let place = Checkout::with(&[(
+        "cli",
+        "echo \"cli $*\"\necho 'SKIPPED: x::y: no loop device' >>\"$KUTH_SKIPPED\"",
+    )]);
     let file = place.directory.path().join("target/skipped-tests");
-    std::fs::create_dir(file.parent().unwrap()).unwrap();
-    std::fs::write(&file, "of::before: x\n").unwrap();
+    std::fs::write(&file, "SKIPPED: of::before: x\n").unwrap();
     let mut make = place.command("make", &after(&place.directory.path().join("bin")));
-    let output = make.args(["test", "ARGS=--test cli"]).output().unwrap();
+    let output = make.args(["test", "ARGS=--test cli -- --exact one"]).output().unwrap();
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{out}{err}");
-    assert!(out.contains("cargo test --locked --no-fail-fast --test cli\n"), "{out}");
-    assert_eq!(err, "test: skipped, wholly or in part:\nx::y: no loop device\n");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "x::y: no loop device\n");
+    let asked = std::fs::read_to_string(place.directory.path().join("cargo")).unwrap();
+    let options = "--locked --workspace --no-run --message-format json-render-diagnostics";
+    assert_eq!(asked, format!("test {options} --test cli\n"));
+    assert!(out.contains("\ncli --exact one\n"), "{out}");
+    assert_eq!(err, "test: skipped, wholly or in part:\nSKIPPED: x::y: no loop device\n");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "SKIPPED: x::y: no loop device\n");
+}
+
+#[test]
+fn test_programs_run_side_by_side_and_their_outputs_do_not_mix() {
+    // Each waits for the other, in the midst of what it prints.
+    let place = Checkout::with(&[
+        ("one", "echo 'one begins'\ntimeout 60 sh -c 'echo >pipe' || exit\necho 'one ends'"),
+        ("two", "echo 'two begins'\ntimeout 60 sh -c 'read x <pipe' || exit\necho 'two ends'"),
+    ]);
+    let pipe = place.directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+    let mut test = place.command("scripts/test", &after(&place.directory.path().join("bin")));
+    let output = test.env("KUTH_TEST_LANES", "2").output().unwrap();
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{out}{}", text(&output.stderr));
+    for name in ["one", "two"] {
+        let program = program_of(name);
+        let whole = format!("     Running tests/{name} ({program})\n{name} begins\n{name} ends\n");
+        assert!(out.contains(&whole), "{out}");
+    }
 }
 
 #[test]
 fn nothing_else_says_that_it_is_skipped() {
-    let mut directories = vec![checkout().join("src"), checkout().join("tests")];
+    let mut directories = ["src", "tests", "crates"].map(|name| checkout().join(name)).to_vec();
     let mut seen = 0;
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
@@ -324,7 +413,7 @@ fn nothing_else_says_that_it_is_skipped() {
                 continue;
             }
             let name = path.strip_prefix(checkout()).unwrap().to_str().unwrap();
-            let own = ["tests/judge/mod.rs", "tests/guard.rs"].contains(&name);
+            let own = name == "tests/guard.rs";
             if path.extension().is_none_or(|it| it != "rs") || own {
                 continue;
             }

@@ -10,10 +10,9 @@ use kuth::machine::journal::Entry;
 use kuth::machine::qemu::directory::{Fresh, Kind, Record};
 use kuth::machine::{Firmware, Hardware, Nic};
 
-mod cli_support;
-mod judge;
+use kuth_test_support::judge;
 
-use cli_support::{Home, Said};
+use kuth_test_support::home::{self, Home, Said};
 
 const PIPELINE: &str = r#"[pipeline]
 name = "demo"
@@ -126,7 +125,7 @@ impl World {
     }
 
     fn run(&self, arguments: &[&str]) -> Said {
-        let path = format!("{}:{}", self.0.path("bin").display(), cli_support::path());
+        let path = format!("{}:{}", self.0.path("bin").display(), home::path());
         let machines = self.0.path("machines").display().to_string();
         self.0.kuth_with(arguments, &[("PATH", &path), ("KUTH_MACHINES", &machines)])
     }
@@ -265,7 +264,7 @@ fn with_devices() -> String {
 #[test]
 fn the_real_ip_takes_the_routes_and_gives_them_back() {
     if !rustix::process::geteuid().is_root() || !Path::new("/dev/net/tun").exists() {
-        judge::missing("a network namespace with a device (for root, with /dev/net/tun)");
+        judge::skip("a network namespace with a device needs root and /dev/net/tun");
         return;
     }
     let is_there = |tool: &str| judge::tool(tool, &["-V"]).is_some();
@@ -295,8 +294,8 @@ fn the_real_ip_takes_the_routes_and_gives_them_back() {
     let output = std::process::Command::new("unshare")
         .args(["--net", "sh", "-c", script])
         .env_clear()
-        .env("PATH", format!("{}:{}:/usr/sbin", path("bin"), cli_support::path()))
-        .env("KUTH", env!("CARGO_BIN_EXE_kuth"))
+        .env("PATH", format!("{}:{}:/usr/sbin", path("bin"), home::path()))
+        .env("KUTH", kuth_test_support::program())
         .env("KUTH_MACHINES", path("machines"))
         .current_dir(world.0.path("."))
         .output()
@@ -418,7 +417,7 @@ fn an_address_that_virtualbox_refuses_is_refused_with_what_allows_it() {
 fn a_build_for_virtualbox_is_refused_such_an_address_before_it_begins() {
     // The list of this host itself.
     if Path::new("/etc/vbox/networks.conf").exists() {
-        judge::missing("a host without a list of its own, /etc/vbox/networks.conf,");
+        judge::skip("this host has a list of its own, /etc/vbox/networks.conf");
         return;
     }
     let world = World::new();

@@ -21,7 +21,7 @@ use kuth::machine::{
 use kuth::process::Command;
 use kuth::units::Bytes;
 
-mod judge;
+use kuth_test_support::judge;
 
 #[test]
 #[ignore = "boots a machine; see the top of this file"]
@@ -168,7 +168,7 @@ impl Idle {
 
     /// `kuth machine ...`: whether it succeeded, and all it said.
     fn kuth(&self, words: &[&str]) -> (bool, String) {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_kuth"))
+        let output = std::process::Command::new(kuth_test_support::program())
             .arg("machine")
             .args(words)
             .env("KUTH_MACHINES", self.directory.path().join("machines"))

@@ -17,7 +17,7 @@ use kuth::pipeline::{self, Fields, Input, Kinds, Pipeline};
 use kuth::recipe::Recipe;
 use kuth::stage::{Inputs, Placement, Settings, Stage, StageContext, Table};
 
-mod judge;
+use kuth_test_support::judge;
 
 type Instances = Vec<(Option<String>, Box<dyn Stage>)>;
 

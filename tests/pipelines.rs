@@ -12,11 +12,9 @@ use kuth::format::appliance::{Appliance, Firmware};
 use kuth::image::{self, Package};
 use kuth::units::Bytes;
 
-mod cli_support;
-mod judge;
-mod servers;
+use kuth_test_support::servers;
 
-use cli_support::{Home, Said};
+use kuth_test_support::home::{Home, Said};
 
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

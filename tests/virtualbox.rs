@@ -18,10 +18,7 @@ use kuth::machine::{
 };
 use kuth::units::Bytes;
 
-mod judge;
-mod registry;
-
-use registry::Registry;
+use kuth_test_support::virtualbox::{self, Registry};
 
 /// A registry of VirtualBox's and a directory of machines.
 struct World {
@@ -431,7 +428,7 @@ const CHILD: &str = "KUTH_TEST_VIRTUALBOX_CHILD";
 #[ignore = "the child of `a_kill_at_any_point_is_mended_by_the_next_build`, which starts it"]
 fn child() {
     let name = std::env::var(CHILD).expect("it is started by another test");
-    let (command, directory) = registry::named(&name).unwrap();
+    let (command, directory) = virtualbox::named(&name).unwrap();
     build(&host(&command, &directory), &directory);
 }
 
@@ -470,7 +467,7 @@ fn a_kill_at_any_point_is_mended_by_the_next_build() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--ignored", "child"])
             .env(CHILD, "kill")
-            .env(registry::RUN, std::process::id().to_string())
+            .env(virtualbox::RUN, std::process::id().to_string())
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();

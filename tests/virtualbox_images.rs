@@ -14,14 +14,12 @@ use kuth::format::vmdk::Level;
 use kuth::image::{self, Container, Package};
 use kuth::units::Bytes;
 
-mod judge;
-mod registry;
-
-use registry::Registry;
+use kuth_test_support::judge;
+use kuth_test_support::virtualbox::Registry;
 
 /// Builds `pipelines/p.toml`.
 fn build(world: &Registry) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
+    let mut command = Command::new(kuth_test_support::program());
     let args = ["build", "pipelines/p.toml", "--driver", "virtualbox", "--cache", "cache"];
     command.args(args).args(["--jobs", "8", "--vboxmanage", &world.command]);
     command.env("KUTH_MACHINES", world.path("machines")).current_dir(&world.directory);

@@ -12,8 +12,10 @@ use tar::EntryType;
 
 use crate::archive::entries::Content;
 use crate::error::{Context, Result, anyhow, ensure, with_hint};
+use crate::format::fat::{
+    END_OF_CHAIN, ENTRY, Geometry, Name, NewItem, ROOT_CLUSTER, Timestamp, attribute, padded,
+};
 
-use super::fat::{END, ENTRY, Geometry, Item, Name, ROOT, Stamp, attribute, padded};
 use super::layout::Filesystem;
 use super::part::Part;
 use super::source::entries;
@@ -21,7 +23,7 @@ use super::source::entries;
 /// A file or directory.
 struct FatFile {
     name: Name,
-    item: Item,
+    item: NewItem,
     /// Directories by index, in the order of the tar.
     children: Vec<usize>,
     parent: usize,
@@ -29,38 +31,40 @@ struct FatFile {
 
 /// Writes `part` into the sparse file `image`, which is as long as the filesystem and empty.
 pub fn make(image: &Path, filesystem: &Filesystem, part: &Part) -> Result<()> {
-    let geometry = Geometry::of(filesystem.size)?;
+    let geometry = Geometry::new(filesystem.size)?;
     let mut nodes = read(part, filesystem)?;
     let used = allocate(&mut nodes, &geometry, filesystem)?;
 
     let what = || format!("writing {}", image.display());
     let file = File::options().write(true).open(image).with_context(what)?;
     let label = filesystem.label.as_str();
-    for (at, bytes) in geometry.head(filesystem.volume_id(), label, used) {
-        file.write_all_at(&bytes, at).with_context(what)?;
+    for (at, bytes) in geometry.boot_sectors(filesystem.volume_id(), label, used) {
+        file.write_all_at(&bytes, at.0).with_context(what)?;
     }
-    let mut fat: Vec<u8> = [0x0fff_fff8u32, END].into_iter().flat_map(u32::to_le_bytes).collect();
+    let mut fat: Vec<u8> =
+        [0x0fff_fff8u32, END_OF_CHAIN].into_iter().flat_map(u32::to_le_bytes).collect();
     for (cluster, length) in chains(&nodes, &geometry) {
-        let next = (1..length).map(|step| cluster + step).chain([END]);
+        let next = (1..length).map(|step| cluster + step).chain([END_OF_CHAIN]);
         fat.extend(next.flat_map(u32::to_le_bytes));
     }
     for at in geometry.fats() {
-        file.write_all_at(&fat, at).with_context(what)?;
+        file.write_all_at(&fat, at.0).with_context(what)?;
     }
     for (index, node) in nodes.iter().enumerate() {
         if node.item.attribute == attribute::DIRECTORY {
             let bytes = directory(&nodes, index, label);
-            file.write_all_at(&bytes, geometry.at(node.item.cluster)).with_context(what)?;
+            let at = geometry.cluster_at(node.item.first_cluster);
+            file.write_all_at(&bytes, at.0).with_context(what)?;
         }
     }
     let mut index = 0;
     each(part, |path, _, content| {
         index += usize::from(!path.is_empty());
         let item = &nodes[index].item;
-        if path.is_empty() || item.attribute != attribute::FILE || item.cluster == 0 {
+        if path.is_empty() || item.attribute != attribute::ARCHIVE || item.first_cluster == 0 {
             return Ok(());
         }
-        content.write_to(&file, geometry.at(item.cluster)).with_context(what)
+        content.write_to(&file, geometry.cluster_at(item.first_cluster).0).with_context(what)
     })
 }
 
@@ -79,11 +83,15 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<FatFile>> {
         let error = anyhow!("`{path}`: FAT has no extended attributes (`{}`)", attribute.name);
         return Err(with_hint(error, format!("use ext4 for `{}`", filesystem.name)));
     }
-    let item =
-        |attribute, size, mtime| Item { attribute, cluster: 0, size, stamp: Stamp::of(mtime) };
+    let item = |attribute, size, mtime| NewItem {
+        attribute,
+        first_cluster: 0,
+        size,
+        time: Timestamp::from_epoch(mtime),
+    };
     let mut nodes = vec![FatFile {
         // Nobody writes the root's own name.
-        name: Name::of("ROOT", &mut BTreeSet::new())?,
+        name: Name::new("ROOT", &mut BTreeSet::new())?,
         item: item(attribute::DIRECTORY, 0, 0),
         children: Vec::new(),
         parent: 0,
@@ -109,7 +117,7 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<FatFile>> {
         let size = size.with_context(|| format!("writing `{shown}`: FAT ends at 4 GiB"))?;
         let item = match meta.kind {
             EntryType::Directory => item(attribute::DIRECTORY, 0, meta.mtime),
-            EntryType::Regular => item(attribute::FILE, size, meta.mtime),
+            EntryType::Regular => item(attribute::ARCHIVE, size, meta.mtime),
             kind => {
                 let error = anyhow!("`{shown}`: FAT cannot hold a {kind:?}");
                 return Err(with_hint(error, format!("use ext4 for `{}`", filesystem.name)));
@@ -119,7 +127,7 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<FatFile>> {
         if item.attribute == attribute::DIRECTORY {
             directories.insert(path.to_vec(), index);
         }
-        nodes.push(FatFile { name: Name::of(name, shorts)?, item, children: Vec::new(), parent });
+        nodes.push(FatFile { name: Name::new(name, shorts)?, item, children: Vec::new(), parent });
         nodes[parent].children.push(index);
         Ok(())
     })?;
@@ -129,14 +137,14 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<FatFile>> {
 /// Gives every node its clusters; how many are used.
 fn allocate(nodes: &mut [FatFile], geometry: &Geometry, filesystem: &Filesystem) -> Result<u32> {
     let sizes: Vec<u64> = (0..nodes.len()).map(|index| size(nodes, index)).collect();
-    let mut next = u64::from(ROOT);
+    let mut next = u64::from(ROOT_CLUSTER);
     for (node, size) in nodes.iter_mut().zip(sizes) {
         if size > 0 {
-            node.item.cluster = u32::try_from(next)?;
-            next += size.div_ceil(geometry.cluster());
+            node.item.first_cluster = u32::try_from(next)?;
+            next += size.div_ceil(geometry.cluster_size().0);
         }
     }
-    let used = u32::try_from(next - u64::from(ROOT))?;
+    let used = u32::try_from(next - u64::from(ROOT_CLUSTER))?;
     if used > geometry.clusters {
         let error = anyhow!("the files do not fit in {}", filesystem.size);
         return Err(with_hint(error, format!("make `{}` larger", filesystem.name)));
@@ -147,7 +155,7 @@ fn allocate(nodes: &mut [FatFile], geometry: &Geometry, filesystem: &Filesystem)
 /// Bytes on the disk.
 fn size(nodes: &[FatFile], index: usize) -> u64 {
     let node = &nodes[index];
-    if node.item.attribute == attribute::FILE {
+    if node.item.attribute == attribute::ARCHIVE {
         return u64::from(node.item.size);
     }
     // `.` and `..`, or the label; an empty directory takes a cluster too.
@@ -158,7 +166,7 @@ fn size(nodes: &[FatFile], index: usize) -> u64 {
 /// First cluster and length of everything that has clusters, in order.
 fn chains(nodes: &[FatFile], geometry: &Geometry) -> Vec<(u32, u32)> {
     let lengths = nodes.iter().enumerate().map(|(index, node)| {
-        (node.item.cluster, size(nodes, index).div_ceil(geometry.cluster()) as u32)
+        (node.item.first_cluster, size(nodes, index).div_ceil(geometry.cluster_size().0) as u32)
     });
     lengths.filter(|(_, length)| *length > 0).collect()
 }
@@ -169,14 +177,16 @@ fn directory(nodes: &[FatFile], index: usize, label: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     if index == 0 {
         if !label.is_empty() {
-            let item = Item { attribute: attribute::LABEL, cluster: 0, ..node.item.clone() };
+            let item =
+                NewItem { attribute: attribute::VOLUME_ID, first_cluster: 0, ..node.item.clone() };
             bytes.extend(item.entry(&padded(label)));
         }
     } else {
         bytes.extend(node.item.entry(&padded(".")));
         // The root is called 0 here.
-        let cluster = if node.parent == 0 { 0 } else { nodes[node.parent].item.cluster };
-        bytes.extend(Item { cluster, ..node.item.clone() }.entry(&padded("..")));
+        let first_cluster =
+            if node.parent == 0 { 0 } else { nodes[node.parent].item.first_cluster };
+        bytes.extend(NewItem { first_cluster, ..node.item.clone() }.entry(&padded("..")));
     }
     for child in &node.children {
         bytes.extend(nodes[*child].name.write(&nodes[*child].item));

@@ -1,17 +1,21 @@
 //! XFS by mkfs.xfs of the tools tree and a prototype file, which needs no privileges. What a
 //! prototype file cannot say is refused rather than lost: hard links and extended attributes.
-//! File times become the epoch: mkfs.xfs takes them from the clock, and [`super::xfs_inodes`]
+//! File times become the epoch: mkfs.xfs takes them from the clock, and [`normalize`]
 //! puts that right together with the random generation numbers.
 //!
 //! Source: `man mkfs.xfs` 6.13, "-p protofile_options".
 
 use std::fs::File;
 use std::io::{BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use tar::EntryType;
 
 use crate::error::{Context, Error, Result, anyhow, bail, with_hint};
+use crate::files::sparse::data_extents;
+use crate::format::xfs::normalize;
+use crate::format::xfs::superblock::{LENGTH, Superblock};
 use crate::stage_context::StageContext;
 use crate::tools::ToolsTree;
 use crate::units::Bytes;
@@ -19,7 +23,6 @@ use crate::units::Bytes;
 use super::layout::Filesystem;
 use super::part::{Meta, Part};
 use super::source::entries;
-use super::xfs_inodes;
 
 /// What Linux 6.1 reads, as xfsprogs itself lists it.
 const FEATURES: &str = "usr/share/xfsprogs/mkfs/lts_6.1.conf";
@@ -83,8 +86,31 @@ pub fn make(
     if !prototype.sticky.is_empty() {
         command.arg(image).run(&context.log, &context.cancel)?;
     }
-    xfs_inodes::settle(image, context.settings.epoch, &filesystem.uuid)
-        .with_context(|| format!("settling the inodes of {}", image.display()))
+    normalize_inodes(image, context.settings.epoch)
+        .with_context(|| format!("normalizing the inodes of {}", image.display()))
+}
+
+/// Sets times and generations of all inodes in `image`, see [`normalize`].
+fn normalize_inodes(image: &Path, epoch: u64) -> Result<()> {
+    let file = File::options().read(true).write(true).open(image).context("opening it")?;
+    let mut start = [0; LENGTH];
+    file.read_exact_at(&mut start, 0).context("reading the superblock")?;
+    let superblock = Superblock::read(&start)?;
+    let inode = superblock.inode_size.0;
+    let mut buffer = vec![0; 1 << 20];
+    for (start, length) in data_extents(&file).context("looking for data")? {
+        let (mut at, end) = (start / inode * inode, start + length);
+        while at < end {
+            let n = (buffer.len() as u64).min(end - at).next_multiple_of(inode) as usize;
+            let bytes = &mut buffer[..n];
+            file.read_exact_at(bytes, at).context("reading it")?;
+            normalize::inodes(&superblock, bytes, Bytes(at), epoch)
+                .try_for_each(|(at, inode)| file.write_all_at(&inode, at.0))
+                .context("writing it")?;
+            at += n as u64;
+        }
+    }
+    Ok(())
 }
 
 fn use_ext4(filesystem: &Filesystem, error: Error) -> Error {

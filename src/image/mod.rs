@@ -101,15 +101,15 @@ pub fn read(image: &Path, to: &Path, progress: Progress<'_>) -> Result<Bytes> {
     let what = || format!("reading {}", image.display());
     let source = File::open(image).with_context(what)?;
     let length = source.metadata().with_context(what)?.len();
-    let mut head = vec![0; length.min(vdi::HEAD as u64) as usize];
-    source.read_exact_at(&mut head, 0).with_context(what)?;
-    let head = vdi::Head::read(&head).with_context(what)?;
-    let (at, size) = head.map();
+    let mut start = vec![0; length.min(vdi::HEADER_LENGTH as u64) as usize];
+    source.read_exact_at(&mut start, 0).with_context(what)?;
+    let header = vdi::Header::read(&start).with_context(what)?;
+    let (at, size) = header.block_map();
     // The size is as sane as the disk's, so what is to be read is at least there.
     ensure!(at.0 + size.0 <= length, "{}: cut short in the map of its blocks", image.display());
     let mut map = vec![0; size.0 as usize];
     source.read_exact_at(&mut map, at.0).with_context(what)?;
-    let plan = head.contents(&map, Bytes(length)).with_context(what)?;
+    let plan = header.contents(&map, Bytes(length)).with_context(what)?;
     let target = create(to)?;
     let (_, size) = laid::write(&plan, &source, &target, progress).with_context(what)?;
     Ok(size)

@@ -3,7 +3,7 @@
 //! its entry.
 
 use crate::error::{Context, Result, bail, ensure};
-use crate::format::fat::{ENTRY, HEAD, Item, MOST_ENTRIES, Volume, entries};
+use crate::format::fat::{BOOT_SECTOR, BootSector, ENTRY, Item, MOST_ENTRIES, entries};
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node, Run, Runs};
 use super::source::{Recent, Shared, bytes};
@@ -16,36 +16,36 @@ const ROOT: u64 = 0;
 /// A file system that was opened.
 pub struct Fat {
     source: Shared,
-    volume: Volume,
+    boot: BootSector,
     table: Recent,
 }
 
 impl Fat {
     /// Opens what is in `source`.
     pub fn open(source: Shared) -> Result<Fat> {
-        let volume = Volume::read(&bytes(&*source, 0, HEAD)?)?;
-        let end = volume.data + volume.clusters * volume.cluster;
+        let boot = BootSector::read(&bytes(&*source, 0, BOOT_SECTOR)?)?;
+        let end = boot.data.0 + u64::from(boot.clusters) * boot.cluster_size.0;
         ensure!(end <= source.size(), "cut short: it ends at {end} of {}", source.size());
-        Ok(Fat { source, volume, table: Recent::of(TABLE.1, TABLE.0 as usize) })
+        Ok(Fat { source, boot, table: Recent::of(TABLE.1, TABLE.0 as usize) })
     }
 
-    /// What its boot sector says.
-    pub fn volume(&self) -> &Volume {
-        &self.volume
+    /// Its boot sector.
+    pub fn boot_sector(&self) -> &BootSector {
+        &self.boot
     }
 
     /// The cluster behind `cluster`.
     fn next(&self, cluster: u32) -> Result<Option<u32>> {
-        let (at, length) = self.volume.entry(cluster);
+        let (at, length) = self.boot.fat_entry(cluster);
         let mut entry = Vec::new();
         // An entry of 12 bits may be in two pieces of the table.
-        for at in at..at + length as u64 {
+        for at in at.0..at.0 + length as u64 {
             let start = at / TABLE.0 * TABLE.0;
             let length = TABLE.0.min(self.source.size() - start) as usize;
             let piece = self.table.get(start, || bytes(&*self.source, start, length))?;
             entry.push(piece[(at - start) as usize]);
         }
-        Ok(self.volume.next(cluster, &entry)?)
+        Ok(self.boot.next_cluster(cluster, &entry)?)
     }
 
     /// Where `length` bytes from `cluster` on are; all there are, up to the length, if `whole` says
@@ -58,10 +58,10 @@ impl Fat {
                 ensure!(ends == Ends::Anywhere, "its clusters end at {at} of {length} bytes");
                 return Ok(runs);
             };
-            let from = self.volume.at(here);
+            let from = self.boot.cluster_at(here);
             let from = from.with_context(|| format!("there is no cluster {here}"))?;
-            let n = self.volume.cluster.min(length - at);
-            runs.push(Run { at, length: n, from })?;
+            let n = self.boot.cluster_size.0.min(length - at);
+            runs.push(Run { at, length: n, from: from.0 })?;
             at += n;
             cluster = self.next(here)?;
         }
@@ -73,8 +73,8 @@ impl Fat {
 
     fn item(&self, node: u64) -> Result<Item> {
         if node == ROOT {
-            let cluster = self.volume.root_cluster;
-            return Ok(Item { is_directory: true, cluster, size: 0, time: 0 });
+            let first_cluster = self.boot.root_cluster;
+            return Ok(Item { is_directory: true, first_cluster, size: 0, time: 0 });
         }
         Ok(Item::read(&bytes(&*self.source, node, ENTRY)?)?)
     }
@@ -111,13 +111,14 @@ impl Filesystem for Fat {
     fn names(&self, node: u64, most: usize) -> Result<Names> {
         let item = self.item(node)?;
         ensure!(item.is_directory, "it is no directory");
-        let runs = match (node, self.volume.root) {
-            (ROOT, (from, length)) if length > 0 => {
+        let runs = match (node, self.boot.root_directory_length.0) {
+            (ROOT, length) if length > 0 => {
+                let from = self.boot.root_directory.0;
                 let mut runs = Runs::default();
                 runs.push(Run { at: 0, length, from })?;
                 runs
             }
-            _ => self.chain(item.cluster, (MOST_ENTRIES * ENTRY) as u64, Ends::Anywhere)?,
+            _ => self.chain(item.first_cluster, (MOST_ENTRIES * ENTRY) as u64, Ends::Anywhere)?,
         };
         let mut content = Vec::new();
         for run in runs.iter() {
@@ -126,9 +127,9 @@ impl Filesystem for Fat {
         let mut names = Names::new();
         for entry in entries(&content)? {
             ensure!(names.len() < most, "too many names");
-            let run = runs.iter().find(|run| run.at + run.length > entry.at as u64);
+            let run = runs.iter().find(|run| run.at + run.length > entry.offset as u64);
             let run = run.context("an entry lies nowhere")?;
-            names.push((entry.name.into_bytes(), run.from + (entry.at as u64 - run.at)));
+            names.push((entry.name.into_bytes(), run.from + (entry.offset as u64 - run.at)));
         }
         Ok(names)
     }
@@ -143,7 +144,7 @@ impl Filesystem for Fat {
 
     fn content(&self, node: u64) -> Result<Content> {
         let item = self.item(node)?;
-        let runs = self.chain(item.cluster, item.size.into(), Ends::Exactly)?;
+        let runs = self.chain(item.first_cluster, item.size.into(), Ends::Exactly)?;
         Ok(Content::new(self.source.clone(), runs, item.size.into()))
     }
 }

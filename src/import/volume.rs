@@ -116,7 +116,10 @@ fn open(source: &Shared) -> Result<(Holds, Names)> {
         },
         Some(ImageFormat::Fat) => match Fat::open(source.clone()) {
             Ok(opened) => {
-                let names = (Some(opened.volume().id.clone()), shown(&opened.volume().label));
+                let names = (
+                    Some(opened.boot_sector().volume_id.clone()),
+                    shown(&opened.boot_sector().label),
+                );
                 (Holds::Filesystem("vfat", Box::new(opened)), names)
             }
             Err(error) => (Holds::Unreadable("vfat", error), none),

@@ -34,15 +34,15 @@ impl Xfs {
     /// Opens what is in `source`.
     pub fn open(source: Shared) -> Result<Xfs> {
         let superblock = Superblock::read(&head(&*source, LENGTH)?)?;
-        let size = superblock.blocks.checked_mul(superblock.block);
+        let size = superblock.data_blocks.checked_mul(superblock.block_size.0);
         ensure!(
             size.is_some_and(|size| size <= source.size()),
             "cut short: {} blocks of {} bytes in {}",
-            superblock.blocks,
-            superblock.block,
+            superblock.data_blocks,
+            superblock.block_size.0,
             source.size()
         );
-        let recent = Recent::of(MEMORY, superblock.block as usize);
+        let recent = Recent::of(MEMORY, superblock.block_size.0 as usize);
         let opened = Xfs { source, superblock, recent };
         opened.check_log().context("reading the log")?;
         Ok(opened)
@@ -55,11 +55,11 @@ impl Xfs {
 
     /// Fails unless the last record of the log says that the file system was unmounted.
     fn check_log(&self) -> Result<()> {
-        let (first, blocks) = self.superblock.log;
+        let (first, blocks) = (self.superblock.log_start, self.superblock.log_blocks);
         ensure!(first != 0, "it lies on another disk");
-        let length = blocks * self.superblock.block;
+        let length = blocks * self.superblock.block_size.0;
         ensure!(length <= LARGEST_LOG, "a log of {length} bytes");
-        let start = self.superblock.at(first, blocks)?;
+        let start = self.superblock.block_at(first, blocks)?.0;
         let mut last: Option<(u64, log::Record)> = None;
         for at in (0..length).step_by(CHUNK as usize) {
             let chunk = bytes(&*self.source, start + at, CHUNK.min(length - at) as usize)?;
@@ -67,14 +67,14 @@ impl Xfs {
                 let index = at / log::BLOCK as u64 + within as u64;
                 let record = log::record(block, index).map(|record| (index, record));
                 if let Some((index, record)) = record
-                    && last.is_none_or(|(_, last)| record.sequence > last.sequence)
+                    && last.is_none_or(|(_, last)| record.lsn > last.lsn)
                 {
                     last = Some((index, record));
                 }
             }
         }
         let Some((index, record)) = last else { return Ok(()) };
-        let behind = (index + record.head) * log::BLOCK as u64 % length;
+        let behind = (index + record.header_blocks) * log::BLOCK as u64 % length;
         let block = bytes(&*self.source, start + behind, log::BLOCK)?;
         if record.operations == 1 && log::is_unmount(&block) {
             return Ok(());
@@ -84,11 +84,12 @@ impl Xfs {
     }
 
     fn inode(&self, number: u64) -> Result<Inode> {
-        let at = self.superblock.inode_at(number)?;
-        let (size, within) = (self.superblock.block, at % self.superblock.block);
+        let at = self.superblock.inode_at(number)?.0;
+        let size = self.superblock.block_size.0;
+        let within = at % size;
         let block =
             self.recent.get(at - within, || bytes(&*self.source, at - within, size as usize))?;
-        let inode = &block[within as usize..(within + self.superblock.inode) as usize];
+        let inode = &block[within as usize..(within + self.superblock.inode_size.0) as usize];
         Inode::read(inode, number).with_context(|| format!("at byte {at}"))
     }
 
@@ -97,8 +98,8 @@ impl Xfs {
         let mut walk = Walk { of: self, runs: Runs::default(), next: 0, blocks: 0 };
         match fork {
             Fork::Device(..) | Fork::Local(_) => {}
-            Fork::Extents(bytes, _) => walk.extents(extent::list(bytes))?,
-            Fork::Tree(bytes) => walk.node(extent::root(bytes)?, DEEPEST + 1)?,
+            Fork::Extents(bytes) => walk.extents(extent::records(bytes))?,
+            Fork::Btree(bytes) => walk.node(extent::root(bytes)?, DEEPEST + 1)?,
         }
         Ok(walk.runs)
     }
@@ -114,17 +115,17 @@ impl Xfs {
 
     fn value(&self, runs: &Runs, value: Value) -> Result<Vec<u8>> {
         let (first, length) = match value {
-            Value::Here(bytes) => return Ok(bytes),
-            Value::Blocks(first, length) => (first, length as usize),
+            Value::Local(bytes) => return Ok(bytes),
+            Value::Remote { block, length } => (block, length.0 as usize),
         };
         let mut held = Vec::new();
-        let size = self.superblock.block;
+        let size = self.superblock.block_size.0;
         let mut at = u64::from(first) * size;
         while held.len() < length {
             let block = bytes(&*self.source, self.place(runs, at, size)?, size as usize)?;
-            match self.superblock.has_sums {
+            match self.superblock.has_crc {
                 true => {
-                    let part = attribute::held(&block, b"XARM")?;
+                    let part = attribute::remote(&block, b"XARM")?;
                     ensure!(!part.is_empty(), "a block of a value is empty");
                     held.extend(part);
                 }
@@ -147,12 +148,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn extents(&mut self, extents: Vec<Extent>) -> Result<()> {
-        for Extent { first, length, start } in extents {
+        for Extent { start_offset: first, block_count: length, start_block } in extents {
             ensure!(first >= self.next && length > 0, "its extents overlap at {first}");
             self.next = first + length;
-            let Some(start) = start else { continue };
-            let from = self.of.superblock.at(start, length)?;
-            let size = self.of.superblock.block;
+            let Some(start) = start_block else { continue };
+            let from = self.of.superblock.block_at(start, length)?.0;
+            let size = self.of.superblock.block_size.0;
             let at = first.checked_mul(size).context("an extent lies beyond any file")?;
             self.runs.push(Run { at, length: length * size, from })?;
         }
@@ -166,10 +167,11 @@ impl Walk<'_> {
                 ensure!(level < above, "its tree of extents gets no shallower");
                 for block in children {
                     self.blocks += 1;
-                    ensure!(self.blocks <= self.of.superblock.blocks, "its tree has no end");
-                    let size = self.of.superblock.block as usize;
-                    let read = bytes(&*self.of.source, self.of.superblock.at(block, 1)?, size)?;
-                    let node = extent::node(&read, self.of.superblock.has_sums)
+                    ensure!(self.blocks <= self.of.superblock.data_blocks, "its tree has no end");
+                    let size = self.of.superblock.block_size.0 as usize;
+                    let at = self.of.superblock.block_at(block, 1)?.0;
+                    let read = bytes(&*self.of.source, at, size)?;
+                    let node = extent::node(&read, self.of.superblock.has_crc)
                         .with_context(|| format!("reading block {block}"))?;
                     self.node(node, level)?;
                 }
@@ -181,12 +183,12 @@ impl Walk<'_> {
 
 impl Filesystem for Xfs {
     fn root(&self) -> u64 {
-        self.superblock.root
+        self.superblock.root_inode
     }
 
     fn node(&self, node: u64) -> Result<Node> {
         let inode = self.inode(node)?;
-        let device = match inode.data {
+        let device = match inode.data_fork {
             Fork::Device(major, minor) => (major, minor),
             _ => (0, 0),
         };
@@ -197,29 +199,29 @@ impl Filesystem for Xfs {
             mode: u32::from(inode.mode) & 0o7777,
             uid: inode.uid,
             gid: inode.gid,
-            time: inode.time,
-            size: inode.size,
+            time: inode.mtime,
+            size: inode.size.0,
             links: inode.links,
         })
     }
 
     fn names(&self, node: u64, most: usize) -> Result<Names> {
         let inode = self.inode(node)?;
-        let has_kinds = self.superblock.has_kinds;
+        let has_file_types = self.superblock.has_file_types;
         let mut names = Names::new();
-        let mut take = |found: Vec<directory::Name<'_>>| -> Result<()> {
+        let mut take = |found: Vec<directory::Entry<'_>>| -> Result<()> {
             ensure!(found.len() <= most - names.len(), "too many names");
             names.extend(found.into_iter().map(|(name, inode)| (name.to_vec(), inode)));
             Ok(())
         };
-        if let Fork::Local(bytes) = &inode.data {
-            take(directory::small(bytes, has_kinds)?)?;
+        if let Fork::Local(bytes) = &inode.data_fork {
+            take(directory::short_form(bytes, has_file_types)?)?;
             return Ok(names);
         }
-        let size = self.superblock.directory_block;
-        let runs = self.runs(&inode.data)?;
+        let size = self.superblock.directory_block_size.0;
+        let runs = self.runs(&inode.data_fork)?;
         // A block may be in several runs, so it is read as a part of a file.
-        let end = inode.size.min(directory::INDEXES);
+        let end = inode.size.0.min(directory::LEAF_OFFSET.0);
         let mut content = Content::new(self.source.clone(), runs.clone(), end);
         let mut block = vec![0; size as usize];
         for run in blocks(&runs, size, end) {
@@ -227,7 +229,7 @@ impl Filesystem for Xfs {
             std::io::Read::read_exact(&mut content, &mut block)
                 .with_context(|| format!("reading byte {run} of a directory"))?;
             take(
-                directory::block(&block, has_kinds, self.superblock.has_sums)
+                directory::block(&block, has_file_types, self.superblock.has_crc)
                     .with_context(|| format!("at byte {run} of a directory"))?,
             )?;
         }
@@ -236,38 +238,38 @@ impl Filesystem for Xfs {
 
     fn target(&self, node: u64) -> Result<Vec<u8>> {
         let inode = self.inode(node)?;
-        ensure!((1..=LONGEST_LINK).contains(&inode.size), "a link of {} bytes", inode.size);
-        if let Fork::Local(bytes) = inode.data {
+        ensure!((1..=LONGEST_LINK).contains(&inode.size.0), "a link of {} bytes", inode.size.0);
+        if let Fork::Local(bytes) = inode.data_fork {
             return Ok(bytes);
         }
-        let runs = self.runs(&inode.data)?;
-        if !self.superblock.has_sums {
-            return Content::new(self.source.clone(), runs, inode.size).all(LONGEST_LINK);
+        let runs = self.runs(&inode.data_fork)?;
+        if !self.superblock.has_crc {
+            return Content::new(self.source.clone(), runs, inode.size.0).all(LONGEST_LINK);
         }
-        let size = self.superblock.block;
+        let size = self.superblock.block_size.0;
         let mut target = Vec::new();
         let mut at = 0;
-        while (target.len() as u64) < inode.size {
+        while (target.len() as u64) < inode.size.0 {
             let block = bytes(&*self.source, self.place(&runs, at, size)?, size as usize)?;
-            let part = attribute::held(&block, b"XSLM")?;
+            let part = attribute::remote(&block, b"XSLM")?;
             ensure!(!part.is_empty(), "a block of a link is empty");
             target.extend(part);
             at += size;
         }
-        target.truncate(inode.size as usize);
+        target.truncate(inode.size.0 as usize);
         Ok(target)
     }
 
     fn attributes(&self, node: u64) -> Result<Vec<(String, Vec<u8>)>> {
         let inode = self.inode(node)?;
-        let fork = match &inode.attributes {
+        let fork = match &inode.attribute_fork {
             None => return Ok(Vec::new()),
             Some(Fork::Local(bytes)) => {
                 let here = |(name, value)| match value {
-                    Value::Here(bytes) => Ok((name, bytes)),
-                    Value::Blocks(..) => bail!("a small attribute that is in blocks"),
+                    Value::Local(bytes) => Ok((name, bytes)),
+                    Value::Remote { .. } => bail!("a small attribute that is in blocks"),
                 };
-                return attribute::small(bytes)?.into_iter().map(here).collect();
+                return attribute::short_form(bytes)?.into_iter().map(here).collect();
             }
             Some(fork) => fork,
         };
@@ -275,14 +277,14 @@ impl Filesystem for Xfs {
         if runs.iter().next().is_none() {
             return Ok(Vec::new());
         }
-        let size = self.superblock.block;
+        let size = self.superblock.block_size.0;
         let mut attributes = Vec::new();
         let (mut next, mut seen, mut down) = (Some(0), BTreeSet::new(), true);
         while let Some(here) = next {
             ensure!(seen.insert(here), "the blocks of its attributes go round in circles");
             let at = self.place(&runs, u64::from(here) * size, size)?;
             let block = bytes(&*self.source, at, size as usize)?;
-            let read = attribute::block(&block, self.superblock.has_sums);
+            let read = attribute::block(&block, self.superblock.has_crc);
             match read.with_context(|| format!("at byte {at}"))? {
                 Block::Node(below) if down => next = Some(below),
                 Block::Node(_) => bail!("a leaf of its attributes is none, at byte {at}"),
@@ -301,11 +303,11 @@ impl Filesystem for Xfs {
 
     fn content(&self, node: u64) -> Result<Content> {
         let inode = self.inode(node)?;
-        if let Fork::Local(bytes) = inode.data {
+        if let Fork::Local(bytes) = inode.data_fork {
             return Ok(Content::here(bytes));
         }
-        let runs = self.runs(&inode.data)?;
-        Ok(Content::new(self.source.clone(), runs, inode.size))
+        let runs = self.runs(&inode.data_fork)?;
+        Ok(Content::new(self.source.clone(), runs, inode.size.0))
     }
 }
 

@@ -1,9 +1,8 @@
 //! The image comes up by BIOS and by UEFI; what is to be found inside, the pipeline says itself.
 
-use crate::heavy;
-use crate::kuth::Project;
 use crate::tools::is_there;
 use crate::world::{DEBIAN, world};
+use kuth_test_support::project::Project;
 
 /// The image, which may take its time to boot: minutes without KVM, and many of them on a busy machine.
 /// The pipeline's own patience is no part of the key.
@@ -19,7 +18,6 @@ fn the_image_boots_by_both_firmwares_and_is_as_expected() {
         return;
     }
     let project = patient();
-    let _heavy = heavy();
     let run = project.build(&[DEBIAN, "check"]).ok();
     eprintln!("boots: {:?}, {}", run.wall, run.out.lines().last().unwrap());
     assert_eq!(run.those("done"), "check");
@@ -40,7 +38,6 @@ fn an_expectation_that_does_not_hold_fails_the_stage() {
         return;
     }
     let project = patient();
-    let _heavy = heavy();
     project.edit(DEBIAN, "firmware = \"both\"\nmemory", "firmware = \"bios\"\nmemory");
     project.edit(DEBIAN, "root = \"2 GiB\"\nhome", "root = \"3 GiB\"\nhome");
     let run = project.build(&[DEBIAN, "check"]).ended(1);

@@ -5,10 +5,10 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::heavy;
-use crate::kuth::{Project, Run};
 use crate::tools::tool;
 use crate::world::{DEBIAN, world};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// The stages below `disk`.
 pub const MACHINES: &str = "golden image machine nodes/gate-node01 nodes/glus-node01 \
@@ -61,9 +61,9 @@ fn the_place_of_the_checkout_does_not_count() {
     // The cache goes with the checkout this time.
     std::fs::rename(&project.cache, moved.join("cache")).unwrap();
     (project.cache, project.root) = (moved.join("cache"), moved);
-    let mut command = project.command(&crate::kuth::build(&[DEBIAN]));
+    let mut command = project.command(&kuth_test_support::project::build(&[DEBIAN]));
     command.env_remove("KUTH_CACHE");
-    let run = crate::kuth::Live::start(command).finish().ok();
+    let run = kuth_test_support::run::Live::start(command).finish().ok();
     run.assert_all("cached");
     assert!(project.output().join("debian/debian.qcow2").is_file(), "the export is put back");
 }
@@ -71,7 +71,7 @@ fn the_place_of_the_checkout_does_not_count() {
 /// What `plan` says of a stage, and that `explain` gives the same reason.
 fn reason<'r>(project: &Project, plan: &'r Run, stage: &str) -> &'r str {
     let reason = plan.of(stage, "reason");
-    let explained = project.run(&["explain", DEBIAN, stage]).ok().out;
+    let explained = project.kuth(&["explain", DEBIAN, stage]).ok().out;
     let line = format!("\n{stage}: {} ({reason})\n", plan.of(stage, "state"));
     assert!(explained.ends_with(&line), "{line}{explained}");
     reason
@@ -80,7 +80,6 @@ fn reason<'r>(project: &Project, plan: &'r Run, stage: &str) -> &'r str {
 #[test]
 fn one_more_package_runs_what_depends_on_it() {
     let project = world().fork("package");
-    let _heavy = heavy();
     let lock = std::fs::read(project.root.join("pipelines/debian.lock")).unwrap();
     project.edit(DEBIAN, "\"less\", \"procps\",", "\"less\", \"htop\", \"procps\",");
     let plan = project.plan(&[DEBIAN]);
@@ -118,7 +117,6 @@ fn one_more_package_runs_what_depends_on_it() {
 #[test]
 fn one_role_s_user_data_runs_its_clones_alone() {
     let project = world().fork("role");
-    let _heavy = heavy();
     let path = "data/debian/hapx/user-data";
     let text = std::fs::read_to_string(project.root.join(path)).unwrap();
     project.write(path, &format!("{text}\n# changed\n"));

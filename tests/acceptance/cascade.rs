@@ -2,13 +2,11 @@
 
 use std::time::SystemTime;
 
-use crate::heavy;
 use crate::small::{SMALL, small};
 
 #[test]
 fn one_byte_in_a_file_runs_its_stage_although_the_time_is_the_same() {
     let project = small("byte");
-    let _heavy = heavy();
     let first = project.build(&[SMALL]).ok();
     assert_eq!(first.those("cached"), "rootfs");
     assert_eq!(first.those("done"), "base last");
@@ -33,7 +31,6 @@ fn one_byte_in_a_file_runs_its_stage_although_the_time_is_the_same() {
 #[test]
 fn a_stage_that_makes_the_same_bytes_stops_the_cascade() {
     let project = small("cut-off");
-    let _heavy = heavy();
     let first = project.build(&[SMALL]).ok();
     project.edit(SMALL, "# Marks the tree.", "# Marks this tree.");
     let run = project.build(&[SMALL]).ok();
@@ -47,7 +44,6 @@ fn a_stage_that_makes_the_same_bytes_stops_the_cascade() {
 #[test]
 fn a_failing_script_shows_all_that_is_needed_and_mending_it_runs_that_stage_alone() {
     let project = small("failing");
-    let _heavy = heavy();
     let mend = "content = \"last\\n\"\n";
     project.edit(SMALL, "[stage.last.file.\"/etc/issue\"]\n", "");
     let failing = "run = [\"echo out; echo err >&2; exit 7\"]\n";

@@ -1,8 +1,9 @@
 //! What a second build costs: no command, no network, and nothing of what was built is read again.
 
-use crate::kuth::{Live, build};
 use crate::tools::{is_root, is_there};
 use crate::world::{DEBIAN, world};
+use kuth_test_support::project::build;
+use kuth_test_support::run::Live;
 
 /// What a build in which nothing is to do may read, in bytes: pipeline, lock, records and what the
 /// pipeline names in the checkout, but no package, tree or disk. Counted, as times say nothing on a

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::caching::MACHINES;
-use crate::kuth::{Live, Project, Run};
 use crate::small::{SCRIPT, SMALL, fresh, small};
 use crate::tools::{is_root, is_there};
 use crate::user::User;
 use crate::world::{DEBIAN, world};
-use crate::{heavy, processes};
+use kuth_test_support::processes;
+use kuth_test_support::project::Project;
+use kuth_test_support::run::{Live, Run};
 
 /// What Ctrl-C may take at most. Two seconds are promised, which src/cli/interrupt.rs holds to; a
 /// busy machine may take longer, and what is not ended at all takes the ten minutes of a script's
@@ -102,7 +103,6 @@ fn go_on(project: &Project, pipeline: &str, kept: &[&str]) -> Run {
 #[test]
 fn a_killed_bootstrap_is_begun_anew() {
     let project = fresh("kill-bootstrap");
-    let _heavy = heavy();
     // While packages are decompressed, while dpkg sets them up, and while the tree is packed.
     for sign in [Sign::Scratch("exchange/dpkg.tar"), Sign::Program("dpkg"), PACKED] {
         kill(&project, SMALL, "rootfs", sign);
@@ -124,7 +124,6 @@ fn parts(work: &Path) -> Vec<PathBuf> {
 #[test]
 fn a_killed_download_leaves_a_clean_cache() {
     let project = fresh("kill-download");
-    let _heavy = heavy();
     std::fs::remove_dir_all(project.cache.join("packages")).unwrap();
     let mut live = project.begin(&[SMALL, "rootfs"]);
     live.wait_for("rootfs", "started");
@@ -134,7 +133,7 @@ fn a_killed_download_leaves_a_clean_cache() {
     let run = live.finish();
     assert_eq!((run.states()["rootfs"], run.status), ("started", -1), "missed: {}", run.err);
     eprintln!("{} downloads were cut off", parts(&work).len());
-    let verified = project.run(&["cache", "verify"]);
+    let verified = project.kuth(&["cache", "verify"]);
     assert_eq!((verified.status, verified.out.as_str()), (0, ""));
     project.build(&[SMALL, "rootfs"]).ok();
     assert_eq!(parts(&project.cache.join("work")), Vec::<PathBuf>::new());
@@ -144,7 +143,6 @@ fn a_killed_download_leaves_a_clean_cache() {
 #[test]
 fn a_killed_customise_is_begun_anew() {
     let project = small("kill-customise");
-    let _heavy = heavy();
     let (script, children) = ("echo base >/etc/made\n", "sleep 600 & sleep 600 | cat\n");
     project.edit(SMALL, script, children);
     for sign in [Sign::Started, TREE, Sign::Program("sleep")] {
@@ -164,7 +162,6 @@ fn killed_disks_exports_and_clones_are_begun_anew() {
         return;
     }
     let project = world().fork("kill-disk");
-    let _heavy = heavy();
     // Other filesystems of the same tree, so that there is something to make.
     project.edit(DEBIAN, "name = \"usr\"\nsize = \"10 GiB\"", "name = \"usr\"\nsize = \"9 GiB\"");
     project.edit(DEBIAN, "size = \"28 GiB\"", "size = \"27 GiB\"");
@@ -216,7 +213,6 @@ fn interrupt(project: &Project, stage: &str, sign: Sign) {
 #[test]
 fn ctrl_c_ends_a_stubborn_script() {
     let project = small("interrupt-script");
-    let _heavy = heavy();
     let stubborn = "trap '' TERM INT HUP\nsleep 600 &\nwhile :; do sleep 1; done\n";
     project.edit(SMALL, "echo base >/etc/made\n", stubborn);
     interrupt(&project, "base", Sign::Program("sleep"));
@@ -228,7 +224,6 @@ fn ctrl_c_ends_a_stubborn_script() {
 #[test]
 fn ctrl_c_ends_a_bootstrap() {
     let project = fresh("interrupt-bootstrap");
-    let _heavy = heavy();
     for sign in [Sign::Started, Sign::Scratch("exchange/dpkg.tar"), Sign::Program("dpkg")] {
         interrupt(&project, "rootfs", sign);
     }
@@ -241,7 +236,6 @@ fn an_ordinary_user_leaves_nothing_either() {
         return;
     }
     let world = world();
-    let _heavy = heavy();
     let user = User::new();
     let project = user.project(world);
     crate::small::add(&project);

@@ -25,7 +25,7 @@ struct Disk {
 }
 
 fn disk() -> Disk {
-    let path = world().project.path(DEBIAN, "disk");
+    let path = world().project.artifact(DEBIAN, "disk");
     let file = File::open(&path).unwrap();
     let read = |at: u64, count: usize| {
         let mut bytes = vec![0; count];

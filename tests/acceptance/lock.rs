@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::heavy;
 use crate::small::{SMALL, add};
 use crate::tools::is_root;
 use crate::world::{DEBIAN, directory, world};
@@ -40,7 +39,6 @@ fn without_network_what_is_missing_is_named_and_what_is_there_suffices() {
     let world = world();
     let mut project = world.with_packages("offline");
     add(&project);
-    let _heavy = heavy();
     let packages = project.cache.clone();
     let empty = directory("empty");
     project.cache = empty.path().join("cache");

@@ -11,20 +11,12 @@ mod cascade;
 mod costs;
 mod faults;
 mod interruption;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod judges;
-mod kuth;
 mod lock;
 mod machines;
-mod processes;
-#[path = "../registry/mod.rs"]
-mod registry;
 mod remote;
 mod reproducible;
 mod room;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod sharing;
 mod small;
 mod tools;
@@ -32,13 +24,3 @@ mod user;
 mod virtualbox;
 mod ways_in;
 mod world;
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-static HEAVY: Mutex<()> = Mutex::new(());
-
-/// Held by a test that runs stages, so that two of them do not fight for the processors. Take it
-/// after the [`world`] and not before, since making that holds it too.
-fn heavy() -> MutexGuard<'static, ()> {
-    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
-}

@@ -3,24 +3,9 @@
 
 use std::path::Path;
 
-use crate::heavy;
-use crate::kuth::{Live, Project, Run, build};
-use crate::servers::Server;
 use crate::world::{DEBIAN, checkout, directory, world};
-
-/// A machine, and the variables that lead it to the remote.
-struct Machine<'a> {
-    project: &'a Project,
-    variables: Vec<(&'static str, String)>,
-}
-
-impl Machine<'_> {
-    fn run(&self, words: &[&str]) -> Run {
-        let mut command = self.project.command(words);
-        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
-        Live::start(command).finish()
-    }
-}
+use kuth_test_support::project::Project;
+use kuth_test_support::servers::Server;
 
 /// Pushes what the world built to `remote`, and builds on a machine with an empty cache.
 fn carried_over(name: &str, remote: &str, variables: &[(&'static str, &str)]) {
@@ -30,25 +15,25 @@ fn carried_over(name: &str, remote: &str, variables: &[(&'static str, &str)]) {
     // The lock is committed with the pipeline.
     let lock = "pipelines/debian.lock";
     std::fs::copy(first.root.join(lock), second.root.join(lock)).unwrap();
-    let _heavy = heavy();
     let key = first.cache.join("../key");
-    let made = first.run(&["cache", "keygen", key.to_str().unwrap()]).ok();
-    let variables = || {
-        let own = [
-            ("KUTH_CACHE_REMOTE", remote),
-            ("KUTH_CACHE_KEY", key.to_str().unwrap()),
-            // What cannot be had from the remote cannot be had at all.
-            ("KUTH_DEBIAN_MIRROR", "http://127.0.0.1:9/none"),
-        ];
-        own.iter().chain(variables).map(|(name, value)| (*name, value.to_string())).collect()
+    let made = first.kuth(&["cache", "keygen", key.to_str().unwrap()]).ok();
+    let with_remote = |mut project: Project| {
+        project.set("KUTH_CACHE_REMOTE", remote);
+        project.set("KUTH_CACHE_KEY", key.to_str().unwrap());
+        // What cannot be had from the remote cannot be had at all.
+        project.set("KUTH_DEBIAN_MIRROR", "http://127.0.0.1:9/none");
+        for (name, value) in variables {
+            project.set(name, value);
+        }
+        project
     };
-    let first = Machine { project: &first, variables: variables() };
-    let pushed = first.run(&["cache", "push", DEBIAN]).ok();
+    let first = with_remote(first);
+    let pushed = first.kuth(&["cache", "push", DEBIAN]).ok();
     assert!(!pushed.err.contains("warning:"), "{}", pushed.err);
     assert!(made.out.starts_with("ed25519:"));
 
-    let second = Machine { project: &second, variables: variables() };
-    let run = second.run(&build(&[DEBIAN])).ok();
+    let second = with_remote(second);
+    let run = second.build(&[DEBIAN]).ok();
     assert!(!run.err.contains("warning:"), "{}", run.err);
     run.assert_all("cached");
     let told = &world().first;
@@ -64,7 +49,7 @@ fn carried_over(name: &str, remote: &str, variables: &[(&'static str, &str)]) {
         assert!(Path::new(run.of(node, "path")).join("seed.iso").is_file(), "{node}");
     }
     eprintln!("{name}: pushed in {:?}, built in {:?}", pushed.wall, run.wall);
-    second.run(&build(&[DEBIAN, "--offline"])).ok().assert_all("cached");
+    second.build(&[DEBIAN, "--offline"]).ok().assert_all("cached");
 }
 
 #[test]

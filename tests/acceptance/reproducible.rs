@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use kuth::files::sparse::tree_hash;
 
-use crate::heavy;
-use crate::kuth::{Live, Project, Run, build};
 use crate::tools::{is_root, tool};
 use crate::user::User;
 use crate::world::{DEBIAN, checkout, directory, world};
+use kuth_test_support::project::{Project, build};
+use kuth_test_support::run::{Live, Run};
 
 const FORMATS: [&str; 4] = ["raw", "qcow2", "vdi", "vmdk"];
 
@@ -53,7 +53,6 @@ fn assert_same(one: (&Project, &Run), other: (&Project, &Run)) {
 #[test]
 fn an_ordinary_user_elsewhere_makes_the_same_bytes() {
     let world = world();
-    let _heavy = heavy();
     let ours = world.fork("formats");
     in_all_formats(&ours);
     let first = ours.build(&[DEBIAN, "image"]).ok();

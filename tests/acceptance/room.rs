@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::heavy;
 use crate::small::{SMALL, fresh};
 use crate::tools::{is_root, tool};
 
@@ -40,7 +39,6 @@ fn a_full_disk_is_one_clear_error_and_what_is_finished_stays() {
     }
     let mut project = fresh("room");
     project.edit(SMALL, "echo base >/etc/made\n", "dd if=/dev/zero of=/var/big bs=1M count=900\n");
-    let _heavy = heavy();
     let memory = Memory::new(&project.root.with_file_name("memory"), "400m");
     project.cache = memory.0.join("cache");
     let directory = project.cache.to_str().unwrap().to_string();

@@ -1,13 +1,11 @@
 //! Several kuth processes on one cache: each stage runs once, whoever comes first.
 
-use crate::heavy;
-use crate::kuth::Run;
 use crate::small::{SMALL, small};
+use kuth_test_support::run::Run;
 
 #[test]
 fn three_builds_at_once_run_each_stage_once() {
     let project = small("sharing");
-    let _heavy = heavy();
     let running: Vec<_> = (0..3).map(|_| project.begin(&[SMALL])).collect();
     let runs: Vec<Run> = running.into_iter().map(|live| live.finish().ok()).collect();
     let count =

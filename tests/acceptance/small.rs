@@ -1,8 +1,8 @@
 //! A pipeline of three small trees, for tests that need not wait for a whole image. Its `rootfs`
 //! is that of the image, so a copy of the image's cache has it already.
 
-use crate::kuth::Project;
 use crate::world::world;
+use kuth_test_support::project::Project;
 
 /// Where [`small`] puts it.
 pub const SMALL: &str = "pipelines/small.toml";

@@ -3,10 +3,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::kuth::Project;
 use crate::tools::{tool, verdict};
 use crate::world::{World, checkout};
+use kuth_test_support::project::Project;
 
 const NAME: &str = "kuthtest";
 
@@ -35,11 +36,15 @@ exec setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all -- "$
 /// The user, while the test runs.
 pub struct User {
     made: bool,
+    /// Another test would find the user and then lose it.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl User {
     /// Finds or makes the user.
     pub fn new() -> User {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let exists = verdict("id", &[NAME]).unwrap().0;
         if !exists {
             tool("useradd", &["--no-create-home", "--home-dir", "/nonexistent", NAME]);
@@ -49,7 +54,7 @@ impl User {
             let range = "2000000000-2000065535";
             tool("usermod", &["--add-subuids", range, "--add-subgids", range, NAME]);
         }
-        User { made: !exists }
+        User { made: !exists, _alone }
     }
 
     /// A checkout in a directory that the user can reach and owns, with the packages of `world`,

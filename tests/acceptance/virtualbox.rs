@@ -3,16 +3,14 @@
 
 use std::path::Path;
 
-use crate::heavy;
-use crate::kuth::Project;
-use crate::registry::Registry;
 use crate::world::{DEBIAN, world};
+use kuth_test_support::project::Project;
+use kuth_test_support::virtualbox::Registry;
 
 #[test]
 fn the_whole_cluster_is_made_in_virtualbox_once() {
     let world = world();
     let Some(virtualbox) = Registry::new("cluster") else { return };
-    let _heavy = heavy();
     let mut project: Project = world.fork("virtualbox");
     project.machines = virtualbox.directory.join("machines");
     let driver = ["--driver", "virtualbox", "--vboxmanage", &virtualbox.command];
@@ -69,7 +67,7 @@ fn the_whole_cluster_is_made_in_virtualbox_once() {
 
     // The other way to a machine, with a key that sed would choke on.
     let remove = ["machine", "remove", "hapx-node01", "--vboxmanage", &virtualbox.command];
-    project.run(&remove).ok();
+    project.kuth(&remove).ok();
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJNtVbV8kIEDYVsTg5bGZ1jJ0zjvKx4NGxHkUuIS0f7y \
                a&b|c/d";
     project.write("key.pub", key);
@@ -78,7 +76,7 @@ fn the_whole_cluster_is_made_in_virtualbox_once() {
     let base = text.split_once("name = \"debian-base").unwrap().1.split('"').next().unwrap();
     let base = format!("debian-base{base}");
     let words = ["create-image", "-b", &base, "-a", "false"];
-    project.run(&[&words[..], &files, &rest, &driver].concat()).ok();
+    project.kuth(&[&words[..], &files, &rest, &driver].concat()).ok();
     let info = virtualbox.info("hapx-node01");
     for line in ["memory=512", "nic1=\"intnet\"", "intnet1=\"dmz\"", "nic2=\"none\""] {
         assert!(info.lines().any(|it| it == line), "{line} in {info:?}");

@@ -1,9 +1,8 @@
 //! `pipelines/cloud-image.toml`, from an image like those that Debian makes for clouds: one ext4
 //! partition, the kernel of clouds, no LVM.
 
-use crate::heavy;
-use crate::judge::tool;
 use crate::world::world;
+use kuth_test_support::judge::tool;
 
 const CLOUD: &str = "pipelines/cloud-image.toml";
 const THEIRS: &str = "pipelines/theirs.toml";
@@ -38,7 +37,6 @@ format = "qcow2"
 #[test]
 fn a_cloud_image_is_laid_out_anew_on_lvm() {
     let project = world().with_packages("cloud");
-    let _heavy = heavy();
     project.write(THEIRS, TEXT);
     let lock = std::fs::read(project.root.join("pipelines/debian.lock")).unwrap();
     std::fs::write(project.root.join("pipelines/theirs.lock"), lock).unwrap();
@@ -56,7 +54,7 @@ fn a_cloud_image_is_laid_out_anew_on_lvm() {
     if let Some(said) = tool("qemu-img", &["check", image]) {
         assert!(said.contains("No errors"), "{said}");
     }
-    let inspected = project.run(&["inspect", image]).ok();
+    let inspected = project.kuth(&["inspect", image]).ok();
     for part in ["vg0/root", "vg0/home", "vg0/var"] {
         assert!(inspected.out.contains(part), "{}", inspected.out);
     }

@@ -3,10 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::time::Instant;
 
-use crate::kuth::{Project, Run};
 use crate::tools::tool;
+use kuth_test_support::base::{RESULTS, collect_packages, lend_packages};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
+use kuth_test_support::target_tmp;
 
 /// The pipeline of the repository.
 pub const DEBIAN: &str = "pipelines/debian.toml";
@@ -36,7 +38,7 @@ fn keeps() -> bool {
 /// The directory of all this, in the file system of the target directory; empty at first.
 fn home() -> &'static Path {
     HOME.get_or_init(|| {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("acceptance");
+        let home = target_tmp().join("acceptance");
         if !keeps() {
             tool("rm", &["-rf", home.to_str().unwrap()]);
         }
@@ -52,24 +54,20 @@ pub fn directory(name: &str) -> tempfile::TempDir {
 
 /// Copies what is below `from` to `to`, a directory that does not exist.
 fn copy(options: &[&str], from: &Path, to: &Path) {
-    let mut words = options.to_vec();
-    words.extend([from.to_str().unwrap(), to.to_str().unwrap()]);
-    tool("cp", &words);
+    tool("cp", &[options, &[from.to_str().unwrap(), to.to_str().unwrap()]].concat());
 }
 
 /// The repository's pipelines and data, without a lock.
 pub fn checkout(project: &Project) {
     std::fs::create_dir_all(&project.root).unwrap();
     for name in ["pipelines", "data"] {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-        copy(&["-r"], &from, &project.root.join(name));
+        copy(&["-r"], &kuth_test_support::checkout().join(name), &project.root.join(name));
     }
     let _ = std::fs::remove_file(project.root.join("pipelines/debian.lock"));
 }
 
 impl World {
     fn new() -> Result<World, String> {
-        let _heavy = crate::heavy();
         let (place, told) = (home().join("world"), home().join("world/first.jsonl"));
         let project = Project::at(&place);
         if keeps()
@@ -79,9 +77,10 @@ impl World {
         }
         std::fs::create_dir_all(&place).map_err(|error| error.to_string())?;
         checkout(&project);
-        let start = Instant::now();
+        lend_packages(&project.cache);
         let first = project.build(&[DEBIAN]);
-        eprintln!("first build: {:.1} s", start.elapsed().as_secs_f32());
+        collect_packages(&project.cache);
+        eprintln!("first build: {:?}", first.wall);
         if first.status != 0 {
             return Err(format!("exit status {}\n{}", first.status, first.err));
         }
@@ -94,18 +93,14 @@ impl World {
     pub fn with_packages(&self, name: &str) -> Project {
         let project = Project::within(directory(name));
         copy(&["-r"], &self.project.root, &project.root);
-        std::fs::create_dir(&project.cache).unwrap();
-        copy(&["-al"], &self.project.cache.join("packages"), &project.cache.join("packages"));
+        project.take(&self.project.cache, &["packages"]);
         project
     }
 
     /// A project like this one in a directory of its own, with all results and machines.
     pub fn fork(&self, name: &str) -> Project {
         let project = self.with_packages(name);
-        for part in ["records", "objects", "latest"] {
-            copy(&["-al"], &self.project.cache.join(part), &project.cache.join(part));
-        }
-        copy(&["-p"], &self.project.cache.join("version"), &project.cache.join("version"));
+        project.take(&self.project.cache, &RESULTS);
         copy(&["-a", "--sparse=always"], &self.project.machines, &project.machines);
         project
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use crate::judge::tool_in;
 use kuth::archive::{self, Options, Unpacked};
 use kuth::cancel::Cancel;
 use kuth::digest::Digest;
 use kuth::error::Result;
 use kuth::units::Bytes;
+use kuth_test_support::judge::tool_in;
 
 pub const EPOCH: u64 = 2_000_000_000;
 

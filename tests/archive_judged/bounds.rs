@@ -9,7 +9,7 @@ use std::path::Path;
 use kuth::units::Bytes;
 
 use crate::bench::{Bench, listed};
-use crate::judge::tool_in;
+use kuth_test_support::judge::tool_in;
 
 const MIB: u64 = 1 << 20;
 

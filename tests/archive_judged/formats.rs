@@ -9,7 +9,7 @@ use kuth::digest::Digest;
 use kuth::units::Bytes;
 
 use crate::bench::Bench;
-use crate::judge::tool_in;
+use kuth_test_support::judge::tool_in;
 
 /// Makes `root` with files large and small, links, modes, a sparse file and long names.
 fn fill(root: &Path) {

@@ -6,5 +6,3 @@ mod bench;
 mod bounds;
 mod formats;
 mod hostile;
-#[path = "../judge/mod.rs"]
-mod judge;

@@ -1,20 +1,15 @@
 //! The files for `pipelines/debian.toml`: as they were, and as their services want them.
 
-use std::path::Path;
+use kuth_test_support::checkout;
+use kuth_test_support::home::{bare, golden};
+use kuth_test_support::run::Run;
 
-use assert_cmd::Command;
-
-use super::cli_support::golden;
-use super::judges::{SERVICES, judge};
+use crate::judges::{SERVICES, judge};
 
 /// What kuth writes in this repository.
 fn file(service: &str, options: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-    command.args(["ci", service, "pipelines/debian.toml"]).args(options);
-    command.env_clear().current_dir(Path::new(env!("CARGO_MANIFEST_DIR")));
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
+    let mut command = bare(checkout());
+    Run::to_end(command.args(["ci", service, "pipelines/debian.toml"]).args(options)).ok().out
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 
-use super::cli_support::Home;
-use super::servers::{Server, program};
+use kuth_test_support::home::Home;
+use kuth_test_support::servers::{Server, program};
 
 /// A system, what makes it look as if it could start, a disk, an image.
 const PIPELINE: &str = r#"[pipeline]
@@ -74,8 +74,8 @@ fn the_second_run_executes_no_stage() {
     let Some(program) = program("gitlab-ci-local") else { return };
     let Some(s3) = Server::s3() else { return };
     let home = Home::with(PIPELINE);
-    let kuth = Path::new(env!("CARGO_BIN_EXE_kuth")).parent().unwrap();
-    let setup = format!("export PATH=\"{}:$PATH\"", kuth.display());
+    let kuth = kuth_test_support::program();
+    let setup = format!("export PATH=\"{}:$PATH\"", kuth.parent().unwrap().display());
     let file = "pipelines/small.toml";
     let said = home.kuth(&["ci", "gitlab", file, "--setup", &setup, "-o", ".gitlab-ci.yml"]);
     assert_eq!((said.status, said.out.as_str()), (0, ".gitlab-ci.yml\n"), "{}", said.err);

@@ -1,10 +1,13 @@
 //! Names and values that would be more than that: to YAML, to a shell, to the service.
 
+use std::io::{Seek, Write};
+use std::process::Command;
+
 use serde_json::Value;
 
-use super::cli_support::Home;
-use super::judges::{SERVICES, judge};
-use super::servers::program;
+use crate::judges::{SERVICES, judge};
+use kuth_test_support::home::Home;
+use kuth_test_support::servers::program;
 
 const PIPELINE: &str = r#"[pipeline]
 name = "small"
@@ -57,8 +60,10 @@ fn read(text: &str) -> Option<Value> {
     let python = program("check-jsonschema")?.with_file_name("python");
     let script = "import json,sys,ruamel.yaml\n\
         print(json.dumps(ruamel.yaml.YAML(typ='safe').load(sys.stdin.buffer)))";
-    let mut command = assert_cmd::Command::new(python);
-    let output = command.args(["-c", script]).write_stdin(text).output().unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let output = Command::new(python).args(["-c", script]).stdin(file).output().unwrap();
     assert!(output.status.success(), "{output:?}\nof\n{text}");
     Some(serde_json::from_slice(&output.stdout).unwrap())
 }
@@ -84,7 +89,7 @@ fn words(service: &str, file: &Value, job: &str) -> Vec<String> {
     let script = format!("kuth() {{ printf '%s\\0' \"$@\"; }}\n{script}\n");
     let script = script.replace("target/release/kuth ", "kuth ");
     let directory = tempfile::tempdir().unwrap();
-    let mut shell = assert_cmd::Command::new("sh");
+    let mut shell = Command::new("sh");
     let output = shell.arg("-ec").arg(script).current_dir(directory.path()).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0, "a word did something");

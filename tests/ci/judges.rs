@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::servers::program;
+use kuth_test_support::servers::program;
 
 /// Every service, and the options without which it has no file.
 pub const SERVICES: [(&str, &[&str]); 3] =

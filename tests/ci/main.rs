@@ -2,13 +2,7 @@
 //! names and values that try to be more than that; and one of them run for real. What is not
 //! installed is skipped aloud.
 
-#[path = "../cli_support/mod.rs"]
-mod cli_support;
 mod files;
 mod gitlab;
 mod hostile;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod judges;
-#[path = "../servers/mod.rs"]
-mod servers;

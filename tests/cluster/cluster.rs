@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use kuth::debian::{DEBIAN, mirror};
 
+use kuth_test_support::base::{collect_packages, lend_packages};
+use kuth_test_support::{program, target_tmp};
+
 use crate::answers::Answers;
 
 /// The way out and the name server.
@@ -43,7 +46,7 @@ pub struct Cluster {
 impl Cluster {
     /// Builds them, in the file system of the target directory.
     pub fn build() -> Cluster {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster");
+        let home = target_tmp().join("cluster");
         let agent_directory = tempfile::tempdir().unwrap();
         let agent_socket = agent_directory.path().join("agent");
         let agent = Command::new("ssh-agent")
@@ -58,6 +61,8 @@ impl Cluster {
         cluster.clear();
         cluster.make_key();
         let start = Instant::now();
+        let cache = cluster.home.join("cache");
+        lend_packages(&cache);
         cluster.kuth(&[
             "build",
             "pipelines/cluster.toml",
@@ -66,6 +71,7 @@ impl Cluster {
             "--var",
             &format!("archive={}", cluster.archive),
         ]);
+        collect_packages(&cache);
         eprintln!("built: {:.0} s", start.elapsed().as_secs_f32());
         cluster
     }
@@ -115,9 +121,9 @@ impl Cluster {
 
     /// kuth in the project, through the words of another command if there are any.
     fn command(&self, through: &[&str], words: &[&str]) -> Command {
-        let kuth = env!("CARGO_BIN_EXE_kuth");
-        let all: Vec<&str> =
-            through.iter().copied().chain([kuth]).chain(words.iter().copied()).collect();
+        let kuth = program();
+        let kuth = [kuth.to_str().unwrap()];
+        let all = [through, &kuth, words].concat();
         let mut command = Command::new(all[0]);
         command.args(&all[1..]).current_dir(self.home.join("project"));
         command.env("KUTH_CACHE", self.home.join("cache")).env("KUTH_MACHINES", self.machines());

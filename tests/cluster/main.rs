@@ -9,8 +9,6 @@
 
 mod answers;
 mod cluster;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod tools;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -103,7 +101,10 @@ const CHECKS: &[(&str, Check)] = &[
         asked.glus.has("route", "default via 192.168.3.254 ");
         if let Err(why) = tools::reach(&asked.archive) {
             let what = "a guest on its way out";
-            return judge::skip(&format!("{what}: {} is not reached: {why}", asked.archive));
+            return kuth_test_support::judge::skip(&format!(
+                "{what}: {} is not reached: {why}",
+                asked.archive
+            ));
         }
         asked.hapx.has("outside", "Suite: ");
         asked.glus.has("outside", "Suite: ");

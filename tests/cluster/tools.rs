@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Whether all of these can be run; says which cannot, and fails where KUTH_REQUIRE_TOOLS=1.
 pub fn are_there(names: &[&str]) -> bool {
-    names.iter().all(|name| crate::judge::is_there(name))
+    names.iter().all(|name| kuth_test_support::judge::is_there(name))
 }
 
 /// Whether this host itself gets a connection to the server of `url`.

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use crate::built::{built, tree};
-use crate::judge::tool;
-use crate::kuth::Project;
-use crate::world::{HEAD, PIPELINE};
+use kuth_test_support::base::{PIPELINE, SYSTEM};
+use kuth_test_support::judge::tool;
+use kuth_test_support::project::Project;
 
 /// Notes how it is run.
 const INSTALLER: &str = "#!/bin/sh\n\
@@ -58,7 +58,7 @@ fn an_iso_without_the_installer_and_a_kernel_without_headers_are_errors() {
         [&image, &directory.join("directory")].map(|path| path.to_str().unwrap().to_string());
     tool("xorriso", &["-as", "mkisofs", "-quiet", "-R", "-o", &paths[0], &paths[1]]);
     let stage = |additions: &str| {
-        let head = HEAD.replace("\"t\"", "\"faulty\"");
+        let head = SYSTEM.replace("\"t\"", "\"faulty\"");
         format!(
             "{head}\n[stage.kernel]\nkind = \"customise\"\nfrom = \"rootfs\"\nrun = \"mkdir -p \
              /srv/seen /usr/lib/modules/6.1.0-test\"\n\n[stage.faulty]\nkind = \"customise\"\n\

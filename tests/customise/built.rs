@@ -10,9 +10,9 @@ use std::sync::OnceLock;
 use ::kuth::digest::Digest;
 
 use crate::additions::iso;
-use crate::kuth::Project;
-use crate::tree::Tree;
-use crate::world::{PIPELINE, project};
+use kuth_test_support::base::{PIPELINE, system};
+use kuth_test_support::project::Project;
+use kuth_test_support::tree::Tree;
 
 const STAGES: &str = include_str!("data/stages.toml");
 
@@ -54,7 +54,7 @@ fn listen() -> u16 {
 
 impl Built {
     fn new() -> Result<Built, String> {
-        let project = project("customise", "");
+        let project = system("customise", "");
         let written = |name: &str, text: &str, mode: u32| {
             let path = project.root.join("data").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -80,7 +80,7 @@ impl Built {
         let mut stages = STAGES[..end].replace("PORT", &listen().to_string());
         stages = stages.replace("DIRECTORY", project.root.to_str().unwrap());
         stages = stages.replace("SHA256", &Digest::of(&bytes).to_string());
-        project.write(PIPELINE, &format!("{}{stages}", crate::world::HEAD));
+        project.write(PIPELINE, &format!("{}{stages}", kuth_test_support::base::SYSTEM));
         let names: Vec<&str> = stages
             .lines()
             .filter_map(|line| line.strip_prefix("[stage.")?.strip_suffix(']'))
@@ -92,7 +92,7 @@ impl Built {
         }
         let trees = names
             .into_iter()
-            .map(|name| (name.to_string(), project.path(PIPELINE, name)))
+            .map(|name| (name.to_string(), project.artifact(PIPELINE, name)))
             .collect();
         Ok(Built { project, trees })
     }

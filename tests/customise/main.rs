@@ -4,18 +4,8 @@
 mod additions;
 mod built;
 mod files;
-#[path = "../judge/mod.rs"]
-mod judge;
-#[path = "../acceptance/kuth.rs"]
-#[allow(dead_code)]
-mod kuth;
 mod packages;
-#[path = "../acceptance/processes.rs"]
-#[allow(dead_code)]
-mod processes;
 mod scripts;
 mod seal;
 mod settings;
-mod tree;
 mod users;
-mod world;

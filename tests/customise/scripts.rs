@@ -1,7 +1,7 @@
 //! `run`: in which order, as whom, with which environment and network, and how it fails.
 
 use crate::built::{WELCOME, built, tree};
-use crate::world::{PIPELINE, project};
+use kuth_test_support::base::{PIPELINE, system};
 
 #[test]
 fn scripts_run_in_their_order_as_root_in_the_root_directory() {
@@ -61,7 +61,7 @@ kind = "customise"
 from = "rootfs"
 run = "echo before; echo $unset; echo behind"
 "#;
-    let project = project("customise-failing", stages);
+    let project = system("customise-failing", stages);
     for (stage, said) in [("failing", "exit status 1"), ("unset", "unset: parameter not set")] {
         let run = project.build(&[PIPELINE, stage]).ended(1);
         assert_eq!(run.those("failed"), stage, "{run:?}");

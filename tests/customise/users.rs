@@ -1,7 +1,7 @@
 //! `user`: numbers, groups, shells, passwords, keys, and who may become root.
 
 use crate::built::{built, tree};
-use crate::tree::Tree;
+use kuth_test_support::tree::Tree;
 
 /// The hash of the pipeline.
 const HASH: &str = "$6$saltsalt$thehash";

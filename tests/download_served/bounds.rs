@@ -1,7 +1,7 @@
 //! Servers that send more than the file may have: each is cut, and nothing stays.
 
-use crate::server::{Answer, FLOOD, Server};
 use crate::world::{World, body, sha256};
+use kuth_test_support::http::{Answer, FLOOD, Server};
 
 const TAG: &str = "\"one\"";
 

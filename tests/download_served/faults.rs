@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::server::{Answer, Server};
 use crate::world::{World, body, sha256};
+use kuth_test_support::http::{Answer, Server};
 
 const TAG: &str = "\"one\"";
 

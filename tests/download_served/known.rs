@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use crate::server::{Answer, Server};
 use crate::world::{World, body, sha256};
+use kuth_test_support::http::{Answer, Server};
 
 fn serving(body: Vec<u8>) -> Server {
     Server::start(move |_, request| Answer::part(request, &body, "\"one\""))
@@ -81,7 +81,7 @@ fn a_list_counts_when_it_is_signed() {
         command.current_dir(directory.path()).args(args).output()
     };
     if gpg(&["--version"]).is_err() {
-        crate::judge::missing("gpg");
+        kuth_test_support::judge::missing("gpg");
         return;
     }
     let run = |args: &[&str]| {

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::server::{Answer, Server};
-use crate::servers;
 use crate::world::{World, sha256};
+use kuth_test_support::http::{Answer, Server};
+use kuth_test_support::servers;
 
 /// 40 MiB and a bit, no two pieces alike.
 fn large() -> Vec<u8> {

@@ -3,12 +3,7 @@
 
 mod bounds;
 mod faults;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod known;
 mod large;
-mod server;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod ways;
 mod world;

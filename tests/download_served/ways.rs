@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::judge;
-use crate::server::{Answer, Server};
-use crate::servers;
 use crate::world::{World, body};
+use kuth_test_support::http::{Answer, Server};
+use kuth_test_support::judge;
+use kuth_test_support::servers;
 
 #[test]
 fn a_proxy_of_the_environment_is_asked() {

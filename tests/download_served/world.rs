@@ -2,19 +2,13 @@
 
 use std::path::PathBuf;
 
-use assert_cmd::Command;
-use kuth::digest::Digest;
+use kuth_test_support::home::bare;
+use kuth_test_support::run::Run;
 
 pub struct World {
     directory: tempfile::TempDir,
     /// What the environment has besides `PATH`.
     pub variables: Vec<(&'static str, String)>,
-}
-
-/// How a run ended.
-pub struct Run {
-    pub status: i32,
-    pub err: String,
 }
 
 impl World {
@@ -40,31 +34,23 @@ impl World {
         std::fs::read_to_string(self.path("p.lock")).unwrap_or_default()
     }
 
-    fn kuth(&self, args: &[&str]) -> (i32, String, String) {
-        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("kuth"));
-        command.current_dir(self.directory.path()).env_clear().env("PATH", "/usr/bin:/bin");
-        command.envs(self.variables.iter().cloned());
-        let output = command.args(args).output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    fn kuth(&self, args: &[&str]) -> Run {
+        let mut command = bare(self.directory.path());
+        Run::to_end(command.args(args).envs(self.variables.iter().cloned()))
     }
 
     pub fn build(&self, options: &[&str]) -> Run {
-        let (status, _, err) = self.kuth(&[&["build", "p.toml"], options].concat());
-        Run { status, err }
+        self.kuth(&[&["build", "p.toml"], options].concat())
     }
 
     /// What the stage made.
     pub fn made(&self) -> Vec<u8> {
-        let (status, out, err) = self.kuth(&["path", "p.toml", "file"]);
-        assert_eq!(status, 0, "{err}");
-        std::fs::read(out.trim()).unwrap()
+        std::fs::read(self.kuth(&["path", "p.toml", "file"]).ok().out.trim()).unwrap()
     }
 
     /// Builds, and the file must be `body`.
     pub fn gives(&self, body: &[u8]) {
-        let run = self.build(&[]);
-        assert_eq!(run.status, 0, "{}", run.err);
+        self.build(&[]).ok();
         assert!(self.made() == body);
         let parts = std::fs::read_dir(self.path("cache/downloads"));
         assert_eq!(parts.map_or(0, |parts| parts.count()), 0, "no part is left");
@@ -72,8 +58,7 @@ impl World {
 
     /// Builds, and it must fail so.
     pub fn fails(&self, why: &str) {
-        let run = self.build(&[]);
-        assert_eq!(run.status, 1, "{}", run.err);
+        let run = self.build(&[]).ended(1);
         assert!(run.err.contains(why), "{}", run.err);
     }
 }
@@ -84,5 +69,5 @@ pub fn body() -> Vec<u8> {
 }
 
 pub fn sha256(body: &[u8]) -> String {
-    format!("sha256 = \"{}\"", Digest::of(body))
+    format!("sha256 = \"{}\"", kuth_test_support::sha256(body))
 }

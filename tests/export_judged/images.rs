@@ -8,7 +8,7 @@ use kuth::stage::export::Export;
 use kuth::stage::{Placement, Stage};
 
 use crate::bench::{Bench, SIZE, WORDS, Zeros, export, here};
-use crate::judge::tool;
+use kuth_test_support::judge::tool;
 
 /// qemu-img's stdout, after it must have succeeded. `None` where it is not installed.
 fn qemu_img(args: &[&str]) -> Option<String> {

@@ -10,7 +10,7 @@ use kuth::stage::Stage;
 use kuth::stage::export::Export;
 
 use crate::bench::{Bench, Zeros, export, here};
-use crate::judge::{tool, tool_in};
+use kuth_test_support::judge::{tool, tool_in};
 
 fn compare(raw: &Path, format: &str, image: &Path) {
     let (raw, image) = (raw.to_str().unwrap(), image.to_str().unwrap());

@@ -3,8 +3,6 @@
 
 mod bench;
 mod images;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod machines;
 mod places;
 mod tables;

@@ -5,7 +5,5 @@ mod boots;
 mod disks;
 mod images;
 mod isos;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod tables;
 mod tools;

@@ -11,8 +11,8 @@ use kuth::format::qcow2::{self, CLUSTER};
 use kuth::import::{self, Beside};
 use kuth::units::Bytes;
 
-use crate::judge::{tool, tool_in};
 use crate::tools::text;
+use kuth_test_support::judge::{tool, tool_in};
 
 /// References in one cluster of refcounts; entries in one of a table.
 const REFCOUNTS: u64 = CLUSTER.0 / 2;

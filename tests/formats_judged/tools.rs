@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use kuth::format::{Guid, Pieces};
 use kuth::units::Bytes;
 
-pub use crate::judge::{missing, tool, verdict};
+pub use kuth_test_support::judge::{missing, tool, verdict};
 
 /// A sparse file of `size` that holds `pieces`.
 pub fn lay(dir: &Path, name: &str, size: Bytes, pieces: &Pieces) -> PathBuf {

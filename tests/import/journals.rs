@@ -8,8 +8,8 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use crate::judge::verdict;
 use crate::world::{World, have, import, run, text};
+use kuth_test_support::judge::verdict;
 
 const TOOLS: &[&str] = &["mke2fs", "debugfs", "dumpe2fs", "e2fsck"];
 const MAGIC: [u8; 4] = [0xc0, 0x3b, 0x39, 0x98];

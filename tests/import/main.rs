@@ -10,8 +10,6 @@ mod filesystems;
 mod hostile;
 mod inspected;
 mod journals;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod mounted;
 mod rootfs;
 mod round;

@@ -4,8 +4,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::judge::{skip, verdict};
 use crate::world::{World, have, import, make_tree, need_root, packed, packed_unjudged, run, text};
+use kuth_test_support::judge::{skip, verdict};
 
 /// A mount that goes with this.
 struct Mount(PathBuf);

@@ -15,8 +15,8 @@ use tar::EntryType;
 
 use crate::disk::{Bench, EPOCH, Tree, disk_of};
 use crate::inspected::inspect;
-use crate::judge::{missing, verdict};
 use crate::world::{World, import, text};
+use kuth_test_support::judge::{missing, verdict};
 
 const KEYS: &str = r#"
 size = "2 GiB"

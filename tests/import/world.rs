@@ -3,7 +3,6 @@
 use std::fs::{File, Permissions};
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kuth::cancel::Cancel;
 use kuth::digest::Digest;
@@ -12,8 +11,10 @@ use kuth::sandbox::owners::Owners;
 use kuth::sandbox::pack::pack;
 use kuth::units::Bytes;
 
-use crate::judge::{is_there, skip, tool, verdict};
 use crate::same;
+use kuth_test_support::home::bare;
+use kuth_test_support::judge::{is_there, skip, tool, verdict};
+use kuth_test_support::run::Run;
 
 /// The time of everything, and one that is later than any file's.
 pub const EPOCH: u64 = 4_000_000_000;
@@ -258,26 +259,16 @@ pub struct World {
 }
 
 impl World {
-    /// Runs kuth in the directory: whether it went well, and what it printed and said.
-    pub fn kuth(&self, arguments: &[&str]) -> (bool, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_kuth"))
-            .args(arguments)
-            .current_dir(self.directory.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.directory.path())
-            .env("KUTH_CACHE", self.at("cache"))
-            .output()
-            .unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    /// Runs kuth in the directory.
+    pub fn kuth(&self, arguments: &[&str]) -> Run {
+        let mut command = bare(self.directory.path());
+        command.env("HOME", self.directory.path()).env("KUTH_CACHE", self.at("cache"));
+        Run::to_end(command.args(arguments))
     }
 
     /// Where the result of a stage of `p.toml` is.
     pub fn path_of(&self, stage: &str) -> PathBuf {
-        let (success, out, err) = self.kuth(&["path", "p.toml", stage]);
-        assert!(success, "{err}");
-        PathBuf::from(out.trim())
+        PathBuf::from(self.kuth(&["path", "p.toml", stage]).ok().out.trim())
     }
 
     pub fn new() -> World {

@@ -8,8 +8,8 @@ use kuth::format::cpio;
 use kuth::installer::{Answers, autoinstall, preseed, recipe};
 use serde_json::Value;
 
-use crate::judge::tool_in;
 use crate::world::{answers, answers_with_mirror, golden, keys, text};
+use kuth_test_support::judge::tool_in;
 
 const GPT: &str = "size = \"28 GiB\"\nfirmware = [\"bios\"]";
 const MBR: &str = "size = \"28 GiB\"\ntable = \"mbr\"\nfirmware = [\"bios\"]";

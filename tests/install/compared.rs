@@ -11,8 +11,8 @@ use kuth::artifact::Artifact;
 use kuth::installer::compare;
 
 use crate::disk::{Bench, Disk, Tree, disk_of};
-use crate::judge::{is_there, tool};
 use crate::world::{read, text};
+use kuth_test_support::judge::{is_there, tool};
 
 const KEYS: &str = r#"
 size = "1 GiB"

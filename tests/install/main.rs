@@ -3,8 +3,6 @@
 
 #[path = "../disk/mod.rs"]
 mod disk;
-#[path = "../judge/mod.rs"]
-mod judge;
 
 mod answers;
 mod compared;

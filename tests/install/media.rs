@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use kuth::cancel::Cancel;
 use kuth::installer::{Installer, Medium};
 
-use crate::judge::tool;
 use crate::world::text;
+use kuth_test_support::judge::tool;
 
 /// Makes an ISO image of these files; `None` where there is no xorriso.
 pub fn iso(directory: &Path, files: &[(&str, &str)]) -> Option<PathBuf> {

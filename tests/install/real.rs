@@ -85,7 +85,7 @@ cloud-init = true
     );
     std::fs::write(directory.join("pipelines/install.toml"), pipeline).unwrap();
     let kuth = |arguments: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
+        let mut command = Command::new(kuth_test_support::program());
         command.args(arguments).current_dir(&directory).env_clear();
         command.env("PATH", std::env::var("PATH").unwrap()).env("HOME", &directory);
         command.env("KUTH_CACHE", directory.join("cache"));

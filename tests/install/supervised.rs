@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use kuth::cancel::Cancel;
 
-use crate::judge::is_there;
 use crate::watched::World;
+use kuth_test_support::judge::is_there;
 
 /// Where the kernel is loaded.
 const LOAD: u32 = 1 << 20;

@@ -3,7 +3,9 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+
+use kuth_test_support::home::bare;
+use kuth_test_support::run::Run;
 
 const PIPELINE: &str = r#"
 [pipeline]
@@ -28,17 +30,7 @@ file."/etc/linked" = { source = "data/linked" }
 
 /// What `kuth explain` says of the stage `base`, from the directory `here`.
 fn explain(here: &Path, pipeline: &str, home: &Path) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_kuth"))
-        .args(["explain", pipeline, "base"])
-        .current_dir(here)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", home)
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{pipeline} in {}: {}", here.display(), text(&output.stderr));
-    text(&output.stdout)
+    Run::to_end(bare(here).args(["explain", pipeline, "base"]).env("HOME", home)).ok().out
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn layers_look_as_the_kernel_shows_them() {
     let able = "cd \"$1\" && mkdir t && mount -t tmpfs t t && cd t && mkdir l u w m && \
                 mount -t overlay -o lowerdir=l,upperdir=u,workdir=w overlay m";
     let trial = ["--mount", "sh", "-c", able, "sh", text(directory)];
-    if crate::judge::verdict("unshare", &trial).is_none_or(|(success, ..)| !success) {
-        crate::judge::skip("overlayfs cannot be mounted here");
+    if kuth_test_support::judge::verdict("unshare", &trial).is_none_or(|(success, ..)| !success) {
+        kuth_test_support::judge::skip("overlayfs cannot be mounted here");
         return;
     }
     run("unshare", &["--mount", "sh", text(&script), text(directory)]);

@@ -151,7 +151,7 @@ fn inspect_shows_it() {
     let (root, _) = world.small_tree("/dev/vda1 / ext4 defaults 0 1\n");
     let image = mksquashfs(&root, &world.at("fs.squashfs"), "-comp xz");
     let inspect = |image: &Path| {
-        Command::new(env!("CARGO_BIN_EXE_kuth")).arg("inspect").arg(image).output().unwrap()
+        Command::new(kuth_test_support::program()).arg("inspect").arg(image).output().unwrap()
     };
     let output = inspect(&image);
     let out = String::from_utf8(output.stdout).unwrap();

@@ -2,8 +2,6 @@
 //! `mksquashfs` packed comes out, and layers look as the kernel's overlayfs shows them.
 
 mod hostile;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod layers;
 mod lone;
 mod medium;

@@ -2,10 +2,7 @@
 //! tree is built from a real mirror; then the test is the mirror, with the same packages but for
 //! some, signed by a key of its own, and an archive of old packages.
 
-mod mirror;
 mod moved;
-mod project;
 mod refused;
-mod server;
 mod update;
 mod world;

@@ -1,7 +1,7 @@
 //! A package of the lock is no longer on the mirror.
 
-use crate::mirror::Deb;
-use crate::world::{MOVED, PIPELINE, World, heavy, remote, world};
+use crate::world::{MOVED, PIPELINE, World, remote, world};
+use kuth_test_support::mirror::Deb;
 
 /// Puts the package that left where the archive of old packages has it.
 fn archived(world: &World, name: &str) {
@@ -13,38 +13,36 @@ fn archived(world: &World, name: &str) {
 #[test]
 fn the_store_has_it_and_the_bytes_are_the_same() {
     let world = world();
-    let _heavy = heavy();
     let project = world.with_packages("store");
-    world.server.asked();
-    let built = project.build(&["--locked", "--mirror", &world.mirror()]).done();
-    assert_eq!(built.ran(), 2);
+    let server = world.serve();
+    let mirror = format!("{}/debian", server.address);
+    let built = project.build(&["p.toml", "--locked", "--mirror", &mirror]).ok();
+    assert_eq!(built.count("run"), 2);
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
-    assert_eq!(world.server.asked(), [""; 0], "the mirror has nothing to say");
+    assert_eq!(server.asked(), [""; 0], "the mirror has nothing to say");
     assert_eq!(project.read("p.lock"), world.lock());
     let again = ["--locked", "--offline", "--rebuild", "base"];
-    let again = project.build(&again).done();
-    assert_eq!((again.ran(), again.digest("base")), (1, world.digests[1].clone()));
+    let again = project.build(&[&["p.toml"], &again[..]].concat()).ok();
+    assert_eq!((again.count("run"), again.digest("base")), (1, world.digests[1].as_str()));
 }
 
 #[test]
 fn a_new_question_about_a_tree_that_another_machine_has_is_answered() {
     let world = world();
-    let _heavy = heavy();
     let project = world.project("remote");
     project.write("kuth.toml", &remote("read"));
     project.write("p.toml", &PIPELINE.replace("[\"htop\"]", "[\"libncursesw6\"]"));
     let keyring = format!("keyring={}", world.keyring());
-    let built = project.build(&["--mirror", &world.mirror(), "--var", &keyring]).done();
-    assert_eq!((built.ran(), built.digest("rootfs")), (1, world.digests[0].clone()));
+    let built = project.build(&["p.toml", "--mirror", &world.mirror(), "--var", &keyring]).ok();
+    assert_eq!((built.count("run"), built.digest("rootfs")), (1, world.digests[0].as_str()));
 }
 
 #[test]
 fn without_the_store_and_an_archive_it_is_named() {
     let world = world();
-    let _heavy = heavy();
     let project = world.without_the_moved("nowhere");
     let words = ["--locked", "--rebuild", "base", "--mirror", &world.mirror()];
-    let run = project.build(&words);
+    let run = project.build(&[&["p.toml"], &words[..]].concat());
     assert_eq!(run.status, 1, "{}", run.err);
     assert_eq!(run.err.matches("error:").count(), 1, "{}", run.err);
     let version = world.old.path.rsplit('_').nth(1).unwrap();
@@ -58,16 +56,17 @@ fn without_the_store_and_an_archive_it_is_named() {
         assert!(run.err.contains(&part), "{part}: {}", run.err);
     }
     assert_eq!(project.read("p.lock"), world.lock());
-    let offline = project.build(&["--locked", "--offline", "--rebuild", "base"]);
+    let offline = project.build(&["p.toml", "--locked", "--offline", "--rebuild", "base"]);
     assert!(offline.err.contains(&format!("{MOVED} {version} amd64")), "{}", offline.err);
 }
 
 #[test]
 fn the_archive_has_it_of_the_day_or_by_its_hash() {
     let world = world();
-    let _heavy = heavy();
-    let archive = format!("{}/archive/debian", world.server.address);
-    let words = ["--locked", "--mirror", &world.mirror(), "--snapshot", &archive];
+    let server = world.serve();
+    let [mirror, archive] =
+        ["debian", "archive/debian"].map(|it| format!("{}/{it}", server.address));
+    let words = ["--locked", "--mirror", &mirror, "--snapshot", &archive];
     let Deb { path, .. } = &world.old;
 
     // Nothing but the lock is here: all other packages come from the mirror. The archive's last
@@ -75,10 +74,10 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     let (day, _) = world.date.split_once('T').unwrap();
     archived(world, &format!("archive/debian/{day}T235959Z/{path}"));
     let project = world.project("archive");
-    world.server.asked();
-    let built = project.build(&words).done();
+    server.asked();
+    let built = project.build(&[&["p.toml"], &words[..]].concat()).ok();
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
-    let asked = world.server.asked();
+    let asked = server.asked();
     let of_archive: Vec<&String> =
         asked.iter().filter(|path| path.starts_with("/archive/")).collect();
     assert_eq!(of_archive.len(), 1, "{of_archive:?}");
@@ -87,10 +86,10 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     // A directory of days without more, with the very day of the lock.
     std::fs::remove_dir_all(world.web("archive")).unwrap();
     archived(world, &format!("days/{}/{path}", world.date));
-    project.forget(world);
-    let days = format!("{}/days", world.server.address);
-    let words = ["--locked", "--mirror", &world.mirror(), "--rebuild", "base", "--snapshot"];
-    let built = project.build(&[&words[..], &[&days]].concat()).done();
+    world.forget(&project);
+    let days = format!("{}/days", server.address);
+    let words = ["--locked", "--mirror", &mirror, "--rebuild", "base", "--snapshot"];
+    let built = project.build(&[&["p.toml"][..], &words[..], &[&days]].concat()).ok();
     assert_eq!(built.digest("base"), world.digests[1]);
 
     // An archive that does not have the day, but knows hashes: one is of another file.
@@ -101,11 +100,11 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     std::fs::create_dir_all(&place).unwrap();
     std::fs::write(place.join("binfiles"), answer).unwrap();
     archived(world, "file/cc");
-    project.forget(world);
-    world.server.asked();
-    let built = project.build(&[&words[..], &[&archive]].concat()).done();
+    world.forget(&project);
+    server.asked();
+    let built = project.build(&[&["p.toml"][..], &words[..], &[&archive]].concat()).ok();
     assert_eq!(built.digest("base"), world.digests[1]);
-    let asked = world.server.asked();
+    let asked = server.asked();
     assert!(asked.iter().any(|path| path == "/file/cc"), "{asked:?}");
     assert!(!asked.iter().any(|path| path == "/file/aa"), "{asked:?}");
 
@@ -113,13 +112,14 @@ fn the_archive_has_it_of_the_day_or_by_its_hash() {
     let other = world.web("other/debian").join(path);
     std::fs::create_dir_all(other.parent().unwrap()).unwrap();
     std::fs::write(&other, "another file").unwrap();
-    project.forget(world);
-    let mirror = format!("{}/other/debian", world.server.address);
+    world.forget(&project);
+    let mirror = format!("{}/other/debian", server.address);
     let words = ["--locked", "--rebuild", "base", "--mirror", &mirror];
-    let built = project.build(&[&words[..], &["--snapshot", &archive]].concat()).done();
+    let built =
+        project.build(&[&["p.toml"][..], &words[..], &["--snapshot", &archive]].concat()).ok();
     assert_eq!(built.digest("base"), world.digests[1]);
-    project.forget(world);
-    let run = project.build(&[&words[..], &["--snapshot", &mirror]].concat());
+    world.forget(&project);
+    let run = project.build(&[&["p.toml"][..], &words[..], &["--snapshot", &mirror]].concat());
     assert_eq!(run.status, 1);
     assert!(run.err.contains("neither on the mirror"), "{}", run.err);
     assert!(run.err.contains(MOVED), "{}", run.err);

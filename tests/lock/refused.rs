@@ -43,7 +43,7 @@ fn what_the_lock_does_not_answer_is_an_error_before_anything_runs() {
     }
     project.write("p.toml", PIPELINE);
     std::fs::remove_file(project.path("p.lock")).unwrap();
-    let run = project.build(&["--locked"]);
+    let run = project.build(&["p.toml", "--locked"]);
     assert!(
         run.err.starts_with("error: p.toml has no lock yet: there is no p.lock\n"),
         "{}",

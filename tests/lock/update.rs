@@ -1,6 +1,9 @@
 //! `kuth update`.
 
-use crate::world::{MOVED, NEW, PIPELINE, Project, Run, World, heavy, world};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
+
+use crate::world::{MOVED, NEW, PIPELINE, World, world};
 
 fn update(world: &World, project: &Project, options: &[&str]) -> Run {
     update_from(&world.mirror(), world, project, options)
@@ -15,7 +18,6 @@ fn update_from(mirror: &str, world: &World, project: &Project, options: &[&str])
 #[test]
 fn what_changed_is_shown_and_written() {
     let world = world();
-    let _heavy = heavy();
     let project = world.without_the_moved("update");
     let sha256 = kuth::digest::Digest::of("gone");
     let gone = format!("\n[[stage.iso]]\npart = \"http://a/x.iso\"\nsha256 = \"{sha256}\"\n");
@@ -24,17 +26,17 @@ fn what_changed_is_shown_and_written() {
     let old = world.old.path.rsplit('_').nth(1).unwrap();
     let change = format!("  {MOVED}  {old} -> {NEW}\n");
 
-    let run = update(world, &project, &["--dry-run"]).done();
+    let run = update(world, &project, &["--dry-run"]).ok();
     assert!(run.out.contains(&change), "{}", run.out);
     assert!(run.err.ends_with("p.lock was left as it is\n"), "{}", run.err);
     assert_eq!(project.read("p.lock"), before);
 
     // One stage alone: what is said of others stays.
-    let run = update(world, &project, &["rootfs"]).done();
+    let run = update(world, &project, &["rootfs"]).ok();
     assert!(!run.out.contains(&change), "{}", run.out);
     assert!(project.read("p.lock").contains("x.iso"), "{}", run.out);
 
-    let run = update(world, &project, &[]).done();
+    let run = update(world, &project, &[]).ok();
     assert!(
         run.out.contains("base: packages trixie amd64: 1 changed, 1 unchanged\n"),
         "{}",
@@ -51,21 +53,21 @@ fn what_changed_is_shown_and_written() {
     let after = project.read("p.lock");
     assert!(after.contains(&format!("version = \"{NEW}\"")) && !after.contains("x.iso"), "{after}");
     assert!(after.contains("date = \"20250101T100000Z\""), "{after}");
-    let run = update(world, &project, &[]).done();
+    let run = update(world, &project, &[]).ok();
     assert!(run.err.ends_with("p.lock is up to date\n"), "{}", run.err);
 
-    let built = project.build(&["--locked", "--mirror", &world.mirror()]).done();
+    let built = project.build(&["p.toml", "--locked", "--mirror", &world.mirror()]).ok();
     assert_eq!(built.digest("rootfs"), world.digests[0]);
     assert_ne!(built.digest("base"), world.digests[1]);
 
     // The pipeline asks for less.
     project.write("p.toml", &PIPELINE.replace("[\"htop\"]", "[\"libncursesw6\"]"));
-    let run = update(world, &project, &["base"]).done();
+    let run = update(world, &project, &["base"]).ok();
     let expected = "base: packages trixie amd64: 1 removed, 1 unchanged\n";
     assert!(run.out.contains(expected), "{}", run.out);
     assert!(run.out.contains(&format!("  {MOVED}  {NEW} removed\n")), "{}", run.out);
     project.write("p.toml", &PIPELINE.replace("packages = [\"htop\"]", "hostname = \"x\""));
-    let run = update(world, &project, &[]).done();
+    let run = update(world, &project, &[]).ok();
     assert!(!project.read("p.lock").contains("[[stage.base]]"), "{}", run.out);
 
     let run = update(world, &project, &["bse"]);
@@ -76,10 +78,9 @@ fn what_changed_is_shown_and_written() {
 #[test]
 fn what_goes_on_top_of_a_changed_tree_follows() {
     let world = world();
-    let _heavy = heavy();
     let mirror = world.mirror_with("hostname");
     let project = world.with_packages("follows");
-    let run = update_from(&mirror, world, &project, &["rootfs"]).done();
+    let run = update_from(&mirror, world, &project, &["rootfs"]).ok();
     assert!(run.err.contains("rootfs: started (not built before)\n"), "{}", run.err);
     assert!(run.out.starts_with("base: packages trixie amd64: 2 unchanged\n"), "{}", run.out);
     assert!(run.out.contains("\nrootfs: packages trixie amd64: 1 changed, "), "{}", run.out);
@@ -89,8 +90,8 @@ fn what_goes_on_top_of_a_changed_tree_follows() {
     let base = |lock: &toml::Table, key: &str| lock["stage"]["base"][0][key].clone();
     assert_eq!(base(&old, "package"), base(&new, "package"));
     assert_ne!(base(&old, "request"), base(&new, "request"));
-    let built = project.build(&["--locked", "--offline"]).done();
-    assert_eq!(built.ran(), 1);
+    let built = project.build(&["p.toml", "--locked", "--offline"]).ok();
+    assert_eq!(built.count("run"), 1);
     assert_ne!(built.digest("rootfs"), world.digests[0]);
 }
 
@@ -107,10 +108,10 @@ fn an_address_that_gives_another_file_is_shown() {
     project.write("p.toml", &text);
     project.write("p.lock", "version = 1\n");
     project.write("file", "one");
-    project.build(&[]).done();
+    project.build(&["p.toml"]).ok();
     project.write("file", "two");
-    project.build(&["--locked"]).done();
-    let run = update(world, &project, &[]).done();
+    project.build(&["p.toml", "--locked"]).ok();
+    let run = update(world, &project, &[]).ok();
     let expected = format!(
         "file: file://{}: 1 changed\n  sha256  {} -> {}\n",
         file.display(),
@@ -118,5 +119,5 @@ fn an_address_that_gives_another_file_is_shown() {
         kuth::digest::Digest::of("two")
     );
     assert_eq!(run.out, expected, "{}", run.err);
-    project.build(&["--locked"]).done();
+    project.build(&["p.toml", "--locked"]).ok();
 }

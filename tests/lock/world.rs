@@ -1,12 +1,13 @@
 //! What was built on the first day, and projects of later days.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
-use crate::mirror::{self, Deb, run};
-pub use crate::project::{Project, Run};
-use crate::server::Server;
+use kuth_test_support::base::{RESULTS, collect_packages, lend_packages};
+use kuth_test_support::http::{Answer, Server};
+use kuth_test_support::mirror::{self, Deb};
+use kuth_test_support::project::Project;
+use kuth_test_support::target_tmp;
 
 /// The package that moves, and where it goes.
 pub const MOVED: &str = "htop";
@@ -50,42 +51,30 @@ pub struct World {
 }
 
 static WORLD: OnceLock<World> = OnceLock::new();
-static HEAVY: Mutex<()> = Mutex::new(());
 
 /// Made by whoever asks first.
 pub fn world() -> &'static World {
     WORLD.get_or_init(World::new)
 }
 
-/// Held by a test that runs stages.
-pub fn heavy() -> MutexGuard<'static, ()> {
-    HEAVY.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl World {
     fn new() -> World {
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lock");
-        run(Command::new("rm").arg("-rf").arg(&directory));
-        let first = Project { directory: directory.join("first"), stays: true };
+        let directory = target_tmp().join("lock");
+        let _ = std::fs::remove_dir_all(&directory);
+        let first = Project::rooted(&directory.join("first"));
         first.write("p.toml", PIPELINE);
-        first.write("kuth.toml", &remote("read-write"));
+        first.write("kuth.toml", remote("read-write"));
+        lend_packages(&first.cache);
         // From whatever mirror this machine uses.
-        let built = first.build(&[]).done();
-        let digests = ["rootfs", "base"].map(|stage| built.digest(stage));
+        let built = first.build(&["p.toml"]).ok();
+        collect_packages(&first.cache);
+        let digests = ["rootfs", "base"].map(|stage| built.digest(stage).to_string());
+        let debs = mirror::debs(&first, "p.lock");
         let lock: toml::Table = first.read("p.lock").parse().unwrap();
-        let mut debs: Vec<Deb> = Vec::new();
-        for (_, entries) in lock["stage"].as_table().unwrap() {
-            for package in entries[0]["package"].as_array().unwrap() {
-                let text = |key: &str| package[key].as_str().unwrap().to_string();
-                let digest = text("sha256");
-                let file = first.path("cache/packages").join(&digest[..2]).join(&digest);
-                debs.push(Deb { path: text("path"), file });
-            }
-        }
         let date = lock["stage"]["base"][0]["date"].as_str().unwrap().to_string();
         let named = |deb: &&Deb| deb.path.contains(&format!("/{MOVED}_"));
         let old = debs.iter().find(named).unwrap().clone();
-        let server = Server::start(&directory.join("web"));
+        let server = serve(&directory);
         let world = World { directory, server, date, old, digests, debs };
         world.write_mirror("debian", MOVED);
         world
@@ -108,6 +97,11 @@ impl World {
         format!("{}/{name}/debian", self.server.address)
     }
 
+    /// The same for one test alone, which looks at what is asked.
+    pub fn serve(&self) -> Server {
+        serve(&self.directory)
+    }
+
     pub fn mirror(&self) -> String {
         format!("{}/debian", self.server.address)
     }
@@ -123,9 +117,13 @@ impl World {
 
     /// A project with the pipeline and the lock of the first day, and an empty cache.
     pub fn project(&self, name: &str) -> Project {
-        let project = Project { directory: self.directory.join(name), stays: false };
+        let directory =
+            tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(&self.directory);
+        let directory = directory.unwrap();
+        let project =
+            Project::rooted(directory.path()).owning(directory).without("KUTH_DEBIAN_SNAPSHOT");
         project.write("p.toml", PIPELINE);
-        project.write("p.lock", &self.lock());
+        project.write("p.lock", self.lock());
         project
     }
 
@@ -137,34 +135,50 @@ impl World {
     /// With the packages of the first day in its cache.
     pub fn with_packages(&self, name: &str) -> Project {
         let project = self.project(name);
-        project.take(&self.directory.join("first/cache"), "packages");
+        project.take(&self.first_cache(), &["packages"]);
         project
     }
 
     /// With all of the first day's cache but [`MOVED`].
     pub fn without_the_moved(&self, name: &str) -> Project {
         let project = self.with_packages(name);
-        for part in ["records", "objects", "latest"] {
-            project.take(&self.directory.join("first/cache"), part);
-        }
-        project.forget(self);
+        project.take(&self.first_cache(), &RESULTS);
+        self.forget(&project);
         project
     }
+
+    fn first_cache(&self) -> PathBuf {
+        self.directory.join("first/cache")
+    }
+
+    /// Removes [`MOVED`] from a project's cache, if it is there.
+    pub fn forget(&self, project: &Project) {
+        let place = self.old.file.strip_prefix(self.directory.join("first")).unwrap();
+        let _ = std::fs::remove_file(project.path("").join(place));
+    }
+}
+
+fn serve(directory: &Path) -> Server {
+    let web = directory.join("web");
+    Server::start(move |_, request| answer(&web, &request.path))
+}
+
+/// What the server answers: it is an archive of old packages too, with the last day before the one
+/// asked for. `archive/debian/DAY/` is the last day there that is not after `DAY`.
+fn answer(web: &Path, path: &str) -> Answer {
+    let days = web.join("archive/debian");
+    let asked = path.strip_prefix("/archive/debian/").and_then(|path| path.split_once('/'));
+    if let Some((day, rest)) = asked {
+        let names = std::fs::read_dir(&days).into_iter().flatten().flatten();
+        let names = names.map(|entry| entry.file_name().into_string().unwrap());
+        if let Some(name) = names.filter(|name| name.as_str() <= day).max() {
+            return Answer::file(&days.join(name), rest);
+        }
+    }
+    Answer::file(web, path)
 }
 
 /// The project file that names the remote cache, which the first day filled.
 pub fn remote(mode: &str) -> String {
     format!("[cache]\nremote = \"../remote\"\ntrust = \"anyone\"\nmode = \"{mode}\"\n")
-}
-
-impl Project {
-    /// Removes [`MOVED`] from the cache, if it is there.
-    pub fn forget(&self, world: &World) {
-        let place = world.old.file.strip_prefix(world.directory.join("first")).unwrap();
-        let _ = std::fs::remove_file(self.directory.join(place));
-    }
-
-    pub fn build(&self, options: &[&str]) -> Run {
-        self.kuth(&[&["build", "p.toml", "--message-format", "json"], options].concat())
-    }
 }

@@ -3,15 +3,8 @@
 //! is built from them has to be, bit by bit, what the mirror gave.
 
 mod boots;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod locks;
-mod medium;
-#[path = "../lock/mirror.rs"]
-mod mirror;
 mod pipeline;
-#[path = "../lock/project.rs"]
-mod project;
 mod refused;
 mod trees;
 mod ubuntu;

@@ -1,14 +1,15 @@
 //! `pipelines/debian-iso.toml` as it is, with a DVD made here in the place of Debian's: its
 //! checksums in a list that is signed, its packages those that a mirror gave for the same stages.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use kuth::digest::Sums;
+use std::path::PathBuf;
 
-use crate::medium::Medium;
-use crate::mirror::run;
-use crate::world::{NOWHERE, Project, Run, debs, heavy, world};
+use crate::world::{NOWHERE, kuth_alone, world};
+use kuth_test_support::base::{collect_packages, lend_packages};
+use kuth_test_support::medium::Medium;
+use kuth_test_support::mirror::{self, Deb};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// The pipeline of the repository.
 pub const PIPELINE: &str = include_str!("../../pipelines/debian-iso.toml");
@@ -45,10 +46,7 @@ impl Place {
         let list = directory.join("SHA512SUMS");
         std::fs::write(&list, format!("{}  {name}\n", sha512.unwrap())).unwrap();
         let keys = world().directory.join("keys");
-        let mut gpg = Command::new("gpg");
-        gpg.args(["--batch", "--quiet", "--armor", "--detach-sign", "--output"]);
-        run(gpg.arg(directory.join("SHA512SUMS.sign")).arg(&list).env("GNUPGHOME", &keys));
-        run(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", &keys));
+        mirror::sign_beside(&list, &directory.join("SHA512SUMS.sign"), &keys);
         Place { directory, keyring: world().keyring() }
     }
 
@@ -59,27 +57,27 @@ impl Place {
         let version = format!("version={VERSION}");
         let words = ["build", FILE, "--message-format", "json", "--mirror", NOWHERE, "--offline"];
         let variables = ["--var", &place, "--var", &keyring, "--var", &version];
-        project.kuth_alone(&[&words[..], &variables, stages].concat())
+        kuth_alone(project, &[&words[..], &variables, stages].concat())
     }
 }
 
 /// Builds the disk of `pipeline` from the mirror of this machine; the results, and the packages
 /// that it took.
-pub fn from_mirror(project: &Project, pipeline: &str) -> (Run, Vec<crate::mirror::Deb>) {
+pub fn from_mirror(project: &Project, pipeline: &str) -> (Run, Vec<Deb>) {
     let mirrored = pipeline.replace("from = \"iso\"\n", "").replace("medium = \"iso\"\n", "");
     assert_eq!(mirrored.matches("\"iso\"").count(), 0, "{mirrored}");
     project.write("p.toml", &mirrored);
     let keyring = format!("keyring={}", world().keyring());
-    let words = ["build", "p.toml", "disk", "--message-format", "json", "--var", &keyring];
-    let built = project.kuth(&words).done();
-    let debs = debs(project);
+    lend_packages(&project.cache);
+    let built = project.build(&["p.toml", "disk", "--var", &keyring]).ok();
+    collect_packages(&project.cache);
+    let debs = mirror::debs(project, "p.lock");
     (built, debs)
 }
 
 #[test]
 fn the_pipeline_makes_of_a_dvd_what_it_would_of_a_mirror() {
     let world = world();
-    let _heavy = heavy();
     let mirrored = world.project("mirrored");
     let (expected, debs) = from_mirror(&mirrored, PIPELINE);
     let medium = Medium::new(&world.directory.join("whole"), &debs, &world.directory.join("keys"));
@@ -89,7 +87,7 @@ fn the_pipeline_makes_of_a_dvd_what_it_would_of_a_mirror() {
 
     let project = world.project("pipeline");
     project.write(FILE, PIPELINE);
-    let built = place.build(&project, &[]).done();
+    let built = place.build(&project, &[]).ok();
     for stage in ["rootfs", "base", "disk"] {
         assert_eq!(built.digest(stage), expected.digest(stage), "{stage}");
     }
@@ -128,7 +126,7 @@ fn the_pipeline_is_sound() {
     let project = world().project("checked");
     project.write(FILE, PIPELINE);
     project.write("data/keys/debian-cd.asc", KEYS);
-    let checked = project.kuth(&["check", FILE]).done();
+    let checked = project.kuth(&["check", FILE]).ok();
     assert_eq!(checked.out, format!("{FILE}: ok, 5 stages\n"));
 
     let words = ["check", FILE, "--var", "keyring=/usr/share/keyrings/no-such-keys.gpg"];

@@ -1,7 +1,7 @@
 //! What is no medium, or not the right one, or not whole: one error that says so.
 
-use crate::medium::INFO;
-use crate::world::{MEDIUM, heavy, world};
+use crate::world::{MEDIUM, build_from, world};
+use kuth_test_support::medium::INFO;
 
 /// How messages call the media of these tests.
 const NAME: &str = "the medium Debian GNU/Linux 13.9.0 \"Trixie\" - Official amd64 DVD Binary-1";
@@ -9,36 +9,34 @@ const NAME: &str = "the medium Debian GNU/Linux 13.9.0 \"Trixie\" - Official amd
 #[test]
 fn what_the_medium_does_not_have_is_named() {
     let world = world();
-    let _heavy = heavy();
     let project = world.project("lacks");
     let iso = world.medium.iso();
     let parts =
         ["there is no suite `bookworm` on", NAME, "it has stable, trixie: name it with `suite`"];
-    project.build(&iso, &["--var", "suite=bookworm"]).refused(&parts);
+    build_from(&project, &iso, &["--var", "suite=bookworm"]).refused(&parts);
 
     let components = "from = \"iso\"\ncomponents = [\"contrib\"]";
     project.write("p.toml", &MEDIUM.replace("from = \"iso\"", components));
     let parts = ["no packages of contrib for amd64 on", "of trixie it has main", "`components`"];
-    project.build(&iso, &[]).refused(&parts);
+    build_from(&project, &iso, &[]).refused(&parts);
 
     let several = "from = \"iso\"\npackages = [\"dpkg\", \"no-such-thing\", \"nor-this\"]";
     project.write("p.toml", &MEDIUM.replace("from = \"iso\"", several));
     let parts = ["there is no no-such-thing and no nor-this in trixie (main) on", NAME, "a mirror"];
-    project.build(&iso, &[]).refused(&parts);
+    build_from(&project, &iso, &[]).refused(&parts);
 
     project.write("p.toml", MEDIUM);
-    let missing = project.build(&iso, &["--var", "package=vim"]);
+    let missing = build_from(&project, &iso, &["--var", "package=vim"]);
     missing.refused(&["there is no vim in trixie (main) on", NAME, "that names no `medium`"]);
 }
 
 #[test]
 fn a_medium_for_others_is_refused() {
     let world = world();
-    let _heavy = heavy();
     let project = world.project("others");
     let medium = world.medium.fork("arm64");
     medium.write(".disk/info", INFO.replace("amd64", "arm64"));
-    project.build(&medium.iso(), &[]).refused(&["is for arm64, not for amd64"]);
+    build_from(&project, &medium.iso(), &[]).refused(&["is for arm64, not for amd64"]);
 
     let medium = world.medium.fork("noble");
     medium.write(
@@ -46,21 +44,20 @@ fn a_medium_for_others_is_refused() {
         "Ubuntu-Server 24.04.3 LTS \"Noble Numbat\" - Release amd64 (20250805.1)",
     );
     let parts = ["is of ubuntu, not of debian", "`distribution`"];
-    project.build(&medium.iso(), &[]).refused(&parts);
+    build_from(&project, &medium.iso(), &[]).refused(&parts);
 
     let medium = world.medium.fork("nothing");
     std::fs::remove_dir_all(medium.path("dists")).unwrap();
-    project.build(&medium.iso(), &[]).refused(&["has no directory `dists`"]);
+    build_from(&project, &medium.iso(), &[]).refused(&["has no directory `dists`"]);
 
     project.write("no.iso", &"no image\n".repeat(10_000));
     let parts = ["sector 16 is not a volume descriptor", "a medium is an ISO 9660 image"];
-    project.build(&project.path("no.iso"), &[]).refused(&parts);
+    build_from(&project, &project.path("no.iso"), &[]).refused(&parts);
 }
 
 #[test]
 fn a_medium_without_the_essential_packages_begins_no_tree() {
     let world = world();
-    let _heavy = heavy();
     let project = world.project("no-base");
     let medium = world.medium.fork("extra");
     let lists = "dists/trixie/main/binary-amd64/Packages";
@@ -70,13 +67,12 @@ fn a_medium_without_the_essential_packages_begins_no_tree() {
     medium.edit("dists/trixie/Release", &of(&old), &of(&new));
     medium.write(lists, new);
     let parts = ["the essential packages are not in trixie (main) of", NAME, "`customise`"];
-    project.build(&medium.iso(), &[]).refused(&parts);
+    build_from(&project, &medium.iso(), &[]).refused(&parts);
 }
 
 #[test]
 fn a_damaged_medium_is_refused() {
     let world = world();
-    let _heavy = heavy();
     let project = world.project("damage");
     let deb = world.debs.iter().find(|deb| deb.path.contains("/dpkg_")).unwrap();
     let bytes = std::fs::read(&deb.file).unwrap();
@@ -86,16 +82,16 @@ fn a_damaged_medium_is_refused() {
     other[5000] ^= 1;
     medium.write(&deb.path, other);
     let parts = ["taking dpkg ", "from the medium", "its SHA-256 is", "compare its checksum"];
-    project.build(&medium.iso(), &[]).refused(&parts);
+    build_from(&project, &medium.iso(), &[]).refused(&parts);
 
     let medium = world.medium.fork("longer");
     medium.write(&deb.path, [&bytes[..], b"x"].concat());
-    project.build(&medium.iso(), &[]).refused(&["taking dpkg ", ", more than "]);
+    build_from(&project, &medium.iso(), &[]).refused(&["taking dpkg ", ", more than "]);
 
     let medium = world.medium.fork("gone");
     medium.remove(&deb.path);
     let parts = ["taking dpkg ", &format!("there is no {}", deb.path), "several discs"];
-    project.build(&medium.iso(), &[]).refused(&parts);
+    build_from(&project, &medium.iso(), &[]).refused(&parts);
 
     // An index that was looked at once is known by its `Release`.
     let project = world.project("damaged-list");
@@ -103,24 +99,24 @@ fn a_damaged_medium_is_refused() {
     let lists = "dists/trixie/main/binary-amd64/Packages";
     medium.edit(lists, "Package: dpkg\n", "Package: dpkh\n");
     let parts = ["binary-amd64/Packages of the medium", "`Release` says", "compare its checksum"];
-    project.build(&medium.iso(), &[]).refused(&parts);
+    build_from(&project, &medium.iso(), &[]).refused(&parts);
 
     let medium = world.medium.fork("weak");
     medium.edit("dists/trixie/Release", "SHA256:", "MD5Sum:");
-    project.build(&medium.iso(), &[]).refused(&["no packages of main for amd64 on the medium"]);
+    build_from(&project, &medium.iso(), &[])
+        .refused(&["no packages of main for amd64 on the medium"]);
 
     let medium = world.medium.fork("cut");
     let iso = medium.iso();
     let length = iso.metadata().unwrap().len();
     std::fs::File::options().write(true).open(&iso).unwrap().set_len(length * 2 / 3).unwrap();
     let parts = ["the image is cut short", "compare its checksum"];
-    project.build(&iso, &[]).refused(&parts);
+    build_from(&project, &iso, &[]).refused(&parts);
 }
 
 #[test]
 fn a_signature_that_does_not_count_is_refused() {
     let world = world();
-    let _heavy = heavy();
     let project = world.project("foreign");
     let signed = world.medium.fork("foreign-inside");
     signed.write("dists/trixie/InRelease", world.signed());
@@ -128,16 +124,17 @@ fn a_signature_that_does_not_count_is_refused() {
         "is not signed by a key of /usr/share/keyrings/debian-archive-keyring.gpg",
         "`keyring = \"PATH\"`",
     ];
-    project.build(&signed.iso(), &[]).refused(&parts);
+    build_from(&project, &signed.iso(), &[]).refused(&parts);
 
     let keyring = format!("kind = \"bootstrap\"\nkeyring = \"{}\"", world.keyring());
     project.write("p.toml", &MEDIUM.replace("kind = \"bootstrap\"", &keyring));
     let changed = world.medium.fork("changed");
     let text = world.signed().replace("Label: Debian", "Label: Another");
     changed.write("dists/trixie/InRelease", text);
-    project.build(&changed.iso(), &[]).refused(&["is not signed by a key of", "keyring.gpg"]);
+    build_from(&project, &changed.iso(), &[])
+        .refused(&["is not signed by a key of", "keyring.gpg"]);
     let parts = ["is not signed, by a key of", "leave `keyring` out"];
-    project.build(&world.medium.iso(), &[]).refused(&parts);
+    build_from(&project, &world.medium.iso(), &[]).refused(&parts);
 }
 
 #[test]

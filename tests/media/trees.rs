@@ -1,34 +1,32 @@
 //! Trees from media, compared with those from the mirror.
 
-use crate::mirror;
-use crate::world::{MEDIUM, heavy, world};
+use crate::world::{MEDIUM, build_from, file, world};
+use kuth_test_support::mirror;
 
 #[test]
 fn an_unsigned_medium_gives_the_mirror_s_tree_without_a_network() {
     let world = world();
-    let _heavy = heavy();
     let project = world.project("unsigned");
     let iso = world.medium.iso();
-    let built = project.build(&iso, &["--offline"]).done();
+    let built = build_from(&project, &iso, &["--offline"]).ok();
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
-    let sources = project.file(&built.digest("base"), "etc/apt/sources.list.d/debian.sources");
+    let sources = file(&project, built.digest("base"), "etc/apt/sources.list.d/debian.sources");
     assert!(sources.contains("URIs: http://ftp.debian.org/debian\nSuites: trixie\n"), "{sources}");
     let lock = project.read("p.lock");
     let label = "label = 'Debian GNU/Linux 13.9.0 \"Trixie\" - Official amd64 DVD Binary-1'";
     assert!(lock.contains(label), "{lock}");
     assert!(lock.contains(&format!("medium = \"{}\"", built.digest("iso"))), "{lock}");
 
-    let again = project.build(&iso, &["--offline", "--locked"]).done();
-    assert_eq!(again.ran(), 0);
+    let again = build_from(&project, &iso, &["--offline", "--locked"]).ok();
+    assert_eq!(again.count("run"), 0);
     let again = ["--offline", "--locked", "--rebuild", "base", "--rebuild", "rootfs"];
-    let again = project.build(&iso, &again).done();
-    assert_eq!((again.ran(), again.digest("base")), (2, world.digests[1].clone()));
+    let again = build_from(&project, &iso, &again).ok();
+    assert_eq!((again.count("run"), again.digest("base")), (2, world.digests[1].as_str()));
 }
 
 #[test]
 fn a_suite_by_its_other_name_and_compressed_lists_will_do() {
     let world = world();
-    let _heavy = heavy();
     let medium = world.medium.fork("compressed");
     let lists = "dists/trixie/main/binary-amd64/Packages";
     mirror::run(std::process::Command::new("gzip").arg("-nkf").arg(medium.path(lists)));
@@ -42,32 +40,30 @@ fn a_suite_by_its_other_name_and_compressed_lists_will_do() {
     );
     medium.edit("dists/trixie/Release", "SHA256:\n", &added);
     let project = world.project("compressed-project");
-    let built = project.build(&medium.iso(), &["--var", "suite=stable", "rootfs"]).done();
+    let built = build_from(&project, &medium.iso(), &["--var", "suite=stable", "rootfs"]).ok();
     // What is installed is the same; the sources name the suite as the pipeline does.
-    let status = project.file(&built.digest("rootfs"), "var/lib/dpkg/status");
+    let status = file(&project, built.digest("rootfs"), "var/lib/dpkg/status");
     assert!(status.contains("Package: dpkg\n"));
-    let sources = project.file(&built.digest("rootfs"), "etc/apt/sources.list.d/debian.sources");
+    let sources = file(&project, built.digest("rootfs"), "etc/apt/sources.list.d/debian.sources");
     assert!(sources.contains("Suites: stable\n"), "{sources}");
 }
 
 #[test]
 fn a_directory_of_its_files_is_a_medium_too() {
     let world = world();
-    let _heavy = heavy();
     let project = world.project("directory");
     let directory = "[stage.directory]\nkind = \"unpack\"\nfrom = \"iso\"\n";
     let pipeline = MEDIUM.replace("from = \"iso\"", "from = \"directory\"");
     let pipeline = pipeline.replace("medium = \"iso\"", "medium = \"directory\"");
     project.write("p.toml", &format!("{pipeline}\n{directory}"));
     let medium = world.medium.fork("files");
-    let built = project.build(&medium.tar(), &["--offline"]).done();
+    let built = build_from(&project, &medium.tar(), &["--offline"]).ok();
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
 }
 
 #[test]
 fn a_signature_is_checked_by_a_keyring() {
     let world = world();
-    let _heavy = heavy();
     let keyring = format!("kind = \"bootstrap\"\nkeyring = \"{}\"", world.keyring());
     let project = world.project("signed");
     project.write("p.toml", &MEDIUM.replace("kind = \"bootstrap\"", &keyring));
@@ -76,7 +72,7 @@ fn a_signature_is_checked_by_a_keyring() {
     let beside = world.medium.fork("beside");
     beside.write("dists/trixie/Release.gpg", world.signature());
     for medium in [inside, beside] {
-        let built = project.build(&medium.iso(), &["rootfs"]).done();
+        let built = build_from(&project, &medium.iso(), &["rootfs"]).ok();
         assert_eq!(built.digest("rootfs"), world.digests[0]);
     }
 }
@@ -84,13 +80,12 @@ fn a_signature_is_checked_by_a_keyring() {
 #[test]
 fn what_the_cache_has_is_not_read_again() {
     let world = world();
-    let _heavy = heavy();
     let medium = world.medium.fork("hollow");
     for deb in &world.debs {
         medium.write(&deb.path, "");
     }
     let project = world.project("stored");
-    project.take(&world.directory.join("first/cache"), "packages");
-    let built = project.build(&medium.iso(), &["--offline"]).done();
+    project.take(&world.directory.join("first/cache"), &["packages"]);
+    let built = build_from(&project, &medium.iso(), &["--offline"]).ok();
     assert_eq!(built.digest("base"), world.digests[1]);
 }

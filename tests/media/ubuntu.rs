@@ -4,9 +4,9 @@
 
 use std::process::Command;
 
-use crate::medium::Medium;
-use crate::mirror::{Deb, run};
-use crate::world::{heavy, world};
+use crate::world::{build_from, world};
+use kuth_test_support::medium::Medium;
+use kuth_test_support::mirror::{self, Deb, run};
 
 const PIPELINE: &str = r#"
 [pipeline]
@@ -37,7 +37,6 @@ packages = ["linux-example"]
 #[test]
 fn a_system_of_layers_takes_its_kernel_from_the_pool() {
     let world = world();
-    let _heavy = heavy();
     let directory = world.directory.join("ubuntu");
     let package = directory.join("package");
     std::fs::create_dir_all(package.join("DEBIAN")).unwrap();
@@ -63,11 +62,8 @@ fn a_system_of_layers_takes_its_kernel_from_the_pool() {
     );
     medium.edit("dists/noble/Release", "Origin: Debian", "Origin: Ubuntu");
     medium.edit("dists/noble/Release", "Codename: trixie", "Codename: noble");
-    let mut gpg = Command::new("gpg");
-    gpg.args(["--batch", "--quiet", "--armor", "--detach-sign", "--output"]);
-    gpg.arg(medium.path("dists/noble/Release.gpg")).arg(medium.path("dists/noble/Release"));
-    run(gpg.env("GNUPGHOME", &keys));
-    run(Command::new("gpgconf").args(["--kill", "gpg-agent"]).env("GNUPGHOME", &keys));
+    let at = |name: &str| medium.path("dists/noble").join(name);
+    mirror::sign_beside(&at("Release"), &at("Release.gpg"), &keys);
 
     // The mirror's tree, and a layer that tells it is Ubuntu's.
     let digest = &world.digests[0];
@@ -93,8 +89,8 @@ fn a_system_of_layers_takes_its_kernel_from_the_pool() {
     project.write("p.toml", PIPELINE);
     let keyring = format!("keyring={}", world.keyring());
     let options = ["--offline", "--var", &keyring];
-    let built = project.build(&medium.iso(), &options).done();
-    let kernel = project.file(&built.digest("base"), "boot/vmlinuz-6.8.0-1-generic");
+    let built = build_from(&project, &medium.iso(), &options).ok();
+    let kernel = crate::world::file(&project, built.digest("base"), "boot/vmlinuz-6.8.0-1-generic");
     assert_eq!(kernel, "a kernel");
     let lock = project.read("p.lock");
     assert!(lock.contains("Ubuntu-Server 24.04.3 LTS") && lock.contains("linux-example"), "{lock}");

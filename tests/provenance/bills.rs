@@ -5,7 +5,7 @@ use std::process::Command;
 
 use kuth::format::sbom;
 
-use crate::world::{Project, tool, world};
+use crate::world::{Small, tool, world};
 
 /// The Python with the judges; see `scripts/setup`.
 fn judge() -> Option<String> {
@@ -13,7 +13,7 @@ fn judge() -> Option<String> {
     if python.is_file() {
         return Some(python.to_str().unwrap().to_string());
     }
-    crate::judge::missing(&python.display().to_string());
+    kuth_test_support::judge::missing(&python.display().to_string());
     None
 }
 
@@ -55,7 +55,7 @@ fn the_schemas_hold() {
 /// The packages of the tree as dpkg itself reads its database.
 fn installed() -> Option<Vec<String>> {
     let directory = tempfile::tempdir().unwrap();
-    let tree = world().path("base");
+    let tree = world().object("base");
     let words = ["-xf", tree.to_str().unwrap(), "-C", directory.path().to_str().unwrap()];
     assert!(tool("tar", &[&words[..], &["var/lib/dpkg"]].concat())?.status.success());
     let admindir = format!("--admindir={}", directory.path().join("var/lib/dpkg").display());
@@ -117,7 +117,7 @@ fn a_bill_names_its_image_by_the_digest_that_others_find() {
 
 #[test]
 fn what_is_not_wanted_does_not_lie_there() {
-    let project = Project::fork();
+    let project = Small::fork();
     assert_eq!(project.build(&[])["run"], 0);
     assert_eq!(project.names(), world().names());
     let text = std::fs::read_to_string(project.root.join("pipelines/small.toml")).unwrap();

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::world::{Project, SMALL, world};
+use crate::world::{SMALL, Small, world};
 
-fn diff(project: &Project, old: &str, new: &str) -> Value {
+fn diff(project: &Small, old: &str, new: &str) -> Value {
     let run = project.kuth(&["diff", old, new, "--format", "json"]);
     let value: Value = serde_json::from_str(&run.out).unwrap_or_else(|_| panic!("{}", run.err));
     assert_eq!(value["same"], run.status == 0, "{}", run.out);
@@ -14,8 +14,8 @@ fn diff(project: &Project, old: &str, new: &str) -> Value {
 }
 
 /// A fork with a second build beside the first one, in `other/`.
-fn built_twice(variables: &[&str]) -> Project {
-    let project = Project::fork();
+fn built_twice(variables: &[&str]) -> Small {
+    let project = Small::fork();
     project.build(&[]);
     let words: Vec<&str> = variables.iter().flat_map(|it| ["--var", it]).collect();
     project.build(&[&words[..], &["--output", "other"]].concat());
@@ -28,12 +28,12 @@ fn paths(value: &Value) -> Vec<&str> {
 
 #[test]
 fn two_exports_of_one_disk_are_the_same() {
-    let project = Project::fork();
+    let project = Small::fork();
     project.build(&[]);
     let found = diff(&project, "out/small/small.qcow2", "out/small/small.qcow2");
     assert_eq!(found["same-bytes"], true);
-    let disk = project.path("disk");
-    let tree = project.path("base");
+    let disk = project.object("disk");
+    let tree = project.object("base");
     for path in [disk, tree] {
         let path = path.to_str().unwrap();
         assert_eq!(diff(&project, path, path)["same"], true);
@@ -72,7 +72,7 @@ fn a_file_and_a_volume_that_changed_are_found() {
 
 #[test]
 fn two_trees_are_compared_by_their_keys() {
-    let project = Project::fork();
+    let project = Small::fork();
     project.build(&[]);
     // rootfs has no kernel, and no text in /etc/motd of ours.
     let list = project.kuth(&["cache", "list"]).ok().out;

@@ -4,8 +4,6 @@
 
 mod bills;
 mod differences;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod machines;
 mod signatures;
 mod world;

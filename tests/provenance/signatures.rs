@@ -6,13 +6,13 @@ use kuth::digest::Digest;
 use serde_json::Value;
 
 use crate::bills::judged;
-use crate::world::{Project, tool, world};
+use crate::world::{Small, tool, world};
 
 const SIGNED: &str = "small.qcow2.intoto.jsonl";
 
 /// A fork of the world whose exports are signed.
-fn signed() -> (Project, String) {
-    let mut project = Project::fork();
+fn signed() -> (Small, String) {
+    let mut project = Small::fork();
     let key = project.sign();
     assert_eq!(project.build(&[])["run"], 0);
     (project, key)

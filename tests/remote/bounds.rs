@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::served::{Answer, FLOOD, Server};
 use crate::world::{World, warnings};
+use kuth_test_support::http::{Answer, FLOOD, Server};
 
 const MOST: u64 = 1 << 20;
 

@@ -1,6 +1,7 @@
 //! Through a directory: what moves, what does not, and who may be believed.
 
-use super::world::{World, end, files, warnings};
+use super::world::{World, files, warnings};
+use kuth_test_support::run::Run;
 
 #[test]
 fn the_second_machine_runs_nothing_and_fetches_only_what_is_asked_for() {
@@ -145,14 +146,14 @@ fn ten_at_once_run_each_stage_once() {
     let one = world.machine("one", "../remote");
     let arguments = ["build", "p.toml", "--message-format", "json"];
     let children: Vec<_> = (0..10).map(|_| one.start(&arguments)).collect();
-    let runs: Vec<_> = children.into_iter().map(end).collect();
+    let runs: Vec<_> = children.into_iter().map(Run::of_child).collect();
     assert!(runs.iter().all(|run| run.status == 0), "{runs:?}");
     assert_eq!(runs.iter().map(|run| run.count("run")).sum::<u64>(), 2);
     one.is_right();
     // Ten of another machine find it all.
     let two = world.empty_handed("two", "../remote");
     let children: Vec<_> = (0..10).map(|_| two.start(&arguments)).collect();
-    let runs: Vec<_> = children.into_iter().map(end).collect();
+    let runs: Vec<_> = children.into_iter().map(Run::of_child).collect();
     assert!(runs.iter().all(|run| run.status == 0 && run.count("run") == 0), "{runs:?}");
     two.is_right();
 }

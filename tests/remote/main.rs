@@ -6,13 +6,7 @@ mod bounds;
 mod crafted;
 mod directory;
 mod faults;
-#[path = "../judge/mod.rs"]
-mod judge;
 mod secrets;
-#[path = "../download_served/server.rs"]
-mod served;
 mod server;
-#[path = "../servers/mod.rs"]
-mod servers;
 mod services;
 mod world;

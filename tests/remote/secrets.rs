@@ -4,8 +4,9 @@
 use std::path::Path;
 
 use super::server::Server;
-use super::world::{Machine, Run, World, files};
+use super::world::{Machine, World, files};
 use kuth::digest::Digest;
+use kuth_test_support::run::Run;
 
 /// No other text has this in it.
 const SECRET: &str = "Tr0ub4dor-and-3-horses";

@@ -1,10 +1,10 @@
 //! A small HTTP server that stores what it is sent, and misbehaves as its test tells it to.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use kuth_test_support::http::{self, Answer, Request};
 
 /// What it does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,37 +25,30 @@ pub enum Manner {
     Flood,
 }
 
-type Files = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
-type Requests = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
 type Rule = Arc<Mutex<Box<dyn FnMut(&str, &str) -> Manner + Send>>>;
 
 pub struct Server {
     pub address: String,
     rule: Rule,
-    requests: Requests,
+    server: http::Server,
 }
 
 impl Server {
     /// One that behaves.
     pub fn start() -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = format!("http://{}/cache", listener.local_addr().unwrap());
-        let files = Files::default();
         let rule: Rule = Arc::new(Mutex::new(Box::new(|_, _| Manner::Good)));
-        let (shared, requests) = (rule.clone(), Requests::default());
-        let seen = requests.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (files, rule, seen) = (files.clone(), shared.clone(), seen.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &files, &rule, &seen));
-            }
+        let (shared, files) = (rule.clone(), Mutex::default());
+        let server = http::Server::start(move |_, request| {
+            let manner = (shared.lock().unwrap())(&request.method, &request.path);
+            answer(request, manner, &files)
         });
-        Server { address, rule, requests }
+        Server { address: format!("{}/cache", server.address), rule, server }
     }
 
     /// The path and the body of each request so far.
     pub fn requests(&self) -> Vec<(String, Vec<u8>)> {
-        self.requests.lock().unwrap().clone()
+        let requests = self.server.requests().into_iter();
+        requests.map(|request| (request.path, request.body)).collect()
     }
 
     /// `rule` gets the method and path of each request.
@@ -64,69 +57,30 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, files: &Files, rule: &Rule, seen: &Requests) {
-    let mut reader = BufReader::new(&stream);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        match reader.read_line(&mut line) {
-            Ok(n) if n > 0 && !line.trim().is_empty() => lines.push(line.trim().to_string()),
-            Ok(_) => break,
-            Err(_) => return,
-        }
-    }
-    let Some(first) = lines.first() else { return };
-    let mut words = first.split(' ').map(str::to_string);
-    let (Some(method), Some(path)) = (words.next(), words.next()) else { return };
-    let length = lines.iter().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.parse::<usize>().unwrap())
-    });
-    let mut body = vec![0; length.unwrap_or(0)];
-    if reader.read_exact(&mut body).is_err() {
-        return;
-    }
-    seen.lock().unwrap().push((path.clone(), body.clone()));
-    let manner = (rule.lock().unwrap())(&method, &path);
+fn answer(request: &Request, manner: Manner, files: &Mutex<BTreeMap<String, Vec<u8>>>) -> Answer {
+    let path = request.path.as_str();
+    let kind = |path: &str| path.rsplit_once('.').map(|(_, kind)| kind.to_string());
+    let mut files = files.lock().unwrap();
+    let other = || files.iter().find(|(name, _)| *name != path && kind(name) == kind(path));
     let file = match manner {
-        Manner::Lie => {
-            let files = files.lock().unwrap();
-            let kind = path.rsplit_once('.').map(|(_, kind)| kind.to_string());
-            let other = files.iter().find(|(name, _)| {
-                **name != path && name.rsplit_once('.').map(|(_, it)| it.to_string()) == kind
-            });
-            other.map(|(_, bytes)| bytes.clone())
+        Manner::Lie => other().map(|(_, bytes)| bytes.clone()),
+        _ => files.get(path).cloned(),
+    };
+    let empty = |status| Answer { status, ..Answer::ok(b"") };
+    match (manner, request.method.as_str(), file) {
+        (Manner::Fault, ..) => empty("500 Internal Server Error"),
+        (Manner::Hang, ..) => {
+            drop(files);
+            std::thread::sleep(Duration::from_secs(60));
+            empty("200 OK")
         }
-        _ => files.lock().unwrap().get(&path).cloned(),
-    };
-    let mut out = &stream;
-    let mut answer = |status: &str, body: &[u8], length: usize| {
-        let head =
-            format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
-        // The other end may have gone.
-        let _ = out.write_all(head.as_bytes()).and_then(|()| out.write_all(body));
-    };
-    match (manner, method.as_str(), file) {
-        (Manner::Fault, ..) => answer("500 Internal Server Error", b"", 0),
-        (Manner::Hang, ..) => std::thread::sleep(Duration::from_secs(60)),
         (Manner::Dribble, "GET", Some(bytes)) => {
-            answer("200 OK", &bytes[..1], bytes.len());
-            for byte in &bytes[1..] {
-                std::thread::sleep(Duration::from_millis(300));
-                if (&stream).write_all(&[*byte]).is_err() {
-                    break;
-                }
-            }
+            let pause = Duration::from_millis(300);
+            Answer { piece: 1, ..Answer::ok(&bytes) }.slow(pause)
         }
-        (Manner::Cut, "GET", Some(bytes)) => {
-            answer("200 OK", &bytes[..bytes.len() / 2], bytes.len());
-        }
-        (Manner::Flood, "GET", _) => {
-            let mut out = &stream;
-            let _ = out.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
-            while out.write_all(&[b'x'; 1 << 16]).is_ok() {}
-        }
-        (_, "MKCOL", _) => answer("201 Created", b"", 0),
+        (Manner::Cut, "GET", Some(bytes)) => Answer::ok(&bytes).cut(bytes.len() / 2),
+        (Manner::Flood, "GET", _) => Answer { headers: Vec::new(), ..Answer::flood(b"") },
+        (_, "MKCOL", _) => empty("201 Created"),
         // A directory, or a file.
         (_, "PROPFIND", file) => {
             let kind = match (&file, path.ends_with('/')) {
@@ -135,7 +89,7 @@ fn serve(stream: TcpStream, files: &Files, rule: &Rule, seen: &Requests) {
                     bytes.len()
                 ),
                 (None, true) => "<D:resourcetype><D:collection/></D:resourcetype>".to_string(),
-                (None, false) => return answer("404 Not Found", b"", 0),
+                (None, false) => return empty("404 Not Found"),
             };
             let body = format!(
                 "<?xml version=\"1.0\"?><D:multistatus xmlns:D=\"DAV:\"><D:response>\
@@ -144,14 +98,14 @@ fn serve(stream: TcpStream, files: &Files, rule: &Rule, seen: &Requests) {
                  </D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat></D:response>\
                  </D:multistatus>"
             );
-            answer("207 Multi-Status", body.as_bytes(), body.len());
+            Answer { status: "207 Multi-Status", ..Answer::ok(body.as_bytes()) }
         }
         (_, "PUT", _) => {
-            files.lock().unwrap().insert(path, body);
-            answer("201 Created", b"", 0);
+            files.insert(path.to_string(), request.body.clone());
+            empty("201 Created")
         }
-        (_, "HEAD", Some(bytes)) => answer("200 OK", b"", bytes.len()),
-        (_, _, Some(bytes)) => answer("200 OK", &bytes, bytes.len()),
-        (_, _, None) => answer("404 Not Found", b"", 0),
+        (_, "HEAD", Some(bytes)) => Answer::ok(&bytes).cut(0),
+        (_, _, Some(bytes)) => Answer::ok(&bytes),
+        (_, _, None) => empty("404 Not Found"),
     }
 }

@@ -1,7 +1,7 @@
 //! Through real servers: nginx with its WebDAV module, and S3 as moto plays it.
 
 use super::world::{Machine, World, warnings};
-use crate::servers::Server;
+use kuth_test_support::servers::Server;
 
 fn with<'w>(machine: Machine<'w>, variables: &[(&str, &str)]) -> Machine<'w> {
     variables.iter().fold(machine, |machine, (name, value)| machine.with(name, value))

@@ -2,22 +2,16 @@
 //! cache of its own. The file that it downloads may be missing, which shows that no stage ran.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
-use kuth::digest::Digest;
+use kuth_test_support::home::bare;
+use kuth_test_support::run::Run;
+use kuth_test_support::sha256;
 
 /// A directory in which everything lies.
 pub struct World {
     directory: tempfile::TempDir,
     archive: Vec<u8>,
-}
-
-/// How a build went.
-#[derive(Debug)]
-pub struct Run {
-    pub status: i32,
-    pub out: String,
-    pub err: String,
 }
 
 /// How many bytes the archive's file has.
@@ -45,10 +39,8 @@ impl World {
 
     /// Makes a key in the file `name`; the public line.
     pub fn keygen(&self, name: &str) -> String {
-        let mut command = kuth(self.directory.path());
-        let output = command.args(["cache", "keygen", name]).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_string()
+        let mut command = bare(self.directory.path());
+        Run::to_end(command.args(["cache", "keygen", name])).ok().out.trim().to_string()
     }
 
     /// A machine whose file to download is there.
@@ -69,7 +61,7 @@ impl World {
             "[pipeline]\nname = \"p\"\n\n[stage.file]\nkind = \"download\"\nurl = \"file://{}\"\n\
              sha256 = \"{}\"\n\n[stage.directory]\nkind = \"unpack\"\nfrom = \"file\"\n",
             archive.display(),
-            Digest::of(&self.archive),
+            sha256(&self.archive),
         );
         std::fs::write(directory.join("p.toml"), pipeline).unwrap();
         let key = self.path("key").display().to_string();
@@ -87,12 +79,6 @@ pub fn noise(length: usize) -> Vec<u8> {
         (state >> 33) as u8
     };
     (0..length).map(step).collect()
-}
-
-fn kuth(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-    command.current_dir(directory).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    command
 }
 
 /// A kuth with a cache of its own.
@@ -115,13 +101,13 @@ impl Machine<'_> {
     }
 
     pub fn start(&self, arguments: &[&str]) -> Child {
-        let mut command = kuth(&self.directory);
+        let mut command = bare(&self.directory);
         command.args(arguments).envs(self.variables.iter().cloned());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     pub fn kuth(&self, arguments: &[&str]) -> Run {
-        end(self.start(arguments))
+        Run::of_child(self.start(arguments))
     }
 
     pub fn build(&self, options: &[&str]) -> Run {
@@ -139,8 +125,7 @@ impl Machine<'_> {
 
     /// The directory holds what was packed.
     pub fn is_right(&self) {
-        let run = self.kuth(&["path", "p.toml", "directory"]);
-        assert_eq!(run.status, 0, "{}", run.err);
+        let run = self.kuth(&["path", "p.toml", "directory"]).ok();
         let tar = std::fs::read(run.out.trim()).unwrap();
         let mut archive = tar::Archive::new(&tar[..]);
         let mut files = archive.entries().unwrap().map(|entry| entry.unwrap());
@@ -153,32 +138,6 @@ impl Machine<'_> {
     /// The object of a stage, whether or not it is here.
     pub fn has_object(&self, digest: &str) -> bool {
         self.path("cache/objects").join(&digest[..2]).join(digest).exists()
-    }
-}
-
-pub fn end(child: Child) -> Run {
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    let status = output.status.code().unwrap();
-    Run { status, out: text(output.stdout), err: text(output.stderr) }
-}
-
-impl Run {
-    fn lines(&self) -> impl Iterator<Item = serde_json::Value> + '_ {
-        self.out.lines().map(|line| serde_json::from_str(line).unwrap())
-    }
-
-    /// A number of the summary.
-    pub fn count(&self, name: &str) -> u64 {
-        let summary = self.lines().find(|line| line["event"] == "summary");
-        summary.unwrap_or_else(|| panic!("no summary: {}", self.err))[name].as_u64().unwrap()
-    }
-
-    /// The digest of a stage's result.
-    pub fn digest(&self, stage: &str) -> String {
-        let mut lines = self.lines();
-        let line = lines.find(|line| line["stage"] == stage && line["digest"].is_string());
-        line.unwrap()["digest"].as_str().unwrap().to_string()
     }
 }
 

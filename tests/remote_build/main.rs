@@ -3,18 +3,15 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-#[path = "../judge/mod.rs"]
-mod judge;
-#[path = "../servers/mod.rs"]
-mod servers;
-
-use servers::{Server, free_port, program};
+use kuth_test_support::base::{collect_packages, lend_packages};
+use kuth_test_support::run::Run;
+use kuth_test_support::servers::{Server, free_port, program};
 
 /// A system whose kernel is none, on a disk; and one that takes its time.
 const PIPELINE: &str = r#"[pipeline]
@@ -109,6 +106,7 @@ impl World {
         let world = World { directory, port, _sshd: Server::start(command, port) };
         world.write("pipelines/small.toml", PIPELINE);
         world.write("data/word", "hello\n");
+        lend_packages(&world.path("home/.cache/kuth/cache"));
         Some(world)
     }
 
@@ -126,7 +124,7 @@ impl World {
             "ssh -F none -i {} -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no",
             key.display()
         );
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
+        let mut command = Command::new(kuth_test_support::program());
         command.args(["remote-build", &format!("ssh://127.0.0.1:{}", self.port)]);
         command.arg("pipelines/small.toml").args(arguments).env_clear();
         let variables = ["PATH", "KUTH_DEBIAN_MIRROR", "KUTH_ALLOW_EXPIRED"];
@@ -137,28 +135,13 @@ impl World {
     }
 
     fn build(&self, arguments: &[&str]) -> Run {
-        Run::of(self.start(arguments).wait_with_output().unwrap())
+        Run::of_child(self.start(arguments))
     }
 
     /// What is left of builds on the host.
     fn left(&self) -> usize {
         let work = self.path("home/.cache/kuth/cache/work");
         std::fs::read_dir(work).unwrap().count()
-    }
-}
-
-#[derive(Debug)]
-struct Run {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Run {
-    fn of(output: Output) -> Run {
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let status = output.status.code().unwrap_or(-1);
-        Run { status, out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
@@ -196,6 +179,7 @@ fn a_build_on_another_machine() {
 fn builds_and_brings_back(world: &World) {
     let run = world.build(&[]);
     assert_eq!(run.status, 0, "{run:?}");
+    collect_packages(&world.path("home/.cache/kuth/cache"));
     for stage in ["rootfs", "base", "disk", "image"] {
         assert!(run.err.contains(&format!("{stage}: done in")), "{}", run.err);
     }
@@ -251,7 +235,7 @@ fn ends_with_who_asked(world: &World, signal: Signal, seconds: u64) {
     let child = world.start(&["slow", "--var", &var]);
     wait_until("asleep there", 120, || !with_word(&word).is_empty());
     kill_process(Pid::from_child(&child), signal).unwrap();
-    let run = Run::of(child.wait_with_output().unwrap());
+    let run = Run::of_child(child);
     if signal == Signal::INT {
         assert_eq!(run.status, 130, "{run:?}");
     }

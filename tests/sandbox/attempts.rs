@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use crate::host::Host;
 use crate::place::{Caller, Place, as_root_and_as_user};
-use crate::processes::assert_gone;
+use kuth_test_support::processes::assert_gone;
 
 const SCRIPT: &str = include_str!("data/attempts.sh");
 

@@ -41,7 +41,7 @@ fn scripts_cannot_change_the_objects_of_the_cache() {
         let expected = "found 1\nuncover refused\nunmount refused\nunmount-lazily refused\nnew refused\nchmod refused\nappend refused\n\
             link refused\nappend-to-link refused\nrename refused\nremove refused\n";
         let seen = tree.text("/srv/seen/exchange");
-        let verified = place.project.run(&["cache", "verify"]);
+        let verified = place.project.kuth(&["cache", "verify"]);
         assert_eq!(seen, expected, "{caller:?}, and then: {verified:?}");
         place.project.assert_clean();
     });

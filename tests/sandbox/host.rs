@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ::kuth::digest::Digest;
 
-use crate::judge::tool;
+use kuth_test_support::judge::tool;
 
 /// Settings that change by themselves: counters, random numbers, measurements.
 const MOVING: [&str; 12] = [

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::judge::{tool, verdict};
 use crate::place::{Caller, Place, as_root_and_as_user};
-use crate::processes::assert_gone;
+use kuth_test_support::judge::{tool, verdict};
+use kuth_test_support::processes::assert_gone;
 
 /// Leaves processes in every way: as a child, in a session of its own with and without the script's
 /// outputs, as an orphan, and one that does not heed what it is asked.
@@ -127,7 +127,7 @@ fn keeps_flags(directory: &Path) -> bool {
     let _flags = Flags(directory);
     let kept = verdict("chattr", &["+i", file.to_str().unwrap()]).is_some_and(|kept| kept.0);
     if !kept {
-        crate::judge::skip("this file system keeps no flags");
+        kuth_test_support::judge::skip("this file system keeps no flags");
     }
     kept
 }
@@ -152,7 +152,7 @@ fn flags_that_forbid_changes_do_not_keep_a_tree_from_being_packed_and_removed() 
         assert_eq!(tree.text("/srv/closed/file"), "text\n");
         assert_eq!(tree.text("/srv/open/log"), "text\n");
         place.project.assert_clean();
-        place.project.run(&["cache", "clean"]).ok();
+        place.project.kuth(&["cache", "clean"]).ok();
     });
 }
 
@@ -184,9 +184,9 @@ fn a_tree_with_flags_that_an_earlier_kuth_left_is_cleaned_up() {
                 tool("chattr", &[flag, root.join(path).to_str().unwrap()]);
             }
         }
-        place.project.run(&["cache", "clean"]).ok();
+        place.project.kuth(&["cache", "clean"]).ok();
         assert_eq!(trees.each_ref().map(|tree| tree.exists()), [false, true]);
-        place.project.run(&["cache", "clean", "--all"]).ok();
+        place.project.kuth(&["cache", "clean", "--all"]).ok();
         assert_eq!(trees.each_ref().map(|tree| tree.exists()), [false, false]);
     });
 }

@@ -6,22 +6,8 @@
 mod attempts;
 mod exchange;
 mod host;
-#[path = "../judge/mod.rs"]
-mod judge;
-#[path = "../acceptance/kuth.rs"]
-#[allow(dead_code)]
-mod kuth;
 mod left;
 mod names;
 mod place;
-#[path = "../acceptance/processes.rs"]
-#[allow(dead_code)]
-mod processes;
 mod resolver;
 mod rooms;
-#[path = "../customise/tree.rs"]
-#[allow(dead_code)]
-mod tree;
-#[path = "../customise/world.rs"]
-#[allow(dead_code)]
-mod world;

@@ -5,7 +5,7 @@ use ::kuth::digest::Digest;
 
 use crate::place::{Place, as_root_and_as_user};
 use crate::resolver::{HOSTS, SERVED};
-use crate::tree::Tree;
+use kuth_test_support::tree::Tree;
 
 const STATE: &str = include_str!("data/state.sh");
 const NAMES: &str = include_str!("data/names.sh");

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 
-use crate::judge::tool;
-use crate::kuth::{Project, Run};
-use crate::tree::Tree;
-use crate::world::{PIPELINE, project_in};
+use kuth_test_support::base::{PIPELINE, system_in};
+use kuth_test_support::judge::tool;
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
+use kuth_test_support::tree::Tree;
 
 /// Who starts kuth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub struct Place {
 /// Runs a test for both callers; says what is skipped for want of root.
 pub fn as_root_and_as_user(mut test: impl FnMut(Caller)) {
     if !geteuid().is_root() {
-        return crate::judge::skip("making a copy of /etc to mount needs root");
+        return kuth_test_support::judge::skip("making a copy of /etc to mount needs root");
     }
     for caller in [Caller::Root, Caller::User] {
         eprintln!("as {caller:?}:");
@@ -78,7 +79,7 @@ impl Place {
         let directory = tempfile::Builder::new().prefix("kuth-").tempdir_in("/var/tmp").unwrap();
         let top = directory.path().to_path_buf();
         std::fs::set_permissions(&top, PermissionsExt::from_mode(0o755)).unwrap();
-        let mut project = project_in(&top, stages);
+        let mut project = system_in(&top, stages);
         let owner = Project::within(directory);
         let etc = top.join("etc");
         tool("cp", &["--archive", "/etc", etc.to_str().unwrap()]);
@@ -142,7 +143,7 @@ impl Place {
 
     /// The tree of a stage that was built.
     pub fn built(&self, stage: &str) -> Tree {
-        Tree::read(&self.project.path(PIPELINE, stage))
+        Tree::read(&self.project.artifact(PIPELINE, stage))
     }
 
     /// The same project, with kuth started at a terminal.

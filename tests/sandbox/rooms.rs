@@ -1,7 +1,7 @@
 //! What a system has that programs expect, in a sandbox without the network.
 
 use crate::place::{Place, as_root_and_as_user};
-use crate::world::PIPELINE;
+use kuth_test_support::base::PIPELINE;
 
 const SCRIPT: &str = include_str!("data/rooms.sh");
 

@@ -6,9 +6,10 @@ mod refused;
 mod roles;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use kuth::machine::seed::Secrets;
+use kuth_test_support::base::{collect_packages, lend_packages};
+use kuth_test_support::project::Project;
 use roles::{Role, roles};
 
 /// What judges, and how. Fails with what was wrong at its end.
@@ -94,14 +95,12 @@ fn whoever_reads_a_seed_takes_it() {
     write(&home.join("pipelines/seeds.toml"), PIPELINE);
     write(&home.join("judge.sh"), JUDGE);
 
-    let output = Command::new(env!("CARGO_BIN_EXE_kuth"))
-        .args(["build", "pipelines/seeds.toml", "--cache", "cache"])
-        .current_dir(&home)
-        .output()
-        .unwrap();
+    let project = Project::rooted(&home);
+    lend_packages(&project.cache);
+    let run = project.kuth(&["build", "pipelines/seeds.toml"]);
     let log = std::fs::read_to_string(home.join("cache/logs/seeds/judged.log")).unwrap_or_default();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{log}");
+    assert_eq!(run.status, 0, "{}\n{log}", run.err);
+    collect_packages(&project.cache);
     let count = |what: &str| log.lines().filter(|line| line.starts_with(what)).count();
     for (what, number) in [
         ("user-data is sound: ", 10),

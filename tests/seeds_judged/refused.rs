@@ -2,7 +2,8 @@
 //! nothing.
 
 use std::path::Path;
-use std::process::Command;
+
+use kuth_test_support::project::Project;
 
 use crate::write;
 
@@ -46,17 +47,7 @@ fn refused(lines: &str, seed: &str) -> String {
     let root = directory.path();
     write(&root.join("pipelines/p.toml"), &format!("{PIPELINE}{lines}\n"));
     write(&root.join("data/seed"), seed);
-    let run = |arguments: &[&str], root: &Path| {
-        let output = Command::new(env!("CARGO_BIN_EXE_kuth"))
-            .args(arguments)
-            .env("KUTH_MACHINES", root.join("machines"))
-            .env("NO_COLOR", "1")
-            .current_dir(root)
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(2), "{output:?}");
-        String::from_utf8(output.stderr).unwrap()
-    };
+    let run = |arguments: &[&str], root: &Path| Project::rooted(root).kuth(arguments).ended(2).err;
     let said = run(&["check", "pipelines/p.toml"], root);
     assert_eq!(run(&["build", "pipelines/p.toml"], root), said);
     for made in ["cache/records", "out", "machines", "pipelines/p.lock"] {

@@ -3,10 +3,12 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use kuth_test_support::project::Project;
+use kuth_test_support::{base, target_tmp};
 
 use crate::files::MIB;
-use crate::judge::{missing, tool};
+use kuth_test_support::judge::{missing, tool};
 
 const PIPELINE: &str = r#"
 [pipeline]
@@ -92,61 +94,19 @@ const OWNERS: [(&str, u64, u64); 10] = [
 
 const FILE: &str = "pipelines/small.toml";
 
-struct Project {
-    root: PathBuf,
-    /// What every command of kuth is run through.
-    through: Vec<String>,
-    program: PathBuf,
+/// The project at `root`.
+fn project_at(root: &Path) -> Project {
+    let project = Project::rooted(root);
+    project.write(FILE, PIPELINE);
+    for name in ["a", "own", "plain", "deep/b"] {
+        project.write(&format!("data/directory/{name}"), "x");
+    }
+    project.with("HOME", root.to_str().unwrap())
 }
 
-impl Project {
-    fn at(root: &Path) -> Project {
-        let write = |name: &str, text: &str| {
-            let path = root.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        write(FILE, PIPELINE);
-        for name in ["a", "own", "plain", "deep/b"] {
-            write(&format!("data/directory/{name}"), "x");
-        }
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_kuth"));
-        Project { root: root.to_path_buf(), through: Vec::new(), program }
-    }
-
-    fn kuth(&self, arguments: &[&str]) -> String {
-        let mut words: Vec<&str> = self.through.iter().map(String::as_str).collect();
-        words.push(self.program.to_str().unwrap());
-        words.extend(arguments);
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).current_dir(&self.root).env("NO_COLOR", "1");
-        for name in ["KUTH_CACHE", "KUTH_CACHE_KEY", "KUTH_CACHE_REMOTE", "SOURCE_DATE_EPOCH"] {
-            command.env_remove(name);
-        }
-        command.env("HOME", &self.root).env("KUTH_MACHINES", self.root.join("machines"));
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "{words:?}\n{}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    /// The object of a stage.
-    fn path(&self, stage: &str) -> PathBuf {
-        self.kuth(&["path", FILE, stage]).trim().into()
-    }
-
-    /// The results of another project that are needed to go on from `rootfs`.
-    fn take(&self, other: &Project) {
-        std::fs::copy(
-            other.root.join("pipelines/small.lock"),
-            self.root.join("pipelines/small.lock"),
-        )
-        .unwrap();
-        let words = ["-r", "--reflink=auto", "--sparse=always", "cache"];
-        let mut command = Command::new("cp");
-        let status = command.args(words).arg(&self.root).current_dir(&other.root).status().unwrap();
-        assert!(status.success());
-    }
+/// The object of a stage.
+fn object(project: &Project, stage: &str) -> PathBuf {
+    project.artifact(FILE, stage)
 }
 
 fn allocated(path: &Path) -> u64 {
@@ -158,27 +118,29 @@ fn holes_cost_nothing_and_owners_are_the_same_for_root_and_user() {
     if !rustix::process::geteuid().is_root() {
         return missing("root, who can become another user,");
     }
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trees");
-    // What was downloaded serves the next run.
-    for name in ["out", "pipelines", "cache/records", "cache/objects", "cache/latest"] {
-        let _ = std::fs::remove_dir_all(home.join(name));
-    }
-    let project = Project::at(&home);
-    project.kuth(&["build", FILE, "rootfs"]);
+    let home = target_tmp().join("trees");
+    let _ = std::fs::remove_dir_all(&home);
+    let project = project_at(&home);
+    base::minimal(&project, "pipelines/small.lock");
+    project.kuth(&["build", FILE, "rootfs"]).ok();
 
     let user = User::new();
     let theirs = user.project();
-    theirs.take(&project);
+    theirs.write("pipelines/small.lock", project.read("pipelines/small.lock"));
+    // No links: they are given away.
+    let [from, to] = [&project.cache, &theirs.cache].map(|cache| cache.to_str().unwrap());
+    tool("cp", &["-r", "--reflink=auto", "--sparse=always", from, to]);
     user.own(&theirs);
 
-    project.kuth(&["build", FILE]);
+    project.kuth(&["build", FILE]).ok();
+    base::collect_packages(&project.cache);
     costs(&project);
-    owners(&project.path("next"));
+    owners(&object(&project, "next"));
     on_the_disk(&project);
 
-    theirs.kuth(&["build", FILE, "next"]);
+    theirs.kuth(&["build", FILE, "next"]).ok();
     for stage in ["base", "next"] {
-        let name = |project: &Project| project.path(stage).file_name().unwrap().to_owned();
+        let name = |project: &Project| object(project, stage).file_name().unwrap().to_owned();
         assert_eq!(name(&project), name(&theirs), "{stage}");
     }
     remote(&project);
@@ -186,9 +148,9 @@ fn holes_cost_nothing_and_owners_are_the_same_for_root_and_user() {
 
 /// Nothing takes the space of the 6 GiB of zeros.
 fn costs(project: &Project) {
-    let rootfs = allocated(&project.path("rootfs"));
+    let rootfs = allocated(&object(project, "rootfs"));
     for stage in ["base", "next"] {
-        let tree = project.path(stage);
+        let tree = object(project, stage);
         let size = tree.metadata().unwrap().len();
         assert!(size < rootfs + 8 * MIB, "{stage}: {size} bytes, {rootfs} of rootfs");
     }
@@ -196,7 +158,7 @@ fn costs(project: &Project) {
     let most = rootfs + 100 * MIB;
     let out = project.root.join("out/small");
     let files = ["qcow2", "raw", "vdi", "vmdk"].map(|format| out.join(format!("small.{format}")));
-    for file in [project.path("disk")].iter().chain(&files) {
+    for file in [object(project, "disk")].iter().chain(&files) {
         let takes = allocated(file);
         assert!(takes < most, "{} takes {takes}", file.display());
     }
@@ -228,7 +190,7 @@ fn owners(tree: &Path) {
 
 fn on_the_disk(project: &Project) {
     // The root file system lies behind the 1 MiB for GRUB, at 2 MiB.
-    let image = format!("{}?offset={}", project.path("disk").display(), 2 * MIB);
+    let image = format!("{}?offset={}", object(project, "disk").display(), 2 * MIB);
     tool("e2fsck", &["-fn", &image]);
     let stat = |path: &str| tool("debugfs", &["-R", &format!("stat {path}"), &image]);
     let has = |path: &str, words: &[&str]| {
@@ -253,32 +215,26 @@ fn on_the_disk(project: &Project) {
 
 /// To a remote cache and back.
 fn remote(project: &Project) {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let other = Project::at(directory.path());
-    let name = "pipelines/small.lock";
-    std::fs::copy(project.root.join(name), other.root.join(name)).unwrap();
+    let directory = tempfile::tempdir_in(target_tmp()).unwrap();
+    let other = project_at(directory.path());
+    other.write("pipelines/small.lock", project.read("pipelines/small.lock"));
     let remote = directory.path().join("remote");
-    let set = |mut one: Project, key: &Path| {
-        let variable = |name: &str, value: &Path| format!("{name}={}", value.display());
-        one.through.push("env".to_string());
-        one.through.push(variable("KUTH_CACHE_REMOTE", &remote));
-        one.through.push(variable("KUTH_CACHE_KEY", key));
-        one
-    };
     let key = directory.path().join("key");
-    project.kuth(&["cache", "keygen", key.to_str().unwrap()]);
-    let here = set(Project { root: project.root.clone(), ..Project::at(&project.root) }, &key);
-    let there = set(other, &key);
-    here.kuth(&["cache", "push", FILE]);
-    there.kuth(&["cache", "pull", FILE]);
+    project.kuth(&["cache", "keygen", key.to_str().unwrap()]).ok();
+    let [here, there] = [project_at(&project.root), other].map(|project| {
+        let project = project.with("KUTH_CACHE_REMOTE", remote.to_str().unwrap());
+        project.with("KUTH_CACHE_KEY", key.to_str().unwrap())
+    });
+    here.kuth(&["cache", "push", FILE]).ok();
+    there.kuth(&["cache", "pull", FILE]).ok();
     for stage in ["next", "disk"] {
-        let (sent, got) = (here.path(stage), there.path(stage));
+        let (sent, got) = (object(&here, stage), object(&there, stage));
         assert_eq!(sent.file_name(), got.file_name(), "{stage}");
         let (sent, got) = (allocated(&sent), allocated(&got));
         assert!(got < sent + 64 * MIB, "{stage}: {got} of {sent}");
     }
     // It ends with a fault where there is one, and lists it.
-    assert_eq!(there.kuth(&["cache", "verify"]), "");
+    assert_eq!(there.kuth(&["cache", "verify"]).ok().out, "");
 }
 
 /// A user with 65536 ids, known to a copy of /etc alone.
@@ -316,15 +272,14 @@ impl User {
 
     /// A project that the user can reach; see [`User::own`].
     fn project(&self) -> Project {
-        let mut project = Project::at(&self.directory.path().join("project"));
+        let mut project = project_at(&self.directory.path().join("project"));
         let program = self.directory.path().join("kuth");
         std::fs::copy(&project.program, &program).unwrap();
         project.program = program;
         let etc = self.directory.path().join("etc");
         let words =
             ["unshare", "--mount", "--", "sh", "-c", ENTER, "enter", etc.to_str().unwrap(), ID];
-        project.through = words.map(String::from).into();
-        project
+        project.through(&words)
     }
 
     /// Gives the project to the user.

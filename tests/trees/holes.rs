@@ -11,7 +11,7 @@ use kuth::sandbox::pack::pack;
 
 use crate::disk::{Bench, EPOCH, Tree, disk_of};
 use crate::files::{MIB, Sample, samples};
-use crate::judge::{tool, tool_in};
+use kuth_test_support::judge::{tool, tool_in};
 
 /// Every sample, and their tar.
 struct Packed {
@@ -245,7 +245,7 @@ fn diff_compares_a_tree_with_holes_with_one_that_has_none() {
     }
     // What is said of the file, if anything.
     let diff = |a: &Path, b: &Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
+        let mut command = Command::new(kuth_test_support::program());
         command.current_dir(&directory).env("KUTH_CACHE", directory.path().join("cache"));
         let output = command.arg("diff").args([a, b]).args(["--format", "json"]).output().unwrap();
         let faults = String::from_utf8(output.stderr).unwrap();

@@ -8,5 +8,3 @@ mod built;
 mod disk;
 mod files;
 mod holes;
-#[path = "../judge/mod.rs"]
-mod judge;

@@ -1,7 +1,9 @@
 //! The index and the packages of a medium.
 
-use crate::medium::Medium;
-use crate::world::{LIST, Project, Run, SUITE, World, flipped, world};
+use crate::world::{LIST, SUITE, World, flipped, kept, package, world};
+use kuth_test_support::medium::Medium;
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// As on a mirror, from a medium.
 pub const PIPELINE: &str = r#"
@@ -35,7 +37,7 @@ fn build(project: &Project, medium: &Medium, words: &[&str]) -> Run {
 /// Refused with one error, and nothing of the medium kept but its image.
 fn refused(project: &Project, medium: &Medium, words: &[&str], parts: &[&str]) {
     build(project, medium, words).refused(parts);
-    let kept = project.kept();
+    let kept = kept(&project);
     assert!(kept.iter().all(|kind| kind == "download"), "{kept:?}");
     assert!(!project.path("p.lock").exists() || !project.read("p.lock").contains("rootfs"));
 }
@@ -43,7 +45,7 @@ fn refused(project: &Project, medium: &Medium, words: &[&str], parts: &[&str]) {
 /// The medium is taken for what it is: its packages are in the cache. The two are no system.
 fn taken(world: &World, project: &Project, medium: &Medium, words: &[&str]) {
     let run = build(project, medium, words);
-    assert!(world.debs.iter().all(|deb| project.package(deb).exists()), "{}", run.err);
+    assert!(world.debs.iter().all(|deb| package(&project, deb).exists()), "{}", run.err);
     std::fs::remove_dir_all(project.path("cache")).unwrap();
 }
 
@@ -129,12 +131,12 @@ fn a_medium_agrees_with_its_release() {
         other.write(&deb.path, flipped(&deb.file));
         let parts = ["taking dpkg 1.0 amd64 from", "its SHA-256 is "];
         build(&project, &other, &[]).refused(&parts);
-        assert!(!project.package(deb).exists());
+        assert!(!package(&project, deb).exists());
         let longer = make(&format!("medium-long-{kind}"));
         let bytes = [&std::fs::read(&deb.file).unwrap()[..], b"x"].concat();
         longer.write(&deb.path, bytes);
         build(&project, &longer, &[]).refused(&["taking dpkg 1.0 amd64 from", ", more than "]);
-        assert!(!project.package(deb).exists());
-        assert!(!project.kept().iter().any(|kind| kind == "bootstrap"));
+        assert!(!package(&project, deb).exists());
+        assert!(!kept(&project).iter().any(|kind| kind == "bootstrap"));
     }
 }

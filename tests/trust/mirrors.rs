@@ -1,16 +1,17 @@
 //! The index and the packages of a mirror. A snapshot that is named as the mirror is one.
 
-use crate::server::{Answer, Request, Server};
-use crate::world::{Archive, LIST, Project, SUITE, World, flipped, world};
+use crate::world::{Archive, LIST, SUITE, World, asks, files, flipped, kept, package, world};
+use kuth_test_support::http::{Answer, Request, Server};
+use kuth_test_support::project::Project;
 
 const NOT_SIGNED: &str = "the mirror's index is not signed by a key of the keyring";
 const EXPIRED: &str = "the mirror's index is past its Valid-Until date";
 
 /// What an index that is refused leaves: nothing.
 fn untouched(project: &Project) {
-    assert_eq!(project.kept(), [""; 0]);
+    assert_eq!(kept(&project), [""; 0]);
     for part in ["objects", "work", "downloads"] {
-        assert_eq!(project.files(part), [""; 0].map(std::path::PathBuf::from), "{part}");
+        assert_eq!(files(&project, part), [""; 0].map(std::path::PathBuf::from), "{part}");
     }
     assert!(!project.path("p.lock").exists());
 }
@@ -19,7 +20,7 @@ fn untouched(project: &Project) {
 fn refused(project: &Project, server: &Server, keyring: &str, words: &[&str], parts: &[&str]) {
     for command in ["build", "update"] {
         let words = [&["--mirror", &server.address], words].concat();
-        project.asks(command, keyring, &words).refused(parts);
+        asks(&project, command, keyring, &words).refused(parts);
         untouched(project);
     }
 }
@@ -28,7 +29,7 @@ fn refused(project: &Project, server: &Server, keyring: &str, words: &[&str], pa
 fn taken(world: &World, server: &Server, words: &[&str]) {
     let project = world.project(&server.address[7..].replace(':', "-"));
     let words = [&["--mirror", &server.address], words].concat();
-    project.asks("update", &world.keyring("ours"), &words).done();
+    asks(&project, "update", &world.keyring("ours"), &words).ok();
     assert!(project.read("p.lock").contains("name = \"dpkg\""));
 }
 
@@ -153,11 +154,11 @@ fn refused_package(world: &World, server: &Server, parts: &[&str]) {
     let name = ": dpkg 1.0 amd64";
     let address = "/pool/main/dpkg_1.0_amd64.deb";
     let parts = [&[deb, name, address, &server.address], parts].concat();
-    project.asks("build", &world.keyring("ours"), &words).refused(&parts);
-    assert!(!project.package(&world.debs[0]).exists());
-    let kept = project.kept();
+    asks(&project, "build", &world.keyring("ours"), &words).refused(&parts);
+    assert!(!package(&project, &world.debs[0]).exists());
+    let kept = kept(&project);
     assert!(!kept.iter().any(|kind| kind == "bootstrap"), "{kept:?}");
-    assert_eq!(project.files("work"), [""; 0].map(std::path::PathBuf::from));
+    assert_eq!(files(&project, "work"), [""; 0].map(std::path::PathBuf::from));
 }
 
 #[test]
@@ -180,9 +181,9 @@ fn a_package_is_the_one_that_the_index_names() {
     // As it has to be, it is kept. What the two are no system of.
     std::fs::write(&place, &good).unwrap();
     let project = world.project("package");
-    let run = project.asks("build", &world.keyring("ours"), &["--mirror", &server.address]);
+    let run = asks(&project, "build", &world.keyring("ours"), &["--mirror", &server.address]);
     assert!(!run.err.contains("mirror"), "{}", run.err);
-    assert!(world.debs.iter().all(|deb| project.package(deb).exists()), "{}", run.err);
+    assert!(world.debs.iter().all(|deb| package(&project, deb).exists()), "{}", run.err);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Packages that left the mirror, from an archive of old packages.
 
-use crate::server::{Answer, Server};
-use crate::world::{Archive, Project, World, flipped, world};
+use crate::world::{Archive, World, asks, flipped, kept, package, world};
+use kuth_test_support::http::{Answer, Server};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// A server of `archive` whose mirror has no packages any more. Below `archive/debian` it has
 /// `by_day` on every day, and `by_hash` under a hash.
@@ -31,10 +33,10 @@ fn server(
     })
 }
 
-fn build(world: &World, project: &Project, server: &Server) -> crate::world::Run {
+fn build(world: &World, project: &Project, server: &Server) -> Run {
     let archive = format!("{}/archive/debian", server.address);
     let words = ["--mirror", &server.address, "--snapshot", &archive];
-    project.asks("build", &world.keyring("ours"), &words)
+    asks(&project, "build", &world.keyring("ours"), &words)
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn an_old_package_is_the_one_of_the_lock() {
     let archive = world.archive("snapshot");
     let file = &world.debs[0].file;
     let (good, bad) = (std::fs::read(file).unwrap(), flipped(file));
-    let place = |project: &Project| project.package(&world.debs[0]);
+    let place = |project: &Project| package(&project, &world.debs[0]);
     let long = [&good[..], b"x"].concat();
 
     // Neither of the day nor by its hash is it the one.
@@ -57,7 +59,7 @@ fn an_old_package_is_the_one_of_the_lock() {
         let parts = ["neither on the mirror", "nor in the archive", "dpkg 1.0 amd64", said];
         build(world, &project, &server).refused(&parts);
         assert!(!place(&project).exists());
-        assert!(!project.kept().iter().any(|kind| kind == "bootstrap"));
+        assert!(!kept(&project).iter().any(|kind| kind == "bootstrap"));
     }
     // Of the day it is not, by its hash it is; and the other way round.
     for (day, hash) in [(bad.clone(), good.clone()), (good.clone(), bad.clone())] {
@@ -78,7 +80,7 @@ fn an_archive_without_an_end_is_cut() {
     let server = server(&archive, Some(good.clone()), Some(good.clone()), true);
     let said = format!("expected at most {} bytes, got ", good.len());
     build(world, &project, &server).refused(&["nor in the archive", &said]);
-    assert!(!project.package(&world.debs[0]).exists());
+    assert!(!package(&project, &world.debs[0]).exists());
     // Of two days and by its hash.
     assert!(server.sent() < 3 * (good.len() as u64 + (16 << 20)), "{}", server.sent());
 }

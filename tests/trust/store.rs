@@ -1,10 +1,12 @@
 //! Packages in the cache that somebody, or a disk, changed.
 
-use crate::world::{LIST, Project, Run, World, flipped, world};
+use crate::world::{LIST, World, asks, flipped, kept, package, world};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
 
 /// Puts another file of the same length, or of another, in the place of the first package.
 fn damage(world: &World, project: &Project, bytes: &[u8]) {
-    let place = project.package(&world.debs[0]);
+    let place = package(&project, &world.debs[0]);
     assert!(place.exists());
     std::fs::remove_file(&place).unwrap();
     std::fs::write(&place, bytes).unwrap();
@@ -13,7 +15,7 @@ fn damage(world: &World, project: &Project, bytes: &[u8]) {
 /// `build` comes to packages that are damaged in the cache.
 fn mended(world: &World, project: &Project, build: &dyn Fn(&[&str]) -> Run, offline: bool) {
     build(&[]);
-    let place = project.package(&world.debs[0]);
+    let place = package(&project, &world.debs[0]);
     let good = std::fs::read(&world.debs[0].file).unwrap();
     for bytes in [flipped(&world.debs[0].file), good[1..].to_vec(), Vec::new()] {
         damage(world, project, &bytes);
@@ -33,7 +35,7 @@ fn mended(world: &World, project: &Project, build: &dyn Fn(&[&str]) -> Run, offl
             build(&[]);
         }
     }
-    assert!(!project.kept().iter().any(|kind| kind == "bootstrap"));
+    assert!(!kept(&project).iter().any(|kind| kind == "bootstrap"));
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn a_damaged_package_of_a_mirror_comes_anew() {
     let server = archive.served();
     let (project, keyring) = (world.project("store"), world.keyring("ours"));
     let build = |words: &[&str]| {
-        project.asks("build", &keyring, &[&["--mirror", &server.address], words].concat())
+        asks(&project, "build", &keyring, &[&["--mirror", &server.address], words].concat())
     };
     mended(world, &project, &build, true);
     // On the mirror it is damaged too.
@@ -51,7 +53,7 @@ fn a_damaged_package_of_a_mirror_comes_anew() {
     std::fs::write(archive.path(&world.debs[0].path), flipped(&world.debs[0].file)).unwrap();
     let run = build(&[]);
     assert!(run.status == 1 && run.err.contains("the SHA-256 is "), "{}", run.err);
-    assert!(!project.package(&world.debs[0]).exists());
+    assert!(!package(&project, &world.debs[0]).exists());
     // The index in the cache is what says so, not the one on the mirror.
     archive.edit(LIST, "Version: 1.0", "Version: 1.1");
     assert!(build(&[]).err.contains("the SHA-256 is "));

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
-use kuth::digest::Digest;
-
-use crate::judge;
-use crate::medium::Medium;
-use crate::mirror::{self, Deb, run};
-pub use crate::project::{Project, Run};
-use crate::server::{Answer, Request, Server};
+use kuth_test_support::http::{Answer, Request, Server};
+use kuth_test_support::judge;
+use kuth_test_support::medium::Medium;
+use kuth_test_support::mirror::{self, Deb, run};
+use kuth_test_support::project::Project;
+use kuth_test_support::run::Run;
+use kuth_test_support::{sha256, target_tmp};
 
 /// The suite, in the archive's directory.
 pub const SUITE: &str = "dists/trixie";
@@ -38,9 +38,6 @@ pub struct World {
     pub debs: Vec<Deb>,
 }
 
-/// gpg's agent serves one at a time.
-static SIGNING: Mutex<()> = Mutex::new(());
-
 /// `None` where something is missing to make it, which is said.
 pub fn world() -> Option<&'static World> {
     static WORLD: OnceLock<Option<World>> = OnceLock::new();
@@ -53,7 +50,7 @@ impl World {
             judge::tool(tool, &["--version"])?;
         }
         judge::verdict("xorriso", &["-version"])?;
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trust");
+        let directory = target_tmp().join("trust");
         let _ = std::fs::remove_dir_all(&directory);
         let debs = ["dpkg", "apt"].map(|name| deb(&directory, name));
         Some(World { directory, debs: debs.into() })
@@ -62,9 +59,7 @@ impl World {
     /// The keys of the archive, or of somebody else; they are made when first needed.
     fn keys(&self, whose: &str) -> PathBuf {
         let keys = self.directory.join(whose);
-        if !keys.exists() {
-            mirror::write(&self.directory.join("none"), "trixie", &[], &keys);
-        }
+        mirror::make_key(&keys);
         keys
     }
 
@@ -74,7 +69,6 @@ impl World {
     }
 
     pub fn keyring(&self, whose: &str) -> String {
-        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
         self.keys(whose).join("keyring.gpg").display().to_string()
     }
 
@@ -88,26 +82,27 @@ impl World {
 
     /// A medium with the archive, not signed.
     pub fn medium(&self, name: &str) -> Medium {
-        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
         Medium::new(&self.directory.join(name), &self.debs, &self.keys("ours"))
     }
 
     /// Signs the `Release` of a suite's directory.
     pub fn sign(&self, suite: &Path) {
-        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
         mirror::sign(suite, &self.keys("ours"));
     }
 
     /// The same, with the signature beside it.
     pub fn sign_beside(&self, suite: &Path) {
-        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
-        mirror::sign_beside(suite, &self.keys("ours"));
+        let [release, signature] = ["Release", "Release.gpg"].map(|name| suite.join(name));
+        mirror::sign_beside(&release, &signature, &self.keys("ours"));
     }
 
     /// A project with an empty cache.
     pub fn project(&self, name: &str) -> Project {
+        let prefix = format!("{name}-");
+        let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.directory);
+        let directory = directory.unwrap();
         let project =
-            Project { directory: self.directory.join(format!("{name}-project")), stays: false };
+            Project::rooted(directory.path()).owning(directory).without("KUTH_DEBIAN_SNAPSHOT");
         project.write("p.toml", PIPELINE);
         project
     }
@@ -139,7 +134,6 @@ pub struct Archive {
 impl Archive {
     /// Writes it as it has to be.
     pub fn write(&self, world: &World) {
-        let _alone = SIGNING.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = std::fs::remove_dir_all(&self.root);
         mirror::write(&self.root, "trixie", &world.debs, &world.keys("ours"));
     }
@@ -185,59 +179,44 @@ pub fn flipped(file: &Path) -> Vec<u8> {
     bytes
 }
 
-impl Project {
-    /// Does `command` with what the archive's `keyring` signs.
-    pub fn asks(&self, command: &str, keyring: &str, words: &[&str]) -> Run {
-        let keyring = format!("keyring={keyring}");
-        self.kuth(&[&[command, "p.toml", "--var", &keyring], words].concat())
-    }
-
-    /// What the cache has: the kinds of its records, and the packages by their digests, sorted.
-    pub fn kept(&self) -> Vec<String> {
-        let mut kept = Vec::new();
-        for file in self.files("records") {
-            let record: serde_json::Value =
-                serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
-            let recipe = record["recipe"].as_str().unwrap();
-            kept.extend(
-                recipe.lines().find_map(|line| line.strip_prefix("kind = ")).map(str::to_string),
-            );
-        }
-        for file in self.files("packages") {
-            kept.push(file.file_name().unwrap().to_str().unwrap().to_string());
-        }
-        kept.sort();
-        kept
-    }
-
-    /// The files of a part of the cache.
-    pub fn files(&self, part: &str) -> Vec<PathBuf> {
-        let mut open = vec![self.path("cache").join(part)];
-        let mut found = Vec::new();
-        while let Some(directory) = open.pop() {
-            for entry in std::fs::read_dir(directory).into_iter().flatten() {
-                let path = entry.unwrap().path();
-                if path.is_dir() { open.push(path) } else { found.push(path) }
-            }
-        }
-        found
-    }
-
-    /// The place of a package in the cache.
-    pub fn package(&self, deb: &Deb) -> PathBuf {
-        let digest = Digest::of(std::fs::read(&deb.file).unwrap()).to_string();
-        self.path("cache/packages").join(&digest[..2]).join(digest)
-    }
+/// Does `command` with what the archive's `keyring` signs.
+pub fn asks(project: &Project, command: &str, keyring: &str, words: &[&str]) -> Run {
+    let keyring = format!("keyring={keyring}");
+    project.kuth(&[&[command, "p.toml", "--var", &keyring], words].concat())
 }
 
-impl Run {
-    /// It failed, with one error that has all of `parts`.
-    pub fn refused(self, parts: &[&str]) {
-        assert_eq!(self.status, 1, "{}{}", self.out, self.err);
-        let errors = self.err.lines().filter(|line| line.starts_with("error:"));
-        assert_eq!(errors.count(), 1, "{}", self.err);
-        for part in parts {
-            assert!(self.err.contains(part), "{part}: {}", self.err);
+/// What the cache has: the kinds of its records, and the packages by their digests, sorted.
+pub fn kept(project: &Project) -> Vec<String> {
+    let mut kept = Vec::new();
+    for file in files(project, "records") {
+        let record: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let recipe = record["recipe"].as_str().unwrap();
+        let kinds = recipe.lines().find_map(|line| line.strip_prefix("kind = "));
+        kept.extend(kinds.map(str::to_string));
+    }
+    for file in files(project, "packages") {
+        kept.push(file.file_name().unwrap().to_str().unwrap().to_string());
+    }
+    kept.sort();
+    kept
+}
+
+/// The files of a part of the cache.
+pub fn files(project: &Project, part: &str) -> Vec<PathBuf> {
+    let mut open = vec![project.cache.join(part)];
+    let mut found = Vec::new();
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { open.push(path) } else { found.push(path) }
         }
     }
+    found
+}
+
+/// The place of a package in the cache.
+pub fn package(project: &Project, deb: &Deb) -> PathBuf {
+    let digest = sha256(std::fs::read(&deb.file).unwrap());
+    project.cache.join("packages").join(&digest[..2]).join(digest)
 }

@@ -1,5 +1,5 @@
-//! Numbers at fixed places of a byte slice, as every on-disk structure has them. It knows no
-//! format: a read past the end is a [`Fault`] in the name of the format that asked.
+//! Integers at fixed offsets of a byte slice, in both byte orders, as on-disk structures have them. It
+//! knows no format: a read past the end is a [`Fault`] in the name of the format that asked.
 
 use super::Fault;
 
@@ -36,6 +36,21 @@ impl<'a> Fields<'a> {
         Ok(self.array::<1>(at)?[0])
     }
 
+    /// A big-endian 16-bit number.
+    pub fn be16(&self, at: usize) -> Result<u16, Fault> {
+        self.array(at).map(u16::from_be_bytes)
+    }
+
+    /// A big-endian 32-bit number.
+    pub fn be32(&self, at: usize) -> Result<u32, Fault> {
+        self.array(at).map(u32::from_be_bytes)
+    }
+
+    /// A big-endian 64-bit number.
+    pub fn be64(&self, at: usize) -> Result<u64, Fault> {
+        self.array(at).map(u64::from_be_bytes)
+    }
+
     /// A little-endian 16-bit number.
     pub fn le16(&self, at: usize) -> Result<u16, Fault> {
         self.array(at).map(u16::from_le_bytes)
@@ -62,12 +77,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_was_put_and_refuses_the_rest() {
+    fn fields_are_read_in_both_byte_orders_and_within_bounds() {
         let mut bytes = [0; 16];
         put(&mut bytes, 4, &0x1122_3344_u32.to_le_bytes());
         let fields = Fields::of("test", &bytes);
         assert_eq!(fields.le32(4), Ok(0x1122_3344));
         assert_eq!(fields.le16(4), Ok(0x3344));
+        assert_eq!((fields.be16(4), fields.be32(4)), (Ok(0x4433), Ok(0x4433_2211)));
+        assert_eq!(fields.be64(4), Ok(0x4433_2211_0000_0000));
         assert_eq!(fields.u8(7), Ok(0x11));
         let fault = fields.le64(9).unwrap_err();
         assert_eq!(fault.to_string(), "test: cut short: 8 bytes at 9 of 16");

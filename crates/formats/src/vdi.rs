@@ -1,5 +1,5 @@
-//! VirtualBox's VDI 1.1 as a [`Plan`]: an image with dynamic allocation to write, or, of any that
-//! is no differencing image, the disk in it.
+//! VirtualBox's VDI 1.1 as a [`Plan`]: a dynamically allocated image to write, or the disk in an image
+//! that is read. Differencing images are refused.
 //!
 //! Source: the structures VirtualBox writes (VDICore.h describes them); all little endian.
 
@@ -9,34 +9,37 @@ use super::{Fault, Guid};
 use crate::units::{Bytes, SECTOR};
 
 const FORMAT: &str = "vdi";
-/// What a [`BlockMap`] for [`plan`] has to be in.
+/// The size of the blocks that [`plan`] writes.
 pub const BLOCK: Bytes = Bytes::MIB;
 const TITLE: &[u8] = b"<<< Oracle VM VirtualBox Disk Image >>>\n";
 const SIGNATURE: u32 = 0xbeda_107f;
 const VERSION: u32 = 0x0001_0001;
-/// The header's own size, which it tells; it begins at 72.
+/// `cbHeader`: the length of the header, which begins at 72.
 const HEADER_SIZE: u32 = 400;
+/// `u32Type`.
 const DYNAMIC: u32 = 1;
 const FIXED: u32 = 2;
+const DIFFERENCING: u32 = 4;
 /// VirtualBox aligns the map and the data this far.
 const ALIGN: u64 = 1 << 20;
-/// In the map: a block that reads as zero.
+/// The entry of the block map of an unallocated block.
 const FREE: u32 = u32::MAX;
-/// In the map: a block that was found to be zero.
+/// The entry of a block of zeros.
 const ZERO: u32 = u32::MAX - 1;
-/// How much of an image [`Head::read`] needs.
-pub const HEAD: usize = 512;
+/// How much of an image [`Header::read`] needs: pre-header and header.
+pub const HEADER_LENGTH: usize = 512;
 
-/// The two ids an image carries.
+/// The UUIDs of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ids {
-    /// The image's own; VirtualBox registers media by it.
+    /// `uuidCreate`, by which VirtualBox registers the medium.
     pub image: Guid,
-    /// Changes whenever the image does; differencing images remember it.
+    /// `uuidModify`, which changes with the image; differencing images refer to it.
     pub modification: Guid,
 }
 
-/// A disk whose data is where `map` says; the rest stays free and reads as zero.
+/// A disk whose data is where `map` says, in blocks of [`BLOCK`]; the rest stays unallocated and reads
+/// as zero.
 pub fn plan(map: &BlockMap, ids: Ids) -> Result<Plan, Fault> {
     map.require(FORMAT, BLOCK)?;
     let too_large = |_| Fault::new(FORMAT, format!("{} is too large", map.disk()));
@@ -46,7 +49,7 @@ pub fn plan(map: &BlockMap, ids: Ids) -> Result<Plan, Fault> {
     let data_at = (map_at + u64::from(count) * 4).next_multiple_of(ALIGN);
     let data_at = u32::try_from(data_at).map_err(too_large)?;
 
-    let mut header = vec![0; HEAD];
+    let mut header = vec![0; HEADER_LENGTH];
     put(&mut header, 0, TITLE);
     let numbers: [(usize, u32); 11] = [
         (64, SIGNATURE),
@@ -55,7 +58,7 @@ pub fn plan(map: &BlockMap, ids: Ids) -> Result<Plan, Fault> {
         (76, DYNAMIC),
         (340, map_at as u32),
         (344, data_at),
-        // The geometry stays 0, for VirtualBox to choose; only the sector's size is told.
+        // The geometry stays 0, for VirtualBox to choose; only the sector size is set.
         (360, SECTOR as u32),
         (376, BLOCK.0 as u32),
         (384, count),
@@ -80,21 +83,26 @@ pub fn plan(map: &BlockMap, ids: Ids) -> Result<Plan, Fault> {
     })
 }
 
-/// What the head of an image says.
+/// The fields of the header that a reader needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct Header {
+    /// `cbDisk`.
     disk: Bytes,
+    /// `offBlocks`.
     map_at: u64,
+    /// `offData`.
     data_at: u64,
+    /// `cbBlock`.
     block: u64,
-    /// Bytes before the data of each block, of no use here.
+    /// `cbBlockExtra`: bytes before the data of each block, which are skipped.
     extra: u64,
+    /// `cBlocks`.
     count: u64,
 }
 
-impl Head {
-    /// Reads the first [`HEAD`] bytes of an image.
-    pub fn read(bytes: &[u8]) -> Result<Head, Fault> {
+impl Header {
+    /// Reads the first [`HEADER_LENGTH`] bytes of an image.
+    pub fn read(bytes: &[u8]) -> Result<Header, Fault> {
         let fault = |why: String| Fault::new(FORMAT, why);
         let fields = Fields::of(FORMAT, bytes);
         if fields.le32(64)? != SIGNATURE {
@@ -106,10 +114,12 @@ impl Head {
                 return Err(fault(format!("version {major}.{minor}, and only 1 is known")));
             }
             (_, DYNAMIC | FIXED) => {}
-            (_, 4) => return Err(fault("a differencing image: the disk is in two files".into())),
+            (_, DIFFERENCING) => {
+                return Err(fault("a differencing image: the disk is in two files".into()));
+            }
             (_, kind) => return Err(fault(format!("an image of the unknown kind {kind}"))),
         }
-        let head = Head {
+        let header = Header {
             disk: Bytes(fields.le64(368)?),
             map_at: fields.le32(340)?.into(),
             data_at: fields.le32(344)?.into(),
@@ -117,23 +127,23 @@ impl Head {
             extra: fields.le32(380)?.into(),
             count: fields.le32(384)?.into(),
         };
-        let sane = head.block.is_power_of_two()
-            && head.block >= SECTOR
-            && head.disk.0.is_multiple_of(SECTOR)
-            && head.count == head.disk.0.div_ceil(head.block);
+        let sane = header.block.is_power_of_two()
+            && header.block >= SECTOR
+            && header.disk.0.is_multiple_of(SECTOR)
+            && header.count == header.disk.0.div_ceil(header.block);
         Fault::unless(sane, FORMAT, || {
-            let (disk, count, block) = (head.disk, head.count, Bytes(head.block));
+            let (disk, count, block) = (header.disk, header.count, Bytes(header.block));
             format!("a disk of {disk} in {count} blocks of {block}")
         })?;
-        Ok(head)
+        Ok(header)
     }
 
-    /// Where the map of the blocks is, which [`Head::contents`] needs, and how long.
-    pub fn map(&self) -> (Bytes, Bytes) {
+    /// Offset and length of the block map, which [`Header::contents`] needs.
+    pub fn block_map(&self) -> (Bytes, Bytes) {
         (Bytes(self.map_at), Bytes(self.count * 4))
     }
 
-    /// How to make the disk: what to copy out of the image, which is `file` long.
+    /// The disk: what to copy out of an image file of the length `file`.
     pub fn contents(&self, map: &[u8], file: Bytes) -> Result<Plan, Fault> {
         let fields = Fields::of(FORMAT, map);
         let mut copies: Vec<Copy> = Vec::new();
@@ -180,7 +190,7 @@ mod tests {
         assert_eq!(Digest::of(&plan.pieces[0].1).short(), "e001cb3a5581");
     }
 
-    /// The head and the map of an image of 5 MiB whose blocks 3 and 4 hold data.
+    /// The header and the block map of an image of 5 MiB whose blocks 3 and 4 hold data.
     fn image() -> (Vec<u8>, Vec<u8>, u64) {
         let map = BlockMap::new(Bytes::mib(5), BLOCK, [(Bytes(3 << 20), Bytes(1 << 21))]).unwrap();
         let plan = plan(&map, Ids { image: Guid([1; 16]), modification: Guid::NIL }).unwrap();
@@ -188,20 +198,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
-        let (head, map, length) = image();
-        let head = Head::read(&head).unwrap();
-        assert_eq!(head.map(), (Bytes::MIB, Bytes(20)));
-        let disk = head.contents(&map, Bytes(length)).unwrap();
+    fn written_images_are_read() {
+        let (header, map, length) = image();
+        let header = Header::read(&header).unwrap();
+        assert_eq!(header.block_map(), (Bytes::MIB, Bytes(20)));
+        let disk = header.contents(&map, Bytes(length)).unwrap();
         let copy = Copy { from: Bytes::mib(2), to: Bytes::mib(3), length: Bytes::mib(2) };
         assert_eq!((disk.length, disk.copies), (Bytes::mib(5), vec![copy]));
-        let cut = head.contents(&map, Bytes(length - 1)).unwrap_err();
+        let cut = header.contents(&map, Bytes(length - 1)).unwrap_err();
         assert_eq!(cut.to_string(), "vdi: cut short: block 4 at 3145728 of 4194303 B");
-        assert!(head.contents(&map[..12], Bytes(length)).is_err());
+        assert!(header.contents(&map[..12], Bytes(length)).is_err());
     }
 
     #[test]
-    fn images_that_cannot_be_read_are_refused() {
+    fn unsupported_images_are_refused() {
         for (at, number, why) in [
             (64, 0_u32, "not an image"),
             (68, 0x0002_0000, "version 2.0"),
@@ -210,16 +220,16 @@ mod tests {
             (376, 1000, "blocks of 1000 B"),
             (384, 6, "in 6 blocks"),
         ] {
-            let (mut head, ..) = image();
-            put(&mut head, at, &number.to_le_bytes());
-            let fault = Head::read(&head).unwrap_err().to_string();
+            let (mut header, ..) = image();
+            put(&mut header, at, &number.to_le_bytes());
+            let fault = Header::read(&header).unwrap_err().to_string();
             assert!(fault.contains(why), "{fault}");
         }
-        assert!(Head::read(&[0; 20]).is_err());
+        assert!(Header::read(&[0; 20]).is_err());
     }
 
     #[test]
-    fn other_blocks_are_refused() {
+    fn other_block_sizes_are_refused() {
         let map = BlockMap::new(Bytes::mib(5), Bytes(65536), []).unwrap();
         let ids = Ids { image: Guid::NIL, modification: Guid::NIL };
         assert_eq!(

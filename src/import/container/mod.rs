@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::error::{Context, Hint, Result, anyhow, ensure, with_hint};
 use crate::format::probe::{HEAD, ImageFormat, probe};
-use crate::format::vhd::read as vhd_read;
+use crate::format::vhd::FOOTER_LENGTH;
+use crate::format::vhd::read::{DiskType, Footer};
 use crate::format::vmdk::read::{Descriptor, Extent, LONGEST_DESCRIPTOR};
 use crate::units::Bytes;
 
@@ -95,8 +96,8 @@ impl Opener {
 
     fn qcow2(&mut self, path: &Path, file: Shared) -> Result<Shared> {
         let map = qcow2::Qcow2::open(&*file)?;
-        let size = map.head().size.0;
-        let below = match map.head().backing.clone() {
+        let size = map.header().size.0;
+        let below = match map.header().backing_file.clone() {
             None => None,
             Some(backing) => {
                 let format = backing.format.as_deref();
@@ -112,17 +113,17 @@ impl Opener {
     fn vmdk(&mut self, path: &Path, file: Shared, start: &[u8]) -> Result<Shared> {
         if start.starts_with(b"KDMV") {
             let map = vmdk::Vmdk::open(&*file)?;
-            let (at, length) = map.head().descriptor.ok_or_else(|| {
+            let (at, length) = map.header().descriptor.ok_or_else(|| {
                 let error = anyhow!("it is one of the parts of a disk");
                 with_hint(error, "give the directory with the file that describes all of them")
             })?;
-            ensure!(length <= LONGEST_DESCRIPTOR, "a descriptor of {length} bytes");
+            ensure!(length <= LONGEST_DESCRIPTOR, "a descriptor of {length}");
             // Only whether it stands for itself: its own name may be another by now.
-            Descriptor::read(&bytes(&*file, at, length as usize)?)?;
-            let size = map.head().size.0;
+            Descriptor::read(&bytes(&*file, at.0, length.0 as usize)?)?;
+            let size = map.header().capacity.0;
             return Ok(Arc::new(Blocks { file, map, size, below: None }));
         }
-        let length = file.size().min(LONGEST_DESCRIPTOR) as usize;
+        let length = file.size().min(LONGEST_DESCRIPTOR.0) as usize;
         let descriptor = Descriptor::read(&bytes(&*file, 0, length)?)?;
         ensure!(!descriptor.extents.is_empty(), "its descriptor names no files");
         let mut parts: Vec<Shared> = Vec::new();
@@ -146,10 +147,10 @@ impl Opener {
         }
         let what = || format!("reading the part {name}");
         match offset {
-            Some(offset) => Ok(Arc::new(Part::new(file, offset, size.0).with_context(what)?)),
+            Some(offset) => Ok(Arc::new(Part::new(file, offset.0, size.0).with_context(what)?)),
             None => {
                 let map = vmdk::Vmdk::open(&*file).with_context(what)?;
-                let holds = map.head().size;
+                let holds = map.header().capacity;
                 ensure!(holds >= size, "the part {name} has {holds}, not {size}");
                 Ok(Arc::new(Blocks { file, map, size: size.0, below: None }))
             }
@@ -200,24 +201,24 @@ fn no_image(format: ImageFormat) -> crate::error::Error {
 
 /// A fixed VHD is a disk with a footer.
 fn is_fixed_vhd(file: &dyn Source) -> Result<bool> {
-    let length = vhd_read::FOOTER_LENGTH;
+    let length = FOOTER_LENGTH;
     let Some(at) = file.size().checked_sub(length as u64) else { return Ok(false) };
     Ok(bytes(file, at, length)?.starts_with(b"conectix"))
 }
 
 fn vhd_disk(file: Shared) -> Result<Shared> {
-    let length = vhd_read::FOOTER_LENGTH;
+    let length = FOOTER_LENGTH;
     let at = file.size().checked_sub(length as u64).context("it is too short")?;
-    let footer = vhd_read::Footer::read(&bytes(&*file, at, length)?)
+    let footer = Footer::read(&bytes(&*file, at, length)?)
         .with_context(|| format!("reading the footer at {at}"))?;
-    match footer.kind {
-        vhd_read::Kind::Fixed => {
-            ensure!(footer.disk.0 <= at, "a disk of {} in {at} bytes", footer.disk);
-            Ok(Arc::new(Part::new(file, 0, footer.disk.0)?))
+    match footer.disk_type {
+        DiskType::Fixed => {
+            ensure!(footer.current_size.0 <= at, "a disk of {} in {at} bytes", footer.current_size);
+            Ok(Arc::new(Part::new(file, 0, footer.current_size.0)?))
         }
-        vhd_read::Kind::Dynamic(at) => {
-            let map = vhd::Vhd::open(&*file, at, footer.disk)?;
-            Ok(Arc::new(Blocks { file, map, size: footer.disk.0, below: None }))
+        DiskType::Dynamic(at) => {
+            let map = vhd::Vhd::open(&*file, at.0, footer.current_size)?;
+            Ok(Arc::new(Blocks { file, map, size: footer.current_size.0, below: None }))
         }
     }
 }

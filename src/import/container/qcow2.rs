@@ -1,4 +1,4 @@
-//! The disk in a qcow2 image: tables of tables, compressed clusters, parts of clusters.
+//! The disk in a qcow2 image: L1 and L2 tables, compressed clusters, subclusters.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -6,45 +6,45 @@ use std::sync::Arc;
 use flate2::{Decompress, FlushDecompress};
 
 use crate::error::{Result, anyhow, ensure};
-use crate::format::qcow2::read::{Cluster, Compression, HEAD, Head};
+use crate::format::qcow2::read::{Cluster, Compression, HEADER_LENGTH, Header};
 use crate::import::source::{Recent, Source, bytes, head, table};
 
 use super::blocks::{Map, Place};
 
 /// What tables and decompressed clusters may take in memory, each.
 const MEMORY: usize = 16 << 20;
-/// Into how many parts an extended entry divides a cluster.
-const PARTS: u64 = 32;
+/// The number of subclusters of a cluster whose L2 entry is extended.
+const SUBCLUSTERS: u64 = 32;
 
-/// Finds the blocks of an image: clusters, or their parts where entries are extended.
+/// Finds the blocks of an image: clusters, or subclusters where L2 entries are extended.
 pub struct Qcow2 {
-    head: Head,
+    header: Header,
     l1: Vec<u8>,
     tables: Recent,
     decompressed: Recent,
 }
 
 impl Qcow2 {
-    /// Reads the head and the table of tables.
+    /// Reads the header and the L1 table.
     pub fn open(file: &dyn Source) -> Result<Qcow2> {
-        let head = Head::read(&self::head(file, HEAD)?)?;
-        let l1 = table(file, head.l1, head.l1_entries * 8)?;
-        let cluster = head.cluster() as usize;
+        let header = Header::read(&head(file, HEADER_LENGTH)?)?;
+        let l1 = table(file, header.l1_table_offset.0, u64::from(header.l1_size) * 8)?;
+        let cluster = header.cluster_size().0 as usize;
         let (tables, decompressed) = (Recent::of(MEMORY, cluster), Recent::of(MEMORY, cluster));
-        Ok(Qcow2 { head, l1, tables, decompressed })
+        Ok(Qcow2 { header, l1, tables, decompressed })
     }
 
-    /// What its head says.
-    pub fn head(&self) -> &Head {
-        &self.head
+    /// Its header.
+    pub fn header(&self) -> &Header {
+        &self.header
     }
 
     fn decompress(&self, file: &dyn Source, at: u64, length: u64) -> Result<Vec<u8>> {
         // The length is counted in sectors, the last of which may not be all there.
         let length = length.min(file.size().saturating_sub(at));
         let packed = bytes(file, at, length as usize)?;
-        let mut cluster = vec![0; self.head.cluster() as usize];
-        match self.head.compression {
+        let mut cluster = vec![0; self.header.cluster_size().0 as usize];
+        match self.header.compression {
             Compression::Deflate => {
                 let mut inflate = Decompress::new(false);
                 inflate
@@ -69,36 +69,40 @@ impl Qcow2 {
 
 impl Map for Qcow2 {
     fn block(&self) -> u64 {
-        match self.head.extended {
-            true => self.head.cluster() / PARTS,
-            false => self.head.cluster(),
+        match self.header.has_extended_l2 {
+            true => self.header.cluster_size().0 / SUBCLUSTERS,
+            false => self.header.cluster_size().0,
         }
     }
 
     fn find(&self, file: &dyn Source, index: u64) -> Result<Place> {
-        let (index, part) = match self.head.extended {
-            true => (index / PARTS, index % PARTS),
+        let (index, part) = match self.header.has_extended_l2 {
+            true => (index / SUBCLUSTERS, index % SUBCLUSTERS),
             false => (index, 0),
         };
-        let (table, entry) = (index / self.head.table_entries(), index % self.head.table_entries());
-        let Some(at) = self.head.table(&self.l1, table)? else { return Ok(Place::Below) };
-        let table = self.tables.get(at, || bytes(file, at, self.head.cluster() as usize))?;
-        let (cluster, parts) = self.head.cluster_at(&table, entry)?;
-        if self.head.extended && !matches!(cluster, Cluster::Compressed(..)) {
-            let (stored, zero) = (parts >> part & 1, parts >> (PARTS + part) & 1);
+        let (table, entry) = (index / self.header.l2_entries(), index % self.header.l2_entries());
+        let Some(at) = self.header.l2_table_offset(&self.l1, table)? else {
+            return Ok(Place::Below);
+        };
+        let table =
+            self.tables.get(at.0, || bytes(file, at.0, self.header.cluster_size().0 as usize))?;
+        let (cluster, subclusters) = self.header.cluster(&table, entry)?;
+        if self.header.has_extended_l2 && !matches!(cluster, Cluster::Compressed { .. }) {
+            let (stored, zero) = (subclusters >> part & 1, subclusters >> (SUBCLUSTERS + part) & 1);
             return Ok(match (cluster, stored, zero) {
                 (_, _, 1) => Place::Zero,
-                (Cluster::At(at), 1, _) => Place::At(at + part * self.block()),
+                (Cluster::Standard(at), 1, _) => Place::At(at.0 + part * self.block()),
                 _ => Place::Below,
             });
         }
         Ok(match cluster {
-            Cluster::Absent => Place::Below,
+            Cluster::Unallocated => Place::Below,
             Cluster::Zero => Place::Zero,
-            Cluster::At(at) => Place::At(at),
-            Cluster::Compressed(at, length) => {
-                let whole = self.decompressed.get(at, || self.decompress(file, at, length))?;
-                match self.head.extended {
+            Cluster::Standard(at) => Place::At(at.0),
+            Cluster::Compressed { offset, length } => {
+                let decompress = || self.decompress(file, offset.0, length.0);
+                let whole = self.decompressed.get(offset.0, decompress)?;
+                match self.header.has_extended_l2 {
                     false => Place::Here(whole),
                     true => {
                         let start = (part * self.block()) as usize;

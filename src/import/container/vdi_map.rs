@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::format::vdi::{HEAD, Head};
+use crate::format::vdi::{HEADER_LENGTH, Header};
 use crate::import::source::{Shared, Source, check, table};
 use crate::units::Bytes;
 
@@ -17,10 +17,10 @@ struct Stretches {
 
 /// The disk in `file`, which begins with `start`.
 pub fn open(file: Shared, start: &[u8]) -> Result<Shared> {
-    let head = Head::read(&start[..start.len().min(HEAD)])?;
-    let (at, length) = head.map();
+    let header = Header::read(&start[..start.len().min(HEADER_LENGTH)])?;
+    let (at, length) = header.block_map();
     let map = table(&*file, at.0, length.0)?;
-    let plan = head.contents(&map, Bytes(file.size()))?;
+    let plan = header.contents(&map, Bytes(file.size()))?;
     let mut stretches: Vec<(u64, u64, u64)> =
         plan.copies.iter().map(|copy| (copy.to.0, copy.length.0, copy.from.0)).collect();
     stretches.sort();

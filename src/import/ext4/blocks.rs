@@ -2,8 +2,8 @@
 //! block numbers.
 
 use crate::error::{Context, Result, bail, ensure};
+use crate::format::ext4::extent::{MAX_DEPTH, Node};
 use crate::format::ext4::inode::{Inode, flag};
-use crate::format::ext4::map::{DEEPEST, Node};
 use crate::import::filesystem::{Run, Runs};
 
 use super::Ext4;
@@ -17,11 +17,11 @@ impl Ext4 {
         let what = || format!("finding the blocks of inode {}", inode.number);
         let mut runs = Runs::default();
         if inode.has(flag::EXTENTS) {
-            let root = Node::read(&inode.root, None).with_context(what)?;
+            let root = Node::read(&inode.block, None).with_context(what)?;
             let mut walk = Extents { of: self, inode, runs: &mut runs, next: 0, nodes: 0 };
-            walk.node(root, DEEPEST).with_context(what)?;
+            walk.node(root, MAX_DEPTH).with_context(what)?;
         } else {
-            let end = inode.size.div_ceil(self.superblock().block());
+            let end = inode.size.0.div_ceil(self.superblock().block_size().0);
             let mut walk = Lists { of: self, runs: &mut runs, at: 0, end };
             walk.inode(inode).with_context(what)?;
         }
@@ -45,14 +45,14 @@ impl Extents<'_> {
         match node {
             Node::Leaf(extents) => {
                 for extent in extents {
-                    let (first, length) = (u64::from(extent.first), u64::from(extent.length));
+                    let (first, length) = (u64::from(extent.block), u64::from(extent.length));
                     ensure!(first >= self.next && length > 0, "its extents overlap at {first}");
                     self.next = first + length;
                     let Some(start) = extent.start else { continue };
-                    let blocks = self.of.superblock().blocks;
+                    let blocks = self.of.superblock().blocks_count;
                     let end = start.checked_add(length);
                     ensure!(end.is_some_and(|end| end <= blocks), "{length} blocks at {start}");
-                    let block = self.of.superblock().block();
+                    let block = self.of.superblock().block_size().0;
                     self.runs.push(Run {
                         at: first * block,
                         length: length * block,
@@ -60,17 +60,17 @@ impl Extents<'_> {
                     })?;
                 }
             }
-            Node::Inner(depth, children) => {
+            Node::Index { depth, children } => {
                 ensure!(depth < most, "its tree of extents gets no shallower");
-                for (_, block) in children {
+                for block in children {
                     self.nodes += 1;
-                    ensure!(self.nodes <= self.of.superblock().blocks, "its tree has no end");
+                    ensure!(self.nodes <= self.of.superblock().blocks_count, "its tree has no end");
                     let bytes = self.of.block(block)?;
                     let node = Node::read(&bytes, self.inode.seed)
                         .with_context(|| format!("reading block {block}"))?;
                     match &node {
                         Node::Leaf(_) if depth == 0 => {}
-                        Node::Inner(below, _) if *below + 1 == depth => {}
+                        Node::Index { depth: below, .. } if *below + 1 == depth => {}
                         _ => bail!("block {block} is of another depth"),
                     }
                     self.node(node, depth)?;
@@ -93,7 +93,7 @@ struct Lists<'a> {
 
 impl Lists<'_> {
     fn inode(&mut self, inode: &Inode) -> Result<()> {
-        for (i, number) in numbers(&inode.root).enumerate() {
+        for (i, number) in numbers(&inode.block).enumerate() {
             self.list(number, i.saturating_sub(DIRECT - 1) as u32)?;
         }
         Ok(())
@@ -104,12 +104,15 @@ impl Lists<'_> {
         if self.at >= self.end {
             return Ok(());
         }
-        let block = self.of.superblock().block();
+        let block = self.of.superblock().block_size().0;
         if number == 0 {
             self.at = self.at.saturating_add((block / 4).pow(depth));
             return Ok(());
         }
-        ensure!(u64::from(number) < self.of.superblock().blocks, "there is no block {number}");
+        ensure!(
+            u64::from(number) < self.of.superblock().blocks_count,
+            "there is no block {number}"
+        );
         if depth == 0 {
             let run = Run { at: self.at * block, length: block, from: u64::from(number) * block };
             self.at += 1;

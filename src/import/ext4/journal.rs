@@ -42,7 +42,11 @@ fn open(below: &dyn Source, block: u64, runs: &Runs) -> Result<(Journal, Vec<u64
     let blocks = blocks(runs, block)?;
     let first = blocks.first().context("the journal is empty")?;
     let journal = Journal::read(&bytes(below, *first, LENGTH)?)?;
-    ensure!(journal.block == block, "the journal has blocks of {} bytes", journal.block);
+    ensure!(
+        journal.block_size.0 == block,
+        "the journal has blocks of {} bytes",
+        journal.block_size.0
+    );
     Ok((journal, blocks))
 }
 
@@ -84,7 +88,7 @@ pub fn replay(below: Shared, block: u64, runs: &Runs) -> Result<Replayed> {
 /// checksum in a complete one is an error, unless its time says that it is left over from an
 /// earlier use of the same blocks, as e2fsck and the kernel have it.
 fn scan(below: &dyn Source, journal: &Journal, blocks: &[u64]) -> Result<Log> {
-    let size = journal.block as usize;
+    let size = journal.block_size.0 as usize;
     let at = |number: u64| -> Result<u64> {
         let place = usize::try_from(number).ok().and_then(|number| blocks.get(number));
         place.copied().with_context(|| format!("the journal has no block {number}"))
@@ -102,12 +106,12 @@ fn scan(below: &dyn Source, journal: &Journal, blocks: &[u64]) -> Result<Log> {
             Block::Descriptor(tags) => {
                 ensure!(tags.len() as u64 <= journal.end, "more blocks than the journal has");
                 intact &= found.intact;
-                if journal.sums_transactions {
+                if journal.has_transaction_checksums {
                     crc = crc32::update(crc, &read);
                 }
                 for tag in tags {
                     let at = at(here)?;
-                    if journal.sums_transactions {
+                    if journal.has_transaction_checksums {
                         crc = crc32::update(crc, &bytes(below, at, size)?);
                     }
                     pending.push(Change { sequence, tag, at });
@@ -120,7 +124,8 @@ fn scan(below: &dyn Source, journal: &Journal, blocks: &[u64]) -> Result<Log> {
                 forgotten.extend(blocks);
             }
             Block::Commit(commit) => {
-                let sound = found.intact && (!journal.sums_transactions || commit.covers(crc));
+                let sound =
+                    found.intact && (!journal.has_transaction_checksums || commit.covers(crc));
                 if !intact || !sound {
                     let interrupted = intact && journal.is_async();
                     if commit.time < time || interrupted {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::error::{Context, Hint, Result, anyhow, ensure};
 use crate::format::ext4::attribute::{self, Value};
 use crate::format::ext4::directory;
-use crate::format::ext4::inode::{Inode, ROOT, flag};
-use crate::format::ext4::superblock::{AT, LENGTH, Superblock};
+use crate::format::ext4::inode::{I_BLOCK, Inode, flag};
+use crate::format::ext4::superblock::{LENGTH, OFFSET, Superblock};
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node};
 use super::source::{Recent, Shared, bytes};
@@ -45,17 +45,17 @@ impl Ext4 {
     }
 
     fn with(source: Shared, superblock: Superblock) -> Ext4 {
-        let recent = Recent::of(MEMORY, superblock.block() as usize);
+        let recent = Recent::of(MEMORY, superblock.block_size().0 as usize);
         Ext4 { source, superblock, recent }
     }
 
     fn replayed(self) -> Result<Ext4> {
-        let number = self.superblock.journal.filter(|number| *number != 0);
+        let number = self.superblock.journal_inode.filter(|number| *number != 0);
         let number = number.ok_or_else(|| anyhow!("it lies on another disk"));
         let number = number.hint("mount the file system once, or run e2fsck on it")?;
         let inode = self.inode(number)?;
         let runs = self.runs(&inode)?;
-        let replayed = journal::replay(self.source.clone(), self.superblock.block(), &runs)?;
+        let replayed = journal::replay(self.source.clone(), self.superblock.block_size().0, &runs)?;
         let source: Shared = Arc::new(replayed);
         let superblock = read_superblock(&source)?;
         Ok(Ext4::with(source, superblock))
@@ -64,11 +64,11 @@ impl Ext4 {
     /// Whether the journal holds changes that the superblock denies. One that cannot be read holds
     /// none that anybody needs.
     fn has_disowned_journal(&self) -> bool {
-        let Some(number) = self.superblock.journal.filter(|number| *number != 0) else {
+        let Some(number) = self.superblock.journal_inode.filter(|number| *number != 0) else {
             return false;
         };
         let runs = self.inode(number).and_then(|inode| self.runs(&inode));
-        let block = self.superblock.block();
+        let block = self.superblock.block_size().0;
         runs.and_then(|runs| journal::holds_changes(&*self.source, block, &runs)).unwrap_or(false)
     }
 
@@ -79,7 +79,7 @@ impl Ext4 {
 
     /// `length` bytes at `at`, which do not leave their block.
     fn within_block(&self, at: u64, length: usize) -> Result<Vec<u8>> {
-        let size = self.superblock.block();
+        let size = self.superblock.block_size().0;
         let index = at / size;
         let block = self.recent.get(index, || self.block(index))?;
         let start = (at % size) as usize;
@@ -89,23 +89,27 @@ impl Ext4 {
 
     /// A whole block.
     fn block(&self, index: u64) -> Result<Vec<u8>> {
-        ensure!(index < self.superblock.blocks, "there is no block {index}");
-        bytes(&*self.source, index * self.superblock.block(), self.superblock.block() as usize)
-            .with_context(|| format!("reading block {index}"))
+        ensure!(index < self.superblock.blocks_count, "there is no block {index}");
+        bytes(
+            &*self.source,
+            index * self.superblock.block_size().0,
+            self.superblock.block_size().0 as usize,
+        )
+        .with_context(|| format!("reading block {index}"))
     }
 
     fn inode(&self, number: u32) -> Result<Inode> {
         let of = &self.superblock;
-        ensure!(number > 0 && number <= of.inodes, "there is no inode {number}");
+        ensure!(number > 0 && number <= of.inodes_count, "there is no inode {number}");
         let (group, index) =
             ((number - 1) / of.inodes_per_group, (number - 1) % of.inodes_per_group);
-        let at = of.descriptor_at(group.into());
+        let at = of.descriptor_at(group.into()).0;
         let descriptor = self
             .within_block(at, of.descriptor_size.into())
             .with_context(|| format!("reading the descriptor of group {group} at {at}"))?;
         let table = of.inode_table(&descriptor, group.into())?;
-        ensure!(table < of.blocks, "the inodes of group {group} lie in block {table}");
-        let at = table * of.block() + u64::from(index) * u64::from(of.inode_size);
+        ensure!(table < of.blocks_count, "the inodes of group {group} lie in block {table}");
+        let at = table * of.block_size().0 + u64::from(index) * u64::from(of.inode_size);
         let bytes = self
             .within_block(at, of.inode_size.into())
             .with_context(|| format!("reading inode {number} at {at}"))?;
@@ -129,31 +133,31 @@ impl Ext4 {
     /// All attributes, the content of small files among them.
     fn values(&self, inode: &Inode) -> Result<Vec<(String, Value)>> {
         let mut values = attribute::in_inode(&inode.rest)?;
-        if inode.attributes != 0 {
-            let block = self.block(inode.attributes)?;
-            values.extend(attribute::in_block(&block, inode.attributes, self.superblock.seed)?);
+        if inode.file_acl != 0 {
+            let block = self.block(inode.file_acl)?;
+            values.extend(attribute::in_block(&block, inode.file_acl, self.superblock.seed)?);
         }
         Ok(values)
     }
 
     fn value(&self, value: Value) -> Result<Vec<u8>> {
         match value {
-            Value::Here(bytes) => Ok(bytes),
-            Value::Inode(number, size) => {
+            Value::Local(bytes) => Ok(bytes),
+            Value::Inode { number, size } => {
                 let inode = self.inode(number)?;
-                let right = inode.has(flag::ATTRIBUTE) && inode.size == size;
-                ensure!(right, "inode {number} holds no attribute of {size} bytes");
+                let right = inode.has(flag::EA_INODE) && inode.size == size;
+                ensure!(right, "inode {number} holds no attribute of {} bytes", size.0);
                 let runs = self.runs(&inode)?;
-                Content::new(self.source.clone(), runs, size).all(attribute::LONGEST)
+                Content::new(self.source.clone(), runs, size.0).all(attribute::LONGEST)
             }
         }
     }
 
     /// The content of a small file, in the inode and in an attribute.
     fn small(&self, inode: &Inode) -> Result<Vec<u8>> {
-        let mut content = inode.root.to_vec();
+        let mut content = inode.block.to_vec();
         for (name, value) in self.values(inode)? {
-            if name == attribute::DATA {
+            if name == attribute::INLINE_DATA {
                 content.extend(self.value(value)?);
             }
         }
@@ -162,8 +166,8 @@ impl Ext4 {
 }
 
 fn read_superblock(source: &Shared) -> Result<Superblock> {
-    let superblock = Superblock::read(&bytes(&**source, AT, LENGTH)?)?;
-    let (blocks, block) = (superblock.blocks, superblock.block());
+    let superblock = Superblock::read(&bytes(&**source, OFFSET.0, LENGTH)?)?;
+    let (blocks, block) = (superblock.blocks_count, superblock.block_size().0);
     ensure!(
         blocks.checked_mul(block).is_some_and(|size| size <= source.size()),
         "cut short: {blocks} blocks of {block} bytes in {} bytes",
@@ -186,8 +190,8 @@ impl Filesystem for Ext4 {
             mode: u32::from(inode.mode) & 0o7777,
             uid: inode.uid,
             gid: inode.gid,
-            time: inode.time,
-            size: inode.size,
+            time: inode.mtime,
+            size: inode.size.0,
             links: inode.links.into(),
         })
     }
@@ -202,18 +206,18 @@ impl Filesystem for Ext4 {
             }
             Ok(())
         };
-        if inode.has(flag::INLINE) {
+        if inode.has(flag::INLINE_DATA) {
             // The first four bytes are the directory above; what does not fit is a list of its own.
             let content = self.small(&inode)?;
-            let (first, rest) = content.split_at(ROOT);
+            let (first, rest) = content.split_at(I_BLOCK);
             take(&first[4..], None)?;
             take(rest, None)?;
             return Ok(names);
         }
-        let block = self.superblock.block();
-        ensure!(inode.size.is_multiple_of(block), "a directory of {} bytes", inode.size);
+        let block = self.superblock.block_size().0;
+        ensure!(inode.size.0.is_multiple_of(block), "a directory of {} bytes", inode.size.0);
         for run in self.runs(&inode)?.iter() {
-            let end = (run.at + run.length).min(inode.size);
+            let end = (run.at + run.length).min(inode.size.0);
             for at in (run.at..end).step_by(block as usize) {
                 let index = (run.from + (at - run.at)) / block;
                 take(&self.block(index)?, inode.seed)
@@ -225,13 +229,17 @@ impl Filesystem for Ext4 {
 
     fn target(&self, node: u64) -> Result<Vec<u8>> {
         let inode = self.used(node)?;
-        ensure!(inode.size > 0 && inode.size < LONGEST_LINK, "a link of {} bytes", inode.size);
+        ensure!(
+            inode.size.0 > 0 && inode.size.0 < LONGEST_LINK,
+            "a link of {} bytes",
+            inode.size.0
+        );
         // Short ones are where the map of blocks would be. Blocks that are counted may be of
         // attributes.
-        let unmapped = inode.sectors == 0 || inode.attributes != 0;
-        let short = inode.size < ROOT as u64 && !inode.has(flag::EXTENTS) && unmapped;
-        if short && !inode.has(flag::INLINE) {
-            return Ok(inode.root[..inode.size as usize].to_vec());
+        let unmapped = inode.blocks.0 == 0 || inode.file_acl != 0;
+        let short = inode.size.0 < I_BLOCK as u64 && !inode.has(flag::EXTENTS) && unmapped;
+        if short && !inode.has(flag::INLINE_DATA) {
+            return Ok(inode.block[..inode.size.0 as usize].to_vec());
         }
         self.content(node)?.all(LONGEST_LINK)
     }
@@ -240,7 +248,7 @@ impl Filesystem for Ext4 {
         let inode = self.used(node)?;
         let mut attributes = Vec::new();
         for (name, value) in self.values(&inode)? {
-            if name != attribute::DATA {
+            if name != attribute::INLINE_DATA {
                 attributes.push((name, self.value(value)?));
             }
         }
@@ -249,13 +257,13 @@ impl Filesystem for Ext4 {
 
     fn content(&self, node: u64) -> Result<Content> {
         let inode = self.used(node)?;
-        if inode.has(flag::INLINE) {
+        if inode.has(flag::INLINE_DATA) {
             let mut content = self.small(&inode)?;
-            ensure!(inode.size <= content.len() as u64, "inode {node} is cut short");
-            content.truncate(inode.size as usize);
+            ensure!(inode.size.0 <= content.len() as u64, "inode {node} is cut short");
+            content.truncate(inode.size.0 as usize);
             return Ok(Content::here(content));
         }
         let runs = self.runs(&inode)?;
-        Ok(Content::new(self.source.clone(), runs, inode.size))
+        Ok(Content::new(self.source.clone(), runs, inode.size.0))
     }
 }

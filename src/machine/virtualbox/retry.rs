@@ -9,8 +9,8 @@
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use crate::cancel::Cancel;
 use crate::error::{Error, Result, bail};
-use crate::process::Cancel;
 
 /// How often a command is repeated, and when it is first observed.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,7 @@ impl RetryPolicy {
         work: &(impl Fn(&Cancel) -> Result<T> + Sync),
         observe: &impl Fn() -> Option<T>,
     ) -> Result<T> {
-        let cancel = above.below();
+        let cancel = above.child();
         let (sender, ended) = channel();
         std::thread::scope(|scope| {
             let cancel = &cancel;

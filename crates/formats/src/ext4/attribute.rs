@@ -1,27 +1,34 @@
-//! Extended attributes, in the rest of an inode or in a block, under the names Linux shows.
+//! Extended attributes, in the space behind an inode's fields or in a block, with the name prefixes
+//! that Linux shows.
 
 use super::FORMAT;
 use crate::Fault;
 use crate::acl;
 use crate::crc32c::update as crc32c;
 use crate::fields::Fields;
+use crate::units::Bytes;
 
 const MAGIC: u32 = 0xea02_0000;
-/// The name of a small file's content, behind what fits into the inode itself.
-pub const DATA: &str = "system.data";
-/// No value is longer.
+/// The attribute that holds what of an inline file does not fit into `i_block`.
+pub const INLINE_DATA: &str = "system.data";
+/// The longest value, in bytes.
 pub const LONGEST: u64 = 1 << 16;
 
-/// Where a value is.
+/// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// Here.
-    Here(Vec<u8>),
-    /// In an inode of its own, and how long it is.
-    Inode(u32, u64),
+    /// The value itself.
+    Local(Vec<u8>),
+    /// The content of another inode (feature ea_inode).
+    Inode {
+        /// `e_value_inum`: its number.
+        number: u32,
+        /// `e_value_size`: its length, at most [`LONGEST`].
+        size: Bytes,
+    },
 }
 
-/// Those in the rest of an inode.
+/// Reads the attributes in the bytes behind the fields of an inode.
 pub fn in_inode(rest: &[u8]) -> Result<Vec<(String, Value)>, Fault> {
     match rest.first_chunk::<4>() {
         Some(magic) if u32::from_le_bytes(*magic) == MAGIC => entries(&rest[4..], 0),
@@ -29,7 +36,7 @@ pub fn in_inode(rest: &[u8]) -> Result<Vec<(String, Value)>, Fault> {
     }
 }
 
-/// Those in the block `number`.
+/// Reads the attribute block `number`. `seed` is the file system's checksum seed, if it has one.
 pub fn in_block(
     block: &[u8],
     number: u64,
@@ -48,7 +55,7 @@ pub fn in_block(
     entries(block, 32)
 }
 
-/// The entries from `at` on; places of values count from the start of `bytes`.
+/// The entries from `at` on; offsets of values count from the start of `bytes`.
 fn entries(bytes: &[u8], mut at: usize) -> Result<Vec<(String, Value)>, Fault> {
     let fields = Fields::of(FORMAT, bytes);
     let mut found = Vec::new();
@@ -60,13 +67,13 @@ fn entries(bytes: &[u8], mut at: usize) -> Result<Vec<(String, Value)>, Fault> {
         Fault::unless(u64::from(size) <= LONGEST, FORMAT, || {
             format!("an attribute of {size} bytes")
         })?;
-        let name = shown(index, name)?;
+        let name = full_name(index, name)?;
         let value = match inode {
-            0 => Value::Here(fields.slice(start, size as usize)?.to_vec()),
-            inode => Value::Inode(inode, size.into()),
+            0 => Value::Local(fields.slice(start, size as usize)?.to_vec()),
+            number => Value::Inode { number, size: Bytes(size.into()) },
         };
         let value = match value {
-            Value::Here(bytes) if matches!(index, 2 | 3) => Value::Here(acl::from_ext4(&bytes)?),
+            Value::Local(bytes) if matches!(index, 2 | 3) => Value::Local(acl::from_ext4(&bytes)?),
             value => value,
         };
         found.push((name, value));
@@ -75,7 +82,8 @@ fn entries(bytes: &[u8], mut at: usize) -> Result<Vec<(String, Value)>, Fault> {
     Ok(found)
 }
 
-fn shown(index: u8, name: &[u8]) -> Result<String, Fault> {
+/// The name with the prefix that `e_name_index` stands for.
+fn full_name(index: u8, name: &[u8]) -> Result<String, Fault> {
     let refuse = |why: String| Fault::new(FORMAT, why);
     let name = std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'));
     let name = name.ok_or_else(|| refuse("the name of an attribute is no text".into()))?;
@@ -103,7 +111,7 @@ mod tests {
         rest[4..20].copy_from_slice(&[10, 6, 60, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]);
         rest[20..30].copy_from_slice(b"capability");
         rest[64..67].copy_from_slice(b"xyz");
-        let value = Value::Here(b"xyz".to_vec());
+        let value = Value::Local(b"xyz".to_vec());
         assert_eq!(in_inode(&rest), Ok(vec![("security.capability".into(), value)]));
         rest[6] = 95;
         assert!(in_inode(&rest).is_err());
@@ -113,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_anything_ends(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = entries(&bytes, 0);
         }
     }

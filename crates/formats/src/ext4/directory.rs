@@ -1,15 +1,15 @@
-//! The names in one block of a directory. An index of hashes looks like unused entries.
+//! One block of a directory (`ext4_dir_entry_2`). The blocks of a hash tree look like unused entries.
 
 use super::FORMAT;
 use crate::Fault;
 use crate::crc32c::update as crc32c;
 use crate::fields::Fields;
 
-/// The kind that the checksum at the end of a block pretends to be.
-const CHECKSUM: u8 = 0xde;
+/// The file type of the fake entry that holds the checksum of a block (`ext4_dir_entry_tail`).
+const TAIL: u8 = 0xde;
 
-/// Reads the names in `block`, with their inodes; `.` and `..` are left out. `seed` is the
-/// directory's, where there are checksums.
+/// Reads the names in `block` with their inode numbers, without `.` and `..`. `seed` is the checksum
+/// seed of the directory's inode, if it has one.
 pub fn read(block: &[u8], seed: Option<u32>) -> Result<Vec<(&[u8], u32)>, Fault> {
     let fields = Fields::of(FORMAT, block);
     let mut names = Vec::new();
@@ -29,7 +29,7 @@ pub fn read(block: &[u8], seed: Option<u32>) -> Result<Vec<(&[u8], u32)>, Fault>
                 "an entry of {length} bytes with a name of {name}, at {at} of a directory's block"
             )
         })?;
-        if let (Some(seed), 0, 12, 0, CHECKSUM) = (seed, inode, length, name, kind) {
+        if let (Some(seed), 0, 12, 0, TAIL) = (seed, inode, length, name, kind) {
             Fault::unless(crc32c(seed, &block[..at]) == fields.le32(at + 8)?, FORMAT, || {
                 "the checksum of a directory's block is wrong".into()
             })?;
@@ -65,7 +65,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_anything_ends(block in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_read_or_refused(block in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&block, Some(1));
         }
     }

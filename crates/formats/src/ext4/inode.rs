@@ -1,118 +1,113 @@
-//! An inode: what a file is, apart from its content and its names.
+//! An inode (`ext4_inode`).
 
 use super::FORMAT;
-use super::superblock::{Superblock, incompatible};
+use super::superblock::{Superblock, incompat};
 use crate::Fault;
 use crate::crc32c::update as crc32c;
 use crate::fields::Fields;
+use crate::units::{Bytes, Sectors};
 
-/// The bytes that a map of blocks begins in, or a short link, or the content of a small file.
-pub const ROOT: usize = 60;
+/// The length of `i_block` in bytes.
+pub const I_BLOCK: usize = 60;
 
-/// Flags of an inode.
+/// Bits of `i_flags`.
 pub mod flag {
-    /// It is encrypted.
+    /// `EXT4_ENCRYPT_FL`: content and names are encrypted.
     pub const ENCRYPTED: u32 = 0x800;
-    /// Its blocks are told by extents.
+    /// `EXT4_EXTENTS_FL`: `i_block` is the root of an extent tree.
     pub const EXTENTS: u32 = 0x8_0000;
-    /// It holds the value of an attribute.
-    pub const ATTRIBUTE: u32 = 0x20_0000;
-    /// Its content is in the inode.
-    pub const INLINE: u32 = 0x1000_0000;
-    /// Its content is compressed, of ext2 long ago.
+    /// `EXT4_EA_INODE_FL`: it holds the value of an extended attribute.
+    pub const EA_INODE: u32 = 0x20_0000;
+    /// `EXT4_INLINE_DATA_FL`: the content begins in `i_block`.
+    pub const INLINE_DATA: u32 = 0x1000_0000;
+    /// `EXT4_COMPR_FL`: the content is compressed (patches for ext2).
     pub const COMPRESSED: u32 = 0x4;
 }
 
-/// What an inode says.
+/// The fields of an inode that a reader needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inode {
-    /// Its number.
+    /// Its number, from 1.
     pub number: u32,
-    /// What kind of file it is, and its permission bits.
+    /// `i_mode`: file type and permissions.
     pub mode: u16,
-    /// The owner.
+    /// `i_uid`.
     pub uid: u32,
-    /// The group.
+    /// `i_gid`.
     pub gid: u32,
-    /// How long it is.
-    pub size: u64,
-    /// When it was written to last.
-    pub time: i64,
-    /// How many names it has.
+    /// `i_size`.
+    pub size: Bytes,
+    /// `i_mtime` in seconds since 1970.
+    pub mtime: i64,
+    /// `i_links_count`.
     pub links: u16,
-    /// See [`flag`].
+    /// `i_flags`, see [`flag`].
     pub flags: u32,
-    /// The map of its blocks, or what [`ROOT`] says.
-    pub root: [u8; ROOT],
-    /// The block of its attributes; 0 for none.
-    pub attributes: u64,
-    /// The bytes behind the fields, in which attributes may be.
+    /// `i_block`: an extent tree's root, block numbers, a short symbolic link, a device number, or
+    /// inline data.
+    pub block: [u8; I_BLOCK],
+    /// `i_file_acl`: the block of extended attributes; 0 for none.
+    pub file_acl: u64,
+    /// The bytes behind the fields, which may hold extended attributes.
     pub rest: Vec<u8>,
-    /// Where the checksums of what belongs to it begin.
+    /// The seed for the checksums of its blocks, where the file system has checksums.
     pub seed: Option<u32>,
-    /// How many 512-byte sectors its blocks take.
-    pub sectors: u64,
+    /// `i_blocks`: the sectors that its blocks take.
+    pub blocks: Sectors,
 }
 
 impl Inode {
-    /// Reads the bytes of the inode `number`.
-    pub fn read(bytes: &[u8], number: u32, of: &Superblock) -> Result<Inode, Fault> {
+    /// Reads the bytes of inode `number` in the file system of `superblock`.
+    pub fn read(bytes: &[u8], number: u32, superblock: &Superblock) -> Result<Inode, Fault> {
         let fields = Fields::of(FORMAT, bytes);
-        fields.slice(0, of.inode_size.into())?;
+        fields.slice(0, superblock.inode_size.into())?;
         let extra = if bytes.len() > 128 { usize::from(fields.le16(128)?) } else { 0 };
         Fault::unless(extra.is_multiple_of(4) && 128 + extra <= bytes.len(), FORMAT, || {
             format!("inode {number} has {extra} bytes of further fields")
         })?;
         // A number that was never used is all zero and has no checksum.
-        let seed = match of.seed {
+        let seed = match superblock.seed {
             Some(seed) => Some(check(&fields, bytes, number, seed, extra)?),
             None => None,
         };
         let mode = fields.le16(0)?;
-        let wide = mode >> 12 != 0o04 || of.incompatible & incompatible::LARGEDIR != 0;
+        let wide = mode >> 12 != 0o04 || superblock.feature_incompat & incompat::LARGEDIR != 0;
         let high = if wide { u64::from(fields.le32(108)?) } else { 0 };
-        let fine = if extra >= 12 { fields.le32(136)? } else { 0 };
-        let [low_time] = [fields.le32(16)? as i32];
+        let extra_mtime = if extra >= 12 { fields.le32(136)? } else { 0 };
+        let seconds = fields.le32(16)? as i32;
         Ok(Inode {
             number,
             mode,
             uid: u32::from(fields.le16(2)?) | u32::from(fields.le16(120)?) << 16,
             gid: u32::from(fields.le16(24)?) | u32::from(fields.le16(122)?) << 16,
-            size: u64::from(fields.le32(4)?) | high << 32,
-            time: i64::from(low_time) + (i64::from(fine & 3) << 32),
+            size: Bytes(u64::from(fields.le32(4)?) | high << 32),
+            mtime: i64::from(seconds) + (i64::from(extra_mtime & 3) << 32),
             links: fields.le16(26)?,
             flags: fields.le32(32)?,
-            root: fields.array(40)?,
-            attributes: u64::from(fields.le32(104)?) | u64::from(fields.le16(118)?) << 32,
+            block: fields.array(40)?,
+            file_acl: u64::from(fields.le32(104)?) | u64::from(fields.le16(118)?) << 32,
             rest: bytes.get(128 + extra..).unwrap_or(&[]).to_vec(),
             seed,
-            sectors: fields.le32(28)?.into(),
+            blocks: Sectors(fields.le32(28)?.into()),
         })
     }
 
-    /// Whether a flag is set.
+    /// Whether one of the [`flag`]s is set.
     pub fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
     }
 
-    /// The numbers of a device.
+    /// The major and minor number of a device, in the old or the new encoding of Linux.
     pub fn device(&self) -> (u32, u32) {
-        let number = |at: usize| {
-            u32::from_le_bytes([
-                self.root[at],
-                self.root[at + 1],
-                self.root[at + 2],
-                self.root[at + 3],
-            ])
-        };
-        match (number(0), number(4)) {
+        let [a, b, c, d, e, f, g, h, ..] = self.block;
+        match (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h])) {
             (0, new) => ((new & 0xf_ff00) >> 8, new & 0xff | new >> 12 & 0xf_ff00),
             (old, _) => (old >> 8 & 0xff, old & 0xff),
         }
     }
 }
 
-/// Compares the checksum of an inode; gives where those of its parts begin.
+/// Compares the checksum of an inode; the seed for those of its blocks.
 fn check(
     fields: &Fields<'_>,
     bytes: &[u8],

@@ -1,34 +1,35 @@
-//! The superblock and the descriptors of the block groups.
+//! The superblock (`ext4_super_block`) and the group descriptors (`ext4_group_desc`).
 
 use super::FORMAT;
 use crate::crc32c::update as crc32c;
 use crate::fields::Fields;
+use crate::units::Bytes;
 use crate::{Fault, Guid};
 
 /// Where the superblock is.
-pub const AT: u64 = 1024;
-/// How long it is.
+pub const OFFSET: Bytes = Bytes(1024);
+/// The length of the superblock in bytes.
 pub const LENGTH: usize = 1024;
 const MAGIC: u16 = 0xef53;
 
-/// Features that a reader must know.
-pub mod incompatible {
-    /// The journal holds changes that are not in their places.
+/// Bits of `s_feature_incompat`, which a reader must know.
+pub mod incompat {
+    /// The journal has to be replayed.
     pub const RECOVER: u32 = 0x4;
     /// It is a journal for another file system.
     pub const JOURNAL_DEVICE: u32 = 0x8;
-    /// Descriptors of block groups are in the groups.
+    /// Group descriptors are in the first group of each meta block group.
     pub const META_BG: u32 = 0x10;
     /// Block numbers have 64 bits.
     pub const BIT64: u32 = 0x80;
-    /// Checksums begin with a seed of their own.
+    /// The checksum seed is stored, not derived from the UUID.
     pub const CSUM_SEED: u32 = 0x2000;
-    /// Sizes of directories have 64 bits.
+    /// Directories may have 2 GiB and more.
     pub const LARGEDIR: u32 = 0x4000;
-    /// Names of some files are encrypted.
+    /// Some files are encrypted.
     pub const ENCRYPT: u32 = 0x1_0000;
-    /// What kuth can read, by name for the others.
-    pub const NAMES: [(u32, &str, bool); 16] = [
+    /// Every known bit, its name as e2fsprogs prints it, and whether this reader supports it.
+    pub(super) const NAMES: [(u32, &str, bool); 16] = [
         (0x1, "compression", false),
         (0x2, "filetype", true),
         (RECOVER, "needs_recovery", true),
@@ -51,41 +52,42 @@ pub mod incompatible {
 const HAS_JOURNAL: u32 = 0x4;
 const METADATA_CSUM: u32 = 0x400;
 
-/// What the superblock says.
+/// The fields of the superblock that a reader needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    /// 2 to the power of so many bytes is a block.
-    pub block_bits: u32,
-    /// How many blocks there are.
-    pub blocks: u64,
-    /// How many inodes.
-    pub inodes: u32,
-    /// How many inodes a group has.
+    /// The binary logarithm of the block size: `s_log_block_size` + 10, from 10 to 16.
+    block_bits: u32,
+    /// `s_blocks_count`.
+    pub blocks_count: u64,
+    /// `s_inodes_count`.
+    pub inodes_count: u32,
+    /// `s_inodes_per_group`; never 0.
     pub inodes_per_group: u32,
-    /// How many blocks.
+    /// `s_blocks_per_group`; never 0.
     pub blocks_per_group: u32,
-    /// The block that the first group begins with.
-    pub first_block: u32,
-    /// The size of an inode.
+    /// `s_first_data_block`: the block of the superblock, with which group 0 begins.
+    pub first_data_block: u32,
+    /// `s_inode_size` in bytes: a power of 2 from 128 to the block size.
     pub inode_size: u16,
-    /// The size of a group's descriptor.
+    /// `s_desc_size` in bytes: a power of 2 from 32 to 1024.
     pub descriptor_size: u16,
-    /// Features a reader must know; see [`incompatible`].
-    pub incompatible: u32,
-    /// The first group whose descriptors are in the groups.
-    pub first_meta_group: u32,
-    /// The inode of the journal.
-    pub journal: Option<u32>,
-    /// Where checksums begin, if there are any.
+    /// `s_feature_incompat`, see [`incompat`].
+    pub feature_incompat: u32,
+    /// `s_first_meta_bg`: the first block of descriptors that lies in a meta block group.
+    pub first_meta_bg: u32,
+    /// `s_journal_inum`: the inode of the journal.
+    pub journal_inode: Option<u32>,
+    /// The seed of checksums, where there are any: `s_checksum_seed` or derived from the UUID.
     pub seed: Option<u32>,
-    /// Its id.
+    /// `s_uuid`.
     pub uuid: Guid,
-    /// Its label; empty for none.
+    /// `s_volume_name`; empty for none.
     pub label: String,
 }
 
 impl Superblock {
-    /// Reads the [`LENGTH`] bytes at [`AT`].
+    /// Reads the [`LENGTH`] bytes at [`OFFSET`]. Refuses a wrong checksum and features that this
+    /// reader does not support.
     pub fn read(bytes: &[u8]) -> Result<Superblock, Fault> {
         let refuse = |why: String| Err(Fault::new(FORMAT, why));
         let fields = Fields::of(FORMAT, bytes);
@@ -95,20 +97,20 @@ impl Superblock {
         }
         let dynamic = fields.le32(76)? >= 1;
         let features = |at: usize| if dynamic { fields.le32(at) } else { Ok(0) };
-        let (compatible, incompatible, readonly) = (features(92)?, features(96)?, features(100)?);
-        check_features(incompatible)?;
+        let (compat, incompat, ro_compat) = (features(92)?, features(96)?, features(100)?);
+        check_features(incompat)?;
         let log = fields.le32(24)?;
         if log > 6 {
             return refuse(format!("blocks of 2^{} bytes", u64::from(log) + 10));
         }
-        let is_64bit = incompatible & incompatible::BIT64 != 0;
+        let is_64bit = incompat & incompat::BIT64 != 0;
         let high = if is_64bit { u64::from(fields.le32(336)?) } else { 0 };
         let uuid = Guid(fields.array(104)?);
-        let has_sums = readonly & METADATA_CSUM != 0;
+        let has_sums = ro_compat & METADATA_CSUM != 0;
         if has_sums && fields.u8(373)? != 1 {
             return refuse(format!("checksums of the unknown kind {}", fields.u8(373)?));
         }
-        let seed = match (has_sums, incompatible & incompatible::CSUM_SEED) {
+        let seed = match (has_sums, incompat & incompat::CSUM_SEED) {
             (false, _) => None,
             (true, 0) => Some(crc32c(!0, &uuid.0)),
             (true, _) => Some(fields.le32(624)?),
@@ -120,16 +122,16 @@ impl Superblock {
         let label = &label[..label.iter().position(|byte| *byte == 0).unwrap_or(16)];
         let superblock = Superblock {
             block_bits: log + 10,
-            blocks: u64::from(fields.le32(4)?) | high << 32,
-            inodes: fields.le32(0)?,
+            blocks_count: u64::from(fields.le32(4)?) | high << 32,
+            inodes_count: fields.le32(0)?,
             inodes_per_group: fields.le32(40)?,
             blocks_per_group: fields.le32(32)?,
-            first_block: fields.le32(20)?,
+            first_data_block: fields.le32(20)?,
             inode_size: if dynamic { fields.le16(88)? } else { 128 },
             descriptor_size: if is_64bit { fields.le16(254)? } else { 32 },
-            incompatible,
-            first_meta_group: fields.le32(260)?,
-            journal: Some(fields.le32(224)?).filter(|_| compatible & HAS_JOURNAL != 0),
+            feature_incompat: incompat,
+            first_meta_bg: fields.le32(260)?,
+            journal_inode: Some(fields.le32(224)?).filter(|_| compat & HAS_JOURNAL != 0),
             seed,
             uuid,
             label: String::from_utf8_lossy(label).into_owned(),
@@ -145,45 +147,45 @@ impl Superblock {
             && (128..=1 << self.block_bits).contains(&u64::from(self.inode_size))
             && (32..=1024).contains(&self.descriptor_size)
             && self.descriptor_size.is_power_of_two()
-            && u64::from(self.first_block) < self.blocks
-            && self.blocks <= u64::MAX >> self.block_bits
-            && u64::from(self.inodes) <= self.groups() * u64::from(self.inodes_per_group);
+            && u64::from(self.first_data_block) < self.blocks_count
+            && self.blocks_count <= u64::MAX >> self.block_bits
+            && u64::from(self.inodes_count) <= self.groups() * u64::from(self.inodes_per_group);
         Fault::unless(sane, FORMAT, || {
             format!(
                 "a superblock that makes no sense: {} inodes of {} bytes, {} a group, {} blocks, {} a group",
-                self.inodes,
+                self.inodes_count,
                 self.inode_size,
                 self.inodes_per_group,
-                self.blocks,
+                self.blocks_count,
                 self.blocks_per_group
             )
         })
     }
 
-    /// The size of a block.
-    pub fn block(&self) -> u64 {
-        1 << self.block_bits
+    /// The size of a block, from 1 KiB to 64 KiB.
+    pub fn block_size(&self) -> Bytes {
+        Bytes(1 << self.block_bits)
     }
 
-    /// How many groups there are.
+    /// The number of block groups.
     pub fn groups(&self) -> u64 {
-        let blocks = self.blocks - u64::from(self.first_block);
+        let blocks = self.blocks_count - u64::from(self.first_data_block);
         blocks.div_ceil(self.blocks_per_group.into())
     }
 
     /// Whether the journal has to be replayed first.
     pub fn needs_recovery(&self) -> bool {
-        self.incompatible & incompatible::RECOVER != 0
+        self.feature_incompat & incompat::RECOVER != 0
     }
 
-    /// Where the descriptor of a group is, in bytes.
-    pub fn descriptor_at(&self, group: u64) -> u64 {
+    /// Where the descriptor of `group` is.
+    pub fn descriptor_at(&self, group: u64) -> Bytes {
         let size = u64::from(self.descriptor_size);
-        let each = self.block() / size;
+        let each = self.block_size().0 / size;
         let table = group / each;
         let meta =
-            self.incompatible & incompatible::META_BG != 0 && table >= self.first_meta_group.into();
-        let first = u64::from(self.first_block);
+            self.feature_incompat & incompat::META_BG != 0 && table >= self.first_meta_bg.into();
+        let first = u64::from(self.first_data_block);
         let block = if meta {
             // In the first group that it describes, behind the superblock where that has one.
             let group = table * each;
@@ -192,7 +194,7 @@ impl Superblock {
         } else {
             first + 1 + table
         };
-        block * self.block() + group % each * size
+        Bytes(block * self.block_size().0 + group % each * size)
     }
 
     /// Whether a group has a copy of the superblock. With `meta_bg` all that kuth reads are made by
@@ -208,7 +210,7 @@ impl Superblock {
         group <= 1 || power_of(3) || power_of(5) || power_of(7)
     }
 
-    /// The block in which the inodes of a group begin, out of its descriptor.
+    /// `bg_inode_table` out of the descriptor of `group`: the block in which its inodes begin.
     pub fn inode_table(&self, descriptor: &[u8], group: u64) -> Result<u64, Fault> {
         let fields = Fields::of(FORMAT, descriptor);
         fields.slice(0, self.descriptor_size.into())?;
@@ -227,7 +229,7 @@ impl Superblock {
 
 fn check_features(features: u32) -> Result<(), Fault> {
     let mut left = features;
-    for (bit, name, known) in incompatible::NAMES {
+    for (bit, name, known) in incompat::NAMES {
         if features & bit != 0 && !known {
             return Err(Fault::new(
                 FORMAT,

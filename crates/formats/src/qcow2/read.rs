@@ -1,113 +1,107 @@
-//! What the head and the tables of a qcow2 image say, of version 2 or 3. It reads no data.
-//!
-//! Source: QEMU's docs/interop/qcow2.txt; all big endian.
+//! Reads the header and the entries of the L1 and L2 tables. It reads no data.
 
+use super::{BACKING_FORMAT, FORMAT, LONGEST_BACKING_FILE, MAGIC, MAX_L1_SIZE};
 use crate::Fault;
-use crate::units::Bytes;
+use crate::fields::Fields;
+use crate::units::{Bytes, SECTOR};
 
-use super::{BACKING_FORMAT, FORMAT, LONGEST_BACKING, MOST_L1, OFFSETS_AT};
+/// How much of an image [`Header::read`] needs: the header and its extensions are in the first
+/// cluster; readers look no further than this.
+pub const HEADER_LENGTH: usize = 64 << 10;
+/// The bits of an L1 or L2 entry that are an offset in the file.
+const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
 
-/// How much of an image [`Head::read`] needs: the header and its extensions lie in the first
-/// cluster, of 512 bytes at least.
-pub const HEAD: usize = 64 << 10;
-
-/// How clusters are compressed.
+/// `compression_type`: how compressed clusters are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Deflate without a header.
+    /// Raw deflate.
     Deflate,
     /// Zstandard.
     Zstd,
 }
 
-/// The name of the image below.
+/// The backing file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Backing {
-    /// As it was written.
+pub struct BackingFile {
+    /// Its name as the image has it.
     pub name: String,
-    /// Its format, where the image says: `raw`, `qcow2`.
+    /// Its format, where the header extension is there: `raw`, `qcow2`.
     pub format: Option<String>,
 }
 
-/// What the head of an image says.
+/// The fields of the header that a reader needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The size of the disk.
+pub struct Header {
+    /// `size`: the virtual size of the disk.
     pub size: Bytes,
-    /// A cluster has 2 to the power of so many bytes.
-    pub cluster_bits: u32,
-    /// Where the table of tables is.
-    pub l1: u64,
-    /// How many entries it has.
-    pub l1_entries: u64,
-    /// How clusters are compressed that are.
+    /// `cluster_bits`: the binary logarithm of the cluster size, from 9 to 21.
+    cluster_bits: u32,
+    /// `l1_table_offset`.
+    pub l1_table_offset: Bytes,
+    /// `l1_size`: the number of entries of the L1 table, at most 4 Mi.
+    pub l1_size: u32,
+    /// `compression_type`.
     pub compression: Compression,
-    /// Whether an entry of a table has 32 pairs of bits for the parts of a cluster behind it.
-    pub extended: bool,
-    /// The image below.
-    pub backing: Option<Backing>,
+    /// Whether L2 entries are extended: they have a bitmap of 32 subclusters.
+    pub has_extended_l2: bool,
+    /// The backing file.
+    pub backing_file: Option<BackingFile>,
 }
 
-/// Where a cluster is.
+/// An L2 entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cluster {
-    /// Nowhere in this image.
-    Absent,
-    /// It reads as zero.
+    /// Not allocated in this image.
+    Unallocated,
+    /// Reads as zeros.
     Zero,
-    /// In the file, from this byte on.
-    At(u64),
-    /// Compressed: where, and how many bytes at most.
-    Compressed(u64, u64),
+    /// At this offset of the file.
+    Standard(Bytes),
+    /// Compressed.
+    Compressed {
+        /// Where the compressed data begins in the file.
+        offset: Bytes,
+        /// Its greatest length; the last sector may not be all of it.
+        length: Bytes,
+    },
 }
 
-fn number<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Fault> {
-    bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().ok_or_else(|| {
-        Fault::new(FORMAT, format!("cut short: {N} bytes at {at} of {}", bytes.len()))
-    })
-}
-
-fn be32(bytes: &[u8], at: usize) -> Result<u32, Fault> {
-    number(bytes, at).map(u32::from_be_bytes)
-}
-
-fn be64(bytes: &[u8], at: usize) -> Result<u64, Fault> {
-    number(bytes, at).map(u64::from_be_bytes)
-}
-
-/// Features that a reader must know, by bit.
+/// Bits of `incompatible_features`.
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 2;
-const DATA_FILE: u64 = 4;
+const EXTERNAL_DATA_FILE: u64 = 4;
 const COMPRESSION: u64 = 8;
-const EXTENDED: u64 = 16;
+const EXTENDED_L2: u64 = 16;
 
-impl Head {
-    /// Reads the first [`HEAD`] bytes of an image, or all there are.
-    pub fn read(bytes: &[u8]) -> Result<Head, Fault> {
+impl Header {
+    /// Reads the first [`HEADER_LENGTH`] bytes of an image, or all there are. Refuses encrypted and
+    /// corrupt images, external data files, and features that this reader does not know.
+    pub fn read(bytes: &[u8]) -> Result<Header, Fault> {
         let refuse = |why: String| Err(Fault::new(FORMAT, why));
-        if !bytes.starts_with(b"QFI\xfb") {
+        let fields = Fields::of(FORMAT, bytes);
+        if !bytes.starts_with(MAGIC) {
             return refuse("not an image of this format".into());
         }
-        let version = be32(bytes, 4)?;
+        let version = fields.be32(4)?;
         if !(2..=3).contains(&version) {
             return refuse(format!("version {version}, and only 2 and 3 are known"));
         }
         let (features, length) = match version {
             2 => (0, 72),
-            _ => (be64(bytes, 72)?, be32(bytes, 100)?),
+            _ => (fields.be64(72)?, fields.be32(100)?),
         };
         if features & CORRUPT != 0 {
             return refuse("it is marked as corrupt".into());
         }
-        if features & DATA_FILE != 0 {
+        if features & EXTERNAL_DATA_FILE != 0 {
             return refuse("its data is in a file of its own".into());
         }
-        let unknown = features & !(DIRTY | CORRUPT | DATA_FILE | COMPRESSION | EXTENDED);
+        let unknown =
+            features & !(DIRTY | CORRUPT | EXTERNAL_DATA_FILE | COMPRESSION | EXTENDED_L2);
         if unknown != 0 {
             return refuse(format!("features that nobody knew in 2026: {unknown:#x}"));
         }
-        if be32(bytes, 32)? != 0 {
+        if fields.be32(32)? != 0 {
             return refuse("it is encrypted".into());
         }
         let compression = match features & COMPRESSION {
@@ -118,100 +112,98 @@ impl Head {
                 other => return refuse(format!("compression of the unknown kind {other:?}")),
             },
         };
-        let head = Head {
-            size: Bytes(be64(bytes, 24)?),
-            cluster_bits: be32(bytes, 20)?,
-            l1: be64(bytes, 40)?,
-            l1_entries: be32(bytes, 36)?.into(),
+        let header = Header {
+            size: Bytes(fields.be64(24)?),
+            cluster_bits: fields.be32(20)?,
+            l1_table_offset: Bytes(fields.be64(40)?),
+            l1_size: fields.be32(36)?,
             compression,
-            extended: features & EXTENDED != 0,
-            backing: backing(bytes, length as usize)?,
+            has_extended_l2: features & EXTENDED_L2 != 0,
+            backing_file: backing_file(bytes, length as usize)?,
         };
-        let least = if head.extended { 14 } else { 9 };
-        if !(least..=21).contains(&head.cluster_bits) {
-            return refuse(format!("clusters of 2^{} bytes", head.cluster_bits));
+        let least = if header.has_extended_l2 { 14 } else { 9 };
+        if !(least..=21).contains(&header.cluster_bits) {
+            return refuse(format!("clusters of 2^{} bytes", header.cluster_bits));
         }
-        let needed = head.size.0.div_ceil(head.table_covers());
-        if head.l1_entries > MOST_L1 || head.l1_entries < needed {
-            let (size, entries) = (head.size, head.l1_entries);
+        let needed = header.size.0.div_ceil(header.l2_entries() << header.cluster_bits);
+        let entries = u64::from(header.l1_size);
+        if entries > MAX_L1_SIZE || entries < needed {
+            let size = header.size;
             return refuse(format!("a disk of {size} in {entries} tables, it needs {needed}"));
         }
-        Ok(head)
+        Ok(header)
     }
 
-    /// The size of a cluster.
-    pub fn cluster(&self) -> u64 {
-        1 << self.cluster_bits
+    /// The size of a cluster, from 512 B to 2 MiB.
+    pub fn cluster_size(&self) -> Bytes {
+        Bytes(1 << self.cluster_bits)
     }
 
-    /// The size of an entry of a table.
-    fn entry(&self) -> u64 {
-        if self.extended { 16 } else { 8 }
+    /// The length of an L2 entry.
+    fn l2_entry_length(&self) -> u64 {
+        if self.has_extended_l2 { 16 } else { 8 }
     }
 
-    /// How many clusters a table tells the places of.
-    pub fn table_entries(&self) -> u64 {
-        self.cluster() / self.entry()
+    /// The number of entries of an L2 table, which fills a cluster.
+    pub fn l2_entries(&self) -> u64 {
+        self.cluster_size().0 / self.l2_entry_length()
     }
 
-    /// How much of the disk that is.
-    fn table_covers(&self) -> u64 {
-        self.table_entries() << self.cluster_bits
+    /// The offset of the L2 table in entry `index` of the L1 table; `None` where it is unallocated.
+    pub fn l2_table_offset(&self, l1: &[u8], index: u64) -> Result<Option<Bytes>, Fault> {
+        let offset = Fields::of(FORMAT, l1).be64(index as usize * 8)? & OFFSET_MASK;
+        self.check_alignment(offset, || format!("table {index}"))?;
+        Ok((offset != 0).then_some(Bytes(offset)))
     }
 
-    /// Where the table is that has the entry `table` of the table of tables; `None` where there is
-    /// none.
-    pub fn table(&self, l1: &[u8], table: u64) -> Result<Option<u64>, Fault> {
-        let at = be64(l1, table as usize * 8)? & OFFSETS_AT;
-        self.aligned(at, || format!("table {table}"))?;
-        Ok((at != 0).then_some(at))
-    }
-
-    /// Where the cluster is that has the entry `index` of a table, and the bits for its parts.
-    pub fn cluster_at(&self, table: &[u8], index: u64) -> Result<(Cluster, u64), Fault> {
-        let place = (index * self.entry()) as usize;
-        let entry = be64(table, place)?;
-        let parts = if self.extended { be64(table, place + 8)? } else { 0 };
+    /// Entry `index` of an L2 table, and its subcluster bitmap: 32 bits for allocated subclusters,
+    /// and above them 32 bits for those that read as zeros. The bitmap is 0 without extended entries.
+    pub fn cluster(&self, l2: &[u8], index: u64) -> Result<(Cluster, u64), Fault> {
+        let at = (index * self.l2_entry_length()) as usize;
+        let fields = Fields::of(FORMAT, l2);
+        let entry = fields.be64(at)?;
+        let subclusters = if self.has_extended_l2 { fields.be64(at + 8)? } else { 0 };
         if entry & 1 << 62 != 0 {
             let bits = 62 - (self.cluster_bits - 8);
-            let at = entry & ((1 << bits) - 1);
+            let offset = entry & ((1 << bits) - 1);
             let sectors = (entry & !(3 << 62)) >> bits;
-            let length = (sectors + 1) * 512 - at % 512;
-            return Ok((Cluster::Compressed(at, length), 0));
+            let length = Bytes((sectors + 1) * SECTOR - offset % SECTOR);
+            return Ok((Cluster::Compressed { offset: Bytes(offset), length }, 0));
         }
-        let at = entry & OFFSETS_AT;
-        self.aligned(at, || format!("cluster {index} of a table"))?;
-        let cluster = match (entry & 1, at) {
-            (1, _) if !self.extended => Cluster::Zero,
-            (_, 0) => Cluster::Absent,
-            _ => Cluster::At(at),
+        let offset = entry & OFFSET_MASK;
+        self.check_alignment(offset, || format!("cluster {index} of a table"))?;
+        let cluster = match (entry & 1, offset) {
+            (1, _) if !self.has_extended_l2 => Cluster::Zero,
+            (_, 0) => Cluster::Unallocated,
+            _ => Cluster::Standard(Bytes(offset)),
         };
-        Ok((cluster, parts))
+        Ok((cluster, subclusters))
     }
 
-    fn aligned(&self, at: u64, what: impl FnOnce() -> String) -> Result<(), Fault> {
-        Fault::unless(at.is_multiple_of(self.cluster()), FORMAT, || {
-            format!("{} lies at {at}, which is no start of a cluster", what())
+    fn check_alignment(&self, offset: u64, what: impl FnOnce() -> String) -> Result<(), Fault> {
+        Fault::unless(offset.is_multiple_of(self.cluster_size().0), FORMAT, || {
+            format!("{} lies at {offset}, which is no start of a cluster", what())
         })
     }
 }
 
-/// The name of the image below, and its format out of the extensions behind the header.
-fn backing(bytes: &[u8], header: usize) -> Result<Option<Backing>, Fault> {
-    let (at, length) = (be64(bytes, 8)?, be32(bytes, 16)? as usize);
+/// The backing file, and its format out of the header extensions, which begin at `extensions`.
+fn backing_file(bytes: &[u8], extensions: usize) -> Result<Option<BackingFile>, Fault> {
+    let fields = Fields::of(FORMAT, bytes);
+    let (at, length) = (fields.be64(8)?, fields.be32(16)? as usize);
     if at == 0 || length == 0 {
         return Ok(None);
     }
-    let name = usize::try_from(at).ok().filter(|_| length <= LONGEST_BACKING);
+    let name = usize::try_from(at).ok().filter(|_| length <= LONGEST_BACKING_FILE);
     let name = name.and_then(|at| bytes.get(at..)?.get(..length));
     let name = name.and_then(|name| std::str::from_utf8(name).ok());
     let name = name.ok_or_else(|| {
-        Fault::new(FORMAT, format!("the name of the image below, {length} bytes at {at}"))
+        Fault::new(FORMAT, format!("the name of the backing file, {length} bytes at {at}"))
     })?;
     let mut format = None;
-    let mut next = header;
+    let mut next = extensions;
     while next + 8 <= at as usize {
-        let (kind, length) = (be32(bytes, next)?, be32(bytes, next + 4)? as usize);
+        let (kind, length) = (fields.be32(next)?, fields.be32(next + 4)? as usize);
         if kind == 0 {
             break;
         }
@@ -221,50 +213,54 @@ fn backing(bytes: &[u8], header: usize) -> Result<Option<Backing>, Fault> {
         }
         next = next.saturating_add(8).saturating_add(length).next_multiple_of(8);
     }
-    Ok(Some(Backing { name: name.into(), format }))
+    Ok(Some(BackingFile { name: name.into(), format }))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BackingFormat, Overlay, plan};
+    use super::super::{BackingFormat, CLUSTER, Overlay, plan};
     use super::*;
     use crate::blocks::BlockMap;
     use crate::fields::put;
     use proptest::prelude::*;
 
     #[test]
-    fn what_was_written_is_read() {
+    fn written_images_are_read() {
         let size = Bytes::gib(3);
-        let map = BlockMap::new(size, super::super::CLUSTER, [(Bytes::gib(1), Bytes(1))]).unwrap();
+        let map = BlockMap::new(size, CLUSTER, [(Bytes::gib(1), Bytes(1))]).unwrap();
         let plan = plan(&map).unwrap();
-        let head = Head::read(&plan.pieces[0].1).unwrap();
-        assert_eq!((head.size, head.cluster(), head.backing.as_ref()), (size, 65_536, None));
+        let header = Header::read(&plan.pieces[0].1).unwrap();
+        assert_eq!(
+            (header.size, header.cluster_size(), header.backing_file.as_ref()),
+            (size, CLUSTER, None)
+        );
         let (l1, l2) = (&plan.pieces[3].1, &plan.pieces[4].1);
-        assert_eq!(head.table(l1, 0), Ok(None));
-        assert_eq!(head.table(l1, 2), Ok(Some(plan.pieces[4].0.0)));
-        assert_eq!(head.cluster_at(l2, 1), Ok((Cluster::Absent, 0)));
-        assert_eq!(head.cluster_at(l2, 0), Ok((Cluster::At(plan.copies[0].to.0), 0)));
+        assert_eq!(header.l2_table_offset(l1, 0), Ok(None));
+        assert_eq!(header.l2_table_offset(l1, 2), Ok(Some(plan.pieces[4].0)));
+        assert_eq!(header.cluster(l2, 1), Ok((Cluster::Unallocated, 0)));
+        assert_eq!(header.cluster(l2, 0), Ok((Cluster::Standard(plan.copies[0].to), 0)));
         let overlay =
             Overlay { size, backing: "base.raw".into(), backing_format: BackingFormat::Raw };
-        let head = Head::read(&overlay.write().unwrap()).unwrap();
-        let backing = Backing { name: "base.raw".into(), format: Some("raw".into()) };
-        assert_eq!(head.backing, Some(backing));
+        let header = Header::read(&overlay.write().unwrap()).unwrap();
+        let backing = BackingFile { name: "base.raw".into(), format: Some("raw".into()) };
+        assert_eq!(header.backing_file, Some(backing));
     }
 
     #[test]
-    fn compressed_clusters_end_at_a_sector() {
-        let map = BlockMap::new(Bytes::gib(1), super::super::CLUSTER, []).unwrap();
-        let head = Head::read(&plan(&map).unwrap().pieces[0].1).unwrap();
+    fn compressed_clusters_end_at_a_sector_boundary() {
+        let map = BlockMap::new(Bytes::gib(1), CLUSTER, []).unwrap();
+        let header = Header::read(&plan(&map).unwrap().pieces[0].1).unwrap();
         let entry: u64 = 1 << 62 | 2 << 54 | 0x1_0203;
-        let (cluster, _) = head.cluster_at(&entry.to_be_bytes(), 0).unwrap();
-        assert_eq!(cluster, Cluster::Compressed(0x1_0203, 3 * 512 - 3));
-        assert!(head.cluster_at(&[0; 7], 0).is_err());
-        assert!(head.cluster_at(&512u64.to_be_bytes(), 0).is_err());
+        let (cluster, _) = header.cluster(&entry.to_be_bytes(), 0).unwrap();
+        let (offset, length) = (Bytes(0x1_0203), Bytes(3 * 512 - 3));
+        assert_eq!(cluster, Cluster::Compressed { offset, length });
+        assert!(header.cluster(&[0; 7], 0).is_err());
+        assert!(header.cluster(&512u64.to_be_bytes(), 0).is_err());
     }
 
     #[test]
-    fn images_that_cannot_be_read_are_refused() {
-        let map = BlockMap::new(Bytes::gib(1), super::super::CLUSTER, []).unwrap();
+    fn unsupported_images_are_refused() {
+        let map = BlockMap::new(Bytes::gib(1), CLUSTER, []).unwrap();
         let good = plan(&map).unwrap().pieces.remove(0).1;
         for (at, value, why) in [
             (3, 0, "not an image"),
@@ -278,16 +274,16 @@ mod tests {
         ] {
             let mut bytes = good.clone();
             put(&mut bytes, at, &[value]);
-            let fault = Head::read(&bytes).unwrap_err().to_string();
+            let fault = Header::read(&bytes).unwrap_err().to_string();
             assert!(fault.contains(why), "{fault}");
         }
     }
 
     proptest! {
         #[test]
-        fn reading_anything_ends(mut bytes in prop::collection::vec(any::<u8>(), 112..400)) {
+        fn any_bytes_are_read_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 112..400)) {
             put(&mut bytes, 0, b"QFI\xfb\0\0\0\x03");
-            let _ = Head::read(&bytes);
+            let _ = Header::read(&bytes);
         }
     }
 }

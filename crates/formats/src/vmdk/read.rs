@@ -1,45 +1,44 @@
-//! What the header of a sparse VMDK says, and its descriptor. It reads no data.
-//!
-//! Source: VMware's "Virtual Disk Format 5.0"; all little endian.
+//! Reads the header of a hosted sparse extent, its grain directory and grain tables, and the text
+//! descriptor. It reads no data.
 
-use super::{DIRECTORY_AT_END, FORMAT};
+use super::{FORMAT, GD_AT_END, MAGIC, NEW_LINE_TEST};
 use crate::Fault;
 use crate::fields::Fields;
 use crate::units::{Bytes, SECTOR, Sectors};
 
-/// How long a header is, and the footer that has the same form.
-pub const HEAD: usize = SECTOR as usize;
-/// No descriptor is longer.
-pub const LONGEST_DESCRIPTOR: u64 = 1 << 20;
-/// No descriptor names more files; at 2 GiB a file that is 8 TiB.
-const MOST_EXTENTS: usize = 4096;
+/// The length of a header, and of a footer, which has the same form.
+pub const HEADER_LENGTH: usize = SECTOR as usize;
+/// The longest descriptor that is read.
+pub const LONGEST_DESCRIPTOR: Bytes = Bytes::MIB;
+/// The most extents of a descriptor; at 2 GiB each they are 8 TiB.
+const MAX_EXTENTS: usize = 4096;
 
-/// What the header of a sparse file says.
+/// The fields of a `SparseExtentHeader` that a reader needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The size of its part of the disk.
-    pub size: Bytes,
-    /// What that is cut into.
-    pub grain: u64,
-    /// Where the descriptor is and how long; nothing in a file that another one describes.
-    pub descriptor: Option<(u64, u64)>,
-    /// How many grains a table tells the places of.
-    pub table_entries: u64,
-    /// Where the directory of tables is; `None`: the footer says.
-    pub directory: Option<u64>,
-    /// Whether grains are compressed.
-    pub compressed: bool,
-    /// Whether the place 1 means zeros.
-    pub zero_grains: bool,
+pub struct Header {
+    /// `capacity`: the size of the extent.
+    pub capacity: Bytes,
+    /// `grainSize`: a power of 2 from 4 KiB to 16 MiB.
+    pub grain_size: Bytes,
+    /// Offset and length of the embedded descriptor, where there is one.
+    pub descriptor: Option<(Bytes, Bytes)>,
+    /// `numGTEsPerGT`: the number of entries of a grain table, from 1 to 4096.
+    pub entries_per_gt: u64,
+    /// `gdOffset`: where the grain directory begins; `None` if the footer says.
+    pub gd_offset: Option<Bytes>,
+    /// Whether grains are compressed by deflate.
+    pub is_compressed: bool,
+    /// Whether sector 1 in a grain table entry means a grain of zeros.
+    pub has_zero_grains: bool,
 }
 
-impl Head {
-    /// Reads the first sector of a sparse file, or the footer.
-    pub fn read(bytes: &[u8]) -> Result<Head, Fault> {
+impl Header {
+    /// Reads the first sector of a sparse extent, or its footer.
+    pub fn read(bytes: &[u8]) -> Result<Header, Fault> {
         let refuse = |why: String| Err(Fault::new(FORMAT, why));
         let fields = Fields::of(FORMAT, bytes);
         match fields.slice(0, 4)? {
-            b"KDMV" => {}
+            magic if magic == MAGIC => {}
             b"COWD" => return refuse("an ESX 3 image (COWD), which kuth cannot read".into()),
             _ => return refuse("not an image of this format".into()),
         }
@@ -48,95 +47,115 @@ impl Head {
             return refuse(format!("version {version}, and only 1 to 3 are known"));
         }
         let flags = fields.le32(8)?;
-        if flags & 1 != 0 && fields.slice(73, 4)? != b"\n \r\n" {
+        if flags & 1 != 0 && fields.slice(73, 4)? != NEW_LINE_TEST {
             return refuse("its line ends were changed: it was copied as a text".into());
         }
-        let sectors = |at: usize| -> Result<u64, Fault> {
+        let sectors = |at: usize| -> Result<Bytes, Fault> {
             let number = fields.le64(at)?;
-            number.checked_mul(SECTOR).ok_or_else(|| {
+            number.checked_mul(SECTOR).map(Bytes).ok_or_else(|| {
                 Fault::new(FORMAT, format!("{number} sectors at {at} of the header"))
             })
         };
-        let compressed = flags & 1 << 16 != 0;
-        match (compressed, fields.le16(77)?) {
+        let is_compressed = flags & 1 << 16 != 0;
+        match (is_compressed, fields.le16(77)?) {
             (true, 1) | (false, _) => {}
             (true, kind) => return refuse(format!("compression of the unknown kind {kind}")),
         }
-        if compressed && flags & 1 << 17 == 0 {
+        if is_compressed && flags & 1 << 17 == 0 {
             return refuse("compressed grains without markers".into());
         }
-        let directory = match fields.le64(56)? {
-            DIRECTORY_AT_END => None,
+        let gd_offset = match fields.le64(56)? {
+            GD_AT_END => None,
             _ => Some(sectors(56)?),
         };
         let descriptor = match (fields.le64(28)?, fields.le64(36)?) {
             (0, _) | (_, 0) => None,
             _ => Some((sectors(28)?, sectors(36)?)),
         };
-        let head = Head {
-            size: Bytes(sectors(12)?),
-            grain: sectors(20)?,
+        let header = Header {
+            capacity: sectors(12)?,
+            grain_size: sectors(20)?,
             descriptor,
-            table_entries: fields.le32(44)?.into(),
-            directory,
-            compressed,
-            zero_grains: flags & 4 != 0,
+            entries_per_gt: fields.le32(44)?.into(),
+            gd_offset,
+            is_compressed,
+            has_zero_grains: flags & 4 != 0,
         };
-        let sane = head.grain.is_power_of_two()
-            && (4096..=16 << 20).contains(&head.grain)
-            && (1..=4096).contains(&head.table_entries)
-            && head.size <= Bytes::gib(64 << 10);
+        let Header { capacity, grain_size, entries_per_gt, .. } = header;
+        let sane = grain_size.0.is_power_of_two()
+            && (4096..=16 << 20).contains(&grain_size.0)
+            && (1..=4096).contains(&entries_per_gt)
+            && capacity <= Bytes::gib(64 << 10);
         Fault::unless(sane, FORMAT, || {
-            let (size, grain) = (head.size, Bytes(head.grain));
-            format!("a disk of {size} in tables of {} grains of {grain}", head.table_entries)
+            format!("a disk of {capacity} in tables of {entries_per_gt} grains of {grain_size}")
         })?;
-        Ok(head)
+        Ok(header)
     }
 
-    /// How many tables there are.
-    pub fn tables(&self) -> u64 {
-        self.size.0.div_ceil(self.grain).div_ceil(self.table_entries)
-    }
-
-    /// The place that entry `index` of the directory or of a table tells, in bytes.
-    pub fn entry(&self, table: &[u8], index: u64) -> Result<u64, Fault> {
-        let sector = Fields::of(FORMAT, table).le32(index as usize * 4)?;
-        Ok(u64::from(sector) * SECTOR)
+    /// The number of grain tables, which is that of entries in the grain directory.
+    pub fn grain_tables(&self) -> u64 {
+        self.capacity.0.div_ceil(self.grain_size.0).div_ceil(self.entries_per_gt)
     }
 }
 
-/// Where a part of a disk is.
+/// The offset in entry `index` of a grain directory or a grain table; 0 for an unallocated one.
+pub fn entry(table: &[u8], index: u64) -> Result<Bytes, Fault> {
+    let sector = Fields::of(FORMAT, table).le32(index as usize * 4)?;
+    Ok(Sectors(sector.into()).bytes())
+}
+
+/// The marker before a compressed grain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrainMarker {
+    /// `lba`: the sector of the disk that the grain begins with.
+    pub lba: Sectors,
+    /// The length of the compressed data, which follows.
+    pub length: Bytes,
+}
+
+impl GrainMarker {
+    /// The length of a marker in bytes.
+    pub const LENGTH: usize = 12;
+
+    /// Reads a marker.
+    pub fn read(bytes: &[u8]) -> Result<GrainMarker, Fault> {
+        let fields = Fields::of(FORMAT, bytes);
+        Ok(GrainMarker { lba: Sectors(fields.le64(0)?), length: Bytes(fields.le32(8)?.into()) })
+    }
+}
+
+/// An extent line of a descriptor: where a part of the disk is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// In a sparse file.
+    /// `SPARSE`: in a sparse extent with this file name.
     Sparse(String),
-    /// In a file as it is, from this byte on.
-    Flat(String, u64),
-    /// Nowhere: it is zero.
+    /// `FLAT` or `VMFS`: raw in the file of this name, from this offset on.
+    Flat(String, Bytes),
+    /// `ZERO`: it reads as zeros.
     Zero,
 }
 
-/// What a descriptor says.
+/// The fields of a descriptor that a reader needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
-    /// The word of `createType`.
-    pub kind: String,
-    /// The parts of the disk in order, with their sizes.
+    /// `createType`.
+    pub create_type: String,
+    /// The extents in the order of the disk, with their sizes.
     pub extents: Vec<(Bytes, Extent)>,
 }
 
 impl Descriptor {
-    /// Reads the text.
+    /// Reads the text up to its first NUL. Refuses images with a parent.
     pub fn read(bytes: &[u8]) -> Result<Descriptor, Fault> {
         let refuse = |why: String| Fault::new(FORMAT, why);
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
         let text = String::from_utf8_lossy(&bytes[..end]);
-        let mut descriptor = Descriptor { kind: String::new(), extents: Vec::new() };
+        let mut descriptor = Descriptor { create_type: String::new(), extents: Vec::new() };
         for line in text.lines().map(str::trim) {
             if let Some((key, value)) = line.split_once('=') {
                 let value = value.trim().trim_matches('"');
                 match key.trim().to_ascii_lowercase().as_str() {
-                    "createtype" => descriptor.kind = value.into(),
+                    "createtype" => descriptor.create_type = value.into(),
                     "parentcid" if !value.eq_ignore_ascii_case("ffffffff") => {
                         let why = "a differencing image: the disk is in two files";
                         return Err(refuse(why.into()));
@@ -148,8 +167,8 @@ impl Descriptor {
             let access = line.split_whitespace().next().unwrap_or("");
             if matches!(access, "RW" | "RDONLY" | "NOACCESS") {
                 descriptor.extents.push(extent(line)?);
-                Fault::unless(descriptor.extents.len() <= MOST_EXTENTS, FORMAT, || {
-                    format!("more than {MOST_EXTENTS} files")
+                Fault::unless(descriptor.extents.len() <= MAX_EXTENTS, FORMAT, || {
+                    format!("more than {MAX_EXTENTS} files")
                 })?;
             }
         }
@@ -157,7 +176,7 @@ impl Descriptor {
     }
 }
 
-/// Such as `RW 4192256 FLAT "disk-f001.vmdk" 0`.
+/// Reads an extent line such as `RW 4192256 FLAT "disk-f001.vmdk" 0`.
 fn extent(line: &str) -> Result<(Bytes, Extent), Fault> {
     let refuse = || Fault::new(FORMAT, format!("the extent `{}`", line.escape_default()));
     let (before, name, after) = match line.split_once('"') {
@@ -170,12 +189,12 @@ fn extent(line: &str) -> Result<(Bytes, Extent), Fault> {
     let words: Vec<&str> = before.split_whitespace().collect();
     let [_, count, kind] = words[..] else { return Err(refuse()) };
     let count: u64 = count.parse().map_err(|_| refuse())?;
-    let size = Sectors(count).0.checked_mul(SECTOR).map(Bytes).ok_or_else(refuse)?;
+    let size = count.checked_mul(SECTOR).map(Bytes).ok_or_else(refuse)?;
     let offset = match after.split_whitespace().next() {
-        None => 0,
+        None => Bytes(0),
         Some(word) => {
             let sectors: u64 = word.parse().map_err(|_| refuse())?;
-            sectors.checked_mul(SECTOR).ok_or_else(refuse)?
+            sectors.checked_mul(SECTOR).map(Bytes).ok_or_else(refuse)?
         }
     };
     let extent = match (kind, name) {
@@ -192,7 +211,7 @@ fn extent(line: &str) -> Result<(Bytes, Extent), Fault> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Adapter, Description, Stream};
+    use super::super::{Adapter, Description, GRAIN, Stream};
     use super::*;
     use crate::Guid;
     use crate::fields::put;
@@ -209,15 +228,16 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn written_images_are_read() {
         let image = image();
-        let head = Head::read(&image).unwrap();
-        assert_eq!((head.size, head.grain, head.directory), (Bytes::mib(100), 65_536, None));
-        assert!(head.compressed && head.tables() == 4);
-        let (at, length) = head.descriptor.unwrap();
-        let text = &image[at as usize..(at + length) as usize];
+        let header = Header::read(&image).unwrap();
+        assert_eq!((header.capacity, header.grain_size), (Bytes::mib(100), GRAIN));
+        assert!(header.gd_offset.is_none() && header.is_compressed);
+        assert_eq!(header.grain_tables(), 4);
+        let (at, length) = header.descriptor.unwrap();
+        let text = &image[at.0 as usize..(at + length).0 as usize];
         let descriptor = Descriptor::read(text).unwrap();
-        assert_eq!(descriptor.kind, "streamOptimized");
+        assert_eq!(descriptor.create_type, "streamOptimized");
         let sparse = Extent::Sparse("disk.vmdk".into());
         assert_eq!(descriptor.extents, [(Bytes::mib(100), sparse)]);
     }
@@ -228,7 +248,7 @@ mod tests {
             createType=\"twoGbMaxExtentFlat\"\nRW 8 FLAT \"a \"b.vmdk\" 3\nRW 2 ZERO\n\
             RW 9 VMFS \"c.vmdk\"\n";
         let read = Descriptor::read(text.as_bytes()).unwrap();
-        let flat = |name: &str, at| Extent::Flat(name.into(), at);
+        let flat = |name: &str, at| Extent::Flat(name.into(), Bytes(at));
         assert_eq!(
             read.extents,
             [
@@ -250,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn images_that_cannot_be_read_are_refused() {
+    fn unsupported_images_are_refused() {
         for (at, value, why) in [
             (0, b'C', "not an image"),
             (4, 4, "version 4"),
@@ -261,15 +281,15 @@ mod tests {
         ] {
             let mut image = image();
             put(&mut image, at, &[value]);
-            let fault = Head::read(&image).unwrap_err().to_string();
+            let fault = Header::read(&image).unwrap_err().to_string();
             assert!(fault.contains(why), "{at}: {fault}");
         }
     }
 
     proptest! {
         #[test]
-        fn reading_anything_ends(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
-            let _ = (Head::read(&bytes), Descriptor::read(&bytes));
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            let _ = (Header::read(&bytes), Descriptor::read(&bytes));
         }
     }
 }

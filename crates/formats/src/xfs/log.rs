@@ -1,41 +1,41 @@
-//! Whether the log is empty: the last record in it then says that the file system was unmounted.
+//! Log records, as far as it takes to see whether the log is clean: its last record is then an
+//! unmount record.
 
-use super::{be32, be64};
 use crate::fields::Fields;
 
-/// The unit of a log.
+/// The size of a basic block, the unit of a log.
 pub const BLOCK: usize = 512;
 const MAGIC: [u8; 4] = [0xfe, 0xed, 0xba, 0xbe];
-/// What one block of a record's head describes, in a log of version 2.
-const DESCRIBED: u32 = 32 << 10;
+/// The bytes of a record that one header block describes, in a log of version 2.
+const CYCLE_DATA: u32 = 32 << 10;
 const UNMOUNT: u8 = 0x20;
 
-/// The head of a record.
+/// The header of a log record (`xlog_rec_header`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The round of the log that it was written in, then its block; ascends.
-    pub sequence: u64,
-    /// How many operations it holds.
+    /// `h_lsn`: cycle and block of the record; ascends.
+    pub lsn: u64,
+    /// `h_num_logops`: the number of log operations.
     pub operations: u32,
-    /// How many blocks its head has.
-    pub head: u64,
+    /// The number of header blocks.
+    pub header_blocks: u64,
 }
 
 /// The record that begins at block `index` of the log, if one does.
 pub fn record(block: &[u8], index: u64) -> Option<Record> {
     let fields = Fields::of(super::FORMAT, block);
-    let sequence = be64(&fields, 16).ok()?;
-    if !block.starts_with(&MAGIC) || sequence & 0xffff_ffff != index {
+    let lsn = fields.be64(16).ok()?;
+    if !block.starts_with(&MAGIC) || lsn & 0xffff_ffff != index {
         return None;
     }
-    let head = match be32(&fields, 8).ok()? {
-        2 => be32(&fields, 320).ok()?.div_ceil(DESCRIBED).clamp(1, 8).into(),
+    let header_blocks = match fields.be32(8).ok()? {
+        2 => fields.be32(320).ok()?.div_ceil(CYCLE_DATA).clamp(1, 8).into(),
         _ => 1,
     };
-    Some(Record { sequence, operations: be32(&fields, 40).ok()?, head })
+    Some(Record { lsn, operations: fields.be32(40).ok()?, header_blocks })
 }
 
-/// Whether the first operation in the first block behind a record's head is an unmount.
+/// Whether the first operation in `block`, the first one behind the header blocks, is an unmount.
 pub fn is_unmount(block: &[u8]) -> bool {
     block.get(9).is_some_and(|flags| flags & UNMOUNT != 0)
 }

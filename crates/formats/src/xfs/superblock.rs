@@ -1,133 +1,155 @@
-//! The superblock: how the file system is divided, and where numbers of blocks and inodes lead.
+//! The superblock of the first allocation group, and the places of blocks and inodes on the disk.
 
-use super::{FORMAT, be16, be32, be64, check};
+use super::{FORMAT, check_crc};
 use crate::fields::Fields;
+use crate::units::Bytes;
 use crate::{Fault, Guid};
 
-/// How much of the start is read; a sector is not longer.
+/// How much of the start [`Superblock::read`] needs at most; one sector is enough.
 pub const LENGTH: usize = 4096;
 
-/// Features that a reader of version 5 must know.
+/// Bits of `sb_features_incompat`.
 const FTYPE: u32 = 1;
 const NEEDS_REPAIR: u32 = 0x10;
-/// ftype, sparse inodes, an id of metadata, large times, large counts, exchanged ranges, parents.
+/// ftype, spinodes, meta_uuid, bigtime, needsrepair, nrext64, exchrange, parent.
 const KNOWN: u32 = 0xff;
 
-/// What the superblock says.
+/// The fields of the superblock that a reader needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    /// The size of a block.
-    pub block: u64,
-    /// How many there are.
-    pub blocks: u64,
-    /// Blocks of a group, and how many groups.
-    pub group: (u64, u64),
-    /// Blocks of a group, rounded up to a power of 2: its exponent.
-    group_bits: u32,
-    /// The size of an inode.
-    pub inode: u64,
-    /// Inodes of a block: the exponent.
-    inodes_bits: u32,
-    /// The root's inode.
-    pub root: u64,
-    /// The size of a block of a directory.
-    pub directory_block: u64,
-    /// Whether entries of directories tell what they name.
-    pub has_kinds: bool,
-    /// Whether there are checksums.
-    pub has_sums: bool,
-    /// The log: its first block, how many blocks.
-    pub log: (u64, u64),
-    /// Its id.
+    /// `sb_blocksize`: a power of 2 from 512 B to 64 KiB.
+    pub block_size: Bytes,
+    /// `sb_dblocks`: the number of blocks of the data device.
+    pub data_blocks: u64,
+    /// `sb_agblocks`: the number of blocks of an allocation group.
+    pub ag_blocks: u64,
+    /// `sb_agcount`: the number of allocation groups.
+    pub ag_count: u64,
+    /// `sb_agblklog`: the binary logarithm of `ag_blocks`, rounded up.
+    pub(super) ag_block_log: u32,
+    /// `sb_inodesize`: a power of 2 from 256 B to 2 KiB.
+    pub inode_size: Bytes,
+    /// `sb_inopblog`: the binary logarithm of the number of inodes in a block.
+    pub(super) inodes_per_block_log: u32,
+    /// `sb_rootino`: the inode number of the root directory.
+    pub root_inode: u64,
+    /// The size of a directory block: `sb_blocksize << sb_dirblklog`, at most 64 KiB.
+    pub directory_block_size: Bytes,
+    /// Whether directory entries have a file type (ftype).
+    pub has_file_types: bool,
+    /// Whether metadata has checksums, which makes it version 5.
+    pub has_crc: bool,
+    /// `sb_logstart`: the first block of an internal log; 0 for one on another device.
+    pub log_start: u64,
+    /// `sb_logblocks`: the number of blocks of the log.
+    pub log_blocks: u64,
+    /// `sb_uuid`.
     pub uuid: Guid,
-    /// Its label; empty for none.
+    /// `sb_fname`, the label; empty for none.
     pub label: String,
 }
 
 impl Superblock {
-    /// Reads the first [`LENGTH`] bytes.
+    /// Reads the first sector. Refuses versions other than 4 and 5, a wrong checksum, and features
+    /// that no reader here knows.
     pub fn read(bytes: &[u8]) -> Result<Superblock, Fault> {
         let refuse = |why: String| Err(Fault::new(FORMAT, why));
         let fields = Fields::of(FORMAT, bytes);
         if fields.slice(0, 4)? != b"XFSB" {
             return refuse("no superblock at byte 0".into());
         }
-        let version = be16(&fields, 100)? & 15;
+        let version = fields.be16(100)? & 15;
         if !(4..=5).contains(&version) {
             return refuse(format!("version {version}, and only 4 and 5 are known"));
         }
-        let has_sums = version == 5;
-        let features = if has_sums { be32(&fields, 216)? } else { 0 };
+        let has_crc = version == 5;
+        let features = if has_crc { fields.be32(216)? } else { 0 };
         if features & NEEDS_REPAIR != 0 {
             return refuse("it is marked to need xfs_repair".into());
         }
         if features & !KNOWN != 0 {
             return refuse(format!("features that kuth cannot read: {:#x}", features & !KNOWN));
         }
-        let sector = usize::from(be16(&fields, 102)?);
+        let sector = usize::from(fields.be16(102)?);
         if !sector.is_power_of_two() || !(512..=32_768).contains(&sector) {
             return refuse(format!("sectors of {sector} bytes"));
         }
-        if has_sums {
-            check(fields.slice(0, sector)?, 224, "the superblock")?;
+        if has_crc {
+            check_crc(fields.slice(0, sector)?, 224, "the superblock")?;
         }
-        let bits = |at: usize| fields.u8(at).map(u32::from);
-        let (block_bits, inode_bits, inodes_bits) = (bits(120)?, bits(122)?, bits(123)?);
-        let (group_bits, directory_bits) = (bits(124)?, bits(192)?);
+        let log = |at: usize| fields.u8(at).map(u32::from);
+        let (block_log, inode_log, inodes_per_block_log) = (log(120)?, log(122)?, log(123)?);
+        let (ag_block_log, directory_log) = (log(124)?, log(192)?);
         let label = fields.slice(108, 12)?;
         let label = &label[..label.iter().position(|byte| *byte == 0).unwrap_or(12)];
+        let block_size = u64::from(fields.be32(4)?);
         let superblock = Superblock {
-            block: be32(&fields, 4)?.into(),
-            blocks: be64(&fields, 8)?,
-            group: (be32(&fields, 84)?.into(), be32(&fields, 88)?.into()),
-            group_bits,
-            inode: be16(&fields, 104)?.into(),
-            inodes_bits,
-            root: be64(&fields, 56)?,
-            directory_block: u64::from(be32(&fields, 4)?) << directory_bits.min(16),
-            has_kinds: features & FTYPE != 0 || (!has_sums && be32(&fields, 200)? & 0x200 != 0),
-            has_sums,
-            log: (be64(&fields, 48)?, be32(&fields, 96)?.into()),
+            block_size: Bytes(block_size),
+            data_blocks: fields.be64(8)?,
+            ag_blocks: fields.be32(84)?.into(),
+            ag_count: fields.be32(88)?.into(),
+            ag_block_log,
+            inode_size: Bytes(fields.be16(104)?.into()),
+            inodes_per_block_log,
+            root_inode: fields.be64(56)?,
+            directory_block_size: Bytes(block_size << directory_log.min(16)),
+            has_file_types: features & FTYPE != 0 || (!has_crc && fields.be32(200)? & 0x200 != 0),
+            has_crc,
+            log_start: fields.be64(48)?,
+            log_blocks: fields.be32(96)?.into(),
             uuid: Guid(fields.array(32)?),
             label: String::from_utf8_lossy(label).into_owned(),
         };
         let s = &superblock;
-        let sane = (9..=16).contains(&block_bits)
-            && s.block == 1 << block_bits
-            && (8..=11).contains(&inode_bits)
-            && s.inode == 1 << inode_bits
-            && block_bits == inode_bits + inodes_bits
-            && s.directory_block <= 1 << 16
-            && group_bits <= 31
-            && s.group.0 > 0
-            && s.group.0 <= 1 << group_bits
-            && s.blocks <= s.group.0 * s.group.1
-            && s.blocks > s.group.0 * s.group.1.saturating_sub(1);
+        let sane = (9..=16).contains(&block_log)
+            && s.block_size.0 == 1 << block_log
+            && (8..=11).contains(&inode_log)
+            && s.inode_size.0 == 1 << inode_log
+            && block_log == inode_log + inodes_per_block_log
+            && s.directory_block_size.0 <= 1 << 16
+            && ag_block_log <= 31
+            && s.ag_blocks > 0
+            && s.ag_blocks <= 1 << ag_block_log
+            && s.data_blocks <= s.ag_blocks * s.ag_count
+            && s.data_blocks > s.ag_blocks * s.ag_count.saturating_sub(1);
         Fault::unless(sane, FORMAT, || {
             format!(
-                "a superblock that makes no sense: {} blocks of {} bytes in {} groups of {}, inodes of {}",
-                s.blocks, s.block, s.group.1, s.group.0, s.inode
+                "a superblock that makes no sense: {} blocks of {block_size} bytes in {} groups of {}, inodes of {}",
+                s.data_blocks, s.ag_count, s.ag_blocks, s.inode_size.0
             )
         })?;
         Ok(superblock)
     }
 
-    /// The byte at which a block of the file system is, by its number, which has the group in its
-    /// upper bits; an error unless `count` blocks are there.
-    pub fn at(&self, number: u64, count: u64) -> Result<u64, Fault> {
-        let (group, within) = (number >> self.group_bits, number & ((1 << self.group_bits) - 1));
-        let first = group.checked_mul(self.group.0).and_then(|first| first.checked_add(within));
+    /// Where block `number` of the file system begins; its upper bits are the allocation group.
+    /// Fails unless `count` blocks from there on are in that group and on the disk.
+    pub fn block_at(&self, number: u64, count: u64) -> Result<Bytes, Fault> {
+        let (group, within) =
+            (number >> self.ag_block_log, number & ((1 << self.ag_block_log) - 1));
+        let first = group.checked_mul(self.ag_blocks).and_then(|first| first.checked_add(within));
         let end = first.and_then(|first| first.checked_add(count));
-        let inside = within.checked_add(count).is_some_and(|end| end <= self.group.0);
+        let inside = within.checked_add(count).is_some_and(|end| end <= self.ag_blocks);
         match (first, end) {
-            (Some(first), Some(end)) if end <= self.blocks && inside => Ok(first * self.block),
+            (Some(first), Some(end)) if end <= self.data_blocks && inside => {
+                Ok(Bytes(first * self.block_size.0))
+            }
             _ => Err(Fault::new(FORMAT, format!("there are no {count} blocks at {number}"))),
         }
     }
 
-    /// The byte at which an inode is.
-    pub fn inode_at(&self, number: u64) -> Result<u64, Fault> {
-        let (block, index) = (number >> self.inodes_bits, number & ((1 << self.inodes_bits) - 1));
-        Ok(self.at(block, 1)? + index * self.inode)
+    /// Where inode `number` begins.
+    pub fn inode_at(&self, number: u64) -> Result<Bytes, Fault> {
+        let mask = (1 << self.inodes_per_block_log) - 1;
+        let block = self.block_at(number >> self.inodes_per_block_log, 1)?;
+        Ok(block + Bytes((number & mask) * self.inode_size.0))
+    }
+
+    /// The number of the inode that would begin at `offset`, the inverse of
+    /// [`Superblock::inode_at`].
+    pub(super) fn inode_number(&self, offset: Bytes) -> u64 {
+        let block = offset.0 / self.block_size.0;
+        let (group, block) = (block / self.ag_blocks, block % self.ag_blocks);
+        let index = offset.0 % self.block_size.0 / self.inode_size.0;
+        (group << self.ag_block_log | block) << self.inodes_per_block_log | index
     }
 }

@@ -1,58 +1,50 @@
-//! VMware's streamOptimized VMDK: compressed grains in the order of the disk, written without
-//! seeking. Grains may be compressed elsewhere, in parallel. [`read`] has what an image of any
-//! writer says.
-//!
-//! Source: VMware's "Virtual Disk Format 5.0", "Stream-Optimized Compressed Sparse Extents"; all
-//! little endian. Unlike QEMU's, ours end with the end-of-stream marker VirtualBox waits for.
-
-pub mod read;
+//! Writes streamOptimized VMDK: compressed grains in the order of the disk, without seeking. Grains
+//! may be compressed elsewhere, in parallel. Unlike QEMU's, ours end with the end-of-stream marker
+//! that VirtualBox waits for.
 
 use std::io::{self, Write};
 
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 
-use super::fields::put;
-use super::{Fault, Guid};
+use super::{FORMAT, GD_AT_END, GRAIN, MAGIC, NEW_LINE_TEST};
+use crate::fields::put;
 use crate::units::{Bytes, SECTOR, Sectors};
+use crate::{Fault, Guid};
 
-const FORMAT: &str = "vmdk";
-/// What the disk is cut into.
-pub const GRAIN: Bytes = Bytes(64 << 10);
 const GRAIN_SECTORS: u64 = GRAIN.0 / SECTOR;
-/// Grains a grain table tells the places of.
-const TABLE: usize = 512;
-/// The header and the descriptor, up to the first grain.
+/// `numGTEsPerGT`: the number of entries of a grain table.
+const ENTRIES_PER_GT: usize = 512;
+/// `overHead`: the sectors before the first grain.
 const OVERHEAD: u64 = 128;
-const DESCRIPTOR_AT: u64 = 1;
-const DESCRIPTOR_SECTORS: u64 = 20;
-/// In the header at the start: the directory's place is in the footer.
-const DIRECTORY_AT_END: u64 = u64::MAX;
+/// `descriptorOffset` and `descriptorSize` in sectors.
+const DESCRIPTOR_OFFSET: u64 = 1;
+const DESCRIPTOR_SIZE: u64 = 20;
 
-/// The controller a VMware product chooses for the disk.
+/// `ddb.adapterType`: the controller that VMware products choose for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adapter {
     /// IDE.
     Ide,
-    /// LSI Logic SCSI; also what SATA disks say.
+    /// LSI Logic SCSI; also for SATA.
     LsiLogic,
 }
 
-/// What the descriptor tells of a disk.
+/// What the descriptor says of a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// The size of the disk, a multiple of 512.
+    /// The size of the disk: a multiple of 512, at most 2 TiB.
     pub size: Bytes,
     /// The name the file will have, `disk.vmdk`.
     pub file_name: String,
-    /// Its content id is taken from this, and VirtualBox's ids too.
+    /// The UUID for VirtualBox; the content id is its first 32 bits.
     pub uuid: Guid,
     /// The controller.
     pub adapter: Adapter,
 }
 
 impl Description {
-    /// 32 bits that change with the contents; never the one that means "none".
+    /// `CID`; never one that means "none".
     fn content_id(&self) -> u32 {
         let [a, b, c, d, ..] = self.uuid.0;
         u32::from_be_bytes([a, b, c, d]).clamp(1, 0xffff_fffd)
@@ -113,12 +105,12 @@ pub fn compress_grain(grain: &[u8], level: Level) -> Vec<u8> {
     written.and_then(|()| encoder.finish()).unwrap_or_default()
 }
 
-/// What follows a marker.
+/// The type of a marker.
 #[derive(Clone, Copy)]
 enum Marker {
     EndOfStream = 0,
-    Table = 1,
-    Directory = 2,
+    GrainTable = 1,
+    GrainDirectory = 2,
     Footer = 3,
 }
 
@@ -128,9 +120,9 @@ pub struct Stream<W> {
     size: Bytes,
     /// Sectors written so far.
     at: u64,
-    /// Where the table of each run of 512 grains lies; 0 where none is allocated.
+    /// The grain directory: the sector of each grain table; 0 for an unallocated one.
     directory: Vec<u32>,
-    /// The table being filled, and which one it is.
+    /// The grain table being filled, and its index.
     table: Vec<u32>,
     table_index: u64,
     /// The lowest grain that may come next.
@@ -145,29 +137,29 @@ impl<W: Write> Stream<W> {
         Fault::unless(fits, FORMAT, || format!("a disk of {size} is not whole sectors to 2 TiB"))?;
         let text = description.text()?;
         let grains = size.0.div_ceil(GRAIN.0);
-        let directory = vec![0; grains.div_ceil(TABLE as u64) as usize];
-        let table = vec![0; TABLE];
+        let directory = vec![0; grains.div_ceil(ENTRIES_PER_GT as u64) as usize];
+        let table = vec![0; ENTRIES_PER_GT];
         let mut stream = Stream { out, size, at: 0, directory, table, table_index: 0, next: 0 };
-        let mut head = vec![0; (OVERHEAD * SECTOR) as usize];
-        put(&mut head, 0, &header(size, DIRECTORY_AT_END));
-        put(&mut head, (DESCRIPTOR_AT * SECTOR) as usize, text.as_bytes());
-        stream.write(&head)?;
+        let mut start = vec![0; (OVERHEAD * SECTOR) as usize];
+        put(&mut start, 0, &header(size, GD_AT_END));
+        put(&mut start, (DESCRIPTOR_OFFSET * SECTOR) as usize, text.as_bytes());
+        stream.write(&start)?;
         Ok(stream)
     }
 
-    /// Adds grain `index`, as [`compress_grain`] made it. Grains that are zero are left out; the
-    /// others come in ascending order.
+    /// Adds grain `index` as [`compress_grain`] made it. Grains come in ascending order; those that
+    /// are zero are left out.
     pub fn push(&mut self, index: u64, compressed: &[u8]) -> io::Result<()> {
         Fault::unless(index >= self.next && index < self.size.0.div_ceil(GRAIN.0), FORMAT, || {
             format!("grain {index} is out of turn or past the end")
         })?;
         self.next = index + 1;
-        let table = index / TABLE as u64;
+        let table = index / ENTRIES_PER_GT as u64;
         if table != self.table_index {
             self.finish_table()?;
             self.table_index = table;
         }
-        self.table[(index % TABLE as u64) as usize] = self.place()?;
+        self.table[(index % ENTRIES_PER_GT as u64) as usize] = self.sector()?;
         let mut grain = Vec::with_capacity(compressed.len() + SECTOR as usize);
         grain.extend((index * GRAIN_SECTORS).to_le_bytes());
         grain.extend((compressed.len() as u32).to_le_bytes());
@@ -175,11 +167,12 @@ impl<W: Write> Stream<W> {
         self.write(&grain)
     }
 
-    /// Writes the tables, the footer and the end-of-stream marker, and gives the writer back.
+    /// Writes the last grain table, the grain directory, the footer and the end-of-stream marker;
+    /// returns the writer.
     pub fn finish(mut self) -> io::Result<W> {
         self.finish_table()?;
         let directory: Vec<u8> = self.directory.iter().flat_map(|at| at.to_le_bytes()).collect();
-        self.marker(Marker::Directory, (directory.len() as u64).div_ceil(SECTOR))?;
+        self.marker(Marker::GrainDirectory, (directory.len() as u64).div_ceil(SECTOR))?;
         let directory_at = self.at;
         self.write(&directory)?;
         self.marker(Marker::Footer, 1)?;
@@ -189,7 +182,7 @@ impl<W: Write> Stream<W> {
         Ok(self.out)
     }
 
-    /// How much has been written.
+    /// The length of what has been written.
     pub fn written(&self) -> Bytes {
         Sectors(self.at).bytes()
     }
@@ -199,8 +192,8 @@ impl<W: Write> Stream<W> {
             return Ok(());
         }
         let table: Vec<u8> = self.table.iter().flat_map(|at| at.to_le_bytes()).collect();
-        self.marker(Marker::Table, table.len() as u64 / SECTOR)?;
-        self.directory[self.table_index as usize] = self.place()?;
+        self.marker(Marker::GrainTable, table.len() as u64 / SECTOR)?;
+        self.directory[self.table_index as usize] = self.sector()?;
         self.table.fill(0);
         self.write(&table)
     }
@@ -212,8 +205,8 @@ impl<W: Write> Stream<W> {
         self.write(&bytes)
     }
 
-    /// The sector written next, as tables hold it.
-    fn place(&self) -> Result<u32, Fault> {
+    /// The sector written next, as a grain table entry has it.
+    fn sector(&self) -> Result<u32, Fault> {
         u32::try_from(self.at).map_err(|_| Fault::new(FORMAT, "the image passes 2 TiB"))
     }
 
@@ -230,19 +223,19 @@ impl<W: Write> Stream<W> {
 /// The header, also used as footer.
 fn header(size: Bytes, directory_at: u64) -> Vec<u8> {
     let mut header = vec![0; SECTOR as usize];
-    put(&mut header, 0, b"KDMV");
+    put(&mut header, 0, MAGIC);
     put(&mut header, 4, &3u32.to_le_bytes());
     // Newlines can be tested, grains are compressed, markers are there.
     put(&mut header, 8, &0x0003_0001u32.to_le_bytes());
     let capacity = size.0.div_ceil(SECTOR);
-    let numbers = [capacity, GRAIN_SECTORS, DESCRIPTOR_AT, DESCRIPTOR_SECTORS];
+    let numbers = [capacity, GRAIN_SECTORS, DESCRIPTOR_OFFSET, DESCRIPTOR_SIZE];
     for (i, number) in numbers.into_iter().enumerate() {
         put(&mut header, 12 + i * 8, &number.to_le_bytes());
     }
-    put(&mut header, 44, &(TABLE as u32).to_le_bytes());
+    put(&mut header, 44, &(ENTRIES_PER_GT as u32).to_le_bytes());
     put(&mut header, 56, &directory_at.to_le_bytes());
     put(&mut header, 64, &OVERHEAD.to_le_bytes());
-    put(&mut header, 73, b"\n \r\n");
+    put(&mut header, 73, NEW_LINE_TEST);
     // Deflate.
     put(&mut header, 77, &1u16.to_le_bytes());
     header
@@ -279,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn grains_come_in_turn() {
+    fn grains_come_in_ascending_order() {
         let mut stream = Stream::new(Vec::new(), &description()).unwrap();
         stream.push(5, &[1]).unwrap();
         assert!(stream.push(5, &[1]).is_err());
@@ -291,7 +284,7 @@ mod tests {
         let text = description().text().unwrap();
         assert!(text.contains("RW 204800 SPARSE \"disk.vmdk\""), "{text}");
         assert!(text.contains("ddb.geometry.heads=\"64\""), "{text}");
-        assert!((text.len() as u64) < DESCRIPTOR_SECTORS * SECTOR - 255);
+        assert!((text.len() as u64) < DESCRIPTOR_SIZE * SECTOR - 255);
         let sly = Description { file_name: "a\"\nx".into(), ..description() };
         assert!(Stream::new(Vec::new(), &sly).is_err());
         let odd = Description { size: Bytes(1000), ..description() };

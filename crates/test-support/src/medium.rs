@@ -1,10 +1,8 @@
-//! A medium as a directory, and as the ISO image that xorriso makes of it. Each test target uses
-//! some of it.
-
-#![allow(dead_code, reason = "each target uses a part of it")]
+//! A medium as a directory, and as the ISO image that xorriso makes of it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::mirror::{self, Deb, run};
 
@@ -15,12 +13,14 @@ pub const INFO: &str = "Debian GNU/Linux 13.9.0 \"Trixie\" - Official amd64 DVD 
 /// A directory with a medium's files. Forks share what neither changes.
 pub struct Medium {
     directory: PathBuf,
+    /// Held while the image is made.
+    image: Mutex<()>,
 }
 
 impl Medium {
     /// With `debs` in the pool of trixie, and nobody's signature: as Debian's are.
     pub fn new(directory: &Path, debs: &[Deb], keys: &Path) -> Medium {
-        let medium = Medium { directory: directory.to_path_buf() };
+        let medium = Medium::at(directory.to_path_buf());
         mirror::write(directory, "trixie", debs, keys);
         std::fs::rename(medium.path("dists/trixie/InRelease"), directory.with_extension("signed"))
             .unwrap();
@@ -29,12 +29,16 @@ impl Medium {
         medium
     }
 
+    fn at(directory: PathBuf) -> Medium {
+        Medium { directory, image: Mutex::new(()) }
+    }
+
     /// The same medium, to change something of.
     pub fn fork(&self, name: &str) -> Medium {
         let directory = self.directory.with_file_name(name);
         let _ = std::fs::remove_dir_all(&directory);
         run(Command::new("cp").arg("-al").arg(&self.directory).arg(&directory));
-        Medium { directory }
+        Medium::at(directory)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -66,6 +70,7 @@ impl Medium {
     /// The image; it is made once.
     pub fn iso(&self) -> PathBuf {
         let image = self.directory.with_extension("iso");
+        let _alone = self.image.lock().unwrap_or_else(PoisonError::into_inner);
         if !image.exists() {
             let mut xorriso = Command::new("xorriso");
             xorriso.args(["-as", "mkisofs", "-quiet", "-r", "-J", "-joliet-long"]);

@@ -1,10 +1,8 @@
 //! Runs the tools that judge, and is the only place where a test says that it is skipped: a line
-//! `TARGET::TEST: reason` goes to the file that KUTH_SKIPPED names, since the test runner keeps to
-//! itself what a passing test prints. `scripts/test` sets the variable, `scripts/test-summary`
-//! counts the lines, tests/guard.rs tests all of it. Each test target uses some of it; so may unit
-//! tests, with `#[path]`.
-
-#![allow(dead_code)]
+//! `SKIPPED: TARGET::TEST: reason` or `MISSING: TARGET::TEST: reason` goes to the file that
+//! KUTH_SKIPPED names, since the test runner keeps to itself what a passing test prints.
+//! `scripts/test` sets the variable, `scripts/test-summary` counts the lines, tests/guard.rs tests
+//! all of it.
 
 use std::fs::File;
 use std::io::Write;
@@ -65,21 +63,25 @@ pub fn is_there(name: &str) -> bool {
     found
 }
 
-/// Records that the running test is skipped for want of a tool that `scripts/setup test` installs;
-/// a panic where KUTH_REQUIRE_TOOLS=1.
+/// Records that the running test is skipped for want of something that `scripts/setup test`
+/// installs. It panics where KUTH_REQUIRE_TOOLS=1, and `.ci/run` fails for the record alone.
 pub fn missing(name: &str) {
     let reason = format!("{name} is not installed");
-    skip(&reason);
+    record("MISSING", &reason);
     let required = std::env::var_os("KUTH_REQUIRE_TOOLS").is_some_and(|value| value == "1");
     assert!(!required, "{reason}");
 }
 
 /// Records that the running test, or a part of it, is skipped for want of something that cannot be
-/// installed: root, a loop device, a network. The test passes, but `.ci/run` fails.
+/// installed: root, a loop device, a network. The test passes; `.ci/run` names it and counts it.
 pub fn skip(reason: &str) {
+    record("SKIPPED", reason);
+}
+
+fn record(what: &str, reason: &str) {
     let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-    let line = format!("{}: {reason}\n", running_test());
-    eprint!("SKIPPED: {line}");
+    let line = format!("{what}: {}: {reason}\n", running_test());
+    eprint!("{line}");
     let Some(file) = std::env::var_os("KUTH_SKIPPED").filter(|file| !file.is_empty()) else {
         return;
     };

@@ -1,56 +1,48 @@
-//! Microsoft's VHD with dynamic allocation, as a [`Plan`]. It makes no differencing images. [`read`]
-//! has what an image of any writer says.
-//!
-//! Source: Microsoft's "Virtual Hard Disk Image Format Specification" 1.0; all big endian.
+//! Writes VHD with dynamic allocation as a [`Plan`].
 
-pub mod read;
-
-use super::blocks::{BlockMap, Copy, Plan};
-use super::fields::put;
-use super::{Fault, Guid, Pieces};
+use super::{
+    BLOCK, COOKIE, FOOTER_LENGTH, FORMAT, HEADER_COOKIE, HEADER_LENGTH, UNALLOCATED, checksum,
+};
+use crate::blocks::{BlockMap, Copy, Plan};
+use crate::fields::put;
 use crate::units::{Bytes, SECTOR};
+use crate::{Fault, Guid, Pieces};
 
-const FORMAT: &str = "vhd";
-/// What a [`BlockMap`] for [`plan`] has to be in.
-pub const BLOCK: Bytes = Bytes::mib(2);
-/// The format's limit.
+/// The greatest size of a disk.
 const LARGEST: Bytes = Bytes::gib(2040);
-/// Each block begins with a bit for each of its sectors.
+/// The length of the sector bitmap that a block begins with.
 const BITMAP: u64 = BLOCK.0 / SECTOR / 8;
-const FOOTER: usize = 512;
-const DYNAMIC_HEADER: usize = 1024;
-/// In the table: a block that reads as zero.
-const FREE: u32 = u32::MAX;
-/// Seconds between 1970 and 2000, where VHD's time begins.
+/// The epoch of VHD, 2000, in seconds since 1970.
 const YEAR_2000: u64 = 946_684_800;
 
-/// What tells one image from another.
+/// What distinguishes images of the same disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The image's id.
+    /// `Unique Id` of the footer.
     pub uuid: Guid,
-    /// When it was made, seconds since 1970; 2000 at the earliest.
+    /// `Time Stamp` of the footer, in seconds since 1970; 2000 at the earliest.
     pub time: u64,
 }
 
-/// A disk whose data is where `map` says; the rest stays free and reads as zero.
+/// A disk whose data is where `map` says, in blocks of [`BLOCK`]; the rest stays unallocated and reads
+/// as zero. Refuses more than 2040 GiB.
 pub fn plan(map: &BlockMap, identity: Identity) -> Result<Plan, Fault> {
     map.require(FORMAT, BLOCK)?;
     Fault::unless(map.disk() <= LARGEST, FORMAT, || format!("{} is too large", map.disk()))?;
     let footer = footer(map.disk(), identity)?;
-    let table_at = (FOOTER + DYNAMIC_HEADER) as u64;
-    let data_at = (table_at + map.count() * 4).next_multiple_of(SECTOR);
+    let bat_at = (FOOTER_LENGTH + HEADER_LENGTH) as u64;
+    let data_at = (bat_at + map.count() * 4).next_multiple_of(SECTOR);
     let stored = BITMAP + BLOCK.0;
     let end = data_at + map.allocated() * stored;
 
-    let mut table = FREE.to_be_bytes().repeat(map.count() as usize);
-    // Unused places of the last sector are free too.
-    table.resize((data_at - table_at) as usize, 0xff);
+    let mut bat = UNALLOCATED.to_be_bytes().repeat(map.count() as usize);
+    // Unused entries of the last sector are unallocated too.
+    bat.resize((data_at - bat_at) as usize, 0xff);
     let mut bitmaps = Pieces::new();
     let mut copies = Vec::new();
     for (i, index) in map.indices().enumerate() {
         let at = data_at + i as u64 * stored;
-        put(&mut table, index as usize * 4, &((at / SECTOR) as u32).to_be_bytes());
+        put(&mut bat, index as usize * 4, &((at / SECTOR) as u32).to_be_bytes());
         bitmaps.push((Bytes(at), vec![0xff; BITMAP as usize]));
         let from = index * BLOCK.0;
         let length = Bytes(BLOCK.0.min(map.disk().0 - from));
@@ -58,23 +50,23 @@ pub fn plan(map: &BlockMap, identity: Identity) -> Result<Plan, Fault> {
     }
     let mut pieces = vec![
         (Bytes(0), footer.clone()),
-        (Bytes(FOOTER as u64), dynamic_header(table_at, map.count())),
-        (Bytes(table_at), table),
+        (Bytes(FOOTER_LENGTH as u64), dynamic_header(bat_at, map.count())),
+        (Bytes(bat_at), bat),
     ];
     pieces.extend(bitmaps);
     pieces.push((Bytes(end), footer));
-    Ok(Plan { pieces, copies, length: Bytes(end + FOOTER as u64) })
+    Ok(Plan { pieces, copies, length: Bytes(end + FOOTER_LENGTH as u64) })
 }
 
 fn footer(disk: Bytes, Identity { uuid, time }: Identity) -> Result<Vec<u8>, Fault> {
     let time = time.checked_sub(YEAR_2000).and_then(|time| u32::try_from(time).ok());
     let time = time.ok_or_else(|| Fault::new(FORMAT, "its time begins in 2000"))?;
-    let mut footer = vec![0; FOOTER];
-    put(&mut footer, 0, b"conectix");
+    let mut footer = vec![0; FOOTER_LENGTH];
+    put(&mut footer, 0, COOKIE);
     // Features: the bit that is always set. Version 1.0. The dynamic header follows at once.
     put(&mut footer, 8, &2u32.to_be_bytes());
     put(&mut footer, 12, &0x0001_0000u32.to_be_bytes());
-    put(&mut footer, 16, &(FOOTER as u64).to_be_bytes());
+    put(&mut footer, 16, &(FOOTER_LENGTH as u64).to_be_bytes());
     put(&mut footer, 24, &time.to_be_bytes());
     // QEMU takes the size from the geometry unless it knows the maker for one that does not.
     put(&mut footer, 28, b"win ");
@@ -90,23 +82,17 @@ fn footer(disk: Bytes, Identity { uuid, time }: Identity) -> Result<Vec<u8>, Fau
     Ok(footer)
 }
 
-fn dynamic_header(table_at: u64, blocks: u64) -> Vec<u8> {
-    let mut header = vec![0; DYNAMIC_HEADER];
-    put(&mut header, 0, b"cxsparse");
+fn dynamic_header(bat_at: u64, blocks: u64) -> Vec<u8> {
+    let mut header = vec![0; HEADER_LENGTH];
+    put(&mut header, 0, HEADER_COOKIE);
     put(&mut header, 8, &u64::MAX.to_be_bytes());
-    put(&mut header, 16, &table_at.to_be_bytes());
+    put(&mut header, 16, &bat_at.to_be_bytes());
     put(&mut header, 24, &0x0001_0000u32.to_be_bytes());
     put(&mut header, 28, &(blocks as u32).to_be_bytes());
     put(&mut header, 32, &(BLOCK.0 as u32).to_be_bytes());
     let sum = checksum(&header);
     put(&mut header, 36, &sum);
     header
-}
-
-/// The complement of the sum of all bytes; the field itself is still zero.
-fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let sum: u32 = bytes.iter().map(|byte| u32::from(*byte)).sum();
-    (!sum).to_be_bytes()
 }
 
 /// Cylinders, heads and sectors a track, as the specification's appendix computes them.
@@ -160,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn geometries_are_the_specification_s() {
+    fn geometries_are_those_of_the_specification() {
         for (mib, expected) in
             [(5, [4, 17]), (100, [12, 17]), (28 << 10, [16, 63]), (40 << 10, [16, 255])]
         {
@@ -172,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn disks_and_times_out_of_range_are_refused() {
         let map = BlockMap::new(Bytes::gib(2041), BLOCK, []).unwrap();
         assert!(plan(&map, IDENTITY).is_err());
         let map = BlockMap::new(Bytes::gib(1), BLOCK, []).unwrap();

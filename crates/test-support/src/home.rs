@@ -1,61 +1,11 @@
-//! A directory and an empty environment to run kuth in. Each test file uses some of it.
-
-#![allow(dead_code)]
+//! An empty directory and environment to run kuth in, and the golden files of what it says.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use assert_cmd::Command;
+use crate::run::Run;
 
-/// Every subcommand whose help is golden.
-pub fn commands() -> impl Iterator<Item = &'static str> {
-    COMMANDS.iter().copied()
-}
-
-const COMMANDS: &[&str] = &[
-    "",
-    "build",
-    "plan",
-    "update",
-    "explain",
-    "path",
-    "check",
-    "graph",
-    "verify",
-    "diff",
-    "inspect",
-    "cache",
-    "cache list",
-    "cache size",
-    "cache verify",
-    "cache clean",
-    "cache push",
-    "cache pull",
-    "cache keygen",
-    "cache public-key",
-    "machine",
-    "machine list",
-    "machine start",
-    "machine stop",
-    "machine remove",
-    "machine clean",
-    "machine console",
-    "machine ssh",
-    "machine hosts",
-    "machine doctor",
-    "create-image",
-    "ci",
-    "remote-build",
-    "network",
-    "network plan",
-    "network apply",
-    "network undo",
-    "init",
-    "doctor",
-    "schema",
-    "completions",
-];
-
-/// What a run of kuth said, and how it ended.
+/// Exit status, standard output and standard error of a run, to compare with.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Said {
     pub status: i32,
@@ -75,10 +25,24 @@ impl Said {
     }
 }
 
+/// kuth in a directory, with nothing of this environment but PATH.
+pub fn bare(directory: &Path) -> Command {
+    let mut command = Command::new(crate::program());
+    command.current_dir(directory).env_clear().env("PATH", path());
+    command
+}
+
 /// The directory that kuth runs in.
 pub struct Home(tempfile::TempDir);
 
+impl Default for Home {
+    fn default() -> Home {
+        Home::new()
+    }
+}
+
 impl Home {
+    /// An empty one.
     pub fn new() -> Home {
         Home(tempfile::tempdir().unwrap())
     }
@@ -114,26 +78,25 @@ impl Home {
     }
 
     fn run(&self, directory: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kuth"));
-        command.args(arguments).env_clear().env("PATH", path());
-        command.envs(variables.iter().copied()).current_dir(self.path(directory));
-        let output = command.output().unwrap();
-        Said {
-            status: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        let mut command = bare(&self.path(directory));
+        let run = Run::to_end(command.args(arguments).envs(variables.iter().copied()));
+        Said { status: run.status, out: run.out, err: run.err }
     }
 }
 
-/// The only variable that kuth is given.
+/// This environment's PATH.
 pub fn path() -> String {
     std::env::var("PATH").unwrap()
 }
 
-/// Compares `text` with the golden file of this name.
+/// Compares `text` with the file of this name in tests/golden; KUTH_BLESS=1 writes it instead.
 pub fn golden(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    golden_in("tests/golden", name, text);
+}
+
+/// Compares `text` with the file `name` in a directory of the repository.
+pub fn golden_in(directory: &str, name: &str, text: &str) {
+    let path = crate::checkout().join(directory).join(name);
     if std::env::var_os("KUTH_BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();

@@ -1,8 +1,6 @@
 //! A VirtualBox with a registry of the test's own. Where it comes from, scripts/virtualbox says;
 //! `KUTH_TEST_VIRTUALBOX` names that directory. It sees `work` in it, so machines lie there.
 
-#![allow(dead_code)]
-
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};

@@ -1,4 +1,5 @@
-//! Where the blocks of a file are: a node of the tree of extents, or a block of block numbers.
+//! A node of the extent tree: header, then leaf or index entries (`ext4_extent_header`,
+//! `ext4_extent`, `ext4_extent_idx`).
 
 use super::FORMAT;
 use crate::Fault;
@@ -6,35 +7,40 @@ use crate::crc32c::update as crc32c;
 use crate::fields::Fields;
 
 const MAGIC: u16 = 0xf30a;
-/// A tree is never deeper.
-pub const DEEPEST: u16 = 5;
-/// Longer ones are not written yet and read as zeros.
-const WRITTEN: u16 = 1 << 15;
+/// The greatest depth of a tree.
+pub const MAX_DEPTH: u16 = 5;
+/// The greatest `ee_len` of a written extent; longer ones are unwritten and read as zeros.
+const MAX_WRITTEN: u16 = 1 << 15;
 
-/// Blocks of a file that lie one behind the other.
+/// Consecutive blocks of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// The first, counted in the file.
-    pub first: u32,
-    /// How many.
+    /// `ee_block`: the first block, counted in the file.
+    pub block: u32,
+    /// `ee_len`: the number of blocks.
     pub length: u32,
-    /// The first, counted in the file system; `None`: they read as zeros.
+    /// `ee_start`: the first block, counted in the file system; `None` for an unwritten extent,
+    /// which reads as zeros.
     pub start: Option<u64>,
 }
 
 /// A node of the tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
-    /// Where blocks are.
+    /// The extents of a leaf.
     Leaf(Vec<Extent>),
-    /// The depth of the nodes below; for each the first block of the file it is about, and where it
-    /// is.
-    Inner(u16, Vec<(u32, u64)>),
+    /// An index node.
+    Index {
+        /// The depth of the children; 0 for leaves.
+        depth: u16,
+        /// `ei_leaf`: the block of each child, counted in the file system.
+        children: Vec<u64>,
+    },
 }
 
 impl Node {
-    /// Reads a node, which is a block or the 60 bytes in an inode. `seed` is the inode's, for a block
-    /// that has a checksum.
+    /// Reads a node, which is a block or the 60 bytes of `i_block`. `seed` is the checksum seed of the
+    /// inode, for a block that has a checksum.
     pub fn read(bytes: &[u8], seed: Option<u32>) -> Result<Node, Fault> {
         let fields = Fields::of(FORMAT, bytes);
         let (entries, most, depth) = (fields.le16(2)?, fields.le16(4)?, fields.le16(6)?);
@@ -42,7 +48,7 @@ impl Node {
         let sane = fields.le16(0)? == MAGIC
             && entries <= most
             && usize::from(most) <= room
-            && depth <= DEEPEST;
+            && depth <= MAX_DEPTH;
         Fault::unless(sane, FORMAT, || {
             format!("a node of extents with {entries} of {most} entries, {depth} deep")
         })?;
@@ -53,24 +59,24 @@ impl Node {
                 "the checksum of a node of extents is wrong".into()
             })?;
         }
-        let places = (1..=usize::from(entries)).map(|i| i * 12);
+        let offsets = (1..=usize::from(entries)).map(|i| i * 12);
         if depth > 0 {
-            let child = |at: usize| -> Result<(u32, u64), Fault> {
-                let block = u64::from(fields.le32(at + 4)?) | u64::from(fields.le16(at + 8)?) << 32;
-                Ok((fields.le32(at)?, block))
+            let child = |at: usize| -> Result<u64, Fault> {
+                Ok(u64::from(fields.le32(at + 4)?) | u64::from(fields.le16(at + 8)?) << 32)
             };
-            return Ok(Node::Inner(depth - 1, places.map(child).collect::<Result<_, _>>()?));
+            let children = offsets.map(child).collect::<Result<_, _>>()?;
+            return Ok(Node::Index { depth: depth - 1, children });
         }
         let extent = |at: usize| -> Result<Extent, Fault> {
             let length = fields.le16(at + 4)?;
-            let block = u64::from(fields.le32(at + 8)?) | u64::from(fields.le16(at + 6)?) << 32;
+            let start = u64::from(fields.le32(at + 8)?) | u64::from(fields.le16(at + 6)?) << 32;
             let (length, start) = match length {
-                written if written <= WRITTEN => (written, Some(block)),
-                unwritten => (unwritten - WRITTEN, None),
+                written if written <= MAX_WRITTEN => (written, Some(start)),
+                unwritten => (unwritten - MAX_WRITTEN, None),
             };
-            Ok(Extent { first: fields.le32(at)?, length: length.into(), start })
+            Ok(Extent { block: fields.le32(at)?, length: length.into(), start })
         };
-        Ok(Node::Leaf(places.map(extent).collect::<Result<_, _>>()?))
+        Ok(Node::Leaf(offsets.map(extent).collect::<Result<_, _>>()?))
     }
 }
 
@@ -86,13 +92,13 @@ mod tests {
         bytes[12..24].copy_from_slice(&[5, 0, 0, 0, 3, 0, 1, 0, 7, 0, 0, 0]);
         bytes[24..36].copy_from_slice(&[9, 0, 0, 0, 2, 0x80, 0, 0, 7, 0, 0, 0]);
         let extents = vec![
-            Extent { first: 5, length: 3, start: Some(1 << 32 | 7) },
-            Extent { first: 9, length: 2, start: None },
+            Extent { block: 5, length: 3, start: Some(1 << 32 | 7) },
+            Extent { block: 9, length: 2, start: None },
         ];
         assert_eq!(Node::read(&bytes, None), Ok(Node::Leaf(extents)));
         bytes[6] = 1;
-        let Ok(Node::Inner(0, children)) = Node::read(&bytes, None) else { panic!() };
-        assert_eq!(children[0], (5, 7 << 32 | 0x1_0003));
+        let Ok(Node::Index { depth: 0, children }) = Node::read(&bytes, None) else { panic!() };
+        assert_eq!(children[0], 7 << 32 | 0x1_0003);
         for (at, value) in [(0, 0), (2, 5), (4, 9), (6, 6)] {
             let mut wrong = bytes.clone();
             wrong[at] = value;
@@ -102,7 +108,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_anything_ends(mut bytes in prop::collection::vec(any::<u8>(), 60..200)) {
+        fn any_bytes_are_read_or_refused(mut bytes in prop::collection::vec(any::<u8>(), 60..200)) {
             bytes[..2].copy_from_slice(&MAGIC.to_le_bytes());
             let _ = Node::read(&bytes, Some(1));
         }

@@ -1,10 +1,8 @@
-//! Runs kuth on a project of the test's own, and reads what it tells.
+//! A command that ran, above all kuth, and what it said; and a kuth that still runs.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
@@ -16,159 +14,20 @@ use serde_json::Value;
 /// Longer than anything here takes, so that a build that hangs is an error and not a mystery.
 const LIMIT: Duration = Duration::from_secs(1200);
 
-/// A directory with `pipelines/` and `data/`, and where kuth keeps what it makes of them.
-#[derive(Debug)]
-pub struct Project {
-    /// The checkout.
-    pub root: PathBuf,
-    /// `KUTH_CACHE`.
-    pub cache: PathBuf,
-    /// `KUTH_MACHINES`.
-    pub machines: PathBuf,
-    /// A command line that kuth is started through, such as one that drops privileges.
-    through: Vec<OsString>,
-    /// The program.
-    pub program: PathBuf,
-    directory: Option<tempfile::TempDir>,
-}
-
-impl Project {
-    /// A project in `directory`, which nobody removes.
-    pub fn at(directory: &Path) -> Project {
-        Project {
-            root: directory.join("project"),
-            cache: directory.join("cache"),
-            machines: directory.join("machines"),
-            through: Vec::new(),
-            program: env!("CARGO_BIN_EXE_kuth").into(),
-            directory: None,
-        }
-    }
-
-    /// A project in a directory that goes with it, unless the test fails.
-    pub fn within(directory: tempfile::TempDir) -> Project {
-        let mut project = Project::at(directory.path());
-        project.directory = Some(directory);
-        project
-    }
-
-    /// The same project, with kuth started through another command.
-    pub fn through(&self, words: &[&str]) -> Project {
-        Project {
-            root: self.root.clone(),
-            cache: self.cache.clone(),
-            machines: self.machines.clone(),
-            through: words.iter().map(OsString::from).collect(),
-            program: self.program.clone(),
-            directory: None,
-        }
-    }
-
-    /// `out/`.
-    pub fn output(&self) -> PathBuf {
-        self.root.join("out")
-    }
-
-    /// Writes a file of the project.
-    pub fn write(&self, path: &str, text: &str) {
-        std::fs::write(self.root.join(path), text).unwrap();
-    }
-
-    /// Changes a file of the project; what is replaced must be there.
-    pub fn edit(&self, path: &str, from: &str, to: &str) {
-        let text = std::fs::read_to_string(self.root.join(path)).unwrap();
-        assert!(text.contains(from), "{path} has no {from:?}");
-        self.write(path, &text.replace(from, to));
-    }
-
-    /// The command, with no variables of kuth but those that say where the packages come from.
-    pub fn command(&self, args: &[&str]) -> Command {
-        let mut words = self.through.clone();
-        words.push(self.program.clone().into());
-        let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(args).current_dir(&self.root);
-        for name in ["KUTH_VBOXMANAGE", "SOURCE_DATE_EPOCH", "XDG_DATA_HOME"] {
-            command.env_remove(name);
-        }
-        command.env("KUTH_CACHE", &self.cache).env("KUTH_MACHINES", &self.machines);
-        command.env("NO_COLOR", "1").stdin(Stdio::null());
-        command
-    }
-
-    /// Runs any subcommand to its end.
-    pub fn run(&self, args: &[&str]) -> Run {
-        Live::start(self.command(args)).finish()
-    }
-
-    /// `kuth build`, told as JSON.
-    pub fn build(&self, args: &[&str]) -> Run {
-        self.begin(args).finish()
-    }
-
-    /// Starts `kuth build`, told as JSON.
-    pub fn begin(&self, args: &[&str]) -> Live {
-        Live::start(self.command(&build(args)))
-    }
-
-    /// `kuth plan`, told as JSON.
-    pub fn plan(&self, args: &[&str]) -> Run {
-        let mut words = vec!["plan", "--message-format", "json"];
-        words.extend(args);
-        self.run(&words).ok()
-    }
-
-    /// The artifact of a stage, as `kuth path` has it.
-    pub fn path(&self, pipeline: &str, stage: &str) -> PathBuf {
-        self.run(&["path", pipeline, stage]).ok().out.trim_end().into()
-    }
-
-    /// The log of a stage.
-    pub fn log(&self, pipeline: &str, stage: &str) -> String {
-        let log = self.cache.join(format!("logs/{pipeline}/{stage}.log"));
-        std::fs::read_to_string(&log).unwrap_or_else(|error| panic!("{}: {error}", log.display()))
-    }
-
-    /// What lies in the cache's directory of scratch directories.
-    pub fn scratch(&self) -> Vec<OsString> {
-        let entries = std::fs::read_dir(self.cache.join("work")).unwrap();
-        entries.map(|entry| entry.unwrap().file_name()).collect()
-    }
-
-    /// `kuth cache verify` finds nothing, and nothing lies about.
-    pub fn assert_clean(&self) {
-        let verified = self.run(&["cache", "verify"]).ok();
-        assert!(verified.out.is_empty() && verified.err.contains(" 0 faulty"), "{verified:?}");
-        assert_eq!(self.scratch(), Vec::<OsString>::new(), "scratch directories are left");
-    }
-}
-
-impl Drop for Project {
-    fn drop(&mut self) {
-        if let Some(directory) = self.directory.take().filter(|_| std::thread::panicking()) {
-            eprintln!("left to look at: {}", directory.keep().display());
-        }
-    }
-}
-
-/// The words of `kuth build` before those of the caller.
-pub fn build<'a>(args: &[&'a str]) -> Vec<&'a str> {
-    let mut words = vec!["build", "--message-format", "json"];
-    words.extend(args);
-    words
-}
-
-/// A kuth that ended.
+/// A command that ended.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// Its exit status; -1 after a signal.
     pub status: i32,
-    /// Its standard output, the same line by line as JSON where it is JSON, and its talk.
+    /// Its standard output.
     pub out: String,
+    /// The lines of its standard output that are JSON objects.
     pub events: Vec<Value>,
+    /// Its standard error.
     pub err: String,
-    /// Processor time, its own without that of commands, to 10 ms.
+    /// Processor time of kuth itself without that of its commands, to 10 ms; zero unless it was [`Live`].
     pub cpu: Duration,
-    /// From start to end.
+    /// From start to end; zero unless it was [`Live`].
     pub wall: Duration,
 }
 
@@ -184,11 +43,54 @@ impl Run {
         self
     }
 
-    /// Takes up what an earlier run wrote.
+    /// It failed with status 1 and one error that has all of `parts`.
+    pub fn refused(self, parts: &[&str]) {
+        assert_eq!(self.status, 1, "{}{}", self.out, self.err);
+        let errors = self.err.lines().filter(|line| line.starts_with("error:"));
+        assert_eq!(errors.count(), 1, "{}", self.err);
+        for part in parts {
+            assert!(self.err.contains(part), "{part}: {}", self.err);
+        }
+    }
+
+    /// Runs a command to its end, without input.
+    pub fn to_end(command: &mut Command) -> Run {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run::of_child(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    }
+
+    /// Waits for a command whose standard output and error are pipes.
+    pub fn of_child(child: Child) -> Run {
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let status = output.status.code().unwrap_or(-1);
+        Run { status, err: text(output.stderr), ..Run::of_output(text(output.stdout)) }
+    }
+
+    /// One that went well, of what an earlier one wrote to its standard output.
     pub fn of_output(out: String) -> Run {
-        let events = out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let events = out.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let events = events.filter(Value::is_object).collect();
         let (cpu, wall) = Default::default();
         Run { status: 0, out, events, err: String::new(), cpu, wall }
+    }
+
+    /// The last event of a build, with its counts.
+    pub fn summary(&self) -> &Value {
+        let summary = self.events.iter().find(|event| event["event"] == "summary");
+        summary.unwrap_or_else(|| panic!("no summary: {}\n{}", self.out, self.err))
+    }
+
+    /// A count of the summary.
+    pub fn count(&self, name: &str) -> u64 {
+        self.summary()[name].as_u64().unwrap()
+    }
+
+    /// The digest of a stage's result.
+    pub fn digest(&self, stage: &str) -> &str {
+        let is_it = |event: &&Value| event["stage"] == stage && event["digest"].is_string();
+        let event = self.events.iter().rfind(is_it);
+        event.unwrap_or_else(|| panic!("{stage}: {}", self.out))["digest"].as_str().unwrap()
     }
 
     fn last(&self, stage: &str) -> &Value {

@@ -1,65 +1,63 @@
-//! FAT12, FAT16 and FAT32 as they lie on a disk: the boot sector, entries of the table, entries of
-//! directories with their long names. Where clusters are read from is not known here.
-//!
-//! Source: Microsoft, "FAT32 File System Specification" 1.03 (2000).
+//! Reads the boot sector, entries of the FAT, and directories of FAT12, FAT16 and FAT32.
 
-use super::Fault;
-use super::fields::Fields;
+use super::{ENTRY, FORMAT, attribute, short_name_checksum};
+use crate::Fault;
+use crate::fields::Fields;
+use crate::units::Bytes;
 
-const FORMAT: &str = "fat";
-/// How much [`Volume::read`] needs.
-pub const HEAD: usize = 512;
-/// The length of an entry of a directory.
-pub const ENTRY: usize = 32;
+/// The length of a boot sector, which [`BootSector::read`] needs whole.
+pub const BOOT_SECTOR: usize = 512;
 /// A directory has no more entries.
 pub const MOST_ENTRIES: usize = 1 << 16;
-/// With fewer clusters than this a volume is FAT12, with fewer than the other FAT16.
-const LEAST: (u64, u64) = (4085, 65_525);
-/// Seconds from 1970 to 1980, where the format's time begins.
+/// A volume with fewer clusters is FAT12.
+const FAT16_LEAST_CLUSTERS: u64 = 4085;
+/// The time of an entry that has none: 1980, the first year of the format, in seconds since 1970.
 const YEAR_1980: i64 = 315_532_800;
 
-/// How wide an entry of the table is.
+/// The width of an entry of the FAT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Width {
+pub enum FatType {
     /// 12 bits.
     Fat12,
     /// 16 bits.
     Fat16,
-    /// 32 bits, of which 28 count.
+    /// 32 bits, of which the upper 4 are reserved.
     Fat32,
 }
 
-/// What the boot sector says.
+/// The boot sector with its BIOS parameter block. Offsets count from the start of the volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Volume {
-    /// The size of a cluster.
-    pub cluster: u64,
-    /// Where the first table is.
-    pub table: u64,
-    /// Where the root's entries are and how long, where they are in no cluster.
-    pub root: (u64, u64),
-    /// The root's first cluster; 0 where it is in none.
+pub struct BootSector {
+    /// The size of a cluster, `BPB_SecPerClus` in bytes: a power of 2, at most 256 KiB.
+    pub cluster_size: Bytes,
+    /// Where the first FAT begins.
+    pub fat: Bytes,
+    /// Where the root directory of FAT12 and FAT16 begins.
+    pub root_directory: Bytes,
+    /// Its length; 0 for FAT32, whose root directory is a chain of clusters.
+    pub root_directory_length: Bytes,
+    /// `BPB_RootClus`; 0 for FAT12 and FAT16.
     pub root_cluster: u32,
-    /// Where the first cluster is, which has the number 2.
-    pub data: u64,
-    /// How many clusters there are.
-    pub clusters: u64,
-    /// How wide entries of the table are.
-    pub width: Width,
-    /// As `UUID=` has it: `1234-ABCD`.
-    pub id: String,
-    /// The label; empty for none.
+    /// Where cluster 2 begins, the first one.
+    pub data: Bytes,
+    /// The number of clusters.
+    pub clusters: u32,
+    /// The width of an entry of the FAT.
+    pub fat_type: FatType,
+    /// `BS_VolID` as `UUID=` in fstab has it: `1234-ABCD`.
+    pub volume_id: String,
+    /// `BS_VolLab`; empty for `NO NAME`.
     pub label: String,
 }
 
-impl Volume {
-    /// Reads the boot sector.
-    pub fn read(bytes: &[u8]) -> Result<Volume, Fault> {
+impl BootSector {
+    /// Reads the first [`BOOT_SECTOR`] bytes of a volume. Refuses sizes that contradict each other.
+    pub fn read(bytes: &[u8]) -> Result<BootSector, Fault> {
         let fields = Fields::of(FORMAT, bytes);
-        fields.slice(0, HEAD)?;
+        fields.slice(0, BOOT_SECTOR)?;
         let sector = u64::from(fields.le16(11)?);
         let cluster = u64::from(fields.u8(13)?) * sector;
-        let (reserved, tables) = (u64::from(fields.le16(14)?), u64::from(fields.u8(16)?));
+        let (reserved, fats) = (u64::from(fields.le16(14)?), u64::from(fields.u8(16)?));
         let root = u64::from(fields.le16(17)?) * ENTRY as u64;
         let either = |short: usize, long: usize| -> Result<u64, Fault> {
             Ok(match fields.le16(short)? {
@@ -67,107 +65,111 @@ impl Volume {
                 count => count.into(),
             })
         };
-        let (sectors, table) = (either(19, 32)?, either(22, 36)?);
+        let (sectors, fat) = (either(19, 32)?, either(22, 36)?);
         let sane = sector.is_power_of_two()
             && (512..=4096).contains(&sector)
             && cluster.is_power_of_two()
             && cluster <= 1 << 18
             && reserved > 0
-            && tables > 0
-            && table > 0;
+            && fats > 0
+            && fat > 0;
         Fault::unless(sane, FORMAT, || {
-            format!("sectors of {sector} bytes, clusters of {cluster}, {tables} tables of {table}")
+            format!("sectors of {sector} bytes, clusters of {cluster}, {fats} tables of {fat}")
         })?;
-        let root_at = (reserved + tables * table) * sector;
+        let root_at = (reserved + fats * fat) * sector;
         let data = root_at + root.next_multiple_of(sector);
         let room = (sectors * sector).checked_sub(data);
         let room =
             room.ok_or_else(|| Fault::new(FORMAT, format!("no room in {sectors} sectors")))?;
         let clusters = room / cluster;
         let is_32 = fields.le16(22)? == 0;
-        let width = match is_32 {
-            true => Width::Fat32,
-            false if clusters < LEAST.0 => Width::Fat12,
-            false => Width::Fat16,
+        let fat_type = match is_32 {
+            true => FatType::Fat32,
+            false if clusters < FAT16_LEAST_CLUSTERS => FatType::Fat12,
+            false => FatType::Fat16,
         };
-        let entries = table * sector * 8 / width.bits();
+        let entries = fat * sector * 8 / fat_type.bits();
         Fault::unless(clusters + 2 <= entries && clusters < 1 << 28, FORMAT, || {
             format!("{clusters} clusters in a table of {entries}")
         })?;
         let (id, label) = if is_32 { (67, 71) } else { (39, 43) };
-        let number = fields.le32(id)?;
+        let id = fields.le32(id)?;
         let label = String::from_utf8_lossy(fields.slice(label, 11)?).trim_end().to_string();
-        Ok(Volume {
-            cluster,
-            table: reserved * sector,
-            root: (root_at, root),
+        Ok(BootSector {
+            cluster_size: Bytes(cluster),
+            fat: Bytes(reserved * sector),
+            root_directory: Bytes(root_at),
+            root_directory_length: Bytes(root),
             root_cluster: if is_32 { fields.le32(44)? } else { 0 },
-            data,
-            clusters,
-            width,
-            id: format!("{:04X}-{:04X}", number >> 16, number & 0xffff),
+            data: Bytes(data),
+            clusters: clusters as u32,
+            fat_type,
+            volume_id: format!("{:04X}-{:04X}", id >> 16, id & 0xffff),
             label: Some(label).filter(|label| label != "NO NAME").unwrap_or_default(),
         })
     }
 
-    /// Where a cluster is, if there is one of this number.
-    pub fn at(&self, cluster: u32) -> Option<u64> {
-        let index = u64::from(cluster).checked_sub(2).filter(|index| *index < self.clusters)?;
-        Some(self.data + index * self.cluster)
+    /// Where `cluster` begins; `None` for a number below 2 or past the last one.
+    pub fn cluster_at(&self, cluster: u32) -> Option<Bytes> {
+        let index = cluster.checked_sub(2).filter(|index| *index < self.clusters)?;
+        Some(self.data + Bytes(u64::from(index) * self.cluster_size.0))
     }
 
-    /// Where in the table the entry of a cluster is: the byte, and how many to read.
-    pub fn entry(&self, cluster: u32) -> (u64, usize) {
-        let bit = u64::from(cluster) * self.width.bits();
-        (self.table + bit / 8, if self.width == Width::Fat32 { 4 } else { 2 })
+    /// Where the entry of `cluster` in the FAT is, and how many bytes [`BootSector::next_cluster`]
+    /// needs of it.
+    pub fn fat_entry(&self, cluster: u32) -> (Bytes, usize) {
+        let bit = u64::from(cluster) * self.fat_type.bits();
+        let length = if self.fat_type == FatType::Fat32 { 4 } else { 2 };
+        (self.fat + Bytes(bit / 8), length)
     }
 
-    /// The cluster behind `cluster`, out of the bytes at [`Volume::entry`]; `None` at the end.
-    pub fn next(&self, cluster: u32, bytes: &[u8]) -> Result<Option<u32>, Fault> {
-        let fields = Fields::of(FORMAT, bytes);
-        let (next, end) = match self.width {
-            Width::Fat12 => {
+    /// The cluster that follows `cluster` in its chain, out of the bytes at
+    /// [`BootSector::fat_entry`]; `None` at the end of the chain.
+    pub fn next_cluster(&self, cluster: u32, entry: &[u8]) -> Result<Option<u32>, Fault> {
+        let fields = Fields::of(FORMAT, entry);
+        let (next, end) = match self.fat_type {
+            FatType::Fat12 => {
                 let both = u32::from(fields.le16(0)?);
                 (if cluster % 2 == 1 { both >> 4 } else { both & 0xfff }, 0xff8)
             }
-            Width::Fat16 => (fields.le16(0)?.into(), 0xfff8),
-            Width::Fat32 => (fields.le32(0)? & 0x0fff_ffff, 0x0fff_fff8),
+            FatType::Fat16 => (fields.le16(0)?.into(), 0xfff8),
+            FatType::Fat32 => (fields.le32(0)? & 0x0fff_ffff, 0x0fff_fff8),
         };
         Ok((next < end).then_some(next))
     }
 }
 
-impl Width {
+impl FatType {
     fn bits(self) -> u64 {
         match self {
-            Width::Fat12 => 12,
-            Width::Fat16 => 16,
-            Width::Fat32 => 32,
+            FatType::Fat12 => 12,
+            FatType::Fat16 => 16,
+            FatType::Fat32 => 32,
         }
     }
 }
 
-/// A file or a directory.
+/// A file or directory in the bytes of its parent directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The long name, or the short one as it is shown.
+    /// The long name, or the short one in the case that the entry asks for.
     pub name: String,
-    /// Where it is among the bytes of its directory.
-    pub at: usize,
-    /// What it is.
+    /// The offset of the short entry in the bytes of the directory.
+    pub offset: usize,
+    /// The short entry.
     pub item: Item,
 }
 
-/// What an entry says apart from the name.
+/// A short directory entry, apart from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Item {
-    /// Whether it is a directory.
+    /// Whether `ATTR_DIRECTORY` is set.
     pub is_directory: bool,
-    /// The first cluster; 0 for none.
-    pub cluster: u32,
-    /// How long a file is.
+    /// `DIR_FstClus`, the first cluster; 0 for an empty file.
+    pub first_cluster: u32,
+    /// `DIR_FileSize` in bytes; 0 for directories.
     pub size: u32,
-    /// Seconds since 1970, as if the clock had shown UTC.
+    /// `DIR_WrtDate` and `DIR_WrtTime` taken as UTC, in seconds since 1970.
     pub time: i64,
 }
 
@@ -175,33 +177,32 @@ impl Item {
     /// Reads the [`ENTRY`] bytes of an entry.
     pub fn read(bytes: &[u8]) -> Result<Item, Fault> {
         let fields = Fields::of(FORMAT, bytes);
-        let cluster = u32::from(fields.le16(26)?) | u32::from(fields.le16(20)?) << 16;
         Ok(Item {
-            is_directory: fields.u8(11)? & 0x10 != 0,
-            cluster,
+            is_directory: fields.u8(11)? & attribute::DIRECTORY != 0,
+            first_cluster: u32::from(fields.le16(26)?) | u32::from(fields.le16(20)?) << 16,
             size: fields.le32(28)?,
             time: time(fields.le16(24)?, fields.le16(22)?),
         })
     }
 }
 
-/// The files and directories in the bytes of a directory; `.`, `..`, labels and what was removed
-/// are left out.
+/// The files and directories in the bytes of a directory, without `.`, `..`, volume labels and
+/// deleted entries. Fails for a long name that is not UTF-16.
 pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>, Fault> {
     let mut found = Vec::new();
-    let mut long = Long::default();
+    let mut long = LongName::default();
     for (index, entry) in bytes.chunks_exact(ENTRY).enumerate() {
         match (entry[0], entry[11]) {
             (0, _) => break,
-            (0xe5, _) => long = Long::default(),
-            (_, attributes) if attributes & 0x3f == 0x0f => long.take(entry),
-            (_, attributes) if attributes & 0x08 != 0 => long = Long::default(),
+            (0xe5, _) => long = LongName::default(),
+            (_, attributes) if attributes & 0x3f == attribute::LONG_NAME => long.push(entry),
+            (_, attributes) if attributes & attribute::VOLUME_ID != 0 => long = LongName::default(),
             _ => {
-                let told = std::mem::take(&mut long).finish(&entry[..11])?;
-                let name = told.unwrap_or_else(|| short(entry));
+                let long = std::mem::take(&mut long).finish(&entry[..11])?;
+                let name = long.unwrap_or_else(|| short_name(entry));
                 if name != "." && name != ".." {
                     let item = Item::read(entry)?;
-                    found.push(Entry { name, at: index * ENTRY, item });
+                    found.push(Entry { name, offset: index * ENTRY, item });
                 }
             }
         }
@@ -209,38 +210,39 @@ pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>, Fault> {
     Ok(found)
 }
 
-/// A long name, whose pieces come before the entry, the last one first.
+/// A long name being read: its entries come before the short one, the last piece first.
 #[derive(Default)]
-struct Long {
+struct LongName {
     units: Vec<u16>,
-    /// The number of the piece that was read last.
-    number: u8,
-    /// The checksum of the short name it belongs to.
-    sum: u8,
+    /// `LDIR_Ord` of the piece that was read last, without the flag of the last piece.
+    ordinal: u8,
+    /// `LDIR_Chksum`, of the short name that it belongs to.
+    checksum: u8,
 }
 
-impl Long {
-    fn take(&mut self, entry: &[u8]) {
-        let (number, is_last) = (entry[0] & 0x3f, entry[0] & 0x40 != 0);
-        let follows = !self.units.is_empty() && number + 1 == self.number && self.sum == entry[13];
-        if !is_last && !follows || number == 0 {
-            *self = Long::default();
+impl LongName {
+    fn push(&mut self, entry: &[u8]) {
+        let (ordinal, is_last) = (entry[0] & 0x3f, entry[0] & 0x40 != 0);
+        let follows =
+            !self.units.is_empty() && ordinal + 1 == self.ordinal && self.checksum == entry[13];
+        if !is_last && !follows || ordinal == 0 {
+            *self = LongName::default();
             return;
         }
         if is_last {
             self.units.clear();
         }
-        (self.number, self.sum) = (number, entry[13]);
+        (self.ordinal, self.checksum) = (ordinal, entry[13]);
         let pieces = [&entry[1..11], &entry[14..26], &entry[28..32]];
         let piece = pieces.into_iter().flatten().copied().collect::<Vec<u8>>();
         let units = piece.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
         self.units.splice(..0, units);
     }
 
-    /// The name, if it belongs to the entry of this short one.
+    /// The name, if it belongs to the entry with this short name.
     fn finish(self, short: &[u8]) -> Result<Option<String>, Fault> {
-        let sum = short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
-        if self.units.is_empty() || self.number != 1 || sum != self.sum {
+        let belongs = self.ordinal == 1 && self.checksum == short_name_checksum(short);
+        if self.units.is_empty() || !belongs {
             return Ok(None);
         }
         let end = self.units.iter().position(|unit| *unit == 0).unwrap_or(self.units.len());
@@ -249,11 +251,11 @@ impl Long {
     }
 }
 
-/// What IBM's PC showed for the bytes from 128 on.
+/// The characters of code page 437 for the bytes from 128 on.
 const CODE_PAGE_437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
-/// `README.TXT`, in lower case where the entry says so.
-fn short(entry: &[u8]) -> String {
+/// `README.TXT`; base and extension are in lower case where the flags in `DIR_NTRes` say so.
+fn short_name(entry: &[u8]) -> String {
     let part = |bytes: &[u8], lower: bool| -> String {
         let shown = bytes.iter().map(|byte| match byte {
             0x05 => 'σ',
@@ -269,7 +271,7 @@ fn short(entry: &[u8]) -> String {
     if ending.is_empty() { base } else { format!("{base}.{ending}") }
 }
 
-/// Seconds since 1970 of a date and a time; a date that is none is 1980.
+/// Seconds since 1970 of a `DIR_WrtDate` and a `DIR_WrtTime`; an invalid date counts as 1980.
 fn time(date: u16, time: u16) -> i64 {
     let (year, month, day) =
         (i64::from(date >> 9), i64::from(date >> 5 & 15), i64::from(date & 31));
@@ -278,7 +280,7 @@ fn time(date: u16, time: u16) -> i64 {
     if !(1..=12).contains(&month) || day == 0 {
         return YEAR_1980;
     }
-    // Only every fourth year is a leap year from 1980 to 2099; 2100, which FAT can tell, is none.
+    // Only every fourth year is a leap year from 1980 to 2099; 2100, which FAT can express, is none.
     let leap = year % 4 == 0 && year != 120;
     let before = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334][month as usize - 1];
     let leaps = (year + 3) / 4 - i64::from(year > 120) + i64::from(leap && month > 2);
@@ -291,7 +293,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn times_are_utc() {
+    fn write_times_are_read_as_utc() {
         let date = |year: u16, month: u16, day: u16| (year - 1980) << 9 | month << 5 | day;
         assert_eq!(time(date(1980, 1, 1), 0), YEAR_1980);
         assert_eq!(time(date(2026, 1, 1), 0), 1_767_225_600);
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_long_or_short() {
+    fn long_names_win_over_short_ones() {
         let entry = |name: &[u8; 11], attributes: u8, case: u8| {
             let mut entry = vec![0; ENTRY];
             entry[..11].copy_from_slice(name);
@@ -347,8 +349,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_anything_ends(bytes in prop::collection::vec(any::<u8>(), 512..700)) {
-            let _ = (Volume::read(&bytes), entries(&bytes));
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 512..700)) {
+            let _ = (BootSector::read(&bytes), entries(&bytes));
         }
     }
 }

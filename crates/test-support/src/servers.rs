@@ -1,11 +1,12 @@
 //! Real servers for the time of a test: nginx with its WebDAV module, and S3 as moto plays it.
-//! `None` where one is not installed, which is said. Each test target uses some of it.
+//! `None` where one is not installed, which is said.
 
-#![allow(dead_code)]
-
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::judge::{missing, search_path};
@@ -58,9 +59,12 @@ impl Server {
         command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
         let server = Server::start(command, port);
         // As anybody may make one there.
-        let http = reqwest::blocking::Client::new();
-        let answer = http.put(format!("{}/bucket", server.address)).send().unwrap();
-        assert!(answer.status().is_success(), "{answer:?}");
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let head = "PUT /bucket HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n";
+        stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         Some(server)
     }
 
@@ -87,15 +91,23 @@ impl Server {
     }
 }
 
-/// A port that nobody listens on.
+/// A port that nobody listens on, and that the system gives to no client: it takes theirs from
+/// those above 32767. Other test programs begin to look elsewhere.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = std::process::id().wrapping_mul(37).wrapping_add(NEXT.fetch_add(1, Relaxed));
+        let port = 16_384 + (number % 16_384) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A program, also where `scripts/setup` puts what has no package; says so where there is none.
 pub fn program(name: &str) -> Option<PathBuf> {
     let own = ["target/moto/bin", "target/ci/bin", "target/ci/node_modules/.bin"];
-    let own = own.map(|directory| Path::new(env!("CARGO_MANIFEST_DIR")).join(directory));
+    let own = own.map(|directory| crate::checkout().join(directory));
     let directories = search_path().into_iter().chain(own);
     let found = directories.map(|directory| directory.join(name)).find(|it| it.is_file());
     if found.is_none() {

@@ -1,46 +1,33 @@
-//! QEMU's qcow2, version 3: a whole disk as a [`Plan`], or an empty overlay over another image.
-//! Clusters of 64 KiB, uncompressed. [`read`] has what an image of any writer says.
-//!
-//! Source: QEMU's docs/interop/qcow2.txt; all big endian.
+//! Writes qcow2 version 3: a whole disk as a [`Plan`], or an empty overlay over a backing file.
+//! Clusters have 64 KiB, none is compressed.
 
-pub mod read;
-
-use super::blocks::{BlockMap, Plan};
-use super::fields::put;
-use super::{Fault, Pieces};
+use super::{
+    BACKING_FORMAT, CLUSTER, CLUSTER_BITS, FORMAT, LONGEST_BACKING_FILE, MAGIC, MAX_L1_SIZE,
+};
+use crate::blocks::{BlockMap, Plan};
+use crate::fields::put;
 use crate::units::Bytes;
+use crate::{Fault, Pieces};
 
-const FORMAT: &str = "qcow2";
-const CLUSTER_BITS: u32 = 16;
-/// What a [`BlockMap`] for [`plan`] has to be in.
-pub const CLUSTER: Bytes = Bytes(1 << CLUSTER_BITS);
-const HEADER: usize = 104;
-/// References in one cluster of 16-bit refcounts.
+/// `header_length`: that of version 3 without the compression type.
+const HEADER_LENGTH: usize = 104;
+/// The number of 16-bit refcounts in a refcount block.
 const REFCOUNTS: u64 = CLUSTER.0 / 2;
-/// Entries in one cluster of 64-bit offsets.
+/// The number of entries in an L2 table, and in a cluster of the L1 or the refcount table.
 const OFFSETS: u64 = CLUSTER.0 / 8;
-/// An offset whose cluster is referred to once.
+/// The bit of a table entry that says that the refcount of its cluster is 1.
 const COPIED: u64 = 1 << 63;
-/// The bits of an entry of a table that are a place in the file.
-const OFFSETS_AT: u64 = 0x00ff_ffff_ffff_fe00;
-/// Header extension: the format of the backing file.
-const BACKING_FORMAT: u32 = 0xe279_2aca;
-/// QEMU refuses more level 1 entries than 32 MiB of them.
-const MOST_L1: u64 = (32 << 20) / 8;
-/// QEMU refuses longer names of backing files.
-const LONGEST_BACKING: usize = 1023;
-
-/// The format of the image an overlay lies over.
+/// The format of a backing file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackingFormat {
-    /// A plain disk.
+    /// A raw disk image.
     Raw,
-    /// Another qcow2.
+    /// qcow2.
     Qcow2,
 }
 
 impl BackingFormat {
-    /// As QEMU calls it.
+    /// The name that QEMU knows it by.
     pub fn name(self) -> &'static str {
         match self {
             BackingFormat::Raw => "raw",
@@ -49,25 +36,26 @@ impl BackingFormat {
     }
 }
 
-/// An image that has no data of its own yet.
+/// An image without data over a backing file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overlay {
-    /// The size the guest sees; may be larger than the image below.
+    /// The virtual size, which may be larger than that of the backing file.
     pub size: Bytes,
-    /// The image below, as QEMU finds it: absolute, or relative to the overlay's directory.
+    /// The backing file name: absolute, or relative to the directory of the overlay.
     pub backing: String,
-    /// Its format.
+    /// The backing file format.
     pub backing_format: BackingFormat,
 }
 
 impl Overlay {
-    /// The whole file. Refuses a name QEMU would take for a protocol or cannot hold.
+    /// The whole file. Refuses a name that QEMU would take for a protocol, and one of more than 1023
+    /// bytes.
     pub fn write(&self) -> Result<Vec<u8>, Fault> {
         let fits = !self.backing.is_empty()
-            && self.backing.len() <= LONGEST_BACKING
+            && self.backing.len() <= LONGEST_BACKING_FILE
             && !self.backing.contains('\0');
         // `a:b/c` would be the protocol `a`; a slash before the colon makes it a file.
-        let slash_first = self.backing.split(':').next().is_some_and(|head| head.contains('/'));
+        let slash_first = self.backing.split(':').next().is_some_and(|part| part.contains('/'));
         let file = !self.backing.contains(':') || slash_first;
         Fault::unless(fits && file, FORMAT, || {
             format!("`{}` cannot be a backing file", self.backing.escape_default())
@@ -82,14 +70,14 @@ impl Overlay {
     }
 }
 
-/// A disk whose data is where `map` says; the rest stays unallocated and reads as zero.
+/// A disk whose data is where `map` says, in blocks of [`CLUSTER`]; the rest stays unallocated and
+/// reads as zero.
 pub fn plan(map: &BlockMap) -> Result<Plan, Fault> {
     map.require(FORMAT, CLUSTER)?;
     assemble(map, None)
 }
 
-/// Counts of clusters, in the order they lie in the file: header, refcount table, refcount
-/// blocks, L1, L2s, data.
+/// The number of clusters of each part of the file, in their order behind the header.
 struct Clusters {
     refcount_table: u64,
     refcount_blocks: u64,
@@ -99,7 +87,7 @@ struct Clusters {
 }
 
 impl Clusters {
-    /// With as many refcounts as these need.
+    /// With as many refcount blocks as these and the refcounts themselves need.
     fn with(l1: u64, l2: u64, data: u64) -> Clusters {
         let mut clusters = Clusters { refcount_table: 1, refcount_blocks: 1, l1, l2, data };
         // The refcounts count themselves too, so this settles in a few rounds.
@@ -120,7 +108,7 @@ impl Clusters {
 
 fn assemble(map: &BlockMap, backing: Option<(&str, BackingFormat)>) -> Result<Plan, Fault> {
     let l1_entries = map.count().div_ceil(OFFSETS);
-    Fault::unless(l1_entries <= MOST_L1, FORMAT, || format!("{} is too large", map.disk()))?;
+    Fault::unless(l1_entries <= MAX_L1_SIZE, FORMAT, || format!("{} is too large", map.disk()))?;
     let mut l2s: Vec<u64> = map.indices().map(|index| index / OFFSETS).collect();
     l2s.dedup();
     let clusters = Clusters::with(l1_entries.div_ceil(OFFSETS), l2s.len() as u64, map.allocated());
@@ -151,16 +139,16 @@ fn assemble(map: &BlockMap, backing: Option<(&str, BackingFormat)>) -> Result<Pl
         put(&mut level2, at as usize, &entry.to_be_bytes());
     }
     let header = header(map.disk(), &clusters, l1_entries, backing);
-    let place = |cluster: u64| Bytes(offset(cluster));
+    let at = |cluster: u64| Bytes(offset(cluster));
     let pieces: Pieces = vec![
         (Bytes(0), header),
-        (place(1), refcount_table),
-        (place(refcount_block), refcounts),
-        (place(l1), level1),
-        (place(l2), level2),
+        (at(1), refcount_table),
+        (at(refcount_block), refcounts),
+        (at(l1), level1),
+        (at(l2), level2),
     ];
     let pieces = pieces.into_iter().filter(|(_, piece)| !piece.is_empty()).collect();
-    Ok(Plan { pieces, copies: map.copies_from(place(data)), length: place(clusters.total()) })
+    Ok(Plan { pieces, copies: map.copies_from(at(data)), length: at(clusters.total()) })
 }
 
 fn header(
@@ -170,8 +158,8 @@ fn header(
     backing: Option<(&str, BackingFormat)>,
 ) -> Vec<u8> {
     let l1 = 1 + clusters.refcount_table + clusters.refcount_blocks;
-    let mut header = vec![0; HEADER];
-    put(&mut header, 0, b"QFI\xfb");
+    let mut header = vec![0; HEADER_LENGTH];
+    put(&mut header, 0, MAGIC);
     put(&mut header, 4, &3u32.to_be_bytes());
     put(&mut header, 20, &CLUSTER_BITS.to_be_bytes());
     put(&mut header, 24, &size.0.to_be_bytes());
@@ -181,7 +169,7 @@ fn header(
     put(&mut header, 56, &(clusters.refcount_table as u32).to_be_bytes());
     // Refcounts of 2^4 bits; no features of any kind.
     put(&mut header, 96, &4u32.to_be_bytes());
-    put(&mut header, 100, &(HEADER as u32).to_be_bytes());
+    put(&mut header, 100, &(HEADER_LENGTH as u32).to_be_bytes());
     if let Some((name, format)) = backing {
         let format = format.name().as_bytes();
         header.extend(BACKING_FORMAT.to_be_bytes());
@@ -204,7 +192,7 @@ mod tests {
     use crate::digest::Digest;
 
     #[test]
-    fn an_overlay_is_four_clusters() {
+    fn an_overlay_has_four_clusters_and_pinned_bytes() {
         let overlay = Overlay {
             size: Bytes::gib(10),
             backing: "../base.raw".into(),
@@ -220,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn plans_place_data_behind_the_tables() {
+    fn data_follows_the_tables() {
         let extents =
             [(Bytes(0), Bytes(1)), (Bytes::gib(1), CLUSTER), (Bytes(5 << 29), Bytes::MIB)];
         let map = BlockMap::new(Bytes::gib(3), CLUSTER, extents).unwrap();
@@ -235,9 +223,9 @@ mod tests {
         assert!(super::plan(&map.in_blocks_of(Bytes::MIB).unwrap()).is_err());
     }
 
-    /// The table of refcounts gets its second cluster at 16 TiB, too much for a test that writes.
+    /// The refcount table gets its second cluster at 16 TiB, too much for a test that writes.
     #[test]
-    fn refcounts_settle_at_every_size() {
+    fn refcount_blocks_suffice_at_every_size() {
         let table = REFCOUNTS * OFFSETS;
         for boundary in [REFCOUNTS, 2 * REFCOUNTS, 100 * REFCOUNTS, table, 2 * table] {
             let below = 2 * (boundary / REFCOUNTS + boundary / table + 10);

@@ -1,22 +1,25 @@
 //! A small HTTP server that answers as its test tells it to, and remembers what it was asked and
-//! how much it sent. Each test target uses some of it.
+//! how much it sent.
 
-#![allow(dead_code, reason = "each target uses a part of it")]
-
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// A request: its path, and its headers in lower case.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct Request {
+    pub method: String,
     pub path: String,
+    /// Names in lower case.
     pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
 }
 
 impl Request {
+    /// The value of the header of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
@@ -33,11 +36,13 @@ pub struct Answer {
     pub status: &'static str,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// So much of the body is sent before the connection ends.
+    /// How many bytes of the body are sent before the connection ends.
     pub cut: usize,
-    /// How long each 16 KiB of it take.
+    /// How many bytes are sent at once.
+    pub piece: usize,
+    /// How long each piece takes.
     pub pause: Duration,
-    /// So much is sent behind the body, as long as somebody takes it.
+    /// How many bytes are sent behind the body, as long as somebody takes them.
     pub flood: u64,
 }
 
@@ -54,6 +59,7 @@ impl Answer {
             headers,
             body: body.to_vec(),
             cut: usize::MAX,
+            piece: 16 << 10,
             pause: Duration::ZERO,
             flood: 0,
         }
@@ -76,6 +82,7 @@ impl Answer {
         Answer { headers, flood: FLOOD, ..Answer::ok(body) }
     }
 
+    /// A refusal with this status line.
     pub fn refusal(status: &'static str) -> Answer {
         Answer { status, ..Answer::ok(b"no\n") }
     }
@@ -100,6 +107,16 @@ impl Answer {
         answer.with("ETag", tag.to_string())
     }
 
+    /// The file of a path below `directory`, or 404.
+    pub fn file(directory: &Path, path: &str) -> Answer {
+        let path = path.replace("%2b", "+").replace("%3a", ":");
+        match std::fs::read(directory.join(path.trim_start_matches('/'))) {
+            Ok(body) => Answer::ok(&body),
+            Err(_) => Answer::refusal("404 Not Found"),
+        }
+    }
+
+    /// With one more header.
     pub fn with(mut self, name: &'static str, value: String) -> Answer {
         self.headers.push((name, value));
         self
@@ -110,13 +127,16 @@ impl Answer {
         Answer { cut, ..self }
     }
 
+    /// With a pause before each piece.
     pub fn slow(self, pause: Duration) -> Answer {
         Answer { pause, ..self }
     }
 }
 
 /// A server that runs until the test ends.
+#[derive(Debug)]
 pub struct Server {
+    /// `http://127.0.0.1:PORT`.
     pub address: String,
     requests: Arc<Mutex<Vec<Request>>>,
     sent: Arc<AtomicU64>,
@@ -157,11 +177,20 @@ impl Server {
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
+
+    /// The paths asked for since the last time.
+    pub fn asked(&self) -> Vec<String> {
+        let requests = std::mem::take(&mut *self.requests.lock().unwrap());
+        requests.into_iter().map(|request| request.path).collect()
+    }
 }
 
 fn read(stream: &TcpStream) -> Option<Request> {
-    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
-    let path = lines.next()?.split(' ').nth(1)?.to_string();
+    let mut reader = BufReader::new(stream);
+    let mut lines = reader.by_ref().lines().map_while(Result::ok);
+    let first = lines.next()?;
+    let mut words = first.split(' ').map(str::to_string);
+    let (method, path) = (words.next()?, words.next()?);
     let headers = lines
         .take_while(|line| !line.is_empty())
         .filter_map(|line| {
@@ -169,7 +198,11 @@ fn read(stream: &TcpStream) -> Option<Request> {
             Some((name.to_lowercase(), value.to_string()))
         })
         .collect();
-    Some(Request { path, headers })
+    let mut request = Request { method, path, headers, body: Vec::new() };
+    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+    request.body.resize(length, 0);
+    reader.read_exact(&mut request.body).ok()?;
+    Some(request)
 }
 
 /// The other end may have gone.
@@ -183,7 +216,7 @@ fn send(mut stream: TcpStream, answer: &Answer, counted: &AtomicU64) {
     let flood = [b'x'; 16 << 10];
     let floods = std::iter::repeat_n(&flood[..], (answer.flood / flood.len() as u64) as usize);
     let chunked = answer.headers.iter().any(|(name, _)| *name == "Transfer-Encoding");
-    for piece in body.chunks(16 << 10).chain(floods) {
+    for piece in body.chunks(answer.piece).chain(floods) {
         std::thread::sleep(answer.pause);
         sent = sent.and_then(|()| match chunked {
             true => {
