@@ -1,7 +1,6 @@
 //! Words for results: what a stage makes, and the one digest that names it. Knows neither how it
 //! was made nor where it is kept.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -83,17 +82,167 @@ pub enum Hashing {
 /// A result: one object with one digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Artifact {
-    /// What it is.
-    pub product: ArtifactKind,
+    /// What it is. Records of results call it `product`.
+    #[serde(rename = "product")]
+    pub kind: ArtifactKind,
     /// How `digest` was taken.
     pub hashing: Hashing,
     /// Names the object in the cache.
     pub digest: Digest,
     /// The apparent length in bytes.
     pub size: u64,
-    /// Small facts for stages that eat it (a file name, a UUID) that its bytes imply.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub facts: BTreeMap<String, String>,
+    /// What its bytes imply and stages that take it ask for.
+    #[serde(default, skip_serializing_if = "Facts::is_none")]
+    pub facts: Facts,
+}
+
+/// What is known of an artifact besides its bytes. A record of a result has it as one table of
+/// strings, whose keys say which kind it is; a record with an unknown key cannot be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Facts {
+    /// Nothing.
+    #[default]
+    None,
+    /// Of a tree.
+    Tree(TreeFacts),
+    /// Of a disk.
+    Disk(DiskFacts),
+    /// Of a machine, a snapshot or clones.
+    Machine(MachineFacts),
+}
+
+/// Which archive a tree's packages are from, and which packages it has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TreeFacts {
+    /// The archive's components, as its sources name them; empty: not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "words")]
+    pub components: Vec<String>,
+    /// `ubuntu`; none: Debian's, or not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<String>,
+    /// Names the list of its installed packages: equal lists, equal digests.
+    pub packages: Digest,
+    /// The suite; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
+}
+
+/// How a disk starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DiskFacts {
+    /// The firmware that it has a boot loader for; sorted.
+    #[serde(with = "words")]
+    pub firmware: Vec<Firmware>,
+    /// The root file system as the kernel's `root=` names it.
+    pub root: String,
+    /// The UUID of the root file system.
+    pub root_uuid: String,
+    /// The word for its partition table: `gpt`, `mbr`.
+    pub table: String,
+}
+
+/// Which machine it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineFacts {
+    /// The name of its hypervisor's driver.
+    pub driver: String,
+    /// Its name.
+    pub machine: String,
+}
+
+/// The firmware that starts a disk, or that a machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    /// A PC BIOS: it runs the boot code in the first sector.
+    Bios,
+    /// UEFI, without Secure Boot: it runs a file on the EFI system partition.
+    Uefi,
+}
+
+impl Firmware {
+    /// The word in a pipeline.
+    pub fn word(self) -> &'static str {
+        match self {
+            Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
+        }
+    }
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl std::str::FromStr for Firmware {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Firmware, String> {
+        let known = [Firmware::Bios, Firmware::Uefi].into_iter().find(|it| it.word() == text);
+        known.ok_or_else(|| format!("the firmware `{text}` is unknown"))
+    }
+}
+
+/// A list as one string, with a space between two items.
+mod words {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<T: Display, S: Serializer>(
+        items: &[T],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let items: Vec<String> = items.iter().map(T::to_string).collect();
+        serializer.serialize_str(&items.join(" "))
+    }
+
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(deserializer)?;
+        text.split(' ').map(|word| word.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+impl Facts {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        *self == Facts::None
+    }
+
+    /// Those of a tree.
+    pub fn tree(&self) -> Option<&TreeFacts> {
+        match self {
+            Facts::Tree(facts) => Some(facts),
+            _ => None,
+        }
+    }
+
+    /// Those of a disk.
+    pub fn disk(&self) -> Option<&DiskFacts> {
+        match self {
+            Facts::Disk(facts) => Some(facts),
+            _ => None,
+        }
+    }
+
+    /// Those of a machine, a snapshot or clones.
+    pub fn machine(&self) -> Option<&MachineFacts> {
+        match self {
+            Facts::Machine(facts) => Some(facts),
+            _ => None,
+        }
+    }
 }
 
 /// What a run made, before the cache took it.
@@ -107,48 +256,120 @@ pub struct Output {
 
 impl Output {
     /// A finished file, hashed here as it is.
-    pub fn file(product: ArtifactKind, file: impl Into<PathBuf>) -> Result<Output> {
+    pub fn file(kind: ArtifactKind, file: impl Into<PathBuf>) -> Result<Output> {
         let file = file.into();
         let (digest, size) = std::fs::File::open(&file)
             .and_then(digest::of_reader)
             .with_context(|| format!("hashing {}", file.display()))?;
-        Ok(Output::hashed(product, file, digest, size))
+        Ok(Output::hashed(kind, file, digest, size))
     }
 
     /// A finished file whose SHA-256 was taken while it was written.
     pub fn hashed(
-        product: ArtifactKind,
+        kind: ArtifactKind,
         file: impl Into<PathBuf>,
         digest: Digest,
         size: u64,
     ) -> Output {
         let hashing = Hashing::Plain;
-        let facts = BTreeMap::new();
-        Output { artifact: Artifact { product, hashing, digest, size, facts }, file: file.into() }
+        let facts = Facts::None;
+        Output { artifact: Artifact { kind, hashing, digest, size, facts }, file: file.into() }
     }
 
     /// A finished file with holes, known by its content's tree hash, which was taken of it.
     pub fn sparse(
-        product: ArtifactKind,
+        kind: ArtifactKind,
         file: impl Into<PathBuf>,
         digest: Digest,
         size: u64,
     ) -> Output {
-        let mut made = Output::hashed(product, file, digest, size);
+        let mut made = Output::hashed(kind, file, digest, size);
         made.artifact.hashing = Hashing::Sparse;
         made
     }
 
     /// A small text written to `work/name`.
-    pub fn text(product: ArtifactKind, work: &Path, name: &str, text: &str) -> Result<Output> {
+    pub fn text(kind: ArtifactKind, work: &Path, name: &str, text: &str) -> Result<Output> {
         let file = work.join(name);
         std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-        Ok(Output::hashed(product, file, Digest::of(text), text.len() as u64))
+        Ok(Output::hashed(kind, file, Digest::of(text), text.len() as u64))
     }
 
-    /// Adds a fact.
-    pub fn with(mut self, name: &str, value: impl Into<String>) -> Output {
-        self.artifact.facts.insert(name.to_string(), value.into());
+    /// Sets its facts.
+    pub fn with(mut self, facts: Facts) -> Output {
+        self.artifact.facts = facts;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The digest of nothing in particular.
+    const DIGEST: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    /// The forms that records of kuth 0.1 have.
+    #[test]
+    fn records_of_0_1_are_read_and_written_unchanged() {
+        let digest: Digest = DIGEST.parse().unwrap();
+        let tree = |components: &[&str], distribution: Option<&str>| {
+            Facts::Tree(TreeFacts {
+                components: components.iter().map(|it| it.to_string()).collect(),
+                distribution: distribution.map(str::to_string),
+                packages: digest,
+                suite: Some("trixie".to_string()),
+            })
+        };
+        for (kind, facts, text) in [
+            ("file", Facts::None, String::new()),
+            (
+                "tree",
+                tree(&["main", "contrib"], None),
+                format!(
+                    r#","facts":{{"components":"main contrib","packages":"{DIGEST}","suite":"trixie"}}"#
+                ),
+            ),
+            (
+                "tree",
+                tree(&[], Some("ubuntu")),
+                format!(
+                    r#","facts":{{"distribution":"ubuntu","packages":"{DIGEST}","suite":"trixie"}}"#
+                ),
+            ),
+            (
+                "disk",
+                Facts::Disk(DiskFacts {
+                    firmware: vec![Firmware::Bios, Firmware::Uefi],
+                    root: "UUID=1".to_string(),
+                    root_uuid: "1".to_string(),
+                    table: "gpt".to_string(),
+                }),
+                r#","facts":{"firmware":"bios uefi","root":"UUID=1","root-uuid":"1","table":"gpt"}"#
+                    .to_string(),
+            ),
+            (
+                "machines",
+                Facts::Machine(MachineFacts { driver: "qemu".into(), machine: "a1".into() }),
+                r#","facts":{"driver":"qemu","machine":"a1"}"#.to_string(),
+            ),
+        ] {
+            let text = format!(
+                r#"{{"product":"{kind}","hashing":"plain","digest":"{DIGEST}","size":1{text}}}"#
+            );
+            let artifact: Artifact = serde_json::from_str(&text).unwrap();
+            assert_eq!(artifact.facts, facts);
+            assert_eq!(serde_json::to_string(&artifact).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_record_with_an_unknown_fact_cannot_be_read() {
+        for facts in [r#"{"colour":"red"}"#, r#"{"driver":"qemu","machine":"a","x":"y"}"#] {
+            let text = format!(
+                r#"{{"product":"file","hashing":"plain","digest":"{DIGEST}","size":1,"facts":{facts}}}"#
+            );
+            assert!(serde_json::from_str::<Artifact>(&text).is_err(), "{facts}");
+        }
     }
 }

@@ -19,6 +19,7 @@ pub mod http;
 pub mod image;
 pub mod import;
 pub mod installer;
+pub mod lock;
 pub mod machine;
 pub mod pipeline;
 pub mod process;

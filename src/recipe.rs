@@ -3,7 +3,7 @@
 //! `explain` print is a comparison of two recipes and cannot disagree with the key.
 //!
 //! Left out on purpose: stage names, comments and the order of keys in the TOML, paths of the
-//! checkout, mirror addresses, jobs, verbosity, and where drivers lie.
+//! checkout, mirror addresses, jobs, verbosity, and the places of hypervisors' programs.
 
 use std::fmt;
 
@@ -55,14 +55,14 @@ impl Recipe {
         let plain_name = !name.starts_with('"')
             && !name.contains(char::is_control)
             && format!("{name} = ").find(" = ") == Some(name.len());
-        let name = if plain_name { name.to_string() } else { format!("{name:?}") };
+        let name = if plain_name { name.to_string() } else { quoted(name) };
         let plain = !value.is_empty()
             && !value.starts_with(['"', ' '])
             && !value.ends_with(' ')
             && !value.contains(|c: char| c.is_control());
         self.lines.push(match plain {
             true => format!("{name} = {value}"),
-            false => format!("{name} = {value:?}"),
+            false => format!("{name} = {}", quoted(&value)),
         });
     }
 
@@ -86,8 +86,8 @@ impl Recipe {
         self.list(name, items);
     }
 
-    /// Notes that what it describes depends on a secret, so that the result stays on this machine.
-    /// The text says nothing of it.
+    /// Marks the result as dependent on a secret, so that it stays on this machine. The text does not
+    /// change.
     pub fn hide(&mut self) {
         self.secret = true;
     }
@@ -127,14 +127,63 @@ impl Recipe {
                 (None, None) => return found,
                 _ => {
                     // The nearest pair of equal lines ends the difference.
-                    let (gone, came) = nearest_match(old, new);
-                    found.extend(old[..gone].iter().cloned().map(Difference::Gone));
-                    found.extend(new[..came].iter().cloned().map(Difference::Came));
-                    (old, new) = (&old[gone..], &new[came..]);
+                    let (removed, added) = nearest_match(old, new);
+                    found.extend(old[..removed].iter().cloned().map(Difference::Removed));
+                    found.extend(new[..added].iter().cloned().map(Difference::Added));
+                    (old, new) = (&old[removed..], &new[added..]);
                 }
             }
         }
     }
+}
+
+/// A text in quotes, on one line: backslashes before quotes and backslashes, `\n`, `\r`, `\t` and
+/// `\0`, other control characters as `\u{85}`.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted += "\\n",
+            '\r' => quoted += "\\r",
+            '\t' => quoted += "\\t",
+            '\0' => quoted += "\\0",
+            c if c.is_control() => quoted += &format!("\\u{{{:x}}}", u32::from(c)),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// The value of a line of a recipe, or another text of its form, without quotes. What is not quoted,
+/// or not in this form, is given back as it is.
+pub fn unquoted(text: &str) -> String {
+    let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.and_then(unescaped).unwrap_or_else(|| text.to_string())
+}
+
+fn unescaped(inner: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut chars = inner.chars();
+    while let Some(c) = chars.next() {
+        text.push(match c {
+            '\\' => match chars.next()? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                '0' => '\0',
+                'u' => {
+                    let (code, rest) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+                    chars = rest.chars();
+                    char::from_u32(u32::from_str_radix(code, 16).ok()?)?
+                }
+                c => c,
+            },
+            c => c,
+        });
+    }
+    Some(text)
 }
 
 /// The kind of action that the lines of a recipe describe.
@@ -145,12 +194,12 @@ pub fn kind<'a>(lines: impl IntoIterator<Item = &'a str>) -> &'a str {
 /// How many lines to drop from each side until both continue with the same line.
 fn nearest_match(old: &[String], new: &[String]) -> (usize, usize) {
     for total in 1..old.len() + new.len() {
-        for gone in total.saturating_sub(new.len())..=total.min(old.len()) {
-            let came = total - gone;
-            if let (Some(a), Some(b)) = (old.get(gone), new.get(came))
+        for removed in total.saturating_sub(new.len())..=total.min(old.len()) {
+            let added = total - removed;
+            if let (Some(a), Some(b)) = (old.get(removed), new.get(added))
                 && a == b
             {
-                return (gone, came);
+                return (removed, added);
             }
         }
     }
@@ -160,17 +209,17 @@ fn nearest_match(old: &[String], new: &[String]) -> (usize, usize) {
 /// One line of the difference between two recipes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
-    /// Stood in the earlier recipe only.
-    Gone(String),
-    /// Stands in the present recipe only.
-    Came(String),
+    /// Only in the earlier recipe.
+    Removed(String),
+    /// Only in the present recipe.
+    Added(String),
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Difference::Gone(line) => write!(f, "- {line}"),
-            Difference::Came(line) => write!(f, "+ {line}"),
+            Difference::Removed(line) => write!(f, "- {line}"),
+            Difference::Added(line) => write!(f, "+ {line}"),
         }
     }
 }
@@ -180,15 +229,15 @@ impl fmt::Display for Difference {
 pub fn first_difference(differences: &[Difference]) -> Option<String> {
     let name = |line: &str| line.split_once(" = ").map(|(name, _)| name.to_string());
     match differences.first()? {
-        Difference::Came(line) => Some(format!("{line} (new)")),
-        Difference::Gone(gone) => {
+        Difference::Added(line) => Some(format!("{line} (new)")),
+        Difference::Removed(removed) => {
             let replaced = differences.iter().find_map(|difference| match difference {
-                Difference::Came(came) if name(came) == name(gone) => Some(came),
+                Difference::Added(added) if name(added) == name(removed) => Some(added),
                 _ => None,
             });
-            Some(match (replaced, gone.split_once(" = ")) {
-                (Some(came), Some((_, was))) => format!("{came} (was {was})"),
-                _ => format!("{gone} (gone)"),
+            Some(match (replaced, removed.split_once(" = ")) {
+                (Some(added), Some((_, was))) => format!("{added} (was {was})"),
+                _ => format!("{removed} (gone)"),
             })
         }
     }
@@ -293,6 +342,19 @@ mod tests {
         assert_eq!(Recipe::from_text(&recipe.text()), recipe);
     }
 
+    /// Only control characters are escaped: other tables of Unicode change between releases of Rust.
+    #[test]
+    fn unquoting_reverses_quoting() {
+        for text in ["", " a", "\"", "a\\\n\r\t\0\u{7f}\u{85}b", "\u{200b}\u{301}\n"] {
+            assert_eq!(unquoted(&quoted(text)), text);
+            assert!(!quoted(text).contains(char::is_control), "{text:?}");
+        }
+        assert_eq!(quoted("\u{200b}\u{301}"), "\"\u{200b}\u{301}\"");
+        for other in ["a", "\"", "\"a", "\"\\", "\"\\u{x}\""] {
+            assert_eq!(unquoted(other), other);
+        }
+    }
+
     #[test]
     fn the_first_difference_is_named() {
         let why =
@@ -308,7 +370,7 @@ mod tests {
         let differences = recipe(&["a", "x", "c"]).differences(&recipe(&["a", "b", "c"]));
         assert_eq!(
             differences,
-            [Difference::Gone("package = b".into()), Difference::Came("package = x".into())]
+            [Difference::Removed("package = b".into()), Difference::Added("package = x".into())]
         );
     }
 }

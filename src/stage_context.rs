@@ -9,6 +9,7 @@ use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::lock::{LockEntry, Package};
 use crate::pipeline::Text;
 use crate::recipe::Recipe;
 
@@ -97,9 +98,9 @@ pub struct StageContext {
     /// Tells the user, in one line, what the build goes on without and they should know.
     pub warn: Arc<dyn Fn(&str) + Send + Sync>,
     /// What the lock says of this stage, an entry for each suite it was built for.
-    pub locked: Vec<toml::Table>,
+    pub locked: Vec<LockEntry>,
     /// What the lock says of all stages: what they were resolved from serves this one too.
-    pub locked_elsewhere: Vec<toml::Table>,
+    pub locked_elsewhere: Vec<LockEntry>,
 }
 
 impl StageContext {
@@ -202,11 +203,24 @@ impl PinOutcome {
     }
 }
 
-/// Outside state in the form the key sees it.
-#[derive(Clone, Debug, PartialEq)]
+/// What a stage resolved of the outside (packages, the checksum of a download), in the form that its
+/// key depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// What the stage resolved, as the lock keeps it.
-    pub locked: toml::Table,
-    /// The digest of what of it shapes the bytes.
+    /// As the lock keeps it.
+    pub locked: LockEntry,
+    /// The digest of what of it shapes the bytes; see [`LockEntry::digest`].
     pub digest: Digest,
+}
+
+impl Pin {
+    /// A pin to what `locked` says.
+    pub fn new(locked: LockEntry) -> Pin {
+        Pin { digest: locked.digest(), locked }
+    }
+
+    /// The packages it is pinned to; none if it is a download.
+    pub fn packages(&self) -> &[Package] {
+        self.locked.as_packages().map_or(&[], |locked| &locked.packages)
+    }
 }

@@ -149,20 +149,10 @@ impl ToolsTree {
     }
 }
 
-/// The tools that `pin` locks, unpacked into the work directory of `context`: `pin.locked` has an
-/// array `package` of tables with `name`, `version` and `sha256`; the files are in the cache
-/// already.
+/// The tools that `pin` locks, unpacked into the work directory of `context`; the packages' files
+/// are in the cache already.
 pub fn tools(context: &StageContext, pin: &Pin) -> Result<ToolsTree> {
-    let rows = pin.locked.get("package").and_then(|rows| rows.as_array());
-    let rows = rows.context("reading the locked tools: there is no array `package`")?;
-    let mut digests = Vec::new();
-    for row in rows {
-        let sha256 = row.get("sha256").and_then(|sha256| sha256.as_str()).unwrap_or_default();
-        digests.push(sha256.parse::<Digest>().with_context(|| {
-            let name = row.get("name").and_then(|name| name.as_str()).unwrap_or("?");
-            format!("reading the SHA-256 of the locked package {name}")
-        })?);
-    }
+    let mut digests: Vec<Digest> = pin.packages().iter().map(|package| package.sha256).collect();
     digests.sort();
     let debs: Vec<PathBuf> = digests.iter().map(|sha256| context.cache.package(sha256)).collect();
     if let Some(missing) = debs.iter().find(|deb| !deb.is_file()) {

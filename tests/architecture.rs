@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 6] = ["artifact", "cancel", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 23] = [
+const ARROWS: [(&str, &[&str]); 24] = [
     ("archive", &["files", "format"]),
     ("artifact", &[]),
     ("cancel", &[]),
@@ -16,14 +16,18 @@ const ARROWS: [(&str, &[&str]); 23] = [
     ("recipe", &[]),
     ("files", &[]),
     ("host_path", &["files"]),
+    ("lock", &[]),
     ("pipeline", &["host_path"]),
     ("process", &[]),
     ("http", &["process"]),
     ("cache", &["files"]),
     ("remote", &["archive", "cache", "files", "format", "http", "process"]),
     ("sandbox", &["archive", "files", "process"]),
-    ("stage_context", &["cache", "files", "pipeline", "process"]),
-    ("debian", &["files", "format", "host_path", "http", "process", "sandbox", "stage_context"]),
+    ("stage_context", &["cache", "files", "lock", "pipeline", "process"]),
+    (
+        "debian",
+        &["files", "format", "host_path", "http", "lock", "process", "sandbox", "stage_context"],
+    ),
     ("tools", &["process", "stage_context"]),
     ("disk", &["archive", "files", "format", "pipeline", "process", "stage_context", "tools"]),
     ("image", &["files", "format"]),

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::Path;
 
 use disk::{Bench, Tree, disk_of};
+use kuth::artifact::Firmware;
 use tar::EntryType;
 
 const KEYS: &str = r#"
@@ -70,7 +71,8 @@ fn a_disk_is_sound_and_comes_out_the_same() {
     };
     let (_bench, disk) = build();
     assert_eq!(disk.artifact.size, 1 << 30);
-    assert_eq!(disk.artifact.facts["firmware"], "bios uefi");
+    let facts = disk.artifact.facts.disk().unwrap();
+    assert_eq!(facts.firmware, [Firmware::Bios, Firmware::Uefi]);
     for offset in [BOOT, ROOT, USR] {
         judged("e2fsck", &["-fn", &at(&disk.image, offset)]);
     }
@@ -94,7 +96,7 @@ fn a_disk_is_sound_and_comes_out_the_same() {
 }
 
 #[test]
-fn a_change_under_etc_makes_the_root_volume_alone() {
+fn a_change_under_etc_rebuilds_only_the_root_volume() {
     let stage = disk_of(KEYS).unwrap();
     let bench = Bench::new();
     let (first, log) = bench.run(stage.as_ref(), &bench.tree(&Tree::bootable().finish())).unwrap();
@@ -110,7 +112,7 @@ fn a_change_under_etc_makes_the_root_volume_alone() {
 }
 
 #[test]
-fn nothing_of_a_file_is_lost() {
+fn all_metadata_of_files_is_kept() {
     let bench = Bench::new();
     let mut tree = Tree::bootable();
     let long = format!("usr/{}/F\u{151}tan\u{fa}s\u{ed}tv\u{e1}ny.crt", "long-name".repeat(20));

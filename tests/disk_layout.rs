@@ -47,7 +47,7 @@ fn places(layout: &Layout) -> Vec<(&str, u64, u64)> {
 }
 
 #[test]
-fn the_table_of_the_seed_lies_where_the_facts_say() {
+fn partitions_and_volumes_have_the_documented_offsets() {
     let layout = layout_of(&seed()).unwrap();
     assert_eq!(
         places(&layout),
@@ -83,7 +83,7 @@ fn automatic_partitions_follow_table_and_firmware() {
 }
 
 #[test]
-fn an_own_esp_takes_the_place_of_the_automatic_one() {
+fn an_own_esp_replaces_the_automatic_one() {
     let esp = partition("efi", "100 MiB", "/boot/efi").replace("ext4", "vfat");
     let keys = format!("size = \"4 GiB\"\n{}{esp}", partition("root", "2 GiB", "/"));
     let layout = layout_of(&keys).unwrap();
@@ -130,7 +130,7 @@ fn sizes_are_exact_or_refused_with_the_nearest() {
 }
 
 #[test]
-fn what_does_not_fit_says_by_how_much() {
+fn a_layout_that_does_not_fit_names_the_difference() {
     let text = faults(&seed().replace("28 GiB", "26 GiB"));
     assert!(text.contains("the volumes do not fit in the volume group `vg0`"), "{text}");
     assert!(text.contains("they want 26 GiB, it has"), "{text}");

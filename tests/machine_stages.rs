@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kuth::artifact::{Artifact, ArtifactKind, Hashing, Output};
+use kuth::artifact::{Artifact, ArtifactKind, Facts, Hashing, Output};
 use kuth::cache::Cache;
 use kuth::digest::Digest;
 use kuth::files::sparse;
@@ -31,8 +31,8 @@ impl Kinds for WithDisk {
         Table.names()
     }
 
-    fn product(&self, kind: &str) -> Option<ArtifactKind> {
-        if kind == "a-disk" { Some(ArtifactKind::Disk) } else { Table.product(kind) }
+    fn output(&self, kind: &str) -> Option<ArtifactKind> {
+        if kind == "a-disk" { Some(ArtifactKind::Disk) } else { Table.output(kind) }
     }
 
     fn read(&self, kind: &str, name: &str, fields: Fields<'_>) -> Option<(Instances, Vec<Input>)> {
@@ -143,11 +143,11 @@ impl World {
         image.set_len(8 << 20).unwrap();
         image.write_all_at(content.as_bytes(), 5000).unwrap();
         let artifact = Artifact {
-            product: ArtifactKind::Disk,
+            kind: ArtifactKind::Disk,
             hashing: Hashing::Sparse,
             digest: sparse::tree_hash(&image).unwrap(),
             size: 8 << 20,
-            facts: BTreeMap::new(),
+            facts: Facts::None,
         };
         let mut recipe = Recipe::new("disk", 1);
         recipe.value("content", content);
@@ -157,7 +157,7 @@ impl World {
 
 /// A fault in one line, with the place of one that is in another file.
 fn one(fault: &pipeline::Fault) -> String {
-    let place = fault.elsewhere.as_ref().map_or(String::new(), |place| {
+    let place = fault.other_file.as_ref().map_or(String::new(), |place| {
         let line = place.source[..place.span.start].matches('\n').count() + 1;
         let file = Path::new(&place.path).file_name().unwrap().to_str().unwrap();
         format!("{file}:{line}: ")
@@ -273,7 +273,7 @@ fn a_pipeline_ends_with_machines_that_stay() {
     for (index, name) in ["gate-node01", "hapx-node01", "hapx-node02"].into_iter().enumerate() {
         let clone = stage("nodes", index);
         let artifact = world.run(clone, &golden);
-        assert_eq!(artifact.facts["machine"], name);
+        assert_eq!(artifact.facts.machine().unwrap().machine, name);
         let place = clone.materialize(&world.context, &artifact).unwrap();
         assert_eq!(place, Placement::Present(machines.join(name)));
         assert_eq!(world.run(clone, &golden), artifact, "the same again");

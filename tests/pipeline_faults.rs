@@ -30,7 +30,7 @@ impl Kinds for Fake {
         vec!["download", "bootstrap", "disk", "clone"]
     }
 
-    fn product(&self, kind: &str) -> Option<ArtifactKind> {
+    fn output(&self, kind: &str) -> Option<ArtifactKind> {
         match kind {
             "download" => Some(ArtifactKind::File),
             "bootstrap" => Some(ArtifactKind::Tree),

@@ -44,7 +44,7 @@ fn checkout() -> Home {
 }
 
 #[test]
-fn all_are_right_and_say_what_they_are() {
+fn all_pipelines_are_sound_and_have_a_summary() {
     let home = checkout();
     let all = files(&home.path("pipelines"));
     assert!(all.len() >= 4, "{all:?}");
@@ -61,7 +61,7 @@ fn all_are_right_and_say_what_they_are() {
 
 /// What an editor checks a pipeline by, with the checker of the schema's own people as the judge.
 #[test]
-fn the_schema_takes_them_and_no_fault() {
+fn the_schema_accepts_them_and_refuses_faulty_ones() {
     let home = checkout();
     let schema = home.kuth(&["schema"]);
     home.write("schema.json", &schema.out);

@@ -1,34 +1,33 @@
-//! Making room in the store: what was not used for longest goes first.
+//! Freeing disk space: the least recently used results and packages are removed first.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::Cache;
 use super::upkeep::{Entry, allocated, files_below, name_as_digest};
-use super::usage::used;
+use super::{Cache, used};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow};
 use crate::files::{self, Lock};
 use crate::units::Bytes;
 
-/// What `clean` may take.
+/// What [`clean`] may remove; by default everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Results and packages that were not used for so long go.
+    /// Remove results and packages that were not used for longer than this.
     pub older_than: Option<Duration>,
-    /// Those go that were not used for longest, until the whole cache fits in this.
+    /// Remove the least recently used ones until the whole cache fits in this.
     pub max_size: Option<Bytes>,
 }
 
-/// What `clean` took.
+/// What [`clean`] removed.
 #[derive(Clone, Debug, Default)]
 pub struct Cleaned {
-    /// Results, in the order in which they went.
+    /// Results, in the order of their removal.
     pub results: Vec<Entry>,
     /// How many packages.
     pub packages: usize,
-    /// Bytes of disk won back.
+    /// Bytes of disk that were freed.
     pub freed: Bytes,
 }
 
@@ -73,7 +72,7 @@ pub fn clean(
     Ok(Cleaned { freed: Bytes(before.0.saturating_sub(after.0)), ..cleaned })
 }
 
-/// Something that may go.
+/// Something that may be removed.
 enum Candidate {
     Result(Entry),
     Package(PathBuf, SystemTime),
@@ -100,7 +99,8 @@ impl Cache {
         Ok(Cleaned { results, packages, ..Cleaned::default() })
     }
 
-    /// Takes what was not used for longest while `limits` ask for it, and what nothing names.
+    /// Removes the least recently used results and packages while `limits` ask for it, and objects
+    /// that no record names.
     fn remove_by(&self, limits: Limits) -> Result<Cleaned> {
         let results = self.entries()?;
         // How many records name an object: it goes with the last of them.
@@ -167,7 +167,7 @@ mod tests {
     use crate::cache::upkeep::tests::filled;
 
     #[test]
-    fn cleaning_takes_directories_that_were_kept_and_limits_leave_them() {
+    fn only_cleaning_without_limits_removes_kept_directories() {
         let directory = tempfile::tempdir().unwrap();
         drop(filled(directory.path()));
         let scratch = Cache::open(directory.path()).unwrap().scratch().unwrap();
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn cleaning_refuses_while_a_build_runs_then_takes_everything() {
+    fn cleaning_refuses_while_the_cache_is_in_use() {
         let directory = tempfile::tempdir().unwrap();
         let (cache, objects) = filled(directory.path());
         let error = clean(directory.path(), Limits::default(), files::remove_tree).unwrap_err();
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_limit_takes_what_was_not_used_for_longest() {
+    fn a_size_limit_removes_the_least_recently_used() {
         let directory = tempfile::tempdir().unwrap();
         used_before(directory.path(), [9, 1, 5]);
         let total = Cache::open(directory.path()).unwrap().sizes().unwrap().total();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_age_is_that_of_the_last_use() {
+    fn age_counts_from_the_last_use() {
         let day = Duration::from_secs(24 * 3600);
         let limits = Limits { max_size: None, older_than: Some(day) };
         assert_eq!(left(limits, [25, 1, 48]).0, [false, true, false]);

@@ -14,6 +14,7 @@
 //! ```
 
 use std::fs::{File, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -33,9 +34,9 @@ pub mod materialize;
 pub mod secret;
 pub mod space;
 pub mod upkeep;
-mod usage;
 
-pub use usage::StoredPackage;
+/// How exact the time of the last use is; a smaller value would mean a write for every look-up.
+const LATELY: Duration = Duration::from_secs(600);
 
 /// The format of the directory; a newer one is refused.
 const VERSION: u32 = 1;
@@ -70,13 +71,36 @@ pub enum Origin {
     /// The result was made here.
     #[default]
     Here,
-    /// A remote cache told of it; the object may still lie there alone.
+    /// The record is from a remote cache; the object may be there alone.
     Remote,
 }
 
 impl Origin {
     fn is_here(&self) -> bool {
         *self == Origin::Here
+    }
+}
+
+/// The file of a package in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredPackage {
+    /// It is what its name says.
+    Whole,
+    /// There is none.
+    Missing,
+    /// There was one of other bytes, which was removed.
+    Damaged,
+}
+
+impl StoredPackage {
+    /// Whether it is what its name says.
+    pub fn is_whole(self) -> bool {
+        self == StoredPackage::Whole
+    }
+
+    /// Whether it was removed for other bytes.
+    pub fn is_damaged(self) -> bool {
+        self == StoredPackage::Damaged
     }
 }
 
@@ -121,7 +145,7 @@ impl Cache {
                 text.trim()
             ))
             .hint("use a newer kuth, or another directory with `--cache DIR`"),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.write_aside(&self.directory.join("CACHEDIR.TAG"), CACHEDIR_TAG.as_bytes())?;
                 self.write_aside(&path, format!("{VERSION}\n").as_bytes())
             }
@@ -162,15 +186,40 @@ impl Cache {
         self.directory.join("journal")
     }
 
-    /// What is recorded under `key`, provided that its object is still there at its full length.
+    /// The record of `key`, if its object is here at its full length.
     pub fn find(&self, key: &Key) -> Result<Option<Record>> {
-        self.in_use(key, |record| self.holds(&record.output))
+        self.find_if(key, |record| self.holds(&record.output))
     }
 
-    /// What is recorded under `key`, provided that its object is here, or that the record is from
-    /// a remote cache and the object may still be there.
+    /// The record of `key`, if its object is here, or if the record is from a remote cache, which may
+    /// have the object.
     pub fn known(&self, key: &Key) -> Result<Option<Record>> {
-        self.in_use(key, |it| it.origin == Origin::Remote || self.holds(&it.output))
+        self.find_if(key, |it| it.origin == Origin::Remote || self.holds(&it.output))
+    }
+
+    /// The record of `key`, if `accept` takes it. Marks it as used now.
+    fn find_if(&self, key: &Key, accept: impl Fn(&Record) -> bool) -> Result<Option<Record>> {
+        let record = self.recorded(key)?.filter(accept);
+        record.iter().for_each(|_| touch(&self.record(key)));
+        Ok(record)
+    }
+
+    /// The state of the file of a package: it is read whole and compared with its SHA-256 and length.
+    /// A damaged one is removed; a whole one is marked as used now.
+    pub fn stored_package(&self, sha256: &Digest, size: u64) -> Result<StoredPackage> {
+        let path = self.package(sha256);
+        let what = || format!("reading {}", path.display());
+        let found = match File::open(&path) {
+            Ok(file) => crate::digest::of_reader(file).with_context(what)?,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(StoredPackage::Missing),
+            Err(error) => return Err(error).with_context(what),
+        };
+        if found == (*sha256, size) {
+            touch(&path);
+            return Ok(StoredPackage::Whole);
+        }
+        std::fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+        Ok(StoredPackage::Damaged)
     }
 
     /// Whether the object of an artifact is here at its full length.
@@ -178,13 +227,12 @@ impl Cache {
         self.object(artifact).metadata().is_ok_and(|found| found.len() == artifact.size)
     }
 
-    /// What is recorded under `key`, whether or not its object is still there. A record that
-    /// cannot be read is no record.
+    /// The record of `key`, whether or not its object is here. `None` also if it cannot be read.
     pub fn recorded(&self, key: &Key) -> Result<Option<Record>> {
         let path = self.record(key);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => {
                 return Err(error).with_context(|| format!("reading {}", path.display()));
             }
@@ -250,7 +298,7 @@ impl Cache {
     /// Forgets what is recorded under `key` (`--rebuild`); the object stays.
     pub fn forget(&self, key: &Key) -> Result<()> {
         match std::fs::remove_file(self.record(key)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
                 Err(error).with_context(|| format!("forgetting {key}"))
             }
             _ => Ok(()),
@@ -261,6 +309,12 @@ impl Cache {
     pub fn latest(&self, pipeline: &str, stage: &str) -> Option<Key> {
         let text = std::fs::read_to_string(self.latest_path(pipeline, stage)).ok()?;
         text.trim().parse().ok().map(Key)
+    }
+
+    /// The recipe a stage of a pipeline was last built from, if the record is still there.
+    pub fn latest_recipe(&self, pipeline: &str, stage: &str) -> Result<Option<Recipe>> {
+        let Some(key) = self.latest(pipeline, stage) else { return Ok(None) };
+        Ok(self.recorded(&key)?.map(|record| Recipe::from_text(&record.recipe)))
     }
 
     /// Notes the key of a stage that is now built; only ever used to explain.
@@ -304,6 +358,22 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Marks `file` as used now, by its modification time. An error only means that `clean` may take it
+/// earlier.
+fn touch(file: &Path) {
+    let now = SystemTime::now();
+    let modified = file.metadata().and_then(|it| it.modified());
+    let lately = modified.is_ok_and(|it| now.duration_since(it).is_ok_and(|age| age < LATELY));
+    if !lately && let Ok(file) = File::options().append(true).open(file) {
+        let _ = file.set_modified(now);
+    }
+}
+
+/// When a file was last used.
+fn used(path: &Path) -> SystemTime {
+    path.metadata().and_then(|it| it.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 /// The digest of an object's bytes as its artifact says they are hashed.
 pub fn hash_object(path: &Path, hashing: Hashing) -> Result<Digest> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
@@ -326,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_committed_is_found_until_it_is_forgotten() {
+    fn a_committed_result_is_found_until_it_is_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(directory.path()).unwrap();
         let recipe = Recipe::new("x", 1);
@@ -354,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn small_files_aside_go_with_the_cache() {
+    fn the_directory_of_temporary_files_is_removed_with_the_cache() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(directory.path()).unwrap();
         cache.write_aside(&directory.path().join("latest/x"), b"text").unwrap();

@@ -1,5 +1,5 @@
-//! A key in a file that nobody else may read: made by whoever needs it first, and the same for
-//! everybody who comes later.
+//! A secret key in a file that only its owner may read. The first process that needs it makes it; all
+//! others read it.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -31,7 +31,7 @@ fn make(path: &Path, aside: &Path) -> std::io::Result<()> {
     let mut file = NamedTempFile::new_in(aside)?;
     file.write_all(&key)?;
     file.as_file().sync_all()?;
-    // Whoever comes first wins; everybody reads what is there then.
+    // Of several processes the first one wins; all read its key.
     match file.persist_noclobber(path) {
         Err(lost) if lost.error.kind() != ErrorKind::AlreadyExists => Err(lost.error),
         _ => Ok(()),
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_for_its_owner() {
+    fn a_key_is_made_once_and_readable_by_its_owner_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         let first = key(&path, directory.path()).unwrap();

@@ -1,4 +1,4 @@
-//! Disk space: asking before a stage starts, and saying it in one clear sentence when it ends.
+//! Free disk space: checked before a stage starts, and explained when a stage fails for lack of it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, Result, with_hint};
 use crate::units::{Bytes, Human};
 
-/// There is too little room in a directory.
+/// There is too little free space in a directory.
 #[derive(Debug)]
 pub struct NoSpace {
     /// The directory.
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn too_little_room_names_directory_need_and_free() {
+    fn too_little_space_names_directory_need_and_free() {
         let error = require(Path::new("/"), Bytes(u64::MAX)).unwrap_err();
         assert!(error.to_string().starts_with("no space left in /: this stage needs about"));
         assert!(require(Path::new("/"), Bytes(1)).is_ok());

@@ -1,15 +1,14 @@
-//! Looking after the store: what is in it, whether its bytes are still right.
+//! Listing the store, its disk usage, and verification of every byte in it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::usage::used;
-use super::{Cache, Record, hash_object};
+use super::{Cache, Record, hash_object, used};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
-use crate::recipe::{self, Key, Recipe};
+use crate::recipe::{self, Key};
 use crate::units::Bytes;
 
 /// A record and what is known about it without reading its object.
@@ -50,9 +49,9 @@ impl Sizes {
     }
 }
 
-/// What `verify` found.
+/// The result of [`Cache::verify`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Verified {
+pub struct Verification {
     /// Objects, packages and records that were read.
     pub checked: usize,
     /// What is wrong, a sentence each. Each has been taken out of use.
@@ -87,12 +86,12 @@ impl Cache {
 
     /// Reads every byte and compares it with its name. What is wrong is removed, so that it will
     /// be made again.
-    pub fn verify(&self, mut progress: impl FnMut(&Path)) -> Result<Verified> {
-        let mut verified = Verified::default();
+    pub fn verify(&self, mut progress: impl FnMut(&Path)) -> Result<Verification> {
+        let mut verification = Verification::default();
         let mut hashed = BTreeMap::new();
         for path in files_below(&self.directory().join("records"))? {
             progress(&path);
-            verified.checked += 1;
+            verification.checked += 1;
             let key = name_as_digest(&path).map(Key);
             let record = match key {
                 Some(key) => self.recorded(&key)?,
@@ -102,7 +101,7 @@ impl Cache {
                 Some(record) => {
                     hashed.insert(record.output.digest, record.output.hashing);
                 }
-                None => discard(&path, "a record that does not match its key", &mut verified)?,
+                None => discard(&path, "a record that does not match its key", &mut verification)?,
             }
         }
         for path in files_below(&self.directory().join("objects"))? {
@@ -113,37 +112,31 @@ impl Cache {
             else {
                 continue;
             };
-            verified.checked += 1;
+            verification.checked += 1;
             if hash_object(&path, hashing)? != digest {
-                discard(&path, "an object that does not match its digest", &mut verified)?;
+                discard(&path, "an object that does not match its digest", &mut verification)?;
             }
         }
         for path in files_below(&self.directory().join("packages"))? {
             progress(&path);
-            verified.checked += 1;
+            verification.checked += 1;
             let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
             let (digest, _) = crate::digest::of_reader(file)
                 .with_context(|| format!("hashing {}", path.display()))?;
             if name_as_digest(&path) != Some(digest) {
-                discard(&path, "a package that does not match its SHA-256", &mut verified)?;
+                discard(&path, "a package that does not match its SHA-256", &mut verification)?;
             }
         }
-        Ok(verified)
+        Ok(verification)
     }
 }
 
-fn discard(path: &Path, what: &str, verified: &mut Verified) -> Result<()> {
+fn discard(path: &Path, what: &str, verification: &mut Verification) -> Result<()> {
     std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
-    verified.faults.push(format!("{what}: {} (removed, it will be made again)", path.display()));
+    verification
+        .faults
+        .push(format!("{what}: {} (removed, it will be made again)", path.display()));
     Ok(())
-}
-
-impl Cache {
-    /// The recipe a stage of a pipeline was last built from, if the record is still there.
-    pub fn latest_recipe(&self, pipeline: &str, stage: &str) -> Result<Option<Recipe>> {
-        let Some(key) = self.latest(pipeline, stage) else { return Ok(None) };
-        Ok(self.recorded(&key)?.map(|record| Recipe::from_text(&record.recipe)))
-    }
 }
 
 pub(super) fn name_as_digest(path: &Path) -> Option<Digest> {
@@ -186,6 +179,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::artifact::{ArtifactKind, Output};
+    use crate::recipe::Recipe;
 
     pub fn filled(directory: &Path) -> (Cache, Vec<PathBuf>) {
         let cache = Cache::open(directory).unwrap();
@@ -201,7 +195,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_record_of_another_key_is_none_and_is_taken_out_of_use() {
+    fn a_record_of_another_key_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let (cache, objects) = filled(directory.path());
         let records = files_below(&directory.path().join("records")).unwrap();
@@ -209,16 +203,16 @@ pub(super) mod tests {
         let key = |at: usize| Key(name_as_digest(&records[at]).unwrap());
         assert!(cache.find(&key(0)).unwrap().is_some());
         assert_eq!(cache.find(&key(1)).unwrap(), None);
-        let verified = cache.verify(|_| ()).unwrap();
-        assert_eq!(verified.faults.len(), 1, "{:?}", verified.faults);
-        assert!(verified.faults[0].starts_with("a record that does not match its key"));
-        assert!(verified.faults[0].contains(&key(1).to_string()));
+        let verification = cache.verify(|_| ()).unwrap();
+        assert_eq!(verification.faults.len(), 1, "{:?}", verification.faults);
+        assert!(verification.faults[0].starts_with("a record that does not match its key"));
+        assert!(verification.faults[0].contains(&key(1).to_string()));
         assert!(records[0].exists() && !records[1].exists());
         assert!(objects.iter().all(|object| object.exists()));
     }
 
     #[test]
-    fn a_package_is_what_its_name_says() {
+    fn a_damaged_package_is_removed() {
         use crate::cache::StoredPackage::{Damaged, Missing, Whole};
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(directory.path()).unwrap();
@@ -235,15 +229,15 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_flipped_byte_is_found_and_taken_out_of_use() {
+    fn an_object_with_a_flipped_byte_is_removed() {
         let directory = tempfile::tempdir().unwrap();
         let (cache, objects) = filled(directory.path());
-        assert_eq!(cache.verify(|_| ()).unwrap(), Verified { checked: 4, faults: vec![] });
+        assert_eq!(cache.verify(|_| ()).unwrap(), Verification { checked: 4, faults: vec![] });
         std::fs::remove_file(&objects[0]).unwrap();
         std::fs::write(&objects[0], "z").unwrap();
-        let verified = cache.verify(|_| ()).unwrap();
-        assert_eq!(verified.faults.len(), 1);
-        assert!(verified.faults[0].starts_with("an object that does not match its digest"));
+        let verification = cache.verify(|_| ()).unwrap();
+        assert_eq!(verification.faults.len(), 1);
+        assert!(verification.faults[0].starts_with("an object that does not match its digest"));
         assert!(!objects[0].exists() && objects[1].exists());
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn output_paths(project: &Project, paths: &ResultPaths) -> String {
         let stage = name.split_once('/').map_or(name, |(stage, _)| stage);
         project.pipeline.stage(stage).is_some_and(|stage| {
             matches!(
-                stage.product,
+                stage.output,
                 ArtifactKind::Export | ArtifactKind::Machine | ArtifactKind::Machines
             )
         })

@@ -211,12 +211,12 @@ fn row(entry: &Entry, now: SystemTime) -> [String; 7] {
     let Record { output, seconds, made, .. } = &entry.record;
     let made = UNIX_EPOCH + Duration::from_secs(*made);
     let ago = |time| ago(now.duration_since(time).unwrap_or_default().as_secs());
-    let product = output.product.to_string();
-    let product = product.split_once(' ').map_or(product.as_str(), |(_, word)| word);
+    let kind = output.kind.to_string();
+    let kind = kind.split_once(' ').map_or(kind.as_str(), |(_, word)| word);
     [
         entry.key.to_string()[..12].to_string(),
         entry.kind().to_string(),
-        product.to_string(),
+        kind.to_string(),
         entry.allocated.map_or("missing".to_string(), |bytes| Human(bytes).to_string()),
         format!("{seconds:.1} s"),
         ago(made),

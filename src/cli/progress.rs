@@ -198,7 +198,7 @@ pub(super) mod tests {
         let names = ["rootfs", "base", "disk", "image", "nodes/a"].map(str::to_string);
         let key = Key(Digest::of("key"));
         let artifact = Artifact {
-            product: ArtifactKind::Tree,
+            kind: ArtifactKind::Tree,
             hashing: Hashing::Plain,
             digest: Digest::of("bytes"),
             size: 5,

@@ -6,9 +6,9 @@ use super::options::{Archive, MessageFormat, Source};
 use super::project::Project;
 use super::{Exit, interrupt, progress, remote, screen};
 use crate::cancel::Cancel;
-use crate::engine::lock_changes::{Changed, Item, changes};
 use crate::engine::update::Update;
 use crate::error::Result;
+use crate::lock::changes::{Changed, Item, changes};
 
 /// Update the lock file from the mirror
 ///

@@ -1,6 +1,6 @@
-//! What is different between two images, trees or builds: packages, files, volumes, recipes, sizes.
-//! A [`Side`] is what is known of one of them, from the cache and from what lies beside a file; what
-//! is not known of a side is said, and not taken for equal. The room knows no pipeline and no screen.
+//! Compares two images, trees or builds: packages, files, volumes, recipes, sizes. A [`Side`] is what
+//! is known of one of them, from the cache and from the sidecar files of an image. What is not known
+//! of a side is reported as not known, never as equal. The room knows no pipeline and no screen.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub struct Differences {
     pub files: Option<Vec<Change<Vec<u8>, Entry>>>,
     /// Partitions and file systems; `None` if those of a side are not known.
     pub volumes: Option<Vec<Change<String, Volume>>>,
-    /// Lines of recipes, by stage; only where both sides tell of their stages.
+    /// Lines of recipes, by stage; only where the stages of both sides are known.
     pub recipes: Vec<(String, Vec<Difference>)>,
     /// The sizes, if they are not the same.
     pub sizes: Option<(Bytes, Bytes)>,
@@ -122,7 +122,7 @@ fn changes<K: Ord + Clone, V: PartialEq + Clone>(
     keys.into_iter().filter_map(change).collect()
 }
 
-/// How the recipes of stages of one kind differ, from the first stage on. What they eat is left
+/// How the recipes of stages of one kind differ, from the first stage on. Their inputs are left
 /// out: that it is another thing shows where it was made.
 fn recipes(old: &[Step], new: &[Step]) -> Vec<(String, Vec<Difference>)> {
     let own = |step: &Step| {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn recipes_are_compared_stage_by_stage_without_what_they_eat() {
+    fn recipes_are_compared_stage_by_stage_without_their_inputs() {
         let old = [
             step("rootfs", &["kind = bootstrap", "suite = trixie"]),
             step("base", &["kind = customise", "input from = 1", "package = a"]),

@@ -1,5 +1,5 @@
-//! Finds what a word means on the command line: a file, with what lies beside it, or a result in
-//! the cache by the beginning of its key or digest; and everything that is known of it.
+//! Finds what an argument of the command line names: a file with its sidecar files, or a result in the
+//! cache by a prefix of its key or digest; and collects everything that is known of it.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Packages, Side, volumes};
-use crate::artifact::{Artifact, ArtifactKind, Hashing};
+use crate::artifact::{Artifact, ArtifactKind, Facts, Hashing};
 use crate::cache::upkeep::Entry;
 use crate::cache::{Cache, hash_object};
 use crate::digest::Digest;
@@ -99,9 +99,9 @@ fn of_file(path: &Path, cache: Option<&Cache>, entries: &[Entry]) -> Result<Side
     side.digest = Some(digest);
     side.size = size;
     if side.packages.is_none() {
-        side.packages = SbomFormat::ALL.into_iter().find_map(|language| {
-            let bill = path.with_file_name(format!("{name}.{}", language.extension()));
-            let urls = sbom::packages(&std::fs::read_to_string(bill).ok()?)?;
+        side.packages = SbomFormat::ALL.into_iter().find_map(|format| {
+            let path_of_sbom = path.with_file_name(format!("{name}.{}", format.extension()));
+            let urls = sbom::packages(&std::fs::read_to_string(path_of_sbom).ok()?)?;
             let parts = urls.iter().filter_map(|url| purl::read(url));
             Some(parts.map(|[name, version, arch]| ((name, arch), version)).collect())
         });
@@ -116,16 +116,16 @@ fn names(subjects: &[crate::format::intoto::Resource], digest: Digest) -> bool {
 
 fn of_entry(entry: &Entry, cache: &Cache, entries: &[Entry]) -> Result<Side> {
     let output = &entry.record.output;
-    let tree = (output.product == ArtifactKind::Tree).then_some(output.digest);
+    let tree = (output.kind == ArtifactKind::Tree).then_some(output.digest);
     let mut side = of_steps(chain(entry, entries), tree, Some(cache))?;
     side.digest = Some(output.digest);
     side.size = Bytes(output.size);
-    if matches!(output.product, ArtifactKind::Directory) && cache.holds(output) {
+    if matches!(output.kind, ArtifactKind::Directory) && cache.holds(output) {
         side.tree = Some(output.digest);
         side.tar = Some(cache.object(output));
         side.packages = Some(Packages::new());
     }
-    if matches!(output.product, ArtifactKind::Tree | ArtifactKind::Directory) {
+    if matches!(output.kind, ArtifactKind::Tree | ArtifactKind::Directory) {
         side.volumes = Some(Vec::new());
     }
     Ok(side)
@@ -175,8 +175,8 @@ fn of_steps(steps: Vec<Step>, own: Option<Digest>, cache: Option<&Cache>) -> Res
     let disk = steps.iter().rev().find(|step| kind(step) == "disk");
     let tree: Option<Digest> = match disk {
         Some(disk) => {
-            let eaten = disk.recipe.iter().find_map(|line| line.strip_prefix("input from = "));
-            eaten.and_then(|tree| tree.parse().ok())
+            let input = disk.recipe.iter().find_map(|line| line.strip_prefix("input from = "));
+            input.and_then(|tree| tree.parse().ok())
         }
         None => own,
     };
@@ -196,11 +196,11 @@ fn of_steps(steps: Vec<Step>, own: Option<Digest>, cache: Option<&Cache>) -> Res
 
 fn object(cache: &Cache, digest: Digest) -> PathBuf {
     cache.object(&Artifact {
-        product: ArtifactKind::Tree,
+        kind: ArtifactKind::Tree,
         hashing: Hashing::Plain,
         digest,
         size: 0,
-        facts: BTreeMap::new(),
+        facts: Facts::None,
     })
 }
 
@@ -225,7 +225,7 @@ mod tests {
     use crate::recipe::Recipe;
 
     #[test]
-    fn a_tree_is_one_whatever_made_it() {
+    fn a_result_of_any_kind_of_stage_may_be_a_tree() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::open(directory.path()).unwrap();
         for kind in ["bootstrap", "import"] {

@@ -2,6 +2,7 @@
 
 use crate::error::{Result, anyhow};
 use crate::format::intoto::Step;
+use crate::recipe::unquoted;
 
 /// A partition, a volume group, or a file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,14 +21,10 @@ pub struct Volume {
 pub fn of(step: &Step) -> Result<Vec<Volume>> {
     let lines = step.recipe.iter().filter_map(|line| line.strip_prefix("layout = "));
     lines
+        .map(unquoted)
         .filter(|line| !line.starts_with("cmdline "))
         .map(|line| {
-            // Values with unusual letters are quoted in a recipe.
-            let plain = match line.starts_with('"') {
-                true => serde_json::from_str(line).unwrap_or_else(|_| line.to_string()),
-                false => line.to_string(),
-            };
-            volume(&plain).ok_or_else(|| anyhow!("the layout has the unknown line `{line}`"))
+            volume(&line).ok_or_else(|| anyhow!("the layout has the unknown line `{line}`"))
         })
         .collect()
 }
@@ -88,6 +85,22 @@ impl Volume {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An empty command line ends with a space, so it is quoted in a recipe.
+    #[test]
+    fn kernel_arguments_are_no_volume() {
+        let mut recipe = crate::recipe::Recipe::new("disk", 1);
+        recipe.list("layout", ["gpt 2 GiB, started by bios", "cmdline ", "cmdline \"quiet\""]);
+        let step = Step {
+            stage: String::new(),
+            key: String::new(),
+            recipe: recipe.lines().map(str::to_string).collect(),
+            inputs: Default::default(),
+            output: Default::default(),
+        };
+        let names: Vec<String> = of(&step).unwrap().into_iter().map(|it| it.name).collect();
+        assert_eq!(names, ["disk"]);
+    }
 
     #[test]
     fn the_lines_of_a_layout_come_apart() {

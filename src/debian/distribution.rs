@@ -5,18 +5,17 @@
 pub struct Distribution {
     /// The word in a pipeline.
     pub name: &'static str,
-    /// The keys that sign its archive.
+    /// The keyring file with the keys that sign its archive.
     pub keyring: &'static str,
     /// The package that installs those.
     pub keyring_package: &'static str,
     /// How the addresses of its archive end.
     pub root: &'static str,
-    /// The archive that every machine reaches, where there is one to take unasked.
+    /// The public archive that is used if none is named; none: a mirror has to be named.
     pub mirror: Option<&'static str>,
-    /// What an installed system takes its packages from, whatever mirror built it; where there is
-    /// none, that mirror ...
+    /// The archive that an installed system uses, whatever mirror built it; none: that mirror.
     pub source: Option<&'static str>,
-    /// ... and, after the suite's own name, the suites there that it also takes.
+    /// The suites that an installed system also uses, as endings of the suite's name.
     pub also: &'static [&'static str],
     /// The component that VirtualBox's guest additions are in.
     pub additions: &'static str,

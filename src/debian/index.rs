@@ -4,12 +4,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::date::Date;
-use super::{Archive, Request, medium, mirror, mirrored};
+use super::{PackageSource, Request, medium, mirror, mirror_index};
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, caused_by, with_hint};
 use crate::http::is_refusal;
+use crate::lock::{Date, LockEntry};
 use crate::process::{Command, CommandFailed, find_program};
 use crate::recipe::Recipe;
 use crate::sandbox::owners::Owners;
@@ -19,8 +19,8 @@ use crate::stage_context::StageContext;
 pub const ARCHIVE: &str = "http://archive.invalid/debian";
 const ARCHIVE_AS_FILE: &str = "archive.invalid_debian";
 
-/// A `Release` file is smaller: the one file of an index whose size nobody tells beforehand. Lists
-/// of packages end at the sizes that it tells.
+/// The most bytes of a `Release` file: the one file of an index whose size is not known beforehand.
+/// The lists of packages are limited to the sizes that it names.
 pub(super) const MOST_RELEASE: u64 = 16 << 20;
 
 /// An index in the cache.
@@ -36,30 +36,32 @@ pub struct Index {
     pub medium: Option<String>,
 }
 
-/// Why apt may believe an archive.
+/// Why apt may trust an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// By its signature, which apt checks.
     Signature,
-    /// Somebody else saw to it.
-    Given,
+    /// It was verified before, or need not be.
+    Verified,
 }
 
 /// The index to answer `request` from; see [`super::pin`].
 pub fn current(context: &StageContext, request: &Request) -> Result<Index> {
-    if let Archive::Medium(image) = &request.archive {
+    if let PackageSource::Medium(image) = &request.source {
         let image = image.as_ref().context("the medium is not built yet")?;
         return medium::current(context, request, image);
     }
     // The stage's own entry first, then those of others: one build asks of one day.
-    for table in context.locked.iter().chain(&context.locked_elsewhere) {
-        let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
-        let same = text("suite") == Some(&request.suite)
-            && text("architecture") == Some(&context.settings.architecture)
-            && !table.contains_key(super::MEDIUM);
-        let Some(Ok(release)) = text("release").filter(|_| same).map(str::parse) else { continue };
+    let entries = context.locked.iter().chain(&context.locked_elsewhere);
+    for locked in entries.filter_map(LockEntry::as_packages) {
+        let same = locked.suite == request.suite
+            && locked.architecture == context.settings.architecture
+            && locked.medium.is_none();
+        if !same {
+            continue;
+        }
+        let (release, date) = (locked.release, locked.date);
         if let Some(record) = context.cache.find(&recipe(context, request, &release).key())? {
-            let date = text("date").and_then(|date| date.parse().ok());
             return Ok(Index { release, date, lists: record.output, medium: None });
         }
     }
@@ -114,7 +116,7 @@ impl Apt {
         let components = request.components.join(" ");
         let trust = match trust {
             Trust::Signature => {
-                // A copy of what was hashed; apt tells armoured keys by the extension.
+                // A copy of what was hashed. apt recognises armoured keys by the extension.
                 let copy = directory.join("etc/keyring");
                 let copy = match keyring.as_path().extension() {
                     Some(extension) => copy.with_extension(extension),
@@ -123,7 +125,7 @@ impl Apt {
                 keyring.copy(&copy)?;
                 format!("signed-by={}", escaped(&copy))
             }
-            Trust::Given => "trusted=yes".to_string(),
+            Trust::Verified => "trusted=yes".to_string(),
         };
         let source = format!("deb [{trust}] {url} {} {components}\n", request.suite);
         apt.write("etc/sources.list", &source)?;
@@ -187,7 +189,7 @@ pub(super) fn escaped(path: &Path) -> String {
 
 /// Asks the mirror for its index of today.
 fn fetch(context: &StageContext, request: &Request) -> Result<Index> {
-    let (given, configured) = (context.settings.mirror.as_deref(), request.archive.mirror());
+    let (given, configured) = (context.settings.mirror.as_deref(), request.source.mirror());
     let url = mirror::find(request.distribution, given, configured)?;
     if context.settings.offline {
         return Err(with_hint(
@@ -200,7 +202,7 @@ fn fetch(context: &StageContext, request: &Request) -> Result<Index> {
     let apt = Apt::prepare(&own, context, request, &address(&directory), Trust::Signature)?;
     (context.progress)(0, 0, "index");
     let what = || format!("fetching the index of {} from {url}", request.suite);
-    mirrored::fetch(context, request, &url, (scratch.path(), &directory))
+    mirror_index::fetch(context, request, &url, (scratch.path(), &directory))
         .map_err(|error| match is_refusal(&error) {
             true => error,
             false => {

@@ -3,13 +3,13 @@
 //! the tree's own apt, as files, so that exactly the packages of the lock are installed and no
 //! list or network is needed.
 
-use super::Package;
+use crate::lock::Package;
 use crate::sandbox::{EXCHANGE, Step};
 
-/// Where the files of essential packages lie in the exchange directory, ...
+/// The directory of the files of essential packages in the exchange directory.
 pub const ESSENTIAL: &str = "essential";
 
-/// ... and those of all others.
+/// The directory of all other package files in the exchange directory.
 pub const PACKAGES: &str = "packages";
 
 /// What invoke-rc.d asks before it starts a service: never in a tree under construction.
@@ -58,9 +58,9 @@ pub fn no_services() -> Step {
     Step::Write { path: POLICY.into(), content: "#!/bin/sh\nexit 101\n".into(), mode: 0o755 }
 }
 
-/// Installs `packages` with the tree's apt. Those that `wanted` does not name came along as
-/// dependencies, and apt is told so.
-pub fn install(packages: &[&Package], wanted: &[String]) -> Vec<Step> {
+/// Installs `packages` with the tree's apt. Those that `asked` does not name are dependencies, and
+/// are marked as installed automatically.
+pub fn install(packages: &[&Package], asked: &[String]) -> Vec<Step> {
     if packages.is_empty() {
         return Vec::new();
     }
@@ -71,7 +71,7 @@ pub fn install(packages: &[&Package], wanted: &[String]) -> Vec<Step> {
     let install = with_files(apt, PACKAGES, vec![("INITRD".into(), "No".into())]);
     let automatic: Vec<String> = packages
         .iter()
-        .filter(|package| !wanted.iter().any(|name| names(name, package)))
+        .filter(|package| !asked.iter().any(|name| names(name, package)))
         .map(|package| package.name.clone())
         .collect();
     let mut steps = vec![no_services(), install];
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_along_is_marked() {
+    fn dependencies_are_marked_as_automatic() {
         let (vim, libc) = (package("vim"), package("libc"));
         let steps = install(&[&vim, &libc], &["vim=1:2".to_string()]);
         let Some(Step::Run { argv, .. }) = steps.last() else { panic!("{steps:?}") };

@@ -77,7 +77,8 @@ fn deb822_style(text: &str) -> impl Iterator<Item = String> + '_ {
     enabled.filter_map(|it| it.field("URIs")).flat_map(|uris| uris.words().map(str::to_string))
 }
 
-/// An archive proper, not the one of security updates nor somebody else's repository.
+/// Whether it is the distribution's main archive: neither that of security updates nor another
+/// repository.
 fn is_of(distribution: &Distribution, uri: &str) -> bool {
     let uri = uri.trim_end_matches('/');
     uri.starts_with("http") && uri.ends_with(distribution.root) && !uri.contains("//security.")
@@ -89,7 +90,7 @@ mod tests {
     use crate::debian::distribution::DEBIAN;
 
     #[test]
-    fn what_the_user_says_wins_over_the_pipeline() {
+    fn options_override_the_pipeline() {
         let (a, b) = (Some("http://a/debian/"), Some("http://b/debian"));
         let find = |distribution, given, configured| {
             search(distribution, given, configured, || None).map_err(|error| error.to_string())

@@ -1,26 +1,26 @@
-//! The files of packages: each is downloaded once for all pipelines, several at a time, and takes
-//! its place in the cache only when its SHA-256 is the one the signed index gave. It is compared
-//! with that again whenever it is used. What has left
-//! the mirror comes from an archive of old packages, where one is named. Those of a medium are read
-//! there.
+//! The files of packages. Each is downloaded once for all pipelines, several at a time, and enters
+//! the cache only if its SHA-256 is the one in the signed index; it is compared with that again
+//! whenever it is used. What has left the mirror is downloaded from an archive of old packages, where
+//! one is named. Packages of a medium are copied from it.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::snapshot::Snapshot;
-use super::{Archive, Distribution, Package, date_of, medium, mirror, packages};
+use super::{Distribution, PackageSource, medium, mirror};
 use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::http::{Expected, Http, is_other_file, is_refusal};
+use crate::lock::Package;
 use crate::stage_context::{Pin, StageContext};
 
-/// Downloads at once.
+/// How many downloads run at a time.
 const CONNECTIONS: usize = 8;
 
 /// The same from an archive of old packages, which are known to be slow.
 const FEW_CONNECTIONS: usize = 2;
 
-/// So many packages are named in an error.
+/// How many packages an error names.
 const NAMED: usize = 5;
 
 /// The packages that `pin` locks, and their files in the same order.
@@ -28,9 +28,9 @@ pub fn fetch(
     context: &StageContext,
     distribution: &Distribution,
     pin: &Pin,
-    archive: &Archive,
+    source: &PackageSource,
 ) -> Result<(Vec<Package>, Vec<PathBuf>)> {
-    let packages = packages(pin)?;
+    let packages = pin.packages().to_vec();
     let place = |package: &Package| context.cache.package(&package.sha256);
     let (missing, damaged) = missing(context, &packages)?;
     for package in &damaged {
@@ -39,9 +39,9 @@ pub fn fetch(
             "{stage}: the cache's file of {package} was damaged, and is removed"
         ));
     }
-    if let (Archive::Medium(image), false) = (archive, missing.is_empty()) {
+    if let (PackageSource::Medium(image), false) = (source, missing.is_empty()) {
         let image = image.as_ref().context("the medium is not built yet")?;
-        medium::take(context, image, &missing)?;
+        medium::copy_packages(context, image, &missing)?;
     } else if !missing.is_empty() {
         if context.settings.offline {
             let (count, first) = (missing.len(), missing[0]);
@@ -52,9 +52,9 @@ pub fn fetch(
             return Err(with_hint(error, "build once without `--offline`"));
         }
         let given = context.settings.mirror.as_deref();
-        let mirror = mirror::find(distribution, given, archive.mirror())?;
-        let archive =
-            Snapshot::of(distribution, context.settings.snapshot.as_deref(), date_of(pin));
+        let mirror = mirror::find(distribution, given, source.mirror())?;
+        let date = pin.locked.as_packages().and_then(|locked| locked.date);
+        let archive = Snapshot::of(distribution, context.settings.snapshot.as_deref(), date);
         download(context, &missing, &mirror, archive.as_ref())?;
     }
     let files = packages.iter().map(place).collect();
@@ -95,8 +95,8 @@ fn missing<'p>(
     Ok((missing, damaged.collect()))
 }
 
-/// A package that is not where it was looked for.
-struct Absent<'p> {
+/// A package that a server does not have.
+struct Missing<'p> {
     package: &'p Package,
     error: Error,
 }
@@ -108,9 +108,9 @@ fn download(
     archive: Option<&Snapshot>,
 ) -> Result<()> {
     let http = Http::new()?;
-    let round = Round::new(context, &http, missing);
+    let downloads = Downloads::new(context, &http, missing);
     let hint = "name a mirror that this machine reaches with `--mirror URL`";
-    let absent = round.get(missing, (CONNECTIONS, hint), |package, get| {
+    let absent = downloads.get(missing, (CONNECTIONS, hint), |package, get| {
         get(&format!("{mirror}/{}", mirror::escaped(&package.path)))
     })?;
     let (Some(archive), false) = (archive, absent.is_empty()) else {
@@ -119,56 +119,56 @@ fn download(
     (context.progress)(0, 0, "asking the archive of old packages");
     let rest: Vec<&Package> = absent.iter().map(|absent| absent.package).collect();
     let hint = "name an archive that this machine reaches with `--snapshot URL`";
-    let absent = round.get(&rest, (FEW_CONNECTIONS, hint), |package, get| {
+    let absent = downloads.get(&rest, (FEW_CONNECTIONS, hint), |package, get| {
         archive.find(&http, package, &context.cancel, get)
     })?;
     refuse(absent, mirror, Some(archive))
 }
 
-/// Downloads of one stage.
-struct Round<'a> {
+/// The downloads of one stage.
+struct Downloads<'a> {
     context: &'a StageContext,
     http: &'a Http,
     total: u64,
     done: AtomicU64,
 }
 
-impl<'a> Round<'a> {
-    fn new(context: &'a StageContext, http: &'a Http, missing: &[&Package]) -> Round<'a> {
+impl<'a> Downloads<'a> {
+    fn new(context: &'a StageContext, http: &'a Http, missing: &[&Package]) -> Downloads<'a> {
         let total = missing.iter().map(|package| package.size).sum();
-        Round { context, http, total, done: AtomicU64::new(0) }
+        Downloads { context, http, total, done: AtomicU64::new(0) }
     }
 
-    /// Gets all of `wanted`, some at once; `find` knows the addresses. What is not there is told
-    /// when the others are. `hint` is for everything else.
+    /// Downloads `packages`, some at a time; `find` knows the addresses. Returns those that the server
+    /// does not have, once the others are here. `hint` is for every other error.
     fn get<'p>(
         &self,
-        wanted: &[&'p Package],
+        packages: &[&'p Package],
         (connections, hint): (usize, &str),
         find: impl Fn(&Package, &dyn Fn(&str) -> Result<()>) -> Result<()> + Sync,
-    ) -> Result<Vec<Absent<'p>>> {
+    ) -> Result<Vec<Missing<'p>>> {
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
         let absent = Mutex::new(Vec::new());
         let work = || {
-            while let Some(package) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some(package) = packages.get(next.fetch_add(1, Ordering::Relaxed)) {
                 match find(package, &|url| self.one(package, url)) {
                     Ok(()) => {}
                     Err(error) if is_refusal(&error) => {
                         let mut absent = absent.lock().unwrap_or_else(|it| it.into_inner());
-                        absent.push(Absent { package, error });
+                        absent.push(Missing { package, error });
                     }
                     Err(error) => {
                         let mut failure = failure.lock().unwrap_or_else(|it| it.into_inner());
                         failure.get_or_insert(error);
                         // The others finish what they have begun; what is whole is kept.
-                        next.store(wanted.len(), Ordering::Relaxed);
+                        next.store(packages.len(), Ordering::Relaxed);
                     }
                 }
             }
         };
         std::thread::scope(|scope| {
-            (0..connections.min(wanted.len())).for_each(|_| {
+            (0..connections.min(packages.len())).for_each(|_| {
                 scope.spawn(work);
             });
         });
@@ -192,7 +192,7 @@ impl<'a> Round<'a> {
 }
 
 /// The one error for all packages that are nowhere.
-fn refuse(absent: Vec<Absent<'_>>, mirror: &str, archive: Option<&Snapshot>) -> Result<()> {
+fn refuse(absent: Vec<Missing<'_>>, mirror: &str, archive: Option<&Snapshot>) -> Result<()> {
     let names: Vec<String> =
         absent.iter().take(NAMED).map(|absent| absent.package.to_string()).collect();
     let more = match absent.len().saturating_sub(NAMED) {
@@ -235,7 +235,7 @@ mod tests {
     use crate::error::hints;
 
     #[test]
-    fn what_is_nowhere_is_told_in_one_error() {
+    fn missing_packages_are_named_in_one_error() {
         let package = |at: usize| Package {
             name: format!("p{at}"),
             version: "1".into(),
@@ -247,7 +247,7 @@ mod tests {
         };
         let packages: Vec<Package> = (0..7).map(package).collect();
         let absent = |count: usize| {
-            let absent = |package| Absent { package, error: anyhow!("404") };
+            let absent = |package| Missing { package, error: anyhow!("404") };
             packages.iter().take(count).map(absent).collect::<Vec<_>>()
         };
         assert!(refuse(absent(0), "http://m/debian", None).is_ok());

@@ -1,53 +1,38 @@
-//! What to say where the lock must not change and does not answer: how the question differs from
-//! the one that the lock's packages were the answer to.
+//! The error for a request that the lock does not answer and must not be changed for: how the request
+//! differs from the one that was locked.
 
-use super::{Archive, Base, MEDIUM, Request};
+use super::{Base, PackageSource, Request};
 use crate::error::{Error, anyhow, with_hint};
+use crate::lock::{LockEntry, LockedPackages, Part};
 use crate::stage_context::StageContext;
 
-/// The keys of a lock's entry that have what was asked for, and where it was looked for.
-const ASKED: [&str; 2] = ["asked", "components"];
-
-/// Writes a request into its entry of the lock: for people, and to tell later what is new.
-pub fn note(request: &Request, entry: &mut toml::Table) {
-    for (key, names) in ASKED.into_iter().zip([&request.packages, &request.components]) {
-        // Where nothing but the packages asked for is taken, their list says it.
-        if key == ASKED[1] || request.base != Base::Exactly {
-            let mut names = names.clone();
-            names.sort();
-            entry.insert(key.into(), names.into());
-        }
-    }
-}
-
-/// The names that [`note`] wrote.
-fn noted(entry: &toml::Table, key: &str, request: &Request) -> Option<Vec<String>> {
-    let text = |value: &toml::Value| value.as_str().map(str::to_string);
-    if key == ASKED[0] && request.base == Base::Exactly {
-        let packages = entry.get("package")?.as_array()?;
-        return packages.iter().map(|package| text(package.get("name")?)).collect();
-    }
-    entry.get(key)?.as_array()?.iter().map(text).collect()
+/// What an entry of the lock keeps of a request besides its key, for people and to say later what
+/// has changed: the packages that are asked for and the components that are searched, sorted.
+/// Where nothing but the packages asked for is taken, the entry's own list has them.
+pub fn noted(request: &Request) -> (Option<Vec<String>>, Vec<String>) {
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names
+    };
+    let asked = (request.base != Base::Exactly).then(|| sorted(&request.packages));
+    (asked, sorted(&request.components))
 }
 
 /// The error for a request that no entry of the lock answers.
 pub fn not_locked(context: &StageContext, request: &Request) -> Error {
     let (stage, architecture) = (&context.stage, &context.settings.architecture);
-    let text = |entry: &toml::Table, key: &str| {
-        entry.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_string()
-    };
-    let of_part: Vec<&toml::Table> =
-        context.locked.iter().filter(|entry| text(entry, "part") == request.part).collect();
-    let same = of_part.iter().find(|entry| {
-        text(entry, "suite") == request.suite && text(entry, "architecture") == *architecture
-    });
+    let locked = context.locked.iter().filter_map(LockEntry::as_packages);
+    let of_part: Vec<&LockedPackages> =
+        locked.filter(|locked| locked.part == request.part).collect();
+    let same = of_part
+        .iter()
+        .find(|locked| locked.suite == request.suite && locked.architecture == *architecture);
     let what = match (same, of_part.first()) {
-        (Some(entry), _) => changed(entry, request),
+        (Some(locked), _) => changed(locked, request),
         (None, Some(other)) => format!(
             "it has packages of {} on {}, not of {} on {architecture}",
-            text(other, "suite"),
-            text(other, "architecture"),
-            request.suite,
+            other.suite, other.architecture, request.suite,
         ),
         (None, None) => format!("it has no {}", noun(request.part)),
     };
@@ -58,39 +43,48 @@ pub fn not_locked(context: &StageContext, request: &Request) -> Error {
 }
 
 /// What a part of the lock is called.
-fn noun(part: &str) -> &str {
+fn noun(part: Part) -> &'static str {
     match part {
-        "packages" => "packages",
-        "tools" => "tools",
-        _ => "guest additions",
+        Part::Packages => "packages",
+        Part::Tools => "tools",
+        Part::GuestAdditions => "guest additions",
     }
 }
 
-/// How a request differs from that of `entry`.
-fn changed(entry: &toml::Table, request: &Request) -> String {
-    if !request.archive.is_that_of(entry) {
-        let label = entry.get("label").and_then(toml::Value::as_str).unwrap_or(MEDIUM);
-        return match &request.archive {
-            Archive::Mirror(_) => format!("it has those of the medium {label}, not of a mirror"),
-            Archive::Medium(_) if entry.contains_key(MEDIUM) => {
-                format!("the medium is another than the lock's, {label}")
+/// How a request differs from the one that `locked` is the answer to.
+fn changed(locked: &LockedPackages, request: &Request) -> String {
+    if !request.source.is_that_of(locked) {
+        return match (&request.source, &locked.medium) {
+            (PackageSource::Medium(_), None) => {
+                "it has those of a mirror, not of a medium".to_string()
             }
-            Archive::Medium(_) => "it has those of a mirror, not of a medium".to_string(),
+            (PackageSource::Medium(_), Some(medium)) => {
+                format!("the medium is another than the lock's, {}", medium.label)
+            }
+            (PackageSource::Mirror(_), medium) => {
+                let label = medium.as_ref().map_or("", |medium| &medium.label);
+                format!("it has those of the medium {label}, not of a mirror")
+            }
         };
     }
-    let mut news = Vec::new();
-    for (key, now) in ASKED.into_iter().zip([&request.packages, &request.components]) {
-        let Some(before) = noted(entry, key, request) else {
+    let asked = match request.base {
+        Base::Exactly => Some(locked.packages.iter().map(|it| it.name.clone()).collect()),
+        _ => locked.asked.clone(),
+    };
+    let mut changes = Vec::new();
+    let pairs = [(asked, &request.packages), (locked.components.clone(), &request.components)];
+    for (before, now) in pairs {
+        let Some(before) = before else {
             return "others are asked for than when it was written".to_string();
         };
         let added = now.iter().filter(|name| !before.contains(name));
         let gone = before.iter().filter(|name| !now.contains(name));
-        news.extend(added.map(|name| format!("{name} is new")));
-        news.extend(gone.map(|name| format!("{name} is no longer asked for")));
+        changes.extend(added.map(|name| format!("{name} is new")));
+        changes.extend(gone.map(|name| format!("{name} is no longer asked for")));
     }
-    match news.is_empty() {
+    match changes.is_empty() {
         true => "what they go on top of is another".to_string(),
-        false => news.join(", "),
+        false => changes.join(", "),
     }
 }
 
@@ -98,23 +92,36 @@ fn changed(entry: &toml::Table, request: &Request) -> String {
 mod tests {
     use super::*;
     use crate::debian::DEBIAN;
+    use crate::digest::Digest;
+    use crate::recipe::Key;
 
     #[test]
-    fn the_difference_is_named() {
+    fn the_difference_from_the_locked_request_is_named() {
         let request = |packages: &[&str]| Request {
-            part: "packages",
+            part: Part::Packages,
             distribution: &DEBIAN,
             suite: "trixie".into(),
             components: vec!["main".into()],
             packages: packages.iter().map(|name| name.to_string()).collect(),
             base: Base::Empty,
-            archive: Archive::Mirror(None),
+            source: PackageSource::Mirror(None),
             keyring: None,
         };
-        let mut entry = toml::Table::new();
+        let entry = |asked: Option<(Option<Vec<String>>, Vec<String>)>| LockedPackages {
+            part: Part::Packages,
+            request: Key(Digest::of("request")),
+            suite: "trixie".into(),
+            architecture: "amd64".into(),
+            release: Digest::of("release"),
+            date: None,
+            asked: asked.clone().and_then(|(asked, _)| asked),
+            components: asked.map(|(_, components)| components),
+            medium: None,
+            packages: Vec::new(),
+        };
         let unknown = "others are asked for than when it was written";
-        assert_eq!(changed(&entry, &request(&["vim"])), unknown);
-        note(&request(&["vim", "htop"]), &mut entry);
+        assert_eq!(changed(&entry(None), &request(&["vim"])), unknown);
+        let entry = entry(Some(noted(&request(&["vim", "htop"]))));
         assert_eq!(
             changed(&entry, &request(&["vim", "less"])),
             "less is new, htop is no longer asked for"

@@ -2,14 +2,14 @@
 //! keep one. What left the mirror is looked for as of the day of the lock, then by its hash, where
 //! the archive knows files by that. The lock's SHA-256 says whether it is the right one.
 
-use super::date::Date;
 use super::distribution::{Distribution, UBUNTU};
-use super::{Package, mirror};
+use super::mirror;
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result};
 use crate::http::{Http, Refused, is_refusal};
+use crate::lock::{Date, Package};
 
-/// Answers about the files of a package are smaller.
+/// The most bytes of an answer about the files of a package.
 const MOST_ANSWER: u64 = 1 << 20;
 
 /// Where old packages are.
@@ -99,7 +99,7 @@ fn files(http: &Http, root: &str, package: &Package, cancel: &Cancel) -> Result<
     Ok(hashes.iter().map(|hash| format!("{root}/file/{hash}")).collect())
 }
 
-/// The address that tells the hashes of a package's files.
+/// The address that lists the hashes of a package's files.
 fn question(root: &str, package: &Package) -> String {
     let (name, version) = (mirror::escaped(&package.name), mirror::escaped(&package.version));
     format!("{root}/mr/binary/{name}/{version}/binfiles")

@@ -10,10 +10,11 @@ use percent_encoding::percent_decode_str;
 
 use super::index::{ARCHIVE, Apt, Index, Trust};
 use super::medium::in_words;
-use super::{Base, Package, Request};
+use super::{Base, Request};
 use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
 use crate::format::deb822::{self, Paragraph};
+use crate::lock::Package;
 use crate::process::CommandFailed;
 use crate::stage_context::StageContext;
 
@@ -45,7 +46,7 @@ pub fn solve(
 
 fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<Vec<Package>> {
     // What was signed on a medium was looked at when its index was kept.
-    let trust = if index.medium.is_some() { Trust::Given } else { Trust::Signature };
+    let trust = if index.medium.is_some() { Trust::Verified } else { Trust::Signature };
     let apt = Apt::prepare(&context.work, context, request, ARCHIVE, trust)?;
     let lists = context.object(&index.lists);
     File::open(&lists)
@@ -68,7 +69,7 @@ fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<V
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
             describe(&apt.lists(), &ask(&request.packages)?, &[])
         }
-        Base::Empty => {
+        _ => {
             let minimum = ["?essential".to_string(), "apt".to_string()];
             let essential = ask(&minimum)?;
             let all = match request.packages.is_empty() {
@@ -121,7 +122,7 @@ fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<
     Ok(packages)
 }
 
-/// The packages of a request by their names alone; the last one listed where there are several.
+/// The packages of a request by their names alone; of several versions the last one listed.
 fn by_name(lists: &Path, request: &Request, index: &Index) -> Result<Vec<Package>> {
     let mut found = BTreeMap::new();
     for_each_package(lists, |paragraph| {
@@ -221,7 +222,7 @@ fn absent(names: &[&str], request: &Request, index: &Index) -> Error {
     with_hint(
         anyhow!("there is no {names} in {} ({components}) on {medium}", request.suite),
         "take it from a mirror, with a `customise` stage that names no `medium`; or give a medium \
-         that has more, such as a DVD in the place of a netinst",
+         that has more, such as a DVD instead of a netinst",
     )
 }
 
@@ -261,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn uris_become_paths() {
+    fn uris_of_apt_become_paths_below_the_archive() {
         let output = format!(
             "Reading package lists...\n'{ARCHIVE}/pool/main/g/g%2b%2b/x_1%2b2_all.deb' x_1+2_all.deb 5 MD5Sum:0\n"
         );
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_leads_elsewhere_is_none() {
+    fn a_package_name_or_version_with_a_path_is_refused() {
         let digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let of = |name: &str, version: &str| {
             let fields = [
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn apt_says_what_is_missing() {
+    fn missing_packages_are_read_from_apts_errors() {
         assert_eq!(missing("Unable to locate package htop"), Some("htop"));
         assert_eq!(missing("Package 'vim' has no installation candidate"), Some("vim"));
         assert_eq!(missing("Unable to correct problems, you have held broken packages."), None);

@@ -164,7 +164,10 @@ pub fn bios(
         .context("making GRUB's core.img")?;
     let core = std::fs::read(&core).with_context(|| format!("reading {}", core.display()))?;
     let boot = grub::install(&tools.read("usr/lib/grub/i386-pc/boot.img")?, &core, room)?;
-    ensure!(boot.core.len() as u64 <= room.length.bytes().0, "core.img is larger than its place");
+    ensure!(
+        boot.core.len() as u64 <= room.length.bytes().0,
+        "core.img is larger than the room for it"
+    );
     Ok(Some((room, boot)))
 }
 

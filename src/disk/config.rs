@@ -1,5 +1,5 @@
-//! The keys of a disk as its table has them, each value checked alone and kept with its place:
-//! what they make together is `layout`'s business.
+//! The keys of a disk's table, each value checked by itself and kept with its span; `layout` checks
+//! them together.
 //!
 //! ```toml
 //! size = "28 GiB"                      # exactly; the free space of the group stays free
@@ -10,12 +10,13 @@
 //! name = "boot"                        # also the name in a GPT
 //! size = "512 MiB"                     # or "rest", once
 //! filesystem = "ext4"                  # ext4, xfs, vfat, swap; or `lvm = "vg0"`: holds the volumes
-//! mount = "/boot"                      # vfat at /boot/efi or /efi takes the place of the automatic ESP
+//! mount = "/boot"                      # vfat at /boot/efi or /efi replaces the automatic ESP
 //! label = "boot"                       # default: the name, where it fits
 //! [[volume]]
 //! name = "root"                        # a volume of the group; keys as above, no `lvm`
 //! ```
 
+pub use crate::artifact::Firmware;
 use crate::pipeline::{Fault, Fields, Size, Spanned};
 use crate::units::Bytes;
 
@@ -26,15 +27,6 @@ pub enum Table {
     Gpt,
     /// A DOS partition table.
     Mbr,
-}
-
-/// Who starts the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Firmware {
-    /// A PC BIOS, through boot code in the first sector.
-    Bios,
-    /// UEFI, through a file on the EFI system partition.
-    Uefi,
 }
 
 /// What lies in a partition or volume.
@@ -66,13 +58,6 @@ impl Table {
     /// The word in the pipeline.
     pub fn word(self) -> &'static str {
         word(&TABLES, self)
-    }
-}
-
-impl Firmware {
-    /// The word in the pipeline.
-    pub fn word(self) -> &'static str {
-        word(&FIRMWARE, self)
     }
 }
 

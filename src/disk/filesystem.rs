@@ -19,8 +19,7 @@ use crate::files::sparse;
 use crate::format::swap::Swap;
 use crate::process::open_log;
 use crate::recipe::Recipe;
-use crate::stage_context::Outcome;
-use crate::stage_context::StageContext;
+use crate::stage_context::{Outcome, StageContext};
 use crate::tools::ToolsTree;
 use crate::units::{Bytes, Human};
 
@@ -37,7 +36,7 @@ const EXT4_FEATURES: &str = "none,has_journal,ext_attr,dir_index,resize_inode,fi
     flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum";
 
 /// Makes every filesystem, or takes it from the cache, on up to `jobs` threads, those with most
-/// files first; `parts` are in the order of `filesystems`. Tells the log which was which.
+/// files first; `parts` are in the order of `filesystems`. The log says which came from the cache.
 pub fn make_all(
     filesystems: &[Filesystem],
     parts: &[Option<Part>],

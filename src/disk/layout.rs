@@ -1,5 +1,7 @@
 //! From the keys of a disk to every offset on it. Pure: it knows no files and no tree. What does
-//! not fit is refused with how much is wanted, how much there is, and the difference.
+//! not fit is refused with the size that is needed, the size that is left, and the difference.
+
+use std::fmt;
 
 use crate::digest::Digest;
 use crate::format::Guid;
@@ -8,7 +10,7 @@ use crate::pipeline::Fault;
 use crate::units::Bytes;
 
 use super::config::{Config, Firmware, Format, Table};
-use super::{place, rules};
+use super::{placement, rules};
 
 /// The unit of volumes.
 pub const EXTENT: Bytes = Bytes::mib(4);
@@ -58,6 +60,19 @@ pub enum Role {
     Swap,
     /// The physical volume.
     Lvm,
+}
+
+/// The word in a recipe; the disk's identifiers are derived from it.
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::BiosBoot => "BiosBoot",
+            Role::Esp => "Esp",
+            Role::Linux => "Linux",
+            Role::Swap => "Swap",
+            Role::Lvm => "Lvm",
+        })
+    }
 }
 
 /// The volume group.
@@ -126,10 +141,10 @@ impl Filesystem {
 }
 
 impl Layout {
-    /// Lays the disk out, or says all that is wrong with it.
+    /// Computes the layout, or returns every fault.
     pub fn of(config: &Config) -> Result<Layout, Vec<Fault>> {
         let mut faults = rules::faults(config);
-        let (partitions, group) = match place::place(config) {
+        let (partitions, group) = match placement::place(config) {
             Ok((partitions, group)) if faults.is_empty() => (partitions, group),
             Ok(_) => return Err(faults),
             Err(more) => {
@@ -141,7 +156,7 @@ impl Layout {
             size: *config.size,
             table: config.table,
             firmware: config.firmware.clone(),
-            filesystems: place::filesystems(config, &partitions, group.as_ref()),
+            filesystems: placement::filesystems(config, &partitions, group.as_ref()),
             partitions,
             group,
             cmdline: config.cmdline.clone(),
@@ -162,7 +177,8 @@ impl Layout {
         }
     }
 
-    /// The lines of a recipe: everything above, one thing a line.
+    /// The lines of a recipe: everything above, one thing a line. The identifiers of the disk are
+    /// derived from this text, so a change of its form changes the bytes of every disk.
     pub fn lines(&self) -> Vec<String> {
         let firmware: Vec<_> = self.firmware.iter().map(|firmware| firmware.word()).collect();
         let mut lines = vec![
@@ -171,7 +187,7 @@ impl Layout {
         ];
         for (index, partition) in self.partitions.iter().enumerate() {
             let Partition { name, role, offset, size } = partition;
-            lines.push(format!("partition {} {name} {role:?} at {offset}, {size}", index + 1));
+            lines.push(format!("partition {} {name} {role} at {offset}, {size}", index + 1));
         }
         if let Some(group) = &self.group {
             lines.push(format!("group {} at {}, {}", group.name, group.offset, group.size));
@@ -181,7 +197,7 @@ impl Layout {
             let group = group.as_ref().map_or(String::new(), |group| format!("{group}/"));
             let mount = mount.as_deref().unwrap_or("-");
             lines.push(format!(
-                "filesystem {group}{name} {} on {mount} at {offset}, {size}, label {label:?}",
+                "filesystem {group}{name} {} on {mount} at {offset}, {size}, label \"{label}\"",
                 format.word()
             ));
         }

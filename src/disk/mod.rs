@@ -13,7 +13,7 @@ pub mod filesystem;
 pub mod fstab;
 pub mod layout;
 pub mod part;
-pub mod place;
+pub mod placement;
 pub mod rules;
 pub mod source;
 pub mod split;

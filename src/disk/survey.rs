@@ -1,5 +1,5 @@
-//! What is learnt of a tree while it is split: which kernels it has, and whether it can mount
-//! what the layout asks for. Knows neither tar nor filesystems.
+//! What a tree has that its disk depends on, seen while the tree is split: kernels, and the tools to
+//! mount what the layout asks for. Knows neither tar nor filesystems.
 
 use std::cmp::Ordering;
 
@@ -8,7 +8,7 @@ use crate::format::os_release;
 
 use super::layout::Layout;
 
-/// What was seen.
+/// What was found in the tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Versions of `/boot/vmlinuz-VERSION`, in the order seen.
@@ -88,7 +88,7 @@ impl Survey {
         kernels
     }
 
-    /// Refuses a tree that could not mount its own root.
+    /// Refuses a tree that cannot boot from this layout.
     pub fn check(&self, layout: &Layout) -> Result<()> {
         if self.kernels.is_empty() {
             return Err(with_hint(

@@ -1,6 +1,6 @@
-//! FAT32 from a tar, in two passes: one learns names and sizes and gives every file its clusters,
-//! one behind the other; the other copies. FAT keeps neither owners nor modes: they go unnoticed,
-//! as they do when a system mounts FAT. Links, devices and extended attributes are refused.
+//! FAT32 from a tar, in two passes: the first reads names and sizes and allocates clusters, one file
+//! after the other; the second copies. FAT keeps neither owners nor modes: they are left out without
+//! an error, as they are when a system mounts FAT. Links, devices and extended attributes are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -21,7 +21,7 @@ use super::part::Part;
 use super::source::entries;
 
 /// A file or directory.
-struct Node {
+struct FatFile {
     name: Name,
     item: NewItem,
     /// Directories by index, in the order of the tar.
@@ -77,7 +77,7 @@ fn each(
 }
 
 /// Every file of the tar, the root first, else in its order.
-fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
+fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<FatFile>> {
     if let Some(attribute) = part.attributes.first() {
         let path = String::from_utf8_lossy(&attribute.path);
         let error = anyhow!("`{path}`: FAT has no extended attributes (`{}`)", attribute.name);
@@ -89,7 +89,7 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
         size,
         time: Timestamp::from_epoch(mtime),
     };
-    let mut nodes = vec![Node {
+    let mut nodes = vec![FatFile {
         // Nobody writes the root's own name.
         name: Name::new("ROOT", &mut BTreeSet::new())?,
         item: item(attribute::DIRECTORY, 0, 0),
@@ -127,7 +127,7 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
         if item.attribute == attribute::DIRECTORY {
             directories.insert(path.to_vec(), index);
         }
-        nodes.push(Node { name: Name::new(name, shorts)?, item, children: Vec::new(), parent });
+        nodes.push(FatFile { name: Name::new(name, shorts)?, item, children: Vec::new(), parent });
         nodes[parent].children.push(index);
         Ok(())
     })?;
@@ -135,7 +135,7 @@ fn read(part: &Part, filesystem: &Filesystem) -> Result<Vec<Node>> {
 }
 
 /// Gives every node its clusters; how many are used.
-fn allocate(nodes: &mut [Node], geometry: &Geometry, filesystem: &Filesystem) -> Result<u32> {
+fn allocate(nodes: &mut [FatFile], geometry: &Geometry, filesystem: &Filesystem) -> Result<u32> {
     let sizes: Vec<u64> = (0..nodes.len()).map(|index| size(nodes, index)).collect();
     let mut next = u64::from(ROOT_CLUSTER);
     for (node, size) in nodes.iter_mut().zip(sizes) {
@@ -153,7 +153,7 @@ fn allocate(nodes: &mut [Node], geometry: &Geometry, filesystem: &Filesystem) ->
 }
 
 /// Bytes on the disk.
-fn size(nodes: &[Node], index: usize) -> u64 {
+fn size(nodes: &[FatFile], index: usize) -> u64 {
     let node = &nodes[index];
     if node.item.attribute == attribute::ARCHIVE {
         return u64::from(node.item.size);
@@ -164,7 +164,7 @@ fn size(nodes: &[Node], index: usize) -> u64 {
 }
 
 /// First cluster and length of everything that has clusters, in order.
-fn chains(nodes: &[Node], geometry: &Geometry) -> Vec<(u32, u32)> {
+fn chains(nodes: &[FatFile], geometry: &Geometry) -> Vec<(u32, u32)> {
     let lengths = nodes.iter().enumerate().map(|(index, node)| {
         (node.item.first_cluster, size(nodes, index).div_ceil(geometry.cluster_size().0) as u32)
     });
@@ -172,7 +172,7 @@ fn chains(nodes: &[Node], geometry: &Geometry) -> Vec<(u32, u32)> {
 }
 
 /// The entries of a directory.
-fn directory(nodes: &[Node], index: usize, label: &str) -> Vec<u8> {
+fn directory(nodes: &[FatFile], index: usize, label: &str) -> Vec<u8> {
     let node = &nodes[index];
     let mut bytes = Vec::new();
     if index == 0 {

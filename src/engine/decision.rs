@@ -160,7 +160,7 @@ impl Decision {
             Decision::Cached(artifact, _)
             | Decision::Retained(artifact, ..)
             | Decision::Restore(artifact) => Some(artifact),
-            Decision::Fetch(artifact) if !artifact.product.has_a_place() => Some(artifact),
+            Decision::Fetch(artifact) if !artifact.kind.has_a_place() => Some(artifact),
             Decision::Fetch(_) | Decision::Run(_) | Decision::Unknown(_) => None,
         }
     }
@@ -170,7 +170,7 @@ impl Decision {
         match self {
             Decision::Cached(..) | Decision::Restore(_) => ("cached", None),
             Decision::Retained(_, _, reason) => ("cached", Some(reason.clone())),
-            Decision::Fetch(artifact) if artifact.product.has_a_place() => {
+            Decision::Fetch(artifact) if artifact.kind.has_a_place() => {
                 ("run", Some("its result is not here, and may have to be made again".to_string()))
             }
             Decision::Fetch(_) => ("cached", None),

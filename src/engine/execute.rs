@@ -152,7 +152,7 @@ impl Build<'_> {
         let log = self.cache.log(&self.settings.pipeline, &format!("{}.resolve", node.name));
         let log = std::mem::replace(&mut context.log, log);
         let PinOutcome::Pinned(pins) = node.stage.pin(&context, &inputs)? else { return Ok(None) };
-        pins.iter().try_for_each(|pin| self.lock.note(&node.name, &pin.locked))?;
+        pins.iter().try_for_each(|pin| self.lock.record(&node.name, &pin.locked))?;
         context.log = log;
         let recipe = key::recipe(node, &context, &inputs, &pins)?;
         let origin = Origin { recipe, inputs, pins };
@@ -219,7 +219,7 @@ impl Build<'_> {
         }
         let is_target = self.plan.dependents(NodeId(at)).next().is_none();
         let is_needed =
-            is_target && self.options.fetch == Fetch::Targets || artifact.product.has_a_place();
+            is_target && self.options.fetch == Fetch::Targets || artifact.kind.has_a_place();
         let availability = match scope {
             _ if !is_needed => Availability::NotNeeded,
             Scope::LocalAndRemote => Availability::Remote,

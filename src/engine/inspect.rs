@@ -7,12 +7,12 @@ use super::decision::{Decision, Facts, Lookup, decide};
 use super::event::{Event, Observer};
 use super::execute::{Locate, Scope};
 use super::key;
-use super::lockfile::LockFile;
 use super::plan::Plan;
 use super::scheduler::{Build, Options};
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::lock::LockFile;
 use crate::recipe::{Difference, Recipe};
 use crate::stage::{Inputs, PinOutcome, Settings};
 

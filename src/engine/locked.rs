@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::inspect::offline_build;
-use super::lockfile::LockFile;
 use super::plan::{Node, Plan};
 use super::scheduler::Options;
+use crate::artifact::Facts;
 use crate::cache::Cache;
 use crate::error::Error;
+use crate::lock::LockFile;
 use crate::stage::{Inputs, PinOutcome, Settings};
 
 /// The questions of `plan` that `lock` does not answer, an error for each stage. A stage that
@@ -39,7 +40,7 @@ pub fn unlocked(
 
 /// The facts of results by their nodes, as far as they can be predicted.
 #[derive(Debug, Default)]
-pub(super) struct Predicted(BTreeMap<usize, BTreeMap<String, String>>);
+pub(super) struct Predicted(BTreeMap<usize, Facts>);
 
 /// How many of a node's inputs are predicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +65,8 @@ impl Predicted {
         (inputs, known)
     }
 
-    /// Notes the facts of the result of the node `at`, if they are known.
-    pub fn set(&mut self, at: usize, facts: Option<BTreeMap<String, String>>) {
+    /// Records the facts of the result of the node `at`, if they are known.
+    pub fn set(&mut self, at: usize, facts: Option<Facts>) {
         self.0.extend(facts.map(|facts| (at, facts)));
     }
 }

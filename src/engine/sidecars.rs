@@ -87,7 +87,7 @@ impl Build<'_> {
     ) -> Result<Option<Inventory>> {
         let results = &shared.results;
         let is_tree = |at: &usize| {
-            results.artifact(*at).is_some_and(|artifact| artifact.product == ArtifactKind::Tree)
+            results.artifact(*at).is_some_and(|artifact| artifact.kind == ArtifactKind::Tree)
         };
         let Some(from) = self.dependencies(at).into_iter().rev().find(is_tree) else {
             return Ok(None);

@@ -56,7 +56,7 @@ impl Build<'_> {
     /// The inventory of a tree goes with it, so that the SBOM of an export needs no tree.
     fn offer_inventory(&self, remote: &RemoteCache, output: &Artifact) -> Result<()> {
         let key = inventory::recipe(output.digest).key();
-        match output.product == ArtifactKind::Tree && self.cache.find(&key)?.is_some() {
+        match output.kind == ArtifactKind::Tree && self.cache.find(&key)?.is_some() {
             true => remote.offer(&key),
             false => Ok(()),
         }

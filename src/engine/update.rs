@@ -11,12 +11,12 @@ use super::decision::Decision;
 use super::event::{Event, Observer};
 use super::inspect;
 use super::locked::{Known, Predicted};
-use super::lockfile::{LockFile, place};
 use super::plan::{Node, Plan, Ready};
 use super::scheduler::Build;
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::error::{Context, Result, anyhow};
+use crate::lock::{LockEntry, LockFile};
 use crate::remote::RemoteCache;
 use crate::stage::{Inputs, Pin, PinOutcome, Settings, StageContext};
 
@@ -120,7 +120,7 @@ struct Resolver<'a> {
     build: Build<'a>,
     draft: &'a LockFile,
     /// The new answers so far: later questions are answered as of the same index.
-    fresh: Vec<toml::Table>,
+    fresh: Vec<LockEntry>,
     predicted: Predicted,
 }
 
@@ -158,7 +158,7 @@ impl Resolver<'_> {
         };
         self.take_out_old(node, &inputs, &pins);
         for pin in &pins {
-            self.draft.note(&node.name, &pin.locked)?;
+            self.draft.record(&node.name, &pin.locked)?;
             self.fresh.push(pin.locked.clone());
         }
         self.predicted.set(at, node.stage.predict(&inputs, &pins));
@@ -166,12 +166,7 @@ impl Resolver<'_> {
     }
 
     /// What `node` is pinned to if the lock says `entries` of it and nothing else may be asked.
-    fn pin(
-        &self,
-        node: &Node<'_>,
-        inputs: &Inputs,
-        entries: Vec<toml::Table>,
-    ) -> Result<PinOutcome> {
+    fn pin(&self, node: &Node<'_>, inputs: &Inputs, entries: Vec<LockEntry>) -> Result<PinOutcome> {
         let context = self.build.context(node);
         let settings = Settings { locked: true, offline: true, ..(*context.settings).clone() };
         let context = StageContext { locked: entries, settings: Arc::new(settings), ..context };
@@ -183,17 +178,17 @@ impl Resolver<'_> {
     fn take_out_old(&self, node: &Node<'_>, inputs: &Inputs, pins: &[Pin]) {
         let mut entries = self.draft.stage(&node.name);
         entries.retain(|entry| {
-            let of_entry = place(entry);
-            let [_, suite, architecture] = &of_entry;
-            let mut places = pins.iter().map(|pin| place(&pin.locked));
-            let same_world = suite.is_some()
-                && places.clone().any(|place| place[1] == *suite && place[2] == *architecture);
+            let question = entry.question();
+            let mut resolved = pins.iter().map(|pin| pin.locked.question());
+            let same_target = question.target.is_some()
+                && resolved.clone().any(|other| other.target == question.target);
             let answers = || {
                 let outcome = self.pin(node, inputs, vec![entry.clone()]);
                 matches!(outcome, Ok(PinOutcome::Pinned(_)))
             };
-            // What is asked for anew is replaced as it is noted.
-            !pins.is_empty() && (places.any(|place| place == of_entry) || !same_world && !answers())
+            // An entry that is resolved anew is replaced when its new answer is recorded.
+            !pins.is_empty()
+                && (resolved.any(|other| other == question) || !same_target && !answers())
         });
         self.draft.replace(&node.name, entries);
     }

@@ -140,7 +140,7 @@ pub fn import(
     let root = Mounted { on: None, filesystem: &overlay, place, point: "/".into() };
     let system = System { mounted: vec![root], left_out: Vec::new() };
     let (digest, size) = tree::write(&system, to, options)?;
-    let facts = release::facts(&system.os_release()?);
+    let release = release::release(&system.os_release()?);
     let note = format!("{} in the layers {}", offer.id, offer.layers.join(", "));
-    Ok(Imported { digest, size, facts, notes: vec![note] })
+    Ok(Imported { digest, size, release, notes: vec![note] })
 }

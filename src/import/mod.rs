@@ -27,6 +27,7 @@ mod volumes;
 mod xfs;
 
 pub use container::{Beside, Image, open, pick};
+pub use release::Release;
 pub use source::{Shared, Source};
 pub use survey::{Part, Survey, survey};
 pub use tree::Options;
@@ -39,8 +40,8 @@ pub struct Imported {
     pub digest: Digest,
     /// Its length.
     pub size: u64,
-    /// What its os-release says of its archive, as a tree's facts.
-    pub facts: Vec<(&'static str, String)>,
+    /// What its os-release says of its archive.
+    pub release: Release,
     /// What was found, a sentence each, for a log.
     pub notes: Vec<String>,
 }
@@ -62,6 +63,6 @@ pub fn import(
     }
     notes.extend(system.left_out.iter().cloned());
     let (digest, size) = tree::write(&system, to, options)?;
-    let facts = release::facts(&system.os_release()?);
-    Ok(Imported { digest, size, facts, notes })
+    let release = release::release(&system.os_release()?);
+    Ok(Imported { digest, size, release, notes })
 }

@@ -137,8 +137,8 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
         return Err(with_hint(error, hint));
     }
     let (digest, size, os_release) = table.write(to, options)?;
-    let facts = release::facts(&os_release);
-    Ok(Imported { digest, size, facts, notes: vec![format!("a tar of {count} names")] })
+    let release = release::release(&os_release);
+    Ok(Imported { digest, size, release, notes: vec![format!("a tar of {count} names")] })
 }
 
 impl Table {

@@ -9,7 +9,6 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::cancel::Cancel;
-use crate::disk::config::Firmware as Started;
 use crate::error::{Context, Error, Interrupted, Result, caused_by, with_hint};
 use crate::machine::boot::BootFailed;
 use crate::machine::qemu::argv::{Card, Drive, Durability, Launch, program};
@@ -57,7 +56,7 @@ pub struct Run<'a> {
     /// The raw image to install on.
     pub disk: &'a Path,
     /// What starts the machine, so what the installer sets up.
-    pub firmware: Started,
+    pub firmware: Firmware,
     /// Debian's word.
     pub architecture: &'a str,
     /// Processors.
@@ -276,11 +275,8 @@ impl Run<'_> {
 
     /// The arguments of QEMU.
     pub fn argv(&self) -> Result<Vec<String>> {
-        let firmware = match self.firmware {
-            Started::Bios => Firmware::Bios,
-            Started::Uefi => Firmware::Uefi,
-        };
-        let flash = host::own_flash(self.architecture, firmware, &self.work.join("variables.fd"))?;
+        let flash =
+            host::own_flash(self.architecture, self.firmware, &self.work.join("variables.fd"))?;
         let text = |path: &Path| path.display().to_string();
         let disk = Drive { file: text(self.disk), format: "raw", durability: Durability::New };
         let seed = self.seed.map(|seed| Drive {

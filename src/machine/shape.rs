@@ -4,31 +4,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::artifact::Firmware;
 use crate::digest::Digest;
 use crate::format::vbox::Settings;
 use crate::units::Bytes;
 
 use super::{Forward, Identity, Nic};
-
-/// Which firmware starts a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Firmware {
-    /// The PC's old one.
-    Bios,
-    /// UEFI without Secure Boot.
-    Uefi,
-}
-
-impl Firmware {
-    /// As a pipeline writes it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Firmware::Bios => "bios",
-            Firmware::Uefi => "uefi",
-        }
-    }
-}
 
 /// What a machine is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
 //! The stages among each other: every reference names a stage that makes the right thing, and
-//! none of them goes in a circle. It knows stages by name, product and inputs alone.
+//! none of them goes in a circle. It knows stages by name, output and inputs alone.
 
 use super::fault::{Fault, Faults};
 use super::suggest;
@@ -19,34 +19,34 @@ pub struct Input {
 
 /// A stage as the check sees it.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct StageNode {
     /// Its name, and where it is defined.
     pub name: Spanned<String>,
     /// Its kind, and where that is written; `None` if that is faulty.
     pub kind: Option<Spanned<String>>,
     /// What it makes; `None` if the kind is unknown.
-    pub product: Option<ArtifactKind>,
-    /// What it eats.
+    pub output: Option<ArtifactKind>,
+    /// Its inputs.
     pub inputs: Vec<Input>,
 }
 
 /// Checks all references of `nodes` and the names in `default`. Returns the indices of the
-/// nodes so that each comes after all it eats; in the order of the slice where that is free.
-pub fn check(nodes: &[Node], default: &[Spanned<String>], faults: &mut Faults) -> Vec<usize> {
+/// nodes so that each comes after all its inputs; otherwise in the order of the slice.
+pub fn check(nodes: &[StageNode], default: &[Spanned<String>], faults: &mut Faults) -> Vec<usize> {
     let find = |name: &str| nodes.iter().position(|node| node.name.value == name);
-    let mut eats: Vec<Vec<(usize, &Input)>> = vec![Vec::new(); nodes.len()];
+    let mut inputs: Vec<Vec<(usize, &Input)>> = vec![Vec::new(); nodes.len()];
     for (at, node) in nodes.iter().enumerate() {
         for input in &node.inputs {
             match find(&input.stage) {
                 None => faults.add(unknown(&input.stage, nodes, Some(at))),
                 Some(other) if other == at => {
-                    let message = format!("the stage `{}` eats itself", node.name.value);
+                    let message = format!("the stage `{}` is its own input", node.name.value);
                     let fault = Fault::new(input.stage.span.clone(), message);
                     let hint = fitting(input, nodes, at);
                     faults.add(fault.label("refers to its own stage").maybe_hint(hint));
                 }
                 Some(other) => {
-                    eats[at].push((other, input));
+                    inputs[at].push((other, input));
                     faults_of_product(input, nodes, at, other, faults);
                 }
             }
@@ -55,14 +55,14 @@ pub fn check(nodes: &[Node], default: &[Spanned<String>], faults: &mut Faults) -
     for name in default.iter().filter(|name| find(name).is_none()) {
         faults.add(unknown(name, nodes, None));
     }
-    let order = order(&eats);
+    let order = order(&inputs);
     if order.len() < nodes.len() {
-        circles(nodes, &eats, &order, faults);
+        circles(nodes, &inputs, &order, faults);
     }
     order
 }
 
-fn unknown(name: &Spanned<String>, nodes: &[Node], except: Option<usize>) -> Fault {
+fn unknown(name: &Spanned<String>, nodes: &[StageNode], except: Option<usize>) -> Fault {
     let others = nodes.iter().enumerate().filter(|(at, _)| Some(*at) != except);
     let names: Vec<&str> = others.map(|(_, node)| node.name.as_str()).collect();
     Fault::new(name.span.clone(), format!("there is no stage `{}`", name.value))
@@ -70,15 +70,21 @@ fn unknown(name: &Spanned<String>, nodes: &[Node], except: Option<usize>) -> Fau
         .of_absence([name.as_str()])
 }
 
-fn faults_of_product(input: &Input, nodes: &[Node], at: usize, other: usize, faults: &mut Faults) {
+fn faults_of_product(
+    input: &Input,
+    nodes: &[StageNode],
+    at: usize,
+    other: usize,
+    faults: &mut Faults,
+) {
     let node = &nodes[other];
-    let Some(product) = node.product.filter(|product| !input.accepts.contains(product)) else {
+    let Some(output) = node.output.filter(|output| !input.accepts.contains(output)) else {
         return;
     };
     let accepted: Vec<_> = input.accepts.iter().map(ArtifactKind::to_string).collect();
     let kind = node.kind.as_ref().map_or("", |kind| kind.as_str());
     let message = format!(
-        "`{}` takes {}, but `{}` (kind `{kind}`) makes {product}",
+        "`{}` takes {}, but `{}` (kind `{kind}`) makes {output}",
         input.key,
         suggest::join(&accepted, "or"),
         node.name.value,
@@ -86,26 +92,26 @@ fn faults_of_product(input: &Input, nodes: &[Node], at: usize, other: usize, fau
     let place = node.kind.as_ref().map_or(&node.name.span, |kind| &kind.span);
     let fault = Fault::new(input.stage.span.clone(), message).label("the wrong thing");
     faults.add(
-        fault.also(place.clone(), format!("makes {product}")).maybe_hint(fitting(input, nodes, at)),
+        fault.also(place.clone(), format!("makes {output}")).maybe_hint(fitting(input, nodes, at)),
     );
 }
 
 /// Names the stages that would do for `input` of the stage `at`.
-fn fitting(input: &Input, nodes: &[Node], at: usize) -> Option<String> {
-    let fits = |node: &Node| node.product.is_some_and(|product| input.accepts.contains(&product));
+fn fitting(input: &Input, nodes: &[StageNode], at: usize) -> Option<String> {
+    let fits = |node: &StageNode| node.output.is_some_and(|output| input.accepts.contains(&output));
     let others = nodes.iter().enumerate().filter(|(other, node)| *other != at && fits(node));
     let names: Vec<&str> = others.map(|(_, node)| node.name.as_str()).collect();
     (!names.is_empty() && names.len() <= 8).then(|| format!("what fits: {}", suggest::list(&names)))
 }
 
 /// The stages that can be ordered: each time the first one whose inputs are all there.
-fn order(eats: &[Vec<(usize, &Input)>]) -> Vec<usize> {
+fn order(inputs: &[Vec<(usize, &Input)>]) -> Vec<usize> {
     let mut order = Vec::new();
-    let mut placed = vec![false; eats.len()];
+    let mut placed = vec![false; inputs.len()];
     let ready = |at: &usize, placed: &[bool]| {
-        !placed[*at] && eats[*at].iter().all(|(other, _)| placed[*other])
+        !placed[*at] && inputs[*at].iter().all(|(other, _)| placed[*other])
     };
-    while let Some(next) = (0..eats.len()).find(|at| ready(at, &placed)) {
+    while let Some(next) = (0..inputs.len()).find(|at| ready(at, &placed)) {
         placed[next] = true;
         order.push(next);
     }
@@ -113,17 +119,22 @@ fn order(eats: &[Vec<(usize, &Input)>]) -> Vec<usize> {
 }
 
 /// One fault for each circle among the stages that `order` could not place.
-fn circles(nodes: &[Node], eats: &[Vec<(usize, &Input)>], order: &[usize], faults: &mut Faults) {
-    let mut told = vec![false; nodes.len()];
+fn circles(
+    nodes: &[StageNode],
+    inputs: &[Vec<(usize, &Input)>],
+    order: &[usize],
+    faults: &mut Faults,
+) {
+    let mut reported = vec![false; nodes.len()];
     for start in (0..nodes.len()).filter(|at| !order.contains(at)) {
-        if told[start] {
+        if reported[start] {
             continue;
         }
-        let Some(ring) = ring(start, eats) else { continue };
-        if ring.iter().any(|(at, _)| told[*at]) {
+        let Some(ring) = ring(start, inputs) else { continue };
+        if ring.iter().any(|(at, _)| reported[*at]) {
             continue;
         }
-        ring.iter().for_each(|(at, _)| told[*at] = true);
+        ring.iter().for_each(|(at, _)| reported[*at] = true);
         let names = ring.iter().map(|(at, _)| *at).chain([start]);
         let names: Vec<_> = names.map(|at| nodes[at].name.as_str()).collect();
         let message = format!("the stages go in a circle: {}", names.join(" -> "));
@@ -138,11 +149,11 @@ fn circles(nodes: &[Node], eats: &[Vec<(usize, &Input)>], order: &[usize], fault
 }
 
 /// The shortest way from `start` back to it, as the stages on it and the input each follows.
-fn ring<'a>(start: usize, eats: &[Vec<(usize, &'a Input)>]) -> Option<Vec<(usize, &'a Input)>> {
-    let mut came: Vec<Option<(usize, &Input)>> = vec![None; eats.len()];
+fn ring<'a>(start: usize, inputs: &[Vec<(usize, &'a Input)>]) -> Option<Vec<(usize, &'a Input)>> {
+    let mut came: Vec<Option<(usize, &Input)>> = vec![None; inputs.len()];
     let mut queue = std::collections::VecDeque::from([start]);
     while let Some(at) = queue.pop_front() {
-        for (other, input) in &eats[at] {
+        for (other, input) in &inputs[at] {
             if came[*other].is_none() {
                 came[*other] = Some((at, input));
                 queue.push_back(*other);
@@ -166,19 +177,19 @@ fn ring<'a>(start: usize, eats: &[Vec<(usize, &'a Input)>]) -> Option<Vec<(usize
 mod tests {
     use super::*;
 
-    /// Nodes from rows of name, product and inputs; every place is the row's number.
-    fn nodes(rows: &[(&str, ArtifactKind, &[&str])]) -> Vec<Node> {
-        let node = |(at, (name, product, inputs)): (usize, &(&str, ArtifactKind, &[&str]))| {
+    /// Nodes from rows of name, output and inputs; every place is the row's number.
+    fn nodes(rows: &[(&str, ArtifactKind, &[&str])]) -> Vec<StageNode> {
+        let node = |(at, (name, output, inputs)): (usize, &(&str, ArtifactKind, &[&str]))| {
             let spanned = |text: &str| Spanned::new(at..at + 1, text.to_string());
             let inputs = inputs.iter().map(|stage| Input {
                 key: "from",
                 stage: spanned(stage),
                 accepts: &[ArtifactKind::Tree, ArtifactKind::Disk],
             });
-            Node {
+            StageNode {
                 name: spanned(name),
                 kind: Some(spanned("k")),
-                product: Some(*product),
+                output: Some(*output),
                 inputs: inputs.collect(),
             }
         };
@@ -218,12 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn wrong_products_and_selves_are_told() {
+    fn wrong_outputs_and_a_stage_as_its_own_input_are_faults() {
         let rows: &[(&str, ArtifactKind, &[&str])] =
             &[("f", File, &[]), ("a", Tree, &["f"]), ("b", Tree, &["b"]), ("c", Tree, &["aa"])];
         let expected = [
             "`from` takes a tree or a disk, but `f` (kind `k`) makes a file",
-            "the stage `b` eats itself",
+            "the stage `b` is its own input",
             "there is no stage `aa`",
         ];
         assert_eq!(checked(rows).1, expected);
@@ -232,7 +243,7 @@ mod tests {
     #[test]
     fn a_stage_of_unknown_kind_fits_everywhere() {
         let mut nodes = nodes(&[("f", File, &[]), ("a", Tree, &["f"])]);
-        nodes[0].product = None;
+        nodes[0].output = None;
         let mut faults = Faults::default();
         assert_eq!(check(&nodes, &[], &mut faults), [0, 1]);
         assert!(faults.is_empty());

@@ -1,5 +1,5 @@
-//! What is wrong with a pipeline file, and how it is shown: the place, the line, carets, a
-//! cause and a hint. It knows nothing of what the file means.
+//! A fault of a pipeline file and how it is shown: file, line and column, the line, carets, a cause
+//! and a hint. It knows nothing of what the file means.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,18 +22,18 @@ pub struct Fault {
     pub hint: Option<String>,
     /// Other places that have to do with it.
     pub more: Vec<(Span, String)>,
-    /// Where it is, if that is another file: `span` is then where the pipeline names the file.
-    pub elsewhere: Option<Elsewhere>,
+    /// Where it is, if it is in another file: `span` is then where the pipeline names that file.
+    pub other_file: Option<OtherFile>,
     /// What the fault was concluded from.
     evidence: Evidence,
 }
 
-/// A place in a file that the pipeline names.
+/// A place in another file, which the pipeline names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Elsewhere {
-    /// The file, as the pipeline's own path is told.
+pub struct OtherFile {
+    /// The file's path, relative to the same directory as the pipeline's own.
     pub path: String,
-    /// What stands in it.
+    /// Its text.
     pub source: Arc<str>,
     /// What the carets stand under.
     pub span: Span,
@@ -57,7 +57,7 @@ impl Fault {
             label: String::new(),
             hint: None,
             more: Vec::new(),
-            elsewhere: None,
+            other_file: None,
             evidence: Evidence::Presence,
         }
     }
@@ -87,8 +87,8 @@ impl Fault {
     }
 
     /// The fault is in another file; its own span says where the pipeline names that.
-    pub fn elsewhere(mut self, place: Elsewhere) -> Fault {
-        self.elsewhere = Some(place);
+    pub fn in_file(mut self, other: OtherFile) -> Fault {
+        self.other_file = Some(other);
         self
     }
 
@@ -106,12 +106,12 @@ impl Fault {
         });
         let here = Snippet::source(source).path(path).annotations(more);
         let title = Level::ERROR.primary_title(self.message.as_str());
-        let mut group = match &self.elsewhere {
+        let mut group = match &self.other_file {
             None => {
                 let primary = AnnotationKind::Primary.span(clip(source, &self.span));
                 title.element(here.annotation(primary.label(label)))
             }
-            Some(Elsewhere { path, source: text, span }) => {
+            Some(OtherFile { path, source: text, span }) => {
                 let primary = AnnotationKind::Primary.span(clip(text, span)).label(label);
                 let there = Snippet::source(&**text).path(path).annotation(primary);
                 let named = AnnotationKind::Context.span(clip(source, &self.span));
@@ -177,14 +177,14 @@ impl Faults {
     /// In order of place, each once.
     pub fn sorted(&self) -> Vec<&Fault> {
         let mut faults: Vec<&Fault> = self.all.iter().collect();
-        let inside = |fault: &Fault| fault.elsewhere.as_ref().map(|place| place.span.start);
+        let inside = |fault: &Fault| fault.other_file.as_ref().map(|place| place.span.start);
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end, inside(fault)));
         let mut kept: Vec<&Fault> = Vec::new();
         for fault in faults {
             let said = |other: &&&Fault| {
                 other.span == fault.span
                     && other.message == fault.message
-                    && other.elsewhere == fault.elsewhere
+                    && other.other_file == fault.other_file
             };
             if kept.iter().rev().find(said).is_none() {
                 kept.push(fault);
@@ -221,7 +221,7 @@ impl Faults {
 pub struct FaultyPipeline {
     /// The file.
     pub path: PathBuf,
-    /// What stands in it.
+    /// Its text.
     pub source: String,
     /// What is wrong with it.
     pub faults: Faults,
@@ -268,8 +268,8 @@ error: unknown key `pakages`
 
     #[test]
     fn a_fault_in_another_file_shows_that_line_and_where_it_is_named() {
-        let place = Elsewhere { path: "data/x".into(), source: "a\nbb\n".into(), span: 2..4 };
-        let fault = Fault::new(4..7, "wrong").label("this").elsewhere(place);
+        let place = OtherFile { path: "data/x".into(), source: "a\nbb\n".into(), span: 2..4 };
+        let fault = Fault::new(4..7, "wrong").label("this").in_file(place);
         let expected = "\
 error: wrong
  --> data/x:2:1

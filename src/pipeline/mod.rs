@@ -1,19 +1,18 @@
 //! From the text of a pipeline file to checked values, with every fault of the file at once.
-//! It knows no kind of stage: whoever has the kinds implements [`Kinds`] and reads each
+//! It knows no kind of stage: the room that has the kinds implements [`Kinds`] and reads each
 //! stage's keys through [`Fields`].
 
 mod check;
 mod document;
+mod duplicates;
 mod fault;
 mod fields;
-mod getters;
-mod mend;
 pub mod project_file;
+mod recovery;
 mod references;
 mod root;
 mod substitute;
 pub mod suggest;
-mod syntax;
 mod template;
 mod value;
 
@@ -21,16 +20,15 @@ use std::path::{Path, PathBuf};
 
 pub use check::Input;
 pub use document::{Document, is_legal_name};
-pub use fault::{Color, Elsewhere, Fault, Faults, FaultyPipeline};
-pub use fields::{Element, Fields, Scope};
-pub use getters::Size;
+pub use fault::{Color, Fault, Faults, FaultyPipeline, OtherFile};
+pub use fields::{Element, Fields, Scope, Size};
 pub use references::LocalPath;
 pub use root::{project_root, resolved};
 pub use substitute::{Environment, Override};
 pub use value::{Data, Entry, Span, Spanned, Table, Text, Value};
 
 use crate::artifact::ArtifactKind;
-use check::{Node, check};
+use check::{StageNode, check};
 
 /// The table of stage kinds, as the pipeline sees it.
 pub trait Kinds {
@@ -41,7 +39,7 @@ pub trait Kinds {
     fn names(&self) -> Vec<&'static str>;
 
     /// What stages of `kind` make; `None` if there is no such kind.
-    fn product(&self, kind: &str) -> Option<ArtifactKind>;
+    fn output(&self, kind: &str) -> Option<ArtifactKind>;
 
     /// Reads the table of the stage `name`. Faults go to the collector in `fields`, which has
     /// read `kind` already and wants to be finished. `None` when too faulty; inputs that were
@@ -63,7 +61,7 @@ pub struct Pipeline<S> {
     pub root: PathBuf,
     /// The file.
     pub path: PathBuf,
-    /// The stages, each after all it eats, else in the order of the file.
+    /// The stages, each after all its inputs, otherwise in the order of the file.
     pub stages: Vec<StageEntry<S>>,
     /// The variables after substitution, in the order of the file.
     pub vars: Vec<(String, Text)>,
@@ -77,10 +75,10 @@ pub struct StageEntry<S> {
     /// Its kind.
     pub kind: String,
     /// What it makes.
-    pub product: ArtifactKind,
-    /// What it eats.
+    pub output: ArtifactKind,
+    /// Its inputs.
     pub inputs: Vec<Input>,
-    /// Where its table stands.
+    /// The span of its table's header.
     pub span: Span,
     /// What the kind read.
     pub stage: S,
@@ -107,7 +105,7 @@ pub fn load<K: Kinds + ?Sized>(
 
     let scope = Scope::new(source, &document.root).with_variables(variables.clone().into_values());
     let header = document.header(&scope);
-    let (nodes, stages): (Vec<Node>, Vec<_>) =
+    let (nodes, stages): (Vec<StageNode>, Vec<_>) =
         document.stages.iter().map(|stage| read(stage, &scope, kinds)).unzip();
     if nodes.is_empty() {
         let fault = Fault::new(0..0, "the pipeline has no stages");
@@ -130,15 +128,15 @@ pub fn load<K: Kinds + ?Sized>(
         Some(names) => names.into_iter().map(|name| name.value).collect(),
         None => nodes.iter().map(|node| node.name.value.clone()).collect(),
     };
-    let mut pool: Vec<Option<(Node, K::Stage)>> =
+    let mut pool: Vec<Option<(StageNode, K::Stage)>> =
         nodes.into_iter().zip(stages).map(|(node, stage)| Some((node, stage?))).collect();
     let mut entries = Vec::new();
     for at in order {
         let span = document.stages[at].span.clone();
         match pool[at].take() {
-            Some((Node { name, kind: Some(kind), product: Some(product), inputs }, stage)) => {
+            Some((StageNode { name, kind: Some(kind), output: Some(output), inputs }, stage)) => {
                 let (name, kind) = (name.value, kind.value);
-                entries.push(StageEntry { name, kind, product, inputs, span, stage });
+                entries.push(StageEntry { name, kind, output, inputs, span, stage });
             }
             // A kind gave no stage and no fault either; say at least where.
             _ => faults.add(Fault::new(span, "this stage could not be read")),
@@ -163,17 +161,17 @@ fn read<K: Kinds + ?Sized>(
     stage: &document::Stage,
     scope: &Scope<'_>,
     kinds: &K,
-) -> (Node, Option<K::Stage>) {
+) -> (StageNode, Option<K::Stage>) {
     let name = stage.name.clone();
-    let mut node = Node { name, kind: None, product: None, inputs: Vec::new() };
+    let mut node = StageNode { name, kind: None, output: None, inputs: Vec::new() };
     if stage.faulty {
         return (node, None);
     }
     let path = format!("stage.{}", stage.name.value);
     let mut fields = Fields::new(scope, &stage.table, stage.span.clone(), path);
     let Some(kind) = fields.require("kind").text("kind") else { return (node, None) };
-    node.product = kinds.product(&kind.text);
-    if node.product.is_none() {
+    node.output = kinds.output(&kind.text);
+    if node.output.is_none() {
         let hint = suggest::hint(&kind.text, &kinds.names(), "the kinds are");
         let fault = Fault::new(kind.span, format!("unknown kind `{}`", kind.text));
         fields.fault(fault.maybe_hint(hint));

@@ -1,5 +1,5 @@
-//! `kuth.toml` at the root of a project: what holds for all of its pipelines. It is read as a
-//! pipeline is, with every fault and its place; what the words mean is for others to say.
+//! `kuth.toml` at the root of a project: settings for all of its pipelines. It is read as a pipeline
+//! is, with every fault and its place. It does not know what the values mean.
 
 use std::path::Path;
 
@@ -25,7 +25,7 @@ pub struct CacheTable {
     pub remote: Option<Text>,
     /// `read` or `read-write`.
     pub mode: Option<Spanned<&'static str>>,
-    /// Whose records count.
+    /// The public keys whose records are trusted.
     pub keys: Vec<Text>,
     /// `keys` or `anyone`.
     pub trust: Option<Spanned<&'static str>>,

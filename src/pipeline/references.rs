@@ -21,25 +21,25 @@ pub struct LocalPath {
     pub written: Text,
     /// From the root of the file system: joined to the project root.
     pub path: HostPath,
-    /// As the pipeline's own path is told.
+    /// Relative to the same directory as the pipeline's own path.
     shown: String,
 }
 
 impl LocalPath {
-    /// The path as the pipeline's own is told.
+    /// The path, relative to the same directory as the pipeline's own.
     pub fn shown(&self) -> &str {
         &self.shown
     }
 }
 
-/// What may stand at a path.
+/// What a path has to lead to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum Requirement {
     /// A regular file or a directory.
-    Any,
+    FileOrDirectory,
     /// A regular file.
     File,
-    /// Whatever has bytes to read once.
+    /// Anything that has bytes to read once: a regular file, a pipe, a socket or a device.
     Readable,
 }
 
@@ -53,43 +53,36 @@ impl Fields<'_> {
     /// The path under `key` of a file or directory; a fault if there is none.
     pub fn existing_path(&mut self, key: &str) -> Option<LocalPath> {
         let local = self.path(key)?;
-        self.must_be(Wanted::Any, local, None)
+        self.must_be(Requirement::FileOrDirectory, local, None)
     }
 
     /// The path under `key` of a file; a fault if there is none.
     pub fn existing_file(&mut self, key: &str) -> Option<LocalPath> {
         let local = self.path(key)?;
-        self.must_be(Wanted::File, local, None)
+        self.must_be(Requirement::File, local, None)
     }
 
     /// The path under `key` of what is read once, now: a file, or a pipe. A fault if there is none.
     pub fn readable_path(&mut self, key: &str) -> Option<LocalPath> {
         let local = self.path(key)?;
-        self.must_be(Wanted::Readable, local, None)
+        self.must_be(Requirement::Readable, local, None)
     }
 
     /// The same for a path that `key` has among other values; `hint` says what could stand there.
     pub fn readable_path_at(&self, key: &str, written: Text, hint: &str) -> Option<LocalPath> {
         let local = self.as_path(key, written)?;
-        self.must_be(Wanted::Readable, local, Some(hint))
+        self.must_be(Requirement::Readable, local, Some(hint))
     }
 
-    /// The path, or the paths, under `key`; a fault for each that is not there.
-    pub fn existing_paths(&mut self, key: &str) -> Vec<LocalPath> {
-        let written = self.text_or_texts(key);
-        let locals = written.into_iter().filter_map(|text| self.as_path(key, text));
-        locals.filter_map(|local| self.must_be(Wanted::Any, local, None)).collect()
-    }
-
-    /// The name of a stage under `key`. Prefer [`Fields::input`], which says what it may be.
-    pub fn reference(&mut self, key: &str) -> Option<Spanned<String>> {
+    /// The name of a stage under `key`.
+    fn reference(&mut self, key: &str) -> Option<Spanned<String>> {
         let value = self.raw(key)?;
         let text = self.as_text(key, value, "the name of a stage")?;
         let text = self.as_open(key, text)?;
         Some(Spanned::new(text.span, text.text))
     }
 
-    /// The stage named under `key`, whose product must be one of `accepts`.
+    /// The stage named under `key`, whose output must be one of `accepts`.
     pub fn input(&mut self, key: &'static str, accepts: &'static [ArtifactKind]) -> Option<Input> {
         let stage = self.reference(key)?;
         let input = Input { key, stage, accepts };
@@ -106,17 +99,6 @@ impl Fields<'_> {
         self.require(key).input(key, accepts)
     }
 
-    /// The stage, or the stages, named under `key`.
-    pub fn inputs(&mut self, key: &'static str, accepts: &'static [ArtifactKind]) -> Vec<Input> {
-        let named = self.text_or_texts(key).into_iter();
-        let named = named.filter_map(|text| self.as_open(key, text));
-        let inputs: Vec<Input> = named
-            .map(|text| Input { key, stage: Spanned::new(text.span, text.text), accepts })
-            .collect();
-        self.scope.inputs.borrow_mut().extend(inputs.iter().cloned());
-        inputs
-    }
-
     fn as_path(&self, key: &str, written: Text) -> Option<LocalPath> {
         if written.text.is_empty() || written.text.contains('\0') {
             self.fault(Fault::new(written.span, format!("`{key}` is not a path")));
@@ -129,15 +111,20 @@ impl Fields<'_> {
         Some(LocalPath { written, path, shown })
     }
 
-    fn must_be(&self, wanted: Wanted, local: LocalPath, hint: Option<&str>) -> Option<LocalPath> {
+    fn must_be(
+        &self,
+        required: Requirement,
+        local: LocalPath,
+        hint: Option<&str>,
+    ) -> Option<LocalPath> {
         let name = local.written.shown();
         let hint = hint.map(str::to_string);
         let (message, label, hint) = match local.path.look() {
             Ok(Found::File) => return Some(local),
-            Ok(Found::Directory) if wanted == Wanted::Any => return Some(local),
-            Ok(Found::Special) if wanted == Wanted::Readable => return Some(local),
+            Ok(Found::Directory) if required == Requirement::FileOrDirectory => return Some(local),
+            Ok(Found::Special) if required == Requirement::Readable => return Some(local),
             Ok(Found::Directory) => {
-                (format!("{name} is a directory"), "a file is wanted".to_string(), hint)
+                (format!("{name} is a directory"), "expected a file".to_string(), hint)
             }
             Ok(Found::Special) => {
                 let label = "neither a file nor a directory".to_string();

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_named_whole() {
+    fn a_circle_is_named_with_all_its_variables() {
         let (_, faults) = resolved("[vars]\na = \"${b}\"\nb = \"${c}\"\nc = \"x ${a}\"\n", &[]);
         assert_eq!(faults, ["the variables go in a circle: a -> b -> c -> a @ ${a}"]);
     }
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn misuse_is_told() {
+    fn wrong_substitutions_are_faults() {
         let said = |source: &str, overrides: &[&str]| resolved(source, overrides).1;
         let vars = "[vars]\nsuite = \"x\"\n";
         let unknown = "`--var siute=…` sets a variable the pipeline does not have @ [vars]";

@@ -1,4 +1,4 @@
-//! TOML with places: a tree of values that all remember where in the source they stand.
+//! TOML with spans: a tree of values, each with its place in the source.
 //! It knows the grammar only through the `toml` crate and nothing of pipelines.
 
 use std::fmt;
@@ -7,9 +7,9 @@ use std::ops::{Deref, Range};
 use toml::Spanned as TomlSpanned;
 use toml::de::{DeTable, DeValue};
 
+use super::duplicates;
 use super::fault::{Fault, Faults};
-use super::mend::mend;
-use super::syntax;
+use super::recovery::recover;
 
 /// A place in the source: a range of bytes.
 pub type Span = Range<usize>;
@@ -161,10 +161,10 @@ impl Table {
 /// The tree of `source`, with every syntax error among the faults. Statements that are not TOML
 /// are not in the tree; they are the second thing returned.
 pub fn parse(source: &str, faults: &mut Faults) -> (Table, String) {
-    let (text, lost) = mend(source, faults);
+    let (text, lost) = recover(source, faults);
     let (table, errors) = DeTable::parse_recoverable(&text);
     let table = table_of(table.get_ref(), faults);
-    syntax::report(&text, &table, &errors, faults);
+    duplicates::report(&text, &table, &errors, faults);
     (table, lost)
 }
 

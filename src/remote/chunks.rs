@@ -263,7 +263,7 @@ mod tests {
             chunks: vec![chunk],
         };
         let artifact = Artifact {
-            product: ArtifactKind::Disk,
+            kind: ArtifactKind::Disk,
             hashing: Hashing::Sparse,
             digest: Digest::of("y"),
             size: 400,

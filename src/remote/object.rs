@@ -289,7 +289,7 @@ mod tests {
         let digest = hash_object(path, Hashing::Sparse).unwrap();
         let size = (20 << 20) + 77;
         Artifact {
-            product: ArtifactKind::Disk,
+            kind: ArtifactKind::Disk,
             hashing: Hashing::Sparse,
             digest,
             size,

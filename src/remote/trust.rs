@@ -242,7 +242,7 @@ mod tests {
         let mut recipe = Recipe::new("x", 1);
         recipe.value("text", "a\n\"b\"");
         let output = Artifact {
-            product: ArtifactKind::File,
+            kind: ArtifactKind::File,
             hashing: Hashing::Plain,
             digest: Digest::of("bytes"),
             size: 5,

@@ -18,7 +18,7 @@ use crate::units::Bytes;
 use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, register};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "boot", product: ArtifactKind::Report, read };
+pub const KIND: Kind = Kind { name: "boot", output: ArtifactKind::Report, read };
 
 /// With QEMU's own translation a boot takes one minute, on a busy host four.
 const LIMIT: Duration = Duration::from_secs(600);

@@ -1,20 +1,18 @@
-//! `bootstrap`: a minimal Debian or Ubuntu tree from a mirror's or a medium's packages: the
-//! essential ones, apt, and what `packages` names. Eats the medium, if that is where they are;
-//! makes a tree. With `layers` the medium has the system itself.
+//! `bootstrap`: a minimal Debian or Ubuntu tree from the packages of a mirror or an installation
+//! medium: the essential ones, apt, and what `packages` names. Input: the medium, if there is one.
+//! Output: tree. With `layers` the medium holds the system itself.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::origin::{MEDIA, Origin};
 use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, materials};
-use crate::artifact::{ArtifactKind, Output};
-use crate::debian::{
-    self, Base, DEBIAN, Distribution, Package, Request, UBUNTU, install, mirror, pool,
-};
+use crate::artifact::{ArtifactKind, Facts, Output, TreeFacts};
+use crate::debian::{self, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
+use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
 use crate::provenance::Material;
 use crate::recipe::Recipe;
@@ -23,7 +21,7 @@ use crate::sandbox::{Network, Packed, Sandbox, Step};
 mod layers;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "bootstrap", product: ArtifactKind::Tree, read };
+pub const KIND: Kind = Kind { name: "bootstrap", output: ArtifactKind::Tree, read };
 
 struct Bootstrap {
     distribution: &'static Distribution,
@@ -73,28 +71,26 @@ impl Bootstrap {
         }
     }
 
-    /// What the tree is, for those who eat it.
-    fn facts(&self, packages: &[Package]) -> Vec<(&'static str, String)> {
-        let mut facts = vec![
-            ("suite", self.suite.clone()),
-            ("components", self.components.join(" ")),
-            ("packages", installed(packages, None).to_string()),
-        ];
-        if *self.distribution != DEBIAN {
-            facts.push(("distribution", self.distribution.name.to_string()));
-        }
-        facts
+    /// What the tree is, for stages that take it.
+    fn facts(&self, packages: &[Package]) -> Facts {
+        let is_debian = *self.distribution == DEBIAN;
+        Facts::Tree(TreeFacts {
+            components: self.components.clone(),
+            distribution: (!is_debian).then(|| self.distribution.name.to_string()),
+            packages: installed(packages, None),
+            suite: Some(self.suite.clone()),
+        })
     }
 
     fn request(&self, inputs: &Inputs) -> Result<Request> {
         Ok(Request {
-            part: "packages",
+            part: Part::Packages,
             distribution: self.distribution,
             suite: self.suite.clone(),
             components: self.components.clone(),
             packages: self.packages.clone(),
             base: Base::Empty,
-            archive: self.origin.archive(inputs)?,
+            source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
         })
     }
@@ -127,12 +123,11 @@ impl Stage for Bootstrap {
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        materials::packages(self.distribution, pins)
+        Ok(materials::packages(self.distribution, pins))
     }
 
-    fn predict(&self, _inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
-        let facts = self.facts(&debian::packages(pins.first()?).ok()?);
-        Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
+    fn predict(&self, _inputs: &Inputs, pins: &[Pin]) -> Option<Facts> {
+        Some(self.facts(pins.first()?.packages()))
     }
 
     fn need(&self, _context: &StageContext, _inputs: &Inputs) -> u64 {
@@ -141,8 +136,8 @@ impl Stage for Bootstrap {
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
-        let archive = self.origin.archive(inputs)?;
-        let (packages, files) = pool::fetch(context, self.distribution, &pins[0], &archive)?;
+        let source = self.origin.package_source(inputs)?;
+        let (packages, files) = pool::fetch(context, self.distribution, &pins[0], &source)?;
         let sandbox = Sandbox::new(&context.work, context.settings.epoch, "localhost")?;
         offer(&sandbox, &packages, &files)?;
         (context.progress)(0, 0, "unpacking");
@@ -165,12 +160,11 @@ impl Stage for Bootstrap {
         let last = steps.len() - 1;
         let progress = |at| (context.progress)(at as u64, last as u64, "steps");
         let outcome = sandbox.run(steps, Network::None, &context.log, &context.cancel, progress);
-        let made = take_out(context, sandbox, outcome)?;
-        Ok(self.facts(&packages).into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
+        Ok(take_out(context, sandbox, outcome)?.with(self.facts(&packages)))
     }
 }
 
-/// What the last step of every tree packs it as.
+/// The name of the tar that the last step packs the tree into.
 pub(super) const PACKED: &str = "tree.tar";
 
 /// Takes the packed tree out of the sandbox and removes the rest of it: also after a failure, for
@@ -180,14 +174,14 @@ pub(super) fn take_out(
     sandbox: Sandbox,
     outcome: Result<Option<Packed>>,
 ) -> Result<Output> {
-    let made = outcome.and_then(|packed| {
+    let output = outcome.and_then(|packed| {
         let packed = packed.context("packing the tree")?;
         let file = context.scratch(PACKED);
         std::fs::rename(sandbox.output().join(PACKED), &file).context("taking the tree out")?;
         Ok(Output::hashed(ArtifactKind::Tree, file, packed.digest, packed.size))
     });
-    let cleared = if context.keeps_work(&made) { Ok(()) } else { sandbox.clear(&context.log) };
-    made.and_then(|made| cleared.map(|()| made))
+    let cleared = if context.keeps_work(&output) { Ok(()) } else { sandbox.clear(&context.log) };
+    output.and_then(|output| cleared.map(|()| output))
 }
 
 /// Puts package files where the steps look for them.

@@ -12,7 +12,7 @@ use crate::machine::{
     Cloning, Copying, Forward, Hardware, Host, Listed, Network, Nic, Replace, State, Wanted,
     is_legal_name, journal,
 };
-use crate::pipeline::{Data, Elsewhere, Fault, Fields, LocalPath, Span, Text};
+use crate::pipeline::{Data, Fault, Fields, LocalPath, OtherFile, Span, Text};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
@@ -22,7 +22,7 @@ mod network;
 use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "clone", product: ArtifactKind::Machines, read };
+pub const KIND: Kind = Kind { name: "clone", output: ArtifactKind::Machines, read };
 
 struct Clone {
     name: String,
@@ -260,7 +260,7 @@ fn tell(role: &Fields<'_>, file: &Option<(LocalPath, String)>, faults: Vec<SeedF
         let fault = match place.within(text) {
             _ if path.written.secret => Fault::new(span, message),
             None => Fault::new(span, format!("{}: {message}", path.written.text)),
-            Some(span_there) => Fault::new(span, message).elsewhere(Elsewhere {
+            Some(span_there) => Fault::new(span, message).in_file(OtherFile {
                 path: path.shown().to_string(),
                 source: Arc::clone(&source),
                 span: span_there,

@@ -1,11 +1,12 @@
-//! `kind = "disk"`: a tree becomes a bootable disk. Eats the tree under `from`; the keys are in
-//! `disk::config`. The tools that shape the bytes come from locked packages, see [`tools`].
+//! `disk`: makes a bootable disk of a tree. Input: tree, and an installation medium with the tools if
+//! one is named. Output: disk. The keys are in `disk::config`. The tools that shape the bytes come from
+//! locked packages, see [`tools`].
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, DiskFacts, Facts, Output};
 use crate::debian::{self, Base, Request, pool};
 use crate::disk::config::Config;
 use crate::disk::layout::Layout;
@@ -13,6 +14,7 @@ use crate::disk::split::Splitter;
 use crate::disk::{assemble, boot, filesystem, fstab};
 use crate::error::{Context, Result};
 use crate::files::sparse;
+use crate::lock::Part;
 use crate::pipeline::{Fault, Fields};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
@@ -22,12 +24,12 @@ use super::origin::{MEDIA, Origin};
 use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Stage, StageContext, materials};
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "disk", product: ArtifactKind::Disk, read };
+pub const KIND: Kind = Kind { name: "disk", output: ArtifactKind::Disk, read };
 
 /// Raised when the same recipe would make other bytes.
 const REVISION: u32 = 1;
 
-/// Where a tree keeps its table of mounts.
+/// The path of the table of mounts in a tree.
 const FSTAB: &str = "/etc/fstab";
 
 /// A disk to make.
@@ -55,7 +57,7 @@ pub(super) fn layout(fields: &Fields<'_>, config: &Config) -> Option<Layout> {
     Layout::of(config).map_err(report).ok()
 }
 
-/// The finished raw image `file` at `image`, with what those who eat a disk ask of it.
+/// The finished raw image `file` at `image` as an output with the facts of a disk.
 pub(super) fn made(
     context: &StageContext,
     (image, file): (PathBuf, &File),
@@ -64,12 +66,13 @@ pub(super) fn made(
 ) -> Result<Output> {
     (context.progress)(0, 0, "hashing");
     let digest = sparse::tree_hash(file).context("hashing the disk")?;
-    let firmware: Vec<_> = layout.firmware.iter().map(|firmware| firmware.word()).collect();
-    Ok(Output::sparse(ArtifactKind::Disk, image, digest, layout.size.0)
-        .with("firmware", firmware.join(" "))
-        .with("root", root)
-        .with("root-uuid", root_uuid)
-        .with("table", layout.table.word()))
+    let facts = DiskFacts {
+        firmware: layout.firmware.clone(),
+        root,
+        root_uuid,
+        table: layout.table.word().to_string(),
+    };
+    Ok(Output::sparse(ArtifactKind::Disk, image, digest, layout.size.0).with(Facts::Disk(facts)))
 }
 
 impl Disk {
@@ -139,32 +142,32 @@ impl Stage for Disk {
         let packages = tools::PACKAGES.iter();
         let packages = packages.chain(tools::boot_packages(&context.settings.architecture));
         let request = Request {
-            part: "tools",
+            part: Part::Tools,
             distribution: &debian::DEBIAN,
             suite: tools::SUITE.to_string(),
             components: vec!["main".to_string()],
             packages: packages.map(|name| name.to_string()).collect(),
             base: Base::Exactly,
-            archive: self.origin.archive(inputs)?,
+            source: self.origin.package_source(inputs)?,
             keyring: None,
         };
         debian::pin(context, [&request])
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        materials::packages(&debian::DEBIAN, pins)
+        Ok(materials::packages(&debian::DEBIAN, pins))
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let pin = pins.first().context("finding the tools: none are locked")?;
-        pool::fetch(context, &debian::DEBIAN, pin, &self.origin.archive(inputs)?)?;
+        pool::fetch(context, &debian::DEBIAN, pin, &self.origin.package_source(inputs)?)?;
         (context.progress)(0, 0, "unpacking the tools");
         let tools = tools::tools(context, pin)?;
         self.make(inputs.get("from")?, &tools, context)
     }
 }
 
-/// The tar of the tree, telling how much of it was read.
+/// The tar of the tree; reports how much of it was read.
 fn watched(tree: &Artifact, context: &StageContext) -> Result<impl Read + use<>> {
     let path = context.object(tree);
     let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;

@@ -1,13 +1,12 @@
-//! `import`: a disk image of others, whatever its format, as a tree that `customise` and `disk`
-//! take like any other. Eats the image as a file or a disk, a directory with one image in it, or a
-//! root tar.
+//! `import`: the files of a disk image of any known format, or of a root tar, as a tree. Input: the
+//! image or tar as a file, a disk, or a directory with one image in it. Output: tree.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::archive::magic::{self, Format};
 use crate::archive::{self, extract};
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, Facts, Output, TreeFacts};
 use crate::error::{Context, Result};
 use crate::import::{self, Beside, Imported, Options};
 use crate::pipeline::{Fault, Fields, Spanned};
@@ -18,17 +17,16 @@ use crate::units::Bytes;
 use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext};
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "import", product: ArtifactKind::Tree, read };
+pub const KIND: Kind = Kind { name: "import", output: ArtifactKind::Tree, read };
 
 /// Raised when the same image gives another tar.
 const REVISION: u32 = 1;
 
-/// What a system's files may be together unless the user says otherwise.
+/// The most bytes of a system's files unless the pipeline has a `limit`.
 const LIMIT: Bytes = Bytes::gib(64);
 
-/// What may hold an image.
-const PRODUCTS: &[ArtifactKind] =
-    &[ArtifactKind::File, ArtifactKind::Directory, ArtifactKind::Disk];
+/// The kinds of artifact that may be an image.
+const IMAGES: &[ArtifactKind] = &[ArtifactKind::File, ArtifactKind::Directory, ArtifactKind::Disk];
 
 struct Import {
     root: Option<String>,
@@ -36,14 +34,14 @@ struct Import {
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", PRODUCTS);
+    let from = fields.required_input("from", IMAGES);
     let root = fields.text("root").map(|root| root.text);
     let limit = fields.size("limit");
     let limit = usable(fields, limit);
     Some(Parsed::one(vec![from?], Import { root, limit }))
 }
 
-/// The limit that is given, or the usual one; a fault if it lets nothing pass.
+/// The given limit, or the default; a limit of zero is a fault.
 pub(super) fn usable(fields: &Fields<'_>, limit: Option<Spanned<Bytes>>) -> Bytes {
     if let Some(limit) = &limit
         && limit.value == Bytes(0)
@@ -80,11 +78,15 @@ impl Stage for Import {
 pub(super) fn made(context: &StageContext, file: PathBuf, imported: Imported) -> Result<Output> {
     let notes = imported.notes.join("\n") + "\n";
     open_log(&context.log)?.write_all(notes.as_bytes()).context("writing the log")?;
-    // What is installed has no list, so the tree as a whole stands for it.
-    let packages = imported.digest.to_string();
-    let made = Output::hashed(ArtifactKind::Tree, file, imported.digest, imported.size);
-    let facts = imported.facts.into_iter();
-    Ok(facts.fold(made.with("packages", packages), |made, (name, value)| made.with(name, value)))
+    let Imported { digest, size, release, .. } = imported;
+    let facts = TreeFacts {
+        components: Vec::new(),
+        distribution: release.distribution,
+        // The list of installed packages is not read, so the digest of the whole tree is used.
+        packages: digest,
+        suite: release.suite,
+    };
+    Ok(Output::hashed(ArtifactKind::Tree, file, digest, size).with(Facts::Tree(facts)))
 }
 
 impl Import {
@@ -98,7 +100,7 @@ impl Import {
             found,
             Some(Format::Tar | Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd)
         );
-        Ok((input.product == ArtifactKind::File && is_tar).then_some(object))
+        Ok((input.kind == ArtifactKind::File && is_tar).then_some(object))
     }
 
     fn archive<'a>(&self, context: &'a StageContext) -> archive::Options<'a> {
@@ -114,7 +116,7 @@ impl Import {
 
     fn image(&self, context: &StageContext, input: &Artifact, to: &Path) -> Result<Imported> {
         let object = context.object(input);
-        let (path, beside) = match input.product {
+        let (path, beside) = match input.kind {
             ArtifactKind::Directory => {
                 let directory = context.scratch("directory");
                 extract::extract(&object, &directory, &context.cancel)?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, Facts, Output};
 use crate::error::{Result, anyhow};
 use crate::machine::network;
 use crate::pipeline::{Fields, Input, Kinds};
@@ -33,7 +33,7 @@ pub struct Kind {
     /// The word after `kind =`.
     pub name: &'static str,
     /// The kind of its result.
-    pub product: ArtifactKind,
+    pub output: ArtifactKind,
     /// Reads the stage's table. `None` when it is too faulty to stand for anything; the faults
     /// are in `fields`.
     pub read: fn(fields: &mut Fields<'_>) -> Option<Parsed>,
@@ -77,7 +77,7 @@ pub trait Stage: Send + Sync {
 
     /// The facts of the result that the pins of its dependents depend on, where they are known
     /// before a run.
-    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
+    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<Facts> {
         None
     }
 
@@ -161,7 +161,7 @@ pub struct Inputs {
     pub artifacts: BTreeMap<&'static str, Artifact>,
     /// Inputs that are not built yet: the facts that [`Stage::predict`] gives of them. Only
     /// [`Stage::pin`] and [`Stage::predict`] see any.
-    pub predicted: BTreeMap<&'static str, BTreeMap<String, String>>,
+    pub predicted: BTreeMap<&'static str, Facts>,
 }
 
 impl Inputs {
@@ -172,7 +172,7 @@ impl Inputs {
     }
 
     /// The facts of the input under `key`, built or predicted.
-    pub fn facts(&self, key: &str) -> Result<&BTreeMap<String, String>> {
+    pub fn facts(&self, key: &str) -> Result<&Facts> {
         match self.predicted.get(key) {
             Some(facts) => Ok(facts),
             None => self.get(key).map(|artifact| &artifact.facts),
@@ -213,8 +213,8 @@ impl Kinds for Table {
         KINDS.iter().map(|kind| kind.name).collect()
     }
 
-    fn product(&self, kind: &str) -> Option<ArtifactKind> {
-        KINDS.iter().find(|row| row.name == kind).map(|row| row.product)
+    fn output(&self, kind: &str) -> Option<ArtifactKind> {
+        KINDS.iter().find(|row| row.name == kind).map(|row| row.output)
     }
 
     fn read(

@@ -3,7 +3,7 @@
 
 use super::{Inputs, Resource};
 use crate::artifact::ArtifactKind;
-use crate::debian::Archive;
+use crate::debian::PackageSource;
 use crate::error::Result;
 use crate::host_path::HostPath;
 use crate::pipeline::Input;
@@ -23,12 +23,14 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// The archive that requests go to.
-    pub fn archive(&self, inputs: &Inputs) -> Result<Archive> {
+    /// The package source that requests go to.
+    pub fn package_source(&self, inputs: &Inputs) -> Result<PackageSource> {
         match &self.medium {
-            Some(medium) if inputs.predicted.contains_key(medium.key) => Ok(Archive::Medium(None)),
-            Some(medium) => Ok(Archive::Medium(Some(inputs.get(medium.key)?.clone()))),
-            None => Ok(Archive::Mirror(self.mirror.clone())),
+            Some(medium) if inputs.predicted.contains_key(medium.key) => {
+                Ok(PackageSource::Medium(None))
+            }
+            Some(medium) => Ok(PackageSource::Medium(Some(inputs.get(medium.key)?.clone()))),
+            None => Ok(PackageSource::Mirror(self.mirror.clone())),
         }
     }
 

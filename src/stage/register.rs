@@ -1,7 +1,7 @@
 //! `register`: a disk becomes a machine of the hypervisor. The result is a small record of the
 //! machine's identity; whether the machine is still there, `place` asks the driver.
 
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, Facts, MachineFacts, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
 use crate::format::vbox;
@@ -16,7 +16,7 @@ use crate::units::Bytes;
 use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "register", product: ArtifactKind::Machine, read };
+pub const KIND: Kind = Kind { name: "register", output: ArtifactKind::Machine, read };
 
 /// The words for a machine's firmware.
 pub(super) const FIRMWARE: &[(&str, Firmware)] =
@@ -146,8 +146,9 @@ fn checked_vram(fields: &mut Fields<'_>) -> Option<u64> {
 
 /// Refuses a firmware that the disk has no boot loader for; a disk that does not say has any.
 pub(super) fn check_firmware(disk: &Artifact, firmware: Firmware) -> Result<()> {
-    match disk.facts.get("firmware") {
-        Some(has) if !has.split(' ').any(|word| word == firmware.word()) => {
+    match disk.facts.disk().map(|facts| &facts.firmware) {
+        Some(has) if !has.contains(&firmware) => {
+            let has = has.iter().map(|has| has.word()).collect::<Vec<_>>().join(" ");
             Err(anyhow!("the disk starts by {has} alone, not by {}", firmware.word())).hint(
                 format!(
                     "write `firmware = \"{has}\"` here, or add the other to the disk's `firmware`"
@@ -207,12 +208,12 @@ pub(super) fn identity(context: &StageContext, artifact: &Artifact) -> Result<Id
 /// The artifact of an identity.
 pub(super) fn made(
     context: &StageContext,
-    product: ArtifactKind,
+    kind: ArtifactKind,
     identity: &Identity,
 ) -> Result<Output> {
-    Ok(Output::text(product, &context.work, "identity.json", &identity.to_text()?)?
-        .with("machine", &identity.machine)
-        .with("driver", &identity.driver))
+    let (driver, machine) = (identity.driver.clone(), identity.machine.clone());
+    Ok(Output::text(kind, &context.work, "identity.json", &identity.to_text()?)?
+        .with(Facts::Machine(MachineFacts { driver, machine })))
 }
 
 /// Like [`look`], once the driver has finished or undone what a killed run left of the machine.
@@ -269,7 +270,7 @@ impl Stage for Register {
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
         let file = context.object(input);
-        let (source, shape) = if input.product == ArtifactKind::Disk {
+        let (source, shape) = if input.kind == ArtifactKind::Disk {
             let shape = self.given.or(&Shape::ORDINARY);
             check_firmware(input, shape.firmware)?;
             let disk = Disk { file, digest: input.digest, size: Bytes(input.size) };

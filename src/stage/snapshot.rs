@@ -9,7 +9,7 @@ use crate::recipe::Recipe;
 use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext, register};
 
 /// The row of this kind.
-pub const KIND: Kind = Kind { name: "snapshot", product: ArtifactKind::Snapshot, read };
+pub const KIND: Kind = Kind { name: "snapshot", output: ArtifactKind::Snapshot, read };
 
 struct Snapshot {
     name: String,

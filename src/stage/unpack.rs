@@ -1,4 +1,4 @@
-//! `unpack`: an archive, whatever its kind, as a directory. Eats a file, makes a directory.
+//! `unpack`: unpacks an archive of any format. Input: file. Output: directory.
 
 use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext};
 use crate::archive::{self, Options, magic::Format};
@@ -12,9 +12,9 @@ use crate::units::Bytes;
 const REVISION: u32 = 1;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "unpack", product: ArtifactKind::Directory, read };
+pub const KIND: Kind = Kind { name: "unpack", output: ArtifactKind::Directory, read };
 
-/// How much compressed data may grow before a full disk is a surprise.
+/// How many times larger a compressed archive's content is taken to be when free space is checked.
 const GROWTH: u64 = 4;
 
 struct Unpack {

@@ -40,7 +40,7 @@ fn a_user_has_the_number_shell_and_groups_that_the_pipeline_names() {
 }
 
 #[test]
-fn a_user_of_whom_only_the_name_is_told_has_the_next_number_and_may_do_nothing() {
+fn a_user_with_a_name_alone_has_the_next_number_and_no_privileges() {
     let tree = tree("settings");
     let plain = fields(&tree, "/etc/passwd", "plain");
     assert_eq!(plain[2..], ["1000", "1000", "", "/home/plain", "/bin/bash"]);

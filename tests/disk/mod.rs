@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kuth::artifact::{Artifact, ArtifactKind, Output};
 use kuth::cache::Cache;
-use kuth::debian::{Archive, DEBIAN};
+use kuth::debian::{DEBIAN, PackageSource};
 use kuth::digest::Digest;
 use kuth::disk::config::Config;
 use kuth::disk::layout::Layout;
@@ -35,7 +35,8 @@ fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
         let disk = disk_of(ANY_LAYOUT).unwrap();
         let pin = disk.pin(&context, &Inputs::default()).unwrap().pinned().unwrap().remove(0);
         let (packages, files) =
-            kuth::debian::pool::fetch(&context, &DEBIAN, &pin, &Archive::Mirror(None)).unwrap();
+            kuth::debian::pool::fetch(&context, &DEBIAN, &pin, &PackageSource::Mirror(None))
+                .unwrap();
         let digests = packages.into_iter().map(|package| package.sha256);
         (pin, digests.zip(files).collect())
     })
@@ -57,7 +58,7 @@ impl<T> Kinds for DiskKinds<T> {
         vec!["tree", "disk"]
     }
 
-    fn product(&self, kind: &str) -> Option<kuth::artifact::ArtifactKind> {
+    fn output(&self, kind: &str) -> Option<kuth::artifact::ArtifactKind> {
         match kind {
             "tree" => Some(kuth::artifact::ArtifactKind::Tree),
             "disk" => Some(kuth::artifact::ArtifactKind::Disk),

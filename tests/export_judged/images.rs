@@ -30,7 +30,7 @@ fn every_format_passes_qemu_img() {
     for word in WORDS {
         let export = export(word);
         let artifact = bench.run(&export, &context, &disk).unwrap();
-        assert_eq!(artifact.product, ArtifactKind::Export);
+        assert_eq!(artifact.kind, ArtifactKind::Export);
         let object = bench.cache.object(&artifact);
         assert_eq!(hash_object(&object, artifact.hashing).unwrap(), artifact.digest, "{word}");
 

@@ -33,8 +33,8 @@ impl Kinds for OneDisk {
         vec!["disk", "export"]
     }
 
-    fn product(&self, kind: &str) -> Option<ArtifactKind> {
-        Some(if kind == "disk" { ArtifactKind::Disk } else { KIND.product })
+    fn output(&self, kind: &str) -> Option<ArtifactKind> {
+        Some(if kind == "disk" { ArtifactKind::Disk } else { KIND.output })
     }
 
     fn read(&self, kind: &str, _: &str, mut fields: Fields<'_>) -> Option<((), Vec<Input>)> {

@@ -68,7 +68,7 @@ fn a_disk_is_compared_with_its_plan() {
     let (config, layout) = read(KEYS);
     let installed = compare::check(&disk.image, &config, &layout).unwrap();
     assert_eq!(installed.root, "/dev/mapper/vg0-root");
-    assert_eq!(installed.root_uuid, disk.artifact.facts["root-uuid"]);
+    assert_eq!(installed.root_uuid, disk.artifact.facts.disk().unwrap().root_uuid);
     assert!(installed.lines.contains(&"the volume vg0/usr: ext4, 128 MiB, on /usr".to_string()));
 
     let changed = |from: &str, to: &str| {

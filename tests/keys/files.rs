@@ -118,7 +118,7 @@ fn times_umask_and_place_move_nothing() {
 
 /// Whether a file can be executed, a name in a directory, an empty directory, a link's target.
 #[test]
-fn what_else_counts_of_a_file_or_directory() {
+fn modes_links_and_names_are_part_of_a_file_or_directory() {
     let world = World::new();
     let base = world.recipes(BASE);
     let moved = |expected: &[&str], what: &str| {
@@ -150,7 +150,7 @@ fn what_else_counts_of_a_file_or_directory() {
 
 /// A path that cannot be read is a fault of the file, with its place, before anything runs.
 #[test]
-fn what_is_no_file_is_a_fault() {
+fn a_path_without_a_file_is_a_fault() {
     let world = World::new();
     symlink("nothing", world.at("data/dangling")).unwrap();
     symlink("circle", world.at("data/circle")).unwrap();

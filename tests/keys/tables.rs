@@ -694,7 +694,7 @@ fn settings_that_are_about_the_build_move_nothing() {
 
 /// Stage names, comments, and the order of keys and of packages.
 #[test]
-fn what_means_nothing_moves_nothing() {
+fn values_of_equal_meaning_have_equal_keys() {
     let world = World::new();
     let text = |packages: &str, more: &str| {
         format!(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kuth::artifact::{Artifact, ArtifactKind, Hashing};
+use kuth::artifact::{Artifact, ArtifactKind, Facts, Hashing};
 use kuth::cache::Cache;
 use kuth::cli::schema::reference::{self, Row};
 use kuth::digest::Digest;
@@ -118,8 +118,8 @@ impl World {
 }
 
 fn artifact(digest: Digest) -> Artifact {
-    let (product, hashing) = (ArtifactKind::File, Hashing::Plain);
-    Artifact { product, hashing, digest, size: 1, facts: BTreeMap::new() }
+    let (kind, hashing) = (ArtifactKind::File, Hashing::Plain);
+    Artifact { kind, hashing, digest, size: 1, facts: Facts::None }
 }
 
 impl Recipes {

@@ -134,8 +134,8 @@ fn layers_look_as_the_kernel_shows_them() {
     let to = world.at("imported.tar");
     let imported = import(&medium, None, &to).unwrap();
     assert_same(&expected, &to);
-    let facts = [("distribution", "ubuntu".to_string()), ("suite", "noble".to_string())];
-    assert_eq!(imported.facts, facts);
+    let release = (imported.release.distribution, imported.release.suite);
+    assert_eq!(release, (Some("ubuntu".to_string()), Some("noble".to_string())));
     let note = "x in the layers base.squashfs, base.server.squashfs, base.server.more.squashfs";
     assert_eq!(imported.notes, [note]);
     // The outside reader of the format agrees with ours on each layer.

@@ -85,7 +85,7 @@ fn an_image_and_a_directory_give_one_tree() {
     let to = world.at("imported.tar");
     let imported = import(&image, Some("ubuntu-server"), &to).unwrap();
     assert_same(&server, &to);
-    assert_eq!(imported.facts[1], ("suite", "noble".to_string()));
+    assert_eq!(imported.release.suite.as_deref(), Some("noble"));
     // Nothing runs again, and the name of a source that is not there is an error.
     let err = build(&world, &(head.clone() + &all), &names);
     assert!(err.contains("cached") && !err.contains("failed"), "{err}");

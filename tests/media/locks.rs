@@ -3,7 +3,7 @@
 use crate::world::{MEDIUM, NOWHERE, build_from, world};
 
 #[test]
-fn another_medium_is_another_answer() {
+fn the_lock_is_for_one_medium() {
     let world = world();
     let project = world.project("locks");
     let iso = world.medium.iso();
@@ -40,7 +40,7 @@ fn another_medium_is_another_answer() {
 }
 
 #[test]
-fn a_mirror_and_a_medium_do_not_answer_for_each_other() {
+fn entries_of_a_mirror_and_of_a_medium_are_not_exchangeable() {
     let world = world();
     let project = world.project("change");
     let first = world.directory.join("first");

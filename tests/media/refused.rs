@@ -71,7 +71,7 @@ fn a_medium_without_the_essential_packages_begins_no_tree() {
 }
 
 #[test]
-fn damage_shows() {
+fn a_damaged_medium_is_refused() {
     let world = world();
     let project = world.project("damage");
     let deb = world.debs.iter().find(|deb| deb.path.contains("/dpkg_")).unwrap();

@@ -40,8 +40,8 @@ pub enum JobOutput {
 
 /// The jobs for `plan`, each after those it needs.
 pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
-    let product = |node: &Node<'_>| {
-        pipeline.stage(node.stage_name).map_or(ArtifactKind::File, |stage| stage.product)
+    let kind = |node: &Node<'_>| {
+        pipeline.stage(node.stage_name).map_or(ArtifactKind::File, |stage| stage.output)
     };
     let mut jobs: Vec<Job> = Vec::new();
     // What each job builds: a node, or a role of a stage.
@@ -50,7 +50,7 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
     let mut owners: Vec<Option<usize>> = Vec::new();
     for (at, node) in plan.nodes().iter().enumerate() {
         let is_last = plan.dependents(NodeId(at)).next().is_none();
-        if !is_last && !is_worth_a_job(product(node)) {
+        if !is_last && !is_worth_a_job(kind(node)) {
             owners.push(None);
             continue;
         }
@@ -72,7 +72,7 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
                     stages: vec![node.name.clone()],
                     needs: needs.into_iter().collect(),
                     step,
-                    output: output(product(node)),
+                    output: output(kind(node)),
                 });
                 groups.push(group);
                 jobs.len() - 1
@@ -84,8 +84,8 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
 }
 
 /// Whether a result takes time to make and can be used on another host.
-fn is_worth_a_job(product: ArtifactKind) -> bool {
-    match product {
+fn is_worth_a_job(kind: ArtifactKind) -> bool {
+    match kind {
         ArtifactKind::Tree | ArtifactKind::Disk | ArtifactKind::Report | ArtifactKind::Export => {
             true
         }
@@ -94,8 +94,8 @@ fn is_worth_a_job(product: ArtifactKind) -> bool {
     }
 }
 
-fn output(product: ArtifactKind) -> JobOutput {
-    match product {
+fn output(kind: ArtifactKind) -> JobOutput {
+    match kind {
         ArtifactKind::Export => JobOutput::Exports,
         ArtifactKind::Machine | ArtifactKind::Snapshot | ArtifactKind::Machines => {
             JobOutput::Machines

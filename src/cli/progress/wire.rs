@@ -136,7 +136,7 @@ pub fn replay(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) 
     let key = &Key(digest("key"));
     // Observers use nothing of an artifact but its digest.
     let artifact = &Artifact {
-        product: ArtifactKind::File,
+        kind: ArtifactKind::File,
         hashing: Hashing::Plain,
         digest: digest("digest"),
         size: 0,

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::cancel::Cancel;
 use crate::cli::project::Project;
-use crate::engine::lockfile::LockFile;
 use crate::error::{Context, Result};
+use crate::lock::LockFile;
 use crate::pipeline::project_file;
 use crate::process::Command;
 

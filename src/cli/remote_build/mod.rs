@@ -14,8 +14,8 @@ use super::{Exit, interrupt, screen};
 use crate::artifact::ArtifactKind;
 use crate::cancel::Cancel;
 use crate::engine::Plan;
-use crate::engine::lockfile::LockFile;
 use crate::error::{Result, anyhow};
+use crate::lock::LockFile;
 use crate::stage::Table;
 
 mod address;
@@ -97,9 +97,9 @@ pub fn run(args: &Args) -> Result<Exit> {
     };
     let place = |stage: &str, path: &str| {
         let stage = stage.split('/').next().unwrap_or_default();
-        let product = project.pipeline.stage(stage).map(|stage| stage.product);
+        let output = project.pipeline.stage(stage).map(|stage| stage.output);
         let name = Path::new(path).file_name().unwrap_or_default();
-        match product {
+        match output {
             Some(ArtifactKind::Export) => project.settings.output.join(name).display().to_string(),
             _ => format!("{}:{path}", args.host.name()),
         }

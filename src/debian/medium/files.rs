@@ -1,5 +1,5 @@
-//! The files of a medium, wherever they lie: in an ISO image, or in a directory that kuth keeps as
-//! a tar. Each is read in its place; nothing is unpacked. It does not know what they mean.
+//! The files of an installation medium: of an ISO image, or of a directory that kuth keeps as a tar.
+//! Each is read where it is; nothing is unpacked. It does not know what the files mean.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,25 +17,27 @@ pub enum Files {
     /// Those of an ISO image.
     Iso(Image<File>),
     /// Those of a directory, by their paths.
-    Directory(File, BTreeMap<String, Place>),
+    Directory(File, BTreeMap<String, TarEntry>),
 }
 
-/// Where a file of a directory is.
-pub enum Place {
-    /// Its header in the tar, and its length.
+/// An entry of a directory's tar.
+pub enum TarEntry {
+    /// A file: the offset of its header in the tar and its length, in bytes.
     File(u64, u64),
+    /// A directory.
     Directory,
+    /// A symbolic link and its target.
     Link(String),
 }
 
 impl Files {
     /// Opens the object at `path`.
-    pub fn open(path: &Path, product: ArtifactKind) -> Result<Files> {
+    pub fn open(path: &Path, kind: ArtifactKind) -> Result<Files> {
         let what = || format!("opening {}", path.display());
         let file = File::open(path).with_context(what)?;
-        if product == ArtifactKind::Directory {
-            let places = places(&file).context("reading the directory")?;
-            return Ok(Files::Directory(file, places));
+        if kind == ArtifactKind::Directory {
+            let entries = entries(&file).context("reading the directory")?;
+            return Ok(Files::Directory(file, entries));
         }
         let length = file.metadata().with_context(what)?.len();
         let image = Image::open(file).context("reading the medium").hint(
@@ -74,14 +76,14 @@ impl Files {
                 let entries = image.entries(&entry).with_context(what)?.into_iter();
                 Ok(entries.map(|entry| (entry.name, entry.kind)).collect())
             }
-            Files::Directory(_, places) => {
+            Files::Directory(_, entries) => {
                 let below = format!("{directory}/");
-                let inside = places.iter().filter_map(|(path, place)| {
+                let inside = entries.iter().filter_map(|(path, place)| {
                     let name = path.strip_prefix(&below).filter(|name| !name.contains('/'))?;
                     let kind = match place {
-                        Place::File(..) => Kind::File,
-                        Place::Directory => Kind::Directory,
-                        Place::Link(target) => Kind::Link(target.clone()),
+                        TarEntry::File(..) => Kind::File,
+                        TarEntry::Directory => Kind::Directory,
+                        TarEntry::Link(target) => Kind::Link(target.clone()),
                     };
                     Some((name.to_string(), kind))
                 });
@@ -113,13 +115,13 @@ impl Files {
                 small(entry.size.0)?;
                 pour(image.contents(&entry), to).with_context(what)?;
             }
-            Files::Directory(file, places) => {
-                let Some(Place::File(at, size)) = places.get(path) else { return Ok(false) };
+            Files::Directory(file, entries) => {
+                let Some(TarEntry::File(at, size)) = entries.get(path) else { return Ok(false) };
                 small(*size)?;
                 file.seek(SeekFrom::Start(*at)).with_context(what)?;
                 let mut archive = tar::Archive::new(file);
-                let mut entries = archive.entries().with_context(what)?;
-                let mut entry = entries.next().context("it is gone").with_context(what)??;
+                let mut members = archive.entries().with_context(what)?;
+                let mut entry = members.next().context("it is gone").with_context(what)??;
                 pour(&mut entry, to).with_context(what)?;
             }
         }
@@ -133,8 +135,8 @@ fn pour(from: impl Read, to: &mut dyn Write) -> std::io::Result<u64> {
 }
 
 /// Where everything in a directory's tar is.
-fn places(file: &File) -> Result<BTreeMap<String, Place>> {
-    let mut places = BTreeMap::new();
+fn entries(file: &File) -> Result<BTreeMap<String, TarEntry>> {
+    let mut entries = BTreeMap::new();
     let mut archive = tar::Archive::new(file.try_clone()?);
     for entry in archive.entries_with_seek()? {
         let entry = entry?;
@@ -143,16 +145,16 @@ fn places(file: &File) -> Result<BTreeMap<String, Place>> {
         let path = path.trim_start_matches("./").trim_end_matches('/').to_string();
         let kind = entry.header().entry_type();
         let place = if kind.is_dir() {
-            Place::Directory
+            TarEntry::Directory
         } else if kind.is_symlink() {
             let target = entry.link_name_bytes().unwrap_or_default();
-            Place::Link(String::from_utf8_lossy(&target).into_owned())
+            TarEntry::Link(String::from_utf8_lossy(&target).into_owned())
         } else {
-            Place::File(entry.raw_header_position(), entry.size())
+            TarEntry::File(entry.raw_header_position(), entry.size())
         };
-        places.insert(path, place);
+        entries.insert(path, place);
     }
-    Ok(places)
+    Ok(entries)
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 
 use std::path::Path;
 
-use super::{Medium, Signed, Suite, named};
+use super::{Medium, Signature, Suite, named};
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::debian::Request;
-use crate::debian::date::Date;
 use crate::debian::index::{Apt, Index, Trust, address, keep, recipe};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
+use crate::lock::Date;
 use crate::process::CommandFailed;
 use crate::stage_context::StageContext;
 
@@ -36,7 +36,7 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
         (context.progress)(0, 0, "index");
         let request = Request { components, ..request.clone() };
         let directory = context.scratch("medium");
-        medium.take_out(&suite, &lists, &directory.join("dists").join(&request.suite))?;
+        medium.copy_index(&suite, &lists, &directory.join("dists").join(&request.suite))?;
         read_by_apt(context, &request, &suite, &directory)
             .map_err(|error| explain(error, &medium, &request))?;
         Output::file(ArtifactKind::File, context.scratch("lists.tar"))
@@ -44,17 +44,17 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
     Ok(Index { release: suite.digest(), date, lists: artifact, medium: Some(label) })
 }
 
-/// What the index is trusted for: enters its recipe, so that it is looked at again when that
-/// changes.
+/// What the index is trusted for. It is in the index's recipe, so that the index is verified again
+/// when it changes.
 fn trust(medium: &Medium, request: &Request, suite: &Suite) -> Result<String> {
-    match (&suite.signed, &request.keyring) {
-        (Signed::No(_), Some(keyring)) => Err(with_hint(
+    match (&suite.signature, &request.keyring) {
+        (Signature::None(_), Some(keyring)) => Err(with_hint(
             anyhow!("{} is not signed, by a key of {keyring} or any other", medium.shown()),
             "media of Debian are not: leave `keyring` out, and let `download` check the image \
                  by a signed list of checksums",
         )),
-        (Signed::No(_), None) => Ok("the medium".to_string()),
-        // One that is not there is told of where it is needed.
+        (Signature::None(_), None) => Ok("the medium".to_string()),
+        // A keyring that does not exist is reported where apt needs it.
         _ => Ok(request.keys().digest().map_or(String::new(), |digest| digest.to_string())),
     }
 }
@@ -71,10 +71,10 @@ impl Medium {
         let architecture = &context.settings.architecture;
         let (mut components, mut lists) = (Vec::new(), Vec::new());
         for component in &request.components {
-            let mut told = suite.release.lists(component, architecture);
-            told.sort_by_key(|(_, _, length)| *length);
+            let mut listed = suite.release.lists(component, architecture);
+            listed.sort_by_key(|(_, _, length)| *length);
             let mut directories: Vec<&str> = Vec::new();
-            for (path, digest, length) in told {
+            for (path, digest, length) in listed {
                 let Some((directory, name)) = path.rsplit_once('/') else { continue };
                 let place = format!("{}/{directory}", suite.directory);
                 let there = self.files.names(&place)?.iter().any(|(other, _)| other == name);
@@ -102,8 +102,8 @@ impl Medium {
         Err(with_hint(error, hint))
     }
 
-    /// Makes `place` the directory of a suite, with what apt asks for.
-    fn take_out(&mut self, suite: &Suite, lists: &[List], place: &Path) -> Result<()> {
+    /// Copies what apt asks for into `place`, a directory that apt takes for the suite's.
+    fn copy_index(&mut self, suite: &Suite, lists: &[List], place: &Path) -> Result<()> {
         let write = |name: &str, bytes: &[u8]| -> Result<()> {
             let path = place.join(name);
             let parent = path.parent().context("a file has no directory")?;
@@ -111,13 +111,13 @@ impl Medium {
                 .and_then(|()| std::fs::write(&path, bytes))
                 .with_context(|| format!("writing {}", path.display()))
         };
-        match &suite.signed {
-            Signed::Inside(text) => write("InRelease", text)?,
-            Signed::Beside(text, signature) => {
+        match &suite.signature {
+            Signature::Inline(text) => write("InRelease", text)?,
+            Signature::Detached(text, signature) => {
                 write("Release", text)?;
                 write("Release.gpg", signature)?;
             }
-            Signed::No(text) => write("Release", text)?,
+            Signature::None(text) => write("Release", text)?,
         }
         for list in lists {
             let from = format!("{}/{}", suite.directory, list.path);
@@ -147,14 +147,14 @@ fn read_by_apt(
     suite: &Suite,
     directory: &Path,
 ) -> Result<()> {
-    let trust = match suite.signed {
-        Signed::No(_) => Trust::Given,
+    let trust = match suite.signature {
+        Signature::None(_) => Trust::Verified,
         _ => Trust::Signature,
     };
     let apt = Apt::prepare(&context.scratch("apt"), context, request, &address(directory), trust)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any"]);
-    if trust == Trust::Given || context.settings.allow_expired {
-        // Nobody answers for the date of a medium that is not signed, and it stays as it is.
+    if trust == Trust::Verified || context.settings.allow_expired {
+        // The date of a medium that is not signed proves nothing, and the medium does not change.
         command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
     }
     command.arg("update").run(&context.log, &context.cancel)?;

@@ -1,17 +1,18 @@
-//! A medium of Debian or Ubuntu (a DVD, a netinst, a live server) in the place of a mirror: the
-//! packages of its pool, as its own `dists` tell of them. Files are read where they lie in the
-//! image; what a `.deb` must be the medium's `Release` says. That is as good as whoever signed it,
-//! or where nobody did, as the checksum that the medium came by.
+//! An installation medium of Debian or Ubuntu (a DVD, a netinst, a live server) as a package source,
+//! instead of a mirror: the packages of its pool, as its own `dists` list them. Files are read where
+//! they are in the image. A `.deb` must match the medium's `Release`, which is trusted for its
+//! signature, or where it has none, for the checksum that the medium was downloaded by.
 
 use std::fs::File;
 
 use super::index::MOST_RELEASE;
-use super::{Base, Package, Request};
+use super::{Base, Request};
 use crate::artifact::Artifact;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::format::disk_info::{DiskInfo, shown};
 use crate::format::release::Release;
+use crate::lock::Package;
 use crate::stage_context::StageContext;
 
 mod files;
@@ -20,10 +21,10 @@ mod index;
 use files::{Files, Kind};
 pub use index::current;
 
-/// What a medium says in a few lines is smaller.
+/// The most bytes of a medium's `.disk/info`.
 const MOST_TEXT: u64 = 64 << 10;
 
-/// The names that are told of what is on a medium.
+/// How many names of what is on a medium a message has.
 const NAMED: usize = 8;
 
 /// An open medium.
@@ -37,23 +38,23 @@ pub struct Suite {
     /// Its directory: `dists/trixie`.
     directory: String,
     release: Release,
-    signed: Signed,
+    signature: Signature,
 }
 
-/// The `Release` file and who vouches for it.
-enum Signed {
-    /// `InRelease`.
-    Inside(Vec<u8>),
-    /// `Release` and `Release.gpg`.
-    Beside(Vec<u8>, Vec<u8>),
-    /// `Release` alone.
-    No(Vec<u8>),
+/// A suite's `Release` file, and how it is signed.
+enum Signature {
+    /// Inside `InRelease`.
+    Inline(Vec<u8>),
+    /// `Release`, by `Release.gpg`.
+    Detached(Vec<u8>, Vec<u8>),
+    /// `Release`, not signed.
+    None(Vec<u8>),
 }
 
 impl Medium {
     /// Opens the medium that `image` is: an ISO image, or a directory.
     pub fn open(context: &StageContext, image: &Artifact) -> Result<Medium> {
-        let mut files = Files::open(&context.object(image), image.product)?;
+        let mut files = Files::open(&context.object(image), image.kind)?;
         let text = files.read(".disk/info", MOST_TEXT)?.unwrap_or_default();
         let mut info = DiskInfo::read(&String::from_utf8_lossy(&text));
         if info.label.is_empty() {
@@ -67,7 +68,7 @@ impl Medium {
         &self.info.label
     }
 
-    /// It, in a message.
+    /// What messages call it.
     fn shown(&self) -> String {
         in_words(&self.info.label)
     }
@@ -101,22 +102,22 @@ impl Medium {
             };
             return Err(with_hint(error, hint));
         };
-        let signed = self.signed(&directory)?;
-        let release = Release::read(&String::from_utf8_lossy(signed.text()))
+        let signature = self.signature(&directory)?;
+        let release = Release::read(&String::from_utf8_lossy(signature.text()))
             .with_context(|| format!("reading {directory}/Release"))?;
         self.check_distribution(request, &release)?;
         self.check_architecture(context, &release)?;
-        Ok(Suite { directory, release, signed })
+        Ok(Suite { directory, release, signature })
     }
 
-    fn signed(&mut self, directory: &str) -> Result<Signed> {
+    fn signature(&mut self, directory: &str) -> Result<Signature> {
         let mut read = |name: &str| self.files.read(&format!("{directory}/{name}"), MOST_RELEASE);
         if let Some(text) = read("InRelease")? {
-            return Ok(Signed::Inside(text));
+            return Ok(Signature::Inline(text));
         }
         match (read("Release")?, read("Release.gpg")?) {
-            (Some(text), Some(signature)) => Ok(Signed::Beside(text, signature)),
-            (Some(text), None) => Ok(Signed::No(text)),
+            (Some(text), Some(signature)) => Ok(Signature::Detached(text, signature)),
+            (Some(text), None) => Ok(Signature::None(text)),
             (None, _) => Err(anyhow!("{} has no {directory}/Release", self.shown())),
         }
     }
@@ -151,9 +152,9 @@ impl Medium {
         Err(with_hint(error, format!("give the image of the same release for {wanted}")))
     }
 
-    /// Takes a package into the cache, if it is what the index says.
-    fn take(&mut self, context: &StageContext, package: &Package) -> Result<()> {
-        let what = format!("taking {package} from {}", self.shown());
+    /// Copies a package into the cache, if it is the one in the index.
+    fn copy_package(&mut self, context: &StageContext, package: &Package) -> Result<()> {
+        let what = format!("copying {package} from {}", self.shown());
         let part = context.scratch("package.deb");
         let file = File::create(&part).with_context(|| format!("making {}", part.display()))?;
         let mut writer = HashingWriter::new(file);
@@ -176,11 +177,11 @@ impl Medium {
     }
 }
 
-impl Signed {
+impl Signature {
     /// The `Release` file, as it lies on the medium.
     fn text(&self) -> &[u8] {
         match self {
-            Signed::Inside(text) | Signed::Beside(text, _) | Signed::No(text) => text,
+            Signature::Inline(text) | Signature::Detached(text, _) | Signature::None(text) => text,
         }
     }
 }
@@ -188,30 +189,34 @@ impl Signed {
 impl Suite {
     /// What names the index.
     fn digest(&self) -> Digest {
-        Digest::of(self.signed.text())
+        Digest::of(self.signature.text())
     }
 }
 
-/// The medium of this label, in a message.
+/// The medium with this label, as messages call it.
 pub fn in_words(label: &str) -> String {
     format!("the medium {label}").trim_end().to_string()
 }
 
-/// Takes `packages` from the medium `image` into the cache.
-pub fn take(context: &StageContext, image: &Artifact, packages: &[&Package]) -> Result<()> {
+/// Copies `packages` from the medium `image` into the cache.
+pub fn copy_packages(
+    context: &StageContext,
+    image: &Artifact,
+    packages: &[&Package],
+) -> Result<()> {
     let mut medium = Medium::open(context, image)?;
     let total: u64 = packages.iter().map(|package| package.size).sum();
     let mut done = 0;
     for package in packages {
         context.cancel.check()?;
-        medium.take(context, package)?;
+        medium.copy_package(context, package)?;
         done += package.size;
         (context.progress)(done, total, "B");
     }
     Ok(())
 }
 
-/// The first few names, for a message.
+/// The first names, for a message.
 fn named<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(shown).collect();
     let more = if names.len() > NAMED { ", ..." } else { "" };

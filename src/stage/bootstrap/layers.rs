@@ -1,6 +1,6 @@
-//! `bootstrap` with `layers`: the tree of a system that a live medium of Ubuntu installs, out of
-//! the layers on it. It takes nothing from a mirror, so it has no pins; what the tree is, its
-//! layers say.
+//! `bootstrap` with `layers`: the tree of a system that a live medium of Ubuntu installs, from the
+//! layers on the medium. Nothing is taken from a mirror, so it has no pins; its facts are read from
+//! the layers.
 
 use super::super::import::{made, usable};
 use super::super::{Inputs, Parsed, Pin, Stage, StageContext};
@@ -18,8 +18,8 @@ use crate::units::Bytes;
 const REVISION: u32 = 1;
 /// The word for whatever the medium has as its default.
 const DEFAULT: &str = "default";
-/// What may hold a medium.
-const PRODUCTS: &[ArtifactKind] = &[ArtifactKind::File, ArtifactKind::Directory];
+/// The kinds of artifact that may be a medium.
+const MEDIA: &[ArtifactKind] = &[ArtifactKind::File, ArtifactKind::Directory];
 
 /// Keys that are about a mirror, and what to do instead.
 const OF_A_MIRROR: [(&str, &str); 7] = [
@@ -34,13 +34,13 @@ const OF_A_MIRROR: [(&str, &str); 7] = [
 
 struct Layers {
     /// The source; `None`: the medium's default.
-    wanted: Option<String>,
+    selected: Option<String>,
     limit: Bytes,
 }
 
 /// Reads the table of a stage that has `layers`.
 pub fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", PRODUCTS);
+    let from = fields.required_input("from", MEDIA);
     let layers = fields.required_text("layers");
     let limit = fields.size("limit");
     let limit = usable(fields, limit);
@@ -51,7 +51,7 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         fields.fault(fault.hint("name one of the medium's sources, or write \"default\""));
     }
     for (key, hint) in OF_A_MIRROR {
-        // Asked for all the same, so that it is no unknown key.
+        // `has` marks the key as known, so that it is not reported a second time.
         if fields.has(key)
             && let (Some(here), Some(there)) = (fields.key_span(key), fields.key_span("layers"))
         {
@@ -59,9 +59,9 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
             fields.fault(fault.also(there, "the other one").hint(hint));
         }
     }
-    let wanted = layers?.text;
-    let wanted = (wanted != DEFAULT).then_some(wanted);
-    Some(Parsed::one(vec![from?], Layers { wanted, limit }))
+    let selected = layers?.text;
+    let selected = (selected != DEFAULT).then_some(selected);
+    Some(Parsed::one(vec![from?], Layers { selected, limit }))
 }
 
 impl Stage for Layers {
@@ -71,26 +71,26 @@ impl Stage for Layers {
 
     /// Without `limit`: what it lets pass is the same.
     fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
-        recipe.value("layers", self.wanted.as_deref().unwrap_or(DEFAULT));
+        recipe.value("layers", self.selected.as_deref().unwrap_or(DEFAULT));
         Ok(())
     }
 
     /// What the medium says of the system, and a directory once more.
     fn need(&self, context: &StageContext, inputs: &Inputs) -> u64 {
         let Ok(input) = inputs.get("from") else { return 0 };
-        if input.product == ArtifactKind::Directory {
+        if input.kind == ArtifactKind::Directory {
             return input.size;
         }
-        let wanted = self.wanted.as_deref();
+        let selected = self.selected.as_deref();
         let offers = Medium::open(&context.object(input)).and_then(|mut medium| medium.offers());
-        let offer = offers.ok().and_then(|offers| Some(choose(&offers, wanted).ok()?.clone()));
+        let offer = offers.ok().and_then(|offers| Some(choose(&offers, selected).ok()?.clone()));
         offer.and_then(|offer| offer.size).unwrap_or_default()
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
         let mut path = context.object(input);
-        if input.product == ArtifactKind::Directory {
+        if input.kind == ArtifactKind::Directory {
             let directory = context.scratch("medium");
             extract::extract(&path, &directory, &context.cancel)?;
             path = directory;
@@ -104,7 +104,7 @@ impl Stage for Layers {
         };
         let imported = Medium::open(&path)
             .and_then(|mut medium| {
-                live::import(&mut medium, self.wanted.as_deref(), &file, &options)
+                live::import(&mut medium, self.selected.as_deref(), &file, &options)
             })
             .context("reading the medium")?;
         made(context, file, imported)

@@ -6,10 +6,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::artifact::ArtifactKind;
-use crate::debian::{Package, contents, install};
+use crate::debian::{contents, install};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::format::iso9660;
 use crate::host_path::HostPath;
+use crate::lock::Package;
 use crate::pipeline::{Data, Fault, Fields, Input};
 use crate::recipe::Recipe;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
@@ -30,6 +31,18 @@ enum Modules {
     Kernel,
     /// Built for the tree's kernel.
     Build,
+}
+
+impl Modules {
+    const ALL: [(&str, Modules); 2] = [("kernel", Modules::Kernel), ("build", Modules::Build)];
+
+    /// The word in a pipeline, and in a recipe.
+    fn word(self) -> &'static str {
+        match self {
+            Modules::Kernel => "kernel",
+            Modules::Build => "build",
+        }
+    }
 }
 
 /// What `guest-additions` says.
@@ -58,8 +71,8 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Additions> {
     let input = table
         .input("from", &[ArtifactKind::File])
         .map(|input| Input { key: "guest-additions", ..input });
-    let words = [("kernel", Modules::Kernel), ("build", Modules::Build)];
-    let modules = table.choice_of("modules", &words).map_or(Modules::Kernel, |word| word.value);
+    let modules =
+        table.choice_of("modules", &Modules::ALL).map_or(Modules::Kernel, |word| word.value);
     table.finish();
     Some(Additions { iso, input, modules })
 }
@@ -79,7 +92,7 @@ impl Additions {
         };
         recipe.value("guest-additions", from);
         recipe.value("guest-additions script", crate::digest::Digest::of(SCRIPT));
-        recipe.value("guest-additions modules", format!("{:?}", self.modules).to_lowercase());
+        recipe.value("guest-additions modules", self.modules.word());
         Ok(())
     }
 

@@ -41,8 +41,8 @@ impl Content {
     }
 }
 
-/// Whether a text reads in a recipe as what stands there for something else: a local file, or a
-/// secret. Such a text has the word `text` before it, and so has one that begins with that word.
+/// Whether a text could be mistaken in a recipe for the line of a local file or of a secret. Such a
+/// text has the word `text` before it, and so has one that begins with that word.
 fn looks_local(text: &str) -> bool {
     let first = text.split(' ').next().unwrap_or_default();
     matches!(first, "directory" | "link" | "secret" | "text")
@@ -55,7 +55,7 @@ mod tests {
 
     /// Between the key and the copy into the sandbox packages are downloaded: minutes.
     #[test]
-    fn what_is_offered_is_what_was_described() {
+    fn a_file_that_changed_after_it_was_hashed_is_refused() {
         use std::sync::Arc;
 
         let directory = tempfile::tempdir().unwrap();
@@ -78,7 +78,7 @@ mod tests {
 
     /// A file that holds the word `directory` is no directory.
     #[test]
-    fn a_text_is_told_from_what_stands_for_a_file() {
+    fn a_text_differs_in_a_recipe_from_a_file_or_a_secret() {
         let digest = crate::digest::Digest::of("x").to_string();
         for text in ["directory", "link to x", "secret 1", "text directory", &digest] {
             assert!(looks_local(text), "{text}");

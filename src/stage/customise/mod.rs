@@ -1,16 +1,15 @@
-//! `customise`: a tree with packages, files, users and settings of one's own. Eats a tree, makes
-//! a tree. The work happens in a sandbox, in this order: packages in, packages out, settings,
-//! files, users, guest additions, scripts, seal.
-
-use std::collections::BTreeMap;
+//! `customise`: adds packages, files, users and settings to a tree. Input: tree. Output: tree. The
+//! work is done in a sandbox, in this order: packages in, packages out, settings, users, files, guest
+//! additions, scripts, seal.
 
 use super::origin::Origin;
 use super::{
     Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, bootstrap, materials,
 };
-use crate::artifact::{ArtifactKind, Output};
+use crate::artifact::{ArtifactKind, Facts, Output, TreeFacts};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
-use crate::error::{Context, Result, anyhow, with_hint};
+use crate::error::{Context, Result, anyhow, bail, with_hint};
+use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
 use crate::provenance::Material;
 use crate::recipe::Recipe;
@@ -25,7 +24,7 @@ use additions::Additions;
 use content::Content;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "customise", product: ArtifactKind::Tree, read: read_fields };
+pub const KIND: Kind = Kind { name: "customise", output: ArtifactKind::Tree, read: read_fields };
 
 /// What the stage's table says.
 pub(super) struct Customise {
@@ -104,11 +103,14 @@ impl Customise {
             return Ok(None);
         }
         let tree = inputs.artifacts.get("from").cloned();
-        let installed = inputs.facts("from")?.get("packages").cloned();
-        let digest = || tree.as_ref().map(|tree| tree.digest.to_string());
-        let installed = installed.or_else(digest).context("the tree is not built yet")?;
+        let installed = match (inputs.facts("from")?.tree(), &tree) {
+            (Some(facts), _) => facts.packages,
+            // Without a list the digest of the whole tree is used.
+            (None, Some(tree)) => tree.digest,
+            (None, None) => bail!("the tree is not built yet"),
+        };
         let base = Base::Tree { installed, tree };
-        self.question("packages", self.packages.clone(), base, inputs).map(Some)
+        self.question(Part::Packages, self.packages.clone(), base, inputs).map(Some)
     }
 
     /// The question for the package that holds the guest additions, if that is where they are from.
@@ -117,7 +119,7 @@ impl Customise {
             Some(additions) if additions.is_of_suite() => {
                 let packages = vec![additions::PACKAGE.to_string()];
                 let mut request =
-                    self.question("guest-additions", packages, Base::Exactly, inputs)?;
+                    self.question(Part::GuestAdditions, packages, Base::Exactly, inputs)?;
                 // Nothing else is asked for, and the lists of `main` are long.
                 request.components = vec![request.distribution.additions.to_string()];
                 Ok(Some(request))
@@ -128,25 +130,24 @@ impl Customise {
 
     fn question(
         &self,
-        part: &'static str,
+        part: Part,
         packages: Vec<String>,
         base: Base,
         inputs: &Inputs,
     ) -> Result<Request> {
         let facts = inputs.facts("from")?;
-        let suite = self.suite.clone().or_else(|| facts.get("suite").cloned());
+        let suite = self.suite.clone().or_else(|| facts.tree()?.suite.clone());
         let suite = suite.ok_or_else(|| {
             with_hint(
                 anyhow!("the tree does not say which suite its packages are from"),
                 "name it with `suite = \"...\"` in this stage",
             )
         })?;
-        let components = match self.components.is_empty() {
-            false => self.components.clone(),
-            true => match facts.get("components") {
-                Some(components) => components.split(' ').map(String::from).collect(),
-                None => vec!["main".to_string()],
-            },
+        let of_tree = facts.tree().map_or(&[][..], |facts| &facts.components);
+        let components = match (self.components.as_slice(), of_tree) {
+            ([], []) => vec!["main".to_string()],
+            ([], of_tree) => of_tree.to_vec(),
+            (own, _) => own.to_vec(),
         };
         Ok(Request {
             part,
@@ -155,15 +156,15 @@ impl Customise {
             components,
             packages,
             base,
-            archive: self.origin.archive(inputs)?,
+            source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
         })
     }
 }
 
-/// Whose packages a tree is made of.
-fn distribution_of(facts: &BTreeMap<String, String>) -> &'static Distribution {
-    Distribution::named(facts.get("distribution").map(String::as_str))
+/// The distribution of a tree with these facts.
+fn distribution_of(facts: &Facts) -> &'static Distribution {
+    Distribution::named(facts.tree().and_then(|facts| facts.distribution.as_deref()))
 }
 
 impl Stage for Customise {
@@ -208,17 +209,15 @@ impl Stage for Customise {
     }
 
     fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        materials::packages(distribution_of(inputs.facts("from")?), pins)
+        Ok(materials::packages(distribution_of(inputs.facts("from")?), pins))
     }
 
-    fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<BTreeMap<String, String>> {
-        let tree = inputs.facts("from").ok()?;
+    fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<Facts> {
         let added = match self.packages.is_empty() {
-            true => Vec::new(),
-            false => debian::packages(pins.first()?).ok()?,
+            true => &[],
+            false => pins.first()?.packages(),
         };
-        let facts = self.facts(tree, &added);
-        Some(facts.into_iter().map(|(name, fact)| (name.to_string(), fact)).collect())
+        Some(self.facts(inputs.facts("from").ok()?, added))
     }
 
     fn need(&self, _context: &StageContext, inputs: &Inputs) -> u64 {
@@ -234,27 +233,24 @@ impl Stage for Customise {
         let mut added = Vec::new();
         let outcome = self.work(context, &sandbox, inputs, pins, &mut added);
         let made = bootstrap::take_out(context, sandbox, outcome)?;
-        let facts = self.facts(&tree.facts, &added);
-        Ok(facts.into_iter().fold(made, |made, (name, fact)| made.with(name, fact)))
+        Ok(made.with(self.facts(&tree.facts, &added)))
     }
 }
 
 impl Customise {
-    /// What the tree is, for those who eat it.
-    fn facts(
-        &self,
-        tree: &BTreeMap<String, String>,
-        added: &[debian::Package],
-    ) -> Vec<(&'static str, String)> {
-        let same = |name| Some((name, tree.get(name)?.clone()));
-        let mut facts: Vec<_> =
-            ["distribution", "suite", "components"].into_iter().filter_map(same).collect();
-        let mut below = tree.get("packages").cloned().unwrap_or_default();
+    /// What the tree is, for stages that take it; `below` are the facts of the one it is made from.
+    fn facts(&self, below: &Facts, added: &[Package]) -> Facts {
+        let below = below.tree();
+        let mut installed = below.map_or(String::new(), |below| below.packages.to_string());
         for package in &self.remove {
-            below += &format!(" -{package}");
+            installed += &format!(" -{package}");
         }
-        facts.push(("packages", bootstrap::installed(added, Some(&below)).to_string()));
-        facts
+        Facts::Tree(TreeFacts {
+            components: below.map_or(Vec::new(), |below| below.components.clone()),
+            distribution: below.and_then(|below| below.distribution.clone()),
+            packages: bootstrap::installed(added, Some(&installed)),
+            suite: below.and_then(|below| below.suite.clone()),
+        })
     }
 
     /// Does the work and packs the tree; notes the packages that were added.
@@ -264,21 +260,21 @@ impl Customise {
         sandbox: &Sandbox,
         inputs: &Inputs,
         pins: &[Pin],
-        added: &mut Vec<debian::Package>,
+        added: &mut Vec<Package>,
     ) -> Result<Option<Packed>> {
         let tree = inputs.get("from")?;
-        let (archive, mut pins) = (self.origin.archive(inputs)?, pins.iter());
+        let (source, mut pins) = (self.origin.package_source(inputs)?, pins.iter());
         if self.request(inputs)?.is_some() {
             let pin = pins.next().context("a pin is missing")?;
             let files;
-            (*added, files) = pool::fetch(context, distribution_of(&tree.facts), pin, &archive)?;
+            (*added, files) = pool::fetch(context, distribution_of(&tree.facts), pin, &source)?;
             bootstrap::offer(sandbox, added, &files)?;
         }
         if let Some(additions) = &self.additions {
             let (packages, files) = match self.additions_request(inputs)? {
                 Some(_) => {
                     let pin = pins.next().context("a pin is missing")?;
-                    pool::fetch(context, distribution_of(&tree.facts), pin, &archive)?
+                    pool::fetch(context, distribution_of(&tree.facts), pin, &source)?
                 }
                 None => Default::default(),
             };

@@ -1,8 +1,9 @@
 //! What a `customise` table means as steps of a sandbox.
 
 use super::{Content, Customise, File, Script, User};
-use crate::debian::{Package, install};
+use crate::debian::install;
 use crate::error::Result;
+use crate::lock::Package;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
 
 impl Customise {

@@ -1,8 +1,7 @@
-//! Gets a file from one address into the cache's store, and only what it must be counts.
+//! Downloads a file from one address into the cache's store, and checks that it is the expected one.
 
 use std::path::Path;
 
-use super::sums::Expected;
 use super::{local, path_of};
 use crate::archive::magic::{self, Format};
 use crate::artifact::{Artifact, ArtifactKind, Hashing};
@@ -11,15 +10,16 @@ use crate::digest::{Digest, Sha512, Sums};
 use crate::error::{Context, Error, Hint, Result, anyhow, caused_by, ensure, with_hint};
 use crate::files::sparse;
 use crate::http::{Fetch, Http, Resume, TooLong, source_file};
+use crate::lock::Checksum;
 use crate::recipe::Key;
 use crate::stage::StageContext;
 use crate::units::Bytes;
 
 /// What is known of a file before it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    /// Its digest.
-    pub expected: Option<Expected>,
+pub(super) struct Expectation {
+    /// Its checksum, if that is known.
+    pub expected: Option<Checksum>,
     /// Where the download ends.
     pub bound: Bound,
 }
@@ -55,12 +55,12 @@ const ANOTHER: &str = "another file lies there now, or somebody changed it; if t
 /// A file as the store knows it.
 fn artifact(digest: Digest, size: u64) -> Artifact {
     let facts = Default::default();
-    Artifact { product: ArtifactKind::File, hashing: Hashing::Plain, digest, size, facts }
+    Artifact { kind: ArtifactKind::File, hashing: Hashing::Plain, digest, size, facts }
 }
 
 /// The file, if the store has it already: another stage may have got it.
-pub(super) fn there(context: &StageContext, expected: Expected) -> Option<Artifact> {
-    let Expected::Sha256(digest) = expected else { return None };
+pub(super) fn there(context: &StageContext, expected: Checksum) -> Option<Artifact> {
+    let Checksum::Sha256(digest) = expected else { return None };
     let object = context.object(&artifact(digest, 0));
     // A disk may bear the same name only if it has the same bytes.
     let file = std::fs::File::open(object).ok()?;
@@ -69,14 +69,18 @@ pub(super) fn there(context: &StageContext, expected: Expected) -> Option<Artifa
 }
 
 /// Gets `url` into the store.
-pub(super) fn from(context: &StageContext, url: &str, wanted: Wanted) -> Result<Artifact> {
-    let Wanted { expected, bound } = wanted;
+pub(super) fn from(
+    context: &StageContext,
+    url: &str,
+    expectation: Expectation,
+) -> Result<Artifact> {
+    let Expectation { expected, bound } = expectation;
     let sums = match expected {
-        Some(Expected::Sha512(_)) => Sums::both(),
+        Some(Checksum::Sha512(_)) => Sums::both(),
         _ => Sums::default(),
     };
     if let Some(path) = local(url) {
-        return copied(context, &path, sums, wanted);
+        return copied(context, &path, sums, expectation);
     }
     let directory = context.cache.directory().join("downloads");
     std::fs::create_dir_all(&directory)
@@ -107,8 +111,8 @@ pub(super) fn from(context: &StageContext, url: &str, wanted: Wanted) -> Result<
             continue;
         }
         let artifact = artifact(digest, size);
-        // A file that is not the one wanted is kept all the same, under its own name: the digest
-        // in the pipeline may be what is wrong.
+        // An unexpected file is kept all the same, under its own digest: the checksum in the pipeline
+        // may be wrong.
         context.cache.adopt(part, &context.object(&artifact))?;
         let _ = std::fs::remove_file(source_file(part));
         return match wrong {
@@ -123,7 +127,7 @@ fn copied(
     context: &StageContext,
     path: &Path,
     mut sums: Sums,
-    Wanted { expected, bound }: Wanted,
+    Expectation { expected, bound }: Expectation,
 ) -> Result<Artifact> {
     use std::io::Read;
     let what = || format!("reading {}", path.display());
@@ -159,17 +163,17 @@ fn copied(
     Ok(artifact)
 }
 
-/// Why the file is not the one wanted.
-fn mismatch(expected: Option<Expected>, sha256: Digest, sha512: Option<Sha512>) -> Option<Error> {
-    let (wanted, found, kind) = match expected? {
-        Expected::Sha256(wanted) if wanted == sha256 => return None,
-        Expected::Sha512(wanted) if sha512 == Some(wanted) => return None,
-        Expected::Sha256(wanted) => (wanted.to_string(), sha256.to_string(), "SHA-256"),
-        Expected::Sha512(wanted) => {
-            (wanted.to_string(), sha512.map_or(String::new(), |it| it.to_string()), "SHA-512")
+/// Why the file is not the expected one.
+fn mismatch(expected: Option<Checksum>, sha256: Digest, sha512: Option<Sha512>) -> Option<Error> {
+    let (expected, found, kind) = match expected? {
+        Checksum::Sha256(expected) if expected == sha256 => return None,
+        Checksum::Sha512(expected) if sha512 == Some(expected) => return None,
+        Checksum::Sha256(expected) => (expected.to_string(), sha256.to_string(), "SHA-256"),
+        Checksum::Sha512(expected) => {
+            (expected.to_string(), sha512.map_or(String::new(), |it| it.to_string()), "SHA-512")
         }
     };
-    Some(with_hint(anyhow!("the {kind} is {found}, not {wanted}"), ANOTHER))
+    Some(with_hint(anyhow!("the {kind} is {found}, not {expected}"), ANOTHER))
 }
 
 /// Refuses what is not what the address promises, before any of it is kept.
@@ -196,11 +200,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_file_is_told_with_both_digests() {
+    fn an_error_for_a_wrong_file_has_both_digests() {
         let (right, wrong) = (Digest::of("a"), Digest::of("b"));
-        assert!(mismatch(Some(Expected::Sha256(right)), right, None).is_none());
+        assert!(mismatch(Some(Checksum::Sha256(right)), right, None).is_none());
         assert!(mismatch(None, wrong, None).is_none());
-        let error = mismatch(Some(Expected::Sha256(right)), wrong, None).unwrap();
+        let error = mismatch(Some(Checksum::Sha256(right)), wrong, None).unwrap();
         assert_eq!(error.to_string(), format!("the SHA-256 is {wrong}, not {right}"));
     }
 }

@@ -1,18 +1,18 @@
-//! `download`: a file from the network, or from this machine by `file:`. Eats nothing, makes a
-//! file. What it must be is told by a digest, by a signed list, or else by the lock, which has the
-//! digest of the first time.
+//! `download`: a file from the network, or from this machine by `file:`. No input. Output: file. Its
+//! checksum is in the pipeline, in a signed list, or else in the lock, which keeps that of the first
+//! download.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext};
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::artifact::{Artifact, ArtifactKind, Facts, Output};
 use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Error, Hint, Result, anyhow, bail, with_hint};
 use crate::files::sparse;
 use crate::host_path::HostPath;
 use crate::http::Http;
+use crate::lock::{Checksum, LockEntry, LockedDownload};
 use crate::pipeline::{Fault, Fields, Text};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
@@ -22,45 +22,44 @@ mod fetch;
 mod signed;
 mod sums;
 
-use fetch::{Bound, Wanted};
-use sums::Expected;
+use fetch::{Bound, Expectation};
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "download", product: ArtifactKind::File, read };
+pub const KIND: Kind = Kind { name: "download", output: ArtifactKind::File, read };
 
-/// A list of checksums is smaller, ...
+/// The most bytes of a list of checksums.
 const MOST_LIST: u64 = 16 << 20;
-/// ... and so is a signature.
+/// The most bytes of a signature.
 const MOST_SIGNATURE: u64 = 1 << 20;
 
-/// What a file may have unless the user says otherwise.
+/// The most bytes of a file unless the pipeline has a `limit`.
 const LIMIT: Bytes = Bytes::gib(64);
 
 struct Download {
     /// The same file at each.
     urls: Vec<String>,
-    /// The first of them that may be told to others.
-    told: Option<String>,
-    known: Known,
-    /// What the file may have where nobody says its size.
+    /// The first of them that is no secret, for provenance.
+    public_url: Option<String>,
+    checksum: ChecksumSource,
+    /// The most bytes of the file, where its size is not known.
     limit: Bytes,
-    /// What came while its digest was asked for, hashed as it came.
-    came: OnceLock<Artifact>,
+    /// The file that was downloaded to learn its checksum.
+    downloaded: OnceLock<Artifact>,
 }
 
-/// How it is known what the file must be.
-enum Known {
-    /// The pipeline says so.
-    Here(Expected),
-    /// A list says so that somebody signed.
-    Listed { checksums: String, signature: String, keyring: HostPath },
-    /// The first one that came is the one.
-    First,
+/// Where the checksum of the file is from.
+enum ChecksumSource {
+    /// The pipeline has it.
+    Pipeline(Checksum),
+    /// A signed list has it.
+    SignedList { checksums: String, signature: String, keyring: HostPath },
+    /// The lock keeps that of the first download.
+    FirstDownload,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let urls = fields.require("url").text_or_texts("url");
-    let told = urls.iter().find(|url| !url.secret).and_then(|url| shown(&url.text));
+    let public_url = urls.iter().find(|url| !url.secret).and_then(|url| shown(&url.text));
     let urls: Vec<String> = urls.into_iter().filter_map(|url| checked(fields, url)).collect();
     fields.at_most_one(&["sha256", "sha512", "checksums"]);
     let sha256 = fields.parsed::<Digest>("sha256", "a SHA-256");
@@ -90,16 +89,20 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
             _ => {}
         }
     }
-    let known = match (sha256, sha512, has_list) {
-        (Some(digest), ..) => Known::Here(Expected::Sha256(digest.value)),
-        (_, Some(digest), _) => Known::Here(Expected::Sha512(digest.value)),
-        (.., true) => {
-            Known::Listed { checksums: checksums?, signature: signature?, keyring: keyring? }
-        }
-        _ => Known::First,
+    let checksum = match (sha256, sha512, has_list) {
+        (Some(digest), ..) => ChecksumSource::Pipeline(Checksum::Sha256(digest.value)),
+        (_, Some(digest), _) => ChecksumSource::Pipeline(Checksum::Sha512(digest.value)),
+        (.., true) => ChecksumSource::SignedList {
+            checksums: checksums?,
+            signature: signature?,
+            keyring: keyring?,
+        },
+        _ => ChecksumSource::FirstDownload,
     };
-    let came = OnceLock::new();
-    (!urls.is_empty()).then(|| Parsed::one(Vec::new(), Download { urls, told, known, limit, came }))
+    let downloaded = OnceLock::new();
+    (!urls.is_empty()).then(|| {
+        Parsed::one(Vec::new(), Download { urls, public_url, checksum, limit, downloaded })
+    })
 }
 
 /// An address that kuth can read.
@@ -122,8 +125,8 @@ fn path_of(url: &str) -> &str {
     rest.find('/').map_or("", |at| &rest[at..])
 }
 
-/// An address as provenance tells it: without a password and what follows `?`. A path of this
-/// machine is nobody else's matter.
+/// An address as provenance has it: without a password and what follows `?`. A path of this machine
+/// is not published.
 fn shown(url: &str) -> Option<String> {
     let url = url.split(['?', '#']).next()?;
     let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http"))?;
@@ -146,7 +149,7 @@ impl Stage for Download {
 
     /// What the file is, never where it comes from, nor `limit`: what it lets pass is the same.
     fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
-        if let Known::Here(expected) = &self.known {
+        if let ChecksumSource::Pipeline(expected) = &self.checksum {
             recipe.value("file", expected);
         }
         Ok(())
@@ -157,11 +160,11 @@ impl Stage for Download {
     }
 
     fn pin(&self, context: &StageContext, _inputs: &Inputs) -> Result<PinOutcome> {
-        if let Known::Here(_) = self.known {
+        if let ChecksumSource::Pipeline(_) = self.checksum {
             return Ok(PinOutcome::Pinned(Vec::new()));
         }
-        if let Some((expected, locked)) = self.locked(context) {
-            return Ok(PinOutcome::Pinned(vec![pin(locked, expected)]));
+        if let Some(locked) = self.locked(context) {
+            return Ok(PinOutcome::Pinned(vec![Pin::new(LockEntry::Download(locked.clone()))]));
         }
         let (stage, url) = (&context.stage, &self.urls[0]);
         if context.settings.locked {
@@ -169,64 +172,59 @@ impl Stage for Download {
                 .hint("build once without `--locked` to write its digest into the lock");
         }
         self.refuse_if_offline(context)?;
-        let mut entry = toml::Table::new();
-        entry.insert("part".into(), url.clone().into());
-        let expected = match &self.known {
-            Known::Listed { checksums, signature, keyring } => {
+        let url = url.clone();
+        let locked = match &self.checksum {
+            ChecksumSource::SignedList { checksums, signature, keyring } => {
                 let http = Http::new()?;
                 let list = small(&http, checksums, MOST_LIST, context)?;
                 let signature = small(&http, signature, MOST_SIGNATURE, context)?;
                 signed::verify(context, &list, &signature, keyring)
                     .with_context(|| format!("trusting {checksums}"))?;
-                entry.insert("checksums".into(), checksums.clone().into());
-                sums::find(&String::from_utf8_lossy(&list), path_of(url))
-                    .with_context(|| format!("reading {checksums}"))?
+                let checksum = sums::find(&String::from_utf8_lossy(&list), path_of(&url))
+                    .with_context(|| format!("reading {checksums}"))?;
+                LockedDownload { url, checksums: Some(checksums.clone()), checksum, size: None }
             }
             _ => {
                 let bound = Bound::Limit(self.limit);
-                let artifact = self.get(context, Wanted { expected: None, bound })?;
-                entry.insert("size".into(), (artifact.size as i64).into());
-                let digest = artifact.digest;
-                let url = shown(url).unwrap_or(url.clone());
+                let artifact = self.get(context, Expectation { expected: None, bound })?;
+                let Artifact { digest, size, .. } = artifact;
+                let shown = shown(&url).unwrap_or(url.clone());
                 (context.warn)(&format!(
-                    "{stage}: nothing says what {url} must be; the lock keeps the SHA-256 of what \
+                    "{stage}: nothing says what {shown} must be; the lock keeps the SHA-256 of what \
                      came, {digest}, and another file is an error from now on"
                 ));
-                let _ = self.came.set(artifact);
-                Expected::Sha256(digest)
+                let _ = self.downloaded.set(artifact);
+                let checksum = Checksum::Sha256(digest);
+                LockedDownload { url, checksums: None, checksum, size: Some(size) }
             }
         };
-        let (name, digest) = match expected {
-            Expected::Sha256(digest) => ("sha256", digest.to_string()),
-            Expected::Sha512(digest) => ("sha512", digest.to_string()),
-        };
-        entry.insert(name.into(), digest.into());
-        Ok(PinOutcome::Pinned(vec![pin(entry, expected)]))
+        Ok(PinOutcome::Pinned(vec![Pin::new(LockEntry::Download(locked))]))
     }
 
-    /// Nothing but that there will be a file, which is all that the packages of a medium depend on.
-    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<BTreeMap<String, String>> {
-        Some(BTreeMap::new())
+    /// That there will be a file is all that packages of a medium depend on.
+    fn predict(&self, _inputs: &Inputs, _pins: &[Pin]) -> Option<Facts> {
+        Some(Facts::None)
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        let (algorithm, digest) = match self.expected(pins)? {
-            Expected::Sha256(digest) => ("sha256", digest.to_string()),
-            Expected::Sha512(digest) => ("sha512", digest.to_string()),
-        };
+        let (algorithm, digest) = self.expected(pins)?.parts();
         let name = || path_of(&self.urls[0]).rsplit('/').next().unwrap_or_default().to_string();
-        let uri = self.told.clone().unwrap_or_else(|| format!("file:{}", name()));
+        let uri = self.public_url.clone().unwrap_or_else(|| format!("file:{}", name()));
         Ok(vec![Material { uri, algorithm, digest }])
     }
 
     fn run(&self, context: &StageContext, _inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let expected = self.expected(pins)?;
-        let came = self.came.get().filter(|came| Expected::Sha256(came.digest) == expected);
-        let artifact = match came.cloned().or_else(|| fetch::there(context, expected)) {
+        let downloaded = self.downloaded.get();
+        let downloaded = downloaded.filter(|it| Checksum::Sha256(it.digest) == expected);
+        let artifact = match downloaded.cloned().or_else(|| fetch::there(context, expected)) {
             Some(artifact) => artifact,
             None => {
                 self.refuse_if_offline(context)?;
-                self.get(context, Wanted { expected: Some(expected), bound: self.bound(pins) })?
+                self.get(
+                    context,
+                    Expectation { expected: Some(expected), bound: self.bound(pins) },
+                )?
             }
         };
         // A second name for the object, which the cache drops again.
@@ -239,18 +237,17 @@ impl Stage for Download {
 }
 
 impl Download {
-    fn expected(&self, pins: &[Pin]) -> Result<Expected> {
-        match (&self.known, pins.first()) {
-            (Known::Here(expected), _) => Ok(*expected),
-            (_, Some(pin)) => expected_of(&pin.locked).context("the lock's entry has no digest"),
+    fn expected(&self, pins: &[Pin]) -> Result<Checksum> {
+        match (&self.checksum, locked_in(pins)) {
+            (ChecksumSource::Pipeline(expected), _) => Ok(*expected),
+            (_, Some(locked)) => Ok(locked.checksum),
             _ => bail!("it is not known which file is meant"),
         }
     }
 
     /// Where the download ends: the lock has the size of what came the first time.
     fn bound(&self, pins: &[Pin]) -> Bound {
-        let size = pins.first().and_then(|pin| pin.locked.get("size")?.as_integer());
-        let size = size.and_then(|size| u64::try_from(size).ok());
+        let size = locked_in(pins).and_then(|locked| locked.size);
         size.map_or(Bound::Limit(self.limit), |size| Bound::Locked(Bytes(size)))
     }
 
@@ -263,27 +260,20 @@ impl Download {
     }
 
     /// What the lock says of one of the addresses, for the same list of checksums.
-    fn locked(&self, context: &StageContext) -> Option<(Expected, toml::Table)> {
-        let list = match &self.known {
-            Known::Listed { checksums, .. } => Some(checksums.as_str()),
+    fn locked<'a>(&self, context: &'a StageContext) -> Option<&'a LockedDownload> {
+        let list = match &self.checksum {
+            ChecksumSource::SignedList { checksums, .. } => Some(checksums),
             _ => None,
         };
-        let text = |table: &toml::Table, key: &str| {
-            table.get(key).and_then(toml::Value::as_str).map(str::to_string)
-        };
-        let means_it = |table: &&toml::Table| {
-            text(table, "part").is_some_and(|part| self.urls.contains(&part))
-                && text(table, "checksums").as_deref() == list
-        };
-        let locked = context.locked.iter().find(means_it)?;
-        Some((expected_of(locked)?, locked.clone()))
+        let mut locked = context.locked.iter().filter_map(LockEntry::as_download);
+        locked.find(|it| self.urls.contains(&it.url) && it.checksums.as_ref() == list)
     }
 
     /// The file from the first address that gives the right one, in the cache's store.
-    fn get(&self, context: &StageContext, wanted: Wanted) -> Result<Artifact> {
+    fn get(&self, context: &StageContext, expectation: Expectation) -> Result<Artifact> {
         let mut failures: Vec<Error> = Vec::new();
         for url in &self.urls {
-            match fetch::from(context, url, wanted) {
+            match fetch::from(context, url, expectation) {
                 Ok(artifact) => return Ok(artifact),
                 Err(error) => {
                     context.cancel.check()?;
@@ -304,7 +294,7 @@ impl Download {
     }
 }
 
-/// One line for the log, and for whoever looks on.
+/// Writes one line to the log and shows it as progress.
 fn note(context: &StageContext, text: &str) {
     use std::io::Write;
     (context.progress)(0, 0, text);
@@ -313,14 +303,8 @@ fn note(context: &StageContext, text: &str) {
     }
 }
 
-fn pin(locked: toml::Table, expected: Expected) -> Pin {
-    Pin { locked, digest: Digest::of(expected.to_string()) }
-}
-
-fn expected_of(table: &toml::Table) -> Option<Expected> {
-    let text = |key: &str| table.get(key).and_then(toml::Value::as_str);
-    let sha512 = || text("sha512")?.parse().ok().map(Expected::Sha512);
-    text("sha256").and_then(|hex| hex.parse().ok()).map(Expected::Sha256).or_else(sha512)
+fn locked_in(pins: &[Pin]) -> Option<&LockedDownload> {
+    pins.first()?.locked.as_download()
 }
 
 /// A file of at most `most` bytes.
@@ -342,7 +326,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_come_apart() {
+    fn parts_of_addresses() {
         assert_eq!(path_of("https://a.b/c/d.iso?x=/y#z"), "/c/d.iso");
         assert_eq!(path_of("https://a.b"), "");
         assert_eq!(local("file:///a%20b/100%"), Some("/a b/100%".into()));

@@ -1,5 +1,5 @@
-//! Whether somebody whose key the user trusts signed a text. The judge is `gpgv`, or `sqv` where
-//! that is what apt uses; one of them is wherever apt is.
+//! Verifies the signature of a text by the keys of a keyring, with `gpgv`, or with `sqv` where apt
+//! uses that; apt depends on one of the two.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::host_path::HostPath;
 use crate::process::{Command, find_program};
 use crate::stage::StageContext;
 
-/// No keyring is longer, in bytes.
+/// The most bytes of a keyring.
 const MOST_KEYS: u64 = 16 << 20;
 
 const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
@@ -125,14 +125,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn armor_is_taken_off() {
+    fn armoured_keys_are_decoded() {
         let text = format!("x\n{ARMOR}\nVersion: 1\n\naGVs\nbG8h\nISE=\n=abcd\n-----END PGP\n");
         assert_eq!(dearmored(&text).unwrap(), b"hello!!!");
         assert!(dearmored(&format!("{ARMOR}\n\na-b\n-----END")).is_err());
     }
 
     #[test]
-    fn one_good_signature_counts_and_no_bad_one_is_let_pass() {
+    fn one_good_signature_suffices_and_a_bad_one_is_refused() {
         let line = |text: &str| format!("[GNUPG:] NEWSIG\n[GNUPG:] {text}\n");
         let good = line("GOODSIG 0123 Somebody");
         judge(&good).unwrap();

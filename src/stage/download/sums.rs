@@ -2,34 +2,16 @@
 
 use std::path::Path;
 
-use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Result, anyhow, bail};
+use crate::lock::Checksum;
 
-/// What a file must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expected {
-    Sha256(Digest),
-    Sha512(Sha512),
-}
-
-impl std::fmt::Display for Expected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Expected::Sha256(digest) => write!(f, "sha256 {digest}"),
-            Expected::Sha512(digest) => write!(f, "sha512 {digest}"),
-        }
-    }
-}
-
-impl Expected {
-    fn from_hex(hex: &str) -> Option<Expected> {
-        let long = || hex.parse().ok().map(Expected::Sha512);
-        hex.parse().ok().map(Expected::Sha256).or_else(long)
-    }
+fn from_hex(hex: &str) -> Option<Checksum> {
+    let long = || hex.parse().ok().map(Checksum::Sha512);
+    hex.parse().ok().map(Checksum::Sha256).or_else(long)
 }
 
 /// What the list `text` says of the file at `path`: the entry whose name is the longest end of it.
-pub(super) fn find(text: &str, path: &str) -> Result<Expected> {
+pub(super) fn find(text: &str, path: &str) -> Result<Checksum> {
     let file = Path::new(path);
     let mut found: Vec<(usize, &str)> = Vec::new();
     for line in text.lines() {
@@ -44,15 +26,14 @@ pub(super) fn find(text: &str, path: &str) -> Result<Expected> {
     let longest = longest.with_context(|| format!("the list does not name {name}"))?;
     found.retain(|(parts, _)| *parts == longest);
     // A list may have the sums of several kinds; the longer one is as good as the other.
-    let mut known: Vec<Expected> =
-        found.iter().filter_map(|(_, hex)| Expected::from_hex(hex)).collect();
+    let mut known: Vec<Checksum> = found.iter().filter_map(|(_, hex)| from_hex(hex)).collect();
     known.dedup();
-    known.sort_by_key(|sum| matches!(sum, Expected::Sha512(_)));
+    known.sort_by_key(|sum| matches!(sum, Checksum::Sha512(_)));
     match known[..] {
         [] => {
             Err(anyhow!("the sum that the list has of {name} is neither a SHA-256 nor a SHA-512"))
         }
-        [one] | [one @ Expected::Sha256(_), Expected::Sha512(_)] => Ok(one),
+        [one] | [one @ Checksum::Sha256(_), Checksum::Sha512(_)] => Ok(one),
         _ => bail!("the list has several sums of {name}"),
     }
 }
@@ -74,8 +55,8 @@ mod tests {
     const ONE: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     const TWO: &str = "aa7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
-    fn sha256(hex: &str) -> Expected {
-        Expected::Sha256(hex.parse().unwrap())
+    fn sha256(hex: &str) -> Checksum {
+        Checksum::Sha256(hex.parse().unwrap())
     }
 
     #[test]
@@ -85,11 +66,11 @@ mod tests {
         let bsd = format!("# x.iso: 1 bytes\nSHA256 (x.iso) = {ONE}\n");
         assert_eq!(find(&bsd, "/a/x.iso").unwrap(), sha256(ONE));
         let long = format!("{ONE}{TWO}  x.iso");
-        assert!(matches!(find(&long, "x.iso").unwrap(), Expected::Sha512(_)));
+        assert!(matches!(find(&long, "x.iso").unwrap(), Checksum::Sha512(_)));
     }
 
     #[test]
-    fn the_longest_name_counts() {
+    fn the_longest_matching_name_wins() {
         let list = format!("{ONE}  ./netboot/mini.iso\n{TWO}  ./netboot/gtk/mini.iso\n");
         assert_eq!(find(&list, "/d/netboot/gtk/mini.iso").unwrap(), sha256(TWO));
         assert_eq!(find(&list, "/d/netboot/mini.iso").unwrap(), sha256(ONE));
@@ -98,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn doubt_is_an_error() {
+    fn an_ambiguous_list_is_refused() {
         let why = |list: &str| find(list, "/x").unwrap_err().to_string();
         assert!(why(&format!("{ONE}  x\n{TWO}  x\n")).contains("several sums"));
         assert!(why("900150983cd24fb0d6963f7d28e17f72  x\n").contains("neither"));

@@ -53,7 +53,8 @@ impl Machine {
 
     /// The appliance with `disk`.
     pub(super) fn around(&self, disk: &Artifact, name: &str) -> Result<Appliance> {
-        let only_uefi = disk.facts.get("firmware").is_some_and(|has| has == "uefi");
+        let only_uefi =
+            disk.facts.disk().is_some_and(|facts| facts.firmware == [machine::Firmware::Uefi]);
         let firmware = match (self.chosen, only_uefi) {
             (false, true) => machine::Firmware::Uefi,
             _ => self.shape.firmware,

@@ -29,7 +29,7 @@ pub use sidecars::SidecarOptions;
 const REVISION: u32 = 1;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "export", product: ArtifactKind::Export, read };
+pub const KIND: Kind = Kind { name: "export", output: ArtifactKind::Export, read };
 
 /// The format of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,7 +275,7 @@ fn same_bytes(context: &StageContext, disk: &Artifact, file: PathBuf) -> Result<
     let Artifact { hashing, digest, size, .. } = *disk;
     let facts = Default::default();
     Ok(Output {
-        artifact: Artifact { product: ArtifactKind::Export, hashing, digest, size, facts },
+        artifact: Artifact { kind: ArtifactKind::Export, hashing, digest, size, facts },
         file,
     })
 }

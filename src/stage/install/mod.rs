@@ -29,7 +29,7 @@ use crate::units::Bytes;
 mod read;
 
 /// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "install", product: ArtifactKind::Disk, read: read_fields };
+pub const KIND: Kind = Kind { name: "install", output: ArtifactKind::Disk, read: read_fields };
 
 /// Raised when the same recipe would be told the installer in other words.
 const REVISION: u32 = 1;

@@ -1,13 +1,13 @@
-//! Syntax errors, one for each broken statement. After an error the parser may take what
-//! follows for something else, or stop; so the broken statement is blanked, byte for byte so
-//! that places stay, and the rest is parsed again, until nothing is broken.
+//! Recovery from syntax errors: one fault for each broken statement. After an error the parser may
+//! misread what follows, or stop; so the broken statement is replaced by spaces, byte for byte, so
+//! that offsets stay, and the text is parsed again until nothing is broken.
 
 use std::borrow::Cow;
 
 use toml::de::{DeTable, Error};
 
+use super::duplicates::{self, path_of};
 use super::fault::{Fault, Faults};
-use super::syntax::{self, path_of};
 use super::value::{Data, Entry, Span, Table, table_of};
 
 /// After so many syntax errors the file is taken for something that is not TOML at all.
@@ -15,12 +15,12 @@ const MOST: usize = 50;
 
 /// `source` with all that is not TOML blanked, and what that was; a fault for each broken
 /// statement.
-pub(super) fn mend<'s>(source: &'s str, faults: &mut Faults) -> (Cow<'s, str>, String) {
+pub(super) fn recover<'s>(source: &'s str, faults: &mut Faults) -> (Cow<'s, str>, String) {
     let mut text = Cow::Borrowed(source);
     let mut lost = String::new();
     for _ in 0..MOST {
         let (table, errors) = DeTable::parse_recoverable(&text);
-        let broken = errors.iter().filter(|error| !syntax::is_duplicate(error));
+        let broken = errors.iter().filter(|error| !duplicates::is_duplicate(error));
         let Some(first) = broken.min_by_key(|error| place(&text, error).start) else {
             break;
         };
@@ -200,9 +200,9 @@ mod tests {
     use super::*;
 
     /// What is left of `source`, and each fault as `line: title`.
-    fn mended(source: &str) -> (String, Vec<String>) {
+    fn recovered(source: &str) -> (String, Vec<String>) {
         let mut faults = Faults::default();
-        let (text, _) = mend(source, &mut faults);
+        let (text, _) = recover(source, &mut faults);
         assert_eq!(text.len(), source.len());
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let line = |span: &Span| source[..span.start].matches('\n').count() + 1;
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn each_broken_statement_is_one_fault_and_the_rest_is_kept() {
+    fn each_broken_statement_is_one_fault_and_the_rest_is_parsed() {
         for (source, left, expected) in [
             ("a = 1\n", "a = 1", vec![]),
             ("a = \"é\nb = 2\n", "b = 2", vec!["1: the string is not closed"]),
@@ -248,7 +248,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                mended(source),
+                recovered(source),
                 (left.to_string(), expected.iter().map(|s| s.to_string()).collect())
             );
         }

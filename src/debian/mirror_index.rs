@@ -1,8 +1,8 @@
-//! The index of a suite as a mirror has it, brought here for apt to verify: its `Release`, signed
-//! in one way or the other, and its lists of packages, the smallest of each that the mirror has.
-//! kuth downloads, not apt, so that each file ends where it must: apt looks at a file's size only
+//! Downloads the index of a suite from a mirror, for apt to verify: its `Release`, with an inline or
+//! detached signature, and its lists of packages, the smallest file of each that the mirror has.
+//! kuth downloads, not apt, so that each file is limited to its size: apt compares a file's size only
 //! when it has all of it, and a mirror that sends without end would fill the disk. Nothing is
-//! believed here.
+//! trusted here.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,9 +16,9 @@ use crate::http::{Expected, Http, is_other_file, is_refusal};
 use crate::stage_context::StageContext;
 use crate::units::Bytes;
 
-/// A signature is smaller, ...
+/// The most bytes of a detached signature.
 const MOST_SIGNATURE: u64 = 1 << 20;
-/// ... and so is a list of packages, whatever a `Release` says that nobody has verified yet.
+/// The most bytes of a list of packages, whatever the `Release` says, which is not verified yet.
 const MOST_LIST: u64 = 1 << 30;
 
 /// Makes `directory` a mirror of `request`'s suite, as the one at `url` is; `aside` is a directory
@@ -79,7 +79,7 @@ impl Suite<'_> {
         self.http.small(&format!("{}/{name}", self.url), most, &self.context.cancel)
     }
 
-    /// Brings the `Release` into `place`, and whatever signature there is.
+    /// Downloads the `Release`, and its signature if there is one, into `place`.
     fn release(&self, place: &Path) -> Result<Vec<u8>> {
         let write = |name: &str, bytes: &[u8]| {
             let path = place.join(name);
@@ -100,14 +100,14 @@ impl Suite<'_> {
             })?;
         write("Release", &text)?;
         match self.small("Release.gpg", MOST_SIGNATURE) {
-            // apt says that nobody signed it.
+            // apt reports that it is not signed.
             Err(error) if is_absent(&error) => {}
             signature => write("Release.gpg", &signature?)?,
         }
         Ok(text)
     }
 
-    /// Brings the first of `files` that the mirror has, all of which are one list, into `place`.
+    /// Downloads the first of `files` that the mirror has into `place`. All are forms of one list.
     fn list(
         &self,
         files: &[(&str, Digest, u64)],

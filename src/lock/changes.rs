@@ -1,10 +1,10 @@
-//! How two locks differ, package by package.
+//! How two locks differ, package by package and checksum by checksum.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lockfile::{Entries, place};
+use super::{Entries, LockEntry};
 
-/// How what a stage is pinned to differs, for one of its questions.
+/// How the entries of two locks differ that answer one question of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Changed {
     /// The stage.
@@ -67,56 +67,66 @@ fn by_question(entries: &Entries) -> BTreeMap<(String, String), BTreeMap<String,
     let mut found = BTreeMap::new();
     for (stage, entries) in entries {
         for entry in entries {
-            let words = place(entry).into_iter().flatten();
-            let words: Vec<String> =
-                words.filter_map(|word| word.as_str().map(str::to_string)).collect();
-            found.insert((stage.clone(), words.join(" ")), pinned(entry));
+            let question = (stage.clone(), entry.question().to_string());
+            found.insert(question, pinned(entry));
         }
     }
     found
 }
 
-fn pinned(entry: &toml::Table) -> BTreeMap<String, Pinned> {
-    let text = |table: &toml::Table, key: &str| {
-        table.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_string()
-    };
-    let digest = |name: &str| {
-        let digest = text(entry, name);
-        (!digest.is_empty()).then(|| (name.to_string(), (digest.clone(), digest)))
-    };
-    match entry.get("package").and_then(toml::Value::as_array) {
-        Some(packages) => packages
-            .iter()
-            .filter_map(toml::Value::as_table)
-            .map(|it| (text(it, "name"), (text(it, "version"), text(it, "sha256"))))
-            .collect(),
-        None => ["sha256", "sha512"].into_iter().filter_map(digest).collect(),
+fn pinned(entry: &LockEntry) -> BTreeMap<String, Pinned> {
+    match entry {
+        LockEntry::Packages(locked) => {
+            let packages = locked.packages.iter();
+            packages
+                .map(|it| (it.name.clone(), (it.version.clone(), it.sha256.to_string())))
+                .collect()
+        }
+        LockEntry::Download(locked) => {
+            let (algorithm, digits) = locked.checksum.parts();
+            BTreeMap::from([(algorithm.to_string(), (digits.clone(), digits))])
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Checksum, LockedDownload, LockedPackages, Package, Part};
     use super::*;
+    use crate::digest::{Digest, Sha512};
+    use crate::recipe::Key;
 
-    fn entries(text: &str) -> Entries {
-        toml::from_str(text).unwrap()
+    fn packages(rows: &[(&str, &str, u8)]) -> Entries {
+        let package = |(name, version, byte): &(&str, &str, u8)| Package {
+            name: name.to_string(),
+            version: version.to_string(),
+            architecture: "all".into(),
+            sha256: Digest([*byte; 32]),
+            size: 1,
+            path: format!("pool/{name}"),
+            essential: false,
+        };
+        let locked = LockedPackages {
+            part: Part::Packages,
+            request: Key(Digest::of("request")),
+            suite: "trixie".into(),
+            architecture: "amd64".into(),
+            release: Digest::of("release"),
+            date: None,
+            asked: None,
+            components: None,
+            medium: None,
+            packages: rows.iter().map(package).collect(),
+        };
+        Entries::from([("base".to_string(), vec![LockEntry::Packages(locked)])])
     }
 
     #[test]
     fn packages_are_compared_by_version_and_bytes() {
-        let old = "[[base]]\npart = \"packages\"\nsuite = \"trixie\"\narchitecture = \"amd64\"\n\
-            release = \"1\"\npackage = [\
-            { name = \"a\", version = \"1\", sha256 = \"11\" },\
-            { name = \"b\", version = \"1\", sha256 = \"22\" },\
-            { name = \"c\", version = \"1\", sha256 = \"33\" },\
-            { name = \"d\", version = \"1\", sha256 = \"44\" }]";
-        let new = old
-            .replace(
-                "\"a\", version = \"1\", sha256 = \"11\"",
-                "\"a\", version = \"2\", sha256 = \"12\"",
-            )
-            .replace("sha256 = \"22\"", "sha256 = \"23\"")
-            .replace("name = \"c\"", "name = \"e\"");
+        let old =
+            packages(&[("a", "1", 0x11), ("b", "1", 0x22), ("c", "1", 0x33), ("d", "1", 0x44)]);
+        let new =
+            packages(&[("a", "2", 0x12), ("b", "1", 0x23), ("e", "1", 0x33), ("d", "1", 0x44)]);
         let item = |name: &str, old: Option<&str>, new: Option<&str>| Item {
             name: name.into(),
             old: old.map(String::from),
@@ -127,26 +137,36 @@ mod tests {
             question: "packages trixie amd64".into(),
             items: vec![
                 item("a", Some("1"), Some("2")),
-                item("b", Some("1 (22)"), Some("1 (23)")),
+                item("b", Some("1 (222222222222)"), Some("1 (232323232323)")),
                 item("c", Some("1"), None),
                 item("e", None, Some("1")),
             ],
             unchanged: 1,
         };
-        assert_eq!(changes(&entries(old), &entries(&new)), [expected]);
-        let same = changes(&entries(old), &entries(old));
+        assert_eq!(changes(&old, &new), [expected]);
+        let same = changes(&old, &old);
         assert_eq!((same[0].items.len(), same[0].unchanged), (0, 4));
     }
 
     #[test]
-    fn downloads_are_compared_by_their_digests() {
-        let old = "[[iso]]\npart = \"http://a/x\"\nsha256 = \"aa\"\nsize = 1\n\
-            [[gone]]\npart = \"http://a/y\"\nsha512 = \"cc\"";
-        let new = "[[iso]]\npart = \"http://a/x\"\nsha256 = \"bb\"\nsize = 2";
-        let found = changes(&entries(old), &entries(new));
-        let gone = Item { name: "sha512".into(), old: Some("cc".into()), new: None };
+    fn downloads_are_compared_by_their_checksums() {
+        let of = |stage: &str, url: &str, checksum: Checksum| {
+            let (url, checksums, size) = (url.to_string(), None, Some(1));
+            let locked = LockedDownload { url, checksums, checksum, size };
+            (stage.to_string(), vec![LockEntry::Download(locked)])
+        };
+        let sha256 = |text: &str| Checksum::Sha256(Digest::of(text));
+        let sha512: Sha512 = "ab".repeat(64).parse().unwrap();
+        let old = Entries::from([
+            of("iso", "http://a/x", sha256("one")),
+            of("gone", "http://a/y", Checksum::Sha512(sha512)),
+        ]);
+        let new = Entries::from([of("iso", "http://a/x", sha256("two"))]);
+        let found = changes(&old, &new);
+        let gone = Item { name: "sha512".into(), old: Some("ab".repeat(64)), new: None };
         assert_eq!((found[0].stage.as_str(), &found[0].items[..]), ("gone", &[gone][..]));
-        let other = Item { name: "sha256".into(), old: Some("aa".into()), new: Some("bb".into()) };
+        let digits = |text: &str| Some(Digest::of(text).to_string());
+        let other = Item { name: "sha256".into(), old: digits("one"), new: digits("two") };
         assert_eq!((found[1].question.as_str(), &found[1].items[..]), ("http://a/x", &[other][..]));
     }
 }

@@ -1,5 +1,5 @@
-//! The moment of an index: in the words of a `Release` file, and as archives of old packages name
-//! their directories.
+//! The time of an index: as a `Release` file writes it, and as the lock and archives of old packages
+//! write it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_later_minds_the_calendar() {
+    fn the_next_day_follows_the_calendar() {
         for (date, next) in [
             ("20261121T091544Z", "20261122T091544Z"),
             ("20240228T000000Z", "20240229T000000Z"),

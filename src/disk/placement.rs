@@ -1,4 +1,4 @@
-//! Gives every partition and volume its place: one behind the other, aligned, in the order of the
+//! Gives every partition and volume its offset: one after the other, aligned, in the order of the
 //! file, with the automatic partitions in front. Refuses what does not fit; other rules are in
 //! `rules`.
 
@@ -21,27 +21,27 @@ pub(super) const ESP_MOUNT: &str = "/boot/efi";
 /// Sector numbers of an MBR have 32 bits.
 const MBR_REACH: Bytes = Bytes(2 << 40);
 
-/// A partition before it has its place.
-struct Wanted {
+/// A partition whose offset is not known yet.
+struct PlannedPartition {
     name: String,
     role: Role,
     size: Spanned<Size>,
 }
 
-fn wanted(config: &Config) -> Vec<Wanted> {
-    let automatic = |name: &str, role, size| Wanted {
+fn planned(config: &Config) -> Vec<PlannedPartition> {
+    let automatic = |name: &str, role, size| PlannedPartition {
         name: name.to_string(),
         role,
         size: Spanned::new(config.size.span.clone(), Size::Exactly(size)),
     };
-    let mut wanted = Vec::new();
+    let mut planned = Vec::new();
     if config.table == Table::Gpt && config.firmware.contains(&Firmware::Bios) {
-        wanted.push(automatic("bios", Role::BiosBoot, BIOS_BOOT));
+        planned.push(automatic("bios", Role::BiosBoot, BIOS_BOOT));
     }
     if has_automatic_esp(config) {
-        wanted.push(automatic("esp", Role::Esp, ESP));
+        planned.push(automatic("esp", Role::Esp, ESP));
     }
-    wanted.extend(config.partitions.iter().map(|row| Wanted {
+    planned.extend(config.partitions.iter().map(|row| PlannedPartition {
         name: row.name.value.clone(),
         role: match &row.content {
             Content::Lvm(_) => Role::Lvm,
@@ -51,7 +51,7 @@ fn wanted(config: &Config) -> Vec<Wanted> {
         },
         size: row.size.clone(),
     }));
-    wanted
+    planned
 }
 
 /// Whether a partition is where the firmware looks for GRUB.
@@ -70,9 +70,7 @@ pub(super) fn has_automatic_esp(config: &Config) -> bool {
     config.firmware.contains(&Firmware::Uefi) && !own
 }
 
-pub(super) type Placed = (Vec<Partition>, Option<Group>);
-
-pub(super) fn place(config: &Config) -> Result<Placed, Vec<Fault>> {
+pub(super) fn place(config: &Config) -> Result<(Vec<Partition>, Option<Group>), Vec<Fault>> {
     let one = |fault: Fault| Err(vec![fault]);
     let (size, at) = (*config.size, config.size.span.clone());
     let end = match config.table {
@@ -83,20 +81,20 @@ pub(super) fn place(config: &Config) -> Result<Placed, Vec<Fault>> {
         let fault = Fault::new(at, "an MBR reaches 2 TiB").label(format!("{size} is more"));
         return one(fault.hint("write `table = \"gpt\"`"));
     }
-    let wanted = wanted(config);
-    if config.table == Table::Mbr && wanted.len() > 4 {
-        let names: Vec<_> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
-        let message = format!("an MBR has 4 partitions, not {}", wanted.len());
+    let planned = planned(config);
+    if config.table == Table::Mbr && planned.len() > 4 {
+        let names: Vec<_> = planned.iter().map(|partition| partition.name.as_str()).collect();
+        let message = format!("an MBR has 4 partitions, not {}", planned.len());
         let fault = Fault::new(at, message).label(names.join(", "));
         return one(fault.hint("write `table = \"gpt\"`, or make volumes of some"));
     }
     let room = Bytes(end.round_down(ALIGNMENT).0.saturating_sub(ALIGNMENT.0));
-    let rows = wanted.iter().map(|wanted| &wanted.size);
+    let rows = planned.iter().map(|partition| &partition.size);
     let rest = share(rows, room).map_err(|fit| vec![fit.fault(&at, "partitions", "the disk")])?;
 
     let mut offset = ALIGNMENT;
     let mut partitions = Vec::new();
-    for Wanted { name, role, size } in wanted {
+    for PlannedPartition { name, role, size } in planned {
         let size = exactly(*size, rest);
         partitions.push(Partition { name, role, offset, size });
         offset = offset + size;

@@ -1,5 +1,5 @@
-//! Things that are defined twice. The parser tells the second place; the first, which it knows
-//! but does not tell, is found here, and complaints that only follow from another are left out.
+//! Tables and keys that are defined twice. The parser reports the second place; the first, which it
+//! does not report, is found here. Errors that only follow from another one are left out.
 
 use toml::de::{DeTable, Error};
 
@@ -8,12 +8,12 @@ use super::value::{Data, Span, Table};
 
 const DUPLICATE: &str = "duplicate key";
 
-/// Whether the parser complains of something defined twice, and of nothing else.
+/// Whether the parser reports something that is defined twice.
 pub(super) fn is_duplicate(error: &Error) -> bool {
     error.message() == DUPLICATE
 }
 
-/// Adds a fault for each of `errors` that tells of something defined twice.
+/// Adds a fault for each of `errors` that reports something defined twice.
 pub(super) fn report(source: &str, table: &Table, errors: &[Error], faults: &mut Faults) {
     let mut again = Vec::new();
     for error in errors.iter().filter(|error| is_duplicate(error)) {
@@ -53,7 +53,7 @@ fn named(path: &[String]) -> String {
     }
 }
 
-/// The lines that look like table headers: where each stands, without blanks.
+/// The spans of lines that look like table headers, without blanks.
 fn headers(source: &str) -> impl Iterator<Item = Span> {
     let mut at = 0;
     source.split_inclusive('\n').filter_map(move |line| {

@@ -1,0 +1,235 @@
+//! The lock: `<pipeline>.lock` beside the pipeline, which says exactly what the stages of a
+//! pipeline took from outside, so that another day's build takes the same. Its goals, in order:
+//!
+//! - It says enough to build the same again: of a package its SHA-256, of a download its checksum.
+//! - It answers questions without the network: each entry has the digest of what was asked.
+//! - It reads well in a diff: one line a package, sorted keys, nothing that changes by itself.
+//! - Its text is a promise: the same content is always the same bytes ([`parse`] has the versions).
+//!
+//! It knows no stage and no archive; [`LockEntry`] has one type for each kind of thing that is
+//! pinned.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{Digest, Sha512};
+use crate::recipe::{Key, Recipe};
+
+pub mod changes;
+mod date;
+mod file;
+mod parse;
+
+pub use date::Date;
+pub use file::LockFile;
+
+/// The entries of each stage, by the stage's name.
+pub type Entries = BTreeMap<String, Vec<LockEntry>>;
+
+/// One thing that a stage is pinned to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockEntry {
+    /// Exact packages of an archive.
+    Packages(LockedPackages),
+    /// Exactly one file behind an address.
+    Download(LockedDownload),
+}
+
+/// The answer to a request for packages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedPackages {
+    /// Which of the stage's requests it answers.
+    pub part: Part,
+    /// The key of the request's recipe: an entry answers the request that has this key.
+    pub request: Key,
+    /// The suite, as in `dists/SUITE`.
+    pub suite: String,
+    /// Debian's word for the machine: `amd64`.
+    pub architecture: String,
+    /// The SHA-256 of the index (`InRelease`) that the packages were chosen from.
+    pub release: Digest,
+    /// When that index was made, if it says so.
+    pub date: Option<Date>,
+    /// The packages that were asked for by name, sorted; only for people and messages. Absent where
+    /// nothing but these is taken, and in locks older than this key.
+    pub asked: Option<Vec<String>>,
+    /// The components that were searched, sorted; absent in locks older than this key.
+    pub components: Option<Vec<String>>,
+    /// The installation medium that the packages are on; none: they are a mirror's.
+    pub medium: Option<LockedMedium>,
+    /// The packages, sorted by name.
+    pub packages: Vec<Package>,
+}
+
+/// An installation medium that packages are on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedMedium {
+    /// The digest of the image, or of the directory, as the cache names it.
+    pub digest: Digest,
+    /// What the medium calls itself; may be empty.
+    pub label: String,
+}
+
+/// A file, as the first download found it or as a signed list has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockedDownload {
+    /// The first address of the stage when it was locked.
+    pub url: String,
+    /// The address of the signed list that has the checksum; none: it is that of the first download.
+    pub checksums: Option<String>,
+    /// What the file must be.
+    pub checksum: Checksum,
+    /// Its length in bytes, where a download found it.
+    pub size: Option<u64>,
+}
+
+/// Which request of a stage packages are the answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Those that go into the tree.
+    Packages,
+    /// The tools that shape a disk.
+    Tools,
+    /// The one that holds VirtualBox's guest additions.
+    GuestAdditions,
+}
+
+impl Part {
+    const ALL: [Part; 3] = [Part::Packages, Part::Tools, Part::GuestAdditions];
+
+    /// The word in the lock.
+    pub fn word(self) -> &'static str {
+        match self {
+            Part::Packages => "packages",
+            Part::Tools => "tools",
+            Part::GuestAdditions => "guest-additions",
+        }
+    }
+}
+
+/// What a file must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checksum {
+    /// The SHA-256 of the file.
+    Sha256(Digest),
+    /// The SHA-512 of the file.
+    Sha512(Sha512),
+}
+
+impl Checksum {
+    /// The name of the algorithm and the hexadecimal digits.
+    pub fn parts(&self) -> (&'static str, String) {
+        match self {
+            Checksum::Sha256(digest) => ("sha256", digest.to_string()),
+            Checksum::Sha512(digest) => ("sha512", digest.to_string()),
+        }
+    }
+}
+
+/// `sha256 ba7816bf…`
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (algorithm, digits) = self.parts();
+        write!(f, "{algorithm} {digits}")
+    }
+}
+
+/// One exact Debian package.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version, epoch and all.
+    pub version: String,
+    /// `amd64`, `all`, ...
+    pub architecture: String,
+    /// The SHA-256 of the `.deb`.
+    pub sha256: Digest,
+    /// The length of the `.deb` in bytes.
+    pub size: u64,
+    /// Below the archive's root: `pool/main/h/htop/htop_3.4.1-5_amd64.deb`.
+    pub path: String,
+    /// Whether it is an essential package or a dependency of one: unpacked before there is a dpkg
+    /// to do it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub essential: bool,
+}
+
+impl Package {
+    /// `htop_3.4.1-5_amd64.deb`: unique within a request, and what apt expects of a file name.
+    pub fn file_name(&self) -> String {
+        let version = self.version.replace(':', "%3a");
+        format!("{}_{version}_{}.deb", self.name, self.architecture)
+    }
+}
+
+/// `htop 3.4.1-5 amd64`
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.name, self.version, self.architecture)
+    }
+}
+
+/// What an entry is the answer to. A stage has one entry for each.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Question {
+    /// [`Part::word`], or the address of a download.
+    pub part: String,
+    /// The suite and the architecture of packages.
+    pub target: Option<(String, String)>,
+}
+
+/// `packages trixie amd64`, or an address.
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.target {
+            Some((suite, architecture)) => write!(f, "{} {suite} {architecture}", self.part),
+            None => f.write_str(&self.part),
+        }
+    }
+}
+
+impl LockEntry {
+    /// What it is the answer to.
+    pub fn question(&self) -> Question {
+        match self {
+            LockEntry::Packages(it) => Question {
+                part: it.part.word().to_string(),
+                target: Some((it.suite.clone(), it.architecture.clone())),
+            },
+            LockEntry::Download(it) => Question { part: it.url.clone(), target: None },
+        }
+    }
+
+    /// The answer to a request for packages, if it is one.
+    pub fn as_packages(&self) -> Option<&LockedPackages> {
+        match self {
+            LockEntry::Packages(locked) => Some(locked),
+            LockEntry::Download(_) => None,
+        }
+    }
+
+    /// The file of a download, if it is one.
+    pub fn as_download(&self) -> Option<&LockedDownload> {
+        match self {
+            LockEntry::Download(locked) => Some(locked),
+            LockEntry::Packages(_) => None,
+        }
+    }
+
+    /// The digest of what of it shapes the bytes of a result.
+    pub fn digest(&self) -> Digest {
+        match self {
+            LockEntry::Packages(locked) => {
+                let mut recipe = Recipe::new("packages", 1);
+                let packages = locked.packages.iter();
+                recipe.set("package", packages.map(|it| format!("{it} {}", it.sha256)));
+                recipe.key().0
+            }
+            LockEntry::Download(locked) => Digest::of(locked.checksum.to_string()),
+        }
+    }
+}

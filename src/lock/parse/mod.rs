@@ -1,0 +1,28 @@
+//! The text of a lock, one file for each version of its form. The newest version is written; older
+//! ones are read for as long as they can mean the same, and refused with a way out after that.
+
+use super::Entries;
+use crate::error::{Context, Result, anyhow, bail};
+
+mod v1;
+
+/// The version that is written.
+const VERSION: i64 = 1;
+
+/// What `text` says, whatever version of the form it has.
+pub fn read(text: &str) -> Result<Entries> {
+    let mut table: toml::Table = toml::from_str(text)?;
+    match table.remove("version").and_then(|version| version.as_integer()) {
+        Some(1) => v1::read(table),
+        Some(version) => bail!("it has version {version}, this kuth knows {VERSION}"),
+        None => Err(anyhow!("it has no `version`")),
+    }
+}
+
+/// The text of a lock that says `entries`.
+pub fn write(entries: &Entries) -> Result<String> {
+    let text = v1::write(entries)?;
+    // What cannot be read back must not be written.
+    read(&text).context("checking the lock")?;
+    Ok(text)
+}
