@@ -63,7 +63,7 @@ impl RetryPolicy {
         work: &(impl Fn(&Cancel) -> Result<T> + Sync),
         observe: &impl Fn() -> Option<T>,
     ) -> Result<T> {
-        let cancel = above.below();
+        let cancel = above.child();
         let (sender, ended) = channel();
         std::thread::scope(|scope| {
             let cancel = &cancel;
