@@ -55,7 +55,7 @@ pub struct Entry {
     pub mode: Option<u32>,
     /// How large its contents are.
     pub size: Bytes,
-    /// Where the contents lie: offset and length in bytes.
+    /// Offset and length of each extent of the contents.
     pub(super) extents: Vec<(u64, u64)>,
 }
 
