@@ -159,7 +159,11 @@ mod tests {
             pieces: pieces.iter().map(|(to, bytes)| (Bytes(*to), bytes.to_vec())).collect(),
             copies: copies
                 .iter()
-                .map(|(from, to, n)| CopyRange { from: Bytes(*from), to: Bytes(*to), length: Bytes(*n) })
+                .map(|(from, to, n)| CopyRange {
+                    from: Bytes(*from),
+                    to: Bytes(*to),
+                    length: Bytes(*n),
+                })
                 .collect(),
             length: Bytes(length),
         }

@@ -282,7 +282,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_anything_ends(text in "[a{}=\\[\\],\"\\\\# 1.\n-]*") {
+        fn any_bytes_are_read_or_refused(text in "[a{}=\\[\\],\"\\\\# 1.\n-]*") {
             let _ = parse(&text);
         }
     }
