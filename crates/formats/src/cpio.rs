@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_is_refused() {
+    fn other_bytes_are_refused() {
         let whole = write(&[Entry::file("a", 0o644, "xyz")]).unwrap();
         let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
         for length in 0..end {

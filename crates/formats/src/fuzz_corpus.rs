@@ -188,7 +188,10 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
         ("swap", swap.write().unwrap()),
         ("vbox", vbox::settings(&appliance(), "web-1.vdi", ids_of_vbox).unwrap().into()),
         ("vdi", vdi::plan(&block_map(vdi::BLOCK), ids).unwrap().pieces.remove(0).1),
-        ("vhd", joined(&vhd::plan(&block_map(vhd::BLOCK), identity).unwrap().pieces)[..4096].into()),
+        (
+            "vhd",
+            joined(&vhd::plan(&block_map(vhd::BLOCK), identity).unwrap().pieces)[..4096].into(),
+        ),
         ("vmdk", vmdk_image()),
         ("xfs", xfs_file_system()),
         ("yaml", b"a: [1, {b: 'c'}]\nd: |\n  text\n".into()),

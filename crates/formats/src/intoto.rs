@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_provenance_is_refused() {
+    fn other_predicates_are_refused() {
         let other = provenance().write().replace("provenance/v1", "provenance/v0.2");
         for text in ["", "{}", "[]", other.as_str()] {
             assert!(Statement::read(text.as_bytes()).is_err(), "{text}");

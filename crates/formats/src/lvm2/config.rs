@@ -165,7 +165,7 @@ impl<'a> Parser<'a> {
                 return Err(self.fault("a name is missing"));
             }
             if section.0.iter().any(|(other, _)| *other == name) {
-                return Err(self.fault(&format!("`{name}` stands there twice")));
+                return Err(self.fault(&format!("`{name}` is defined twice")));
             }
             let node = if self.eat('{') {
                 let inner = self.section(self.deeper(depth)?)?;

@@ -150,7 +150,7 @@ fn areas(fields: &Fields<'_>, mut at: usize) -> Result<(Vec<(u64, u64)>, usize),
 }
 
 /// The text a metadata area points at; it may run over the end and go on behind the header. `None`
-/// where there is none, or the area is one that lvm2 was told to ignore.
+/// where there is none, or the area is marked as ignored.
 pub fn newest(area: &[u8]) -> Result<Option<String>, Fault> {
     let fields = Fields::of(FORMAT, area);
     let header = fields.slice(0, BLOCK)?;

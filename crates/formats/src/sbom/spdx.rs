@@ -99,7 +99,7 @@ fn package(sbom: &Sbom<'_>, package: &Package, id: String) -> Value {
     Value::Object(value)
 }
 
-/// `Name <address>` as SPDX writes it. Most are teams; nothing tells them from people.
+/// `Name <address>` as SPDX writes it. Most are teams; nothing distinguishes them from people.
 fn supplier(maintainer: &str) -> Option<String> {
     let (name, rest) = maintainer.split_once('<').unwrap_or((maintainer, ""));
     let name = name.trim().trim_matches('"').replace(['(', ')'], "");

@@ -55,7 +55,7 @@ const fn model(word: &'static str, bus: &'static str, chip: &'static str) -> Mod
     Model { word, bus, chip }
 }
 
-/// IDE of the chipset that machines have unless they are told otherwise.
+/// IDE of the chipset that VirtualBox machines have by default.
 pub const PIIX4: Model = model("PIIX4", "ide", "PIIX4");
 /// SATA.
 pub const AHCI: Model = model("AHCI", "sata", "IntelAhci");
