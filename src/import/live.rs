@@ -9,7 +9,7 @@ use crate::archive::magic;
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 use crate::format::install_sources::{self, Source as Offer};
 use crate::format::iso9660::read::{Entry, Image, Kind as EntryKind};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 
 use super::filesystem::Filesystem;
 use super::overlay::Overlay;
@@ -46,7 +46,7 @@ impl Medium {
         let what = || format!("opening {}", path.display());
         let file = File::open(path).with_context(what)?;
         let source: Shared = Arc::new(Plain::new(file.try_clone()?)?);
-        let found = probe(&head(&*source, HEAD)?);
+        let found = probe(&head(&*source, PROBE_LENGTH)?);
         if found != Some(ImageFormat::Iso9660) {
             let found = found.map_or("nothing that kuth knows".into(), magic::shown);
             return Err(anyhow!("it is {found}, not the image of a medium"))

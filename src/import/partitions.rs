@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 use crate::format::gpt;
 use crate::format::mbr::{self, kind};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::units::{SECTOR, Sectors};
 
 use super::source::{Part, Shared, bytes, head};
@@ -38,7 +38,7 @@ impl Partition {
 
 /// The parts of `disk`.
 pub fn read(disk: &Shared) -> Result<Vec<Partition>> {
-    let start = head(&**disk, HEAD)?;
+    let start = head(&**disk, PROBE_LENGTH)?;
     match probe(&start) {
         Some(ImageFormat::Gpt) => gpt_partitions(disk).context("reading the partition table"),
         Some(ImageFormat::Mbr) => mbr_partitions(disk).context("reading the partition table"),

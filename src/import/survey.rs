@@ -2,7 +2,7 @@
 //! where the system on it mounts that. What cannot be read has its reason and hides nothing else.
 
 use crate::error::{Context, Result};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::units::Bytes;
 
 use super::container::Image;
@@ -49,7 +49,7 @@ pub struct Part {
 /// Looks through the disk in `image`.
 pub fn survey(image: &Image) -> Result<Survey> {
     let disk = &image.disk;
-    let table = match probe(&head(&**disk, HEAD)?) {
+    let table = match probe(&head(&**disk, PROBE_LENGTH)?) {
         Some(ImageFormat::Gpt) => Some("GPT"),
         Some(ImageFormat::Mbr) => Some("MBR"),
         _ => None,

@@ -2,7 +2,7 @@
 //! that a table of mounts may give it.
 
 use crate::error::{Context, Result, anyhow};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 
 use super::ext4::Ext4;
 use super::fat::Fat;
@@ -102,7 +102,7 @@ type Names = (Option<String>, Option<String>);
 
 /// What is in `source`, and its id and label.
 fn open(source: &Shared) -> Result<(Holds, Names)> {
-    let start = head(&**source, HEAD)?;
+    let start = head(&**source, PROBE_LENGTH)?;
     let none = (None, None);
     let shown = |label: &str| Some(label.to_string()).filter(|label| !label.is_empty());
     Ok(match probe(&start) {

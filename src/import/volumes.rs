@@ -106,7 +106,7 @@ fn read_physical(partition: &Partition) -> Result<Physical> {
 
 /// The newest version of a group in a metadata area.
 fn read_area(source: &dyn Source, area: &header::Area) -> Result<Option<VolumeGroup>> {
-    let header::Area { start, size } = *area;
+    let header::Area { start: Bytes(start), size: Bytes(size) } = *area;
     let what = || format!("reading the metadata area at {start}");
     // An area of size 0 goes on to the end of the disk.
     let size = if size == 0 { source.size().saturating_sub(start) } else { size };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Context, Hint, Result, anyhow, ensure, with_hint};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::format::vhd::FOOTER_LENGTH;
 use crate::format::vhd::read::{DiskType, Footer};
 use crate::format::vmdk::read::{Descriptor, Extent, LONGEST_DESCRIPTOR};
@@ -69,7 +69,7 @@ impl Opener {
         self.files.push(path.to_path_buf());
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let file: Shared = Arc::new(Plain::new(file)?);
-        let start = head(&*file, HEAD)?;
+        let start = head(&*file, PROBE_LENGTH)?;
         let format = match known {
             Some("raw") => None,
             _ => probe(&start),

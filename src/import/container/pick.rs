@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::import::source::{Plain, head};
 
 use super::{Beside, is_disk, is_fixed_vhd, open};
@@ -64,7 +64,7 @@ fn list(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> 
 fn is_image(path: &Path) -> Result<bool> {
     let file = Plain::new(File::open(path)?)?;
     use ImageFormat::*;
-    Ok(match probe(&head(&file, HEAD)?) {
+    Ok(match probe(&head(&file, PROBE_LENGTH)?) {
         Some(Qcow2 | Vmdk | Vdi | Vhd) => true,
         Some(format) if is_disk(format) => true,
         _ => is_fixed_vhd(&file)?,

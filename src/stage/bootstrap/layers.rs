@@ -84,7 +84,7 @@ impl Stage for Layers {
         let selected = self.selected.as_deref();
         let offers = Medium::open(&context.object(input)).and_then(|mut medium| medium.offers());
         let offer = offers.ok().and_then(|offers| Some(choose(&offers, selected).ok()?.clone()));
-        offer.and_then(|offer| offer.size).unwrap_or_default()
+        offer.and_then(|offer| offer.size).map_or(0, |size| size.0)
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
