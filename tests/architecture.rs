@@ -31,13 +31,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("tools", &["process", "stage_context"]),
     ("disk", &["files", "format", "pipeline", "process", "stage_context", "tools", "tree"]),
-    ("image", &["files", "format"]),
+    ("image", &["archive", "files", "format"]),
     ("compare", &["cache", "disk", "files", "format", "provenance", "tree"]),
     (
         "provenance",
         &["cache", "disk", "files", "format", "process", "remote", "stage_context", "tree"],
     ),
-    ("import", &["archive", "format", "tree"]),
+    ("import", &["archive", "format", "image", "tree"]),
     ("installer", &["disk", "format", "import", "machine", "pipeline", "process"]),
     (
         "machine",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::{Result, ensure};
 
-use super::source::{Memory, Shared};
+use crate::image::source::{Memory, Shared};
 
 /// The two kinds of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,8 +19,8 @@ use crate::tree::{self, Content, Data, EMPTIED, Entry, FileWriter, Kind, Metadat
 use crate::units::Bytes;
 
 use super::filesystem::{self, Run, Runs};
-use super::source::{Plain, Shared};
 use super::{Imported, release};
+use crate::image::source::{Plain, Shared};
 
 /// So much tells whether it is a tar.
 const FIRST: u64 = 512;

@@ -40,7 +40,7 @@ pub struct Options<'a> {
 /// Writes `system` to the new file `to`; gives its SHA-256 and its length.
 pub fn write(system: &System<'_>, to: &Path, options: &Options<'_>) -> Result<(Digest, u64)> {
     let what = || format!("writing {}", to.display());
-    let mut walk = Walk {
+    let mut writer = TreeWriter {
         system,
         options,
         writer: FileWriter::create(to, options.epoch)?,
@@ -50,8 +50,8 @@ pub fn write(system: &System<'_>, to: &Path, options: &Options<'_>) -> Result<(D
         total: 0,
     };
     let root = system.over((0, system.mounted[0].filesystem.root()));
-    walk.all(root)?;
-    walk.writer.finish().with_context(what)
+    writer.all(root)?;
+    writer.writer.finish().with_context(what)
 }
 
 /// A file being read, until somebody wants to stop.
@@ -78,7 +78,7 @@ struct Open {
     names: Names,
 }
 
-struct Walk<'a> {
+struct TreeWriter<'a> {
     system: &'a System<'a>,
     options: &'a Options<'a>,
     writer: FileWriter,
@@ -90,7 +90,7 @@ struct Walk<'a> {
     total: u64,
 }
 
-impl Walk<'_> {
+impl TreeWriter<'_> {
     /// Everything, without recursion: directories may be as deep as a path is long.
     fn all(&mut self, root: At) -> Result<()> {
         let mut open: Vec<Open> = Vec::new();

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kuth::cancel::Cancel;
-use kuth::import::{self, Beside, Options};
+use kuth::import::{self, Options, OtherFiles};
 use kuth::tree::Reader;
 use kuth::units::Bytes;
 
 use crate::disk::{Bench, EPOCH, Tree, disk_of};
-use test_support::judge::tool;
+use kuth_test_support::judge::tool;
 
 const DISK: &str = r#"
 size = "1 GiB"
@@ -128,7 +128,7 @@ fn attributes_of_any_bytes_reach_the_disk_and_come_back() {
     let (disk, _) = bench.run(stage.as_ref(), &artifact).unwrap();
     let (back, cancel) = (directory.path().join("back.tar"), Cancel::default());
     let options = Options { epoch: EPOCH, limit: Bytes::gib(1), cancel: &cancel, report: &|_| () };
-    let image = import::open(&disk.image, Beside::Nothing).unwrap();
+    let image = import::open(&disk.image, OtherFiles::Refused).unwrap();
     import::import(&image, None, &back, &options).unwrap();
     assert_same(&of_tar(&back), &attributes, "the disk");
     judged(&bench, &attributes, directory.path());
