@@ -9,7 +9,7 @@ use crate::format::mbr::{self, kind};
 use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::units::{SECTOR, Sectors};
 
-use super::source::{Part, Shared, bytes, head};
+use crate::image::source::{Part, Shared, bytes, head};
 
 /// The most of a disk that a GPT's table may take; the usual one takes 17 KiB.
 const TABLE: usize = 1 << 20;
@@ -131,8 +131,8 @@ fn logical(disk: &Shared, extended: mbr::Partition) -> Result<Vec<(Sectors, Sect
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::Memory;
     use super::*;
+    use crate::image::source::Memory;
 
     fn table(entries: &[(u8, u32, u32)]) -> Vec<u8> {
         let mut sector = vec![0; 512];

@@ -10,7 +10,7 @@ use crate::format::squashfs::inode::{self, FileType, Inode, XattrIndex};
 use crate::format::squashfs::{Reference, directory};
 
 use super::filesystem::{Content, Filesystem, Kind, MOST_RUNS, Names, Node, Run, Runs};
-use super::source::{Shared, Source, check};
+use crate::image::source::{Shared, Source, check};
 
 mod stored;
 

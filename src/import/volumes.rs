@@ -10,7 +10,7 @@ use crate::format::probe::{ImageFormat, probe};
 use crate::units::Bytes;
 
 use super::partitions::Partition;
-use super::source::{Shared, Source, bytes, check, head};
+use crate::image::source::{Shared, Source, bytes, check, head};
 
 /// Where a label may be.
 const LABEL: usize = 4 * 512;

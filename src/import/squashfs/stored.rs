@@ -7,7 +7,7 @@ use crate::error::{Context, Result, ensure};
 use crate::format::squashfs::block::{FRAGMENT_ENTRY, StoredBlock, fragment};
 use crate::format::squashfs::superblock::{LENGTH, Superblock};
 use crate::format::squashfs::{METADATA_SIZE, Reference, attribute, blocks_of};
-use crate::import::source::{Recent, Shared, Source, bytes, table};
+use crate::image::source::{Recent, Shared, Source, bytes, table};
 
 /// What decompressed metadata may take in memory, and data, and fragments.
 const MEMORY: usize = 8 << 20;
