@@ -5,7 +5,23 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Words: values without files, clocks or commands. Everybody may use them.
-const WORDS: [&str; 6] = ["artifact", "cancel", "digest", "error", "recipe", "units"];
+const WORDS: [&str; 7] = ["artifact", "cancel", "digest", "error", "recipe", "run_state", "units"];
+
+/// What the larger rooms use.
+const VIRTUALBOX: [&str; 8] =
+    ["archive", "files", "format", "hardware", "host_network", "hypervisor", "image", "process"];
+const INSTALLER: [&str; 8] =
+    ["boot_check", "disk", "format", "hardware", "import", "pipeline", "process", "qemu"];
+const MACHINE: [&str; 8] = [
+    "embedded",
+    "files",
+    "hardware",
+    "host_network",
+    "hypervisor",
+    "process",
+    "stage_context",
+    "virtualbox",
+];
 
 /// Room -> the rooms it may use besides the words.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -24,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cache", &["files"]),
     ("remote", &["archive", "cache", "files", "format", "http", "process"]),
     ("sandbox", &["files", "process", "tree"]),
+    ("run_state", &[]),
     ("stage_context", &["cache", "files", "lock", "pipeline", "process"]),
     (
         "debian",
@@ -38,18 +55,43 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["cache", "disk", "files", "format", "process", "remote", "stage_context", "tree"],
     ),
     ("import", &["archive", "format", "image", "tree"]),
-    ("installer", &["disk", "format", "import", "machine", "pipeline", "process"]),
-    (
-        "machine",
-        &["archive", "cache", "files", "format", "image", "pipeline", "process", "stage_context"],
-    ),
+    ("hardware", &[]),
+    ("qemu", &["files", "hardware", "process"]),
+    ("seed", &["files", "format", "hardware", "pipeline"]),
+    ("post_config", &["format", "hardware", "pipeline", "seed"]),
+    ("boot_check", &["format", "hardware", "process", "qemu", "seed"]),
+    ("host_network", &["process"]),
+    ("hypervisor", &["hardware", "host_network", "process"]),
+    ("embedded", &["files", "format", "hardware", "hypervisor", "process", "qemu"]),
+    ("virtualbox", &VIRTUALBOX),
+    ("installer", &INSTALLER),
+    ("machine", &MACHINE),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command
 /// line knows everything.
 const UPPER: [(&str, &[&str]); 3] = [
     ("stage", &["engine", "cli"]),
-    ("engine", &["cli", "debian", "disk", "format", "image", "installer", "machine", "tools"]),
+    (
+        "engine",
+        &[
+            "boot_check",
+            "cli",
+            "debian",
+            "disk",
+            "embedded",
+            "format",
+            "host_network",
+            "hypervisor",
+            "image",
+            "installer",
+            "machine",
+            "qemu",
+            "seed",
+            "tools",
+            "virtualbox",
+        ],
+    ),
     ("cli", &[]),
 ];
 
