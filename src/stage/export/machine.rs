@@ -54,7 +54,7 @@ impl Machine {
     /// The appliance with `disk`.
     pub(super) fn around(&self, disk: &Artifact, name: &str) -> Result<Appliance> {
         let only_uefi =
-            disk.facts.disk().is_some_and(|facts| facts.firmware == [machine::Firmware::Uefi]);
+            disk.facts.disk().is_some_and(|facts| facts.firmware == [hardware::Firmware::Uefi]);
         let firmware = match (self.chosen, only_uefi) {
             (false, true) => hardware::Firmware::Uefi,
             _ => self.shape.firmware,
