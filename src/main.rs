@@ -7,7 +7,7 @@ use clap::FromArgMatches;
 
 use kuth::cli::remote_build::serve;
 use kuth::cli::{self, Cli, report, screen};
-use kuth::machine::qemu::switch;
+use kuth::qemu::switch;
 use kuth::sandbox::{self, commands::supervisor as commands};
 
 fn main() -> ExitCode {

@@ -1,6 +1,7 @@
 //! Where a stage works: the cache, a scratch directory, the settings of this build, a log, and the
 //! way to notice that the user wants to stop. It knows no stage and no graph.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use crate::error::Result;
 use crate::lock::{LockEntry, Package};
 use crate::pipeline::Text;
 use crate::recipe::Recipe;
+use crate::run_state::RunState;
 
 /// What the command line and the environment say about a build; none of it enters a key but
 /// `architecture` and `epoch`.
@@ -41,8 +43,10 @@ pub struct Settings {
     pub machines: PathBuf,
     /// `--driver`, when given.
     pub driver: Option<String>,
-    /// `--vboxmanage`: the command line of VirtualBox's VBoxManage.
-    pub vboxmanage: Option<String>,
+    /// The command lines of drivers' own tools, by driver, where they were given (`--vboxmanage`).
+    pub driver_commands: BTreeMap<String, String>,
+    /// What drivers remember of this run of kuth.
+    pub run_state: RunState,
     /// `--replace`: replace machines that hold state.
     pub replace: bool,
     /// `--on-error keep`: leave the directory of a stage that failed.
@@ -67,7 +71,8 @@ impl Default for Settings {
             output: PathBuf::new(),
             machines: PathBuf::new(),
             driver: None,
-            vboxmanage: None,
+            driver_commands: BTreeMap::new(),
+            run_state: RunState::default(),
             replace: false,
             keep_failed: false,
             jobs: 1,

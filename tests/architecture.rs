@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Words: values without files, clocks or commands. Everybody may use them.
-const WORDS: [&str; 6] = ["artifact", "cancel", "digest", "error", "recipe", "units"];
+const WORDS: [&str; 7] = ["artifact", "cancel", "digest", "error", "recipe", "run_state", "units"];
 
 /// Room -> the rooms it may use besides the words.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("cache", &["files"]),
     ("remote", &["archive", "cache", "files", "format", "http", "process"]),
     ("sandbox", &["files", "process", "tree"]),
+    ("run_state", &[]),
     ("stage_context", &["cache", "files", "lock", "pipeline", "process"]),
     (
         "debian",
@@ -38,10 +39,43 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["cache", "disk", "files", "format", "process", "remote", "stage_context", "tree"],
     ),
     ("import", &["archive", "format", "image", "tree"]),
-    ("installer", &["disk", "format", "import", "machine", "pipeline", "process"]),
+    ("hardware", &[]),
+    ("qemu", &["files", "hardware", "process"]),
+    ("seed", &["files", "format", "hardware", "pipeline"]),
+    ("post_config", &["format", "hardware", "pipeline", "seed"]),
+    ("boot_check", &["format", "hardware", "process", "qemu", "seed"]),
+    ("host_network", &["process"]),
+    ("hypervisor", &["hardware", "host_network", "process"]),
+    ("embedded", &["files", "format", "hardware", "hypervisor", "process", "qemu"]),
+    (
+        "virtualbox",
+        &[
+            "archive",
+            "files",
+            "format",
+            "hardware",
+            "host_network",
+            "hypervisor",
+            "image",
+            "process",
+        ],
+    ),
+    (
+        "installer",
+        &["boot_check", "disk", "format", "hardware", "import", "pipeline", "process", "qemu"],
+    ),
     (
         "machine",
-        &["archive", "cache", "files", "format", "image", "pipeline", "process", "stage_context"],
+        &[
+            "embedded",
+            "files",
+            "hardware",
+            "host_network",
+            "hypervisor",
+            "process",
+            "stage_context",
+            "virtualbox",
+        ],
     ),
 ];
 
@@ -49,7 +83,26 @@ const ARROWS: &[(&str, &[&str])] = &[
 /// line knows everything.
 const UPPER: [(&str, &[&str]); 3] = [
     ("stage", &["engine", "cli"]),
-    ("engine", &["cli", "debian", "disk", "format", "image", "installer", "machine", "tools"]),
+    (
+        "engine",
+        &[
+            "boot_check",
+            "cli",
+            "debian",
+            "disk",
+            "embedded",
+            "format",
+            "host_network",
+            "hypervisor",
+            "image",
+            "installer",
+            "machine",
+            "qemu",
+            "seed",
+            "tools",
+            "virtualbox",
+        ],
+    ),
     ("cli", &[]),
 ];
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use kuth::cancel::Cancel;
 use kuth::digest::Digest;
+use kuth::embedded::Qemu;
 use kuth::files::sparse;
-use kuth::machine::qemu::Qemu;
-use kuth::machine::{Disk, Driver, Firmware, Hardware, Host, Source, Wanted};
+use kuth::machine::{Disk, Driver, Firmware, Hardware, Host, MachineSpec, Source, host_at};
 use kuth::units::Bytes;
 
 use kuth_test_support::home::{Home, Said, bare};
@@ -73,7 +73,7 @@ impl World {
         let host = Host {
             journal: Some(world.0.path("cache/journal")),
             pipeline: "debian".into(),
-            ..Host::at(&world.0.path("machines"), None, Cancel::default())
+            ..host_at(&world.0.path("machines"), Default::default(), Cancel::default())
         };
         let hardware = Hardware {
             architecture: architecture.into(),
@@ -85,14 +85,14 @@ impl World {
             nics: vec![],
             forwards: vec![],
         };
-        let wanted = Wanted {
+        let spec = MachineSpec {
             name: "debian-base-image".into(),
             origin: Digest([7; 32]),
             hardware,
             user: None,
         };
-        let disk = Source::Disk(Disk { file, digest, size: Bytes::mib(8) });
-        Qemu.register(&host, &wanted, &disk).unwrap();
+        let disk = Source::from(Disk { file, digest, size: Bytes::mib(8) });
+        Qemu.register(&host, &spec, &disk).unwrap();
         world
     }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use kuth::digest::Digest;
+use kuth::embedded::directory::{Fresh, Kind, Record};
 use kuth::machine::journal::Entry;
-use kuth::machine::qemu::directory::{Fresh, Kind, Record};
 use kuth::machine::{Firmware, Hardware, Nic};
 
 use kuth_test_support::judge;

@@ -11,11 +11,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use kuth::cancel::Cancel;
 use kuth::digest::Digest;
+use kuth::embedded::Qemu;
 use kuth::files::sparse;
-use kuth::machine::qemu::Qemu;
 use kuth::machine::{
-    Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Replace,
-    Source, Wanted, journal,
+    CloneSpec, CopyMode, Disk, Driver, Firmware, Hardware, Host, Hypervisor, Identity, Location,
+    MachineSpec, Nic, Replace, Source, journal,
 };
 use kuth::units::Bytes;
 
@@ -25,8 +25,10 @@ const SEEDS: [&[u8]; 2] = [b"one", b"two"];
 
 fn host(directory: &Path) -> Host {
     Host {
+        drivers: kuth::machine::DRIVERS,
         machines: directory.join("machines"),
-        vboxmanage: None,
+        commands: Default::default(),
+        run_state: Default::default(),
         journal: Some(directory.join("journal")),
         log: directory.join("log"),
         pipeline: "debian".into(),
@@ -36,8 +38,8 @@ fn host(directory: &Path) -> Host {
     }
 }
 
-fn wanted(name: &str, origin: &[u8]) -> Wanted {
-    Wanted {
+fn spec(name: &str, origin: &[u8]) -> MachineSpec {
+    MachineSpec {
         name: name.into(),
         origin: Digest::of(origin),
         hardware: Hardware {
@@ -59,11 +61,11 @@ fn build(directory: &Path, seed: &[u8]) -> [Identity; 3] {
     let host = host(directory);
     let file = directory.join("disk.raw");
     let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
-    let disk = Source::Disk(Disk { file, digest, size: Bytes::mib(64) });
-    let base = Qemu.register(&host, &wanted("base", seed), &disk).unwrap();
+    let disk = Source::from(Disk { file, digest, size: Bytes::mib(64) });
+    let base = Qemu.register(&host, &spec("base", seed), &disk).unwrap();
     let golden = Qemu.snapshot(&host, &base, "golden").unwrap();
-    let cloning = Cloning { snapshot: &golden, copy: Copying::Linked, seed };
-    let clone = Qemu.clone_snapshot(&host, &wanted("web", seed), &cloning).unwrap();
+    let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed };
+    let clone = Qemu.clone_snapshot(&host, &spec("web", seed), &from).unwrap();
     [base, golden, clone]
 }
 
@@ -162,7 +164,7 @@ fn a_kill_leaves_no_half_machine() {
         assert_eq!(names(&machines), [".lock", "base", "bases", "web"], "{round}");
         for kind in [0, 2] {
             let here = expected.iter().filter(|identities| {
-                matches!(Qemu.find(&host, &identities[kind]).unwrap(), Found::Here(_))
+                matches!(Qemu.find(&host, &identities[kind]).unwrap(), Location::Present(_))
             });
             assert_eq!(here.count(), 1, "{round}");
         }

@@ -11,14 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use kuth::cancel::Cancel;
 use kuth::digest::Digest;
+use kuth::embedded::Qemu;
 use kuth::files::sparse;
-use kuth::machine::qemu::Qemu;
-use kuth::machine::seed::{Secrets, Template};
 use kuth::machine::{
-    Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Replace,
-    Source, State, Stopped, Wanted,
+    CloneSpec, CopyMode, Disk, Driver, Firmware, Hardware, Host, Identity, Location, MachineSpec,
+    Nic, Replace, Source, State, Stopped, host_at,
 };
 use kuth::process::Command;
+use kuth::seed::{Secrets, Template};
 use kuth::units::Bytes;
 
 use kuth_test_support::judge;
@@ -27,7 +27,7 @@ use kuth_test_support::judge;
 #[ignore = "boots a machine; see the top of this file"]
 fn a_clone_starts_takes_a_login_and_stops() {
     let file = PathBuf::from(std::env::var("KUTH_TEST_DISK").expect("KUTH_TEST_DISK"));
-    let disk = Source::Disk(Disk {
+    let disk = Source::from(Disk {
         digest: sparse::tree_hash(&File::open(&file).unwrap()).unwrap(),
         size: Bytes(file.metadata().unwrap().len()),
         file,
@@ -37,7 +37,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let machines = directory.path().join("m".repeat(100));
     let cancel = Cancel::default();
-    let mut host = Host::at(&machines, None, cancel.clone());
+    let mut host = host_at(&machines, Default::default(), cancel.clone());
     host.pipeline = "test".into();
     let log = directory.path().join("log");
     let key = directory.path().join("key");
@@ -46,7 +46,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
 
     let networks = ["nat", "internal:dmz", "host-only"].map(|network| network.parse().unwrap());
-    let wanted = |name: &str| Wanted {
+    let spec = |name: &str| MachineSpec {
         name: name.into(),
         origin: Digest::of(name),
         hardware: Hardware {
@@ -70,10 +70,10 @@ fn a_clone_starts_takes_a_login_and_stops() {
     };
     let seed = template.render(Secrets::Withheld).unwrap().iso(1_767_225_600).unwrap();
     let start = Instant::now();
-    let base = Qemu.register(&host, &wanted("base"), &disk).unwrap();
+    let base = Qemu.register(&host, &spec("base"), &disk).unwrap();
     let golden = Qemu.snapshot(&host, &base, "golden").unwrap();
-    let cloning = Cloning { snapshot: &golden, copy: Copying::Linked, seed: &seed };
-    Qemu.clone_snapshot(&host, &wanted("web"), &cloning).unwrap();
+    let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed: &seed };
+    Qemu.clone_snapshot(&host, &spec("web"), &from).unwrap();
     eprintln!("registered, snapshotted, cloned: {:?}", start.elapsed());
 
     let start = Instant::now();
@@ -129,7 +129,8 @@ impl Idle {
             return None;
         }
         let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let mut host = Host::at(&directory.path().join("machines"), None, Cancel::default());
+        let mut host =
+            host_at(&directory.path().join("machines"), Default::default(), Cancel::default());
         host.pipeline = "test".into();
         let idle = Idle { directory, host };
         File::create(idle.directory.path().join("disk")).unwrap().set_len(1 << 20).unwrap();
@@ -141,9 +142,9 @@ impl Idle {
     fn register(&self, origin: &str, replace: Replace) -> Result<Identity, String> {
         let file = self.directory.path().join("disk");
         let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
-        let disk = Source::Disk(Disk { file, digest, size: Bytes::mib(1) });
+        let disk = Source::from(Disk { file, digest, size: Bytes::mib(1) });
         let networks = ["nat", "internal:dmz"].map(|network| network.parse().unwrap());
-        let wanted = Wanted {
+        let spec = MachineSpec {
             name: "web".into(),
             origin: Digest::of(origin),
             hardware: Hardware {
@@ -159,7 +160,7 @@ impl Idle {
             user: None,
         };
         let host = Host { replace, ..self.host.clone() };
-        Qemu.register(&host, &wanted, &disk).map_err(|error| format!("{error:#}"))
+        Qemu.register(&host, &spec, &disk).map_err(|error| format!("{error:#}"))
     }
 
     fn place(&self) -> PathBuf {
@@ -287,13 +288,13 @@ fn a_running_machine_is_never_replaced() {
     let made = idle.register("other", Replace::Never).unwrap();
     let found = Qemu.find(&idle.host, &made).unwrap();
     assert!(
-        matches!(&found, Found::Kept(_, why) if why.contains("once it is stopped")),
+        matches!(&found, Location::Retained(_, why) if why.contains("once it is stopped")),
         "{found:?}"
     );
     stays("without --replace");
     let always = Host { replace: Replace::Always, ..idle.host.clone() };
     assert_eq!(idle.register("other", Replace::Always).unwrap_err(), refused);
-    assert!(matches!(Qemu.find(&always, &made).unwrap(), Found::Gone(why) if why == refused));
+    assert!(matches!(Qemu.find(&always, &made).unwrap(), Location::Missing(why) if why == refused));
     stays("with --replace");
 
     // It runs, whatever its directory says of a start.

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use kuth::cancel::Cancel;
 use kuth::digest::Digest;
 use kuth::files::sparse;
-use kuth::machine::seed::{Secrets, Template};
-use kuth::machine::virtualbox::VirtualBox;
 use kuth::machine::{
-    Cloning, Copying, Disk, Driver, Firmware, Found, Hardware, Host, Identity, Nic, Owner, Replace,
-    Source, State, Wanted, journal,
+    CloneSpec, CopyMode, Disk, Driver, Firmware, Hardware, Host, Hypervisor, Identity, Location,
+    MachineSpec, Nic, Owner, Replace, Source, State, journal,
 };
+use kuth::seed::{Secrets, Template};
 use kuth::units::Bytes;
+use kuth::virtualbox::VirtualBox;
 
 use kuth_test_support::virtualbox::{self, Registry};
 
@@ -42,8 +42,8 @@ impl World {
     }
 
     fn base(&self, content: &str) -> (Identity, Identity) {
-        let wanted = wanted("base", content, 512, &[]);
-        let base = VirtualBox.register(&self.host, &wanted, &self.disk(content)).unwrap();
+        let spec = spec("base", content, 512, &[]);
+        let base = VirtualBox.register(&self.host, &spec, &self.disk(content)).unwrap();
         let golden = VirtualBox.snapshot(&self.host, &base, "golden").unwrap();
         (base, golden)
     }
@@ -104,7 +104,9 @@ fn hide_uuid(line: &str) -> String {
 fn host(command: &str, directory: &Path) -> Host {
     Host {
         machines: directory.join("machines"),
-        vboxmanage: Some(command.to_string()),
+        drivers: kuth::machine::DRIVERS,
+        commands: [("virtualbox".to_string(), command.to_string())].into(),
+        run_state: Default::default(),
         journal: Some(directory.join("journal")),
         log: directory.join("log"),
         pipeline: "debian".into(),
@@ -120,13 +122,13 @@ fn disk(directory: &Path, content: &str) -> Source {
     image.set_len(64 << 20).unwrap();
     image.write_all_at(content.as_bytes(), 1 << 20).unwrap();
     let digest = sparse::tree_hash(&File::open(&file).unwrap()).unwrap();
-    Source::Disk(Disk { file, digest, size: Bytes::mib(64) })
+    Source::from(Disk { file, digest, size: Bytes::mib(64) })
 }
 
-fn wanted(name: &str, seed: &str, memory: u64, disks: &[u64]) -> Wanted {
+fn spec(name: &str, seed: &str, memory: u64, disks: &[u64]) -> MachineSpec {
     let networks = ["nat", "internal:dmz", "host-only"].map(|it| it.parse().unwrap());
     let is_base = name.starts_with("base");
-    Wanted {
+    MachineSpec {
         name: name.into(),
         origin: Digest::of(format!("{name} {seed} {memory}")),
         hardware: Hardware {
@@ -145,10 +147,10 @@ fn wanted(name: &str, seed: &str, memory: u64, disks: &[u64]) -> Wanted {
 
 fn clone(host: &Host, name: &str, golden: &Identity, memory: u64, replace: Replace) -> Identity {
     let host = Host { replace, ..host.clone() };
-    make_clone(&host, name, golden, memory, Copying::Linked)
+    make_clone(&host, name, golden, memory, CopyMode::Linked)
 }
 
-fn make_clone(host: &Host, name: &str, golden: &Identity, memory: u64, copy: Copying) -> Identity {
+fn make_clone(host: &Host, name: &str, golden: &Identity, memory: u64, copy: CopyMode) -> Identity {
     try_clone(host, name, golden, memory, copy).unwrap()
 }
 
@@ -157,17 +159,17 @@ fn try_clone(
     name: &str,
     golden: &Identity,
     memory: u64,
-    copy: Copying,
+    copy: CopyMode,
 ) -> kuth::error::Result<Identity> {
-    let wanted = wanted(name, &golden.origin.to_string(), memory, &[500 << 30]);
+    let spec = spec(name, &golden.origin.to_string(), memory, &[500 << 30]);
     let template = Template { hostname: name.into(), user: "debian".into(), ..Template::default() };
     let seed = template.render(Secrets::Withheld).unwrap().iso(host.epoch).unwrap();
-    let from = Cloning { snapshot: golden, copy, seed: &seed };
-    VirtualBox.clone_snapshot(host, &wanted, &from)
+    let from = CloneSpec { snapshot: golden, copy, seed: &seed };
+    VirtualBox.clone_snapshot(host, &spec, &from)
 }
 
-fn is_here(found: Found) -> bool {
-    matches!(found, Found::Here(_))
+fn is_here(found: Location) -> bool {
+    matches!(found, Location::Present(_))
 }
 
 #[test]
@@ -224,7 +226,7 @@ fn twelve_linked_clones_are_what_was_asked_for_and_nothing_is_done_twice() {
         state.into_iter().filter(|line| !line.contains("node03")).collect()
     };
     assert_eq!(others(before), others(world.state()));
-    assert!(matches!(VirtualBox.find(&world.host, &clones[2]).unwrap(), Found::Replaced(_)));
+    assert!(matches!(VirtualBox.find(&world.host, &clones[2]).unwrap(), Location::Replaced(_)));
 
     // One that somebody deleted is noticed and made again.
     world.vbm(&["unregistervm", &world.uuid("node05"), "--delete"]);
@@ -234,13 +236,15 @@ fn twelve_linked_clones_are_what_was_asked_for_and_nothing_is_done_twice() {
         assert!(start.elapsed() < Duration::from_secs(60), "it is not noticed");
         std::thread::sleep(Duration::from_millis(50));
     }
-    assert!(matches!(VirtualBox.find(&world.host, &clones[4]).unwrap(), Found::Gone(_)));
+    assert!(matches!(VirtualBox.find(&world.host, &clones[4]).unwrap(), Location::Missing(_)));
     world.clone("node05", &golden, 640);
     assert!(is_here(VirtualBox.find(&world.host, &clones[4]).unwrap()));
 
     // One that somebody changed too.
     world.vbm(&["modifyvm", &world.uuid("node06"), "--memory", "100"]);
-    let Found::Gone(why) = VirtualBox.find(&world.host, &clones[5]).unwrap() else { panic!() };
+    let Location::Missing(why) = VirtualBox.find(&world.host, &clones[5]).unwrap() else {
+        panic!()
+    };
     assert_eq!(why, "it was changed: memory is 100, not 640");
     world.clone("node06", &golden, 640);
     assert!(is_here(VirtualBox.find(&world.host, &clones[5]).unwrap()));
@@ -248,7 +252,9 @@ fn twelve_linked_clones_are_what_was_asked_for_and_nothing_is_done_twice() {
     // A disk that went is noticed without asking VirtualBox.
     let disk = world.host.machines.join("virtualbox/node07/disk1.vdi");
     std::fs::remove_file(&disk).unwrap();
-    let Found::Gone(why) = VirtualBox.find(&world.host, &clones[6]).unwrap() else { panic!() };
+    let Location::Missing(why) = VirtualBox.find(&world.host, &clones[6]).unwrap() else {
+        panic!()
+    };
     assert_eq!(why, format!("{} is gone", disk.display()));
     world.clone("node07", &golden, 640);
     assert!(is_here(VirtualBox.find(&world.host, &clones[6]).unwrap()));
@@ -296,12 +302,14 @@ fn a_machine_with_state_stays_until_replacing_is_asked_for() {
     assert!(is_here(VirtualBox.find(&world.host, &first).unwrap()));
     assert_eq!(VirtualBox.list(&world.host).unwrap()[1].state, State::Used);
     let second = world.clone("web", &golden, 768);
-    let Found::Kept(_, why) = VirtualBox.find(&world.host, &second).unwrap() else { panic!() };
+    let Location::Retained(_, why) = VirtualBox.find(&world.host, &second).unwrap() else {
+        panic!()
+    };
     assert!(why.contains("it has been started") && why.contains("--replace"), "{why}");
     let info = |world: &World| world.vbm(&["showvminfo", &world.uuid("web"), "--machinereadable"]);
     assert!(info(&world).contains("memory=640"));
     let always = Host { replace: Replace::Always, ..world.host.clone() };
-    let Found::Gone(why) = VirtualBox.find(&always, &second).unwrap() else { panic!() };
+    let Location::Missing(why) = VirtualBox.find(&always, &second).unwrap() else { panic!() };
     assert!(why.contains("replacing was asked for"), "{why}");
     let third = clone(&world.host, "web", &golden, 768, Replace::Always);
     assert_eq!(third, second);
@@ -321,14 +329,14 @@ fn what_kuth_did_not_make_is_never_touched() {
     let place = ["--storagectl", "Disks of mine", "--port", "0", "--device", "0"];
     let medium = ["--type", "hdd", "--medium", &disk];
     world.vbm(&[&["storageattach", "base"], &place[..], &medium[..]].concat());
-    let wanted = wanted("base", "one", 512, &[]);
-    let error = VirtualBox.register(&world.host, &wanted, &world.disk("one")).unwrap_err();
+    let spec = spec("base", "one", 512, &[]);
+    let error = VirtualBox.register(&world.host, &spec, &world.disk("one")).unwrap_err();
     let text = "VirtualBox has a machine `base` already, and kuth did not make it";
     assert_eq!(error.to_string(), text);
     assert!(VirtualBox.remove(&world.host, "base").is_err());
     let theirs = VirtualBox.base(&world.host, "base").unwrap().unwrap();
     assert_eq!(theirs.owner, Owner::Other);
-    let copied = make_clone(&world.host, "copy", &theirs.identity, 640, Copying::Full);
+    let copied = make_clone(&world.host, "copy", &theirs.identity, 640, CopyMode::Full);
     assert!(is_here(VirtualBox.find(&world.host, &copied).unwrap()));
     VirtualBox.remove(&world.host, "copy").unwrap();
     assert_eq!(VirtualBox.list(&world.host).unwrap(), []);
@@ -354,7 +362,7 @@ fn replacing_gives_up_no_files_of_others() {
         world.vbm(&[&["storageattach", name], &place[..], &medium[..]].concat());
     };
     let refuses = |name: &str, why: &str| {
-        let error = try_clone(&always, name, &golden, 768, Copying::Linked).unwrap_err();
+        let error = try_clone(&always, name, &golden, 768, CopyMode::Linked).unwrap_err();
         assert!(format!("{error:#}").contains(why), "{error:#}");
         let error = VirtualBox.remove(&always, name).unwrap_err();
         assert!(format!("{error:#}").contains(why), "{error:#}");
@@ -398,7 +406,7 @@ fn replacing_gives_up_no_files_of_others() {
     disk(&beside, "beside");
     std::fs::create_dir_all(directory.join("beside/Logs")).unwrap();
     std::fs::write(directory.join("beside/Logs/VBox.log"), "started").unwrap();
-    try_clone(&always, "beside", &golden, 768, Copying::Linked).unwrap();
+    try_clone(&always, "beside", &golden, 768, CopyMode::Linked).unwrap();
     assert_eq!(memory("beside"), "memory=768");
     assert!(beside.exists());
     assert!(world.vbm(&["list", "hdds"]).contains(beside.to_str().unwrap()));
@@ -408,14 +416,14 @@ fn replacing_gives_up_no_files_of_others() {
         let path = directory.join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, "mine").unwrap();
-        let error = try_clone(&always, "theirs", &golden, 768, Copying::Linked).unwrap_err();
+        let error = try_clone(&always, "theirs", &golden, 768, CopyMode::Linked).unwrap_err();
         assert!(error.to_string().ends_with("theirs is there already, and kuth did not make it"));
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
     }
 
     // A base with such files gives its name away.
     std::fs::write(directory.join("base/notes.txt"), "mine").unwrap();
-    let newer = wanted("base", "two", 512, &[]);
+    let newer = spec("base", "two", 512, &[]);
     VirtualBox.register(&always, &newer, &world.disk("two")).unwrap();
     let find = Command::new("find").arg(&directory).args(["-name", "notes.txt"]).output().unwrap();
     assert_eq!(String::from_utf8(find.stdout).unwrap().lines().count(), 1);
@@ -437,8 +445,8 @@ fn build(host: &Host, directory: &Path) -> [Identity; 4] {
     for name in ["base", "web", "app"] {
         journal::recover(host, "virtualbox", name).unwrap();
     }
-    let wanted = wanted("base", "one", 512, &[]);
-    let base = VirtualBox.register(host, &wanted, &disk(directory, "one")).unwrap();
+    let spec = spec("base", "one", 512, &[]);
+    let base = VirtualBox.register(host, &spec, &disk(directory, "one")).unwrap();
     let golden = VirtualBox.snapshot(host, &base, "golden").unwrap();
     let make = |name| clone(host, name, &golden, 640, Replace::Never);
     let (web, app) = std::thread::scope(|scope| {

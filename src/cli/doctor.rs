@@ -8,8 +8,8 @@ use crate::cache::space;
 use crate::cancel::Cancel;
 use crate::debian::DEBIAN;
 use crate::error::{Context, Result};
-use crate::machine::qemu::host;
 use crate::process::{Command, find_program};
+use crate::qemu::host;
 use crate::units::{Bytes, Human};
 
 /// Check whether this host has what builds need
@@ -187,7 +187,7 @@ fn free_space(cache: &Path) -> Result<Finding> {
 }
 
 fn kvm() -> Finding {
-    use crate::machine::qemu::argv::Accelerator;
+    use crate::qemu::argv::Accelerator;
     let device = Path::new("/dev/kvm");
     let usable = host::accelerator(project::architecture()) == Accelerator::kvm();
     let slow = "machines run slowly, by emulation (TCG)";

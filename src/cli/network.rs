@@ -9,12 +9,13 @@ use super::{Exit, interrupt, project, screen};
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Hint, Misuse, Result, anyhow, with_hint};
-use crate::machine::network::adapters::{Adapter, Tools};
-use crate::machine::network::applied::{Applied, look};
-use crate::machine::network::steps::{Seen, Step, server_line, steps};
-use crate::machine::network::{Plan, allowed};
+use crate::host_network::applied::{Applied, look};
+use crate::host_network::steps::{HostState, Step, server_line, steps};
+use crate::host_network::{Adapter, Adapters, Plan, Tools};
 use crate::pipeline::{Override, suggest};
 use crate::stage::Table;
+use crate::virtualbox::adapters::HostOnly;
+use crate::virtualbox::allowed;
 
 /// Set up host networking for a pipeline's machines
 ///
@@ -109,18 +110,19 @@ pub fn run(args: &Args) -> Result<Exit> {
 
 fn plan(host: &Host, cancel: Cancel) -> Result<()> {
     let (name, plan) = described(host)?;
-    let tools = host.tools(&cache(host)?, cancel);
-    refuse_address(host, &plan, &tools)?;
+    let adapters = host.adapters(&cache(host)?, cancel);
+    refuse_address(host, &plan, &adapters)?;
+    let tools = tools(&adapters);
     let names = host.names(&name);
     let seen = look(&plan, names.as_deref(), &tools).unwrap_or_else(|_| {
         screen::talk(
             "VBoxManage or ip does not work here, so these are the commands for a new host",
         );
         let routes = vec![Vec::new(); plan.routes.len()];
-        Seen { routes, ..Seen::default() }
+        HostState { routes, ..HostState::default() }
     });
     let left = steps(&plan, &seen, names.as_deref())?;
-    let lines = left.iter().flat_map(|step| step.lines(tools.shown()));
+    let lines = left.iter().flat_map(|step| step.lines(&adapters));
     screen::data(&lines.map(|line| line + "\n").collect::<String>())?;
     if left.is_empty() {
         screen::talk("this host is set up already");
@@ -133,8 +135,9 @@ fn plan(host: &Host, cancel: Cancel) -> Result<()> {
 fn apply(host: &Host, cancel: Cancel) -> Result<()> {
     let (name, plan) = described(host)?;
     let cache = cache(host)?;
-    let tools = host.tools(&cache, cancel);
-    refuse_address(host, &plan, &tools)?;
+    let adapters = host.adapters(&cache, cancel);
+    refuse_address(host, &plan, &adapters)?;
+    let tools = tools(&adapters);
     let names = host.names(&name);
     let mut applied = Applied::open(&record_file(&cache, &name))?;
     let seen = look(&plan, names.as_deref(), &tools)
@@ -153,13 +156,14 @@ fn apply(host: &Host, cancel: Cancel) -> Result<()> {
         screen::talk("this host is set up already");
     }
     report_dnsmasq_line(&plan, names.is_some());
-    report_adapter_name(&plan, &tools.adapters()?);
+    report_adapter_name(&plan, &adapters.list()?);
     Ok(())
 }
 
 fn undo(host: &Host, cancel: Cancel) -> Result<()> {
     let cache = cache(host)?;
-    let tools = host.tools(&cache, cancel);
+    let adapters = host.adapters(&cache, cancel);
+    let tools = tools(&adapters);
     let files = match &host.pipeline {
         Some(path) => vec![record_file(&cache, &project::load(path, &host.vars, &Table)?.name)],
         None => all_records(&cache)?,
@@ -181,15 +185,20 @@ fn undo(host: &Host, cancel: Cancel) -> Result<()> {
 }
 
 impl Host {
-    fn tools(&self, cache: &Cache, cancel: Cancel) -> Tools {
-        let vboxmanage = self.vboxmanage.clone().filter(|command| !command.trim().is_empty());
-        Tools { vboxmanage, log: cache.journal().join("network.log"), cancel }
+    /// VirtualBox's adapters, which are the ones there are.
+    fn adapters(&self, cache: &Cache, cancel: Cancel) -> HostOnly {
+        let command = self.vboxmanage.clone().filter(|command| !command.trim().is_empty());
+        HostOnly { command, log: cache.journal().join("network.log"), cancel }
     }
 
     /// kuth's file for dnsmasq, if this host has dnsmasq.
     fn names(&self, pipeline: &str) -> Option<PathBuf> {
         self.dnsmasq.is_dir().then(|| self.dnsmasq.join(format!("kuth-{pipeline}.conf")))
     }
+}
+
+fn tools(adapters: &HostOnly) -> Tools<'_> {
+    Tools { adapters, log: adapters.log.clone(), cancel: adapters.cancel.clone() }
 }
 
 fn cache(host: &Host) -> Result<Cache> {
@@ -266,9 +275,9 @@ fn only_network(host: &Host) -> Result<(String, Plan)> {
 }
 
 /// Fails for an address that VirtualBox would refuse; the hint says how to allow it.
-fn refuse_address(host: &Host, plan: &Plan, tools: &Tools) -> Result<()> {
+fn refuse_address(host: &Host, plan: &Plan, adapters: &HostOnly) -> Result<()> {
     match allowed::refusal(&host.networks_conf, &plan.host)? {
-        Some(refusal) if tools.is_restricted() => Err(refusal),
+        Some(refusal) if adapters.is_restricted() => Err(refusal),
         _ => Ok(()),
     }
 }

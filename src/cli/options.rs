@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::builder::FalseyValueParser;
+use clap::builder::{FalseyValueParser, PossibleValue};
 use clap::{Args, ValueEnum};
 
+use crate::machine::DRIVER_WORDS;
 use crate::pipeline::Override;
 use crate::stage::Settings;
 
@@ -128,25 +129,34 @@ impl Archive {
     }
 }
 
-/// `--driver`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Driver {
-    /// VirtualBox if VBoxManage answers, else the embedded driver.
-    Auto,
-    /// VirtualBox.
-    Virtualbox,
-    /// The embedded driver.
-    Qemu,
-}
+/// `--driver`: `auto` or a driver's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Driver(&'static str);
 
 impl Driver {
+    const ALL: [Driver; DRIVER_WORDS.len()] = {
+        let mut all = [Driver("auto"); DRIVER_WORDS.len()];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = Driver(DRIVER_WORDS[at]);
+            at += 1;
+        }
+        all
+    };
+
     /// The driver's name in the settings of a build.
     pub fn name(self) -> &'static str {
-        match self {
-            Driver::Auto => "auto",
-            Driver::Virtualbox => "virtualbox",
-            Driver::Qemu => "qemu",
-        }
+        self.0
+    }
+}
+
+impl ValueEnum for Driver {
+    fn value_variants<'a>() -> &'a [Driver] {
+        &Driver::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a command works on: the checked pipeline, the settings of a build, the lock file and the
 //! cache. Knows no subcommand.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,9 +11,10 @@ use crate::engine::locked;
 use crate::engine::plan::{Node, Plan, Ready};
 use crate::error::{Context, Error, Misuse, Result, anyhow, with_hint};
 use crate::lock::LockFile;
-use crate::machine::{Host, Replace, choose};
+use crate::machine::{Replace, RunState, choose, host_of};
 use crate::pipeline::{self, Environment, Kinds, Override, suggest};
 use crate::stage::{Settings, StageContext, Table};
+use crate::virtualbox;
 
 /// The time to which all times in results are clamped, unless `SOURCE_DATE_EPOCH` is set: the first
 /// second of 2026, in seconds since 1970.
@@ -50,7 +52,8 @@ impl Project {
             output: absolute(&output)?.join(&pipeline.name),
             machines: machines(&root)?,
             driver: source.driver.map(|driver| driver.name().to_string()),
-            vboxmanage: source.vboxmanage.clone(),
+            driver_commands: driver_commands(source.vboxmanage.as_deref()),
+            run_state: RunState::default(),
             replace: false,
             keep_failed: false,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
@@ -98,7 +101,7 @@ impl Project {
             let Some(word) = word.filter(|word| !checked.contains(&(*word, network))) else {
                 continue;
             };
-            let host = Host::of(&self.context(cache, node), Replace::Never);
+            let host = host_of(&self.context(cache, node), Replace::Never);
             // A driver that cannot be used is reported by the stage that registers.
             if let Ok(row) = choose(word, &host) {
                 row.driver.check_network(&host, network)?;
@@ -283,6 +286,12 @@ fn epoch_of(given: Option<String>) -> Result<u64> {
     given.parse().map_err(|_| {
         Error::new(Misuse(format!("SOURCE_DATE_EPOCH is not a number of seconds: `{given}`")))
     })
+}
+
+/// The command lines of drivers' own tools, by driver.
+pub fn driver_commands(vboxmanage: Option<&str>) -> BTreeMap<String, String> {
+    let given = vboxmanage.map(|command| (virtualbox::NAME.to_string(), command.to_string()));
+    given.into_iter().collect()
 }
 
 /// The directory of the embedded driver's machines; in `root` if the user has no home directory.

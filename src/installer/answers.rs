@@ -1,4 +1,4 @@
-//! What an installer is told: the answers to its questions, in the words of a pipeline. How they
+//! The answers to the questions of an installer, in the words of a pipeline. How they
 //! are written is each installer's own matter.
 
 use crate::disk::config::Config;

@@ -1,5 +1,5 @@
 //! Answers as an autoinstall file of subiquity, Ubuntu's live server installer, on the disk that
-//! cloud-init looks for. The storage is told partition by partition, in curtin's words, so nothing is
+//! cloud-init looks for. The storage is described partition by partition, in curtin's words, so nothing is
 //! left to its guided layouts. JSON is YAML too, and has one way of quoting.
 //!
 //! Source: Ubuntu's autoinstall reference; curtin's storage configuration, version 1.

@@ -59,7 +59,7 @@ fn lines(survey: &DiskReport) -> Vec<String> {
 }
 
 /// What a filesystem of the plan is, in the order of the plan.
-struct Wanted<'a> {
+struct Expected<'a> {
     filesystem: &'a Filesystem,
     is_rest: bool,
 }
@@ -100,7 +100,7 @@ pub fn differences(survey: &DiskReport, config: &Config, layout: &Layout) -> Vec
     found
 }
 
-fn wanted<'a>(config: &Config, layout: &'a Layout) -> Vec<Wanted<'a>> {
+fn wanted<'a>(config: &Config, layout: &'a Layout) -> Vec<Expected<'a>> {
     let is_rest = |filesystem: &Filesystem| match &filesystem.group {
         Some(_) => config
             .volumes
@@ -113,11 +113,11 @@ fn wanted<'a>(config: &Config, layout: &'a Layout) -> Vec<Wanted<'a>> {
         }),
     };
     let all = layout.filesystems.iter();
-    all.map(|filesystem| Wanted { filesystem, is_rest: is_rest(filesystem) }).collect()
+    all.map(|filesystem| Expected { filesystem, is_rest: is_rest(filesystem) }).collect()
 }
 
 /// The part that should be this filesystem: by where it is mounted, else by its place.
-fn find<'s>(survey: &'s DiskReport, wanted: &Wanted<'_>) -> Option<&'s Part> {
+fn find<'s>(survey: &'s DiskReport, wanted: &Expected<'_>) -> Option<&'s Part> {
     let filesystem = wanted.filesystem;
     if filesystem.mount.is_some() {
         return survey.parts.iter().find(|part| part.mounted == filesystem.mount);
@@ -135,7 +135,7 @@ fn find<'s>(survey: &'s DiskReport, wanted: &Wanted<'_>) -> Option<&'s Part> {
     })
 }
 
-fn unlike(part: &Part, wanted: &Wanted<'_>) -> Vec<String> {
+fn unlike(part: &Part, wanted: &Expected<'_>) -> Vec<String> {
     let filesystem = wanted.filesystem;
     let what = shown(filesystem);
     let mut found = Vec::new();
@@ -181,7 +181,7 @@ fn apart(one: Bytes, other: Bytes) -> Bytes {
 }
 
 /// Volumes are exact.
-fn slack(wanted: &Wanted<'_>) -> Bytes {
+fn slack(wanted: &Expected<'_>) -> Bytes {
     match (&wanted.filesystem.group, wanted.is_rest) {
         (_, true) => SLACK_OF_REST,
         (Some(_), false) => Bytes(0),
@@ -189,8 +189,8 @@ fn slack(wanted: &Wanted<'_>) -> Bytes {
     }
 }
 
-/// Whether a layout has a part that an installer could not be told of.
-pub fn cannot_be_told(layout: &Layout) -> Option<String> {
+/// Whether a layout has a part that an installer has no words for.
+pub fn cannot_be_expressed(layout: &Layout) -> Option<String> {
     let nothing_in_it = layout.partitions.iter().find(|partition| {
         matches!(partition.role, Role::Linux)
             && !layout

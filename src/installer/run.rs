@@ -8,19 +8,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::boot_check::BootFailed;
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Interrupted, Result, caused_by, with_hint};
-use crate::machine::boot::BootFailed;
-use crate::machine::qemu::argv::{Card, Drive, Durability, Launch, program};
-use crate::machine::qemu::host;
-use crate::machine::{Firmware, Mac};
+use crate::hardware::{Firmware, Mac};
 use crate::process::{Command, CommandFailed};
+use crate::qemu::argv::{Card, Drive, Durability, Launch, program};
+use crate::qemu::host;
 
 use super::watch::{End, Step, Watch};
 
 /// How long to wait for what may never come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Patience {
+pub struct TimeLimits {
     /// With a line that could be a question.
     pub question: Duration,
     /// With one that neither says nor writes anything. The longest that was seen, of an initial RAM
@@ -30,9 +30,9 @@ pub struct Patience {
     pub farewell: Duration,
 }
 
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience {
+impl Default for TimeLimits {
+    fn default() -> TimeLimits {
+        TimeLimits {
             question: Duration::from_secs(60),
             standstill: Duration::from_secs(900),
             farewell: Duration::from_secs(600),
@@ -68,7 +68,7 @@ pub struct Run<'a> {
     /// How long it may take in all.
     pub limit: Duration,
     /// How long it may do nothing.
-    pub patience: Patience,
+    pub limits: TimeLimits,
     /// A directory of its own.
     pub work: &'a Path,
     /// Where QEMU's own messages go.
@@ -89,7 +89,7 @@ pub enum Network {
 }
 
 /// What is known so far.
-struct Seen {
+struct Observed {
     watch: Watch,
     heard: Instant,
     writing: Option<std::io::Error>,
@@ -101,7 +101,7 @@ enum Stopped {
     Question,
     Standstill,
     Lingers,
-    Told,
+    Reported,
 }
 
 impl Run<'_> {
@@ -110,8 +110,8 @@ impl Run<'_> {
         self.console.with_extension("syslog")
     }
 
-    /// Runs it to its end; gives the steps that were seen. `told` hears of each as it goes on.
-    pub fn run(&self, cancel: &Cancel, told: &(dyn Fn(&Step) + Sync)) -> Result<Vec<String>> {
+    /// Runs it to its end; gives the steps that were seen. `report` gets each as it goes on.
+    pub fn run(&self, cancel: &Cancel, report: &(dyn Fn(&Step) + Sync)) -> Result<Vec<String>> {
         let qemu = match &self.program {
             Some(program) => program.clone(),
             None => host::require_program(self.architecture)?,
@@ -126,7 +126,7 @@ impl Run<'_> {
             Command::new(qemu).args(self.argv()?).current_dir(self.work).time_limit(self.limit);
         let stop = cancel.child();
         let seen =
-            Mutex::new(Seen { watch: Watch::default(), heard: Instant::now(), writing: None });
+            Mutex::new(Observed { watch: Watch::default(), heard: Instant::now(), writing: None });
         let stopped = Mutex::new(None);
         let over = Cancel::default();
         let result = std::thread::scope(|scope| {
@@ -142,7 +142,7 @@ impl Run<'_> {
                 if let Some(step) =
                     seen.watch.step.clone().filter(|step| Some(step) != before.as_ref())
                 {
-                    told(&step);
+                    report(&step);
                 }
             });
             over.cancel();
@@ -157,7 +157,7 @@ impl Run<'_> {
     /// Ends the run when there is nothing to wait for any more.
     fn look(
         &self,
-        seen: &Mutex<Seen>,
+        seen: &Mutex<Observed>,
         stopped: &Mutex<Option<Stopped>>,
         over: &Cancel,
         stop: &Cancel,
@@ -174,15 +174,15 @@ impl Run<'_> {
             let quiet = seen.heard.elapsed().min(moved.elapsed());
             let why = match &seen.watch.end {
                 Some(End::Question) => Some(Stopped::Question),
-                Some(End::Fatal(_)) => Some(Stopped::Told),
+                Some(End::Fatal(_)) => Some(Stopped::Reported),
                 // It says so before it ends its work and powers off.
                 Some(End::Installed | End::Failed) => {
-                    (quiet > self.patience.farewell).then_some(Stopped::Lingers)
+                    (quiet > self.limits.farewell).then_some(Stopped::Lingers)
                 }
-                None if seen.watch.waits() && quiet > self.patience.question => {
+                None if seen.watch.waits() && quiet > self.limits.question => {
                     Some(Stopped::Question)
                 }
-                None if quiet > self.patience.standstill => Some(Stopped::Standstill),
+                None if quiet > self.limits.standstill => Some(Stopped::Standstill),
                 None => None,
             };
             if let Some(why) = why {
@@ -202,7 +202,7 @@ impl Run<'_> {
     fn verdict(
         &self,
         result: Result<()>,
-        seen: Seen,
+        seen: Observed,
         stopped: Option<Stopped>,
     ) -> Result<Vec<String>> {
         if let Some(error) = seen.writing {
@@ -231,7 +231,7 @@ impl Run<'_> {
                 return Err(with_hint(error, "the installer's log has the command and its words"));
             }
             (_, Some(Stopped::Standstill)) => {
-                let seconds = self.patience.standstill.as_secs();
+                let seconds = self.limits.standstill.as_secs();
                 return Err(failed(format!(
                     "the installer has said and written nothing for {seconds} s{during}"
                 )));

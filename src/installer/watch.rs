@@ -1,10 +1,10 @@
 //! An installer's serial line, as a stream of bytes in any portions: how far it is, whether it asks
-//! something, and whether it came to its end. Pure: time is told by whoever watches.
+//! something, and whether it came to its end. Pure: whoever watches passes the time.
 //!
 //! debian-installer's text frontend writes a title and per cents on one line, and ends every
 //! question with a prompt; subiquity writes a line at the start of each step.
 
-use crate::machine::console::{self, Event, plain};
+use crate::boot_check::console::{self, Event, plain};
 
 use super::answers::{FAILED, INSTALLED};
 

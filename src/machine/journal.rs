@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result, anyhow, with_hint};
+use crate::hypervisor::{Host, Row, is_legal_name, row};
 
-use super::{DRIVERS, Host, Row, is_legal_name};
+use super::Driver;
 
 /// What an entry's `action` may be.
 const ACTIONS: [&str; 3] = ["register", "snapshot", "clone"];
@@ -67,7 +68,7 @@ pub struct Open {
 
 impl Entry {
     /// Writes down, in the host's journal, what `driver` is about to do to `machine`. To be called
-    /// once the driver could begin: an entry of a driver that cannot be used tells of nothing.
+    /// once the driver could begin: an entry of a driver that cannot be used has nothing to finish.
     pub fn begin(
         host: &Host,
         driver: &str,
@@ -105,9 +106,8 @@ impl Entry {
     }
 
     /// The driver that can finish it, if this kuth has that and knows what was done.
-    fn row(&self) -> Result<&'static Row> {
-        let row = DRIVERS.iter().find(|row| row.name == self.driver);
-        let row = row.ok_or_else(|| anyhow!("this kuth has no driver `{}`", self.driver))?;
+    fn row(&self, host: &Host) -> Result<&'static Row> {
+        let row = row(host, &self.driver)?;
         match ACTIONS.contains(&self.action.as_str()) {
             true => Ok(row),
             false => Err(anyhow!("this kuth does not know the action `{}`", self.action)),
@@ -164,7 +164,7 @@ impl JournalFile {
     }
 
     /// Whether it is of this machine of this driver in this directory of machines; or may be, where
-    /// only its name tells.
+    /// only its name says so.
     fn concerns(&self, driver: &str, machine: &str, machines: &Path) -> bool {
         match &self.content {
             Content::Entry(entry) => {
@@ -191,24 +191,26 @@ impl JournalFile {
             Content::Torn => return None,
             Content::Unreadable(_) => return Some("nobody knows what it tells of".to_string()),
         };
-        let row = match entry.row() {
+        let row = match entry.row(host) {
             Ok(row) => row,
             Err(error) => return Some(error.to_string()),
         };
         let there = entry.there(host);
-        let fails = || row.driver.list(&there).err().map(|error| format!("{error:#}"));
+        let fails = || Driver::list(row.driver, &there).err().map(|error| format!("{error:#}"));
         let why = row.driver.unavailable(&there).or_else(fails)?;
-        // A failed command is told on several lines.
+        // A failed command is reported on several lines.
         Some(why.lines().map(str::trim).collect::<Vec<_>>().join(", "))
     }
 
-    /// Finishes or undoes what it tells of, and strikes it out.
+    /// Finishes or undoes what it describes, and strikes it out.
     pub fn finish(&self, host: &Host) -> Result<()> {
         match &self.content {
             Content::Entry(entry) => {
-                let finish = |row: &Row| row.driver.recover(&entry.there(host), entry);
+                let Entry { action, machine, origin, .. } = entry;
+                let there = entry.there(host);
+                let finish = |row: &Row| row.driver.recover(&there, action, machine, origin);
                 entry
-                    .row()
+                    .row(host)
                     .and_then(finish)
                     .with_context(|| format!("finishing the {entry} that an earlier run began"))?;
             }
@@ -222,16 +224,16 @@ impl JournalFile {
         self.strike()
     }
 
-    /// Strikes it out, whatever it tells of.
+    /// Strikes it out, whatever it describes.
     pub fn strike(&self) -> Result<()> {
         strike(&self.path)
     }
 
     /// What may be left over once it is struck out without having been finished; a sentence.
-    pub fn remains(&self) -> String {
+    pub fn remains(&self, host: &Host) -> String {
         match &self.content {
-            Content::Entry(entry) => match entry.row() {
-                Ok(row) => row.driver.remains(entry),
+            Content::Entry(entry) => match entry.row(host) {
+                Ok(row) => row.driver.remains(&entry.machines, &entry.machine),
                 Err(_) => format!(
                     "what `{}` had made of the machine `{}` in {} stays as it is",
                     entry.driver,

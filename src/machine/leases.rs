@@ -47,7 +47,7 @@ pub fn hosts_line(ip: Ipv4Addr, name: &str, domain: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::Mac;
+    use crate::hardware::Mac;
 
     const LEASES: &str = "\
 1767268800 52:54:00:aa:bb:01 192.168.4.131 hapx-node01 ff:b5:5e:67:ff:00:02

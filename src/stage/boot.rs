@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::artifact::{ArtifactKind, Output};
+use crate::boot_check::Check;
+use crate::boot_check::probe::Expectation;
 use crate::error::Result;
-use crate::machine::Firmware;
-use crate::machine::boot::Check;
-use crate::machine::probe::Expectation;
+use crate::hardware::Firmware;
 use crate::pipeline::{Data, Fault, Fields};
 use crate::recipe::Recipe;
 use crate::units::Bytes;

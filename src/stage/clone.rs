@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::error::Result;
-use crate::machine::network::Plan;
-use crate::machine::seed::{Secrets, SeedFault, Template, Variables, ssh_keys};
+use crate::host_network::Plan;
 use crate::machine::{
-    Cloning, Copying, Forward, Hardware, Host, Listed, Network, Nic, Replace, State, Wanted,
-    is_legal_name, journal,
+    CloneSpec, CopyMode, Driver, Forward, Hardware, Listed, MachineSpec, Network, Nic, Replace,
+    State, host_of, is_legal_name, journal,
 };
 use crate::pipeline::{Data, Fault, Fields, LocalPath, OtherFile, Span, Text};
 use crate::recipe::Recipe;
+use crate::seed::{Secrets, SeedFault, Template, Variables, ssh_keys};
 use crate::units::Bytes;
 
 use super::register::{self, NAME_HINT, Shape};
@@ -27,7 +27,7 @@ pub const KIND: Kind = Kind { name: "clone", output: ArtifactKind::Machines, rea
 struct Clone {
     name: String,
     role: String,
-    copy: Copying,
+    copy: CopyMode,
     shape: Shape,
     nics: Vec<Nic>,
     forwards: Vec<Forward>,
@@ -41,7 +41,7 @@ struct Clone {
 
 /// What all roles share.
 struct Common {
-    copy: Copying,
+    copy: CopyMode,
     user: String,
     keys: Vec<String>,
     variables: Variables,
@@ -50,7 +50,7 @@ struct Common {
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", &[ArtifactKind::Snapshot]);
-    let copy = if fields.boolean("linked", true) { Copying::Linked } else { Copying::Full };
+    let copy = if fields.boolean("linked", true) { CopyMode::Linked } else { CopyMode::Full };
     let user = fields.text("user").map_or_else(|| "debian".to_string(), |user| user.text);
     let keys = read_keys(fields);
     let variables = fields.variables().iter();
@@ -150,9 +150,9 @@ fn read_role(role_name: &str, role: &mut Fields<'_>, common: &Common) -> Vec<(Cl
         match template.faults() {
             // The machines of a role are alike, so the first speaks for all.
             Ok(faults) if clones.is_empty() => {
-                tell(role, &user_data, faults.user_data);
-                tell(role, &meta_data, faults.meta_data);
-                tell(role, &network_config, faults.network_config);
+                report(role, &user_data, faults.user_data);
+                report(role, &meta_data, faults.meta_data);
+                report(role, &network_config, faults.network_config);
             }
             Ok(_) => {}
             Err(error) => role.fault(Fault::new(span.clone(), error.to_string())),
@@ -184,7 +184,7 @@ pub(super) fn read_networks(role: &mut Fields<'_>) -> Vec<Network> {
             Ok(network) => networks.push(network),
             Err(error) => {
                 let message = format!("{} is no network", text.shown());
-                let hint = crate::machine::nic::NotANetwork::to_string(&error);
+                let hint = crate::hardware::nic::NotANetwork::to_string(&error);
                 role.fault(Fault::new(text.span, message).hint(hint));
             }
         }
@@ -199,7 +199,7 @@ fn read_forwards(role: &mut Fields<'_>, networks: &[Network]) -> Vec<Forward> {
             Ok(forward) => forwards.push(forward),
             Err(error) => {
                 let message = format!("{} is no forwarded port", text.shown());
-                let hint = crate::machine::nic::NotAForward::to_string(&error);
+                let hint = crate::hardware::nic::NotAForward::to_string(&error);
                 role.fault(Fault::new(text.span, message).hint(hint));
             }
         }
@@ -251,8 +251,8 @@ fn read_text(local: &LocalPath) -> std::result::Result<String, String> {
     String::from_utf8(bytes).map_err(|error| why(error.to_string()))
 }
 
-/// Faults inside a file, told with their places there and where the pipeline names it.
-fn tell(role: &Fields<'_>, file: &Option<(LocalPath, String)>, faults: Vec<SeedFault>) {
+/// Reports faults inside a file with their places there and where the pipeline names it.
+fn report(role: &Fields<'_>, file: &Option<(LocalPath, String)>, faults: Vec<SeedFault>) {
     let Some((path, text)) = file else { return };
     let source: Arc<str> = text.as_str().into();
     for SeedFault { place, message, hint } in faults {
@@ -295,7 +295,7 @@ impl Stage for Clone {
     // machine once it is made.
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.value("name", &self.name);
-        recipe.value("linked", self.copy == Copying::Linked);
+        recipe.value("linked", self.copy == CopyMode::Linked);
         recipe.value("user", &self.user);
         self.shape.describe(recipe);
         recipe.list("nic", self.nics.iter().map(|nic| format!("{} {}", nic.network, nic.mac)));
@@ -324,19 +324,19 @@ impl Stage for Clone {
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
         let snapshot = register::identity(context, input)?;
-        let wanted = Wanted {
+        let spec = MachineSpec {
             name: self.name.clone(),
             origin: register::origin(self, KIND.name, context, input)?,
             hardware: self.hardware(context),
             user: Some(self.user.clone()),
         };
-        let secrets = Secrets::Told(&context.settings.machines);
+        let secrets = Secrets::Plain(&context.settings.machines);
         let seed = self.template.render(secrets)?.iso(context.settings.epoch)?;
-        let cloning = Cloning { snapshot: &snapshot, copy: self.copy, seed: &seed };
-        let host = Host::of(context, self.replace);
-        let driver = snapshot.row()?.driver;
+        let from = CloneSpec { snapshot: &snapshot, copy: self.copy, seed: &seed };
+        let host = host_of(context, self.replace);
+        let driver = snapshot.row(&host)?.driver;
         journal::recover(&host, &snapshot.driver, &self.name)?;
-        let identity = driver.clone_snapshot(&host, &wanted, &cloning)?;
+        let identity = driver.clone_snapshot(&host, &spec, &from)?;
         if self.auto_start && driver.list(&host)?.iter().any(|it| self.is_to_start(it)) {
             driver.start(&host, &self.name)?;
         }
@@ -344,10 +344,10 @@ impl Stage for Clone {
     }
 
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
-        register::place(context, artifact, self.replace)
+        register::materialize(context, artifact, self.replace)
     }
 
     fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
-        register::look(context, artifact, self.replace)
+        register::locate(context, artifact, self.replace)
     }
 }

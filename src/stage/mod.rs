@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::artifact::{Artifact, ArtifactKind, Facts, Output};
 use crate::error::{Result, anyhow};
-use crate::machine::network;
+use crate::host_network;
 use crate::pipeline::{Fields, Input, Kinds};
 use crate::provenance::{Material, Sidecars};
 use crate::recipe::Recipe;
@@ -91,7 +91,7 @@ pub trait Stage: Send + Sync {
 
     /// The network between the host and its machines, if the pipeline describes one. It is set up
     /// by `kuth network` and enters no key.
-    fn network(&self) -> Option<&network::Plan> {
+    fn network(&self) -> Option<&host_network::Plan> {
         None
     }
 

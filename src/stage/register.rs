@@ -5,13 +5,15 @@ use crate::artifact::{Artifact, ArtifactKind, Facts, MachineFacts, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
 use crate::format::vbox;
+use crate::hardware::VRAM;
 use crate::machine::{
-    self, DRIVER_WORDS, Disk, Firmware, Found, Hardware, Host, Identity, Replace, Source, Wanted,
-    choose, is_legal_name, journal, shape,
+    DRIVER_WORDS, Disk, Driver, Firmware, Hardware, Identity, Location, MachineSpec, Replace,
+    Source, choose, host_of, is_legal_name, journal,
 };
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
+use crate::virtualbox::directory;
 
 use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext};
 
@@ -58,15 +60,15 @@ impl Given {
 
     /// Writes down what is given: what is not comes from the input, whose digest is there too.
     fn describe(&self, recipe: &mut Recipe) {
-        let mut told = |name: &str, value: Option<String>| {
+        let mut write = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 recipe.value(name, value);
             }
         };
-        told("cpus", self.cpus.map(|it| it.to_string()));
-        told("memory", self.memory.map(|it| it.to_string()));
-        told("firmware", self.firmware.map(|it| it.word().to_string()));
-        told("vram", self.vram.map(|it| it.to_string()));
+        write("cpus", self.cpus.map(|it| it.to_string()));
+        write("memory", self.memory.map(|it| it.to_string()));
+        write("firmware", self.firmware.map(|it| it.word().to_string()));
+        write("vram", self.vram.map(|it| it.to_string()));
     }
 
     fn or(&self, other: &Shape) -> Shape {
@@ -82,7 +84,7 @@ impl Given {
 impl Shape {
     /// One processor, 1 GiB, BIOS.
     pub const ORDINARY: Shape =
-        Shape { cpus: 1, memory: Bytes::GIB, firmware: Firmware::Bios, vram: shape::VRAM };
+        Shape { cpus: 1, memory: Bytes::GIB, firmware: Firmware::Bios, vram: VRAM };
 
     /// Reads `cpus`, `memory`, `firmware` and `vram`.
     pub fn read(fields: &mut Fields<'_>) -> Shape {
@@ -216,30 +218,30 @@ pub(super) fn made(
         .with(Facts::Machine(MachineFacts { driver, machine })))
 }
 
-/// Like [`look`], once the driver has finished or undone what a killed run left of the machine.
-pub(super) fn place(
+/// Like [`locate`], once the driver has finished or undone what a killed run left of the machine.
+pub(super) fn materialize(
     context: &StageContext,
     artifact: &Artifact,
     replace: Replace,
 ) -> Result<Placement> {
     let identity = identity(context, artifact)?;
-    journal::recover(&Host::of(context, replace), &identity.driver, &identity.machine)?;
-    look(context, artifact, replace)
+    journal::recover(&host_of(context, replace), &identity.driver, &identity.machine)?;
+    locate(context, artifact, replace)
 }
 
 /// Asks the driver where what an artifact stands for is now.
-pub(super) fn look(
+pub(super) fn locate(
     context: &StageContext,
     artifact: &Artifact,
     replace: Replace,
 ) -> Result<Placement> {
     let identity = identity(context, artifact)?;
-    let found = identity.row()?.driver.find(&Host::of(context, replace), &identity)?;
-    Ok(match found {
-        Found::Here(path) => Placement::Present(path),
-        Found::Gone(why) => Placement::Missing(why),
-        Found::Replaced(why) => Placement::Replaced(why),
-        Found::Kept(path, why) => Placement::Retained(path, why),
+    let host = host_of(context, replace);
+    Ok(match identity.row(&host)?.driver.find(&host, &identity)? {
+        Location::Present(path) => Placement::Present(path),
+        Location::Missing(why) => Placement::Missing(why),
+        Location::Replaced(why) => Placement::Replaced(why),
+        Location::Retained(path, why) => Placement::Retained(path, why),
     })
 }
 
@@ -250,7 +252,7 @@ impl Stage for Register {
 
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         let word = context.settings.driver.as_deref().unwrap_or(self.driver);
-        let host = Host::of(context, Replace::Never);
+        let host = host_of(context, Replace::Never);
         let row = choose(word, &host);
         let row = row.map_err(|error| journal::explain(error, &host, word, &self.name))?;
         recipe.value("driver", row.name);
@@ -274,32 +276,32 @@ impl Stage for Register {
             let shape = self.given.or(&Shape::ORDINARY);
             check_firmware(input, shape.firmware)?;
             let disk = Disk { file, digest: input.digest, size: Bytes(input.size) };
-            (Source::Disk(disk), shape)
+            (Source::from(disk), shape)
         } else {
             let (disk, settings) =
-                machine::directory::open(&file, &input.digest, &context.work, &context.cancel)?;
+                directory::open(&file, &input.digest, &context.work, &context.cancel)?;
             let shape = self.given.or(&Shape::of(&settings));
-            (Source::Machine(disk, settings), shape)
+            (Source { disk, storage: directory::storage(&settings) }, shape)
         };
         let word = context.settings.driver.as_deref().unwrap_or(self.driver);
-        let wanted = Wanted {
+        let spec = MachineSpec {
             name: self.name.clone(),
             origin: origin(self, KIND.name, context, input)?,
             hardware: shape.hardware(context),
             user: None,
         };
-        let host = Host::of(context, Replace::Never);
+        let host = host_of(context, Replace::Never);
         let row = choose(word, &host)?;
         journal::recover(&host, row.name, &self.name)?;
-        let identity = row.driver.register(&host, &wanted, &source)?;
+        let identity = row.driver.register(&host, &spec, &source)?;
         made(context, ArtifactKind::Machine, &identity)
     }
 
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
-        place(context, artifact, Replace::Never)
+        materialize(context, artifact, Replace::Never)
     }
 
     fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
-        look(context, artifact, Replace::Never)
+        locate(context, artifact, Replace::Never)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::error::Result;
-use crate::machine::{Host, Replace, journal};
+use crate::machine::{Driver, Replace, host_of, journal};
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 
@@ -44,17 +44,17 @@ impl Stage for Snapshot {
 
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let machine = register::identity(context, inputs.get("from")?)?;
-        let host = Host::of(context, Replace::Never);
+        let host = host_of(context, Replace::Never);
         journal::recover(&host, &machine.driver, &machine.machine)?;
-        let identity = machine.row()?.driver.snapshot(&host, &machine, &self.name)?;
+        let identity = machine.row(&host)?.driver.snapshot(&host, &machine, &self.name)?;
         register::made(context, ArtifactKind::Snapshot, &identity)
     }
 
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
-        register::place(context, artifact, Replace::Never)
+        register::materialize(context, artifact, Replace::Never)
     }
 
     fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
-        register::look(context, artifact, Replace::Never)
+        register::locate(context, artifact, Replace::Never)
     }
 }

@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use answers::Answers;
 use cluster::{ALL, Cluster, GATE, GLUS, HAPX};
-use kuth::machine::Mac;
+use kuth::hardware::Mac;
 
 #[test]
 fn machines_started_together_set_themselves_up_and_find_each_other() {

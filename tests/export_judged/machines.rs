@@ -5,9 +5,9 @@ use std::path::Path;
 use kuth::archive::{self, Options};
 use kuth::cancel::Cancel;
 use kuth::digest::Digest;
-use kuth::machine;
 use kuth::stage::Stage;
 use kuth::stage::export::Export;
+use kuth::virtualbox;
 
 use crate::bench::{Bench, Zeros, export, here};
 use kuth_test_support::judge::{tool, tool_in};
@@ -83,7 +83,7 @@ fn a_box_is_a_directory_with_settings_and_a_disk() {
     // As a stage `register` reads it.
     let digest = Digest::of("the directory");
     let (read, settings) =
-        machine::directory::open(&kept, &digest, &directory, &Cancel::default()).unwrap();
+        virtualbox::directory::open(&kept, &digest, &directory, &Cancel::default()).unwrap();
     compare(&read.file, "raw", &bench.cache.object(&disk));
     assert_eq!((settings.cpus, settings.memory, settings.disks.len()), (1, 1024, 1));
 }
@@ -134,7 +134,8 @@ fn directories_that_are_no_machine_are_refused() {
         let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
         let tar = kept(directory.path(), &files);
         let (digest, cancel) = (Digest::of("the directory"), Cancel::default());
-        let error = machine::directory::open(&tar, &digest, directory.path(), &cancel).unwrap_err();
+        let error =
+            virtualbox::directory::open(&tar, &digest, directory.path(), &cancel).unwrap_err();
         assert!(format!("{error:#}").contains(why), "{error:#}");
     }
 }

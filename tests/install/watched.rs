@@ -10,7 +10,7 @@ use kuth::cancel::Cancel;
 use kuth::disk::config::Firmware;
 use kuth::error::{Result, hints};
 use kuth::installer::Run;
-use kuth::installer::run::{Network, Patience};
+use kuth::installer::run::{Network, TimeLimits};
 
 const NAMESERVERS: &str = include_str!("recorded/question-nameservers.txt");
 const PASSWORD: &str = include_str!("recorded/question-password.txt");
@@ -18,7 +18,7 @@ const PASSWORD: &str = include_str!("recorded/question-password.txt");
 pub struct World {
     directory: tempfile::TempDir,
     program: Option<PathBuf>,
-    patience: Patience,
+    limits: TimeLimits,
 }
 
 impl World {
@@ -28,12 +28,12 @@ impl World {
         let program = directory.path().join("qemu");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
-        let patience = Patience {
+        let limits = TimeLimits {
             question: Duration::from_secs(1),
             standstill: Duration::from_secs(3),
             farewell: Duration::from_secs(1),
         };
-        let world = World { directory, program: Some(program), patience };
+        let world = World { directory, program: Some(program), limits };
         for name in ["medium.iso", "kernel", "initrd", "disk.raw"] {
             std::fs::write(world.at(name), name).unwrap();
         }
@@ -43,7 +43,7 @@ impl World {
     /// The same with the real QEMU, which starts `kernel`, and time enough for it to do so.
     pub fn real(kernel: &[u8]) -> World {
         let mut world = World::new("");
-        (world.program, world.patience) = (None, Patience::default());
+        (world.program, world.limits) = (None, TimeLimits::default());
         std::fs::write(world.at("kernel"), kernel).unwrap();
         for name in ["medium.iso", "disk.raw"] {
             std::fs::write(world.at(name), vec![0; 1 << 20]).unwrap();
@@ -72,7 +72,7 @@ impl World {
             memory: 64,
             network: Network::None,
             limit,
-            patience: self.patience,
+            limits: self.limits,
             work: self.directory.path(),
             log: &log,
             console: self.at("install.console"),
@@ -87,7 +87,7 @@ impl World {
 
     /// Why it failed, with the hints.
     pub fn failure(&self) -> String {
-        let limit = self.patience.question * 60;
+        let limit = self.limits.question * 60;
         let (result, _) = self.run(&Cancel::default(), limit);
         let error = result.expect_err("it ended well");
         let hints: String = hints(&error).iter().map(|hint| format!("\nhint: {hint}")).collect();

@@ -65,7 +65,7 @@ impl World {
             output: world.at("out"),
             machines: world.at("machines"),
             // Whatever is installed here, this answers as VirtualBox does.
-            vboxmanage: Some("echo 7.0.20r1".into()),
+            driver_commands: [("virtualbox".into(), "echo 7.0.20r1".into())].into(),
             offline: true,
             ..Settings::default()
         };

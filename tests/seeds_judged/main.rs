@@ -7,7 +7,7 @@ mod roles;
 
 use std::path::{Path, PathBuf};
 
-use kuth::machine::seed::Secrets;
+use kuth::seed::Secrets;
 use kuth_test_support::base::{collect_packages, lend_packages};
 use kuth_test_support::project::Project;
 use roles::{Role, roles};

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use kuth::machine::nic::Nic;
-use kuth::machine::seed::{Template, Variables};
+use kuth::hardware::nic::Nic;
+use kuth::seed::{Template, Variables};
 use toml::{Table, Value};
 
 /// A role, with a template for each of its machines.

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Args, Base, Copying, Host, Identity, Nic, REVISION, Recipe, Wanted};
+use super::{Args, Base, CopyMode, Host, Identity, MachineSpec, Nic, REVISION, Recipe};
 use crate::cli::{project, screen};
 use crate::error::{Error, Misuse, Result, with_hint};
-use crate::machine::post_config::{self, Format, Resources, Storage, Variant};
-use crate::machine::seed::{Secrets, Seed, SeedFault, Template, Variables, ssh_keys};
 use crate::machine::{Hardware, Network};
 use crate::pipeline::{Override, suggest};
+use crate::post_config::{self, Format, Resources, Storage, Variant};
+use crate::seed::{Secrets, Seed, SeedFault, Template, Variables, ssh_keys};
 use crate::stage::Table;
 
 /// The contents of all files.
@@ -151,18 +151,18 @@ impl Files {
 
     /// The cloud-init seed.
     pub fn seed(&self, host: &Host) -> Result<Seed> {
-        self.template.render(Secrets::Told(&host.machines))
+        self.template.render(Secrets::Plain(&host.machines))
     }
 
     /// The machine to create.
-    pub fn wanted(
+    pub fn spec(
         &self,
         name: &str,
         base: &Base,
         host: &Host,
         snapshot: &Identity,
-        copy: Copying,
-    ) -> Result<Wanted> {
+        copy: CopyMode,
+    ) -> Result<MachineSpec> {
         let hardware = Hardware {
             cpus: self.resources.processors.unwrap_or(base.hardware.cpus),
             memory: self.resources.memory.unwrap_or(base.hardware.memory),
@@ -175,7 +175,7 @@ impl Files {
         recipe.value("name", name);
         recipe.value("epoch", host.epoch);
         recipe.value("from", snapshot.to_text()?);
-        recipe.value("linked", copy == Copying::Linked);
+        recipe.value("linked", copy == CopyMode::Linked);
         recipe.value("user", &self.template.user);
         recipe.value("architecture", &hardware.architecture);
         recipe.value("cpus", hardware.cpus);
@@ -187,7 +187,7 @@ impl Files {
         let seed = self.template.render(Secrets::Hashed(&host.machines))?;
         recipe.value("seed", seed.digest());
         let user = Some(self.template.user.clone());
-        Ok(Wanted { name: name.to_string(), origin: recipe.key().0, hardware, user })
+        Ok(MachineSpec { name: name.to_string(), origin: recipe.key().0, hardware, user })
     }
 }
 

@@ -8,8 +8,8 @@ use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Misuse, Result, anyhow, bail, with_hint};
 use crate::machine::{
-    Base, Cloning, Copying, Driver, Found, Host, Identity, Listed, Nic, Owner, Replace, Row, State,
-    Wanted, choose, is_legal_name, journal, usable,
+    Base, CloneSpec, CopyMode, Driver, Host, Hypervisor, Identity, Listed, Location, MachineSpec,
+    Nic, Owner, Replace, Row, State, choose, host_at, is_legal_name, journal, usable,
 };
 use crate::pipeline::{Override, suggest};
 use crate::recipe::Recipe;
@@ -148,7 +148,11 @@ pub fn run(args: &Args) -> Result<Exit> {
         pipeline: OWNER.to_string(),
         epoch: project::epoch()?,
         replace: if args.replace { Replace::Always } else { Replace::Never },
-        ..Host::at(&project::machines(Path::new("."))?, args.vboxmanage.clone(), cancel)
+        ..host_at(
+            &project::machines(Path::new("."))?,
+            project::driver_commands(args.vboxmanage.as_deref()),
+            cancel,
+        )
     };
     let (row, base) = find_base(args, &host)?;
     let driver = row.driver;
@@ -203,12 +207,12 @@ fn find_base(args: &Args, host: &Host) -> Result<(&'static Row, Base)> {
     Err(with_hint(error, hint))
 }
 
-fn listed(driver: &dyn Driver, host: &Host, name: &str) -> Result<Option<Listed>> {
+fn listed(driver: &dyn Hypervisor, host: &Host, name: &str) -> Result<Option<Listed>> {
     Ok(driver.list(host)?.into_iter().find(|listed| listed.name == name))
 }
 
 /// Fails if a pipeline has a machine of this name. Called before the base is changed.
-fn refuse_machine_of_pipeline(driver: &dyn Driver, host: &Host, name: &str) -> Result<()> {
+fn refuse_machine_of_pipeline(driver: &dyn Hypervisor, host: &Host, name: &str) -> Result<()> {
     match listed(driver, host, name)? {
         Some(listed) if listed.pipeline != OWNER => {
             let error = Error::new(Misuse(format!(
@@ -227,59 +231,59 @@ fn refuse_machine_of_pipeline(driver: &dyn Driver, host: &Host, name: &str) -> R
 fn make(
     args: &Args,
     host: &Host,
-    driver: &dyn Driver,
+    driver: &dyn Hypervisor,
     base: &Base,
     name: &str,
     files: &Files,
 ) -> Result<PathBuf> {
     let (snapshot, copy) = match base.owner {
-        Owner::Other => (base.identity.clone(), Copying::Full),
+        Owner::Other => (base.identity.clone(), CopyMode::Full),
         Owner::Kuth => {
             let snapshot = driver.snapshot(host, &base.identity, SNAPSHOT).with_context(|| {
                 format!("taking the snapshot `{SNAPSHOT}` of `{}`", args.base_image)
             })?;
-            (snapshot, if args.full { Copying::Full } else { Copying::Linked })
+            (snapshot, if args.full { CopyMode::Full } else { CopyMode::Linked })
         }
     };
-    let wanted = files.wanted(name, base, host, &snapshot, copy)?;
+    let spec = files.spec(name, base, host, &snapshot, copy)?;
     // The identity it would have; the driver finds out whether there is such a machine.
     let identity = Identity {
         machine: name.to_string(),
-        origin: wanted.origin,
+        origin: spec.origin,
         snapshot: None,
         ..snapshot.clone()
     };
     let found = driver.find(host, &identity)?;
     match &found {
-        Found::Here(path) => {
+        Location::Present(path) => {
             screen::talk(&format!("{name}: up to date"));
             return Ok(path.clone());
         }
-        Found::Kept(path, why) => {
+        Location::Retained(path, why) => {
             bail!("the machine `{name}` in {} was not changed: {why}", path.display());
         }
-        Found::Gone(_) | Found::Replaced(_) => {}
+        Location::Missing(_) | Location::Replaced(_) => {}
     }
     let was_there = listed(driver, host, name)?.is_some();
     let seed = files.seed(host)?.iso(host.epoch)?;
-    let cloning = Cloning { snapshot: &snapshot, copy, seed: &seed };
+    let clone_spec = CloneSpec { snapshot: &snapshot, copy, seed: &seed };
     let identity = driver
-        .clone_snapshot(host, &wanted, &cloning)
+        .clone_snapshot(host, &spec, &clone_spec)
         .with_context(|| format!("creating the machine `{name}`"))?;
     screen::talk(&match was_there {
         true => format!("{name}: created again from `{}`", args.base_image),
         false => format!("{name}: created from `{}`", args.base_image),
     });
     match driver.find(host, &identity)? {
-        Found::Here(path) | Found::Kept(path, _) => Ok(path),
-        Found::Gone(why) | Found::Replaced(why) => {
+        Location::Present(path) | Location::Retained(path, _) => Ok(path),
+        Location::Missing(why) | Location::Replaced(why) => {
             Err(anyhow!("the machine `{name}` was created but is missing: {why}"))
         }
     }
 }
 
 /// Starts a machine that was never started. One that was in use is left powered off.
-fn start(driver: &dyn Driver, host: &Host, name: &str) -> Result<()> {
+fn start(driver: &dyn Hypervisor, host: &Host, name: &str) -> Result<()> {
     let state = listed(driver, host, name)?.map(|listed| listed.state);
     match state {
         Some(State::Running) => screen::talk(&format!("{name}: running")),

@@ -157,7 +157,7 @@ fn drop_entries(host: &Host, names: &[String], force: bool) -> Result<Exit> {
     }
     for file in chosen {
         file.strike()?;
-        screen::talk(&format!("{}: dropped; {}", file.path.display(), file.remains()));
+        screen::talk(&format!("{}: dropped; {}", file.path.display(), file.remains(host)));
     }
     Ok(Exit::Done)
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::{Found, everywhere};
 use crate::cli::screen;
 use crate::error::Result;
-use crate::machine::network::is_domain;
-use crate::machine::{Address, Host, Listed, State, leases};
+use crate::host_network::is_domain;
+use crate::machine::{Address, Driver, Host, Listed, State, leases};
 use crate::process::Command;
 
 /// How long a machine may take to answer.

@@ -12,7 +12,7 @@ mod hosts;
 use super::{Exit, interrupt, project, screen};
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Misuse, Result, with_hint};
-use crate::machine::{Driver, Host, Listed, State, Stopped, usable};
+use crate::machine::{Driver, Host, Hypervisor, Listed, State, Stopped, host_at, usable};
 use crate::pipeline::suggest;
 use crate::process::Command;
 use crate::units::Human;
@@ -114,7 +114,11 @@ struct Ssh {
 pub fn run(args: &Args) -> Result<Exit> {
     let cancel = Cancel::default();
     interrupt::gracefully(&cancel)?;
-    let host = Host::at(&project::machines(Path::new("."))?, args.vboxmanage.clone(), cancel);
+    let host = host_at(
+        &project::machines(Path::new("."))?,
+        project::driver_commands(args.vboxmanage.as_deref()),
+        cancel,
+    );
     match &args.action {
         Action::List => {
             let rows: Vec<_> = everywhere(&host)?.iter().map(|(_, listed)| row(listed)).collect();
@@ -150,7 +154,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-type Found = (&'static dyn Driver, Listed);
+type Found = (&'static dyn Hypervisor, Listed);
 
 /// The machines of every driver that can be used here.
 fn everywhere(host: &Host) -> Result<Vec<Found>> {
@@ -179,11 +183,11 @@ fn no_such_machine(name: &str, known: &[&str]) -> Error {
     with_hint(error, hint.unwrap_or_else(|| "list them with `kuth machine list`".to_string()))
 }
 
-/// Does `act` to each machine, once it is sure that all exist, and tells what came of it.
+/// Does `act` to each machine, once it is sure that all exist, and reports what came of it.
 fn each(
     host: &Host,
     names: &[String],
-    act: impl Fn(&dyn Driver, &str) -> Result<String>,
+    act: impl Fn(&dyn Hypervisor, &str) -> Result<String>,
 ) -> Result<()> {
     let found: Vec<Found> =
         names.iter().map(|name| find(host, name)).collect::<Result<Vec<_>>>()?;
@@ -269,6 +273,8 @@ mod tests {
             snapshots: vec!["a".into(), "b".into()],
             cloned_from: None,
             state,
+            holds: None,
+            active: None,
             hardware: Hardware {
                 architecture: "amd64".into(),
                 cpus: 1,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::cancel::Cancel;
-use crate::machine::Replace;
+use crate::machine::{Replace, host_at};
 
 struct World {
     directory: tempfile::TempDir,
@@ -16,9 +16,9 @@ impl World {
         let host = Host {
             journal: Some(path.join("journal")),
             replace: Replace::Never,
-            ..Host::at(
+            ..host_at(
                 &path.join("machines"),
-                Some(path.join("no/VBoxManage").display().to_string()),
+                [("virtualbox".into(), path.join("no/VBoxManage").display().to_string())].into(),
                 Cancel::default(),
             )
         };
@@ -81,9 +81,9 @@ fn an_entry_concerns_one_machine_of_one_driver_in_one_directory() {
         assert_eq!(format!("{plain:#}"), "no");
     }
     let error = recover(&world.host, "virtualbox", "web").unwrap_err();
-    let told = format!("{error:#}");
+    let reported = format!("{error:#}");
     for part in ["finishing the `clone` of the machine `web` (virtualbox", "no/VBoxManage"] {
-        assert!(told.contains(part), "{part}: {told}");
+        assert!(reported.contains(part), "{part}: {reported}");
     }
     let hint = "give it up: `kuth machine doctor --drop web`";
     assert!(crate::error::hints(&error).concat().contains(hint), "{error:?}");
@@ -125,7 +125,7 @@ fn what_this_kuth_does_not_understand_stays_and_says_why() {
     let climbing = Entry { machine: "../../x".into(), ..world.entry("qemu", "web") };
     world.write("qemu-climbs-0.json", &serde_json::to_vec(&climbing).unwrap());
     std::fs::create_dir(world.directory.path().join("journal/qemu-directory-0.json")).unwrap();
-    for (machine, told) in [
+    for (machine, reported) in [
         ("web", "this kuth does not know the action `resize`"),
         ("app", "missing field `driver`"),
         ("bad", "expected value"),
@@ -133,7 +133,7 @@ fn what_this_kuth_does_not_understand_stays_and_says_why() {
         ("directory", "Is a directory"),
     ] {
         let error = recover(&world.host, "qemu", machine).unwrap_err();
-        assert!(format!("{error:#}").contains(told), "{machine}: {error:#}");
+        assert!(format!("{error:#}").contains(reported), "{machine}: {error:#}");
         assert!(crate::error::hints(&error).concat().contains("doctor --drop"), "{machine}");
     }
     let left = world.files();
@@ -153,7 +153,9 @@ fn what_this_kuth_does_not_understand_stays_and_says_why() {
     ];
     assert_eq!(names, expected);
     assert_eq!(left[0].obstacle(&world.host).unwrap(), "this kuth has no driver `hyperv`");
-    assert!(left[0].remains().starts_with("what `hyperv` had made of the machine `web`"));
+    assert!(
+        left[0].remains(&world.host).starts_with("what `hyperv` had made of the machine `web`")
+    );
     assert_eq!(world.files().len(), 6, "all stay");
 }
 

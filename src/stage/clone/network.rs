@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use crate::machine::network::{Cidr, Part, Plan};
+use crate::host_network::{Cidr, Part, Plan};
 use crate::pipeline::{Fault, Fields, Span, Text};
 
 /// Reads the table, if there is one.

@@ -3,7 +3,7 @@
 use crate::artifact::Artifact;
 use crate::error::Result;
 use crate::format::appliance::{Appliance, Card, Firmware, MOST_CARDS, Plug};
-use crate::machine::{self, Network, Nic};
+use crate::hardware::{self, Network, Nic};
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 use crate::stage::clone::read_networks;
@@ -54,9 +54,9 @@ impl Machine {
     /// The appliance with `disk`.
     pub(super) fn around(&self, disk: &Artifact, name: &str) -> Result<Appliance> {
         let only_uefi =
-            disk.facts.disk().is_some_and(|facts| facts.firmware == [machine::Firmware::Uefi]);
+            disk.facts.disk().is_some_and(|facts| facts.firmware == [hardware::Firmware::Uefi]);
         let firmware = match (self.chosen, only_uefi) {
-            (false, true) => machine::Firmware::Uefi,
+            (false, true) => hardware::Firmware::Uefi,
             _ => self.shape.firmware,
         };
         check_firmware(disk, firmware)?;
@@ -67,8 +67,8 @@ impl Machine {
             memory: self.shape.memory,
             vram: self.shape.vram,
             firmware: match firmware {
-                machine::Firmware::Bios => Firmware::Bios,
-                machine::Firmware::Uefi => Firmware::Uefi,
+                hardware::Firmware::Bios => Firmware::Bios,
+                hardware::Firmware::Uefi => Firmware::Uefi,
             },
             cards: Nic::all(name, &self.networks).into_iter().map(card).collect(),
             disk: crate::units::Bytes(disk.size),

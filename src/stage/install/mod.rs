@@ -15,7 +15,7 @@ use crate::disk::config::Config;
 use crate::disk::layout::Layout;
 use crate::error::{Context, Hint, Result};
 use crate::host_path::HostPath;
-use crate::installer::run::{Network, Patience};
+use crate::installer::run::{Network, TimeLimits};
 use crate::installer::watch::Step;
 use crate::installer::{
     Answers, Installer, Medium, Mirror, Run, autoinstall, compare, medium, preseed,
@@ -31,7 +31,7 @@ mod read;
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "install", output: ArtifactKind::Disk, read: read_fields };
 
-/// Raised when the same recipe would be told the installer in other words.
+/// Raised when the same recipe would reach the installer in other words.
 const REVISION: u32 = 1;
 
 /// What a medium may be: the ISO image, downloaded or made.
@@ -224,7 +224,7 @@ impl Stage for Install {
             memory: self.memory.0 / Bytes::MIB.0,
             network: if self.mirror.is_some() { Network::Host } else { Network::None },
             limit: self.limit,
-            patience: Patience::default(),
+            limits: TimeLimits::default(),
             work: &context.work,
             log: &context.log,
             console: context.log.with_extension("console"),

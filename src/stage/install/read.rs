@@ -100,7 +100,7 @@ fn laid_out(fields: &mut Fields<'_>) -> Option<(Config, Layout)> {
         fields.fault(fault.hint("make the disk larger, or give one volume the \"rest\""));
         return None;
     }
-    if let Some(why) = compare::cannot_be_told(&layout) {
+    if let Some(why) = compare::cannot_be_expressed(&layout) {
         fields.fault(Fault::new(span, why).hint("an installer makes no empty partitions"));
         return None;
     }

@@ -1,0 +1,342 @@
+//! Boots a disk once in QEMU and looks whether it comes up as expected. The disk itself is never
+//! written: the guest's writes go to an overlay that is thrown away. The console is kept.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::cancel::Cancel;
+use crate::error::{Context, Error, Interrupted, Result, caused_by, with_hint};
+use crate::format::qcow2::{BackingFormat, Overlay};
+use crate::hardware::{Firmware, Mac, Network, Nic};
+use crate::process::Command;
+use crate::qemu::argv::{Card, Drive, Durability, Launch, program};
+use crate::qemu::host;
+use crate::seed::{Secrets, Template};
+use crate::units::Bytes;
+
+pub mod console;
+pub mod probe;
+
+use console::{Event, Parser};
+use probe::Expectation;
+
+/// A disk to boot.
+#[derive(Clone, Debug)]
+pub struct Check<'a> {
+    /// A raw image.
+    pub disk: &'a Path,
+    /// Its length.
+    pub size: Bytes,
+    /// What starts it.
+    pub firmware: Firmware,
+    /// Debian's word.
+    pub architecture: &'a str,
+    /// Processors.
+    pub cpus: u32,
+    /// MiB.
+    pub memory: u64,
+    /// What must hold inside.
+    pub expectations: &'a [Expectation],
+    /// How long it may take in all.
+    pub limit: Duration,
+    /// A directory for the overlay and the seed.
+    pub work: &'a Path,
+    /// Where QEMU's own messages go.
+    pub log: &'a Path,
+    /// Where the console goes.
+    pub console: &'a Path,
+    /// Times in the seed.
+    pub epoch: u64,
+}
+
+/// A boot that did not show what it should have.
+#[derive(Debug)]
+pub struct BootFailed {
+    /// What is wrong.
+    pub what: String,
+    /// What should have been, and what was found, where there is such a thing.
+    pub difference: Option<(String, String)>,
+    /// The last lines of the console, where that is all there is.
+    pub tail: Vec<String>,
+    /// All of it.
+    pub console: PathBuf,
+}
+
+impl fmt::Display for BootFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.what)?;
+        if let Some((expected, found)) = &self.difference {
+            writeln!(f, "  expected: {expected}")?;
+            writeln!(f, "  found: {}", found.replace('\n', "\n         "))?;
+        }
+        for line in &self.tail {
+            writeln!(f, "  | {line}")?;
+        }
+        write!(f, "  console log: {}", self.console.display())
+    }
+}
+
+impl std::error::Error for BootFailed {}
+
+/// What is known of a boot so far.
+#[derive(Debug, Default)]
+struct Observed {
+    parser: Parser,
+    answers: Vec<Option<(i32, String)>>,
+    fatal: Option<String>,
+    login: Option<()>,
+    done: Option<()>,
+    writing: Option<std::io::Error>,
+}
+
+impl Check<'_> {
+    /// Boots it; gives the exit status and the output that answer each expectation, in their order.
+    /// Where one does not hold, that is the error; it is a [`BootFailed`] unless QEMU itself
+    /// failed.
+    pub fn run(&self, cancel: &Cancel) -> Result<Vec<(i32, String)>> {
+        let qemu = host::require_program(self.architecture)?;
+        let launch = self.launch()?;
+        if let Some(directory) = self.console.parent() {
+            std::fs::create_dir_all(directory)
+                .with_context(|| format!("making {}", directory.display()))?;
+        }
+        let console = File::create(self.console)
+            .with_context(|| format!("making {}", self.console.display()))?;
+        let command = Command::new(qemu)
+            .args(launch.argv())
+            .args(["-no-reboot", "-monitor", "none", "-serial", "stdio"])
+            .current_dir(self.work)
+            .time_limit(self.limit);
+        let stop = cancel.child();
+        let seen = Mutex::new(Observed {
+            answers: vec![None; self.expectations.len()],
+            ..Observed::default()
+        });
+        let result = command.watch(self.log, &stop, |bytes| {
+            let Ok(mut seen) = seen.lock() else { return };
+            if let Err(error) = (&console).write_all(bytes) {
+                seen.writing = Some(error);
+            }
+            if seen.take(bytes) {
+                stop.cancel();
+            }
+        });
+        let seen = seen.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.verdict(result, seen, cancel)
+    }
+
+    /// Writes what the machine is made of to the work directory.
+    fn launch(&self) -> Result<Launch> {
+        let place = |name: &str| self.work.join(name);
+        let write = |name: &str, bytes: &[u8]| {
+            std::fs::write(place(name), bytes).with_context(|| format!("writing {name}"))
+        };
+        let disk = self.disk.display().to_string();
+        let overlay =
+            Overlay { size: self.size, backing: disk, backing_format: BackingFormat::Raw };
+        write("boot.qcow2", &overlay.write()?)?;
+        let nic = Nic { network: Network::Nat, mac: Mac::derived("kuth-probe", 0) };
+        let card = Card { mac: nic.mac.to_string(), netdev: "user,restrict=on".into() };
+        let script = probe::script(self.expectations, self.limit);
+        let template = Template {
+            hostname: "kuth-probe".into(),
+            nics: vec![nic],
+            user_data: Some(probe::user_data(&script)),
+            ..Template::default()
+        };
+        write("seed.iso", &template.render(Secrets::Withheld)?.iso(self.epoch)?)?;
+        let flash = host::own_flash(self.architecture, self.firmware, &place("variables.fd"))?;
+        let drive =
+            |file: &str, format, durability| Drive { file: file.into(), format, durability };
+        Ok(Launch {
+            architecture: self.architecture.to_string(),
+            name: "probe".into(),
+            accelerator: host::accelerator(self.architecture),
+            cpus: self.cpus,
+            memory: self.memory,
+            flash,
+            drives: vec![
+                drive("boot.qcow2", "qcow2", Durability::Scratch),
+                drive("seed.iso", "raw", Durability::ReadOnly),
+            ],
+            cards: vec![card],
+        })
+    }
+
+    fn verdict(
+        &self,
+        result: Result<()>,
+        seen: Observed,
+        cancel: &Cancel,
+    ) -> Result<Vec<(i32, String)>> {
+        cancel.check()?;
+        if let Some(error) = seen.writing {
+            return Err(error).with_context(|| format!("writing {}", self.console.display()));
+        }
+        let how = format!("booting by {}", self.firmware.word().to_uppercase());
+        if let Some(line) = &seen.fatal {
+            let what = format!("{how}: the machine does not come up: {line}");
+            return Err(self.failed(what, None, self.tail()));
+        }
+        for (expectation, answer) in self.expectations.iter().zip(&seen.answers) {
+            let Some((status, output)) = answer else { continue };
+            if let Err(found) = expectation.judge(*status, output) {
+                let what = format!("{how}: {} is not as expected", expectation.subject());
+                let difference = Some((expectation.expected(), found));
+                return Err(self.failed(what, difference, Vec::new()));
+            }
+        }
+        if seen.done.is_some() {
+            let unanswered = self.expectations.iter().zip(&seen.answers);
+            let mut unanswered = unanswered.filter(|(_, answer)| answer.is_none());
+            return match unanswered.next() {
+                None => Ok(seen.answers.into_iter().flatten().collect()),
+                Some((expectation, _)) => {
+                    let what =
+                        format!("{how}: no answer came through for {}", expectation.subject());
+                    Err(self.failed(what, None, self.tail()))
+                }
+            };
+        }
+        let ended = match result {
+            // QEMU ended by itself: somebody powered the machine off.
+            Ok(()) => "the machine powered off before it had answered".to_string(),
+            Err(error) if caused_by::<Interrupted>(&error).is_some() => return Err(error),
+            Err(error) => match caused_by::<crate::process::CommandFailed>(&error) {
+                Some(failed) if failed.status.starts_with("still running") => {
+                    format!("no end after {} s ({})", self.limit.as_secs(), seen.progress())
+                }
+                _ => {
+                    return Err(
+                        error.context(format!("{how}: running {}", program(self.architecture)))
+                    );
+                }
+            },
+        };
+        let error = self.failed(format!("{how}: {ended}"), None, self.tail());
+        Err(match (seen.login, seen.answers.iter().any(Option::is_some)) {
+            (Some(()), false) => with_hint(
+                error,
+                "the system came up, but nothing ran the seed: cloud-init with the NoCloud source \
+                 must be in the image",
+            ),
+            _ => with_hint(error, "a busy host needs longer: raise `timeout`"),
+        })
+    }
+
+    fn failed(
+        &self,
+        what: String,
+        difference: Option<(String, String)>,
+        tail: Vec<String>,
+    ) -> Error {
+        Error::new(BootFailed { what, difference, tail, console: self.console.to_path_buf() })
+    }
+
+    /// The last lines of the console that say something.
+    fn tail(&self) -> Vec<String> {
+        let bytes = std::fs::read(self.console).unwrap_or_default();
+        let lines = bytes.split(|byte| *byte == b'\n').map(console::plain);
+        let lines: Vec<String> = lines.filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(12)..].to_vec()
+    }
+}
+
+impl Observed {
+    /// Takes in what the console wrote; whether that is the end.
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        for event in self.parser.feed(bytes) {
+            match event {
+                Event::Result { number, status, output } => {
+                    if let Some(answer) = self.answers.get_mut(number) {
+                        answer.get_or_insert((status, output));
+                    }
+                }
+                Event::Done => self.done = Some(()),
+                Event::Login => self.login = Some(()),
+                Event::Fatal(line) => {
+                    self.fatal.get_or_insert(line);
+                }
+            }
+        }
+        self.done.is_some() || self.fatal.is_some()
+    }
+
+    fn progress(&self) -> String {
+        let answers = self.answers.iter().flatten().count();
+        match (answers, self.login) {
+            (0, None) => "no login prompt was seen".to_string(),
+            (0, Some(())) => "a login prompt was seen, but no answer".to_string(),
+            (some, _) => format!("{some} of {} answers came", self.answers.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPECTATIONS: [Expectation; 2] =
+        [Expectation::CloudInit, Expectation::FailedUnits { most: 0 }];
+
+    type Answers = Vec<(i32, String)>;
+
+    fn verdict(console: &str, result: Result<()>) -> std::result::Result<Answers, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("console");
+        std::fs::write(&path, console).unwrap();
+        let check = Check {
+            disk: &path,
+            size: Bytes(0),
+            firmware: Firmware::Uefi,
+            architecture: "amd64",
+            cpus: 1,
+            memory: 1,
+            expectations: &EXPECTATIONS,
+            limit: Duration::from_secs(9),
+            work: directory.path(),
+            log: &path,
+            console: &path,
+            epoch: 0,
+        };
+        let mut seen = Observed { answers: vec![None; 2], ..Observed::default() };
+        seen.take(console.as_bytes());
+        let place = path.display().to_string();
+        check
+            .verdict(result, seen, &Cancel::default())
+            .map_err(|error| error.to_string().replace(&place, "LOG"))
+    }
+
+    const DONE: &str = "KUTH-EXPECT 0 0 16 c3RhdHVzOiBkb25l .\n";
+
+    #[test]
+    fn all_as_expected() {
+        let console = format!("{DONE}KUTH-EXPECT 1 0 0  .\nKUTH-DONE\n");
+        let answers = vec![(0, "status: done".to_string()), (0, String::new())];
+        assert_eq!(verdict(&console, Err(Error::new(Interrupted))), Ok(answers));
+    }
+
+    #[test]
+    fn the_first_difference_is_reported() {
+        let console = format!("{DONE}KUTH-EXPECT 1 0 4 YS5i .\nKUTH-DONE\n");
+        let expected = "booting by UEFI: failed units is not as expected\n  expected: none\n  \
+                        found: a.b\n  console log: LOG";
+        assert_eq!(verdict(&console, Ok(())), Err(expected.into()));
+    }
+
+    #[test]
+    fn silence_and_an_early_end_are_reported() {
+        let error = verdict("hello\nKUTH-DONE\n", Ok(())).unwrap_err();
+        assert!(error.starts_with("booting by UEFI: no answer came through for cloud-init"));
+        let error = verdict("x\n\na\n", Ok(())).unwrap_err();
+        let expected = "booting by UEFI: the machine powered off before it had answered\n  | x\n  \
+                        | a\n  console log: LOG";
+        assert_eq!(error, expected);
+        let error = verdict("Kernel panic - not syncing: x\n", Ok(())).unwrap_err();
+        assert!(error.contains("does not come up: Kernel panic - not syncing: x"), "{error}");
+    }
+}
