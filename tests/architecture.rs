@@ -7,22 +7,6 @@ use std::path::{Path, PathBuf};
 /// Words: values without files, clocks or commands. Everybody may use them.
 const WORDS: [&str; 7] = ["artifact", "cancel", "digest", "error", "recipe", "run_state", "units"];
 
-/// What the larger rooms use.
-const VIRTUALBOX: [&str; 8] =
-    ["archive", "files", "format", "hardware", "host_network", "hypervisor", "image", "process"];
-const INSTALLER: [&str; 8] =
-    ["boot_check", "disk", "format", "hardware", "import", "pipeline", "process", "qemu"];
-const MACHINE: [&str; 8] = [
-    "embedded",
-    "files",
-    "hardware",
-    "host_network",
-    "hypervisor",
-    "process",
-    "stage_context",
-    "virtualbox",
-];
-
 /// Room -> the rooms it may use besides the words.
 const ARROWS: &[(&str, &[&str])] = &[
     ("archive", &["files", "format", "tree"]),
@@ -63,9 +47,36 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host_network", &["process"]),
     ("hypervisor", &["hardware", "host_network", "process"]),
     ("embedded", &["files", "format", "hardware", "hypervisor", "process", "qemu"]),
-    ("virtualbox", &VIRTUALBOX),
-    ("installer", &INSTALLER),
-    ("machine", &MACHINE),
+    (
+        "virtualbox",
+        &[
+            "archive",
+            "files",
+            "format",
+            "hardware",
+            "host_network",
+            "hypervisor",
+            "image",
+            "process",
+        ],
+    ),
+    (
+        "installer",
+        &["boot_check", "disk", "format", "hardware", "import", "pipeline", "process", "qemu"],
+    ),
+    (
+        "machine",
+        &[
+            "embedded",
+            "files",
+            "hardware",
+            "host_network",
+            "hypervisor",
+            "process",
+            "stage_context",
+            "virtualbox",
+        ],
+    ),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command

@@ -275,7 +275,7 @@ fn only_network(host: &Host) -> Result<(String, Plan)> {
 }
 
 /// Fails for an address that VirtualBox would refuse; the hint says how to allow it.
-fn refuse_address(host: &Host, plan: &Plan, tools: &Tools) -> Result<()> {
+fn refuse_address(host: &Host, plan: &Plan, adapters: &HostOnly) -> Result<()> {
     match allowed::refusal(&host.networks_conf, &plan.host)? {
         Some(refusal) if adapters.is_restricted() => Err(refusal),
         _ => Ok(()),
