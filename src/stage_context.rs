@@ -1,5 +1,5 @@
-//! Where a stage works: the cache, a scratch directory, the settings of this build, a log, and the
-//! way to notice that the user wants to stop. It knows no stage and no graph.
+//! What a stage works with: the cache, a work directory, the settings of the build, a log, a flag to
+//! stop, and its entries of the lock. It knows no stage and no graph.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,23 +15,23 @@ use crate::pipeline::Text;
 use crate::recipe::Recipe;
 use crate::run_state::RunState;
 
-/// What the command line and the environment say about a build; none of it enters a key but
-/// `architecture` and `epoch`.
+/// The settings of a build, from the command line and the environment. Only `architecture` and
+/// `epoch` enter a key.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Debian's word for the machine the image is for: `amd64`, `arm64`.
+    /// The architecture of the image in Debian's words: `amd64`, `arm64`.
     pub architecture: String,
-    /// Seconds since 1970 that every time in a result is clamped to.
+    /// Every time in a result is clamped to this, in seconds since 1970.
     pub epoch: u64,
     /// The pipeline's name.
     pub pipeline: String,
-    /// The directory that relative paths of the pipeline start from.
+    /// The directory that paths in the pipeline are relative to.
     pub root: PathBuf,
     /// `--mirror` or `KUTH_DEBIAN_MIRROR`.
     pub mirror: Option<String>,
-    /// `--snapshot` or `KUTH_DEBIAN_SNAPSHOT`: where packages are that left the mirror.
+    /// `--snapshot` or `KUTH_DEBIAN_SNAPSHOT`: the archive of packages that left the mirror.
     pub snapshot: Option<String>,
-    /// Take indexes past their Valid-Until date (`--allow-expired`).
+    /// `--allow-expired`: accept package indexes past their Valid-Until date.
     pub allow_expired: bool,
     /// `--offline`: no network at all.
     pub offline: bool,
@@ -39,7 +39,7 @@ pub struct Settings {
     pub locked: bool,
     /// The directory of exports, `out/<pipeline>`.
     pub output: PathBuf,
-    /// Where machines are kept.
+    /// The directory of machines.
     pub machines: PathBuf,
     /// `--driver`, when given.
     pub driver: Option<String>,
@@ -49,9 +49,9 @@ pub struct Settings {
     pub run_state: RunState,
     /// `--replace`: replace machines that hold state.
     pub replace: bool,
-    /// `--on-error keep`: leave the directory of a stage that failed.
+    /// `--on-error keep`: keep the work directory of a stage that failed.
     pub keep_failed: bool,
-    /// How many processors to use at once.
+    /// `--jobs`: the number of processors to use.
     pub jobs: usize,
 }
 
@@ -80,10 +80,11 @@ impl Default for Settings {
     }
 }
 
-/// Told of the progress inside a stage: done, of how many (0: not known), of what unit or thing.
+/// Reports the progress inside a stage: how much is done, of how much (0: not known), and the unit
+/// (`B` for bytes) or a word for the step.
 pub type Progress = Arc<dyn Fn(u64, u64, &str) + Send + Sync>;
 
-/// The place in which one stage does its work.
+/// What one stage works with.
 #[derive(Clone)]
 pub struct StageContext {
     /// The store of results.
@@ -98,18 +99,18 @@ pub struct StageContext {
     pub log: PathBuf,
     /// Set when the user wants to stop.
     pub cancel: Cancel,
-    /// Tells the screen how far it is.
+    /// Reports how far it is.
     pub progress: Progress,
-    /// Tells the user, in one line, what the build goes on without and they should know.
+    /// Warns the user, in one line, of a problem that does not stop the build.
     pub warn: Arc<dyn Fn(&str) + Send + Sync>,
-    /// What the lock says of this stage, an entry for each suite it was built for.
+    /// The lock's entries of this stage, one for each suite that it was built for.
     pub locked: Vec<LockEntry>,
-    /// What the lock says of all stages: what they were resolved from serves this one too.
+    /// The lock's entries of all stages: the indexes they were resolved from serve this one too.
     pub locked_elsewhere: Vec<LockEntry>,
 }
 
 impl StageContext {
-    /// A place for the stage called `stage`, unwatched, with nothing locked.
+    /// A context for the stage called `stage`, without observer and lock entries.
     pub fn new(
         cache: Arc<Cache>,
         settings: Arc<Settings>,
@@ -130,8 +131,8 @@ impl StageContext {
         }
     }
 
-    /// An action inside a stage that is worth keeping on its own (a filesystem, a package index):
-    /// looked up by its recipe, else done in a scratch directory of its own and committed.
+    /// An action inside a stage that is cached on its own (a file system, a package index): looked up
+    /// by its recipe, else done in a work directory of its own and committed.
     pub fn cached(
         &self,
         recipe: &Recipe,
@@ -162,18 +163,17 @@ impl StageContext {
         Ok(())
     }
 
-    /// Whether the scratch directory outlives the stage because it failed and the user wants to
-    /// look.
+    /// Whether the work directory is kept because the stage failed and the user asked for that.
     pub fn keeps_work<T>(&self, outcome: &Result<T>) -> bool {
         self.settings.keep_failed && outcome.is_err() && !self.cancel.is_set()
     }
 
-    /// The object of an artifact as a file.
+    /// The path of an artifact's object in the cache.
     pub fn object(&self, artifact: &Artifact) -> PathBuf {
         self.cache.object(artifact)
     }
 
-    /// A path in the scratch directory.
+    /// A path in the work directory.
     pub fn scratch(&self, name: impl AsRef<Path>) -> PathBuf {
         self.work.join(name)
     }

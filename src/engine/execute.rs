@@ -98,6 +98,7 @@ impl Build<'_> {
         loop {
             let Some(prepared) = self.prepare(at, &shared.results)? else {
                 self.fetch_inputs(node, shared, &self.context(node).progress)?;
+                self.cancel.check()?;
                 continue;
             };
             let key = prepared.origin.recipe.key();

@@ -43,7 +43,7 @@ mod tests {
     use crate::digest::Digest;
 
     #[test]
-    fn what_comes_late_is_an_input_or_a_pin() {
+    fn late_lines_are_inputs_and_pins() {
         let mut early = Recipe::new("x", 1);
         early.value("inputs", "few");
         early.value("pins", "few");

@@ -53,7 +53,7 @@ fn text_of(file: &str) -> &'static str {
 }
 
 #[test]
-fn a_byte_moves_the_stages_that_read_it() {
+fn a_changed_byte_changes_the_keys_of_the_stages_that_read_it() {
     let world = World::new();
     let base = world.recipes(BASE);
     for (kind, key, file, expected) in ROWS {
@@ -67,7 +67,7 @@ fn a_byte_moves_the_stages_that_read_it() {
 
 /// The file is a link, to another in the project and to one outside; of a directory, that is a link.
 #[test]
-fn a_byte_behind_a_link_moves_them_as_well() {
+fn a_changed_byte_behind_a_link_changes_them_as_well() {
     let elsewhere = tempfile::tempdir().unwrap();
     for (kind, key, file, expected) in ROWS {
         let world = World::new();
@@ -101,7 +101,7 @@ fn a_byte_behind_a_link_moves_them_as_well() {
 }
 
 #[test]
-fn times_umask_and_place_move_nothing() {
+fn times_umask_and_path_change_no_key() {
     let world = World::new();
     let base = world.recipes(BASE);
     for (path, _) in FILES {

@@ -601,7 +601,7 @@ const ROWS: &[Row] = &[
 ];
 
 #[test]
-fn every_documented_key_moves_the_stages_it_should() {
+fn every_documented_key_changes_the_keys_of_its_stages_only() {
     let world = World::new();
     let base = world.recipes(BASE);
     let mut faults = Vec::new();
@@ -647,7 +647,7 @@ fn every_documented_key_has_a_row() {
 
 /// The form of the text, the code that reads it, the machine and the time: in every recipe.
 #[test]
-fn every_recipe_begins_with_what_all_depend_on() {
+fn every_recipe_begins_with_architecture_and_epoch() {
     let world = World::new();
     let base = world.recipes(BASE);
     let kinds: BTreeSet<String> = base.own.values().map(|recipe| line(recipe, 1)).collect();
@@ -676,7 +676,7 @@ fn line(recipe: &kuth::recipe::Recipe, at: usize) -> String {
 
 /// What the command line says about a build and what is in no result.
 #[test]
-fn settings_that_are_about_the_build_move_nothing() {
+fn settings_of_the_build_change_no_key() {
     let world = World::new();
     let base = world.recipes(BASE);
     let settings = || world.settings.clone();

@@ -11,7 +11,7 @@ fn archived(world: &World, name: &str) {
 }
 
 #[test]
-fn the_store_has_it_and_the_bytes_are_the_same() {
+fn packages_of_the_cache_give_the_same_bytes() {
     let world = world();
     let project = world.with_packages("store");
     let server = world.serve();
@@ -27,7 +27,7 @@ fn the_store_has_it_and_the_bytes_are_the_same() {
 }
 
 #[test]
-fn a_new_question_about_a_tree_that_another_machine_has_is_answered() {
+fn a_new_request_on_top_of_a_remote_tree_is_resolved() {
     let world = world();
     let project = world.project("remote");
     project.write("kuth.toml", &remote("read"));
@@ -38,7 +38,7 @@ fn a_new_question_about_a_tree_that_another_machine_has_is_answered() {
 }
 
 #[test]
-fn without_the_store_and_an_archive_it_is_named() {
+fn a_package_that_is_nowhere_is_named() {
     let world = world();
     let project = world.without_the_moved("nowhere");
     let words = ["--locked", "--rebuild", "base", "--mirror", &world.mirror()];
@@ -61,7 +61,7 @@ fn without_the_store_and_an_archive_it_is_named() {
 }
 
 #[test]
-fn the_archive_has_it_of_the_day_or_by_its_hash() {
+fn the_snapshot_archive_has_packages_by_day_or_by_hash() {
     let world = world();
     let server = world.serve();
     let [mirror, archive] =

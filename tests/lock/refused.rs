@@ -4,7 +4,7 @@
 use crate::world::{PIPELINE, world};
 
 #[test]
-fn what_the_lock_does_not_answer_is_an_error_before_anything_runs() {
+fn locked_refuses_unlocked_requests_before_anything_runs() {
     let world = world();
     let project = world.project("refused");
     let iso = "\n[stage.iso]\nkind = \"download\"\nurl = \"http://127.0.0.1:1/x.iso\"\n";

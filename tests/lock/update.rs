@@ -16,7 +16,7 @@ fn update_from(mirror: &str, world: &World, project: &Project, options: &[&str])
 }
 
 #[test]
-fn what_changed_is_shown_and_written() {
+fn update_shows_and_writes_changes() {
     let world = world();
     let project = world.without_the_moved("update");
     let sha256 = kuth::digest::Digest::of("gone");
@@ -76,7 +76,7 @@ fn what_changed_is_shown_and_written() {
 }
 
 #[test]
-fn what_goes_on_top_of_a_changed_tree_follows() {
+fn update_resolves_stages_on_top_of_a_changed_tree() {
     let world = world();
     let mirror = world.mirror_with("hostname");
     let project = world.with_packages("follows");
@@ -96,7 +96,7 @@ fn what_goes_on_top_of_a_changed_tree_follows() {
 }
 
 #[test]
-fn an_address_that_gives_another_file_is_shown() {
+fn update_shows_a_download_that_changed() {
     let world = world();
     let project = world.project("download");
     let file = project.path("file");

@@ -27,7 +27,7 @@ fn paths(value: &Value) -> Vec<&str> {
 }
 
 #[test]
-fn two_exports_of_one_disk_are_the_same() {
+fn two_exports_of_one_disk_do_not_differ() {
     let project = Small::fork();
     project.build(&[]);
     let found = diff(&project, "out/small/small.qcow2", "out/small/small.qcow2");
@@ -41,7 +41,7 @@ fn two_exports_of_one_disk_are_the_same() {
 }
 
 #[test]
-fn a_file_and_a_volume_that_changed_are_found() {
+fn a_changed_file_and_a_changed_volume_are_reported() {
     let project = built_twice(&["motd=hello, world", "root=600 MiB"]);
     let found = diff(&project, "out/small/small.raw", "other/small/small.raw");
     assert_eq!(found["packages"], Value::Array(Vec::new()));
@@ -91,7 +91,7 @@ fn two_trees_are_compared_by_their_keys() {
 }
 
 #[test]
-fn packages_that_came_and_went_are_named() {
+fn added_and_removed_packages_are_named() {
     let directory = tempfile::tempdir().unwrap();
     let tar = |name: &str, packages: &[(&str, &str)]| {
         let status: String = packages
@@ -119,8 +119,8 @@ fn packages_that_came_and_went_are_named() {
 }
 
 #[test]
-fn what_is_not_known_is_said() {
-    // An export alone, without a cache: packages by its bill, volumes by its provenance.
+fn what_cannot_be_compared_is_reported() {
+    // An export alone, without a cache: packages by its SBOM, volumes by its provenance.
     let directory = tempfile::tempdir().unwrap();
     for name in world().names() {
         std::fs::copy(world().out(&name), directory.path().join(&name)).unwrap();

@@ -3,7 +3,7 @@
 # rules and spellings of spdx-tools; envelopes by securesystemslib, statements and provenance by
 # in-toto-attestation.
 #
-#   judge.py FILE...               bills of materials
+#   judge.py FILE...               SBOMs
 #   judge.py --key PEM FILE...     envelopes, which the key must have signed
 #
 # Prints a line for each fault; the exit status is 1 if there is one.
@@ -12,7 +12,7 @@ import os
 import sys
 
 
-def bill(path):
+def sbom(path):
     if path.endswith(".cdx.json"):
         from cyclonedx.schema import SchemaVersion
         from cyclonedx.validation.json import JsonStrictValidator
@@ -68,6 +68,6 @@ words = sys.argv[1:]
 if words[0] == "--key":
     found = [f"{path}: {fault}" for path in words[2:] for fault in envelope(path, words[1])]
 else:
-    found = [f"{path}: {fault}" for path in words for fault in bill(path)]
+    found = [f"{path}: {fault}" for path in words for fault in sbom(path)]
 print("\n".join(found))
 sys.exit(1 if found else 0)

@@ -4,7 +4,7 @@
 use crate::world::{Small, world};
 
 #[test]
-fn a_machine_without_the_tree_tells_the_same() {
+fn sidecars_are_the_same_on_a_machine_without_the_tree() {
     let remote = tempfile::tempdir_in(world().root.parent().unwrap()).unwrap();
     let remote = remote.path().to_str().unwrap();
     let mut one = Small::fork().with("KUTH_CACHE_REMOTE", remote);

@@ -1,9 +1,9 @@
-//! What lies beside an export, and what compares it: bills of materials judged by the official
-//! schemas, signatures by openssl, packages by dpkg. One small system is built with kuth itself; what
-//! needs a tool that is missing says SKIPPED, and fails where KUTH_REQUIRE_TOOLS=1.
+//! Sidecar files of exports and the commands that read them: SBOMs checked by the official schemas,
+//! signatures by openssl, packages by dpkg. One small system is built with kuth itself; a test that
+//! needs a missing tool says SKIPPED, and fails where KUTH_REQUIRE_TOOLS=1.
 
-mod bills;
 mod differences;
 mod machines;
+mod sboms;
 mod signatures;
 mod world;

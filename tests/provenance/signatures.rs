@@ -5,7 +5,7 @@ use std::io::Write;
 use kuth::digest::Digest;
 use serde_json::Value;
 
-use crate::bills::judged;
+use crate::sboms::judged;
 use crate::world::{Small, tool, world};
 
 const SIGNED: &str = "small.qcow2.intoto.jsonl";
@@ -27,7 +27,7 @@ fn decoded(text: &Value) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn openssl_finds_the_signature_right() {
+fn openssl_verifies_the_signature() {
     let (project, key) = signed();
     assert!(!project.out("small.qcow2.intoto.json").exists());
     let envelope = project.json(SIGNED);
@@ -58,7 +58,7 @@ fn openssl_finds_the_signature_right() {
 }
 
 #[test]
-fn those_who_made_the_formats_find_them_right() {
+fn the_reference_tools_accept_the_files() {
     let (project, _) = signed();
     let pem = project.root.join("pem");
     std::fs::write(&pem, project.kuth(&["cache", "public-key", "key", "--pem"]).ok().out).unwrap();
@@ -75,7 +75,7 @@ fn those_who_made_the_formats_find_them_right() {
 }
 
 #[test]
-fn a_statement_tells_the_whole_way() {
+fn a_statement_has_all_stages_and_materials() {
     let statement = world().json("small.qcow2.intoto.json");
     assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
     assert_eq!(statement["predicateType"], "https://slsa.dev/provenance/v1");
@@ -113,7 +113,7 @@ fn a_statement_tells_the_whole_way() {
 }
 
 #[test]
-fn the_papers_are_the_same_however_the_export_came() {
+fn sidecars_are_the_same_whether_an_export_is_made_cached_or_restored() {
     let (project, _) = signed();
     let names = project.names();
     let read = || names.iter().map(|name| std::fs::read(project.out(name)).unwrap());
@@ -133,7 +133,7 @@ fn the_papers_are_the_same_however_the_export_came() {
 }
 
 #[test]
-fn somebody_elses_signature_of_the_same_stays() {
+fn a_signature_of_the_same_statement_is_kept() {
     let (project, _) = signed();
     let before = project.read(SIGNED);
     let project = project.with("KUTH_CACHE_KEY", "");
@@ -147,7 +147,7 @@ fn somebody_elses_signature_of_the_same_stays() {
 }
 
 #[test]
-fn a_changed_export_fails() {
+fn verify_fails_for_a_changed_export() {
     let (project, key) = signed();
     let verify = |arguments: &[&str]| {
         project.kuth(
@@ -176,7 +176,7 @@ fn a_changed_export_fails() {
 }
 
 #[test]
-fn whose_signature_counts_is_said() {
+fn verify_names_the_trusted_keys_that_signed() {
     let (project, key) = signed();
     let file = "out/small/small.qcow2";
     let stranger = format!("ed25519:{}", Digest::of("no key of anybody"));

@@ -52,7 +52,7 @@ fn a_service_is_cut_at_the_bound() {
 }
 
 #[test]
-fn a_build_goes_on_without_a_remote_that_sends_without_end() {
+fn a_build_continues_without_a_remote_that_sends_endlessly() {
     let world = World::new();
     let server = Server::start(|_, request| match request.path.starts_with("/cache") {
         true => Answer::flood(b"{"),

@@ -70,7 +70,7 @@ impl Remote {
 }
 
 #[test]
-fn a_manifest_of_sound_chunks_of_something_else_is_not_believed() {
+fn a_manifest_with_valid_chunks_of_another_object_is_refused() {
     let remote = Remote::new();
     let mut other = remote.bytes(1);
     other[100] ^= 1;
@@ -90,7 +90,7 @@ fn a_manifest_of_sound_chunks_of_something_else_is_not_believed() {
 }
 
 #[test]
-fn a_manifest_that_is_not_sound_is_not_believed() {
+fn an_invalid_manifest_is_refused() {
     let remote = Remote::new();
     let size = remote.good["size"].as_u64().unwrap();
     let path = format!("{:/<64}", "../../../../../etc/passwd");
@@ -145,7 +145,7 @@ fn a_chunk_ends_where_its_manifest_says() {
 }
 
 #[test]
-fn a_record_of_another_key_is_not_believed() {
+fn a_record_of_another_key_is_refused() {
     let world = World::new();
     let one = world.machine("one", "../remote");
     one.runs(2, &[]);

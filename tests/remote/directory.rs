@@ -4,7 +4,7 @@ use super::world::{World, files, warnings};
 use kuth_test_support::run::Run;
 
 #[test]
-fn the_second_machine_runs_nothing_and_fetches_only_what_is_asked_for() {
+fn a_second_machine_runs_nothing_and_fetches_only_targets() {
     let world = World::new();
     let first = world.machine("one", "../remote").build(&[]);
     assert_eq!((first.status, first.count("run")), (0, 2), "{}", first.err);
@@ -28,7 +28,7 @@ fn the_second_machine_runs_nothing_and_fetches_only_what_is_asked_for() {
 }
 
 #[test]
-fn without_fetching_a_result_may_stay_away() {
+fn no_fetch_leaves_results_on_the_remote() {
     let world = World::new();
     world.machine("one", "../remote").runs(2, &[]);
     let two = world.empty_handed("two", "../remote");
@@ -42,7 +42,7 @@ fn without_fetching_a_result_may_stay_away() {
 }
 
 #[test]
-fn plan_and_build_know_what_lies_elsewhere() {
+fn plan_and_build_know_results_on_the_remote() {
     let world = World::new();
     world.machine("one", "../remote").runs(2, &[]);
     let two = world.empty_handed("two", "../remote");
@@ -57,7 +57,7 @@ fn plan_and_build_know_what_lies_elsewhere() {
 }
 
 #[test]
-fn what_is_gone_from_the_remote_is_made_again() {
+fn a_result_that_is_gone_from_the_remote_is_rebuilt() {
     let world = World::new();
     world.machine("one", "../remote").runs(2, &[]);
     let two = world.machine("two", "../remote");
@@ -75,7 +75,7 @@ fn what_is_gone_from_the_remote_is_made_again() {
 }
 
 #[test]
-fn reading_brings_nothing() {
+fn a_read_only_remote_gets_nothing() {
     let world = World::new();
     let one = world.machine("one", "../remote").with("KUTH_CACHE_MODE", "read");
     one.runs(2, &[]);
@@ -83,7 +83,7 @@ fn reading_brings_nothing() {
 }
 
 #[test]
-fn what_a_build_could_not_bring_goes_with_the_next() {
+fn an_interrupted_push_is_continued_by_the_next_build() {
     let world = World::new();
     std::fs::write(world.path("blocked"), "a file is no directory").unwrap();
     let one = world.machine("one", "../blocked/remote");
@@ -97,7 +97,7 @@ fn what_a_build_could_not_bring_goes_with_the_next() {
 }
 
 #[test]
-fn a_stranger_and_nobody_are_not_believed() {
+fn unsigned_records_and_unknown_keys_are_not_trusted() {
     let world = World::new();
     let stranger = world.keygen("other");
     let other = world.path("other").display().to_string();
@@ -123,7 +123,7 @@ fn a_stranger_and_nobody_are_not_believed() {
 }
 
 #[test]
-fn without_a_word_about_trust_nothing_begins() {
+fn a_build_without_trusted_keys_is_refused() {
     let world = World::new();
     let run = world.machine("one", "../remote").with("KUTH_CACHE_KEY", "").build(&[]);
     assert_eq!(run.status, 2);
@@ -159,7 +159,7 @@ fn ten_at_once_run_each_stage_once() {
 }
 
 #[test]
-fn every_changed_byte_is_found_or_does_no_harm() {
+fn every_changed_byte_is_detected_or_harmless() {
     let world = World::new();
     world.machine("one", "../remote").runs(2, &[]);
     let stored = files(&world.path("remote"));
@@ -198,7 +198,7 @@ fn every_changed_byte_is_found_or_does_no_harm() {
 }
 
 #[test]
-fn damage_is_mended_by_whoever_may_write() {
+fn damaged_files_are_uploaded_again_by_a_writer() {
     let world = World::new();
     world.machine("one", "../remote").runs(2, &[]);
     for path in files(&world.path("remote/v1/chunks")) {
@@ -210,7 +210,7 @@ fn damage_is_mended_by_whoever_may_write() {
 }
 
 #[test]
-fn results_are_pushed_and_pulled_by_hand() {
+fn cache_push_and_cache_pull_copy_results() {
     let world = World::new();
     let remote = world.path("remote").display().to_string();
     let one = world.machine("one", "");
@@ -234,7 +234,7 @@ fn results_are_pushed_and_pulled_by_hand() {
 }
 
 #[test]
-fn what_cannot_be_moved_is_told() {
+fn push_and_pull_report_what_is_missing() {
     let world = World::new();
     let remote = world.path("remote").display().to_string();
     let one = world.machine("one", &remote);

@@ -69,7 +69,7 @@ fn no_server_at_all_is_a_miss() {
 }
 
 #[test]
-fn records_come_and_chunks_do_not() {
+fn records_without_chunks_are_a_miss() {
     for manner in [Manner::Fault, Manner::Hang, Manner::Lie, Manner::Cut] {
         let world = World::new();
         let server = filled(&world);
@@ -83,7 +83,7 @@ fn records_come_and_chunks_do_not() {
 }
 
 #[test]
-fn a_server_that_goes_away_half_way_is_a_miss() {
+fn a_server_that_stops_halfway_is_a_miss() {
     let world = World::new();
     let server = filled(&world);
     let mut requests = 0;
@@ -96,7 +96,7 @@ fn a_server_that_goes_away_half_way_is_a_miss() {
 }
 
 #[test]
-fn a_server_that_takes_nothing_holds_nobody_up() {
+fn a_server_that_refuses_uploads_does_not_block_a_build() {
     for manner in [Manner::Fault, Manner::Hang] {
         let world = World::new();
         let server = Server::start();
@@ -112,7 +112,7 @@ fn a_server_that_takes_nothing_holds_nobody_up() {
 }
 
 #[test]
-fn a_password_in_the_address_is_not_told() {
+fn a_password_in_the_address_is_not_shown() {
     let world = World::new();
     let machine = world.machine("one", "http://me:hunter2@127.0.0.1:9/cache");
     let err = machine.runs(2, &[]);

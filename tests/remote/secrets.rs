@@ -129,7 +129,7 @@ fn sent_to(server: &Server) -> Left {
 }
 
 #[test]
-fn what_a_secret_went_into_stays_here() {
+fn results_with_secrets_are_not_pushed() {
     let world = World::new();
     let server = Server::start();
     for (name, remote) in [("directory", "../remote"), ("web", server.address.as_str())] {

@@ -1,4 +1,4 @@
-//! The bills: by the schemas, by dpkg, and by what they are not allowed to depend on.
+//! SBOMs, checked by their schemas and by dpkg.
 
 use std::path::Path;
 use std::process::Command;
@@ -26,7 +26,7 @@ pub fn judged(files: &[&str]) -> Option<(bool, String)> {
 }
 
 #[test]
-fn the_schemas_hold() {
+fn sboms_and_provenance_are_valid_by_the_official_schemas() {
     let names = [
         "small.qcow2.cdx.json",
         "small.qcow2.spdx.json",
@@ -69,12 +69,12 @@ fn installed() -> Option<Vec<String>> {
 }
 
 #[test]
-fn the_packages_are_those_that_dpkg_lists() {
+fn an_sbom_lists_the_packages_that_dpkg_lists() {
     let Some(installed) = installed() else { return };
     assert!(installed.len() > 50, "{}", installed.len());
-    let bill = world().json("small.qcow2.cdx.json");
+    let sbom = world().json("small.qcow2.cdx.json");
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_string();
-    let components = bill["components"].as_array().unwrap().iter();
+    let components = sbom["components"].as_array().unwrap().iter();
     let mut packages: Vec<String> = components
         .filter(|component| component["type"] == "library")
         .map(|component| {
@@ -93,30 +93,30 @@ fn the_packages_are_those_that_dpkg_lists() {
     // Both languages name the same, with the digest of each .deb.
     let urls = |name: &str| sbom::packages(&world().read(name)).unwrap();
     assert_eq!(urls("small.qcow2.cdx.json"), urls("small.qcow2.spdx.json"));
-    for component in bill["components"].as_array().unwrap() {
+    for component in sbom["components"].as_array().unwrap() {
         let hashed = component["hashes"][0]["content"].as_str().is_some_and(|it| it.len() == 64);
         assert!(hashed || component["type"] == "operating-system", "{component}");
     }
 }
 
 #[test]
-fn a_bill_names_its_image_by_the_digest_that_others_find() {
+fn an_sbom_has_the_sha256_of_its_image() {
     for name in ["small.qcow2", "small.raw"] {
         let Some(output) = tool("sha256sum", &[world().out(name).to_str().unwrap()]) else {
             return;
         };
         let sum = String::from_utf8(output.stdout).unwrap()[..64].to_string();
-        let bill = world().json(&format!("{name}.cdx.json"));
-        assert_eq!(bill["metadata"]["component"]["hashes"][0]["content"], sum);
-        let bill = world().json(&format!("{name}.spdx.json"));
-        assert_eq!(bill["packages"][0]["checksums"][0]["checksumValue"], sum);
+        let sbom = world().json(&format!("{name}.cdx.json"));
+        assert_eq!(sbom["metadata"]["component"]["hashes"][0]["content"], sum);
+        let sbom = world().json(&format!("{name}.spdx.json"));
+        assert_eq!(sbom["packages"][0]["checksums"][0]["checksumValue"], sum);
         let statement = world().json(&format!("{name}.intoto.json"));
         assert_eq!(statement["subject"][0]["digest"]["sha256"], sum);
     }
 }
 
 #[test]
-fn what_is_not_wanted_does_not_lie_there() {
+fn sidecars_that_are_not_wanted_are_removed() {
     let project = Small::fork();
     assert_eq!(project.build(&[])["run"], 0);
     assert_eq!(project.names(), world().names());
