@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::OnceLock;
 
 use kuth_test_support::home::bare;
 use kuth_test_support::run::Run;
@@ -24,7 +25,7 @@ impl World {
         header.set_size(SIZE as u64);
         header.set_mode(0o644);
         header.set_cksum();
-        archive.append_data(&mut header, "data", &noise(SIZE)[..]).unwrap();
+        archive.append_data(&mut header, "data", noise(SIZE)).unwrap();
         let archive = archive.into_inner().unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("archive.tar"), &archive).unwrap();
@@ -71,14 +72,18 @@ impl World {
     }
 }
 
-/// Bytes that do not compress.
-pub fn noise(length: usize) -> Vec<u8> {
-    let mut state = 7u64;
-    let step = |_| {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (state >> 33) as u8
-    };
-    (0..length).map(step).collect()
+/// Bytes that do not compress; at most [`SIZE`].
+pub fn noise(length: usize) -> &'static [u8] {
+    static NOISE: OnceLock<Vec<u8>> = OnceLock::new();
+    let all = NOISE.get_or_init(|| {
+        let mut state = 7u64;
+        let step = |_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as u8
+        };
+        (0..SIZE).map(step).collect()
+    });
+    &all[..length]
 }
 
 /// A kuth with a cache of its own.
@@ -129,8 +134,9 @@ impl Machine<'_> {
         let tar = std::fs::read(run.out.trim()).unwrap();
         let mut archive = tar::Archive::new(&tar[..]);
         let mut files = archive.entries().unwrap().map(|entry| entry.unwrap());
-        let data = files.find(|entry| entry.path().unwrap().ends_with("data")).unwrap();
-        let bytes: Vec<u8> = std::io::Read::bytes(data).map(|byte| byte.unwrap()).collect();
+        let mut data = files.find(|entry| entry.path().unwrap().ends_with("data")).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut data, &mut bytes).unwrap();
         assert!(bytes == noise(SIZE), "the directory holds something else");
         assert_eq!(self.world.archive.len() / (1 << 20), SIZE / (1 << 20));
     }

@@ -65,7 +65,7 @@ uncovered() {
     writable "$1"
 } >/dev/null 2>&1
 
-# Binds a folder elsewhere, without what is mounted below it, and looks there.
+# Binds a directory elsewhere, without what is mounted below it, and looks there.
 bound() {
     mount --bind "$1" /srv/mnt || return 1
     mount -o remount,bind,rw /srv/mnt || :
@@ -106,7 +106,7 @@ groups_below() {
         mount -t cgroup2 kuth /srv/mnt && : >/srv/mnt/cgroup.procs'
 }
 
-# Makes a device in a folder and opens it.
+# Makes a device in a directory and opens it.
 node() {
     rm -f "$1/node"
     mknod "$1/node" "$2" "$3" "$4" || return 1
@@ -148,7 +148,7 @@ by_processes() {
     return $found
 }
 
-# Where a folder's descriptor outlives a second chroot.
+# Where a directory's descriptor outlives a second chroot.
 by_chroot() {
     perl -e 'mkdir "/srv/jail"; chroot "/srv/jail" or exit 1; for (1 .. 64) { chdir ".." }
         chroot "." or exit 1; exit !-e $ARGV[0]' "$marker"
@@ -227,7 +227,7 @@ attempt process-files of_others 'found=1
         if readlink "$file" || readable "$file" || echo "$file" | opened; then found=0; fi
     done; [ $found = 0 ]'
 attempt process-root of_others 'ls "/proc/$process/root/"'
-attempt process-folder of_others 'ls "/proc/$process/cwd/"'
+attempt process-directory of_others 'ls "/proc/$process/cwd/"'
 attempt process-environment of_others 'cat "/proc/$process/environ"'
 attempt process-memory of_others '(exec 3<>"/proc/$process/mem")'
 attempt process-maps of_others 'cat "/proc/$process/maps"'

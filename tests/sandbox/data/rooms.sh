@@ -30,7 +30,7 @@ talks() {
 }
 
 writes() {
-    echo text >"$1/file" && mkdir "$1/folder" && [ "$(stat -c %a "$1")" = "$2" ]
+    echo text >"$1/file" && mkdir "$1/directory" && [ "$(stat -c %a "$1")" = "$2" ]
 }
 
 works loopback-4 talks 127.0.0.1
