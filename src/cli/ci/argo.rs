@@ -177,7 +177,7 @@ fn container(workflow: &Workflow, job: &Job, image: &str) -> Value {
     words
         .extend(["--output", &format!("{WORK}/out")].map(|word| Argument::Fixed(word.to_string())));
     let (command, args): (Vec<String>, Vec<String>) = match &workflow.setup {
-        // No shell, so no word is more than that.
+        // Without a shell, nothing interprets an argument.
         None => (vec![workflow.kuth.clone()], words.iter().map(argument).collect()),
         Some(setup) => {
             let words: Vec<String> = words.iter().map(Argument::for_shell).collect();
