@@ -1,12 +1,11 @@
-//! How kuth says that something went wrong: an `anyhow` chain whose context is a gerund and
-//! the value (`opening cache/…`), with the root cause last, and hints that name the next
-//! command to try.
+//! Errors: an `anyhow` chain whose context is a gerund and a value (`opening cache/…`), with the root
+//! cause last, and hints that name the next command to try.
 
 use std::fmt;
 
 pub use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 
-/// An error that carries hints; the chain below it is printed as any other.
+/// An error with a hint; the chain below it is printed like any other.
 #[derive(Debug)]
 struct Hinted {
     hint: String,
@@ -25,7 +24,7 @@ impl std::error::Error for Hinted {
     }
 }
 
-/// The command line asks for something that cannot be: exit status 2.
+/// The command line or a file it names is invalid: exit status 2.
 #[derive(Debug)]
 pub struct Misuse(pub String);
 
@@ -37,7 +36,7 @@ impl fmt::Display for Misuse {
 
 impl std::error::Error for Misuse {}
 
-/// Somebody pressed Ctrl-C or sent a SIGTERM: exit status 130.
+/// SIGINT (Ctrl-C) or SIGTERM: exit status 130.
 #[derive(Debug)]
 pub struct Interrupted;
 
@@ -51,7 +50,7 @@ impl std::error::Error for Interrupted {}
 
 /// Adds a hint to the error of a `Result`.
 pub trait Hint<T> {
-    /// `hint` is one sentence that names the next thing to try.
+    /// Adds `hint`, one sentence that names the next thing to try.
     fn hint(self, hint: impl Into<String>) -> Result<T>;
 }
 
@@ -61,16 +60,16 @@ impl<T, E: Into<Error>> Hint<T> for Result<T, E> {
     }
 }
 
-/// `error` with one more hint.
+/// Adds a hint to `error`.
 pub fn with_hint(error: Error, hint: impl Into<String>) -> Error {
     Error::new(Hinted { hint: hint.into(), source: error })
 }
 
-/// The hints anywhere in the chain, outermost first.
+/// All hints in the chain, outermost first.
 pub fn hints(error: &Error) -> Vec<&str> {
     let mut found = Vec::new();
     let mut at = Some(error);
-    // A hint wraps an `Error`, so the walk goes down through both kinds of link.
+    // A hint wraps an `Error`, whose chain is searched in turn.
     while let Some(error) = at {
         at = None;
         for link in error.chain() {
@@ -84,7 +83,7 @@ pub fn hints(error: &Error) -> Vec<&str> {
     found
 }
 
-/// Whether `T` stands anywhere in the chain, below hints too.
+/// The error of type `T` in the chain, also below hints.
 pub fn caused_by<T: std::error::Error + Send + Sync + 'static>(error: &Error) -> Option<&T> {
     let mut at = Some(error);
     while let Some(error) = at {
@@ -107,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hints_survive_context_and_show_the_cause_once() {
+    fn hints_are_kept_below_context_and_the_cause_is_shown_once() {
         let inner: Result<()> = Err(anyhow!("no such file")).hint("try `ls`");
         let error = inner.context("opening x").unwrap_err();
         assert_eq!(hints(&error), ["try `ls`"]);

@@ -1,6 +1,7 @@
-//! The only door to the network over HTTP. A download goes aside, is hashed while it streams, and
-//! takes its place only when length and digest are right. Each has a bound, and is cut there: the
-//! size that is known, else what the server announces, and never more than the caller allows.
+//! HTTP; no other module makes HTTP requests. A download is written to a temporary file, hashed while
+//! it streams, and moved to its destination once length and digest are verified. Every download has a
+//! size limit (the known size, else what the server announces, and never more than the caller allows)
+//! at which it is aborted.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -21,13 +22,13 @@ mod settle;
 mod store;
 
 pub use bound::TooLong;
-pub use resume::{Fetch, Fetched, Going, note_path};
+pub use resume::{Fetch, Fetched, Resume, source_file};
 pub use store::Store;
 
-/// How often a file is tried before the error is the user's to see.
+/// The number of attempts before an error is reported.
 const ATTEMPTS: u32 = 4;
 
-/// What a file must be.
+/// The expected content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// Its SHA-256.
@@ -54,37 +55,37 @@ impl Http {
         Ok(Http { client })
     }
 
-    /// Downloads `url` to `place`, which does not exist or is replaced, by way of the directory
-    /// `aside` of the same file system. `progress` gets the bytes of each piece.
+    /// Downloads `url` to `target`, which is replaced if it exists. The temporary file is in the
+    /// directory `scratch` of the same file system. `progress` gets the number of bytes of each piece.
     pub fn download(
         &self,
         url: &str,
-        (aside, place): (&Path, &Path),
+        (scratch, target): (&Path, &Path),
         expected: Expected,
         cancel: &Cancel,
         progress: &dyn Fn(u64),
     ) -> Result<()> {
-        let attempt = || self.attempt(url, (aside, place), expected, cancel, progress);
-        retried(cancel, attempt).with_context(|| format!("downloading {url}"))
+        let attempt = || self.attempt(url, (scratch, target), expected, cancel, progress);
+        with_retries(cancel, attempt).with_context(|| format!("downloading {url}"))
     }
 
     fn attempt(
         &self,
         url: &str,
-        (aside, place): (&Path, &Path),
+        (scratch, target): (&Path, &Path),
         expected: Expected,
         cancel: &Cancel,
         progress: &dyn Fn(u64),
     ) -> Result<()> {
         let mut response = self.get(url)?;
         bound::announced(response.content_length(), expected.size)?;
-        let file = tempfile::NamedTempFile::new_in(aside)?;
+        let file = tempfile::NamedTempFile::new_in(scratch)?;
         let mut writer = HashingWriter::new(file);
         let mut buffer = vec![0; 1 << 16];
         let mut got = 0;
         loop {
             cancel.check()?;
-            let n = response.read(&mut buffer).context("reading the answer")?;
+            let n = response.read(&mut buffer).context("reading the response")?;
             if n == 0 {
                 break;
             }
@@ -102,45 +103,45 @@ impl Http {
             let text = format!("the SHA-256 is {digest}, not {}", expected.sha256);
             return Err(with_hint(
                 Error::new(OtherFile(text)),
-                "the mirror or a proxy gave another file; try another with `--mirror URL`",
+                "the mirror or a proxy sent another file; try another mirror with `--mirror URL`",
             ));
         }
-        keep(file, place)
+        persist(file, target)
     }
 
-    /// A small file, of at most `most` bytes.
+    /// Downloads a small file, of at most `most` bytes, into memory.
     pub fn small(&self, url: &str, most: u64, cancel: &Cancel) -> Result<Vec<u8>> {
         let attempt = || {
             let mut bytes = Vec::new();
-            let answer = self.get(url)?;
-            bound::announced(answer.content_length(), most)?;
-            answer.take(most + 1).read_to_end(&mut bytes).context("reading the answer")?;
+            let response = self.get(url)?;
+            bound::announced(response.content_length(), most)?;
+            response.take(most + 1).read_to_end(&mut bytes).context("reading the response")?;
             bound::sent(bytes.len() as u64, most)?;
             Ok(bytes)
         };
-        retried(cancel, attempt).with_context(|| format!("downloading {url}"))
+        with_retries(cancel, attempt).with_context(|| format!("downloading {url}"))
     }
 
     fn get(&self, url: &str) -> Result<Response> {
         let response = send(self.client.get(url))?;
         let status = response.status();
-        if resume::is_lasting(status) {
+        if resume::is_permanent(status) {
             return Err(Error::new(Refused::with(status)));
         }
         Ok(response.error_for_status()?)
     }
 }
 
-/// Sends a request. An address that leads round in circles is a refusal.
+/// Sends a request. A redirect loop is a refusal.
 fn send(request: RequestBuilder) -> Result<Response> {
     request.send().map_err(|error| match error.is_redirect() {
-        true => Error::new(Refused("the server leads from one address to the next".into())),
+        true => Error::new(Refused("the server redirects too many times".into())),
         false => error.into(),
     })
 }
 
-/// Tries several times, unless the server itself says no.
-fn retried<T>(cancel: &Cancel, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+/// Tries several times, unless the error is permanent.
+fn with_retries<T>(cancel: &Cancel, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let mut tries = 1;
     loop {
         let error = match attempt() {
@@ -148,9 +149,9 @@ fn retried<T>(cancel: &Cancel, mut attempt: impl FnMut() -> Result<T>) -> Result
             Err(error) => error,
         };
         cancel.check()?;
-        let lasting =
+        let permanent =
             caused_by::<Refused>(&error).is_some() || caused_by::<TooLong>(&error).is_some();
-        if lasting || tries == ATTEMPTS {
+        if permanent || tries == ATTEMPTS {
             return Err(error);
         }
         std::thread::sleep(Duration::from_millis(200 << tries));
@@ -158,17 +159,17 @@ fn retried<T>(cancel: &Cancel, mut attempt: impl FnMut() -> Result<T>) -> Result
     }
 }
 
-fn keep(file: tempfile::NamedTempFile, place: &Path) -> Result<()> {
+fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let handle: &File = file.as_file();
     handle.set_permissions(std::fs::Permissions::from_mode(0o444))?;
-    let directory = place.parent().context("a download needs a directory")?;
+    let directory = target.parent().context("a download needs a directory")?;
     std::fs::create_dir_all(directory)?;
-    file.persist(place).with_context(|| format!("storing {}", place.display()))?;
+    file.persist(target).with_context(|| format!("storing {}", target.display()))?;
     Ok(())
 }
 
-/// The server says no, and will say it again.
+/// The server refuses the request permanently.
 #[derive(Debug)]
 pub struct Refused(pub String);
 
@@ -186,7 +187,7 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// The server gives another file, however often it is asked.
+/// The server repeatedly sends another file than expected.
 #[derive(Debug)]
 struct OtherFile(String);
 
@@ -198,12 +199,12 @@ impl std::fmt::Display for OtherFile {
 
 impl std::error::Error for OtherFile {}
 
-/// Whether a server was reached and does not have the file.
+/// Whether a server was reached but does not have the expected file.
 pub fn is_refusal(error: &Error) -> bool {
     caused_by::<Refused>(error).is_some() || is_other_file(error)
 }
 
-/// Whether a server gave another file than the one expected, by its length or its digest.
+/// Whether a server sent another file than expected, by its length or digest.
 pub fn is_other_file(error: &Error) -> bool {
     caused_by::<OtherFile>(error).is_some() || caused_by::<TooLong>(error).is_some()
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use kuth::cli::remote_build::there;
+use kuth::cli::remote_build::serve;
 use kuth::cli::{self, Cli, report, screen};
 use kuth::machine::qemu::switch;
 use kuth::sandbox::{self, commands::supervisor as commands};
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Some(sandbox::SUBCOMMAND) => return sandbox::inside::main(&place),
         Some(commands::SUBCOMMAND) => return commands::main(),
         Some(switch::SUBCOMMAND) => return switch::main(&place),
-        Some(there::SUBCOMMAND) => return there::main(),
+        Some(serve::SUBCOMMAND) => return serve::main(),
         _ => {}
     }
     let parsed = cli::command().get_matches();

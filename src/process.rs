@@ -1,6 +1,6 @@
-//! The only door through which kuth starts commands. A command has a clean environment, its
-//! output goes to a log, it dies when kuth dies, and a failure shows what a person needs to
-//! repeat it. Knows nothing of what the commands do.
+//! Runs commands; no other module starts processes on the host. A command has a clean environment, its
+//! standard error goes to a log, it is killed when kuth ends, and its failure shows how to repeat it.
+//! Knows nothing of what the commands do.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -25,8 +25,8 @@ pub use failure::{CommandFailed, ending};
 /// How long a process group may take to end after SIGTERM before it gets SIGKILL.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// How long to wait for a command between two checks whether to stop.
-const POLL: Option<&Timespec> = Some(&Timespec { tv_sec: 0, tv_nsec: 50_000_000 });
+/// The interval at which a wait for a command checks for cancellation.
+const CHECK_INTERVAL: Option<&Timespec> = Some(&Timespec { tv_sec: 0, tv_nsec: 50_000_000 });
 
 /// A command to run: `program` and arguments, with only the environment given here.
 #[derive(Clone, Debug)]
@@ -43,8 +43,7 @@ impl Command {
     /// The variables that `new` sets.
     const FIXED: usize = 3;
 
-    /// A command found by `PATH` (the usual system directories, whatever kuth's own `PATH` is) or
-    /// path.
+    /// A command, given by path or by name. A name is searched in `PATH` and the system directories.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         Command {
             program: program.as_ref().to_owned(),
@@ -72,14 +71,13 @@ impl Command {
         self
     }
 
-    /// Sets a variable; `PATH`, `LC_ALL=C.UTF-8` and `TZ=UTC` are set already, no other is.
+    /// Sets a variable. Only `PATH`, `LC_ALL=C.UTF-8` and `TZ=UTC` are set already.
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Command {
         self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
-    /// Lets through what kuth's own environment says of these variables; a name that ends in `*`
-    /// stands for all that begin so.
+    /// Passes these variables on from kuth's environment. A name that ends in `*` is a prefix.
     pub fn inherit(mut self, names: &[&str]) -> Command {
         let wanted = |name: &OsStr| {
             let name = name.to_string_lossy();
@@ -98,20 +96,20 @@ impl Command {
         self
     }
 
-    /// Feeds `bytes` (less than a pipe's 64 KiB) to its standard input, empty otherwise.
+    /// Writes `bytes` (less than the 64 KiB of a pipe) to its standard input, which is empty otherwise.
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Command {
         self.input = bytes.into();
         self
     }
 
-    /// Ends it after `limit`.
+    /// Kills it after `limit`.
     pub fn time_limit(mut self, limit: Duration) -> Command {
         self.limit = Some(limit);
         self
     }
 
-    /// Runs it to its end with standard error in `log`; gives its standard output. Fails unless
-    /// the exit status is 0.
+    /// Runs it with standard error in `log`, and returns its standard output. Fails unless the exit
+    /// status is 0.
     pub fn run(&self, log: &Path, cancel: &Cancel) -> Result<Vec<u8>> {
         let mut output = Vec::new();
         self.watch(log, cancel, |bytes| output.extend_from_slice(bytes))?;
@@ -126,7 +124,7 @@ impl Command {
         Ok((output, read_tail(log, start, 20)))
     }
 
-    /// Like [`Command::run`], handing out standard output as it comes.
+    /// Like [`Command::run`], but passes standard output to `output` as it arrives.
     pub fn watch(
         &self,
         log: &Path,
@@ -136,14 +134,14 @@ impl Command {
         let input = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
         let mut running = self.start(log, input)?;
         if let Some(mut stdin) = running.child.stdin.take() {
-            // A command that ends without reading its input fails by its status, not by this.
+            // A command may end without reading its input; its exit status decides.
             let _ = stdin.write_all(&self.input);
         }
         self.follow(running, log, cancel, output)
     }
 
-    /// Like [`Command::watch`], with `feed` writing to its standard input meanwhile. What `feed`
-    /// gives back stays open until the command has ended.
+    /// Like [`Command::watch`], while `feed` writes to its standard input. If `feed` returns the input,
+    /// it stays open until the command has ended.
     pub fn converse(
         &self,
         log: &Path,
@@ -155,10 +153,10 @@ impl Command {
         let stdin = running.child.stdin.take().context("taking standard input")?;
         std::thread::scope(|scope| {
             let feeder = scope.spawn(move || feed(stdin));
-            let ended = self.follow(running, log, cancel, output);
-            // Nobody reads from a command that has ended, so the feeder ends as well.
+            let outcome = self.follow(running, log, cancel, output);
+            // The pipe is closed when the command has ended, so the feeder ends too.
             drop(feeder.join());
-            ended
+            outcome
         })
     }
 
@@ -181,37 +179,37 @@ impl Command {
                 }
             });
             let status = running.wait(cancel, self.limit);
-            // What was killed may have left a grandchild that holds the pipe; ours are all in one
-            // group, so the reader ends with it.
+            // A killed command may leave a child that holds the pipe; all are in one process group
+            // that was killed, so the reader ends.
             let _ = reader.join();
             status
         })?;
         match status {
-            Ended::Status(status) if status.success() => Ok(()),
-            Ended::Status(status) => Err(self.failure(ending(status), log, start)),
-            Ended::TimedOut(limit) => {
-                let how = format!("still running after {} s, so ended", limit.as_secs());
+            Wait::Status(status) if status.success() => Ok(()),
+            Wait::Status(status) => Err(self.failure(ending(status), log, start)),
+            Wait::TimedOut(limit) => {
+                let how = format!("killed after {} s (time limit)", limit.as_secs());
                 Err(self.failure(how, log, start))
             }
         }
     }
 
-    /// Puts the command in kuth's own place, with kuth's terminal and the whole environment; comes
-    /// back only with why that failed.
+    /// Replaces kuth by the command (`exec`), with kuth's terminal and whole environment. Returns only
+    /// if that fails.
     pub fn replace(&self) -> Error {
         let mut command = std::process::Command::new(&self.program);
         command.args(&self.args).envs(self.env.iter().skip(Self::FIXED).cloned());
         Error::new(command.exec()).context(format!("starting {self}"))
     }
 
-    /// Starts it with standard output piped and standard error in `log`.
+    /// Starts it, with standard output in a pipe and standard error in `log`.
     fn start(&self, log: &Path, input: Stdio) -> Result<Running> {
         let mut file = open_log(log)?;
-        // In one write, so that lines of commands side by side do not mix.
+        // In one write, so that lines of parallel commands do not mix.
         let line = format!("$ {self}\n");
         file.write_all(line.as_bytes()).with_context(|| format!("writing {}", log.display()))?;
         let log_start = file.stream_position().context("seeking in the log")?;
-        // Without kuth there is nobody to wait for it: the kernel ends it with kuth's thread.
+        // The kernel kills it when kuth's thread ends.
         let mut command = std::process::Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.args);
         command.env_clear().envs(self.env.iter().cloned());
@@ -234,7 +232,7 @@ impl Command {
     }
 }
 
-/// The command as a shell would take it.
+/// The command, quoted for a shell.
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&quote(&self.program.to_string_lossy()))?;
@@ -242,24 +240,24 @@ impl fmt::Display for Command {
     }
 }
 
-/// A command that was started.
+/// A running command.
 struct Running {
     child: Child,
     log_start: u64,
 }
 
-enum Ended {
+enum Wait {
     Status(ExitStatus),
     TimedOut(Duration),
 }
 
 impl Running {
-    fn wait(&mut self, cancel: &Cancel, limit: Option<Duration>) -> Result<Ended> {
+    fn wait(&mut self, cancel: &Cancel, limit: Option<Duration>) -> Result<Wait> {
         let start = Instant::now();
         let process = self.pid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         loop {
             if let Some(status) = self.child.try_wait().context("waiting for a command")? {
-                return Ok(Ended::Status(status));
+                return Ok(Wait::Status(status));
             }
             if cancel.is_set() {
                 self.end();
@@ -269,10 +267,13 @@ impl Running {
                 && start.elapsed() > limit
             {
                 self.end();
-                return Ok(Ended::TimedOut(limit));
+                return Ok(Wait::TimedOut(limit));
             }
             match &process {
-                Some(process) => drop(poll(&mut [PollFd::new(process, PollFlags::IN)], POLL)),
+                Some(process) => {
+                    let mut process = [PollFd::new(process, PollFlags::IN)];
+                    let _ = poll(&mut process, CHECK_INTERVAL);
+                }
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         }
@@ -282,7 +283,7 @@ impl Running {
         i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
     }
 
-    /// Ends the whole process group: politely, then not.
+    /// Ends the process group with SIGTERM, and after a grace period with SIGKILL.
     fn end(&mut self) {
         let Some(group) = self.pid() else { return };
         let _ = kill_process_group(group, Signal::TERM);
@@ -306,11 +307,11 @@ impl Drop for Running {
     }
 }
 
-/// Opens a log for appending, making its directory.
+/// Opens a log for appending, and creates its directory.
 pub fn open_log(log: &Path) -> Result<File> {
     if let Some(directory) = log.parent() {
         std::fs::create_dir_all(directory)
-            .with_context(|| format!("making {}", directory.display()))?;
+            .with_context(|| format!("creating {}", directory.display()))?;
     }
     OpenOptions::new()
         .create(true)
@@ -319,14 +320,14 @@ pub fn open_log(log: &Path) -> Result<File> {
         .with_context(|| format!("opening the log {}", log.display()))
 }
 
-/// kuth's `PATH` with the system directories behind it, which an ordinary user's may lack.
+/// kuth's `PATH`, followed by the system directories, which an ordinary user's may lack.
 fn search_path() -> OsString {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     path
 }
 
-/// Whether `program` is found the way [`Command::new`] finds it, and where.
+/// The path of `program`, if [`Command::new`] finds it.
 pub fn find_program(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&search_path())
         .filter(|directory| !directory.as_os_str().is_empty())
@@ -334,7 +335,7 @@ pub fn find_program(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// One word for a POSIX shell.
+/// `word`, quoted for a POSIX shell.
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

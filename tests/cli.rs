@@ -214,7 +214,7 @@ fn the_cache_is_found_from_any_directory() {
     assert_eq!(elsewhere.status, 0);
     assert!(home.path("other/objects").is_dir());
     let said = home.kuth_in("pipelines", &["cache", "size"]);
-    assert!(said.out.starts_with("results   0 B\npackages  0 B\nrest      "), "{}", said.out);
+    assert!(said.out.starts_with("results   0 B\npackages  0 B\nother     "), "{}", said.out);
 }
 
 #[test]
@@ -290,12 +290,12 @@ fn init_writes_a_pipeline_without_faults_and_overwrites_none() {
     let home = Home::new();
     let said = home.kuth(&["init", "web"]);
     assert_eq!(said.out, "pipelines/web.toml\n");
-    assert_eq!(said.err, "now try `kuth plan pipelines/web.toml`\n");
+    assert_eq!(said.err, "next: `kuth plan pipelines/web.toml`\n");
     let checked = home.kuth(&["check", "pipelines/web.toml"]);
     assert_eq!(checked, Said::out("pipelines/web.toml: ok, 4 stages\n"));
     let again = home.kuth(&["init", "web"]);
     assert_eq!(again.status, 1);
-    assert!(again.err.starts_with("error: pipelines/web.toml exists\n"), "{}", again.err);
+    assert!(again.err.starts_with("error: pipelines/web.toml already exists\n"), "{}", again.err);
     assert!(again.err.ends_with("hint: give another name: `kuth init NAME`\n"), "{}", again.err);
 }
 

@@ -129,7 +129,7 @@ fn made(world: &World, name: &str, how: &str) -> Said {
 fn the_seeds_command_makes_what_its_files_say() {
     let world = World::new();
     let first = world.create(&[]);
-    assert_eq!(first, made(&world, "hapx-node01", "made from `debian-base-image`"));
+    assert_eq!(first, made(&world, "hapx-node01", "created from `debian-base-image`"));
     let record = world.record("hapx-node01");
     for line in [
         "pipeline = \"create-image\"",
@@ -154,7 +154,7 @@ fn the_second_time_changes_nothing_and_a_change_makes_it_anew() {
     let world = World::new();
     world.create(&[]);
     let record = world.record("hapx-node01");
-    assert_eq!(world.create(&[]), made(&world, "hapx-node01", "already as asked"));
+    assert_eq!(world.create(&[]), made(&world, "hapx-node01", "up to date"));
     assert_eq!(world.record("hapx-node01"), record);
     // The long words, and `=`, mean the same.
     let long = [
@@ -168,8 +168,8 @@ fn the_second_time_changes_nothing_and_a_change_makes_it_anew() {
         "--base-image=debian-base-image",
         "--auto-start=false",
     ];
-    assert_eq!(world.kuth(&long), made(&world, "hapx-node01", "already as asked"));
-    let anew = made(&world, "hapx-node01", "made anew, from `debian-base-image`");
+    assert_eq!(world.kuth(&long), made(&world, "hapx-node01", "up to date"));
+    let anew = made(&world, "hapx-node01", "created again from `debian-base-image`");
     assert_eq!(world.create(&["--var", "domain=kube.local"]), anew);
     assert!(world.seed_has("hapx-node01", "fqdn: \"hapx-node01.kube.local\"\n"));
 }
@@ -180,10 +180,10 @@ fn what_holds_state_stays_unless_it_is_given_up() {
     world.create(&[]);
     std::fs::write(world.place("hapx-node01/started"), "").unwrap();
     let disk = std::fs::read(world.place("hapx-node01/disk.qcow2")).unwrap();
-    assert_eq!(world.create(&[]), made(&world, "hapx-node01", "already as asked"));
+    assert_eq!(world.create(&[]), made(&world, "hapx-node01", "up to date"));
     let said = world.create(&["--var", "domain=x.org"]);
     let err = format!(
-        "error: the machine `hapx-node01` in {} was left as it is: made from another recipe, but it \
+        "error: the machine `hapx-node01` in {} was not changed: made from another recipe, but it \
          has been started, so it stays; `--replace` would replace it\n",
         world.place("hapx-node01").display()
     );
@@ -191,7 +191,7 @@ fn what_holds_state_stays_unless_it_is_given_up() {
     assert!(world.place("hapx-node01/started").exists());
     assert_eq!(std::fs::read(world.place("hapx-node01/disk.qcow2")).unwrap(), disk);
     let said = world.create(&["--var", "domain=x.org", "--replace"]);
-    assert_eq!(said, made(&world, "hapx-node01", "made anew, from `debian-base-image`"));
+    assert_eq!(said, made(&world, "hapx-node01", "created again from `debian-base-image`"));
     assert!(!world.place("hapx-node01/started").exists());
 }
 
@@ -219,8 +219,8 @@ fn disks_cards_and_copies_are_what_was_asked() {
         "--full",
     ];
     let said = world.kuth(&arguments);
-    let note = "storage2: kept in the driver's own format, and only what is written to it\n";
-    let expected = made(&world, "node", "made from `debian-base-image`");
+    let note = "storage2: stored in the driver's own format, as a sparse disk\n";
+    let expected = made(&world, "node", "created from `debian-base-image`");
     assert_eq!(said, Said { err: format!("{note}{}", expected.err), ..expected });
     assert_eq!(world.place("node/disk1.raw").metadata().unwrap().len(), 512_000 << 20);
     assert_eq!(world.place("node/disk2.raw").metadata().unwrap().len(), 10 << 20);
@@ -256,7 +256,7 @@ fn defaults_come_from_the_distributions_directory_and_pipeline() {
         "-l",
         "ubuntu",
     ];
-    assert_eq!(world.kuth(&arguments), made(&world, "u", "made from `debian-base-image`"));
+    assert_eq!(world.kuth(&arguments), made(&world, "u", "created from `debian-base-image`"));
     assert!(world.seed_has("u", "fqdn: \"u.u.org\"\n"));
     assert!(world.seed_has("u", "local-hostname: \"u\"\n"));
     let record = world.record("u");
@@ -330,44 +330,44 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
         (
             &["-u", "only/user-data"],
             "error: there is no file data/debian/only/user-data\n\
-             hint: data/ubuntu has one: `--linux-distribution ubuntu`\n",
+             hint: data/ubuntu has this file: `--linux-distribution ubuntu`\n",
         ),
         (
             &["-i", "bad"],
-            "error: the files of `hapx-node01` are not as they should be:\n    \
+            "error: the files of `hapx-node01` have errors:\n    \
              bad:2: `natt` is no `type` (did you mean `nat`?)\n    \
              bad:3: `nic2` has no `name` (as in `name: dmz`)\n",
         ),
         (
             &["-u", "no-header"],
-            "error: the files of `hapx-node01` are not as they should be:\n    \
+            "error: the files of `hapx-node01` have errors:\n    \
              no-header:1: the first line says not what this is, so cloud-init would skip it \
              (begin with the line `#cloud-config`, or with `#!` for a script)\n",
         ),
         (
             &["-b", "debian-base-imag"],
-            "error: there is no machine `debian-base-imag` to make one from\n\
+            "error: there is no base machine `debian-base-imag`\n\
              hint: did you mean `debian-base-image`?\n",
         ),
         (
             &["-o", "a.kube.local"],
-            "error: `a.kube.local` cannot be a machine's name\n\
-             hint: give `a` alone; its domain is the files' matter, as `--var domain=...` is\n",
+            "error: `a.kube.local` is not a valid machine name\n\
+             hint: give `a` only; set the domain in the files, or with `--var domain=...`\n",
         ),
         (
             &["-o", "debian-base-image"],
-            "error: the machine `debian-base-image` is there already, made by the pipeline `debian`\n\
-             hint: give it another name, or remove that one: `kuth machine remove \
+            "error: the machine `debian-base-image` exists; the pipeline `debian` made it\n\
+             hint: use another name, or remove that machine: `kuth machine remove \
              debian-base-image`\n",
         ),
         (
             &["-k", "private"],
-            "error: the files of `hapx-node01` are not as they should be:\n    \
+            "error: the files of `hapx-node01` have errors:\n    \
              private: this is a private key; give the one that ends in `.pub`\n",
         ),
         (
             &["-k", "quoted.pub"],
-            "error: the files of `hapx-node01` are not as they should be:\n    \
+            "error: the files of `hapx-node01` have errors:\n    \
              quoted.pub: the key's comment has a quote or backslash; remove it\n",
         ),
     ] {
@@ -390,7 +390,7 @@ fn a_machine_that_does_not_start_is_made_all_the_same() {
     assert_eq!(said.status, 1, "{}", said.err);
     assert_eq!(said.out, format!("{}\n", world.place("hapx-node01").display()));
     for line in [
-        "error: starting the machine `hapx-node01`, which is made and stays\n",
+        "error: starting the machine `hapx-node01`, which was created\n",
         "because: there is no qemu-system-none on this host\n",
         "hint: install it: `apt-get install",
     ] {
@@ -399,5 +399,5 @@ fn a_machine_that_does_not_start_is_made_all_the_same() {
     assert!(world.place("hapx-node01/run").is_file());
     assert!(!world.place("hapx-node01/started").exists());
     // It is as asked, so the same command would only start it.
-    assert_eq!(world.create(&[]), made(&world, "hapx-node01", "already as asked"));
+    assert_eq!(world.create(&[]), made(&world, "hapx-node01", "up to date"));
 }

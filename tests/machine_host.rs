@@ -172,8 +172,8 @@ fn may_apply(world: &World) -> bool {
         return true;
     }
     let said = world.network("apply", &[]);
-    let err = "error: routes and dnsmasq's files can only be changed by root\n\
-               hint: run it as root (`sudo kuth network apply ...`); nothing was done\n";
+    let err = "error: only root can change routes and dnsmasq's configuration\n\
+               hint: run it as root (`sudo kuth network apply ...`); nothing was changed\n";
     assert_eq!(said, Said::err(1, err));
     assert_eq!(world.has(), [""; 0]);
     assert!(!world.noted());
@@ -208,7 +208,7 @@ fn a_plan_prints_what_apply_does_and_undo_takes_it_back() {
     }
     assert_eq!(world.network("apply", &[]), Said::err(0, &commands));
     assert_eq!(world.has(), WHOLE);
-    let all = "this host has all of it\n";
+    let all = "this host is set up already\n";
     assert_eq!(world.network("plan", &["pipelines/small.toml"]), Said::err(0, all));
     assert_eq!(world.network("apply", &[]), Said::err(0, all));
     let undone = format!(
@@ -220,7 +220,7 @@ fn a_plan_prints_what_apply_does_and_undo_takes_it_back() {
     assert_eq!(world.network("undo", &[]), Said::err(0, &undone));
     assert_eq!(world.has(), [""; 0]);
     assert!(!world.noted());
-    assert_eq!(world.network("undo", &[]), Said::err(0, "there is nothing to take back\n"));
+    assert_eq!(world.network("undo", &[]), Said::err(0, "there is nothing to revert\n"));
     let restarts = std::fs::read_to_string(world.0.path("restarts")).unwrap();
     assert_eq!(restarts, "try-restart dnsmasq.service\n".repeat(2));
 }
@@ -308,7 +308,7 @@ fn the_real_ip_takes_the_routes_and_gives_them_back() {
         "192.168.1.0/24 via 192.168.254.254 dev vboxnet0",
         "192.168.2.0/24 via 192.168.254.254 dev vboxnet0",
         "192.168.254.0/24 dev vboxnet0 proto kernel scope link src 192.168.254.1",
-        "this host has all of it",
+        "this host is set up already",
         "ip route add 192.168.2.0/24 via 192.168.254.254",
     ];
     assert_eq!(lines, expected, "{said}");

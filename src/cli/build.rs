@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::options::{Building, MessageFormat, OnError};
-use super::progress::{self, Places};
+use super::progress::{self, ResultPaths};
 use super::project::Project;
 use super::{Exit, interrupt, remote, screen};
 use crate::artifact::ArtifactKind;
@@ -11,17 +11,17 @@ use crate::cancel::Cancel;
 use crate::engine::{Build, Fetch, Options, Plan};
 use crate::error::Result;
 
-/// Build stages of a pipeline and what they need
+/// Build stages of a pipeline and their inputs
 ///
-/// A stage whose recipe was run before is taken from the cache. A stage that fails
-/// does not stop others that do not need it. Exports and machines that were made
-/// are listed on standard output, one path a line.
+/// A stage whose recipe was run before is restored from the cache. A failed stage
+/// does not stop stages that do not depend on it. The paths of exports and machines
+/// are printed to standard output, one per line.
 ///
-/// --on-error keep leaves the directory of a stage that failed where it is and says
-/// where; shell also says how to enter it.
+/// `--on-error keep` keeps the work directory of a failed stage and prints its
+/// path; `shell` also prints how to enter it.
 ///
-/// Ctrl-C stops within two seconds and keeps every finished stage; once more
-/// ends kuth at once.
+/// Ctrl-C stops the build within two seconds and keeps every finished stage. A
+/// second Ctrl-C ends kuth at once.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -29,16 +29,16 @@ pub struct Args {
     building: Building,
 }
 
-/// Builds.
+/// Runs `kuth build`.
 pub fn run(args: &Args) -> Result<Exit> {
     let cancel = Cancel::default();
     interrupt::gracefully(&cancel)?;
     let project = Project::open_to_build(&args.building)?;
     let format = args.building.message_format;
-    let places = Arc::new(Places::new(progress::observer(format)));
+    let paths = Arc::new(ResultPaths::new(progress::observer(format)));
     let cache = project.cache()?;
     let (root, offline) = (&project.settings.root, project.settings.offline);
-    let shelf = remote::shelf(root, offline, &cache, &cancel, places.clone())?;
+    let shelf = remote::open(root, offline, &cache, &cancel, paths.clone())?;
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
         project.check_networks(&plan, &cache)?;
@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             cache,
             settings: Arc::new(project.settings.clone()),
             lock: &project.lock,
-            observer: places.clone(),
+            observer: paths.clone(),
             cancel,
             shelf,
             options: Options {
@@ -60,20 +60,20 @@ pub fn run(args: &Args) -> Result<Exit> {
         build.run()?
     };
     if format == MessageFormat::Human {
-        screen::data(&made(&project, &places))?;
+        screen::data(&output_paths(&project, &paths))?;
     }
     match summary.failed {
         0 => Ok(Exit::Done),
         _ => {
-            after_failure(args.building.on_error);
+            print_how_to_enter(args.building.on_error);
             Ok(Exit::Failed)
         }
     }
 }
 
-/// The paths of exports and machines, a line each.
-pub(super) fn made(project: &Project, places: &Places) -> String {
-    let is_for_people = |name: &str| {
+/// The paths of exports and machines, one per line.
+pub(super) fn output_paths(project: &Project, paths: &ResultPaths) -> String {
+    let is_output = |name: &str| {
         let stage = name.split_once('/').map_or(name, |(stage, _)| stage);
         project.pipeline.stage(stage).is_some_and(|stage| {
             matches!(
@@ -82,18 +82,18 @@ pub(super) fn made(project: &Project, places: &Places) -> String {
             )
         })
     };
-    let mut seen = places.seen();
-    seen.retain(|(stage, _)| is_for_people(stage));
-    seen.sort();
-    seen.iter().map(|(_, path)| format!("{}\n", path.display())).collect()
+    let mut outputs = paths.recorded();
+    outputs.retain(|(stage, _)| is_output(stage));
+    outputs.sort();
+    outputs.iter().map(|(_, path)| format!("{}\n", path.display())).collect()
 }
 
-/// What `--on-error` asks for once the build has ended. The failure itself, and the directory that
-/// was kept, have been told. A shell of its own is opened here once the sandbox offers one.
-fn after_failure(on_error: OnError) {
+/// Prints what `--on-error shell` promises. The failure and the directory that was kept have been
+/// reported already.
+fn print_how_to_enter(on_error: OnError) {
     if on_error == OnError::Shell {
         screen::talk(
-            "to look around, `cd` into the directory that was kept; a tree in it is entered with\n\
+            "to inspect the failure, `cd` into the directory that was kept; enter a tree in it with\n\
              `unshare --mount --pid --fork --mount-proc chroot root /bin/sh` (an ordinary user\n\
              adds `--user --map-auto --map-root-user`)",
         );

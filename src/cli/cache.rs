@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Subcommand;
 
-use super::transfer::{self, Way};
+use super::transfer::{self, Direction};
 use super::{Exit, project, remote, screen};
 use crate::cache::clean::{self, Limits};
 use crate::cache::upkeep::Entry;
@@ -14,11 +14,11 @@ use crate::error::Result;
 use crate::sandbox;
 use crate::units::{Bytes, Human};
 
-/// Look after the results that are kept
+/// Manage the local cache
 #[derive(clap::Args, Debug)]
 #[command(arg_required_else_help = true)]
 pub struct Args {
-    /// The cache [default: `cache` beside
+    /// Cache directory [default: `cache` beside
     /// `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment, global = true)]
@@ -30,76 +30,77 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List what is kept, newest first
+    /// List cached results, newest first
     ///
-    /// A line each: the start of its key, the kind of stage, what it is, the space it
-    /// takes on the disk, how long it took to make, how long ago that was, and when
+    /// One line per result: a prefix of its key, the kind of stage, the kind of
+    /// artifact, the disk space it uses, how long it took to build, its age, and when
     /// it was last used.
     #[command(verbatim_doc_comment)]
     List,
-    /// Show the space that is used
+    /// Show disk usage
     Size,
-    /// Read everything and compare it with its digest
+    /// Verify the digest of everything in the cache
     ///
-    /// What is wrong is removed, so that the next build makes it again; the exit
-    /// status is 1 then.
+    /// Damaged entries are removed, so that the next build makes them again. The exit
+    /// status is 1 if there were any.
     #[command(verbatim_doc_comment)]
     Verify,
     Clean(Clean),
-    /// Bring results that are here to the remote cache
+    /// Push cached results to the remote cache
     ///
-    /// For what was built before there was one; a build brings what it makes itself.
-    /// Nothing is run, and no mirror is asked. A line for each stage; the exit status
-    /// is 1 when the result of one is missing.
+    /// For results that were built before there was a remote cache; a build pushes its
+    /// own results. Runs no stage and contacts no mirror. Prints one line per stage;
+    /// the exit status is 1 if a result is missing.
     #[command(verbatim_doc_comment)]
     Push(transfer::Args),
-    /// Fetch results from the remote cache
+    /// Pull results from the remote cache
     ///
-    /// All that it has for these stages, also what a build would not need: for a
-    /// build without a network afterwards. Nothing is run, and no mirror is asked.
-    /// A line for each stage; the exit status is 1 when the result of one is missing.
+    /// Fetches all results of these stages, also those that a build would not need,
+    /// so that a later build can run offline. Runs no stage and contacts no mirror.
+    /// Prints one line per stage; the exit status is 1 if a result is missing.
     #[command(verbatim_doc_comment)]
     Pull(transfer::Args),
-    /// Make a key that signs results for others
+    /// Generate a key that signs results
     ///
-    /// The private key goes to FILE, for KUTH_CACHE_KEY; the public one is printed,
+    /// Writes the private key to FILE, for KUTH_CACHE_KEY, and prints the public key,
     /// for `keys` in kuth.toml.
     #[command(verbatim_doc_comment)]
     Keygen {
-        /// A new file, readable by you alone
+        /// New file, readable by its owner only
         file: PathBuf,
     },
-    /// Print the public key of a key
+    /// Print the public key of a private key
     #[command(name = "public-key")]
     PublicKey {
-        /// The file that `keygen` wrote, or a public key
+        /// File that `keygen` wrote, or a public key
         #[arg(value_name = "KEY")]
         key: String,
 
-        /// Print it as openssl and cosign read it
+        /// Print it as PEM, for openssl and cosign
         #[arg(long)]
         pem: bool,
     },
 }
 
-/// Make room
+/// Remove unused data
 ///
-/// Without options, what no result refers to and what killed builds left goes.
-/// Results that went are listed. Refused while a build uses the cache.
+/// Without options, removes objects that no result refers to and what interrupted
+/// builds left. Lists the results that were removed. Fails while a build uses the
+/// cache.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 struct Clean {
     /// Remove results and packages that were not used
-    /// for longer than this: 30d, 12h, 2w
+    /// for this long, such as 30d, 12h or 2w
     #[arg(long, value_name = "AGE", verbatim_doc_comment)]
     older_than: Option<Age>,
 
-    /// Remove those not used for longest, until the
-    /// cache takes no more than this: "10 GiB"
+    /// Remove the least recently used until the cache
+    /// is no larger than this, such as "10 GiB"
     #[arg(long, value_name = "SIZE", verbatim_doc_comment)]
     max_size: Option<Bytes>,
 
-    /// Remove everything, packages too
+    /// Remove everything, including packages
     #[arg(long, conflicts_with_all = ["older_than", "max_size"])]
     all: bool,
 }
@@ -114,7 +115,7 @@ impl std::str::FromStr for Age {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Age, String> {
-        let form = || "an age is a whole number and one of s, m, h, d, w, as `30d`".to_string();
+        let form = || "an age is an integer and one of s, m, h, d, w, such as `30d`".to_string();
         let unit = text.chars().last().ok_or_else(form)?;
         let (_, seconds) = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(form)?;
         let number = &text[..text.len() - unit.len_utf8()];
@@ -123,12 +124,12 @@ impl std::str::FromStr for Age {
     }
 }
 
-/// Looks after the cache.
+/// Runs `kuth cache`.
 pub fn run(args: &Args) -> Result<Exit> {
     let given = args.cache.as_deref();
     match &args.action {
-        Action::Push(which) => return transfer::run(Way::Push, which, given),
-        Action::Pull(which) => return transfer::run(Way::Pull, which, given),
+        Action::Push(which) => return transfer::run(Direction::Push, which, given),
+        Action::Pull(which) => return transfer::run(Direction::Pull, which, given),
         Action::Keygen { file } => {
             let key = remote::keygen(file)?;
             screen::data(&format!("{}\n", key.public()))?;
@@ -142,7 +143,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         _ => {}
     }
     let directory = project::cache_directory(args.cache.as_deref())?;
-    // Looking at a cache must not make one.
+    // Reading must not create a cache.
     if !directory.join("version").is_file() {
         screen::talk(&format!("there is no cache in {}", directory.display()));
         return Ok(Exit::Done);
@@ -160,7 +161,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             screen::data(&screen::table(&[
                 row("results", sizes.objects),
                 row("packages", sizes.packages),
-                row("rest", sizes.rest),
+                row("other", sizes.rest),
                 row("total", sizes.total()),
             ]))?;
         }
@@ -169,7 +170,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             let faults: String = verified.faults.iter().map(|fault| format!("{fault}\n")).collect();
             screen::data(&faults)?;
             let (checked, faulty) = (verified.checked, verified.faults.len());
-            screen::talk(&format!("{checked} checked, {faulty} faulty"));
+            screen::talk(&format!("{checked} checked, {faulty} damaged"));
             if faulty > 0 {
                 return Ok(Exit::Failed);
             }
@@ -237,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages_are_read() {
+    fn ages_are_parsed() {
         for (text, seconds) in
             [("30d", 2_592_000), ("12h", 43_200), ("2w", 1_209_600), ("5 m", 300)]
         {
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn only_all_takes_everything() {
+    fn only_all_removes_everything() {
         let clean = |all, older_than, max_size| {
             let limits = Clean { older_than, max_size, all }.limits();
             (limits.older_than, limits.max_size)
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_told_roughly() {
+    fn times_are_rounded_to_the_largest_unit() {
         for (seconds, text) in [(5, "just now"), (65, "1 min ago"), (90_000, "1 d ago")] {
             assert_eq!(ago(seconds), text);
         }

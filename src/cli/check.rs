@@ -9,21 +9,21 @@ use crate::stage::Table;
 
 /// Check pipeline files
 ///
-/// Every fault of every file is shown with its place, and nothing is built. The
-/// exit status is 2 when something is wrong.
+/// Prints every error of every file with its line and column, and builds nothing.
+/// The exit status is 2 if there are errors.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The pipeline files
+    /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
     pipelines: Vec<PathBuf>,
 
-    /// Set a variable of the pipelines
+    /// Set a pipeline variable
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<Override>,
 }
 
-/// Checks each file, also after a faulty one.
+/// Runs `kuth check`: checks every file, also after an invalid one.
 pub fn run(args: &Args) -> Result<Exit> {
     let mut worst = Exit::Done;
     for path in &args.pipelines {

@@ -12,46 +12,46 @@ use crate::compare::{self, Change, Differences, Entry, Side, Volume};
 use crate::error::Result;
 use crate::units::{Bytes, Human};
 
-/// So many lines of a kind are for people; programs get all of them.
+/// The lines of one kind that people are shown; JSON has all of them.
 const MOST: usize = 200;
 
-/// Show what is different between two images or builds
+/// Show the differences between two images or builds
 ///
-/// Each of A and B is a file (an export with what lies beside it, or a tree's tar),
-/// or a result in the cache: the beginning of its key as `kuth cache list` prints
-/// it, or of its digest. Packages, files, volumes, recipes and sizes are compared
-/// as far as both sides tell of them. The files of an export are those of its tree,
-/// where the cache has that.
+/// A and B are files (an export with its sidecar files, or the tar of a tree) or
+/// results in the cache, named by a prefix of the key that `kuth cache list` prints
+/// or of the digest. Packages, files, volumes, recipes and sizes are compared where
+/// both sides have them. The files of an export are those of its tree, if that is
+/// in the cache.
 ///
-/// The exit status is 0 when nothing is different and 1 when something is, or may
-/// be and could not be looked at.
+/// The exit status is 0 if there are no differences, and 1 if there are or if
+/// something could not be compared.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The first
+    /// First image or result
     #[arg(value_name = "A")]
     old: String,
 
-    /// The second
+    /// Second image or result
     #[arg(value_name = "B")]
     new: String,
 
-    /// human or json [default: human]
-    #[arg(long, value_name = "FORM", value_enum, default_value_t = MessageFormat::Human)]
+    /// Output format: human or json [default: human]
+    #[arg(long, value_name = "FMT", value_enum, default_value_t = MessageFormat::Human)]
     #[arg(hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
     format: MessageFormat,
 
-    /// The cache [default: `cache` beside
+    /// Cache directory [default: `cache` beside
     /// `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
 }
 
-/// Compares.
+/// Runs `kuth diff`.
 pub fn run(args: &Args) -> Result<Exit> {
     let directory = project::cache_directory(args.cache.as_deref())?;
-    // Looking at a cache must not make one.
+    // Reading must not create a cache.
     let cache = match directory.join("version").is_file() {
         true => Some(Cache::open(&directory)?),
         false => None,
@@ -116,7 +116,7 @@ fn human(found: &Differences, old: &Side, new: &Side) -> String {
     text
 }
 
-/// A path as it is shown, whatever is in it.
+/// A path with special characters escaped.
 fn path(bytes: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(bytes).escape_debug())
 }
@@ -128,7 +128,7 @@ fn section<K, V>(
     line: impl Fn(&Change<K, V>) -> String,
 ) {
     let Some(changes) = changes else {
-        *text += &format!("{name}: not known of both\n");
+        *text += &format!("{name}: not known on both sides\n");
         return;
     };
     if changes.is_empty() {

@@ -1,4 +1,4 @@
-//! `kuth doctor`: whether this machine has what builds need, and what to install where it has not.
+//! `kuth doctor`: checks for what builds need on this host, and says how to get what is missing.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,31 +12,32 @@ use crate::machine::qemu::host;
 use crate::process::{Command, find_program};
 use crate::units::{Bytes, Human};
 
-/// Check whether this machine has what builds need
+/// Check whether this host has what builds need
 ///
-/// A line each: `ok` or `missing`, what was looked for, and where it is or how to
-/// get it. The exit status is 1 when something is missing that every build needs.
+/// Prints one line per check: `ok` or `missing`, what was checked, and where it is
+/// or how to get it. The exit status is 1 if something is missing that every build
+/// needs.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The cache, to see the free space around it
+    /// Cache directory, to check its free space
     /// [default: `cache` beside `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
 }
 
-/// What a first build of a small server takes, results and packages together.
+/// Disk space of a first build of a small server, results and packages together.
 const ROOM: Bytes = Bytes::gib(4);
 
-/// Who needs it.
+/// Which builds need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Need {
     Always,
     Sometimes,
 }
 
-/// What was found of one thing.
+/// The result of one check.
 struct Finding {
     need: Need,
     what: String,
@@ -54,7 +55,7 @@ impl Finding {
     }
 }
 
-/// Programs: who needs each, and the package it comes in.
+/// Programs: which builds need each, and the package that contains it.
 const PROGRAMS: [(Need, &str, &str); 4] = [
     (Need::Always, "setpriv", "util-linux"),
     (Need::Always, "unshare", "util-linux"),
@@ -62,7 +63,7 @@ const PROGRAMS: [(Need, &str, &str); 4] = [
     (Need::Always, "dpkg-deb", "dpkg"),
 ];
 
-/// Looks at the machine.
+/// Runs `kuth doctor`.
 pub fn run(args: &Args) -> Result<Exit> {
     let directory = project::cache_directory(args.cache.as_deref())?;
     let mut findings: Vec<Finding> = PROGRAMS.into_iter().map(program).collect();
@@ -72,7 +73,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     findings.push(namespaces()?);
     findings.push(keyring());
-    findings.push(room(&directory)?);
+    findings.push(free_space(&directory)?);
     findings.push(program((Need::Sometimes, qemu(), qemu_package())));
     findings.push(kvm());
     let rows: Vec<_> = findings.iter().map(Finding::row).collect();
@@ -83,10 +84,10 @@ pub fn run(args: &Args) -> Result<Exit> {
         .map(|finding| finding.what.as_str())
         .collect();
     if missing.is_empty() {
-        screen::talk("this machine can build");
+        screen::talk("this host can build");
         return Ok(Exit::Done);
     }
-    screen::talk(&format!("a build needs what is missing here: {}", missing.join(", ")));
+    screen::talk(&format!("missing for every build: {}", missing.join(", ")));
     Ok(Exit::Failed)
 }
 
@@ -94,7 +95,7 @@ fn program((need, name, package): (Need, &str, &str)) -> Finding {
     let state = match find_program(name) {
         Some(path) => Ok(path.display().to_string()),
         None => {
-            let only = if need == Need::Sometimes { "; only booting needs it" } else { "" };
+            let only = if need == Need::Sometimes { " (only to boot images)" } else { "" };
             Err(format!("apt-get install {package}{only}"))
         }
     };
@@ -116,7 +117,7 @@ fn qemu_package() -> &'static str {
     }
 }
 
-/// A range of ids that this user may hand out in a namespace.
+/// Checks for a range of ids that this user may map into a namespace.
 fn id_range(file: &str) -> Finding {
     let id = rustix::process::geteuid().as_raw().to_string();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -137,7 +138,7 @@ fn user_name<'a>(passwd: &'a str, id: &str) -> Option<&'a str> {
     passwd.lines().map(fields).find(|fields| fields.get(2) == Some(&id)).map(|fields| fields[0])
 }
 
-/// The line of /etc/subuid that gives a user, by name or number, 65536 ids or more.
+/// The line of /etc/subuid that grants a user, by name or number, 65536 ids or more.
 fn range<'a>(text: &'a str, user: &str, id: &str) -> Option<&'a str> {
     text.lines().find(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -146,9 +147,9 @@ fn range<'a>(text: &'a str, user: &str, id: &str) -> Option<&'a str> {
     })
 }
 
-/// Whether the namespaces of the sandbox can be made here.
+/// Whether the namespaces of the sandbox can be created.
 fn namespaces() -> Result<Finding> {
-    let directory = tempfile::tempdir().context("making a directory for a log")?;
+    let directory = tempfile::tempdir().context("creating a directory for a log")?;
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command = command.args(["--user", "--map-auto", "--map-root-user"]);
@@ -157,7 +158,7 @@ fn namespaces() -> Result<Finding> {
         .args(["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child", "true"])
         .time_limit(Duration::from_secs(10));
     let state = match command.run(&directory.path().join("log"), &Cancel::default()) {
-        Ok(_) => Ok("can be made".to_string()),
+        Ok(_) => Ok("available".to_string()),
         Err(_) => Err("allow them: `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or \
                        `--security-opt seccomp=unconfined` for a container"
             .to_string()),
@@ -170,17 +171,17 @@ fn keyring() -> Finding {
         true => Ok(DEBIAN.keyring.to_string()),
         false => Err("apt-get install debian-archive-keyring".to_string()),
     };
-    Finding { need: Need::Always, what: "Debian's keys".to_string(), state }
+    Finding { need: Need::Always, what: "Debian archive keys".to_string(), state }
 }
 
-/// The free space where the cache is, or will be.
-fn room(cache: &Path) -> Result<Finding> {
+/// Checks the free space where the cache is or will be.
+fn free_space(cache: &Path) -> Result<Finding> {
     let there = cache.ancestors().find(|directory| directory.is_dir()).unwrap_or(Path::new("/"));
     let free = space::free(there)?;
     let text = format!("{} in {}", Human(free), there.display());
     let state = match free >= ROOM {
         true => Ok(text),
-        false => Err(format!("{text}; a first build wants {ROOM}: use `--cache DIR`")),
+        false => Err(format!("{text}; a first build needs {ROOM}: use `--cache DIR`")),
     };
     Ok(Finding { need: Need::Always, what: "free space".to_string(), state })
 }
@@ -189,12 +190,14 @@ fn kvm() -> Finding {
     use crate::machine::qemu::argv::Accelerator;
     let device = Path::new("/dev/kvm");
     let usable = host::accelerator(project::architecture()) == Accelerator::kvm();
-    let slowly = "guests are emulated (TCG), slowly";
+    let slow = "machines run slowly, by emulation (TCG)";
     let state = match std::fs::File::options().read(true).write(true).open(device) {
         Ok(_) if usable => Ok(device.display().to_string()),
-        Ok(_) => Err(format!("{slowly}; the processor does not say that it can virtualise")),
-        Err(_) if device.exists() => Err(format!("{slowly}; join the group kvm to use /dev/kvm")),
-        Err(_) => Err(format!("{slowly}; this machine has no /dev/kvm")),
+        Ok(_) => Err(format!("{slow}; the processor reports no virtualisation support")),
+        Err(_) if device.exists() => {
+            Err(format!("{slow}; add this user to the group kvm to use /dev/kvm"))
+        }
+        Err(_) => Err(format!("{slow}; this host has no /dev/kvm")),
     };
     Finding { need: Need::Sometimes, what: "KVM".to_string(), state }
 }
@@ -204,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_is_found_by_name_and_by_number() {
+    fn an_id_range_is_found_by_name_and_by_number() {
         let text = "other:1:65536\nme:100000:65536\n1001:200000:65536\nsmall:5:10\n";
         assert_eq!(range(text, "me", "1000"), Some("me:100000:65536"));
         assert_eq!(range(text, "nobody", "1001"), Some("1001:200000:65536"));
@@ -213,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn a_user_has_a_name() {
+    fn a_user_name_is_found_by_id() {
         let passwd = "root:x:0:0:root:/root:/bin/bash\nme:x:1000:1000::/home/me:/bin/sh\n";
         assert_eq!(user_name(passwd, "1000"), Some("me"));
         assert_eq!(user_name(passwd, "7"), None);
     }
 
     #[test]
-    fn what_is_missing_says_how_to_get_it() {
+    fn a_missing_program_names_its_package() {
         let found = program((Need::Always, "no-such-program", "some-package"));
         assert_eq!(found.row(), ["missing", "no-such-program", "apt-get install some-package"]);
         assert_eq!(program((Need::Always, "sh", "dash")).row()[0], "ok");

@@ -9,20 +9,20 @@ use crate::error::Result;
 
 /// Show the recipe of a stage, and how it differs from the last one
 ///
-/// The recipe lists everything the result depends on; its SHA-256 is the key that
-/// the result is kept under. Lines that only the last recipe had begin with `-`,
-/// those that are new with `+`. The last line says what a build would do.
+/// The recipe lists everything the result depends on; its SHA-256 is the cache key
+/// of the result. Lines that only the last recipe has begin with `-`, new lines
+/// with `+`. The last line shows what a build would do.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
     source: Source,
 
-    /// The stage, or STAGE/INSTANCE
+    /// Stage, or STAGE/INSTANCE
     stage: String,
 }
 
-/// Explains.
+/// Runs `kuth explain`.
 pub fn run(args: &Args) -> Result<Exit> {
     let project = Project::open(&args.source)?;
     let plan = Plan::new(&project.pipeline, std::slice::from_ref(&args.stage))?;
@@ -40,7 +40,7 @@ pub fn run(args: &Args) -> Result<Exit> {
 fn text(stage: &str, found: &Explanation) -> String {
     let mut text = found.recipe.text();
     if !found.complete {
-        text += "(what its inputs and packages are is not known yet)\n";
+        text += "(its inputs and packages are not known yet)\n";
     }
     let differences = found.differences.as_deref().unwrap_or_default();
     if !differences.is_empty() {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn recipe_then_differences_then_forecast() {
+    fn the_text_is_recipe_differences_forecast() {
         let found = Explanation {
             recipe: recipe("vim"),
             complete: true,
@@ -92,7 +92,7 @@ base: run (package = vim (was htop))
     }
 
     #[test]
-    fn what_is_not_known_is_said() {
+    fn an_incomplete_recipe_is_marked() {
         let found = Explanation {
             recipe: recipe("vim"),
             complete: false,
@@ -101,7 +101,7 @@ base: run (package = vim (was htop))
             put_back: false,
         };
         let text = text("base", &found);
-        let end = "package = vim\n(what its inputs and packages are is not known yet)\n\
+        let end = "package = vim\n(its inputs and packages are not known yet)\n\
                    \nbase: run (not built before)\n";
         assert!(text.ends_with(end), "{text}");
     }

@@ -1,5 +1,4 @@
-//! `kuth graph`: the stages of a pipeline and what eats what, as text for other programs or as a
-//! picture.
+//! `kuth graph`: the dependency graph of a pipeline, as text for other programs or as a picture.
 
 use std::path::PathBuf;
 
@@ -14,46 +13,45 @@ use crate::stage::Table;
 
 mod svg;
 
-/// Draw the stages of a pipeline and what they need
+/// Draw the dependency graph of a pipeline
 ///
-/// The drawing goes to standard output: text for Graphviz (dot), for Mermaid, or
-/// an SVG image.
+/// Written to standard output: text for Graphviz (dot) or Mermaid, or an SVG image.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The pipeline file, as pipelines/debian.toml
+    /// Pipeline file, such as pipelines/debian.toml
     pipeline: PathBuf,
 
-    /// Set a variable of the pipeline
+    /// Set a pipeline variable
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<Override>,
 
-    /// The form: dot, mermaid or svg
-    #[arg(long, value_name = "FORM", value_enum, default_value_t = Form::Dot)]
+    /// Output format: dot, mermaid or svg
+    #[arg(long, value_name = "FMT", value_enum, default_value_t = Format::Dot)]
     #[arg(hide_possible_values = true)]
-    format: Form,
+    format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Form {
+enum Format {
     Dot,
     Mermaid,
     Svg,
 }
 
-/// Draws.
+/// Runs `kuth graph`.
 pub fn run(args: &Args) -> Result<Exit> {
     let pipeline = project::load(&args.pipeline, &args.vars, &Table)?;
     let graph = Graph::of(&pipeline)?;
     screen::data(&match args.format {
-        Form::Dot => dot(&graph),
-        Form::Mermaid => mermaid(&graph),
-        Form::Svg => svg::draw(&graph),
+        Format::Dot => dot(&graph),
+        Format::Mermaid => mermaid(&graph),
+        Format::Svg => svg::draw(&graph),
     })?;
     Ok(Exit::Done)
 }
 
-/// What is drawn.
+/// The graph to draw.
 struct Graph {
     title: String,
     boxes: Vec<Stage>,
@@ -63,28 +61,28 @@ struct Graph {
 struct Stage {
     name: String,
     kind: String,
-    /// The boxes it eats, earlier ones only.
-    eats: Vec<usize>,
+    /// The indices of the boxes it depends on; they come before it.
+    inputs: Vec<usize>,
 }
 
 impl Graph {
-    /// All stages of the pipeline, whatever its default is.
+    /// All stages of the pipeline, not only its default ones.
     fn of(pipeline: &Ready) -> Result<Graph> {
         let all: Vec<String> = pipeline.stages.iter().map(|stage| stage.name.clone()).collect();
         let plan = Plan::new(pipeline, &all)?;
         let boxes = plan.nodes().iter().map(|node| {
-            let mut eats: Vec<usize> = node.inputs.iter().map(|(_, input)| input.0).collect();
-            eats.sort();
-            eats.dedup();
-            Stage { name: node.name.clone(), kind: node.kind.to_string(), eats }
+            let mut inputs: Vec<usize> = node.inputs.iter().map(|(_, input)| input.0).collect();
+            inputs.sort();
+            inputs.dedup();
+            Stage { name: node.name.clone(), kind: node.kind.to_string(), inputs }
         });
         Ok(Graph { title: pipeline.name.clone(), boxes: boxes.collect() })
     }
 
-    /// Each arrow once: from what is eaten to who eats it.
+    /// Each arrow once, from an input to the stage that uses it.
     fn arrows(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let arrows = |(to, stage): (usize, &'_ Stage)| {
-            stage.eats.iter().map(|from| (*from, to)).collect::<Vec<_>>()
+            stage.inputs.iter().map(|from| (*from, to)).collect::<Vec<_>>()
         };
         self.boxes.iter().enumerate().flat_map(arrows)
     }
@@ -123,10 +121,10 @@ mod tests {
     use super::*;
 
     pub(super) fn sample() -> Graph {
-        let stage = |name: &str, kind: &str, eats: &[usize]| Stage {
+        let stage = |name: &str, kind: &str, inputs: &[usize]| Stage {
             name: name.into(),
             kind: kind.into(),
-            eats: eats.to_vec(),
+            inputs: inputs.to_vec(),
         };
         Graph {
             title: "debian".into(),

@@ -8,29 +8,29 @@ use super::{Exit, screen};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::pipeline::is_legal_name;
 
-/// Write a small pipeline file to begin with
+/// Write a minimal pipeline file to start from
 ///
-/// It goes to pipelines/NAME.toml; a file that exists is left alone.
+/// Writes pipelines/NAME.toml. An existing file is not overwritten.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The name of the pipeline
+    /// Name of the pipeline
     #[arg(default_value = "image")]
     name: String,
 }
 
 const TEMPLATE: &str = r#"# A small Debian as a disk image.
 #
-#   kuth plan pipelines/NAME.toml                        # what a build would do, and why
+#   kuth plan pipelines/NAME.toml                        # what a build would run, and why
 #   kuth build pipelines/NAME.toml                       # build it
-#   kuth build pipelines/NAME.toml --var hostname=web    # another name inside
-#   kuth path pipelines/NAME.toml image                  # where the image lies
+#   kuth build pipelines/NAME.toml --var hostname=web    # another host name
+#   kuth path pipelines/NAME.toml image                  # print the path of the image
 
 [pipeline]
 name = "NAME"
 default = ["image"]
 
-# Strings for use as ${suite} below; `--var suite=bookworm` gives another value.
+# Used as ${suite} below; `--var suite=bookworm` sets another value.
 [vars]
 suite = "trixie"
 hostname = "NAME"
@@ -40,14 +40,14 @@ hostname = "NAME"
 kind = "bootstrap"
 suite = "${suite}"
 
-# What is added to it. Change this list, and only what depends on it is built again.
+# Packages on top of it. After a change here, only what depends on it is built again.
 [stage.base]
 kind = "customise"
 from = "rootfs"
 hostname = "${hostname}"
 packages = ["systemd-sysv", "udev", "dbus", "KERNEL", "openssh-server"]
 
-# The disk: one file system on all of it, started by BIOS and UEFI.
+# The disk: one root file system, bootable by BIOS and UEFI.
 [stage.disk]
 kind = "disk"
 from = "base"
@@ -71,14 +71,17 @@ pub fn run(args: &Args) -> Result<Exit> {
     let name = &args.name;
     if !is_legal_name(name) {
         let error = Error::new(Misuse(format!("`{name}` cannot be the name of a pipeline")));
-        return Err(with_hint(error, "a name is made of small letters, digits and any of `-._`"));
+        return Err(with_hint(
+            error,
+            "a name consists of lower-case letters, digits and any of `-._`",
+        ));
     }
     let path = Path::new("pipelines").join(format!("{name}.toml"));
     let what = || format!("writing {}", path.display());
     std::fs::create_dir_all("pipelines").context("making the directory pipelines")?;
     let mut file = match File::create_new(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let error = Error::new(error).context(format!("{} exists", path.display()));
+            let error = Error::new(error).context(format!("{} already exists", path.display()));
             return Err(with_hint(error, "give another name: `kuth init NAME`"));
         }
         other => other.with_context(what)?,
@@ -87,7 +90,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let text = TEMPLATE.replace("NAME", name).replace("KERNEL", &kernel);
     file.write_all(text.as_bytes()).with_context(what)?;
     screen::data(&format!("{}\n", path.display()))?;
-    screen::talk(&format!("now try `kuth plan {}`", path.display()));
+    screen::talk(&format!("next: `kuth plan {}`", path.display()));
     Ok(Exit::Done)
 }
 
@@ -97,7 +100,7 @@ mod tests {
     use crate::stage::Table;
 
     #[test]
-    fn the_template_has_no_faults() {
+    fn the_template_is_a_valid_pipeline() {
         let text = TEMPLATE.replace("NAME", "image").replace("KERNEL", "linux-image-amd64");
         let path = Path::new("pipelines/image.toml");
         let loaded = crate::pipeline::load(path, &text, &[], &|_| None, &Table);

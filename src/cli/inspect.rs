@@ -10,26 +10,27 @@ use crate::error::{Context, Result};
 use crate::import::{self, Beside, Part, Survey};
 use crate::units::Human;
 
-/// Show what is in a disk image
+/// Show the contents of a disk image
 ///
-/// Partitions, the logical volumes on them, what each holds, and where the system
-/// on the disk mounts it. Reads raw, qcow2, vmdk, vdi, vhd and squashfs images,
-/// whoever made them, and mounts nothing. A directory with one image in it will do.
+/// Lists partitions, logical volumes, their contents, and where the system on the
+/// disk mounts them. Reads raw, qcow2, vmdk, vdi, vhd and squashfs images, also
+/// those that kuth did not make, and mounts nothing. FILE may be a directory that
+/// contains one image.
 ///
-/// The exit status is 1 when a part of the disk cannot be read.
+/// The exit status is 1 if a part of the disk cannot be read.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The image, as out/debian/debian.qcow2
+    /// Image, such as out/debian/debian.qcow2
     file: PathBuf,
 
-    /// human or json [default: human]
-    #[arg(long, value_name = "FORM", value_enum, default_value_t = MessageFormat::Human)]
+    /// Output format: human or json [default: human]
+    #[arg(long, value_name = "FMT", value_enum, default_value_t = MessageFormat::Human)]
     #[arg(hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
     format: MessageFormat,
 }
 
-/// Shows.
+/// Runs `kuth inspect`.
 pub fn run(args: &Args) -> Result<Exit> {
     let file = match args.file.is_dir() {
         true => import::pick(&args.file)?,
@@ -37,7 +38,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     };
     let survey = import::open(&file, Beside::Directory)
         .and_then(|image| import::survey(&image))
-        .with_context(|| format!("looking into {}", file.display()))?;
+        .with_context(|| format!("inspecting {}", file.display()))?;
     screen::data(&match args.format {
         MessageFormat::Human => human(&survey),
         MessageFormat::Json | MessageFormat::Wire => format!("{:#}\n", machine(&survey)),

@@ -1,5 +1,5 @@
-//! What SIGINT and SIGTERM do: the first asks a build to stop, a second ends kuth at once. Knows
-//! only the flag that everything that waits looks at.
+//! SIGINT and SIGTERM: the first asks a build to stop, the second ends kuth at once. Knows only the
+//! cancellation flag.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,38 +15,39 @@ use crate::error::{Context, Result};
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// How long a build may take to stop. What is not cleaned up by then (a download that waits for
-/// its server) the next build cleans up; commands die with kuth.
-const PATIENCE: Duration = Duration::from_millis(1700);
+/// How long a build may take to stop. What is not cleaned up by then (a download that waits for its
+/// server), the next build cleans up; commands are killed with kuth.
+const STOP_TIMEOUT: Duration = Duration::from_millis(1700);
 
-// Two seconds are promised. A test with a clock could not tell a longer wait from a busy machine.
-const _: () = assert!(PATIENCE.as_millis() < 2000);
+// The help promises two seconds. A test with a clock could not distinguish a longer wait from a
+// busy machine.
+const _: () = assert!(STOP_TIMEOUT.as_millis() < 2000);
 
-const DOING: &str = "preparing for interruption";
+const INSTALLING: &str = "installing signal handlers";
 
-/// Ends kuth as interrupted at the first signal; for commands that leave nothing half done.
-pub fn at_once() -> Result<()> {
+/// Ends kuth at the first signal; for commands that leave no unfinished work.
+pub fn exit_at_once() -> Result<()> {
     let always = Arc::new(AtomicBool::new(true));
     for signal in SIGNALS {
         let status = i32::from(Exit::Interrupted.status());
-        flag::register_conditional_shutdown(signal, status, always.clone()).context(DOING)?;
+        flag::register_conditional_shutdown(signal, status, always.clone()).context(INSTALLING)?;
     }
     Ok(())
 }
 
-/// Sets `cancel` at the first signal; ends kuth at the second, and when stopping takes too long.
+/// Sets `cancel` at the first signal. Ends kuth at the second, or when stopping takes too long.
 pub fn gracefully(cancel: &Cancel) -> Result<()> {
     let status = i32::from(Exit::Interrupted.status());
     for signal in SIGNALS {
-        // In this order, so that the first signal does not find its own mark.
-        flag::register_conditional_shutdown(signal, status, cancel.flag()).context(DOING)?;
-        flag::register(signal, cancel.flag()).context(DOING)?;
+        // In this order: the first signal must not see the flag that it sets itself.
+        flag::register_conditional_shutdown(signal, status, cancel.flag()).context(INSTALLING)?;
+        flag::register(signal, cancel.flag()).context(INSTALLING)?;
     }
-    let mut signals = Signals::new(SIGNALS).context(DOING)?;
+    let mut signals = Signals::new(SIGNALS).context(INSTALLING)?;
     std::thread::spawn(move || {
         if signals.forever().next().is_some() {
-            std::thread::sleep(PATIENCE);
-            screen::talk("interrupted; the next build removes what is left behind");
+            std::thread::sleep(STOP_TIMEOUT);
+            screen::talk("interrupted; the next build removes unfinished work");
             std::process::exit(status);
         }
     });
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn the_first_signal_sets_the_flag() {
         let cancel = Cancel::default();
-        // Registered without the watch, which would end the test.
+        // Registered without the watching thread, which would end the test.
         let id = flag::register(signal_hook::consts::SIGUSR1, cancel.flag()).unwrap();
         signal_hook::low_level::raise(signal_hook::consts::SIGUSR1).unwrap();
         assert!(cancel.check().is_err());

@@ -1,6 +1,6 @@
-//! The command line: what can be asked, and how answers look. clap and indicatif live here
-//! alone. A subcommand is one file, whose doc comment on its arguments is its help: the first
-//! paragraph stands above the options, the others below them.
+//! The command line: subcommands, options and output. No other module uses clap or indicatif. A
+//! subcommand is one file; the doc comment on its `Args` is its help. The first paragraph is shown
+//! above the options, the others below them.
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -37,9 +37,9 @@ mod verify;
 
 /// Builds virtual-machine images: reproducibly, without privileges, and never twice
 ///
-/// Data goes to standard output, talk to standard error. The exit status is 0
-/// when all went well, 1 when something failed, 2 for a misuse or a faulty
-/// pipeline, 130 when interrupted. NO_COLOR switches colours off.
+/// Data is written to standard output, messages to standard error. The exit status
+/// is 0 on success, 1 on failure, 2 for a usage error or an invalid pipeline, and
+/// 130 when interrupted. Set NO_COLOR to disable colours.
 #[derive(Debug, Parser)]
 #[command(name = "kuth", version, arg_required_else_help = true, subcommand_required = true)]
 #[command(max_term_width = 80, verbatim_doc_comment)]
@@ -72,16 +72,16 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// How kuth ends.
+/// The outcome of a command, as an exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// All is well.
+    /// Success.
     Done,
-    /// Something failed.
+    /// A stage, a check or a command failed.
     Failed,
-    /// The command line or the pipeline is at fault.
+    /// The command line or the pipeline is invalid.
     Misuse,
-    /// Somebody stopped it.
+    /// SIGINT or SIGTERM stopped it.
     Interrupted,
 }
 
@@ -98,7 +98,7 @@ impl Exit {
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Runs the subcommand.
     pub fn run(self) -> Result<Exit> {
         match self.command {
             command @ (Command::Build(_)
@@ -108,8 +108,8 @@ impl Cli {
             | Command::Network(_)
             | Command::RemoteBuild(_)) => command.run(),
             command => {
-                // Nothing here leaves anything half done.
-                interrupt::at_once()?;
+                // These leave no unfinished work behind.
+                interrupt::exit_at_once()?;
                 command.run()
             }
         }
@@ -143,14 +143,14 @@ impl Command {
     }
 }
 
-/// The command line as clap knows it.
+/// The whole command line, for clap.
 pub fn command() -> clap::Command {
-    short_help(Cli::command())
+    help_below_options(Cli::command())
 }
 
-/// Moves what a doc comment says after its first paragraph below the options, so that help has
-/// one form, with an option a line.
-fn short_help(command: clap::Command) -> clap::Command {
+/// Moves the paragraphs of a doc comment after the first below the options, so that `-h` and
+/// `--help` print the same.
+fn help_below_options(command: clap::Command) -> clap::Command {
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let more = command.get_long_about().map(ToString::to_string);
     let more = more.as_deref().and_then(|long| long.strip_prefix(about.as_str()));
@@ -159,7 +159,7 @@ fn short_help(command: clap::Command) -> clap::Command {
         Some(more) => command.long_about(None::<&str>).after_help(more),
         None => command,
     };
-    command.mut_subcommands(short_help)
+    command.mut_subcommands(help_below_options)
 }
 
 #[cfg(test)]
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn clap_accepts_the_command_line() {
         command().debug_assert();
     }
 }

@@ -1,5 +1,5 @@
-//! `kuth network`: how this host reaches the machines of a pipeline. `plan` shows the commands,
-//! `apply` runs them, `undo` takes back what `apply` did.
+//! `kuth network`: host networking for the machines of a pipeline. `plan` prints the commands,
+//! `apply` runs them, `undo` reverts what `apply` did.
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +16,9 @@ use crate::machine::network::{Plan, allowed};
 use crate::pipeline::{Override, suggest};
 use crate::stage::Table;
 
-/// Connect this host with the machines of a pipeline
+/// Set up host networking for a pipeline's machines
 ///
-/// A pipeline describes the network in its stage of the kind `clone`:
+/// A pipeline describes the network in its `clone` stage:
 ///
 ///   [stage.nodes.network]
 ///   host = "192.168.56.1/24"
@@ -26,9 +26,9 @@ use crate::stage::Table;
 ///   routes = ["192.168.1.0/24", "192.168.2.0/24"]
 ///   domain = "kube.local"
 ///
-/// It is made of a host-only adapter of VirtualBox's, of routes through the machine
-/// that is the gateway, and of a line for dnsmasq, where this host has one. The
-/// embedded driver needs none of it: it reaches machines by ports of 127.0.0.1.
+/// This sets up a host-only adapter of VirtualBox, routes through the machine that
+/// is the gateway, and a dnsmasq configuration line if this host has dnsmasq. The
+/// embedded driver needs none of it: it forwards ports of 127.0.0.1 to machines.
 #[derive(clap::Args, Debug)]
 #[command(arg_required_else_help = true, verbatim_doc_comment)]
 pub struct Args {
@@ -38,63 +38,64 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print the commands that are left to run
+    /// Print the commands that remain to be run
     ///
-    /// Changes nothing. Fails where something else is in the way, and where VirtualBox
-    /// does not allow the address.
+    /// Changes nothing. Fails if something else uses the address, or if VirtualBox
+    /// does not allow it.
     #[command(verbatim_doc_comment)]
     Plan(Host),
-    /// Run them
+    /// Run these commands
     ///
-    /// Routes and dnsmasq's file need root; nothing is run by sudo unasked. What is
-    /// made is noted in the cache directory first, so that `kuth network undo` takes back
-    /// exactly that, also when a command fails half-way.
+    /// Routes and dnsmasq's file need root; kuth does not run sudo itself. Each change
+    /// is recorded in the cache directory first, so that `kuth network undo` reverts
+    /// exactly these changes, even if a command fails half-way.
     #[command(verbatim_doc_comment)]
     Apply(Host),
-    /// Take back what was made
+    /// Revert what `apply` changed
     ///
-    /// Without a pipeline, for every one that has something.
+    /// Without PIPELINE, for every pipeline that changed something.
     #[command(verbatim_doc_comment)]
     Undo(Host),
 }
 
 #[derive(clap::Args, Debug)]
 struct Host {
-    /// The pipeline file [default: the one that
-    /// describes a network]
+    /// Pipeline file [default: the one that describes
+    /// a network]
     #[arg(verbatim_doc_comment)]
     pipeline: Option<PathBuf>,
 
-    /// Set a variable of the pipeline
+    /// Set a pipeline variable
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<Override>,
 
-    /// The command line of VirtualBox's VBoxManage
+    /// Command line of VirtualBox's VBoxManage
     /// [default: VBoxManage]
     #[arg(long, value_name = "CMD", env = "KUTH_VBOXMANAGE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     vboxmanage: Option<String>,
 
-    /// Which addresses VirtualBox allows
+    /// File with the addresses that VirtualBox allows
     /// [default: /etc/vbox/networks.conf]
     #[arg(long, value_name = "FILE", default_value = allowed::FILE)]
     #[arg(hide_default_value = true, verbatim_doc_comment)]
     networks_conf: PathBuf,
 
-    /// The directory of dnsmasq's files
+    /// Configuration directory of dnsmasq
     /// [default: /etc/dnsmasq.d]
     #[arg(long, value_name = "DIR", default_value = "/etc/dnsmasq.d")]
     #[arg(hide_default_value = true, verbatim_doc_comment)]
     dnsmasq: PathBuf,
 
-    /// Where is noted what was made [default: `cache`
-    /// beside `pipelines`]
+    /// Cache directory, where changes are recorded
+    /// [default: `cache` beside
+    /// `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
 }
 
-/// Plans, applies or takes back.
+/// Runs `kuth network`.
 pub fn run(args: &Args) -> Result<Exit> {
     let cancel = Cancel::default();
     interrupt::gracefully(&cancel)?;
@@ -113,7 +114,7 @@ fn plan(host: &Host, cancel: Cancel) -> Result<()> {
     let names = host.names(&name);
     let seen = look(&plan, names.as_deref(), &tools).unwrap_or_else(|_| {
         screen::talk(
-            "VBoxManage or ip does not answer, so this is for a host that has nothing yet",
+            "VBoxManage or ip does not work here, so these are the commands for a new host",
         );
         let routes = vec![Vec::new(); plan.routes.len()];
         Seen { routes, ..Seen::default() }
@@ -122,10 +123,10 @@ fn plan(host: &Host, cancel: Cancel) -> Result<()> {
     let lines = left.iter().flat_map(|step| step.lines(tools.shown()));
     screen::data(&lines.map(|line| line + "\n").collect::<String>())?;
     if left.is_empty() {
-        screen::talk("this host has all of it");
+        screen::talk("this host is set up already");
     }
-    tell_about_names(&plan, names.is_some());
-    tell_about_adapters(&plan, &seen.adapters);
+    report_dnsmasq_line(&plan, names.is_some());
+    report_adapter_name(&plan, &seen.adapters);
     Ok(())
 }
 
@@ -135,24 +136,24 @@ fn apply(host: &Host, cancel: Cancel) -> Result<()> {
     let tools = host.tools(&cache, cancel);
     refuse_address(host, &plan, &tools)?;
     let names = host.names(&name);
-    let mut applied = Applied::open(&noted(&cache, &name))?;
+    let mut applied = Applied::open(&record_file(&cache, &name))?;
     let seen = look(&plan, names.as_deref(), &tools)
         .hint("see the commands with `kuth network plan`, which needs no VirtualBox")?;
     let left = steps(&plan, &seen, names.as_deref());
-    // What an earlier plan made, and may be in the way, is taken back first.
+    // Changes of an earlier plan that are in the way are reverted first.
     let needs_root = match &left {
         Ok(steps) if steps.is_empty() => false,
         Ok(steps) => applied.needs_root() || steps.iter().any(Step::needs_root),
         Err(_) => applied.needs_root(),
     };
     require_root(needs_root, "apply")?;
-    let tell = &mut |line: &str| screen::talk(line);
-    let count = applied.apply(&plan, names.as_deref(), &tools, tell)?;
+    let report = &mut |line: &str| screen::talk(line);
+    let count = applied.apply(&plan, names.as_deref(), &tools, report)?;
     if count == 0 {
-        screen::talk("this host has all of it");
+        screen::talk("this host is set up already");
     }
-    tell_about_names(&plan, names.is_some());
-    tell_about_adapters(&plan, &tools.adapters()?);
+    report_dnsmasq_line(&plan, names.is_some());
+    report_adapter_name(&plan, &tools.adapters()?);
     Ok(())
 }
 
@@ -160,8 +161,8 @@ fn undo(host: &Host, cancel: Cancel) -> Result<()> {
     let cache = cache(host)?;
     let tools = host.tools(&cache, cancel);
     let files = match &host.pipeline {
-        Some(path) => vec![noted(&cache, &project::load(path, &host.vars, &Table)?.name)],
-        None => all_noted(&cache)?,
+        Some(path) => vec![record_file(&cache, &project::load(path, &host.vars, &Table)?.name)],
+        None => all_records(&cache)?,
     };
     let mut all = Vec::new();
     for file in files {
@@ -174,7 +175,7 @@ fn undo(host: &Host, cancel: Cancel) -> Result<()> {
         count += applied.undo(&tools, &mut |line| screen::talk(line))?;
     }
     if count == 0 {
-        screen::talk("there is nothing to take back");
+        screen::talk("there is nothing to revert");
     }
     Ok(())
 }
@@ -185,7 +186,7 @@ impl Host {
         Tools { vboxmanage, log: cache.journal().join("network.log"), cancel }
     }
 
-    /// The file for dnsmasq, where this host has one.
+    /// kuth's file for dnsmasq, if this host has dnsmasq.
     fn names(&self, pipeline: &str) -> Option<PathBuf> {
         self.dnsmasq.is_dir().then(|| self.dnsmasq.join(format!("kuth-{pipeline}.conf")))
     }
@@ -195,31 +196,31 @@ fn cache(host: &Host) -> Result<Cache> {
     Cache::open(&project::cache_directory(host.cache.as_deref())?)
 }
 
-/// The end of the name of a file that says what was made.
-const NOTED: &str = ".network";
+/// The suffix of a file that records the changes of a pipeline's network.
+const RECORD: &str = ".network";
 
-fn noted(cache: &Cache, pipeline: &str) -> PathBuf {
-    cache.journal().join(format!("{pipeline}{NOTED}"))
+fn record_file(cache: &Cache, pipeline: &str) -> PathBuf {
+    cache.journal().join(format!("{pipeline}{RECORD}"))
 }
 
-fn all_noted(cache: &Cache) -> Result<Vec<PathBuf>> {
+fn all_records(cache: &Cache) -> Result<Vec<PathBuf>> {
     let journal = cache.journal();
     let entries = std::fs::read_dir(&journal)
         .with_context(|| format!("reading {}", journal.display()))?
         .flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    files.retain(|path| path.to_string_lossy().ends_with(NOTED));
+    files.retain(|path| path.to_string_lossy().ends_with(RECORD));
     files.sort();
     Ok(files)
 }
 
 /// The name of the pipeline, and the network it describes.
 fn described(host: &Host) -> Result<(String, Plan)> {
-    let Some(path) = &host.pipeline else { return the_one_here(host) };
+    let Some(path) = &host.pipeline else { return only_network(host) };
     let (name, plan) = read(path, &host.vars)?;
     let plan = plan.ok_or_else(|| {
         let message = format!("the pipeline {} describes no network", path.display());
-        let hint = "add a table `[stage.NAME.network]` to a stage of the kind `clone`";
+        let hint = "add a table `[stage.NAME.network]` to a `clone` stage";
         with_hint(Error::new(Misuse(message)), hint)
     })?;
     Ok((name, plan))
@@ -242,19 +243,19 @@ fn read(path: &Path, vars: &[Override]) -> Result<(String, Option<Plan>)> {
 }
 
 /// The network of the only pipeline in `pipelines/` that describes one.
-fn the_one_here(host: &Host) -> Result<(String, Plan)> {
+fn only_network(host: &Host) -> Result<(String, Plan)> {
     let mut found = Vec::new();
     for path in project::pipelines()? {
-        // A variable is that of one pipeline; another one that lacks it is not meant.
+        // A variable belongs to one pipeline; pipelines without it are skipped.
         let Ok((name, Some(plan))) = read(&path, &host.vars) else { continue };
         found.push((path.display().to_string(), name, plan));
     }
     let paths: Vec<&str> = found.iter().map(|(path, _, _)| path.as_str()).collect();
     let problem = match &paths[..] {
         [_] => None,
-        [] => Some(("no pipeline here describes a network", "name its file".to_string())),
+        [] => Some(("no pipeline here describes a network", "give the pipeline file".to_string())),
         several => {
-            let hint = format!("name one: {}", suggest::list(several));
+            let hint = format!("give one of {}", suggest::list(several));
             Some(("several pipelines here describe a network", hint))
         }
     };
@@ -264,7 +265,7 @@ fn the_one_here(host: &Host) -> Result<(String, Plan)> {
     found.pop().map(|(_, name, plan)| (name, plan)).ok_or_else(|| anyhow!("no pipeline"))
 }
 
-/// Refuses an address that VirtualBox would refuse, with what allows it.
+/// Fails for an address that VirtualBox would refuse; the hint says how to allow it.
 fn refuse_address(host: &Host, plan: &Plan, tools: &Tools) -> Result<()> {
     match allowed::refusal(&host.networks_conf, &plan.host)? {
         Some(refusal) if tools.is_restricted() => Err(refusal),
@@ -272,25 +273,28 @@ fn refuse_address(host: &Host, plan: &Plan, tools: &Tools) -> Result<()> {
     }
 }
 
-/// Routes and files of /etc are root's; kuth uses no sudo by itself.
+/// Fails if root is needed and the user is not root.
 fn require_root(needed: bool, action: &str) -> Result<()> {
     match needed && !rustix::process::geteuid().is_root() {
         false => Ok(()),
-        true => Err(anyhow!("routes and dnsmasq's files can only be changed by root"))
-            .hint(format!("run it as root (`sudo kuth network {action} ...`); nothing was done")),
+        true => Err(anyhow!("only root can change routes and dnsmasq's configuration")).hint(
+            format!("run it as root (`sudo kuth network {action} ...`); nothing was changed"),
+        ),
     }
 }
 
-/// What somebody whose names another server keeps has to do.
-fn tell_about_names(plan: &Plan, written: bool) {
+/// Prints the dnsmasq line for users whose DNS server is on another host.
+fn report_dnsmasq_line(plan: &Plan, written: bool) {
     if let (Some(line), false) = (server_line(plan), written) {
         let line = line.trim_end();
-        screen::talk(&format!("there is no dnsmasq here; one elsewhere would need `{line}`"));
+        screen::talk(&format!(
+            "this host has no dnsmasq; a DNS server elsewhere needs the dnsmasq line `{line}`"
+        ));
     }
 }
 
-/// `host-only` alone is the first adapter, which may be another one.
-fn tell_about_adapters(plan: &Plan, adapters: &[Adapter]) {
+/// Prints the adapter's name if it is not the first one, which `host-only` alone means.
+fn report_adapter_name(plan: &Plan, adapters: &[Adapter]) {
     let at = adapters.iter().position(|adapter| adapter.address == Some(plan.host));
     if let Some(at) = at.filter(|at| *at > 0) {
         screen::talk(&format!(

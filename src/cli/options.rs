@@ -1,4 +1,4 @@
-//! Options that several subcommands share, and what their values may be.
+//! Options that several subcommands share, and the types of their values.
 
 use std::path::PathBuf;
 
@@ -8,109 +8,110 @@ use clap::{Args, ValueEnum};
 use crate::pipeline::Override;
 use crate::stage::Settings;
 
-/// Which pipeline, and where its results lie.
+/// The pipeline, and where its results are kept.
 #[derive(Args, Debug)]
 pub struct Source {
-    /// The pipeline file, as pipelines/debian.toml
+    /// Pipeline file, such as pipelines/debian.toml
     pub pipeline: PathBuf,
 
-    /// Set a variable of the pipeline
+    /// Set a pipeline variable
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub vars: Vec<Override>,
 
-    /// Where results are kept [default: `cache`
-    /// beside `pipelines`]
+    /// Cache directory [default: `cache` beside
+    /// `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     pub cache: Option<PathBuf>,
 
-    /// Where exports go, a directory a pipeline
-    /// [default: `out` beside `pipelines`]
+    /// Directory for exports, with a subdirectory for
+    /// each pipeline [default: `out` beside
+    /// `pipelines`]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     pub output: Option<PathBuf>,
 
-    /// Who keeps the machines: auto, virtualbox or
-    /// qemu [default: what the pipeline says]
+    /// Hypervisor driver: auto, virtualbox or qemu
+    /// [default: set by the pipeline]
     #[arg(long, value_enum, hide_possible_values = true, verbatim_doc_comment)]
     pub driver: Option<Driver>,
 
-    /// The command line of VirtualBox's VBoxManage
+    /// Command line of VirtualBox's VBoxManage
     /// [default: VBoxManage]
     #[arg(long, value_name = "CMD", env = "KUTH_VBOXMANAGE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     pub vboxmanage: Option<String>,
 }
 
-/// How to build.
+/// The options of a build.
 #[derive(Args, Debug)]
 pub struct Building {
     #[command(flatten)]
     pub source: Source,
 
-    /// What to build, with what it needs
-    /// [default: what the pipeline says]
+    /// Stages to build, with their inputs
+    /// [default: set by the pipeline]
     #[arg(value_name = "STAGE", verbatim_doc_comment)]
     pub stages: Vec<String>,
 
-    /// How much to do at once
-    /// [default: the number of processors]
+    /// Number of parallel jobs
+    /// [default: number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(verbatim_doc_comment)]
     pub jobs: Option<u16>,
 
-    /// Fail rather than change the lock file
+    /// Fail if the lock file would change
     #[arg(long)]
     pub locked: bool,
 
-    /// Use no network
+    /// Do not use the network
     #[arg(long)]
     pub offline: bool,
 
-    /// Leave with the remote cache what nothing here
-    /// has to eat
+    /// Do not download cached results that no local
+    /// stage needs
     #[arg(long, verbatim_doc_comment)]
     pub no_fetch: bool,
 
-    /// Run this stage although its result is there
+    /// Run this stage even if its result is cached
     #[arg(long, value_name = "STAGE")]
     pub rebuild: Vec<String>,
 
     #[command(flatten)]
     pub archive: Archive,
 
-    /// human, or json for programs: an object a line
-    /// on standard output [default: human]
-    #[arg(long, value_name = "FORM", value_enum, default_value_t = MessageFormat::Human)]
+    /// Output format: human, or json (an object a line
+    /// on standard output) [default: human]
+    #[arg(long, value_name = "FMT", value_enum, default_value_t = MessageFormat::Human)]
     #[arg(hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
     pub message_format: MessageFormat,
 
-    /// What becomes of the directory of a failed stage:
-    /// clean, keep or shell
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnError::Clean)]
+    /// What to do with a failed stage's work
+    /// directory: clean, keep or shell
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t = OnError::Clean)]
     #[arg(hide_possible_values = true, verbatim_doc_comment)]
     pub on_error: OnError,
 
-    /// Replace machines that hold state of their own
+    /// Replace machines that hold state
     #[arg(long)]
     pub replace: bool,
 }
 
-/// Where packages come from.
+/// The source of packages.
 #[derive(Args, Debug)]
 pub struct Archive {
-    /// The mirror to take packages from
+    /// Package mirror
     /// [default: apt's]
     #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
     pub mirror: Option<String>,
 
-    /// An archive of old packages, for those that left
-    /// the mirror
+    /// Snapshot archive, for packages that are no
+    /// longer on the mirror
     #[arg(verbatim_doc_comment)]
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_SNAPSHOT", hide_env_values = true)]
     pub snapshot: Option<String>,
 
-    /// Take package indexes past their Valid-Until
+    /// Accept package indexes past their Valid-Until
     /// date
     #[arg(verbatim_doc_comment)]
     #[arg(long, env = "KUTH_ALLOW_EXPIRED", hide_env_values = true)]
@@ -119,8 +120,8 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Writes it into the settings of a build. An empty variable is none.
-    pub fn tell(&self, settings: &mut Settings) {
+    /// Copies the options into the settings of a build. An empty variable counts as unset.
+    pub fn apply_to(&self, settings: &mut Settings) {
         settings.mirror = self.mirror.clone().filter(|url| !url.is_empty());
         settings.snapshot = self.snapshot.clone().filter(|url| !url.is_empty());
         settings.allow_expired = self.allow_expired;
@@ -130,7 +131,7 @@ impl Archive {
 /// `--driver`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Driver {
-    /// VirtualBox if its VBoxManage answers, else the embedded one.
+    /// VirtualBox if VBoxManage answers, else the embedded driver.
     Auto,
     /// VirtualBox.
     Virtualbox,
@@ -139,8 +140,8 @@ pub enum Driver {
 }
 
 impl Driver {
-    /// The word as the settings of a build have it.
-    pub fn word(self) -> &'static str {
+    /// The driver's name in the settings of a build.
+    pub fn name(self) -> &'static str {
         match self {
             Driver::Auto => "auto",
             Driver::Virtualbox => "virtualbox",
@@ -156,7 +157,7 @@ pub enum MessageFormat {
     Human,
     /// For programs: one JSON object a line on standard output.
     Json,
-    /// For a kuth that asked for this build from another machine.
+    /// For the kuth that requested this build from another host.
     #[value(hide = true)]
     Wire,
 }
@@ -164,16 +165,16 @@ pub enum MessageFormat {
 /// `--on-error`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnError {
-    /// The directory goes.
+    /// Remove the directory.
     Clean,
-    /// The directory stays.
+    /// Keep the directory.
     Keep,
-    /// The directory stays, for somebody to look around in.
+    /// Keep the directory, and print how to enter it.
     Shell,
 }
 
 impl OnError {
-    /// Whether the directory of a stage that failed stays.
+    /// Whether the work directory of a failed stage is kept.
     pub fn keeps(self) -> bool {
         self != OnError::Clean
     }

@@ -13,17 +13,17 @@ use crate::engine::plan::Node;
 use crate::error::{Result, anyhow, with_hint};
 use crate::stage::Placement;
 
-/// Print where the result of a stage lies
+/// Print the path of a stage's result
 ///
-/// That is a file in the cache, an export, or the directory of a machine. Fails when
-/// the pipeline as it is now has not been built so far.
+/// The path of a file in the cache, an export, or the directory of a machine. Fails
+/// if the pipeline has not been built in its current state.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
     source: Source,
 
-    /// The stage, or STAGE/INSTANCE
+    /// Stage, or STAGE/INSTANCE
     stage: String,
 }
 

@@ -9,10 +9,10 @@ use crate::engine::Plan;
 use crate::engine::inspect::{self, Forecast};
 use crate::error::Result;
 
-/// Show what a build would do, and why
+/// Show what a build would run, and why
 ///
-/// Nothing is run and no network is asked. A stage is `cached`, or would `run`, or
-/// that is `unknown` until what it needs has run.
+/// Runs nothing and does not use the network. A stage is `cached`, would `run`, or
+/// is `unknown` until its inputs have been built.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

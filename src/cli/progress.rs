@@ -1,5 +1,5 @@
-//! What is seen of a build: three observers of the engine (bars for a terminal, plain lines for
-//! anything else, JSON lines for programs) and the words they share.
+//! Progress of a build: three observers of the engine (bars for a terminal, plain lines for anything
+//! else, JSON lines for programs) and the texts they share.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ pub mod json;
 pub mod plain;
 pub mod wire;
 
-/// Where an observer writes to. Lines of several threads do not mix.
+/// The output of an observer. Lines of several threads do not mix.
 pub struct Sink(Mutex<Box<dyn Write + Send>>);
 
 impl Sink {
@@ -26,7 +26,7 @@ impl Sink {
         Sink(Mutex::new(Box::new(target)))
     }
 
-    /// Writes `text` and a line end at once. A reader that went away does not stop a build.
+    /// Writes `text` and a line end in one piece. A closed pipe does not stop a build.
     pub fn line(&self, text: &str) {
         let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = target.write_all(format!("{text}\n").as_bytes());
@@ -34,7 +34,7 @@ impl Sink {
     }
 }
 
-/// The observer for this screen and this format.
+/// The observer for this terminal and format.
 pub fn observer(format: MessageFormat) -> Arc<dyn Observer> {
     match format {
         MessageFormat::Json => {
@@ -53,15 +53,15 @@ pub fn observer(format: MessageFormat) -> Arc<dyn Observer> {
     }
 }
 
-/// What people read of an event; `None` where that is nothing.
-fn words(event: &Event<'_>, paint: Paint) -> Option<String> {
+/// The message for an event; `None` for events without one.
+fn message_for(event: &Event<'_>, paint: Paint) -> Option<String> {
     Some(match event {
         Event::Begin { .. } | Event::Progress { .. } | Event::Pushing { .. } => return None,
         Event::Fetching { stage, size } => {
-            format!("{stage}: fetching {}", units::Human(*size))
+            format!("{stage}: pulling {}", units::Human(*size))
         }
         Event::Withheld { stage } => {
-            format!("{stage}: stays here, a secret went into it")
+            format!("{stage}: not pushed, it contains a secret")
         }
         Event::Warning { text } => format!("{} {text}", paint.yellow("warning:")),
         Event::Pushed { results, bytes, to } => {
@@ -69,7 +69,7 @@ fn words(event: &Event<'_>, paint: Paint) -> Option<String> {
                 1 => "1 result".to_string(),
                 count => format!("{count} results"),
             };
-            format!("{results} brought to {to}, {} sent", units::Human(*bytes))
+            format!("{results} pushed to {to}, {} sent", units::Human(*bytes))
         }
         Event::Cached { stage, .. } => format!("{stage}: {}", paint.dim("cached")),
         Event::Started { stage, reason, .. } => {
@@ -116,36 +116,36 @@ fn summary_line(summary: &Summary) -> String {
     format!("{stages}: {}, in {:.1} s", counts.join(", "), summary.seconds)
 }
 
-/// Remembers where the results of stages lie, and tells another observer everything.
-pub struct Places {
+/// Records the paths of results, and passes all events on to another observer.
+pub struct ResultPaths {
     observer: Arc<dyn Observer>,
-    seen: Mutex<Vec<(String, PathBuf)>>,
+    paths: Mutex<Vec<(String, PathBuf)>>,
 }
 
-impl Places {
+impl ResultPaths {
     /// Passes everything on to `observer`.
-    pub fn new(observer: Arc<dyn Observer>) -> Places {
-        Places { observer, seen: Mutex::default() }
+    pub fn new(observer: Arc<dyn Observer>) -> ResultPaths {
+        ResultPaths { observer, paths: Mutex::default() }
     }
 
-    /// Stages and where their results lie, in the order in which they ended.
-    pub fn seen(&self) -> Vec<(String, PathBuf)> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Stages and the paths of their results, in the order in which they finished.
+    pub fn recorded(&self) -> Vec<(String, PathBuf)> {
+        self.paths.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Observer for Places {
+impl Observer for ResultPaths {
     fn notify(&self, event: &Event<'_>) {
-        let place = match event {
+        let result = match event {
             Event::Cached { stage, path: Some(path), .. } | Event::Done { stage, path, .. } => {
                 Some((stage, path))
             }
             Event::Skipped { stage, path: Some(path), .. } => Some((stage, path)),
             _ => None,
         };
-        if let Some((stage, path)) = place {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.push((stage.to_string(), path.clone()));
+        if let Some((stage, path)) = result {
+            let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
+            paths.push((stage.to_string(), path.clone()));
         }
         self.observer.notify(event);
     }
@@ -160,11 +160,11 @@ pub(super) mod tests {
     use crate::process::CommandFailed;
     use crate::recipe::Key;
 
-    /// What an observer wrote.
+    /// Captures what an observer writes.
     #[derive(Clone, Default)]
-    pub struct Paper(Arc<Mutex<Vec<u8>>>);
+    pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Paper {
+    impl Write for Captured {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -174,7 +174,7 @@ pub(super) mod tests {
         }
     }
 
-    impl Paper {
+    impl Captured {
         pub fn sink(&self) -> Sink {
             Sink::new(self.clone())
         }
@@ -193,7 +193,7 @@ pub(super) mod tests {
         with_hint(Error::new(failed).context("configuring packages"), "look at the log")
     }
 
-    /// A build in which everything happens once.
+    /// A build in which each event happens once.
     pub fn play(observer: &dyn Observer) {
         let names = ["rootfs", "base", "disk", "image", "nodes/a"].map(str::to_string);
         let key = Key(Digest::of("key"));
@@ -241,7 +241,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_summary_says_what_happened_and_no_more() {
+    fn the_summary_counts_outcomes_that_occurred() {
         let summary = |stages, cached, run, failed, skipped| {
             summary_line(&Summary { stages, cached, run, failed, skipped, seconds: 61.23 })
         };
@@ -255,19 +255,19 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn places_are_remembered() {
-        let places = Places::new(Arc::new(plain::Plain::new(
-            Paper::default().sink(),
+    fn result_paths_are_recorded() {
+        let paths = ResultPaths::new(Arc::new(plain::Plain::new(
+            Captured::default().sink(),
             Paint(crate::pipeline::Color::Never),
         )));
-        play(&places);
-        let stages: Vec<String> = places.seen().into_iter().map(|(stage, _)| stage).collect();
+        play(&paths);
+        let stages: Vec<String> = paths.recorded().into_iter().map(|(stage, _)| stage).collect();
         assert_eq!(stages, ["rootfs", "base", "nodes/a"]);
     }
 
     #[test]
     fn an_error_of_one_line_stays_one_line() {
-        let text = words(
+        let text = message_for(
             &Event::Failed { stage: "x", error: &anyhow!("no"), took: Duration::ZERO },
             Paint(crate::pipeline::Color::Never),
         );

@@ -1,5 +1,5 @@
-//! A pipeline file and its surroundings, as the command line names them: the checked pipeline,
-//! the settings of a build, the lock, and the cache. Knows no subcommand.
+//! What a command works on: the checked pipeline, the settings of a build, the lock file and the
+//! cache. Knows no subcommand.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use crate::machine::{Host, Replace, choose};
 use crate::pipeline::{self, Environment, Kinds, Override, suggest};
 use crate::stage::{Settings, StageContext, Table};
 
-/// The time that every time in a result is clamped to, unless `SOURCE_DATE_EPOCH` says another:
-/// the first second of 2026.
+/// The time to which all times in results are clamped, unless `SOURCE_DATE_EPOCH` is set: the first
+/// second of 2026, in seconds since 1970.
 const EPOCH: u64 = 1_767_225_600;
 
 /// A pipeline that can be built, planned or explained.
 pub struct Project {
-    /// The pipeline; nothing is wrong with it.
+    /// The pipeline, without errors.
     pub pipeline: Ready,
     /// The settings of a build.
     pub settings: Settings,
-    /// What is pinned.
+    /// The lock file.
     pub lock: LockFile,
     cache: PathBuf,
 }
 
 impl Project {
-    /// Reads the pipeline and its lock.
+    /// Reads the pipeline and its lock file.
     pub fn open(source: &Source) -> Result<Project> {
         Project::of(load(&source.pipeline, &source.vars, &Table)?, source)
     }
@@ -49,7 +49,7 @@ impl Project {
             locked: false,
             output: absolute(&output)?.join(&pipeline.name),
             machines: machines(&root)?,
-            driver: source.driver.map(|driver| driver.word().to_string()),
+            driver: source.driver.map(|driver| driver.name().to_string()),
             vboxmanage: source.vboxmanage.clone(),
             replace: false,
             keep_failed: false,
@@ -61,25 +61,25 @@ impl Project {
         Ok(Project { pipeline, settings, lock, cache })
     }
 
-    /// Reads the pipeline and takes over what the options say about a build.
+    /// Reads the pipeline and applies the options of a build.
     pub fn open_to_build(building: &Building) -> Result<Project> {
         let mut project = Project::open(&building.source)?;
         let settings = &mut project.settings;
-        building.archive.tell(settings);
+        building.archive.apply_to(settings);
         settings.offline = building.offline;
         settings.locked = building.locked;
         settings.replace = building.replace;
         settings.keep_failed = building.on_error.keeps();
         settings.jobs = building.jobs.map_or(settings.jobs, usize::from);
         if !building.rebuild.is_empty() {
-            // Refuses a stage that does not exist, with the same words as for a target.
+            // Refuses a stage that does not exist, with the same message as for a target.
             Plan::new(&project.pipeline, &building.rebuild)?;
         }
         Ok(project)
     }
 
-    /// Takes another directory for results.
-    pub fn keep_results_in(&mut self, directory: &Path) {
+    /// Uses another cache directory.
+    pub fn set_cache_directory(&mut self, directory: &Path) {
         self.cache = directory.to_path_buf();
     }
 
@@ -88,8 +88,8 @@ impl Project {
         Ok(Arc::new(Cache::open(&self.cache)?))
     }
 
-    /// Refuses a network between this host and the machines of `plan` that their driver cannot
-    /// have here. Done before anything is run: the machines come last.
+    /// Fails if a driver cannot provide the network between this host and the machines of `plan`.
+    /// Called before anything is run, because machines are made last.
     pub fn check_networks(&self, plan: &Plan<'_>, cache: &Arc<Cache>) -> Result<()> {
         let mut checked = Vec::new();
         for node in plan.nodes() {
@@ -99,7 +99,7 @@ impl Project {
                 continue;
             };
             let host = Host::of(&self.context(cache, node), Replace::Never);
-            // A driver that cannot be used is the matter of the stage that registers.
+            // A driver that cannot be used is reported by the stage that registers.
             if let Ok(row) = choose(word, &host) {
                 row.driver.check_network(&host, network)?;
             }
@@ -108,8 +108,8 @@ impl Project {
         Ok(())
     }
 
-    /// Refuses, where the lock must not change, a plan that asks for what it does not have. Done
-    /// before anything is run.
+    /// With `--locked`, fails if the lock file lacks something that `plan` needs. Called before
+    /// anything is run.
     pub fn check_lock(&self, plan: &Plan<'_>, cache: &Arc<Cache>) -> Result<()> {
         if !self.settings.locked {
             return Ok(());
@@ -121,19 +121,19 @@ impl Project {
         let lines: Vec<String> = unlocked.iter().map(|error| format!("{error:#}")).collect();
         let (lock, pipeline) = (self.lock.path().display(), self.pipeline.path.display());
         let what = match self.lock.path().exists() {
-            true => format!("{lock} does not have all that {pipeline} asks for"),
-            false => format!("{pipeline} has no lock yet: there is no {lock}"),
+            true => format!("{lock} lacks entries that {pipeline} needs"),
+            false => format!("{pipeline} has no lock file: {lock} does not exist"),
         };
         Err(with_hint(
             anyhow!("{}", lines.join("\n")).context(what),
             format!(
-                "`kuth update {pipeline}` writes it anew; a build without `--locked` adds what is \
+                "`kuth update {pipeline}` updates it; a build without `--locked` adds what is \
                  missing"
             ),
         ))
     }
 
-    /// The place of a node that is only looked at.
+    /// The context of a node that is inspected, not run.
     pub fn context(&self, cache: &Arc<Cache>, node: &Node<'_>) -> StageContext {
         let settings = Arc::new(Settings { offline: true, ..self.settings.clone() });
         let log = cache.log(&settings.pipeline, &node.name);
@@ -145,7 +145,7 @@ impl Project {
     }
 }
 
-/// The word for the driver of the machine that `node` comes from.
+/// The name of the driver of the machine that `node` depends on.
 fn driver(plan: &Plan<'_>, node: &Node<'_>) -> Option<&'static str> {
     let inputs = node.inputs.iter().map(|(_, input)| &plan.nodes()[input.0]);
     node.stage.driver().or_else(|| inputs.into_iter().find_map(|input| driver(plan, input)))
@@ -160,7 +160,7 @@ pub fn load<K: Kinds>(
     load_with(path, vars, kinds, &|name| std::env::var(name).ok())
 }
 
-/// [`load`] with another environment.
+/// [`load`] with a given environment.
 pub fn load_with<K: Kinds>(
     path: &Path,
     vars: &[Override],
@@ -182,24 +182,24 @@ pub fn load_with<K: Kinds>(
             return Err(Error::new(misuse));
         }
     };
-    let path = &found(path, &absolute(Path::new("."))?);
+    let path = &follow_links(path, &absolute(Path::new("."))?);
     Ok(pipeline::load(path, &source, vars, environment, kinds)?)
 }
 
-/// The pipeline file that `path` means, seen from the directory `here`: where links lead to another
-/// project, that project's.
-fn found(path: &Path, here: &Path) -> PathBuf {
-    let path = from_the_root(path, here);
+/// The pipeline file at `path`, relative to the directory `here`; links into another project are
+/// followed.
+fn follow_links(path: &Path, here: &Path) -> PathBuf {
+    let path = through_root(path, here);
     let meant = pipeline::resolved(&path);
     match meant.strip_prefix(here) {
-        Ok(below) if meant != path => from_the_root(below, here),
+        Ok(below) if meant != path => through_root(below, here),
         _ => meant,
     }
 }
 
-/// `path`, a file seen from the directory `here`, in words that show its project's root: within
-/// `pipelines/`, `x.toml` becomes `../pipelines/x.toml`.
-fn from_the_root(path: &Path, here: &Path) -> PathBuf {
+/// `path`, a file relative to the directory `here`, written so that it shows its project's root:
+/// inside `pipelines/`, `x.toml` becomes `../pipelines/x.toml`.
+fn through_root(path: &Path, here: &Path) -> PathBuf {
     let whole = here.join(path);
     let root = pipeline::project_root(&whole);
     let shown = here.join(pipeline::project_root(path));
@@ -217,13 +217,13 @@ fn no_such_pipeline(path: &Path, around: &[String]) -> Error {
     let error = Error::new(Misuse(format!("there is no pipeline file {}", path.display())));
     let known: Vec<&str> = around.iter().map(String::as_str).collect();
     let word = path.display().to_string();
-    // A bare name means the file of that name.
+    // A bare name is completed to the file of that name.
     let named = |known: &&&str| Path::new(known).file_stem() == Some(path.as_os_str());
     let hint = match known.iter().find(named) {
         Some(meant) => Some(format!("did you mean `{meant}`?")),
         None => suggest::hint(&word, &known, "the pipelines here are"),
     };
-    let hint = hint.unwrap_or_else(|| "write one with `kuth init`".to_string());
+    let hint = hint.unwrap_or_else(|| "create one with `kuth init`".to_string());
     with_hint(error, hint)
 }
 
@@ -264,7 +264,7 @@ pub fn pipelines() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Debian's word for this machine.
+/// Debian's name of this host's architecture.
 pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -273,7 +273,7 @@ pub fn architecture() -> &'static str {
     }
 }
 
-/// The time that every time in a result is clamped to.
+/// The time to which all times in results are clamped, in seconds since 1970.
 pub fn epoch() -> Result<u64> {
     epoch_of(std::env::var("SOURCE_DATE_EPOCH").ok())
 }
@@ -281,11 +281,11 @@ pub fn epoch() -> Result<u64> {
 fn epoch_of(given: Option<String>) -> Result<u64> {
     let Some(given) = given.filter(|given| !given.is_empty()) else { return Ok(EPOCH) };
     given.parse().map_err(|_| {
-        Error::new(Misuse(format!("SOURCE_DATE_EPOCH is no count of seconds: `{given}`")))
+        Error::new(Misuse(format!("SOURCE_DATE_EPOCH is not a number of seconds: `{given}`")))
     })
 }
 
-/// The directory of the embedded driver's machines; in `root` for a user without a home.
+/// The directory of the embedded driver's machines; in `root` if the user has no home directory.
 pub fn machines(root: &Path) -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     let directory = set("KUTH_MACHINES")
@@ -296,8 +296,8 @@ pub fn machines(root: &Path) -> Result<PathBuf> {
     absolute(&directory)
 }
 
-/// The cache of a command that reads no pipeline: `given`, else `cache` in the nearest directory
-/// from here upwards that holds `pipelines`, else here.
+/// The cache directory of a command without a pipeline: `given`, else `cache` in the nearest
+/// directory from here upwards that contains `pipelines`, else here.
 pub fn cache_directory(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
         return absolute(given);
@@ -307,7 +307,7 @@ pub fn cache_directory(given: Option<&Path>) -> Result<PathBuf> {
     Ok(root.unwrap_or(&here).join("cache"))
 }
 
-/// The root of the project that the directory kuth was started in is part of.
+/// The root of the project that contains the working directory.
 pub fn root_here() -> Result<PathBuf> {
     let here = absolute(Path::new("."))?;
     let marks = |directory: &&Path| {
@@ -317,7 +317,7 @@ pub fn root_here() -> Result<PathBuf> {
     Ok(here.ancestors().find(marks).unwrap_or(&here).to_path_buf())
 }
 
-/// `path` from the root of the file system, whether or not it exists.
+/// `path` as an absolute path, whether or not it exists.
 fn absolute(path: &Path) -> Result<PathBuf> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     std::path::absolute(path).with_context(|| format!("resolving {}", path.display()))
@@ -329,7 +329,7 @@ mod tests {
     use crate::error::hints;
 
     #[test]
-    fn the_epoch_is_checked() {
+    fn source_date_epoch_is_validated() {
         assert_eq!(epoch_of(None).unwrap(), EPOCH);
         assert_eq!(epoch_of(Some(String::new())).unwrap(), EPOCH);
         assert_eq!(epoch_of(Some("1".into())).unwrap(), 1);
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_shows_from_within() {
+    fn paths_show_the_project_root() {
         for (path, here, expected) in [
             ("x.toml", "/p/pipelines", "../pipelines/x.toml"),
             ("x.toml", "/p/pipelines/a", "../../pipelines/a/x.toml"),
@@ -347,13 +347,13 @@ mod tests {
             ("../p/pipelines/x.toml", "/q", "../p/pipelines/x.toml"),
             ("/p/pipelines/x.toml", "/q", "/p/pipelines/x.toml"),
         ] {
-            let found = from_the_root(Path::new(path), Path::new(here));
+            let found = through_root(Path::new(path), Path::new(here));
             assert_eq!(found, Path::new(expected), "{path} in {here}");
         }
     }
 
     #[test]
-    fn a_missing_pipeline_names_those_that_exist() {
+    fn a_missing_pipeline_suggests_existing_ones() {
         let around = ["pipelines/debian.toml".to_string(), "pipelines/web.toml".to_string()];
         for (path, hint) in [
             ("debian", "did you mean `pipelines/debian.toml`?"),
@@ -364,6 +364,6 @@ mod tests {
             assert_eq!(hints(&error), [hint], "{path}");
         }
         let error = no_such_pipeline(Path::new("x"), &[]);
-        assert_eq!(hints(&error), ["write one with `kuth init`"]);
+        assert_eq!(hints(&error), ["create one with `kuth init`"]);
     }
 }

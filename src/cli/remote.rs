@@ -1,5 +1,5 @@
-//! The remote cache that a project names, in `kuth.toml` or the environment: on what terms, and
-//! whose results count. Knows no subcommand.
+//! The remote cache of a project, from `kuth.toml` and the environment: its address, its mode and the
+//! trusted keys. Knows no subcommand.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,17 +14,17 @@ use crate::engine::{Event, Observer};
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::pipeline::project_file::{self, CacheTable, ProjectFile};
 use crate::remote::trust::{PrivateKey, PublicKey, Trust};
-use crate::remote::{self, Mode, RemoteCache, Terms};
+use crate::remote::{self, Mode, RemoteCache, RemoteSettings};
 
-/// The most that one request may take, unless `KUTH_CACHE_TIMEOUT` says another number of seconds.
-const PATIENCE: u64 = 30;
+/// The timeout of a request in seconds, unless `KUTH_CACHE_TIMEOUT` is set.
+const TIMEOUT: u64 = 30;
 
-/// What the environment says, by the names of its variables.
+/// The value of an environment variable, by its name.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Opens the remote cache of the project at `root`, if it names one and may use it. What is wrong
-/// with it later is told `observer`.
-pub fn shelf(
+/// Opens the remote cache of the project at `root`, if one is configured and usable offline where
+/// `offline` is set. Later problems are reported to `observer`.
+pub fn open(
     root: &Path,
     offline: bool,
     cache: &Arc<Cache>,
@@ -32,38 +32,38 @@ pub fn shelf(
     observer: Arc<dyn Observer>,
 ) -> Result<Option<Arc<RemoteCache>>> {
     let environment = |name: &str| std::env::var(name).ok();
-    let terms = terms(&project_file(root)?.cache, root, &environment)?;
-    // Without a network there is no remote, and nothing to say about it: it was asked for.
-    let Some(terms) = terms.filter(|it| !offline || remote::is_local(&it.address)) else {
+    let settings = settings(&project_file(root)?.cache, root, &environment)?;
+    // `--offline` disables a remote cache without a warning.
+    let Some(settings) = settings.filter(|it| !offline || remote::is_local(&it.address)) else {
         return Ok(None);
     };
-    let tell = Arc::new(move |text: &str| observer.notify(&Event::Warning { text }));
-    RemoteCache::open(&terms, cache.clone(), cancel.clone(), tell)
-        .map(|shelf| Some(Arc::new(shelf)))
+    let warn = Arc::new(move |text: &str| observer.notify(&Event::Warning { text }));
+    RemoteCache::open(&settings, cache.clone(), cancel.clone(), warn)
+        .map(|remote| Some(Arc::new(remote)))
 }
 
-/// The public key that `given` is, or that the file `given` holds; also that of a private one.
+/// Reads a public key: `given` is the key itself, or a file with a public or private key.
 pub fn public_key(given: &str) -> Result<PublicKey> {
-    let hint = "give `ed25519:…`, or a file; `kuth cache keygen FILE` makes a key";
+    let hint = "give `ed25519:…` or a file; `kuth cache keygen FILE` generates a key";
     let fault = |why: String| misuse(format!("the key {given}: {why}"), hint);
     if given.starts_with("ed25519:") {
         return given.parse().map_err(|error| fault(format!("{error}")));
     }
     let text = std::fs::read_to_string(given).map_err(|error| fault(error.to_string()))?;
-    match PrivateKey::is_one(&text) {
+    match PrivateKey::is_key(&text) {
         true => text.parse().map(|key: PrivateKey| key.public()),
         false => text.trim().parse(),
     }
     .map_err(|error| fault(format!("{error}")))
 }
 
-/// The key that signs, where the environment has one.
+/// The signing key, from `KUTH_CACHE_KEY`.
 pub fn signer() -> Result<Option<PrivateKey>> {
     let given = std::env::var("KUTH_CACHE_KEY").ok().filter(|given| !given.is_empty());
     given.map(|given| private_key(&given)).transpose()
 }
 
-/// Whose signatures count in the project at `root`: those of the keys it lists, and one's own.
+/// The trusted keys of the project at `root`: those it lists, and that of `KUTH_CACHE_KEY`.
 pub fn trusted(root: &Path) -> Result<Vec<PublicKey>> {
     let file = project_file(root)?;
     // The file was checked when it was read.
@@ -73,7 +73,7 @@ pub fn trusted(root: &Path) -> Result<Vec<PublicKey>> {
     Ok(keys)
 }
 
-/// The project's file, empty where there is none.
+/// The project file; empty if there is none.
 fn project_file(root: &Path) -> Result<ProjectFile> {
     let path = root.join(project_file::NAME);
     let source = match std::fs::read_to_string(&path) {
@@ -88,7 +88,7 @@ fn project_file(root: &Path) -> Result<ProjectFile> {
     Ok(project_file::load(&path, &source, &is_key)?)
 }
 
-/// Makes a key and writes it to the new file `file`, which nobody else may read.
+/// Generates a key and writes it to the new file `file`, readable by its owner only.
 pub fn keygen(file: &Path) -> Result<PrivateKey> {
     let what = || format!("writing the key {}", file.display());
     let mut secret = [0; 32];
@@ -107,11 +107,15 @@ fn misuse(text: impl Into<String>, hint: impl Into<String>) -> Error {
     with_hint(Error::new(Misuse(text.into())), hint)
 }
 
-/// The terms of the remote, if one is named. The environment counts before the file.
-fn terms(table: &CacheTable, root: &Path, environment: Environment<'_>) -> Result<Option<Terms>> {
+/// The settings of the remote cache, if one is configured. The environment overrides the file.
+fn settings(
+    table: &CacheTable,
+    root: &Path,
+    environment: Environment<'_>,
+) -> Result<Option<RemoteSettings>> {
     let set = |name: &str| environment(name).filter(|value| !value.is_empty());
     let (address, root) = match (set("KUTH_CACHE_REMOTE"), &table.remote) {
-        // An environment that names a directory means one seen from here.
+        // A directory in the environment is relative to the working directory.
         (Some(address), _) => (address, PathBuf::new()),
         (None, Some(remote)) => (remote.text.clone(), root.to_path_buf()),
         (None, None) => return Ok(None),
@@ -121,30 +125,30 @@ fn terms(table: &CacheTable, root: &Path, environment: Environment<'_>) -> Resul
     let can_sign = key.is_some() || trust == Trust::Anyone;
     let mode = match set("KUTH_CACHE_MODE") {
         Some(word) => Some(mode(&word).ok_or_else(|| {
-            misuse(format!("KUTH_CACHE_MODE is `{word}`"), "it is `read` or `read-write`")
+            misuse(format!("KUTH_CACHE_MODE is `{word}`"), "set it to `read` or `read-write`")
         })?),
         None => table.mode.as_ref().and_then(|word| mode(word.value)),
     };
     let mode = match mode {
         Some(Mode::ReadWrite) if !can_sign => {
             return Err(misuse(
-                "results cannot be brought to the remote cache without a key to sign them",
-                "set KUTH_CACHE_KEY to the file that `kuth cache keygen FILE` wrote, or the mode \
-                 to `read`",
+                "results cannot be pushed to the remote cache without a key to sign them",
+                "set KUTH_CACHE_KEY to a key file (`kuth cache keygen FILE` generates one), or \
+                 the mode to `read`",
             ));
         }
         Some(mode) => mode,
         None if key.is_some() => Mode::ReadWrite,
         None => Mode::Read,
     };
-    let patience = match set("KUTH_CACHE_TIMEOUT") {
+    let timeout = match set("KUTH_CACHE_TIMEOUT") {
         Some(text) => text.parse().ok().filter(|seconds| *seconds > 0).ok_or_else(|| {
-            misuse(format!("KUTH_CACHE_TIMEOUT is `{text}`"), "it is a number of seconds")
+            misuse(format!("KUTH_CACHE_TIMEOUT is `{text}`"), "set it to a number of seconds")
         })?,
-        None => PATIENCE,
+        None => TIMEOUT,
     };
-    let patience = Duration::from_secs(patience);
-    Ok(Some(Terms { address, root, mode, trust, key, patience }))
+    let timeout = Duration::from_secs(timeout);
+    Ok(Some(RemoteSettings { address, root, mode, trust, key, timeout }))
 }
 
 fn mode(word: &str) -> Option<Mode> {
@@ -155,7 +159,7 @@ fn mode(word: &str) -> Option<Mode> {
     }
 }
 
-/// Whose records count: those of the keys that are listed, and one's own.
+/// The trusted signers: the listed keys, and one's own.
 fn trust(table: &CacheTable, own: Option<&PrivateKey>) -> Result<Trust> {
     if table.trust.as_ref().is_some_and(|trust| trust.value == "anyone") {
         return Ok(Trust::Anyone);
@@ -166,18 +170,17 @@ fn trust(table: &CacheTable, own: Option<&PrivateKey>) -> Result<Trust> {
     match keys.is_empty() {
         false => Ok(Trust::Keys(keys)),
         true => Err(misuse(
-            "nothing says whose results of the remote cache may be used",
-            "list their keys in kuth.toml: `keys = [\"ed25519:…\"]` in `[cache]` (`kuth cache \
-             keygen FILE` makes one); `trust = \"anyone\"` takes results of everybody who can \
-             write there",
+            "no trusted keys are configured for the remote cache",
+            "list keys in kuth.toml: `keys = [\"ed25519:…\"]` in `[cache]` (`kuth cache keygen \
+             FILE` generates one); `trust = \"anyone\"` trusts everybody who can write there",
         )),
     }
 }
 
-/// The private key that `given` is, or names the file of.
+/// Reads a private key: `given` is the key itself, or a file with it.
 fn private_key(given: &str) -> Result<PrivateKey> {
-    let hint = "`kuth cache keygen FILE` makes one";
-    if PrivateKey::is_one(given) {
+    let hint = "`kuth cache keygen FILE` generates one";
+    if PrivateKey::is_key(given) {
         return given.parse().map_err(|error| misuse(format!("KUTH_CACHE_KEY: {error}"), hint));
     }
     let text = std::fs::read_to_string(given)
@@ -189,51 +192,51 @@ fn private_key(given: &str) -> Result<PrivateKey> {
 mod tests {
     use super::*;
 
-    /// The terms of `[cache]` with these lines and this environment.
-    fn said(lines: &str, environment: &[(&str, &str)]) -> Result<Option<Terms>, String> {
+    /// The settings from `[cache]` with these lines and this environment.
+    fn read(lines: &str, environment: &[(&str, &str)]) -> Result<Option<RemoteSettings>, String> {
         let file = project_file::load(Path::new("k"), &format!("[cache]\n{lines}"), &|_| Ok(()));
         let look = |name: &str| {
             environment.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
         };
-        terms(&file.unwrap().cache, Path::new("/p"), &look).map_err(|error| error.to_string())
+        settings(&file.unwrap().cache, Path::new("/p"), &look).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_key_makes_it_writable_and_trusts_itself() {
+    fn a_signing_key_makes_it_writable_and_is_trusted() {
         let key = PrivateKey::new([1; 32]);
         let line = key.line();
         let own = [("KUTH_CACHE_REMOTE", "x"), ("KUTH_CACHE_KEY", line.as_str())];
-        let terms = said("", &own).unwrap().unwrap();
+        let terms = read("", &own).unwrap().unwrap();
         assert_eq!((terms.mode, terms.root), (Mode::ReadWrite, PathBuf::new()));
         assert_eq!(terms.trust, Trust::Keys(vec![key.public()]));
         let other = PrivateKey::new([2; 32]).public();
         let listed = format!("remote = \"s3://a\"\nkeys = [\"{other}\"]");
-        let terms = said(&listed, &[]).unwrap().unwrap();
+        let terms = read(&listed, &[]).unwrap().unwrap();
         assert_eq!((terms.mode, terms.root), (Mode::Read, PathBuf::from("/p")));
-        let terms = said(&listed, &own[1..]).unwrap().unwrap();
+        let terms = read(&listed, &own[1..]).unwrap().unwrap();
         assert_eq!(terms.trust, Trust::Keys(vec![other, key.public()]));
         let reading = [own[1], ("KUTH_CACHE_MODE", "read")];
-        assert_eq!(said(&listed, &reading).unwrap().unwrap().mode, Mode::Read);
+        assert_eq!(read(&listed, &reading).unwrap().unwrap().mode, Mode::Read);
     }
 
     #[test]
-    fn nothing_is_trusted_unless_it_is_said() {
-        assert!(said("", &[]).unwrap().is_none());
-        let error = said("remote = \"x\"", &[]).unwrap_err();
-        assert!(error.starts_with("nothing says whose results"), "{error}");
-        let anyone = said("remote = \"x\"\ntrust = \"anyone\"", &[]).unwrap().unwrap();
+    fn without_trusted_keys_it_is_refused() {
+        assert!(read("", &[]).unwrap().is_none());
+        let error = read("remote = \"x\"", &[]).unwrap_err();
+        assert!(error.starts_with("no trusted keys"), "{error}");
+        let anyone = read("remote = \"x\"\ntrust = \"anyone\"", &[]).unwrap().unwrap();
         assert_eq!((anyone.trust, anyone.mode), (Trust::Anyone, Mode::Read));
         let key = PrivateKey::new([2; 32]).public();
         let unsigned = format!("remote = \"x\"\nmode = \"read-write\"\nkeys = [\"{key}\"]");
-        assert!(said(&unsigned, &[]).unwrap_err().contains("without a key to sign"));
+        assert!(read(&unsigned, &[]).unwrap_err().contains("without a key to sign"));
     }
 
     #[test]
-    fn what_the_environment_says_is_checked() {
+    fn environment_variables_are_validated() {
         for (name, value) in
             [("KUTH_CACHE_MODE", "rw"), ("KUTH_CACHE_TIMEOUT", "0"), ("KUTH_CACHE_KEY", "/nowhere")]
         {
-            let error = said("remote = \"x\"\ntrust = \"anyone\"", &[(name, value)]).unwrap_err();
+            let error = read("remote = \"x\"\ntrust = \"anyone\"", &[(name, value)]).unwrap_err();
             assert!(error.starts_with(name), "{error}");
         }
     }

@@ -1,5 +1,5 @@
-//! How an error looks: what was being done, why it did not work (one cause a line), the command
-//! that failed with all that is needed to repeat it, and what to try next.
+//! Error messages: what was being done, the causes (one per line), the failed command as it can be
+//! repeated, and hints what to try next.
 
 use super::Exit;
 use super::screen::Paint;
@@ -7,7 +7,7 @@ use crate::error::{Error, Interrupted, Misuse, caused_by, hints};
 use crate::pipeline::FaultyPipeline;
 use crate::process::CommandFailed;
 
-/// The text for people, without a line end.
+/// The message for people, without a line end.
 pub fn render(error: &Error, paint: Paint) -> String {
     if let Some(faulty) = caused_by::<FaultyPipeline>(error) {
         return faulty.render(paint.0);
@@ -33,16 +33,16 @@ pub fn render(error: &Error, paint: Paint) -> String {
     lines.join("\n")
 }
 
-/// The whole chain on one line, for machines.
+/// The chain of causes on one line, for JSON.
 pub fn line(error: &Error) -> String {
     causes(error).join(": ").replace('\n', " ")
 }
 
-/// The chain, outermost first; a failed command is its first line here.
+/// The chain of causes, outermost first; a failed command is reduced to its first line.
 fn causes(error: &Error) -> Vec<String> {
-    let block = caused_by::<CommandFailed>(error);
-    let whole = block.map(ToString::to_string);
-    let cause = |text: String| match block {
+    let failed = caused_by::<CommandFailed>(error);
+    let whole = failed.map(ToString::to_string);
+    let cause = |text: String| match failed {
         Some(failed) if Some(&text) == whole.as_ref() => {
             format!("a command failed: {}", failed.status)
         }
@@ -51,7 +51,7 @@ fn causes(error: &Error) -> Vec<String> {
     error.chain().map(|link| cause(link.to_string())).collect()
 }
 
-/// How kuth ends with this error.
+/// The exit status for this error.
 pub fn exit(error: &Error) -> Exit {
     if caused_by::<Interrupted>(error).is_some() {
         Exit::Interrupted
@@ -71,7 +71,7 @@ mod tests {
     const PLAIN: Paint = Paint(Color::Never);
 
     #[test]
-    fn causes_stand_below_and_hints_last() {
+    fn causes_are_below_the_error_and_hints_last() {
         let error = Err::<(), _>(anyhow!("no such file")).hint("try `ls`").unwrap_err();
         let error = with_hint(error.context("opening x").context("reading the lock"), "or `cat`");
         let expected = "\
@@ -86,7 +86,7 @@ hint: try `ls`";
     }
 
     #[test]
-    fn a_failed_command_is_shown_whole() {
+    fn a_failed_command_is_shown_in_full() {
         let failed = CommandFailed {
             command: "apt-get install 'a b'".into(),
             status: "exit status 100".into(),
@@ -107,7 +107,7 @@ hint: look";
     }
 
     #[test]
-    fn each_way_to_end_has_its_status() {
+    fn each_kind_of_error_has_its_exit_status() {
         let mut faults = Faults::default();
         faults.add(Fault::new(0..1, "bad"));
         let faulty = FaultyPipeline { path: "p.toml".into(), source: "a".into(), faults };
@@ -122,7 +122,7 @@ hint: look";
     }
 
     #[test]
-    fn a_faulty_pipeline_shows_its_places() {
+    fn an_invalid_pipeline_shows_line_and_column() {
         let mut faults = Faults::default();
         faults.add(Fault::new(0..1, "bad"));
         let faulty = FaultyPipeline { path: "p.toml".into(), source: "a".into(), faults };

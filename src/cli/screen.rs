@@ -1,37 +1,37 @@
-//! Where text goes and whether it may be coloured: data to standard output, talk to standard
-//! error. Knows nothing of what it prints.
+//! Output: data to standard output, messages to standard error, with colours if allowed. Knows
+//! nothing of what it prints.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::error::{Context, Result};
 use crate::pipeline::Color;
 
-/// Puts words in colour, or leaves them as they are. Colour repeats what a word says already.
+/// Colours words, or leaves them plain. A colour only repeats what the word says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paint(pub Color);
 
 impl Paint {
-    /// Something is wrong.
+    /// For errors.
     pub fn red(self, text: &str) -> String {
         self.wrap("1;31", text)
     }
 
-    /// Something is well.
+    /// For success.
     pub fn green(self, text: &str) -> String {
         self.wrap("32", text)
     }
 
-    /// Something happens, or is worth a look.
+    /// For activity and warnings.
     pub fn yellow(self, text: &str) -> String {
         self.wrap("33", text)
     }
 
-    /// Something to try.
+    /// For hints.
     pub fn cyan(self, text: &str) -> String {
         self.wrap("36", text)
     }
 
-    /// Of little weight.
+    /// For minor text.
     pub fn dim(self, text: &str) -> String {
         self.wrap("2", text)
     }
@@ -44,10 +44,10 @@ impl Paint {
     }
 }
 
-/// The paint for standard error: none unless it is a terminal that takes colours, and `NO_COLOR`
-/// is not set.
+/// The colours of standard error: none unless it is a terminal with colours and `NO_COLOR` is not
+/// set.
 pub fn paint() -> Paint {
-    Paint(colour(talks_to_a_person(), |name| std::env::var(name).ok()))
+    Paint(colour(is_terminal(), |name| std::env::var(name).ok()))
 }
 
 fn colour(terminal: bool, environment: impl Fn(&str) -> Option<String>) -> Color {
@@ -63,26 +63,26 @@ fn is_dumb(environment: impl Fn(&str) -> Option<String>) -> bool {
 }
 
 /// Whether standard error is a terminal.
-fn talks_to_a_person() -> bool {
+fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Whether standard error is a terminal on which lines can be drawn again.
+/// Whether standard error is a terminal that can redraw lines.
 pub fn can_draw() -> bool {
-    talks_to_a_person() && !is_dumb(|name| std::env::var(name).ok())
+    is_terminal() && !is_dumb(|name| std::env::var(name).ok())
 }
 
-/// Writes `text` and a line end to standard error; nobody could be told that it did not work.
+/// Writes a message and a line end to standard error. There is nowhere to report a failure.
 pub fn talk(text: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Writes `text` as it is to standard output. A reader that went away (`| head`) is no failure.
+/// Writes `text` to standard output. A reader that has closed the pipe (`| head`) is no failure.
 pub fn data(text: &str) -> Result<()> {
     bytes(text.as_bytes())
 }
 
-/// Like [`data`], for what may be no text.
+/// Like [`data`], for bytes that may not be text.
 pub fn bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -91,7 +91,7 @@ pub fn bytes(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Rows with their columns below each other, two spaces apart; a line each.
+/// Rows as lines with aligned columns, two spaces apart.
 pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let mut widths = [0; N];
     for row in rows {
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colour_needs_a_terminal_and_no_objection() {
+    fn colour_needs_a_terminal_and_no_no_color() {
         let with = |pairs: &'static [(&str, &str)]| {
             move |name: &str| {
                 pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())

@@ -10,40 +10,40 @@ use crate::engine::update::Update;
 use crate::error::Result;
 use crate::lock::changes::{Changed, Item, changes};
 
-/// Take what the mirror has now into the lock
+/// Update the lock file from the mirror
 ///
-/// Packages, the digests of downloads and the tools are resolved anew, of all
-/// stages, or of those named and those whose packages go on top of theirs. What
-/// has changed is listed on standard output. A tree that the answer depends on is
-/// built where it is not in the cache. Ctrl-C leaves the lock as it was.
+/// Resolves packages, tools and digests of downloads again: for all stages, or for
+/// the named stages and those whose packages are installed on top of theirs.
+/// Changes are printed to standard output. A tree that a resolution depends on is
+/// built if it is not in the cache. Ctrl-C leaves the lock file unchanged.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     #[command(flatten)]
     source: Source,
 
-    /// The stages to resolve anew [default: all]
+    /// Stages to resolve again [default: all]
     #[arg(value_name = "STAGE")]
     stages: Vec<String>,
 
     #[command(flatten)]
     archive: Archive,
 
-    /// Only say what would change
+    /// Print what would change, and write nothing
     #[arg(long)]
     dry_run: bool,
 }
 
-/// Updates.
+/// Runs `kuth update`.
 pub fn run(args: &Args) -> Result<Exit> {
     let cancel = Cancel::default();
     interrupt::gracefully(&cancel)?;
     let mut project = Project::open(&args.source)?;
-    args.archive.tell(&mut project.settings);
+    args.archive.apply_to(&mut project.settings);
     let observer = progress::observer(MessageFormat::Human);
     let cache = project.cache()?;
     let root = &project.settings.root;
-    let shelf = remote::shelf(root, false, &cache, &cancel, observer.clone())?;
+    let shelf = remote::open(root, false, &cache, &cancel, observer.clone())?;
     let update = Update {
         pipeline: &project.pipeline,
         cache,
@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let path = project.lock.path().display();
     match (old == new, args.dry_run) {
         (true, _) => screen::talk(&format!("{path} is up to date")),
-        (false, true) => screen::talk(&format!("{path} was left as it is")),
+        (false, true) => screen::talk(&format!("{path} was not changed (--dry-run)")),
         (false, false) => {
             draft.save()?;
             screen::talk(&format!("{path} was written"));
@@ -68,17 +68,17 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// A line for each question, with what differs below it.
+/// A line for each resolution, with its changes below it.
 fn summary(changes: &[Changed]) -> String {
-    changes.iter().map(of_question).collect()
+    changes.iter().map(resolution).collect()
 }
 
-fn of_question(changed: &Changed) -> String {
-    let of = |matches: fn(&Item) -> bool| changed.items.iter().filter(|it| matches(it)).count();
+fn resolution(changed: &Changed) -> String {
+    let count = |matches: fn(&Item) -> bool| changed.items.iter().filter(|it| matches(it)).count();
     let counts = [
-        (of(|item| item.old.is_some() && item.new.is_some()), "changed"),
-        (of(|item| item.old.is_none()), "added"),
-        (of(|item| item.new.is_none()), "removed"),
+        (count(|item| item.old.is_some() && item.new.is_some()), "changed"),
+        (count(|item| item.old.is_none()), "added"),
+        (count(|item| item.new.is_none()), "removed"),
         (changed.unchanged, "unchanged"),
     ];
     let counts: Vec<String> = counts
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_says_what_was_and_what_is() {
+    fn the_summary_lists_each_change() {
         let item = |name: &str, old: Option<&str>, new: Option<&str>| Item {
             name: name.into(),
             old: old.map(String::from),

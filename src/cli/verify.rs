@@ -9,33 +9,33 @@ use super::{Exit, project, remote, screen};
 use crate::error::Result;
 use crate::provenance::verify::{self, Finding, State, Verified};
 
-/// Compare exports with their provenance
+/// Verify exports against their provenance
 ///
-/// Each FILE, and the bills of materials beside it, must have the digests that its
-/// provenance names (FILE.intoto.jsonl, or FILE.intoto.json where nobody signed).
-/// A signature must be by one of the keys that --key gives, else by one of `keys`
-/// in kuth.toml or by KUTH_CACHE_KEY; where any of these is given, one is needed.
+/// FILE and its SBOMs must have the digests that its provenance lists. The
+/// provenance is FILE.intoto.jsonl, or FILE.intoto.json if it is not signed. It
+/// must be signed by a key given with --key; without --key, by a key listed under
+/// `keys` in kuth.toml or by KUTH_CACHE_KEY. Without any of these keys, no
+/// signature is required.
 ///
-/// The exit status is 1 when something does not hold.
+/// The exit status is 1 if a check fails.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// An export, as out/debian/debian.qcow2
+    /// Exported file, such as out/debian/debian.qcow2
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// A public key that counts: ed25519:… or a file
-    /// of it
+    /// Trusted public key: ed25519:… or a file
     #[arg(long, value_name = "KEY", verbatim_doc_comment)]
     key: Vec<String>,
 
-    /// human or json [default: human]
-    #[arg(long, value_name = "FORM", value_enum, default_value_t = MessageFormat::Human)]
+    /// Output format: human or json [default: human]
+    #[arg(long, value_name = "FMT", value_enum, default_value_t = MessageFormat::Human)]
     #[arg(hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
     format: MessageFormat,
 }
 
-/// Verifies.
+/// Runs `kuth verify`.
 pub fn run(args: &Args) -> Result<Exit> {
     let trusted = match args.key.is_empty() {
         false => args.key.iter().map(|key| remote::public_key(key)).collect::<Result<_>>()?,
@@ -75,8 +75,8 @@ fn human(file: &Path, verified: &Verified) -> String {
     };
     let rows: Vec<_> = findings.iter().map(row).collect();
     let file = file.display();
-    let told = format!("{stages} stages, {materials} packages and files from outside");
-    format!("{file}: {verdict}\n{}  provenance of {told}\n", screen::table(&rows))
+    let scope = format!("{stages} stages, {materials} packages and files from outside");
+    format!("{file}: {verdict}\n{}  provenance of {scope}\n", screen::table(&rows))
 }
 
 fn machine(file: &Path, verified: &Verified) -> serde_json::Value {

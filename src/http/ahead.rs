@@ -1,6 +1,6 @@
-//! One big file over several connections, for servers that give each of them a share alone. Each
-//! connection gets every fourth segment; what comes is taken in the order of the file, so the part
-//! on the disk is its beginning at any moment and can be gone on with as any other.
+//! Downloads a large file over several connections, for servers that limit the rate of each. Each
+//! connection fetches every fourth segment. Data is written in file order, so the partial file is
+//! always a prefix of the file and can be resumed like any other.
 
 use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -18,54 +18,54 @@ use crate::error::{Context, Error, Result, anyhow};
 const CONNECTIONS: usize = 4;
 const SEGMENT: u64 = 8 << 20;
 const PIECE: usize = 256 << 10;
-/// Pieces of a connection that wait for their turn: a segment, 32 MiB in all.
-const WAITING: usize = (SEGMENT / PIECE as u64) as usize;
-/// How often a wait looks whether it is still wanted.
-const LOOK: Duration = Duration::from_millis(100);
+/// The pieces that each connection buffers: one segment, 32 MiB in all.
+const QUEUE_LENGTH: usize = (SEGMENT / PIECE as u64) as usize;
+/// The interval at which a wait checks for cancellation.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What is worth more than one connection.
+/// The shortest download, in bytes, that uses several connections.
 pub(super) const LARGE: u64 = CONNECTIONS as u64 * SEGMENT;
 
-/// The rest of a file, and how it is asked for.
+/// The rest of a file, and how to request it.
 #[derive(Clone)]
 pub(super) struct Rest {
     pub client: Client,
     pub url: String,
-    /// The server's strong tag of this version of the file.
+    /// The strong entity tag of this version of the file.
     pub tag: String,
-    /// The first byte to come.
+    /// The offset of the first byte to fetch.
     pub from: u64,
     /// The length of the file.
     pub to: u64,
 }
 
-/// The server does not give parts to several connections.
+/// The server refuses range requests on further connections.
 #[derive(Debug)]
-pub(super) struct NotInParts(StatusCode);
+pub(super) struct SingleConnectionOnly(StatusCode);
 
-impl std::fmt::Display for NotInParts {
+impl std::fmt::Display for SingleConnectionOnly {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the server answered {} to a further connection", self.0)
+        write!(f, "the server answered {} on a further connection", self.0)
     }
 }
 
-impl std::error::Error for NotInParts {}
+impl std::error::Error for SingleConnectionOnly {}
 
 impl Rest {
-    /// Gets it; `first` is an answer that begins with its first byte. `take` gets the bytes in order,
-    /// in pieces of 256 KiB apart from the last of a segment.
-    pub fn get(
+    /// Fetches it. `first` is a response that begins at `from`. `write` gets the bytes in order, in
+    /// pieces of 256 KiB except the last of a segment.
+    pub fn fetch(
         self,
         first: Response,
         cancel: &Cancel,
-        mut take: impl FnMut(&[u8]) -> Result<()>,
+        mut write: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut first = Some(first);
         let queues: Vec<Receiver<Result<Vec<u8>>>> = (0..CONNECTIONS)
             .map(|connection| {
-                let (sender, receiver) = sync_channel(WAITING);
+                let (sender, receiver) = sync_channel(QUEUE_LENGTH);
                 let (rest, first) = (self.clone(), first.take());
-                // Nobody waits for these: they end when nobody listens, or the server is too slow.
+                // Not joined: a thread ends when the receiver is dropped, or on a timeout.
                 std::thread::spawn(move || rest.connection(connection, first, &sender));
                 receiver
             })
@@ -74,27 +74,27 @@ impl Rest {
             let mut missing = end - start;
             while missing > 0 {
                 cancel.check()?;
-                let piece = match queues[at % CONNECTIONS].recv_timeout(LOOK) {
+                let piece = match queues[at % CONNECTIONS].recv_timeout(CHECK_INTERVAL) {
                     Ok(piece) => piece?,
                     Err(RecvTimeoutError::Timeout) => continue,
                     Err(RecvTimeoutError::Disconnected) => {
-                        return Err(anyhow!("a connection ended without a word"));
+                        return Err(anyhow!("a download thread ended without an error"));
                     }
                 };
-                take(&piece)?;
+                write(&piece)?;
                 missing -= piece.len() as u64;
             }
         }
         Ok(())
     }
 
-    /// First byte and end of each segment.
+    /// The start and end offset of each segment.
     fn segments(&self) -> impl Iterator<Item = (u64, u64)> + use<> {
         let to = self.to;
         (self.from..to).step_by(SEGMENT as usize).map(move |start| (start, to.min(start + SEGMENT)))
     }
 
-    /// Sends the pieces of one connection's segments, until the end or an error.
+    /// Fetches the segments of one connection into its queue, until the end or an error.
     fn connection(
         &self,
         which: usize,
@@ -103,7 +103,7 @@ impl Rest {
     ) {
         for segment in self.segments().skip(which).step_by(CONNECTIONS) {
             if let Err(error) = self.segment(segment, first.take(), queue) {
-                // Whoever does not listen any more does not want to know.
+                // The receiver may be gone.
                 let _ = queue.send(Err(error));
                 return;
             }
@@ -113,34 +113,34 @@ impl Rest {
     fn segment(
         &self,
         (start, end): (u64, u64),
-        answer: Option<Response>,
+        response: Option<Response>,
         queue: &SyncSender<Result<Vec<u8>>>,
     ) -> Result<()> {
-        let mut answer = match answer {
-            Some(answer) => answer,
-            None => self.ask(start, end)?,
+        let mut response = match response {
+            Some(response) => response,
+            None => self.request(start, end)?,
         };
         let mut missing = end - start;
         while missing > 0 {
             let mut piece = vec![0; missing.min(PIECE as u64) as usize];
-            answer.read_exact(&mut piece).context("reading the answer")?;
+            response.read_exact(&mut piece).context("reading the response")?;
             missing -= piece.len() as u64;
-            queue.send(Ok(piece)).context("nobody listens")?;
+            queue.send(Ok(piece)).context("queueing a piece")?;
         }
         Ok(())
     }
 
-    fn ask(&self, start: u64, end: u64) -> Result<Response> {
+    fn request(&self, start: u64, end: u64) -> Result<Response> {
         let request = self.client.get(&self.url).header(ACCEPT_ENCODING, "identity");
         let request = request.header(RANGE, format!("bytes={start}-{}", end - 1));
-        let answer = send(request.header(IF_RANGE, &self.tag))?;
-        match (answer.status(), content_range(answer.headers().get(CONTENT_RANGE))) {
+        let response = send(request.header(IF_RANGE, &self.tag))?;
+        match (response.status(), content_range(response.headers().get(CONTENT_RANGE))) {
             (StatusCode::PARTIAL_CONTENT, Some((Some(from), total)))
                 if from == start && total.is_none_or(|total| total == self.to) =>
             {
-                Ok(answer)
+                Ok(response)
             }
-            (status, _) => Err(Error::new(NotInParts(status))),
+            (status, _) => Err(Error::new(SingleConnectionOnly(status))),
         }
     }
 }
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_cover_what_is_left_once() {
+    fn segments_cover_the_rest_once() {
         for (from, to) in [(0, 1), (5, 5), (3, SEGMENT + 3), (7, 9 * SEGMENT), (0, 2 * SEGMENT + 1)]
         {
             let (url, tag) = (String::new(), String::new());

@@ -1,6 +1,6 @@
-//! A download that survives what networks do: it goes on where it was cut off, also in a later
-//! build, and gives up only when several tries in a row brought nothing. The file grows beside a
-//! note of where it comes from; all of it is hashed, what was there before too.
+//! Downloads that resume after a lost connection, also in a later build, and fail only after several
+//! attempts in a row without progress. Beside the partial file is a file with its source. The whole
+//! file is hashed, including what was there before.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -14,99 +14,100 @@ use reqwest::header::{
     IF_RANGE, RANGE,
 };
 
-use super::ahead::{LARGE, NotInParts, Rest};
-use super::settle::Settling;
+use super::ahead::{LARGE, Rest, SingleConnectionOnly};
+use super::settle::BackgroundSync;
 use super::{ATTEMPTS, Http, Refused, TooLong, bound, send};
 use crate::cancel::Cancel;
 use crate::digest::Sums;
 use crate::error::{Context, Error, Result, anyhow, caused_by};
 
-/// A try that brought less than this brought nothing.
-const WORTH: u64 = 64 << 10;
-/// Enough of the start to know what it is.
-const START: usize = 512;
-/// So much is taken of an answer of unknown length before room is asked for again.
+/// An attempt with fewer bytes counts as one without progress.
+const MIN_PROGRESS: u64 = 64 << 10;
+/// The number of first bytes that are inspected.
+const INSPECTED: usize = 512;
+/// The bytes of a response of unknown length that are read between two checks of the free space.
 pub const STEP: u64 = 64 << 20;
 
-/// What may be added to a part that is there.
+/// When a partial file may be resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Going {
-    /// Bytes from anywhere: what the whole must be is known, and checked by the caller.
-    Known,
-    /// Only what the same server says is of the same file.
-    Unknown,
+pub enum Resume {
+    /// Always: the caller knows the digest of the whole file and verifies it.
+    Always,
+    /// Only if the server confirms that it is the same version of the file.
+    IfUnchanged,
 }
 
-/// What to download, and how.
+/// A download.
 pub struct Fetch<'a> {
-    /// From where.
+    /// The address.
     pub url: &'a str,
-    /// The file to fill. Beside it lies a note, its name with `.from`.
+    /// The partial file. The file with its source has its name and `.from`.
     pub part: &'a Path,
-    /// What may be added to it.
-    pub going: Going,
-    /// Empty sums of the kind wanted.
+    /// When it may be resumed.
+    pub resume: Resume,
+    /// Empty sums of the required kinds.
     pub sums: Sums,
-    /// The most bytes that the file may have; more is [`super::TooLong`].
+    /// The limit for the file in bytes; more is [`super::TooLong`].
     pub most: u64,
-    /// Looks at the first bytes, 512 where there are as many; an error ends it all.
-    pub look: &'a dyn Fn(&[u8]) -> Result<()>,
-    /// Asked whether there is room for so many bytes more: for what an answer announces, or where
-    /// it announces nothing, for each step of [`STEP`]; an error ends it all.
-    pub room: &'a dyn Fn(u64) -> Result<()>,
-    /// Asked all the time.
+    /// Inspects the first bytes, 512 if there are as many; an error ends the download.
+    pub inspect: &'a dyn Fn(&[u8]) -> Result<()>,
+    /// Checks that there is space for this many more bytes: for the announced length, or else for each
+    /// [`STEP`]; an error ends the download.
+    pub reserve: &'a dyn Fn(u64) -> Result<()>,
+    /// Checked regularly.
     pub cancel: &'a Cancel,
-    /// Told how much is there, of how much (0: not known).
-    pub told: &'a dyn Fn(u64, u64),
+    /// Gets the bytes so far and in all (0 if unknown).
+    pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// What came.
+/// A finished download.
 pub struct Fetched {
-    /// Of the whole file.
+    /// The sums of the whole file.
     pub sums: Sums,
-    /// Whether some of it was there before.
+    /// Whether a part of it was there before.
     pub resumed: bool,
 }
 
 impl Http {
-    /// Downloads a whole file.
+    /// Downloads a file, and resumes it if it is partly there.
     pub fn fetch(&self, fetch: &Fetch<'_>) -> Result<Fetched> {
         let what = || format!("downloading {}", fetch.url);
-        let mut growing = Growing::open(fetch).with_context(what)?;
-        let resumed = growing.sums.length() > 0;
-        let mut vain = 0;
+        let mut partial = Partial::open(fetch).with_context(what)?;
+        let resumed = partial.sums.length() > 0;
+        let mut failures = 0;
         loop {
-            let before = growing.sums.length();
-            let Err(error) = self.go_on(fetch, &mut growing) else {
-                growing.settling.finish().with_context(what)?;
-                return Ok(Fetched { sums: growing.sums, resumed });
+            let before = partial.sums.length();
+            let Err(error) = self.request(fetch, &mut partial) else {
+                partial.sync.finish().with_context(what)?;
+                return Ok(Fetched { sums: partial.sums, resumed });
             };
             fetch.cancel.check()?;
-            if caused_by::<NotInParts>(&error).is_some() {
-                growing.alone = true;
+            if caused_by::<SingleConnectionOnly>(&error).is_some() {
+                partial.single_connection = true;
             }
             if caused_by::<TooLong>(&error).is_some() {
-                // Not the file that was meant, whatever it begins with: nothing of it stays.
+                // Not the expected file, so nothing of it is kept.
                 let _ = std::fs::remove_file(fetch.part);
-                let _ = std::fs::remove_file(note_path(fetch.part));
+                let _ = std::fs::remove_file(source_file(fetch.part));
                 return Err(error).with_context(what);
             }
-            let lasting = growing.hopeless || caused_by::<Refused>(&error).is_some();
-            vain = if growing.sums.length() >= before + WORTH { 0 } else { vain + 1 };
-            if lasting || vain == ATTEMPTS {
+            let permanent = partial.permanent || caused_by::<Refused>(&error).is_some();
+            failures =
+                if partial.sums.length() >= before + MIN_PROGRESS { 0 } else { failures + 1 };
+            if permanent || failures == ATTEMPTS {
                 return Err(error).with_context(what);
             }
-            std::thread::sleep(Duration::from_millis(200 << vain));
+            std::thread::sleep(Duration::from_millis(200 << failures));
         }
     }
 
-    /// One request, and all that comes of it.
-    fn go_on(&self, fetch: &Fetch<'_>, growing: &mut Growing) -> Result<()> {
+    /// One request and its response.
+    fn request(&self, fetch: &Fetch<'_>, partial: &mut Partial) -> Result<()> {
         let mut request = self.client.get(fetch.url).header(ACCEPT_ENCODING, "identity");
-        let have = growing.sums.length();
+        let have = partial.sums.length();
         if have > 0 {
             request = request.header(RANGE, format!("bytes={have}-"));
-            if let Some(tag) = &growing.tag {
+            if let Some(tag) = &partial.tag {
                 request = request.header(IF_RANGE, tag);
             }
         }
@@ -118,48 +119,50 @@ impl Http {
                 return Ok(());
             }
             (StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE, _) if have > 0 => {
-                growing.start_again(fetch)?;
-                return Err(anyhow!("the server has another file now; beginning again"));
+                partial.start_again(fetch)?;
+                return Err(anyhow!("the file on the server has changed; starting again"));
             }
-            (status, _) if is_lasting(status) => {
+            (status, _) if is_permanent(status) => {
                 return Err(Error::new(Refused::with(status)));
             }
             (StatusCode::OK, _) => {
                 if have > 0 {
-                    growing.start_again(fetch)?;
+                    partial.start_again(fetch)?;
                 }
-                growing.note(fetch, strong_tag(response.headers()))?;
+                partial.write_source(fetch, strong_tag(response.headers()))?;
                 length(response.headers())
             }
             (status, _) => return Err(anyhow!("the server answered {status}")),
         };
-        growing.hopeless = true;
+        partial.permanent = true;
         bound::announced(total, fetch.most)?;
-        total.map_or(Ok(()), |total| (fetch.room)(total - growing.sums.length().min(total)))?;
-        growing.hopeless = false;
-        self.take(fetch, growing, response, total)
+        total.map_or(Ok(()), |total| (fetch.reserve)(total - partial.sums.length().min(total)))?;
+        partial.permanent = false;
+        self.receive(fetch, partial, response, total)
     }
 
-    /// Takes what an answer holds, and what further connections bring where the server gives parts.
-    fn take(
+    /// Receives the response, over further connections if the server supports ranges.
+    fn receive(
         &self,
         fetch: &Fetch<'_>,
-        growing: &mut Growing,
+        partial: &mut Partial,
         response: Response,
         total: Option<u64>,
     ) -> Result<()> {
-        let have = growing.sums.length();
-        match (total, growing.tag.clone()) {
+        let have = partial.sums.length();
+        match (total, partial.tag.clone()) {
             (Some(to), Some(tag))
-                if !growing.alone && to >= have + LARGE && gives_parts(&response) =>
+                if !partial.single_connection
+                    && to >= have + LARGE
+                    && supports_ranges(&response) =>
             {
                 let (client, url) = (self.client.clone(), fetch.url.to_string());
                 let rest = Rest { client, url, tag, from: have, to };
-                rest.get(response, fetch.cancel, |bytes| growing.keep(fetch, bytes, total))?;
+                rest.fetch(response, fetch.cancel, |bytes| partial.append(fetch, bytes, total))?;
             }
-            _ => read(fetch, growing, response, total)?,
+            _ => receive_all(fetch, partial, response, total)?,
         }
-        let have = growing.sums.length();
+        let have = partial.sums.length();
         match total {
             Some(total) if have < total => {
                 Err(anyhow!("the connection ended after {have} of {total} bytes"))
@@ -169,37 +172,37 @@ impl Http {
     }
 }
 
-/// Reads an answer to its end.
-fn read(
+/// Receives a response on one connection.
+fn receive_all(
     fetch: &Fetch<'_>,
-    growing: &mut Growing,
+    partial: &mut Partial,
     mut response: Response,
     total: Option<u64>,
 ) -> Result<()> {
     let mut buffer = vec![0; 1 << 18];
     let mut filled = 0;
     let most = total.unwrap_or(fetch.most);
-    // Up to where there is known to be room.
-    let mut asked = if total.is_some() { u64::MAX } else { 0 };
+    // The length for which space was checked.
+    let mut reserved = if total.is_some() { u64::MAX } else { 0 };
     loop {
         fetch.cancel.check()?;
         let n = match response.read(&mut buffer[filled..]) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            read => read.context("reading the answer")?,
+            read => read.context("reading the response")?,
         };
         filled += n;
-        let have = growing.sums.length() + filled as u64;
+        let have = partial.sums.length() + filled as u64;
         bound::sent(have, most)?;
-        if have > asked {
-            growing.hopeless = true;
-            (fetch.room)(STEP)?;
-            growing.hopeless = false;
-            asked = have + STEP;
+        if have > reserved {
+            partial.permanent = true;
+            (fetch.reserve)(STEP)?;
+            partial.permanent = false;
+            reserved = have + STEP;
         }
-        if n > 0 && filled < START && !growing.looked {
+        if n > 0 && filled < INSPECTED && !partial.inspected {
             continue;
         }
-        growing.keep(fetch, &buffer[..filled], total)?;
+        partial.append(fetch, &buffer[..filled], total)?;
         filled = 0;
         if n == 0 {
             return Ok(());
@@ -207,24 +210,24 @@ fn read(
     }
 }
 
-/// The file while it grows.
-struct Growing {
+/// The partial file.
+struct Partial {
     file: File,
-    settling: Settling,
+    sync: BackgroundSync,
     sums: Sums,
-    /// What the server calls this version of the file.
+    /// The entity tag of this version of the file.
     tag: Option<String>,
-    /// Whether another try would fail as this one did.
-    hopeless: bool,
-    /// Whether its beginning was looked at.
-    looked: bool,
-    /// Whether one connection is all that the server allows.
-    alone: bool,
+    /// Whether the current error is permanent.
+    permanent: bool,
+    /// Whether its first bytes were inspected.
+    inspected: bool,
+    /// Whether the server allows one connection only.
+    single_connection: bool,
 }
 
-impl Growing {
-    /// Opens the part, as far as it may be gone on with.
-    fn open(fetch: &Fetch<'_>) -> Result<Growing> {
+impl Partial {
+    /// Opens the partial file. It is truncated if it may not be resumed.
+    fn open(fetch: &Fetch<'_>) -> Result<Partial> {
         let part = fetch.part;
         let what = || format!("opening {}", part.display());
         let mut options = File::options();
@@ -235,12 +238,12 @@ impl Growing {
             .truncate(false)
             .open(part)
             .with_context(what)?;
-        let note = std::fs::read_to_string(note_path(part)).unwrap_or_default();
+        let note = std::fs::read_to_string(source_file(part)).unwrap_or_default();
         let (url, tag) = note.trim_end().split_once('\n').unwrap_or((note.trim_end(), ""));
         let tag = Some(tag.to_string()).filter(|tag| !tag.is_empty() && url == fetch.url);
         let mut sums = fetch.sums.clone();
         let too_long = file.metadata().with_context(what)?.len() > fetch.most;
-        if too_long || fetch.going == Going::Unknown && tag.is_none() {
+        if too_long || fetch.resume == Resume::IfUnchanged && tag.is_none() {
             file.set_len(0).with_context(what)?;
         } else {
             let mut buffer = vec![0; 1 << 18];
@@ -252,23 +255,23 @@ impl Growing {
                 }
             }
         }
-        let looked = sums.length() > 0;
-        let settling = Settling::new(&file).with_context(what)?;
-        Ok(Growing { file, settling, sums, tag, hopeless: false, looked, alone: false })
+        let inspected = sums.length() > 0;
+        let sync = BackgroundSync::new(&file).with_context(what)?;
+        Ok(Partial { file, sync, sums, tag, permanent: false, inspected, single_connection: false })
     }
 
-    /// Adds the next bytes; the first ones are looked at before.
-    fn keep(&mut self, fetch: &Fetch<'_>, bytes: &[u8], total: Option<u64>) -> Result<()> {
-        self.hopeless = true;
-        if !self.looked {
-            (fetch.look)(&bytes[..bytes.len().min(START)])?;
-            self.looked = true;
+    /// Appends bytes; the first ones are inspected before.
+    fn append(&mut self, fetch: &Fetch<'_>, bytes: &[u8], total: Option<u64>) -> Result<()> {
+        self.permanent = true;
+        if !self.inspected {
+            (fetch.inspect)(&bytes[..bytes.len().min(INSPECTED)])?;
+            self.inspected = true;
         }
-        let written = self.file.write_all(bytes).and_then(|()| self.settling.wrote(bytes.len()));
-        written.context("keeping the download")?;
-        self.hopeless = false;
+        let written = self.file.write_all(bytes).and_then(|()| self.sync.wrote(bytes.len()));
+        written.context("writing the download")?;
+        self.permanent = false;
         self.sums.update(bytes);
-        (fetch.told)(self.sums.length(), total.unwrap_or(0));
+        (fetch.progress)(self.sums.length(), total.unwrap_or(0));
         Ok(())
     }
 
@@ -278,51 +281,51 @@ impl Growing {
         self.file.rewind()?;
         self.sums = fetch.sums.clone();
         self.tag = None;
-        self.looked = false;
+        self.inspected = false;
         Ok(())
     }
 
-    /// Notes where the part comes from.
-    fn note(&mut self, fetch: &Fetch<'_>, tag: Option<String>) -> Result<()> {
+    /// Writes the source of the partial file.
+    fn write_source(&mut self, fetch: &Fetch<'_>, tag: Option<String>) -> Result<()> {
         let text = format!("{}\n{}\n", fetch.url, tag.as_deref().unwrap_or(""));
-        let path = note_path(fetch.part);
+        let path = source_file(fetch.part);
         std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         self.tag = tag;
         Ok(())
     }
 }
 
-/// The note beside a part.
-pub fn note_path(part: &Path) -> PathBuf {
+/// The file with the source (address and entity tag) of a partial file.
+pub fn source_file(part: &Path) -> PathBuf {
     let mut path = part.as_os_str().to_owned();
     path.push(".from");
     path.into()
 }
 
-/// Whether the server will say no again.
-pub(super) fn is_lasting(status: StatusCode) -> bool {
-    let passing =
+/// Whether a status will not change if the request is repeated.
+pub(super) fn is_permanent(status: StatusCode) -> bool {
+    let transient =
         [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
-    status.is_client_error() && !passing.contains(&status)
+    status.is_client_error() && !transient.contains(&status)
 }
 
-/// The entity tag, unless it is a weak one, which the same bytes may share with others.
+/// The entity tag, unless it is weak: different bytes may share a weak tag.
 fn strong_tag(headers: &HeaderMap) -> Option<String> {
     let tag = headers.get(ETAG)?.to_str().ok()?;
     (tag.starts_with('"') && tag.ends_with('"')).then(|| tag.to_string())
 }
 
-/// Whether the server would answer to a request for a part.
-fn gives_parts(response: &Response) -> bool {
-    let says = response.headers().get(ACCEPT_RANGES).is_some_and(|units| units == "bytes");
-    response.status() == StatusCode::PARTIAL_CONTENT || says
+/// Whether the server supports range requests.
+fn supports_ranges(response: &Response) -> bool {
+    let announced = response.headers().get(ACCEPT_RANGES).is_some_and(|units| units == "bytes");
+    response.status() == StatusCode::PARTIAL_CONTENT || announced
 }
 
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// `bytes 100-199/1000` or `bytes */1000`: the first byte, and how many there are in all.
+/// Parses `bytes 100-199/1000` or `bytes */1000`: the first offset, and the total length.
 pub(super) fn content_range(value: Option<&HeaderValue>) -> Option<(Option<u64>, Option<u64>)> {
     let text = value?.to_str().ok()?.strip_prefix("bytes ")?;
     let (range, total) = text.split_once('/')?;

@@ -1,28 +1,28 @@
-//! A file that is on its way to the disk while it still grows. Synced at the end alone, the last part
-//! of a download would be waiting for the disk, a second and more for each GiB.
+//! Syncs a file to disk while it is written. With a single sync at the end, a download would wait for
+//! the disk there, a second or more for each GiB.
 
 use std::fs::File;
 use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-/// So much is written before the disk is asked to go on with it.
+/// The bytes that are written between two syncs.
 const STEP: u64 = 32 << 20;
 
-/// Syncs a file behind whoever writes it.
-pub(super) struct Settling {
+/// Syncs a file in a background thread.
+pub(super) struct BackgroundSync {
     file: File,
-    /// Since the last step.
+    /// The bytes written since the last sync.
     written: u64,
     worker: Option<(SyncSender<()>, JoinHandle<io::Result<()>>)>,
 }
 
-impl Settling {
-    pub fn new(file: &File) -> io::Result<Settling> {
-        Ok(Settling { file: file.try_clone()?, written: 0, worker: None })
+impl BackgroundSync {
+    pub fn new(file: &File) -> io::Result<BackgroundSync> {
+        Ok(BackgroundSync { file: file.try_clone()?, written: 0, worker: None })
     }
 
-    /// Tells of `length` more bytes in the file. Never waits.
+    /// Counts `length` more bytes in the file, and starts a sync if it is due. Does not wait.
     pub fn wrote(&mut self, length: usize) -> io::Result<()> {
         self.written += length as u64;
         if self.written < STEP {
@@ -36,13 +36,13 @@ impl Settling {
             self.worker = Some((sender, std::thread::spawn(work)));
         }
         if let Some((steps, _)) = &self.worker {
-            // A step that is waiting already takes this one along.
+            // If a sync is queued already, it includes these bytes.
             let _ = steps.try_send(());
         }
         Ok(())
     }
 
-    /// Waits until all of it is on the disk.
+    /// Waits until the whole file is on the disk.
     pub fn finish(mut self) -> io::Result<()> {
         if let Some((steps, worker)) = self.worker.take() {
             drop(steps);

@@ -1,5 +1,5 @@
-//! Small files of a server that stores what it is given: GET, HEAD and PUT of whole files, each
-//! with a limit of time and of size. For a cache that must never hold a build up.
+//! Small files on a web server: GET, HEAD and PUT of whole files, each with a limit of time and size. For
+//! a remote cache, which must not delay a build.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -10,37 +10,37 @@ use reqwest::blocking::{Client, Response};
 use super::bound;
 use crate::error::{Context, Result, anyhow, bail};
 
-/// How often a request is tried that a server answered with a fault of its own.
+/// The number of attempts if the server answers with a server error.
 const TRIES: u32 = 2;
 
-/// A server's files below one address.
+/// The files below one address of a server.
 #[derive(Debug)]
 pub struct Store {
     client: Client,
     base: String,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Store {
-    /// The files below `base`; no request may take longer than `patience`.
-    pub fn new(base: &str, patience: Duration) -> Result<Store> {
+    /// The files below `base`. `timeout` is the limit for one request.
+    pub fn new(base: &str, timeout: Duration) -> Result<Store> {
         let client = Client::builder()
-            .connect_timeout(patience.min(Duration::from_secs(10)))
-            .timeout(patience)
+            .connect_timeout(timeout.min(Duration::from_secs(10)))
+            .timeout(timeout)
             .user_agent(concat!("kuth/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("preparing the HTTP client")?;
-        Ok(Store { client, base: base.trim_end_matches('/').to_string(), patience })
+        Ok(Store { client, base: base.trim_end_matches('/').to_string(), timeout })
     }
 
     fn url(&self, name: &str) -> String {
         format!("{}/{name}", self.base)
     }
 
-    /// The file `name`, of at most `most` bytes; `None` where the server has none.
+    /// The file `name`, of at most `most` bytes; `None` if the server does not have it.
     pub fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         let start = Instant::now();
-        let response = self.tried(|| self.client.get(self.url(name)).send())?;
+        let response = self.with_retry(|| self.client.get(self.url(name)).send())?;
         match response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
             status if status.is_success() => {}
@@ -52,14 +52,14 @@ impl Store {
         let mut body = response.take(most.saturating_add(1));
         let mut buffer = vec![0; 1 << 16];
         loop {
-            let n = body.read(&mut buffer).context("reading the answer")?;
+            let n = body.read(&mut buffer).context("reading the response")?;
             if n == 0 {
                 break;
             }
             bytes.extend_from_slice(&buffer[..n]);
-            // A server that dribbles is as good as one that hangs.
-            if start.elapsed() > self.patience {
-                bail!("the server took more than {} s", self.patience.as_secs());
+            // A server that sends slowly is treated like one that hangs.
+            if start.elapsed() > self.timeout {
+                bail!("the server took more than {} s", self.timeout.as_secs());
             }
         }
         bound::sent(bytes.len() as u64, most).with_context(what)?;
@@ -68,7 +68,7 @@ impl Store {
 
     /// Whether the server has the file `name`.
     pub fn has(&self, name: &str) -> Result<bool> {
-        let response = self.tried(|| self.client.head(self.url(name)).send())?;
+        let response = self.with_retry(|| self.client.head(self.url(name)).send())?;
         match response.status() {
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(false),
             status if status.is_success() => Ok(true),
@@ -79,21 +79,21 @@ impl Store {
     /// Stores `bytes` as the file `name`.
     pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let response =
-            self.tried(|| self.client.put(self.url(name)).body(bytes.to_vec()).send())?;
+            self.with_retry(|| self.client.put(self.url(name)).body(bytes.to_vec()).send())?;
         match response.status() {
             status if status.is_success() => Ok(()),
             status => Err(anyhow!("the server answered {status}")),
         }
     }
 
-    /// The answer; a server that is at fault, or went away, is asked once more. One that let all
-    /// the time go by is not.
-    fn tried(&self, send: impl Fn() -> reqwest::Result<Response>) -> Result<Response> {
+    /// Sends a request, and repeats it once after a server error or a lost connection, but not after a
+    /// timeout.
+    fn with_retry(&self, send: impl Fn() -> reqwest::Result<Response>) -> Result<Response> {
         let mut tried = 1;
         loop {
             let again = match send() {
                 Ok(response) if response.status().is_server_error() => Ok(response),
-                // Without the address: it may hold a password.
+                // Without the address, which may contain a password.
                 Err(error) if !error.is_timeout() => Err(error.without_url()),
                 Ok(response) => return Ok(response),
                 Err(error) => return Err(error.without_url().into()),

@@ -1,4 +1,4 @@
-//! A command that ended badly, and the end of its log.
+//! The error of a failed command, with the end of its log.
 
 use std::fmt;
 use std::fs::File;
@@ -6,16 +6,16 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-/// A command that ended badly, with what a person needs to see and to repeat it.
+/// A command failed. Has what is needed to repeat it.
 #[derive(Debug)]
 pub struct CommandFailed {
-    /// Copy-pasteable.
+    /// The command, quoted for a shell.
     pub command: String,
-    /// `exit status 2`, `killed by signal 9`, or why kuth ended it.
+    /// `exit status 2`, `killed by signal 9`, or why kuth killed it.
     pub status: String,
     /// The last lines of its standard error.
     pub tail: Vec<String>,
-    /// The whole of it.
+    /// The log with all of it.
     pub log: PathBuf,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for CommandFailed {
 
 impl std::error::Error for CommandFailed {}
 
-/// How a command ended, in words.
+/// The exit status or signal of a command, as text.
 pub fn ending(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match (status.code(), status.signal()) {

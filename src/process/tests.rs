@@ -1,4 +1,4 @@
-//! Tests of the door for commands.
+//! Tests of running commands.
 
 use super::*;
 use crate::error::caused_by;
@@ -10,7 +10,7 @@ fn log() -> (tempfile::TempDir, PathBuf) {
 }
 
 #[test]
-fn output_is_given_and_the_environment_is_clean() {
+fn output_is_returned_and_the_environment_is_clean() {
     let (_directory, log) = log();
     let script = "echo oops >&2; cat; env | sort | cut -d= -f1 | tr '\\n' ' '";
     let command = Command::new("sh").args(["-c", script]).input("in ").env("X", "1");
@@ -33,7 +33,7 @@ fn a_failure_shows_command_status_tail_and_log() {
 }
 
 #[test]
-fn cancelling_ends_the_whole_group_soon() {
+fn cancelling_ends_the_process_group() {
     let (directory, log) = log();
     let cancel = Cancel::default();
     let started = directory.path().join("started");
@@ -56,7 +56,7 @@ fn cancelling_ends_the_whole_group_soon() {
     }
 }
 
-/// Waits for what must come, however slow this machine is.
+/// Waits for a condition that must come true.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_so() {
@@ -65,16 +65,16 @@ fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// Whether a process is there and has not ended.
+/// Whether a process exists and has not ended.
 fn runs(process: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
 #[test]
-fn a_time_limit_ends_it() {
+fn a_time_limit_kills_the_command() {
     let (_directory, log) = log();
     let command = Command::new("sleep").arg("77").time_limit(Duration::from_millis(50));
     let error = command.run(&log, &Cancel::default()).unwrap_err();
-    assert!(error.to_string().contains("still running after 0 s"), "{error}");
+    assert!(error.to_string().contains("killed after 0 s"), "{error}");
 }

@@ -1,9 +1,9 @@
-//! How an object is cut, purely: where its zeros are, what is left in chunks whose ends follow
-//! the content (FastCDC, 2020), and the manifest that says how to put it together. Two objects
-//! that differ by an insertion share every chunk before it, and nearly all behind it.
+//! The manifest of an object: its data extents, and the chunks of their content. Chunk boundaries
+//! depend on the content (FastCDC, 2020), so two objects that differ by an insertion share every chunk
+//! before it and nearly all after it. No I/O.
 //!
-//! The parameters below belong to the format `v1` of a remote: other ones find nothing that was
-//! stored with these. DESIGN.md has the measurement that they come from.
+//! The parameters below are part of the format `v1` of a remote: with others, chunks that are stored
+//! would not be found. DESIGN.md has the measurement that they are based on.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,79 +11,81 @@ use crate::artifact::{Artifact, Hashing};
 use crate::digest::Digest;
 use crate::files::sparse::is_zero;
 
-/// No chunk but the last is shorter.
-pub const LEAST: usize = 16 << 10;
-/// What chunks are on average.
-pub const AVERAGE: usize = 64 << 10;
-/// No chunk is longer.
-pub const MOST: usize = 256 << 10;
+/// The shortest chunk in bytes, except the last.
+pub const MIN_CHUNK: usize = 16 << 10;
+/// The average length of a chunk in bytes.
+pub const AVERAGE_CHUNK: usize = 64 << 10;
+/// The longest chunk in bytes.
+pub const MAX_CHUNK: usize = 256 << 10;
 
-/// Zeros are looked for in pieces of this many bytes, at multiples of it.
-pub const GRAIN: usize = 4096;
-/// So many zero pieces in a row are left out; fewer are cheaper inside a chunk.
-const WORTH: u64 = 16;
+/// The size of the blocks that are searched for zeros, in bytes.
+pub const BLOCK: usize = 4096;
+/// The number of consecutive zero blocks that are left out; fewer are cheaper inside a chunk.
+const MIN_ZERO_BLOCKS: u64 = 16;
 
-/// A part of a file that is not left out.
+/// A part of a file with data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run(
-    /// Where it begins.
+pub struct Extent(
+    /// Offset in bytes.
     pub u64,
-    /// How long it is.
+    /// Length in bytes.
     pub u64,
 );
 
-/// A piece of what is left when the zeros are taken out.
+/// A chunk of the data of all extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Chunk(
-    /// Of its bytes.
+    /// The SHA-256 of its bytes.
     pub Digest,
-    /// How many those are.
+    /// Its length in bytes.
     pub u32,
 );
 
-/// How to put an object together.
+/// How an object is assembled from chunks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// How its digest was taken.
+    /// How the object's digest is computed.
     pub hashing: Hashing,
-    /// Its length.
+    /// The object's length in bytes.
     pub size: u64,
-    /// What is not zero, in order.
-    pub runs: Vec<Run>,
-    /// All runs, one behind the other, cut.
+    /// The extents with data, in order; the rest is zeros.
+    #[serde(rename = "runs")]
+    pub extents: Vec<Extent>,
+    /// The chunks of the concatenated extents, in order.
     pub chunks: Vec<Chunk>,
 }
 
 impl Manifest {
-    /// The bytes of a manifest.
+    /// The manifest as JSON.
     pub fn text(&self) -> Vec<u8> {
-        // Numbers, digests and words alone: nothing that JSON could not say.
+        // Numbers, digests and words only: serialisation cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads the manifest of `artifact`. `None` unless it is of that length, sound, and written as
-    /// kuth writes it: a changed byte shows also where it would mean the same.
+    /// Reads the manifest of `artifact`. `None` unless it has that length, is consistent, and is
+    /// written exactly as kuth writes it, so that every changed byte is noticed.
     pub fn read(text: &[u8], artifact: &Artifact) -> Option<Manifest> {
         let manifest: Manifest = serde_json::from_slice(text).ok()?;
         let same = manifest.hashing == artifact.hashing && manifest.size == artifact.size;
-        (same && manifest.is_sound() && manifest.text() == text).then_some(manifest)
+        (same && manifest.is_consistent() && manifest.text() == text).then_some(manifest)
     }
 
-    /// The most bytes that the manifest of an object of `size` bytes may have: it can have no more
-    /// chunks and runs than fit into that.
-    pub fn most(size: u64) -> u64 {
+    /// The maximum length of a manifest, in bytes, of an object of `size` bytes, from the maximum
+    /// numbers of chunks and extents.
+    pub fn max_length(size: u64) -> u64 {
         // Two numbers of at most 20 digits; a digest and a number of at most 6.
-        const OF_RUN: u64 = 44;
-        const OF_CHUNK: u64 = 76;
+        const EXTENT: u64 = 44;
+        const CHUNK: u64 = 76;
         const REST: u64 = 256;
-        let (chunks, runs) = (size / LEAST as u64 + 1, size / (WORTH * GRAIN as u64) + 1);
-        REST + OF_CHUNK * chunks + OF_RUN * runs
+        let (chunks, extents) =
+            (size / MIN_CHUNK as u64 + 1, size / (MIN_ZERO_BLOCKS * BLOCK as u64) + 1);
+        REST + CHUNK * chunks + EXTENT * extents
     }
 
-    fn is_sound(&self) -> bool {
+    fn is_consistent(&self) -> bool {
         let mut end = 0;
-        for Run(at, length) in &self.runs {
+        for Extent(at, length) in &self.extents {
             let Some(next) = at.checked_add(*length) else { return false };
             if *at < end || *length == 0 || next > self.size {
                 return false;
@@ -91,19 +93,19 @@ impl Manifest {
             end = next;
         }
         let all_but_last = self.chunks.split_last().map_or(&[][..], |(_, before)| before);
-        let legal = |chunk: &Chunk| (1..=MOST as u32).contains(&chunk.1);
+        let legal = |chunk: &Chunk| (1..=MAX_CHUNK as u32).contains(&chunk.1);
         self.chunks.iter().all(legal)
-            && all_but_last.iter().all(|chunk| chunk.1 >= LEAST as u32)
-            && self.data() == self.runs.iter().map(|run| run.1).sum::<u64>()
+            && all_but_last.iter().all(|chunk| chunk.1 >= MIN_CHUNK as u32)
+            && self.data_length() == self.extents.iter().map(|run| run.1).sum::<u64>()
     }
 
-    /// Bytes in chunks.
-    pub fn data(&self) -> u64 {
+    /// The length of the data in bytes.
+    pub fn data_length(&self) -> u64 {
         self.chunks.iter().map(|chunk| u64::from(chunk.1)).sum()
     }
 
-    /// Where each chunk begins in the runs, one behind the other.
-    pub fn starts(&self) -> Vec<u64> {
+    /// The offset of each chunk in the concatenated extents.
+    pub fn chunk_offsets(&self) -> Vec<u64> {
         let mut at = 0;
         let start = |chunk: &Chunk| {
             at += u64::from(chunk.1);
@@ -113,25 +115,25 @@ impl Manifest {
     }
 }
 
-/// Finds the way from a place in the runs, one behind the other, to the place in the file.
-pub struct Places {
-    /// Each run: where it begins in the row, and the run.
-    rows: Vec<(u64, Run)>,
+/// Maps offsets in the concatenated extents to offsets in the file.
+pub struct ExtentMap {
+    /// Each extent, with its offset in the concatenation.
+    rows: Vec<(u64, Extent)>,
 }
 
-impl Places {
-    /// Of these runs.
-    pub fn new(runs: &[Run]) -> Places {
+impl ExtentMap {
+    /// The map of these extents.
+    pub fn new(extents: &[Extent]) -> ExtentMap {
         let mut at = 0;
-        let row = |run: &Run| {
+        let row = |run: &Extent| {
             at += run.1;
             (at - run.1, *run)
         };
-        Places { rows: runs.iter().map(row).collect() }
+        ExtentMap { rows: extents.iter().map(row).collect() }
     }
 
-    /// The parts of the file that the `length` bytes from `start` are: offset and length each.
-    pub fn of(&self, start: u64, length: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+    /// The parts of the file (offset and length) that hold `length` bytes from `start`.
+    pub fn parts(&self, start: u64, length: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let first = self.rows.partition_point(|(at, run)| at + run.1 <= start);
         let end = start + length;
         self.rows[first..].iter().take_while(move |(at, _)| *at < end).map(move |(at, run)| {
@@ -141,34 +143,34 @@ impl Places {
     }
 }
 
-/// Gathers the runs of a file from what it holds, fed in order.
+/// Finds the extents of a file from its content.
 #[derive(Debug, Default)]
-pub struct Survey {
-    runs: Vec<Run>,
+pub struct ExtentFinder {
+    extents: Vec<Extent>,
 }
 
-impl Survey {
-    /// Takes in `bytes`, which stand at `at`, a multiple of [`GRAIN`]; only the last may end
-    /// elsewhere. What is never fed is zero.
-    pub fn feed(&mut self, at: u64, bytes: &[u8]) {
-        for (index, grain) in bytes.chunks(GRAIN).enumerate() {
-            if is_zero(grain) {
+impl ExtentFinder {
+    /// Adds `bytes` at the offset `at`, a multiple of [`BLOCK`], in order; only the last may end
+    /// elsewhere. What is not added is zero.
+    pub fn add(&mut self, at: u64, bytes: &[u8]) {
+        for (index, block) in bytes.chunks(BLOCK).enumerate() {
+            if is_zero(block) {
                 continue;
             }
-            let at = at + (index * GRAIN) as u64;
-            let end = at + grain.len() as u64;
-            match self.runs.last_mut() {
-                Some(last) if at - (last.0 + last.1) < WORTH * GRAIN as u64 => {
+            let at = at + (index * BLOCK) as u64;
+            let end = at + block.len() as u64;
+            match self.extents.last_mut() {
+                Some(last) if at - (last.0 + last.1) < MIN_ZERO_BLOCKS * BLOCK as u64 => {
                     last.1 = end - last.0
                 }
-                _ => self.runs.push(Run(at, end - at)),
+                _ => self.extents.push(Extent(at, end - at)),
             }
         }
     }
 
-    /// What is not zero.
-    pub fn finish(self) -> Vec<Run> {
-        self.runs
+    /// The extents with data.
+    pub fn finish(self) -> Vec<Extent> {
+        self.extents
     }
 }
 
@@ -187,7 +189,7 @@ mod tests {
     }
 
     fn cut(bytes: &[u8]) -> Vec<Chunk> {
-        let cdc = fastcdc::v2020::FastCDC::new(bytes, LEAST, AVERAGE, MOST);
+        let cdc = fastcdc::v2020::FastCDC::new(bytes, MIN_CHUNK, AVERAGE_CHUNK, MAX_CHUNK);
         let chunk = |it: fastcdc::v2020::Chunk| {
             Chunk(Digest::of(&bytes[it.offset..it.offset + it.length]), it.length as u32)
         };
@@ -195,10 +197,10 @@ mod tests {
     }
 
     #[test]
-    fn the_cuts_are_pinned() {
+    fn chunk_boundaries_are_pinned() {
         let lengths: Vec<u32> = cut(&noise(2 << 20, 7)).iter().map(|chunk| chunk.1).collect();
         assert_eq!(lengths.iter().sum::<u32>(), 2 << 20);
-        assert_eq!(lengths[..3], PINNED, "a change of the cuts needs another version");
+        assert_eq!(lengths[..3], PINNED, "other boundaries need a new version of the format");
     }
 
     const PINNED: [u32; 3] = [77817, 31226, 66063];
@@ -209,27 +211,27 @@ mod tests {
         let mut after = before.clone();
         after.splice(3_000_000..3_000_000, noise(5000, 5));
         let (before, after) = (cut(&before), cut(&after));
-        let news = after.iter().filter(|chunk| !before.contains(chunk)).count();
-        assert!(news <= 4, "{news} of {}", after.len());
+        let changed = after.iter().filter(|chunk| !before.contains(chunk)).count();
+        assert!(changed <= 4, "{changed} of {}", after.len());
     }
 
     #[test]
-    fn long_zeros_are_left_out_and_short_ones_are_not() {
+    fn long_runs_of_zeros_are_left_out_and_short_ones_are_not() {
         let mut bytes = vec![0; 1 << 20];
         bytes[5] = 1;
-        bytes[GRAIN * 10] = 1;
-        bytes[GRAIN * 100] = 1;
-        bytes.truncate(GRAIN * 100 + 7);
-        let mut survey = Survey::default();
-        survey.feed(0, &bytes);
-        let expected = [Run(0, 11 * GRAIN as u64), Run(100 * GRAIN as u64, 7)];
-        assert_eq!(survey.finish(), expected);
+        bytes[BLOCK * 10] = 1;
+        bytes[BLOCK * 100] = 1;
+        bytes.truncate(BLOCK * 100 + 7);
+        let mut finder = ExtentFinder::default();
+        finder.add(0, &bytes);
+        let expected = [Extent(0, 11 * BLOCK as u64), Extent(100 * BLOCK as u64, 7)];
+        assert_eq!(finder.finish(), expected);
     }
 
     #[test]
-    fn a_place_in_the_row_is_found_in_the_file() {
-        let places = Places::new(&[Run(100, 10), Run(200, 5), Run(300, 20)]);
-        let of = |start, length| places.of(start, length).collect::<Vec<_>>();
+    fn offsets_are_mapped_to_the_file() {
+        let map = ExtentMap::new(&[Extent(100, 10), Extent(200, 5), Extent(300, 20)]);
+        let of = |start, length| map.parts(start, length).collect::<Vec<_>>();
         assert_eq!(of(0, 10), [(100, 10)]);
         assert_eq!(of(8, 10), [(108, 2), (200, 5), (300, 3)]);
         assert_eq!(of(10, 5), [(200, 5)]);
@@ -237,27 +239,27 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_no_longer_than_its_object_allows() {
-        // As many chunks and runs as there can be.
+    fn a_manifest_is_within_its_maximum_length() {
+        // As many chunks and extents as possible.
         for count in [1, 2, 300] {
-            let size = count * WORTH * 2 * GRAIN as u64;
-            let run = |at| Run(u64::MAX - at, u64::MAX);
-            let chunk = Chunk(Digest::of("x"), MOST as u32);
-            let chunks = vec![chunk; (size / LEAST as u64) as usize];
-            let runs = (0..count * 2).map(run).collect();
-            let manifest = Manifest { hashing: Hashing::Sparse, size, runs, chunks };
-            let (length, most) = (manifest.text().len() as u64, Manifest::most(size));
+            let size = count * MIN_ZERO_BLOCKS * 2 * BLOCK as u64;
+            let run = |at| Extent(u64::MAX - at, u64::MAX);
+            let chunk = Chunk(Digest::of("x"), MAX_CHUNK as u32);
+            let chunks = vec![chunk; (size / MIN_CHUNK as u64) as usize];
+            let extents = (0..count * 2).map(run).collect();
+            let manifest = Manifest { hashing: Hashing::Sparse, size, extents, chunks };
+            let (length, most) = (manifest.text().len() as u64, Manifest::max_length(size));
             assert!(length <= most && most < length + 1000, "{length} {most}");
         }
     }
 
     #[test]
-    fn only_a_sound_manifest_of_the_artifact_is_read() {
+    fn only_a_consistent_manifest_of_the_artifact_is_read() {
         let chunk = Chunk(Digest::of("x"), 15);
         let good = Manifest {
             hashing: Hashing::Sparse,
             size: 400,
-            runs: vec![Run(100, 10), Run(200, 5)],
+            extents: vec![Extent(100, 10), Extent(200, 5)],
             chunks: vec![chunk],
         };
         let artifact = Artifact {
@@ -269,26 +271,28 @@ mod tests {
         };
         let reads = |manifest: &Manifest| Manifest::read(&manifest.text(), &artifact).is_some();
         assert!(reads(&good));
-        let runs = |runs: &[Run]| Manifest { runs: runs.to_vec(), ..good.clone() };
+        let extents = |extents: &[Extent]| Manifest { extents: extents.to_vec(), ..good.clone() };
         assert!(!reads(&Manifest { size: 401, ..good.clone() }));
         assert!(!reads(&Manifest { hashing: Hashing::Plain, ..good.clone() }));
-        assert!(!reads(&runs(&[Run(200, 5), Run(100, 10)])));
-        assert!(!reads(&runs(&[Run(100, 15), Run(110, 0)])));
-        assert!(!reads(&runs(&[Run(390, 15)])));
-        assert!(!reads(&runs(&[Run(u64::MAX, 15)])));
-        assert!(!reads(&runs(&[Run(100, 14)])));
+        assert!(!reads(&extents(&[Extent(200, 5), Extent(100, 10)])));
+        assert!(!reads(&extents(&[Extent(100, 15), Extent(110, 0)])));
+        assert!(!reads(&extents(&[Extent(390, 15)])));
+        assert!(!reads(&extents(&[Extent(u64::MAX, 15)])));
+        assert!(!reads(&extents(&[Extent(100, 14)])));
         // Many more chunks than there are bytes to cut: only the last may be short.
-        let (short, whole) = (Chunk(chunk.0, 1), Chunk(chunk.0, LEAST as u32));
+        let (short, whole) = (Chunk(chunk.0, 1), Chunk(chunk.0, MIN_CHUNK as u32));
         let long = |chunks: &[Chunk]| {
             let length = chunks.iter().map(|chunk| u64::from(chunk.1)).sum();
-            let (runs, chunks) = (vec![Run(0, length)], chunks.to_vec());
-            let manifest = Manifest { size: length, runs, chunks, ..good.clone() };
+            let (extents, chunks) = (vec![Extent(0, length)], chunks.to_vec());
+            let manifest = Manifest { size: length, extents, chunks, ..good.clone() };
             let artifact = Artifact { size: length, ..artifact.clone() };
             Manifest::read(&manifest.text(), &artifact).is_some()
         };
         assert!(long(&[whole, whole, short]) && !long(&[whole, short, whole]));
-        assert!(!long(&[whole, Chunk(chunk.0, MOST as u32 + 1)]) && !long(&[Chunk(chunk.0, 0)]));
-        // No digest leads elsewhere, and nothing is said besides.
+        assert!(
+            !long(&[whole, Chunk(chunk.0, MAX_CHUNK as u32 + 1)]) && !long(&[Chunk(chunk.0, 0)])
+        );
+        // No path in place of a digest, and no additional field.
         let text = String::from_utf8(good.text()).unwrap();
         let path = text.replace(&chunk.0.to_string(), &format!("{:/<64}", "../../../etc/passwd"));
         assert!(path != text && Manifest::read(path.as_bytes(), &artifact).is_none());

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::Remote;
 use crate::error::{Context, Result, anyhow, bail};
 
-/// See the file.
+/// A remote in a directory.
 pub(super) struct Directory {
     directory: PathBuf,
 }
@@ -31,12 +31,12 @@ impl Remote for Directory {
         let mut bytes = Vec::new();
         file.take(most + 1).read_to_end(&mut bytes).with_context(what)?;
         if bytes.len() as u64 > most {
-            bail!("expected at most {most} bytes in {}, it has more", path.display());
+            bail!("{} has more than the {most} bytes expected at most", path.display());
         }
         Ok(Some(bytes))
     }
 
-    /// Aside and renamed: nobody sees half a file.
+    /// Written to a temporary file and renamed, so that no reader sees a partial file.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.directory.join(name);
         let what = || format!("writing {}", path.display());
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_is_there_and_limits_hold() {
+    fn files_are_stored_and_limits_are_enforced() {
         let directory = tempfile::tempdir().unwrap();
         let remote = Directory::new(directory.path().join("new"));
         assert!(!remote.has("a/b").unwrap() && remote.get("a/b", 9).unwrap().is_none());

@@ -1,80 +1,97 @@
-//! The cache between machines. A [`Remote`] is a place that keeps small files by name: a directory,
-//! a web server, an object store. On it lie signed records (key -> what came out) and objects cut
-//! into compressed chunks, so that two results that differ little share most of their bytes.
+//! The remote cache, which several hosts share. A [`Remote`] stores small files by name: a directory, a
+//! web server, an object store. It holds signed records (key -> artifact) and objects, split into
+//! compressed chunks, so that two results that differ little share most of their chunks.
 //!
 //! ```text
 //! v1/records/ab/KEY.json     a record, who signed it, and the signature
-//! v1/objects/ab/DIGEST.json  which chunks an object is made of, and where its zeros are
+//! v1/objects/ab/DIGEST.json  the manifest of an object: its chunks, and where its zeros are
 //! v1/chunks/ab/SHA256.zst    a chunk, named by its content before compression
 //! ```
 //!
-//! Nothing on a remote is believed: a record counts by its signature, a chunk and an object by
-//! their digests. A remote that is broken, slow or lying is a miss and one warning.
-//! The room knows records and artifacts; it knows no stage, no graph and no screen.
+//! A remote is not trusted: records are verified by signature, chunks and objects by digest. A remote
+//! that fails, is slow or has wrong content is a cache miss and one warning. This module knows records
+//! and artifacts, but no stage, no graph and no output.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{Context, Hint, Result, anyhow};
 
+mod cache;
 pub mod chunks;
 mod directory;
 mod object;
+#[cfg(feature = "object-stores")]
+mod object_store;
 mod push;
-mod services;
-mod shelf;
-mod told;
 pub mod trust;
+mod warn;
 mod web;
 
+pub use cache::{Mode, RemoteCache, RemoteSettings};
 pub use push::Pushed;
-pub use shelf::{Mode, RemoteCache, Terms};
-pub use told::{Warn, WarnOnce};
+pub use warn::{Warn, WarnOnce};
 
-/// A place that keeps small files by name, whoever runs it.
+/// Stores small files by name.
 pub trait Remote: Send + Sync {
-    /// The file `name`, of at most `most` bytes; `None` where there is none. Of a longer one no
-    /// more is read than shows that it is longer, which is an error.
+    /// The file `name`, of at most `most` bytes; `None` if there is none. A longer file is an error;
+    /// no more of it is read than needed to notice.
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>>;
 
-    /// Keeps `bytes` as `name`, in the place of what was there.
+    /// Stores `bytes` as `name`, and replaces an existing file.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()>;
 
     /// Whether there is a file `name`.
     fn has(&self, name: &str) -> Result<bool>;
 }
 
-/// The ways to name a remote; the first word of an address.
+/// The schemes of object stores, which opendal reaches.
+const OBJECT_STORES: [&str; 6] = ["s3", "gcs", "azblob", "webdav", "webdavs", "ghac"];
+
+/// The forms of an address, for hints.
 const SCHEMES: &str = "a directory, `http(s)://`, `s3://`, `gcs://`, `azblob://`, `webdav(s)://` \
                        or `ghac://`";
 
-/// Opens the remote at `address`; a directory is relative to `root`. Nothing is asked of it yet.
-/// `patience` is the most that one request may take.
-pub fn open(address: &str, root: &Path, patience: Duration) -> Result<Box<dyn Remote>> {
+/// Opens the remote at `address`; a directory is relative to `root`. Makes no request yet. `timeout`
+/// is the limit for one request.
+pub fn open(address: &str, root: &Path, timeout: Duration) -> Result<Box<dyn Remote>> {
     let what = || format!("opening the remote cache {}", shown(address));
     let remote: Box<dyn Remote> = match address.split_once("://") {
         None => Box::new(directory::Directory::new(root.join(address))),
         Some(("file", path)) => Box::new(directory::Directory::new(PathBuf::from(path))),
         Some(("http" | "https", _)) => {
-            Box::new(web::Web::new(address, patience).with_context(what)?)
+            Box::new(web::Web::new(address, timeout).with_context(what)?)
         }
-        Some((scheme, _)) if services::SCHEMES.contains(&scheme) => {
-            Box::new(services::Service::open(address, patience).with_context(what)?)
+        Some((scheme, _)) if OBJECT_STORES.contains(&scheme) => {
+            object_store(address, timeout).with_context(what)?
         }
         Some((scheme, _)) => {
-            return Err(anyhow!("there are no remote caches of the kind `{scheme}`"))
-                .hint(format!("give {SCHEMES}"));
+            return Err(anyhow!("unknown kind of remote cache `{scheme}`"))
+                .hint(format!("use {SCHEMES}"));
         }
     };
     Ok(remote)
 }
 
-/// Whether the remote at `address` is reached without a network.
+#[cfg(feature = "object-stores")]
+fn object_store(address: &str, timeout: Duration) -> Result<Box<dyn Remote>> {
+    Ok(Box::new(object_store::ObjectStore::open(address, timeout)?))
+}
+
+#[cfg(not(feature = "object-stores"))]
+fn object_store(_: &str, _: Duration) -> Result<Box<dyn Remote>> {
+    Err(anyhow!("this kuth was built without object stores")).hint(
+        "build it with the default feature `object-stores` (`cargo build --release`), or use a \
+         directory or a web server as the remote cache",
+    )
+}
+
+/// Whether the remote at `address` needs no network.
 pub fn is_local(address: &str) -> bool {
     !address.contains("://") || address.starts_with("file://")
 }
 
-/// The address as it may be shown: without a password, and without what follows a `?`.
+/// The address for messages: without user, password and query.
 pub fn shown(address: &str) -> String {
     let address = address.split('?').next().unwrap_or_default();
     match address.split_once("://") {
@@ -88,7 +105,7 @@ pub fn shown(address: &str) -> String {
     }
 }
 
-/// `kind/ab/NAME`: no directory gets too full.
+/// `v1/kind/ab/NAME`: the subdirectories keep directories small.
 fn name(kind: &str, digest: impl std::fmt::Display, extension: &str) -> String {
     let digest = digest.to_string();
     format!("v1/{kind}/{}/{digest}.{extension}", &digest[..2])
@@ -100,20 +117,38 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_without_its_password() {
-        for (address, told) in [
+        for (address, expected) in [
             ("https://me:hunter2@cache.example/a/b?token=x", "https://cache.example/a/b"),
             ("s3://bucket/prefix", "s3://bucket/prefix"),
             ("http://host", "http://host"),
             ("../shared", "../shared"),
         ] {
-            assert_eq!(shown(address), told);
+            assert_eq!(shown(address), expected);
         }
     }
 
     #[test]
-    fn an_unknown_kind_is_refused_with_those_that_are_known() {
+    fn an_unknown_scheme_is_refused_with_the_known_ones() {
         let error = open("ftp://x/y", Path::new("."), Duration::from_secs(1)).err().unwrap();
-        assert_eq!(error.to_string(), "there are no remote caches of the kind `ftp`");
+        assert_eq!(error.to_string(), "unknown kind of remote cache `ftp`");
         assert!(crate::error::hints(&error)[0].contains("s3://"));
+    }
+
+    #[test]
+    #[cfg(not(feature = "object-stores"))]
+    fn an_object_store_is_refused_by_a_build_without_them() {
+        for scheme in OBJECT_STORES {
+            let address = format!("{scheme}://bucket/prefix");
+            let error = open(&address, Path::new("."), Duration::from_secs(1)).err().unwrap();
+            let expected = format!(
+                "opening the remote cache {address}: this kuth was built without object stores"
+            );
+            assert_eq!(format!("{error:#}"), expected);
+            assert!(crate::error::hints(&error)[0].contains("feature `object-stores`"));
+        }
+        // What needs no object store is still there.
+        for address in ["../shared", "file:///shared", "http://127.0.0.1:9"] {
+            assert!(open(address, Path::new("."), Duration::from_secs(1)).is_ok(), "{address}");
+        }
     }
 }

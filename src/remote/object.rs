@@ -1,6 +1,5 @@
-//! An object's way to a remote and back: cut, compressed and stored, several chunks at once; and
-//! fetched, checked and put together. Knows no record and no signature: what comes back is
-//! compared with digests alone.
+//! Uploads an object to a remote, split into compressed chunks, and fetches and assembles it again;
+//! several chunks at once. Knows no record and no signature: fetched data is verified by digest.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,7 +11,9 @@ use std::sync::{Mutex, PoisonError, mpsc};
 
 use fastcdc::v2020::StreamCDC;
 
-use super::chunks::{AVERAGE, Chunk, GRAIN, LEAST, MOST, Manifest, Places, Run, Survey};
+use super::chunks::{
+    AVERAGE_CHUNK, BLOCK, Chunk, Extent, ExtentFinder, ExtentMap, MAX_CHUNK, MIN_CHUNK, Manifest,
+};
 use super::{Remote, name};
 use crate::artifact::Artifact;
 use crate::cancel::Cancel;
@@ -20,24 +21,24 @@ use crate::digest::Digest;
 use crate::error::{Context, Error, Result, anyhow};
 use crate::files::sparse::{data_extents, is_zero};
 
-/// Of compression: the reference's own default.
+/// The compression level of Zstandard, its default.
 const LEVEL: i32 = 3;
 
-/// Requests under way at once.
+/// The number of parallel requests.
 const WORKERS: usize = 16;
 
-/// No manifest may be longer, whatever its object: enough for a hundred GiB of data.
-const MOST_MANIFEST: u64 = 512 << 20;
+/// The limit for the length of a manifest, in bytes: enough for 100 GiB of data.
+const MAX_MANIFEST: u64 = 512 << 20;
 
-/// What a chunk may grow to by being compressed: more than Zstandard's own bound.
-fn most_stored(chunk: &Chunk) -> u64 {
+/// The maximum size of a compressed chunk: more than Zstandard's own bound.
+fn max_stored(chunk: &Chunk) -> u64 {
     let length = u64::from(chunk.1);
     length + length / 128 + 1024
 }
 
-/// The manifest of `artifact` as the remote has it, if it has a sound one.
+/// The manifest of `artifact` on the remote, if it has a consistent one.
 fn manifest_of(remote: &dyn Remote, artifact: &Artifact) -> Result<Option<Manifest>> {
-    let most = Manifest::most(artifact.size).min(MOST_MANIFEST);
+    let most = Manifest::max_length(artifact.size).min(MAX_MANIFEST);
     let text = remote.get(&manifest_name(artifact), most)?;
     Ok(text.and_then(|text| Manifest::read(&text, artifact)))
 }
@@ -51,42 +52,42 @@ fn chunk_name(chunk: &Chunk) -> String {
     name("chunks", chunk.0, "zst")
 }
 
-/// What the remote gave is not what was stored: the name of the file.
+/// A file on the remote is missing or not what was stored; its name.
 #[derive(Debug)]
 pub(super) struct Damaged(pub String);
 
 impl std::fmt::Display for Damaged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} is missing or not what was stored there", self.0)
+        write!(f, "{} is missing or damaged", self.0)
     }
 }
 
 impl std::error::Error for Damaged {}
 
-/// Stores the object in `file`. What the remote has is not sent again, unless its name is among
-/// `bad`. The bytes that are sent are added to `sent`.
+/// Uploads the object in `file`. Files that the remote has are not sent again, unless their names are
+/// in `damaged`. The number of bytes sent is added to `sent`.
 pub(super) fn send(
     remote: &dyn Remote,
     file: &Path,
     artifact: &Artifact,
-    bad: &BTreeSet<String>,
+    damaged: &BTreeSet<String>,
     sent: &AtomicU64,
     cancel: &Cancel,
 ) -> Result<()> {
     let manifest_name = manifest_name(artifact);
-    if bad.is_empty() && remote.has(&manifest_name)? {
+    if damaged.is_empty() && remote.has(&manifest_name)? {
         return Ok(());
     }
     let what = || format!("reading {}", file.display());
     let file = File::open(file).with_context(what)?;
-    let runs = survey(&file).with_context(what)?;
+    let extents = find_extents(&file).with_context(what)?;
     let stop = AtomicBool::new(false);
     let (sender, receiver) = mpsc::sync_channel::<(Chunk, Vec<u8>)>(WORKERS);
     let receiver = Mutex::new(receiver);
     let failed = Mutex::new(None);
     let store = |chunk: &Chunk, bytes: &[u8]| -> Result<()> {
         let name = chunk_name(chunk);
-        if bad.contains(&name) || !remote.has(&name)? {
+        if damaged.contains(&name) || !remote.has(&name)? {
             let small = zstd::bulk::compress(bytes, LEVEL).context("compressing a chunk")?;
             remote.put(&name, &small)?;
             sent.fetch_add(small.len() as u64, Ordering::Relaxed);
@@ -97,8 +98,7 @@ pub(super) fn send(
         loop {
             let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
             let Ok((chunk, bytes)) = next else { return };
-            // After a failure the channel is emptied all the same, or the cutter would wait for
-            // somebody to take what it has.
+            // After a failure the channel is still emptied, or the producer would block.
             if !stop.load(Ordering::Relaxed)
                 && let Err(error) = store(&chunk, &bytes)
             {
@@ -109,57 +109,57 @@ pub(super) fn send(
     };
     let chunks = std::thread::scope(|scope| {
         (0..WORKERS).for_each(|_| drop(scope.spawn(work)));
-        let cut = cut(&file, &runs, |chunk, bytes| {
+        let chunks = split(&file, &extents, |chunk, bytes| {
             let goes_on = !stop.load(Ordering::Relaxed) && !cancel.is_set();
             Ok(goes_on && sender.send((chunk, bytes)).is_ok())
         });
         drop(sender);
-        cut.with_context(what)
+        chunks.with_context(what)
     })?;
     if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(error);
     }
     cancel.check()?;
-    let manifest = Manifest { hashing: artifact.hashing, size: artifact.size, runs, chunks };
+    let manifest = Manifest { hashing: artifact.hashing, size: artifact.size, extents, chunks };
     let text = manifest.text();
     remote.put(&manifest_name, &text)?;
     sent.fetch_add(text.len() as u64, Ordering::Relaxed);
     Ok(())
 }
 
-/// What of a file is not zero.
-fn survey(file: &File) -> io::Result<Vec<Run>> {
+/// The extents of a file with data.
+fn find_extents(file: &File) -> io::Result<Vec<Extent>> {
     let length = file.metadata()?.len();
-    let grain = GRAIN as u64;
-    let mut survey = Survey::default();
+    let block = BLOCK as u64;
+    let mut finder = ExtentFinder::default();
     let mut buffer = vec![0; 1 << 20];
     let mut done = 0;
     for (start, count) in data_extents(file)? {
-        // Whole grains: where extents end is the file system's matter, not the content's.
-        let mut at = (start / grain * grain).max(done);
-        let end = (start + count).next_multiple_of(grain).min(length);
+        // Whole blocks: the result must depend on content, not on the file system's extents.
+        let mut at = (start / block * block).max(done);
+        let end = (start + count).next_multiple_of(block).min(length);
         while at < end {
             let n = (buffer.len() as u64).min(end - at) as usize;
             file.read_exact_at(&mut buffer[..n], at)?;
-            survey.feed(at, &buffer[..n]);
+            finder.add(at, &buffer[..n]);
             at += n as u64;
         }
         done = at.max(done);
     }
-    Ok(survey.finish())
+    Ok(finder.finish())
 }
 
-/// Cuts the runs of a file, and gives each chunk the first time that its content comes to `take`,
-/// until that says no. All chunks, in order.
-fn cut(
+/// Splits the extents of a file into chunks. Passes each new chunk to `take`, until that returns
+/// `false`. Returns all chunks, in order.
+fn split(
     file: &File,
-    runs: &[Run],
+    extents: &[Extent],
     mut take: impl FnMut(Chunk, Vec<u8>) -> Result<bool>,
 ) -> Result<Vec<Chunk>> {
-    let row = Row { file, runs, done: 0 };
+    let reader = ExtentReader { file, extents, done: 0 };
     let mut seen = BTreeSet::new();
     let mut chunks = Vec::new();
-    for cut in StreamCDC::new(row, LEAST, AVERAGE, MOST) {
+    for cut in StreamCDC::new(reader, MIN_CHUNK, AVERAGE_CHUNK, MAX_CHUNK) {
         let bytes = cut.map_err(io::Error::from)?.data;
         let chunk = Chunk(Digest::of(&bytes), bytes.len() as u32);
         chunks.push(chunk);
@@ -170,66 +170,67 @@ fn cut(
     Ok(chunks)
 }
 
-/// Reads the runs of a file, one behind the other.
-struct Row<'a> {
+/// Reads the concatenated extents of a file.
+struct ExtentReader<'a> {
     file: &'a File,
-    runs: &'a [Run],
-    /// How much of the first run is read.
+    extents: &'a [Extent],
+    /// The number of bytes read of the first extent.
     done: u64,
 }
 
-impl Read for Row<'_> {
+impl Read for ExtentReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(Run(at, length)) = self.runs.first() else { return Ok(0) };
+        let Some(Extent(at, length)) = self.extents.first() else { return Ok(0) };
         let wanted = (length - self.done).min(buffer.len() as u64) as usize;
         self.file.read_exact_at(&mut buffer[..wanted], at + self.done)?;
         self.done += wanted as u64;
         if self.done == *length {
-            (self.runs, self.done) = (&self.runs[1..], 0);
+            (self.extents, self.done) = (&self.extents[1..], 0);
         }
         Ok(wanted)
     }
 }
 
-/// Fetches the object of `artifact` into the new file `place`. The error is [`Damaged`] where the
-/// remote gave something else, or nothing. The whole is not compared with the artifact's digest.
+/// Fetches the object of `artifact` into the new file `path`. The error is [`Damaged`] if a file of
+/// the remote is missing or damaged. The caller compares the object with the artifact's digest.
 pub(super) fn fetch(
     remote: &dyn Remote,
     artifact: &Artifact,
-    place: &Path,
+    path: &Path,
     cancel: &Cancel,
-    told: &(dyn Fn(u64, u64) + Sync),
+    progress: &(dyn Fn(u64, u64) + Sync),
 ) -> Result<()> {
     let manifest = manifest_of(remote, artifact)?
         .ok_or_else(|| Error::new(Damaged(manifest_name(artifact))))?;
-    let what = || format!("writing {}", place.display());
-    let file = File::options().write(true).create_new(true).open(place).with_context(what)?;
+    let what = || format!("writing {}", path.display());
+    let file = File::options().write(true).create_new(true).open(path).with_context(what)?;
     file.set_len(artifact.size).with_context(what)?;
-    let (places, starts, total) = (Places::new(&manifest.runs), manifest.starts(), manifest.data());
+    let map = ExtentMap::new(&manifest.extents);
+    let (offsets, total) = (manifest.chunk_offsets(), manifest.data_length());
     let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
-    told(0, total);
+    progress(0, total);
     let one = |chunk: &Chunk, start: u64| -> Result<()> {
         cancel.check()?;
         let name = chunk_name(chunk);
         let bytes = remote
-            .get(&name, most_stored(chunk))?
+            .get(&name, max_stored(chunk))?
             .and_then(|stored| decompressed(&stored, chunk))
             .ok_or_else(|| Error::new(Damaged(name)))?;
         let mut rest = &bytes[..];
-        for (at, length) in places.of(start, u64::from(chunk.1)) {
+        for (at, length) in map.parts(start, u64::from(chunk.1)) {
             let (piece, more) = rest.split_at(length as usize);
             write_sparse(&file, piece, at).with_context(what)?;
             rest = more;
         }
         let length = u64::from(chunk.1);
-        told(done.fetch_add(length, Ordering::Relaxed) + length, total);
+        progress(done.fetch_add(length, Ordering::Relaxed) + length, total);
         Ok(())
     };
     let work = || -> Result<()> {
         while !stop.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(chunk) = manifest.chunks.get(at) else { break };
-            one(chunk, starts[at]).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
+            one(chunk, offsets[at]).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
         }
         Ok(())
     };
@@ -245,20 +246,20 @@ pub(super) fn fetch(
     })
 }
 
-/// The names of everything that an object is made of on the remote, to be sent anew.
+/// The names of all files of an object on the remote.
 pub(super) fn names(remote: &dyn Remote, artifact: &Artifact) -> Vec<String> {
     let manifest = manifest_of(remote, artifact).ok().flatten();
     let chunks = manifest.map(|manifest| manifest.chunks).unwrap_or_default();
     std::iter::once(manifest_name(artifact)).chain(chunks.iter().map(chunk_name)).collect()
 }
 
-/// The bytes of a chunk, if they are what its name says.
+/// The bytes of a chunk, if they have its digest.
 fn decompressed(stored: &[u8], chunk: &Chunk) -> Option<Vec<u8>> {
     let bytes = zstd::bulk::decompress(stored, chunk.1 as usize).ok()?;
     (bytes.len() == chunk.1 as usize && Digest::of(&bytes) == chunk.0).then_some(bytes)
 }
 
-/// Zeros stay holes.
+/// Writes `bytes` unless they are all zeros, which stay a hole.
 fn write_sparse(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     if !is_zero(bytes) {
         file.write_all_at(bytes, at)?;
@@ -298,13 +299,13 @@ mod tests {
 
     fn send_all(remote: &Directory, file: &Path, artifact: &Artifact) -> u64 {
         let sent = AtomicU64::new(0);
-        let (bad, cancel) = (BTreeSet::new(), Cancel::default());
-        send(remote, file, artifact, &bad, &sent, &cancel).unwrap();
+        let (damaged, cancel) = (BTreeSet::new(), Cancel::default());
+        send(remote, file, artifact, &damaged, &sent, &cancel).unwrap();
         sent.into_inner()
     }
 
     #[test]
-    fn an_object_comes_back_as_it_was_and_sparse() {
+    fn an_object_is_restored_and_sparse() {
         let directory = tempfile::tempdir().unwrap();
         let remote = Directory::new(directory.path().join("remote"));
         let (from, to) = (directory.path().join("a"), directory.path().join("b"));
@@ -320,21 +321,21 @@ mod tests {
     }
 
     #[test]
-    fn zeros_that_are_written_and_holes_are_cut_alike() {
+    fn written_zeros_and_holes_give_the_same_extents() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         let artifact = disk(&path);
-        let sparse = survey(&File::open(&path).unwrap()).unwrap();
+        let sparse = find_extents(&File::open(&path).unwrap()).unwrap();
         let full = directory.path().join("full");
         std::fs::write(&full, std::fs::read(&path).unwrap()).unwrap();
-        assert_eq!(survey(&File::open(&full).unwrap()).unwrap(), sparse);
+        assert_eq!(find_extents(&File::open(&full).unwrap()).unwrap(), sparse);
         assert_eq!(sparse.len(), 3);
-        assert_eq!(sparse[0], Run(4096, 3_002_368 / 4096 * 4096 + 4096 - 4096));
+        assert_eq!(sparse[0], Extent(4096, 3_002_368 / 4096 * 4096 + 4096 - 4096));
         assert!(artifact.size > 0);
     }
 
     #[test]
-    fn what_is_not_as_it_was_is_told_by_its_name() {
+    fn a_damaged_file_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let remote = Directory::new(directory.path().join("remote"));
         let from = directory.path().join("a");
@@ -347,9 +348,9 @@ mod tests {
             remote.put(&name, &changed).unwrap();
             let to = directory.path().join(format!("to{at}"));
             let error = fetch(&remote, &artifact, &to, &Cancel::default(), &|_, _| ()).unwrap_err();
-            // A manifest with another digest in it is sound, and names a chunk that is not there.
-            let Damaged(told) = error.downcast_ref::<Damaged>().unwrap();
-            assert!(*told == name || name.ends_with(".json"), "{told}");
+            // A manifest with another digest in it is consistent, and names a missing chunk.
+            let Damaged(named) = error.downcast_ref::<Damaged>().unwrap();
+            assert!(*named == name || name.ends_with(".json"), "{named}");
             remote.put(&name, &stored).unwrap();
         }
     }

@@ -1,6 +1,6 @@
-//! Results on their way to a remote, in the background. What is to go is noted in the cache
-//! first (`outbox/KEY`), so what a build had no time for goes with the next one; the queue in
-//! memory holds keys alone, and is short.
+//! Uploads results to a remote in the background. Each result is recorded in the local cache first
+//! (`outbox/KEY`), so what a build does not finish, the next one uploads. The queue in memory is short
+//! and holds only keys.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,93 +9,93 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::shelf::Desk;
+use super::cache::Connection;
 use super::{name, object, trust};
 use crate::cache::{Origin, Record};
 use crate::error::{Context, Error, Result, anyhow, caused_by};
 use crate::files::Lock;
 use crate::recipe::Key;
 
-/// So many keys wait in memory; more are found in the outbox in the end.
-const DEPTH: usize = 64;
+/// The number of keys that are queued in memory; others are read from the outbox at the end.
+const QUEUE_LENGTH: usize = 64;
 
-/// How often somebody who waits is told.
-const LOOK: Duration = Duration::from_millis(100);
+/// The interval of progress reports.
+const INTERVAL: Duration = Duration::from_millis(100);
 
-/// What was brought to a remote.
+/// What was pushed to a remote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
-    /// Results.
+    /// The number of results.
     pub results: usize,
-    /// Bytes that were sent for them.
+    /// The number of bytes that were sent.
     pub bytes: u64,
 }
 
-/// See the file.
+/// The queue of uploads and its thread.
 pub(super) struct Queue {
-    desk: Arc<Desk>,
+    connection: Arc<Connection>,
     done: Arc<AtomicUsize>,
     at_work: Mutex<Option<(SyncSender<Key>, JoinHandle<()>)>>,
 }
 
 impl Queue {
-    /// An empty one.
-    pub fn new(desk: Arc<Desk>) -> Queue {
-        Queue { desk, done: Arc::default(), at_work: Mutex::default() }
+    /// An empty queue. The thread is started with the first upload.
+    pub fn new(connection: Arc<Connection>) -> Queue {
+        Queue { connection, done: Arc::default(), at_work: Mutex::default() }
     }
 
-    /// Notes `key`, and has it brought when its turn comes.
+    /// Records `key` in the outbox and queues it for upload.
     pub fn offer(&self, key: &Key) -> Result<()> {
-        self.desk.cache.write_aside(&self.desk.outbox().join(key.to_string()), b"")?;
+        self.connection.cache.write_aside(&self.connection.outbox().join(key.to_string()), b"")?;
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
         let (sender, _) = at_work.get_or_insert_with(|| self.start());
         match sender.try_send(*key) {
-            // The outbox has it.
+            // If the queue is full, the outbox has it.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Ok(()),
         }
     }
 
     fn start(&self) -> (SyncSender<Key>, JoinHandle<()>) {
-        let (sender, keys) = sync_channel(DEPTH);
-        let (desk, done) = (self.desk.clone(), self.done.clone());
-        (sender, std::thread::spawn(move || work(&desk, &keys, &done)))
+        let (sender, keys) = sync_channel(QUEUE_LENGTH);
+        let (connection, done) = (self.connection.clone(), self.done.clone());
+        (sender, std::thread::spawn(move || upload_all(&connection, &keys, &done)))
     }
 
-    /// Waits for everything that is noted.
-    pub fn drain(&self, told: &dyn Fn(u64)) -> Result<Pushed> {
+    /// Waits until the outbox is empty.
+    pub fn drain(&self, progress: &dyn Fn(u64)) -> Result<Pushed> {
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        if at_work.is_none() && self.desk.waiting()?.is_empty() {
+        if at_work.is_none() && self.connection.outbox_keys()?.is_empty() {
             return Ok(Pushed::default());
         }
         let (sender, worker) = at_work.take().unwrap_or_else(|| self.start());
         drop(sender);
         while !worker.is_finished() {
-            told(self.desk.sent.load(Ordering::Relaxed));
-            std::thread::sleep(LOOK);
+            progress(self.connection.sent.load(Ordering::Relaxed));
+            std::thread::sleep(INTERVAL);
         }
-        worker.join().map_err(|_| anyhow!("the thread that brings results away panicked"))?;
-        let bytes = self.desk.sent.load(Ordering::Relaxed);
+        worker.join().map_err(|_| anyhow!("the upload thread panicked"))?;
+        let bytes = self.connection.sent.load(Ordering::Relaxed);
         Ok(Pushed { results: self.done.load(Ordering::Relaxed), bytes })
     }
 }
 
-/// Brings what comes, and in the end what lies in the outbox besides.
-fn work(desk: &Desk, keys: &Receiver<Key>, done: &AtomicUsize) {
-    let rest = || desk.waiting().unwrap_or_default();
-    // `rest` is asked once the sender is gone.
+/// Uploads the queued results, then those that are only in the outbox.
+fn upload_all(connection: &Connection, keys: &Receiver<Key>, done: &AtomicUsize) {
+    let rest = || connection.outbox_keys().unwrap_or_default();
+    // The outbox is read once the queue is closed.
     let all = keys.iter().chain(std::iter::once_with(rest).flatten());
     for key in all {
-        if desk.is_broken() || desk.cancel.is_set() {
+        if connection.is_broken() || connection.cancel.is_set() {
             return;
         }
-        match desk.bring(&key) {
-            Ok(Brought::Now) => {
+        match connection.upload(&key) {
+            Ok(Upload::Done) => {
                 done.fetch_add(1, Ordering::Relaxed);
             }
-            Ok(Brought::Before) => {}
+            Ok(Upload::NotNeeded) => {}
             Err(error) => {
                 if caused_by::<crate::error::Interrupted>(&error).is_none() {
-                    desk.closed(&error);
+                    connection.report_push_failure(&error);
                 }
                 return;
             }
@@ -103,18 +103,19 @@ fn work(desk: &Desk, keys: &Receiver<Key>, done: &AtomicUsize) {
     }
 }
 
-enum Brought {
-    Now,
-    Before,
+enum Upload {
+    Done,
+    /// Another process uploads the result, or has done so.
+    NotNeeded,
 }
 
-impl Desk {
+impl Connection {
     fn outbox(&self) -> PathBuf {
         self.cache.directory().join("outbox")
     }
 
     /// The keys in the outbox.
-    fn waiting(&self) -> Result<Vec<Key>> {
+    fn outbox_keys(&self) -> Result<Vec<Key>> {
         let directory = self.outbox();
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
@@ -127,14 +128,14 @@ impl Desk {
         Ok(entries.flatten().filter_map(key).collect())
     }
 
-    /// Brings one result: its object, then its record, so that a record never promises what is
-    /// not there.
-    fn bring(&self, key: &Key) -> Result<Brought> {
+    /// Uploads one result: first its object, then its record, so that no record refers to a missing
+    /// object.
+    fn upload(&self, key: &Key) -> Result<Upload> {
         let note = self.outbox().join(key.to_string());
         let lock = self.cache.directory().join("locks").join(format!("push-{key}"));
-        let Some(_alone) = Lock::try_exclusive(&lock)? else { return Ok(Brought::Before) };
+        let Some(_lock) = Lock::try_exclusive(&lock)? else { return Ok(Upload::NotNeeded) };
         if !note.exists() {
-            return Ok(Brought::Before);
+            return Ok(Upload::NotNeeded);
         }
         if let Some(record) = self.cache.find(key)? {
             let file = self.cache.object(&record.output);
@@ -142,7 +143,7 @@ impl Desk {
                 &*self.remote,
                 &file,
                 &record.output,
-                &self.bad(),
+                &self.damaged(),
                 &self.sent,
                 &self.cancel,
             )?;
@@ -152,6 +153,6 @@ impl Desk {
             self.sent.fetch_add(sealed.len() as u64, Ordering::Relaxed);
         }
         std::fs::remove_file(&note).with_context(|| format!("removing {}", note.display()))?;
-        Ok(Brought::Now)
+        Ok(Upload::Done)
     }
 }

@@ -1,5 +1,5 @@
-//! Whose records count: ed25519 keys, and the sealed form of a record. The seal is over the
-//! record's own text, so nothing has to agree on how a record is written.
+//! Trusted keys (ed25519) and signed records. The signature is over the text of the record as stored, so
+//! it does not depend on how a record is serialised.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,21 +12,21 @@ use crate::digest::Digest;
 use crate::format::base64;
 use crate::recipe::{Key, Recipe};
 
-/// What is signed begins with this, so that a signature of anything else is none of a record.
-const PURPOSE: &[u8] = b"kuth-record-1\n";
+/// The prefix of a signed record, so that no other signature is valid for a record.
+const DOMAIN: &[u8] = b"kuth-record-1\n";
 
-/// What stands before an ed25519 key in DER (RFC 8410).
+/// The prefix of an ed25519 public key in DER (RFC 8410).
 const SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-/// The words before a key.
+/// The prefixes of keys in text form.
 const PUBLIC: &str = "ed25519:";
 const PRIVATE: &str = "kuth-private-ed25519:";
 
-/// A key that says whose record it is.
+/// A key that verifies signatures.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PublicKey([u8; 32]);
 
-/// As `kuth.toml` lists it: `ed25519:` and 64 hexadecimal digits.
+/// The form in `kuth.toml`: `ed25519:` and 64 hexadecimal digits.
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PUBLIC}{}", Digest(self.0))
@@ -39,35 +39,35 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The text is not a key.
+/// The text is not a key of the expected kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotAKey(&'static str);
+pub struct InvalidKey(&'static str);
 
-impl fmt::Display for NotAKey {
+impl fmt::Display for InvalidKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "a key is `{}` and 64 hexadecimal digits", self.0)
     }
 }
 
-impl std::error::Error for NotAKey {}
+impl std::error::Error for InvalidKey {}
 
-fn digits(text: &str, before: &'static str) -> Result<[u8; 32], NotAKey> {
-    let hex = text.strip_prefix(before).ok_or(NotAKey(before))?;
-    hex.parse::<Digest>().map(|it| it.0).map_err(|_| NotAKey(before))
+fn digits(text: &str, before: &'static str) -> Result<[u8; 32], InvalidKey> {
+    let hex = text.strip_prefix(before).ok_or(InvalidKey(before))?;
+    hex.parse::<Digest>().map(|it| it.0).map_err(|_| InvalidKey(before))
 }
 
 impl FromStr for PublicKey {
-    type Err = NotAKey;
+    type Err = InvalidKey;
 
-    fn from_str(text: &str) -> Result<PublicKey, NotAKey> {
+    fn from_str(text: &str) -> Result<PublicKey, InvalidKey> {
         let bytes = digits(text, PUBLIC)?;
-        VerifyingKey::from_bytes(&bytes).map_err(|_| NotAKey(PUBLIC))?;
+        VerifyingKey::from_bytes(&bytes).map_err(|_| InvalidKey(PUBLIC))?;
         Ok(PublicKey(bytes))
     }
 }
 
 impl PublicKey {
-    /// Whether `signature` is one of `message` by this key.
+    /// Whether `signature` is a valid signature of `message` by this key.
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let key = VerifyingKey::from_bytes(&self.0);
         let signature = Signature::from_slice(signature);
@@ -75,7 +75,7 @@ impl PublicKey {
             if key.verify_strict(message, &signature).is_ok())
     }
 
-    /// As other programs read it: SubjectPublicKeyInfo of RFC 8410, in PEM.
+    /// SubjectPublicKeyInfo (RFC 8410) in PEM, which other programs read.
     pub fn pem(&self) -> String {
         let der = [&SPKI[..], &self.0].concat();
         let body = base64::encode(&der);
@@ -105,64 +105,64 @@ impl PrivateKey {
         PrivateKey(SigningKey::from_bytes(&secret))
     }
 
-    /// The line that a key file holds.
+    /// The line of a key file.
     pub fn line(&self) -> String {
         format!("{PRIVATE}{}\n", Digest(self.0.to_bytes()))
     }
 
-    /// Its signature of `message`. Whoever calls sees to it that no two kinds of messages can be
-    /// taken for each other: records begin with a word of their own, envelopes with another.
+    /// The signature of `message`. Callers give each kind of message its own prefix, so that none can
+    /// be passed off as another.
     pub fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.0.sign(message).to_bytes()
     }
 
-    /// What its signatures are known by.
+    /// The public key that verifies its signatures.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
-    /// Whether a text is meant to be a key itself, not the name of a file.
-    pub fn is_one(text: &str) -> bool {
+    /// Whether `text` is a key, as opposed to the name of a file.
+    pub fn is_key(text: &str) -> bool {
         text.starts_with(PRIVATE)
     }
 }
 
 impl FromStr for PrivateKey {
-    type Err = NotAKey;
+    type Err = InvalidKey;
 
-    fn from_str(text: &str) -> Result<PrivateKey, NotAKey> {
+    fn from_str(text: &str) -> Result<PrivateKey, InvalidKey> {
         digits(text.trim(), PRIVATE).map(PrivateKey::new)
     }
 }
 
-/// Never prints the secret.
+/// Does not print the secret.
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<private key of {}>", self.public())
     }
 }
 
-/// Whose records count.
+/// The trusted signers of records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// Those with these keys.
+    /// Records signed by one of these keys.
     Keys(Vec<PublicKey>),
-    /// Everybody who can write to the remote.
+    /// All records, signed or not: everybody who can write to the remote is trusted.
     Anyone,
 }
 
-/// Why a sealed record does not count.
+/// Why a signed record is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is not what was once written.
+    /// It is not what was written.
     Damaged,
-    /// Nobody signed it.
+    /// It has no signature.
     Unsigned,
-    /// Somebody did who is not trusted.
-    Stranger(PublicKey),
+    /// It is signed by a key that is not trusted.
+    Untrusted(PublicKey),
 }
 
-/// A record as it lies on a remote.
+/// A record as it is stored on a remote.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sealed {
@@ -179,10 +179,10 @@ struct Seal {
 }
 
 fn message(record: &str) -> Vec<u8> {
-    [PURPOSE, record.as_bytes()].concat()
+    [DOMAIN, record.as_bytes()].concat()
 }
 
-/// The bytes that a remote keeps of `record`.
+/// The stored form of `record`, signed with `key`.
 pub fn seal(record: &Record, key: Option<&PrivateKey>) -> serde_json::Result<Vec<u8>> {
     let record = serde_json::to_string(record)?;
     let seal = key.map(|key| {
@@ -193,10 +193,10 @@ pub fn seal(record: &Record, key: Option<&PrivateKey>) -> serde_json::Result<Vec
     serde_json::to_vec(&Sealed { record, seal })
 }
 
-/// The record that `bytes` hold under `key`, if it counts.
+/// Reads the stored record under `key`, and verifies it.
 pub fn open(bytes: &[u8], key: &Key, trust: &Trust) -> Result<Record, Refusal> {
     let sealed: Sealed = serde_json::from_slice(bytes).map_err(|_| Refusal::Damaged)?;
-    // A changed byte shows also where it would mean the same.
+    // Only the exact form that kuth writes is accepted, so that every changed byte is noticed.
     if serde_json::to_vec(&sealed).ok().as_deref() != Some(bytes) {
         return Err(Refusal::Damaged);
     }
@@ -206,7 +206,7 @@ pub fn open(bytes: &[u8], key: &Key, trust: &Trust) -> Result<Record, Refusal> {
             if let Trust::Keys(keys) = trust
                 && !keys.contains(&seal.signer)
             {
-                return Err(Refusal::Stranger(seal.signer));
+                return Err(Refusal::Untrusted(seal.signer));
             }
         }
         (None, Trust::Keys(_)) => return Err(Refusal::Unsigned),
@@ -219,13 +219,13 @@ pub fn open(bytes: &[u8], key: &Key, trust: &Trust) -> Result<Record, Refusal> {
     }
 }
 
-/// `None` unless the signature is one, of this text, by this key.
+/// `None` unless the signature of `record` is valid.
 fn verify(record: &str, seal: &Seal) -> Option<()> {
     let key = VerifyingKey::from_bytes(&seal.signer.0).ok()?;
     let (first, second) = seal.signature.split_at_checked(64)?;
     let halves = [first, second].map(|half| half.parse::<Digest>().map(|it| it.0));
     let [Ok(first), Ok(second)] = halves else { return None };
-    // Digits have two forms, and only one is written.
+    // Only lower-case digits are accepted.
     if format!("{}{}", Digest(first), Digest(second)) != seal.signature {
         return None;
     }
@@ -268,11 +268,11 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_written_and_read() {
+    fn keys_round_trip() {
         let private = key(3);
         assert_eq!(private.line().parse::<PrivateKey>().unwrap().public(), private.public());
         assert_eq!(private.public().to_string().parse(), Ok(private.public()));
-        assert!(PrivateKey::is_one(&private.line()) && !PrivateKey::is_one("key.txt"));
+        assert!(PrivateKey::is_key(&private.line()) && !PrivateKey::is_key("key.txt"));
         assert!("ed25519:12".parse::<PublicKey>().is_err());
         assert!(!format!("{private:?}").contains(&private.line()[21..40]));
     }
@@ -286,7 +286,7 @@ mod tests {
     ];
 
     #[test]
-    fn a_signature_is_that_of_the_standard() {
+    fn signatures_match_rfc_8032() {
         let hex = SIGNATURE.concat();
         let signature: Vec<u8> =
             (0..64).map(|at| u8::from_str_radix(&hex[2 * at..][..2], 16).unwrap()).collect();
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_shown_as_it_is_listed_and_what_is_none_says_so() {
+    fn a_key_is_displayed_as_listed_and_errors_name_the_form() {
         let listed = format!("ed25519:{PUBLIC_OF_IT}");
         assert_eq!(format!("{:?}", listed.parse::<PublicKey>().unwrap()), listed);
         let error = "ed25519:12".parse::<PublicKey>().unwrap_err();
@@ -313,14 +313,14 @@ mod tests {
     }
 
     #[test]
-    fn a_record_counts_by_its_signer() {
+    fn a_record_is_accepted_by_its_signer() {
         let (record, at) = record();
         let (ours, theirs) = (key(1), key(2));
         let keys = Trust::Keys(vec![ours.public()]);
         let sealed = seal(&record, Some(&ours)).unwrap();
         assert_eq!(open(&sealed, &at, &keys), Ok(record.clone()));
         let foreign = seal(&record, Some(&theirs)).unwrap();
-        assert_eq!(open(&foreign, &at, &keys), Err(Refusal::Stranger(theirs.public())));
+        assert_eq!(open(&foreign, &at, &keys), Err(Refusal::Untrusted(theirs.public())));
         assert_eq!(open(&foreign, &at, &Trust::Anyone), Ok(record.clone()));
         let bare = seal(&record, None).unwrap();
         assert_eq!(open(&bare, &at, &keys), Err(Refusal::Unsigned));
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn no_byte_of_a_sealed_record_can_change() {
+    fn every_changed_bit_of_a_sealed_record_is_noticed() {
         let (record, at) = record();
         let keys = Trust::Keys(vec![key(1).public()]);
         let sealed = seal(&record, Some(&key(1))).unwrap();

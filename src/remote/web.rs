@@ -1,5 +1,5 @@
-//! A web server as a remote: anything that stores what is PUT and gives it back, such as nginx
-//! with its WebDAV module. A name and password may stand in the address.
+//! A web server as a remote: any server that stores files by PUT and returns them by GET, such as nginx
+//! with its WebDAV module. The address may contain a user and password.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use super::Remote;
 use crate::error::Result;
 use crate::http::Store;
 
-/// See the file.
+/// A remote on a web server.
 pub(super) struct Web(Store);
 
 impl Web {
     /// The files below `address`.
-    pub fn new(address: &str, patience: Duration) -> Result<Web> {
-        Ok(Web(Store::new(address, patience)?))
+    pub fn new(address: &str, timeout: Duration) -> Result<Web> {
+        Ok(Web(Store::new(address, timeout)?))
     }
 }
 

@@ -1,6 +1,6 @@
-//! What a command with the network needs of the host to resolve names: copies, put in the place of
-//! the tree's own files while the command runs. Afterwards the tree has its own file back, or what
-//! the command made of it. Called by the process that works on the tree, which has it as its root.
+//! The host's files for name resolution, for commands with network access: copies that replace the
+//! tree's own files while the command runs. Afterwards the tree's own file is restored, unless the
+//! command changed the copy. Used by the process whose root is the tree.
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata, Permissions};
@@ -19,28 +19,28 @@ const HOSTS: &str = "/etc/hosts";
 
 /// The host's files, read before the tree became the root.
 pub struct HostFiles {
-    /// /etc/resolv.conf, wherever a link leads to.
+    /// The content of /etc/resolv.conf, with links followed.
     resolver: Option<Vec<u8>>,
     /// The lines of /etc/hosts that name other machines.
     hosts: Vec<u8>,
 }
 
 impl HostFiles {
-    /// Reads them; what the host has not is not lent.
+    /// Reads them. A file that does not exist is left out.
     pub fn read() -> HostFiles {
         let hosts = std::fs::read(HOSTS).unwrap_or_default();
         HostFiles { resolver: std::fs::read(RESOLVER).ok(), hosts: other_machines(&hosts) }
     }
 
-    /// Puts the copies into the tree. What they replace waits in the directory `hidden`, on the
-    /// same mount.
-    pub fn lend<'a>(&self, hidden: &'a File) -> Result<Vec<Lent<'a>>> {
-        let mut lent = Vec::new();
+    /// Puts the copies into the tree. The files that they replace are moved to the directory `hidden`, on
+    /// the same mount.
+    pub fn install<'a>(&self, hidden: &'a File) -> Result<Vec<InstalledCopy<'a>>> {
+        let mut copies = Vec::new();
         if let Some(resolver) = &self.resolver {
-            lent.extend(Lent::new(RESOLVER, resolver.clone(), hidden)?);
+            copies.extend(InstalledCopy::new(RESOLVER, resolver.clone(), hidden)?);
         }
         if !self.hosts.is_empty() {
-            // The tree's own names stay known.
+            // The tree's own entries come first.
             let mut text = Vec::new();
             if Path::new(HOSTS).is_file() {
                 let read = File::open(HOSTS).and_then(|mut file| file.read_to_end(&mut text));
@@ -50,20 +50,20 @@ impl HostFiles {
                 text.push(b'\n');
             }
             text.extend(&self.hosts);
-            lent.extend(Lent::new(HOSTS, text, hidden)?);
+            copies.extend(InstalledCopy::new(HOSTS, text, hidden)?);
         }
-        Ok(lent)
+        Ok(copies)
     }
 }
 
-/// The lines of a hosts file whose address is not this machine's own.
+/// The lines of a hosts file with addresses of other machines.
 fn other_machines(hosts: &[u8]) -> Vec<u8> {
     let is_other = |line: &&[u8]| {
         let line = String::from_utf8_lossy(line);
         let address = line.split_whitespace().next().unwrap_or_default();
         match address.parse::<std::net::IpAddr>() {
             Ok(std::net::IpAddr::V4(address)) => !address.is_loopback(),
-            // Debian names the multicast groups of all nodes and routers there.
+            // Debian lists the multicast groups of all nodes and routers in this file.
             Ok(std::net::IpAddr::V6(address)) => {
                 !address.is_loopback() && !address.is_multicast() && !address.is_unspecified()
             }
@@ -74,30 +74,34 @@ fn other_machines(hosts: &[u8]) -> Vec<u8> {
     lines.flat_map(|line| [line, b"\n"].concat()).collect()
 }
 
-/// A copy in the place of a file of the tree.
-pub struct Lent<'a> {
+/// A copy that replaces a file of the tree.
+pub struct InstalledCopy<'a> {
     path: &'static str,
     text: Vec<u8>,
-    /// The copy as it was put there.
+    /// The copy when it was installed.
     copy: Metadata,
-    /// Whether the tree had something there, which waits in `hidden` now.
+    /// Whether it replaced a file, which is in `hidden` now.
     replaced: bool,
     hidden: &'a File,
-    /// The times of the directory before, and its modification time since.
+    /// The times of the directory before, and its modification time after installing the copy.
     directory: (Timestamps, (i64, i64)),
 }
 
-impl<'a> Lent<'a> {
-    /// `None` where the tree has no directory for it.
-    fn new(path: &'static str, text: Vec<u8>, hidden: &'a File) -> Result<Option<Lent<'a>>> {
-        let what = || format!("lending {path}");
+impl<'a> InstalledCopy<'a> {
+    /// `None` if the tree has no directory for it.
+    fn new(
+        path: &'static str,
+        text: Vec<u8>,
+        hidden: &'a File,
+    ) -> Result<Option<InstalledCopy<'a>>> {
+        let what = || format!("copying the host's {path}");
         let Ok(directory) = directory_of(path).metadata() else { return Ok(None) };
         let own = Path::new(path).symlink_metadata().ok();
         if own.is_some() {
             rustix::fs::renameat(CWD, path, hidden.as_fd(), name_of(path)).with_context(what)?;
         }
         std::fs::write(path, &text).with_context(what)?;
-        // A command that writes to the file finds it with the tree's own mode and owner.
+        // A command that writes to the copy finds the mode and owner of the tree's file.
         let (mode, uid, gid) = match own.as_ref().filter(|own| own.is_file()) {
             Some(own) => (own.mode() & 0o7777, own.uid(), own.gid()),
             None => (0o644, 0, 0),
@@ -105,18 +109,18 @@ impl<'a> Lent<'a> {
         lchown(path, Some(uid), Some(gid)).with_context(what)?;
         std::fs::set_permissions(path, Permissions::from_mode(mode)).with_context(what)?;
         let copy = Path::new(path).symlink_metadata().with_context(what)?;
-        let since = directory_of(path).metadata().with_context(what)?;
-        let directory = (times(&directory), (since.mtime(), since.mtime_nsec()));
-        Ok(Some(Lent { path, text, copy, replaced: own.is_some(), hidden, directory }))
+        let after = directory_of(path).metadata().with_context(what)?;
+        let directory = (times(&directory), (after.mtime(), after.mtime_nsec()));
+        Ok(Some(InstalledCopy { path, text, copy, replaced: own.is_some(), hidden, directory }))
     }
 
-    /// Gives the tree its own file back, unless the command changed or replaced the copy.
-    pub fn take_back(self) -> Result<()> {
-        let what = || format!("taking {} back", self.path);
-        let quiet = directory_of(self.path)
+    /// Restores the tree's own file, unless the command changed or replaced the copy.
+    pub fn restore(self) -> Result<()> {
+        let what = || format!("restoring {}", self.path);
+        let directory_unchanged = directory_of(self.path)
             .metadata()
             .is_ok_and(|directory| (directory.mtime(), directory.mtime_nsec()) == self.directory.1);
-        if !self.is_untouched() {
+        if !self.is_unchanged() {
             if self.replaced {
                 let flags = AtFlags::empty();
                 let removed = rustix::fs::unlinkat(self.hidden, name_of(self.path), flags);
@@ -129,7 +133,7 @@ impl<'a> Lent<'a> {
                 .with_context(what)?,
             false => std::fs::remove_file(self.path).with_context(what)?,
         }
-        if quiet {
+        if directory_unchanged {
             let flags = AtFlags::empty();
             rustix::fs::utimensat(CWD, directory_of(self.path), &self.directory.0, flags)
                 .with_context(what)?;
@@ -137,7 +141,7 @@ impl<'a> Lent<'a> {
         Ok(())
     }
 
-    fn is_untouched(&self) -> bool {
+    fn is_unchanged(&self) -> bool {
         let same = |now: &Metadata| {
             let of = |file: &Metadata| (file.ino(), file.mode(), file.uid(), file.gid());
             of(now) == of(&self.copy)
@@ -167,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_other_machines_are_lent() {
+    fn only_lines_of_other_machines_are_copied() {
         let hosts = "127.0.0.1 localhost\n127.0.1.1 me\n::1 ip6-localhost\nff02::1 all\n\
                      # 192.0.2.1 gone\n192.0.2.7\tmirror.example mirror # lab\n2001:db8::1 six\n\n";
         let expected = "192.0.2.7\tmirror.example mirror # lab\n2001:db8::1 six\n";

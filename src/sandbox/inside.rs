@@ -158,13 +158,13 @@ impl Tree {
 
     /// Runs a command, with what it needs of the host in the place of the tree's own files.
     fn run(&mut self, argv: &[String], env: &[(String, String)], input: &str) -> Result<()> {
-        let lent = match &self.host_files {
-            Some(files) => files.lend(&self.view.hidden)?,
+        let copies = match &self.host_files {
+            Some(files) => files.install(&self.view.hidden)?,
             None => Vec::new(),
         };
         let outcome = self.commands.run(argv, env, input, self.epoch);
-        let back = lent.into_iter().try_for_each(|lent| lent.take_back());
-        outcome.and(back)
+        let restored = copies.into_iter().try_for_each(|copy| copy.restore());
+        outcome.and(restored)
     }
 }
 

@@ -1,10 +1,10 @@
-//! A root file system to work in without being root: `unshare` gives namespaces (with a user
-//! namespace and the ranges of /etc/subuid for an ordinary user), kuth starts itself again inside
-//! them, pivots into the tree and carries out a list of steps there. This file is the outside;
-//! [`inside`] is what runs within. It knows no stage.
+//! A root file system to work in without root privileges: `unshare` creates namespaces (for an ordinary
+//! user, a user namespace with the id ranges of /etc/subuid), kuth starts itself again in them, pivots
+//! into the tree and runs a list of steps there. This file is the outside; [`inside`] runs in the
+//! namespaces. Knows no stage.
 //!
-//! Whatever happens to kuth, nothing stays behind: `setpriv` and `unshare` hand its death down to
-//! the first process of the namespace, and the kernel ends the rest with that one.
+//! No process outlives kuth: `setpriv` and `unshare` pass its end on to the first process of the
+//! namespace, and the kernel then kills all others in it.
 
 use std::path::{Path, PathBuf};
 
@@ -23,94 +23,94 @@ pub mod owners;
 pub mod pack;
 pub mod unpack;
 
-/// The hidden subcommand that [`inside::main`] answers to.
+/// The hidden subcommand that runs [`inside::main`].
 pub const SUBCOMMAND: &str = "__sandbox";
 
 /// The directory inside the tree at which the exchange directory is mounted while steps run.
 pub const EXCHANGE: &str = "/.kuth";
 
-/// Whether commands inside see the network of the host.
+/// The network of commands in the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// A network namespace with nothing but the loopback interface.
+    /// A network namespace with only the loopback interface.
     None,
-    /// The host's.
+    /// The host's network.
     Host,
 }
 
-/// One step inside the tree. Paths are absolute and mean the tree; files that come from outside
-/// lie in the exchange directory and are named relative to it.
+/// A step inside the tree. Paths are absolute paths in the tree; files from outside are in the exchange
+/// directory and named relative to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Makes `/bin`, `/sbin`, `/lib` (and `/lib64`) links into `/usr`, before anything is there.
+    /// Creates `/bin`, `/sbin`, `/lib` (and `/lib64`) as links into `/usr`, in an empty tree.
     MergeUsr {
         /// Whether the architecture has a `/lib64`.
         lib64: bool,
     },
-    /// Unpacks tar files of the exchange directory over what is there.
+    /// Unpacks tar files of the exchange directory over the tree.
     Unpack {
-        /// In this order.
+        /// The files, in order.
         files: Vec<String>,
     },
-    /// Writes a file; its directory is made if missing.
+    /// Writes a file; its directory is created if missing.
     Write {
-        /// Where.
+        /// The file.
         path: String,
-        /// What.
+        /// Its content.
         content: String,
         /// Permission bits.
         mode: u32,
     },
     /// Copies a file or a directory of the exchange directory into the tree.
     Copy {
-        /// What.
+        /// The source in the exchange directory.
         from: String,
-        /// Where.
+        /// The destination in the tree.
         to: String,
-        /// Permission bits of files; a directory's files keep their own without it.
+        /// Permission bits of files; `None` keeps those of a directory's files.
         mode: Option<u32>,
-        /// `user:group`, by name or number; root's without it.
+        /// `user:group`, by name or number; `None` is root.
         owner: Option<String>,
     },
     /// Runs a command and fails unless its exit status is 0.
     Run {
         /// Program and arguments.
         argv: Vec<String>,
-        /// Variables besides the fixed ones.
+        /// Environment variables in addition to the fixed ones.
         env: Vec<(String, String)>,
         /// Bytes for its standard input.
         input: String,
     },
-    /// Removes a file or a directory if it is there.
+    /// Removes a file or a directory, if it exists.
     Remove {
-        /// What.
+        /// The file or directory.
         path: String,
     },
-    /// Removes everything in a directory, if it is there.
+    /// Removes the contents of a directory, if it exists.
     Empty {
-        /// Which.
+        /// The directory.
         path: String,
     },
-    /// Truncates a file to nothing, if it is there.
+    /// Truncates a file to zero length, if it exists.
     Truncate {
-        /// Which.
+        /// The file.
         path: String,
     },
-    /// Removes what makes an image a copy of the machine it was made on; see [`inside`].
+    /// Removes what must not be the same on two machines, such as host keys; see [`inside`].
     Seal,
     /// Writes the tree as a canonical tar into the output directory.
     Pack {
-        /// Its name there.
+        /// Its name in the output directory.
         file: String,
     },
-    /// Removes the whole tree; an ordinary user cannot do that from outside.
+    /// Removes the whole tree, which an ordinary user cannot do from outside.
     Clear,
 }
 
 impl Step {
-    /// What it does, for a log.
+    /// A short description, for logs.
     pub fn name(&self) -> &'static str {
         match self {
             Step::MergeUsr { .. } => "merging /usr",
@@ -128,7 +128,7 @@ impl Step {
     }
 }
 
-/// What [`inside::main`] reads.
+/// The input of [`inside::main`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub root: PathBuf,
@@ -140,11 +140,11 @@ pub(crate) struct Job {
     pub steps: Vec<Step>,
 }
 
-/// What [`inside::main`] tells on standard output, a JSON object a line.
+/// The output of [`inside::main`], one JSON object per line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Report {
-    /// Step `at` of the job begins.
+    /// Step `at` of the job begins; from 0.
     Step { at: usize },
     /// A tree was packed.
     Packed { digest: Digest, size: u64 },
@@ -160,8 +160,8 @@ pub(crate) struct FailedCommand {
     pub tail: Vec<String>,
 }
 
-/// A tree being worked on: the directory `root`, and beside it the directories `exchange`, of what
-/// is handed in, and `output`, of what is packed.
+/// A tree under construction in the directory `root`; beside it the directories `exchange`, for input
+/// files, and `output`, for packed trees.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     directory: PathBuf,
@@ -179,12 +179,13 @@ pub struct Packed {
 }
 
 impl Sandbox {
-    /// An empty tree in `directory`, which exists. `hostname` is what commands inside see.
+    /// Creates an empty tree in `directory`, which exists. `hostname` is the host name for commands.
     pub fn new(directory: &Path, epoch: u64, hostname: &str) -> Result<Sandbox> {
         let sandbox =
             Sandbox { directory: directory.to_path_buf(), epoch, hostname: hostname.to_string() };
         for path in [sandbox.root(), sandbox.exchange(), sandbox.output()] {
-            std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
+            std::fs::create_dir_all(&path)
+                .with_context(|| format!("creating {}", path.display()))?;
         }
         Ok(sandbox)
     }
@@ -212,8 +213,8 @@ impl Sandbox {
         Ok(())
     }
 
-    /// Carries out `steps`; `progress` gets the index of each step as it begins. The tree that a
-    /// step packed, if one did.
+    /// Runs `steps`; `progress` gets the index of each step when it begins. Returns the tree that a
+    /// step packed, if any.
     pub fn run(
         &self,
         steps: Vec<Step>,
@@ -255,7 +256,7 @@ impl Sandbox {
                 line.clear();
             }
         });
-        // The names in the job may be secret.
+        // The job may contain secrets.
         let _ = std::fs::remove_file(&file);
         match (outcome, failed) {
             (Ok(()), None) => Ok(packed),
@@ -270,14 +271,14 @@ impl Sandbox {
         }
     }
 
-    /// Removes the tree, also where files in it belong to other users of the namespace.
+    /// Removes the tree, including files of other users of the namespace.
     pub fn clear(self, log: &Path) -> Result<()> {
-        // Not cancelled: what is being cancelled must be cleaned up too.
+        // Not cancellable: a cancelled build must be cleaned up too.
         self.run(vec![Step::Clear], Network::None, log, &Cancel::default(), |_| ()).map(|_| ())
     }
 }
 
-/// Removes a scratch directory that a killed build left, through a namespace where that is needed.
+/// Removes a scratch directory that a killed build left, in a namespace if needed.
 pub fn remove_left(directory: &Path) -> std::io::Result<()> {
     if directory.join("root").is_dir()
         && let Ok(sandbox) = Sandbox::new(directory, 0, "localhost")
@@ -288,7 +289,7 @@ pub fn remove_left(directory: &Path) -> std::io::Result<()> {
     crate::files::remove_tree(directory)
 }
 
-/// `unshare` with the namespaces that this user needs.
+/// `unshare` with the options that this user needs.
 fn enter() -> Result<Command> {
     if find_program("unshare").is_none() {
         bail!("`unshare` is not installed; it is in the package util-linux");
@@ -307,7 +308,7 @@ fn enter() -> Result<Command> {
     Ok(command.args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--"]))
 }
 
-/// Says what usually stands behind an `unshare` that fails before kuth runs inside it.
+/// Adds a hint about the usual reasons for a failure of `unshare`.
 fn explain_namespace(error: crate::error::Error) -> crate::error::Error {
     let Some(failed) = crate::error::caused_by::<crate::process::CommandFailed>(&error) else {
         return error;
@@ -316,9 +317,9 @@ fn explain_namespace(error: crate::error::Error) -> crate::error::Error {
     let hint = if tail.contains("No space left on device") {
         let error = anyhow!("this host allows no more namespaces");
         return with_hint(
-            error.context("making namespaces for the tree"),
+            error.context("creating namespaces for the tree"),
             "raise the limits with sysctl: `user.max_user_namespaces`, `user.max_mnt_namespaces` \
-             and their like",
+             and so on",
         );
     } else if tail.contains("newuidmap") || tail.contains("subuid") {
         "give this user ranges of ids: `usermod --add-subuids 100000-165535 --add-subgids \

@@ -53,6 +53,7 @@ fn carried_over(name: &str, remote: &str, variables: &[(&'static str, &str)]) {
 }
 
 #[test]
+#[cfg(feature = "object-stores")]
 fn a_second_machine_runs_nothing_with_s3_between_them() {
     let Some(s3) = Server::s3() else { return };
     carried_over("s3", "s3://bucket/kuth", &s3.s3_variables());

@@ -36,7 +36,7 @@ fn a_file_of_unknown_length_ends_at_its_limit() {
         let url = format!("url = \"{}/f\"\nlimit = \"3 MiB\"\n{digest}", server.address);
         let world = World::new(&url);
         let said = "expected at most 3145728 bytes, got ";
-        cut(&world, &server, &[said, " and cut the connection", "say so with `limit`"]);
+        cut(&world, &server, &[said, " and closed the connection", "say so with `limit`"]);
         assert_eq!(world.lock(), "");
         assert_eq!(server.requests().len(), 1, "it is not asked again");
         took(&server, 3 << 20);

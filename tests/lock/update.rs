@@ -28,7 +28,7 @@ fn what_changed_is_shown_and_written() {
 
     let run = update(world, &project, &["--dry-run"]).ok();
     assert!(run.out.contains(&change), "{}", run.out);
-    assert!(run.err.ends_with("p.lock was left as it is\n"), "{}", run.err);
+    assert!(run.err.ends_with("p.lock was not changed (--dry-run)\n"), "{}", run.err);
     assert_eq!(project.read("p.lock"), before);
 
     // One stage alone: what is said of others stays.

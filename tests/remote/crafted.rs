@@ -159,7 +159,7 @@ fn a_record_of_another_key_is_not_believed() {
     // Each is signed by a key that counts, and in the other's place.
     swap(world.path("remote/v1/records"));
     let err = world.machine("two", "../remote").with("KUTH_CACHE_MODE", "read").runs(2, &[]);
-    assert!(warnings(&err) == 1 && err.contains("is damaged; it is not used"), "{err}");
+    assert!(warnings(&err) == 1 && err.contains("is damaged and not used"), "{err}");
     // So in a cache of one's own: neither is a result, and `verify` says so.
     swap(one.path("cache/records"));
     let one = one.with("KUTH_CACHE_REMOTE", "");

@@ -8,7 +8,7 @@ fn the_second_machine_runs_nothing_and_fetches_only_what_is_asked_for() {
     let world = World::new();
     let first = world.machine("one", "../remote").build(&[]);
     assert_eq!((first.status, first.count("run")), (0, 2), "{}", first.err);
-    assert!(first.err.contains("2 results brought to ../remote"), "{}", first.err);
+    assert!(first.err.contains("2 results pushed to ../remote"), "{}", first.err);
     let two = world.empty_handed("two", "../remote");
     let second = two.build(&[]);
     assert_eq!((second.status, second.count("run")), (0, 0), "{}", second.err);
@@ -91,9 +91,9 @@ fn what_a_build_could_not_bring_goes_with_the_next() {
     assert!(warnings(&err) >= 1, "{err}");
     let one = one.with("KUTH_CACHE_REMOTE", "../remote");
     let err = one.runs(0, &[]);
-    assert!(err.contains("2 results brought to ../remote"), "{err}");
+    assert!(err.contains("2 results pushed to ../remote"), "{err}");
     world.empty_handed("two", "../remote").runs(0, &[]);
-    assert!(!one.runs(0, &[]).contains("brought"));
+    assert!(!one.runs(0, &[]).contains("pushed"));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn without_a_word_about_trust_nothing_begins() {
     let world = World::new();
     let run = world.machine("one", "../remote").with("KUTH_CACHE_KEY", "").build(&[]);
     assert_eq!(run.status, 2);
-    assert!(run.err.contains("nothing says whose results"), "{}", run.err);
+    assert!(run.err.contains("no trusted keys"), "{}", run.err);
 }
 
 #[test]
@@ -221,15 +221,15 @@ fn results_are_pushed_and_pulled_by_hand() {
     assert!(!world.path("remote").exists());
     let pushed = one.kuth(&["cache", "push", "p.toml"]);
     assert_eq!(pushed.status, 0, "{}", pushed.err);
-    assert_eq!(pushed.out, "file    brought there\nfolder  brought there\n");
-    assert!(pushed.err.contains("2 results brought to"), "{}", pushed.err);
+    assert_eq!(pushed.out, "file       pushed\ndirectory  pushed\n");
+    assert!(pushed.err.contains("2 results pushed to"), "{}", pushed.err);
 
     let two = world.empty_handed("two", &remote);
     let pulled = two.kuth(&["cache", "--cache", "cache", "pull", "p.toml"]);
     assert_eq!(pulled.status, 0, "{}", pulled.err);
-    assert!(pulled.out.contains("file    fetched, 3.0 MiB"), "{}", pulled.out);
+    assert!(pulled.out.contains("file       pulled, 3.0 MiB"), "{}", pulled.out);
     let again = two.kuth(&["cache", "pull", "p.toml"]);
-    assert_eq!(again.out, "file    here\nfolder  here\n");
+    assert_eq!(again.out, "file       already here\ndirectory  already here\n");
     two.with("KUTH_CACHE_REMOTE", "").runs(0, &["--offline"]);
 }
 
@@ -239,14 +239,14 @@ fn what_cannot_be_moved_is_told() {
     let remote = world.path("remote").display().to_string();
     let one = world.machine("one", &remote);
     let pulled = one.kuth(&["cache", "pull", "p.toml"]);
-    let missing = "file    missing: not in the remote cache\n\
+    let missing = "file       missing: not in the remote cache\n\
                    directory  missing: depends on what file makes\n";
     assert_eq!((pulled.status, pulled.out.as_str()), (1, missing), "{}", pulled.err);
     let pushed = one.kuth(&["cache", "push", "p.toml", "file"]);
     assert_eq!((pushed.status, pushed.out.as_str()), (1, "file  missing: not built here\n"));
     let reading = one.with("KUTH_CACHE_MODE", "read").kuth(&["cache", "push", "p.toml"]);
     assert_eq!(reading.status, 2);
-    assert!(reading.err.contains("nothing may be brought to"), "{}", reading.err);
+    assert!(reading.err.contains("is read-only here"), "{}", reading.err);
     let nowhere = world.machine("two", "").kuth(&["cache", "push", "p.toml"]);
-    assert!(nowhere.err.contains("there is no remote cache"), "{}", nowhere.err);
+    assert!(nowhere.err.contains("no remote cache is configured"), "{}", nowhere.err);
 }

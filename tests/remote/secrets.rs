@@ -140,7 +140,7 @@ fn what_a_secret_went_into_stays_here() {
         let one = machine(&world, name, remote);
         let built = one.build(&[]);
         assert_eq!((built.status, built.count("run")), (0, 6), "{}", built.err);
-        assert!(built.err.contains("3 results brought to"), "{}", built.err);
+        assert!(built.err.contains("3 results pushed to"), "{}", built.err);
         found().is_clean(&built, &one);
         // Not by the next build either, nor by one that runs it all again, nor by hand.
         for options in [&[][..], &["--rebuild", "secret", "--rebuild", "child"]] {
@@ -150,7 +150,7 @@ fn what_a_secret_went_into_stays_here() {
         }
         let pushed = one.kuth(&["cache", "push", "p.toml"]);
         assert_eq!(pushed.status, 0, "{}", pushed.err);
-        let withheld = pushed.out.matches("stays here, a secret went into it").count();
+        let withheld = pushed.out.matches("not pushed, it contains a secret").count();
         assert_eq!(withheld, KEPT.len(), "{}", pushed.out);
         found().is_clean(&built, &one);
 

@@ -13,7 +13,7 @@ fn two_machines(world: &World, remote: &str, variables: &[(&str, &str)]) {
     let first = with(world.machine("one", remote)).build(&[]);
     assert_eq!((first.status, first.count("run")), (0, 2), "{}", first.err);
     assert!(
-        first.err.contains("2 results brought to") && warnings(&first.err) == 0,
+        first.err.contains("2 results pushed to") && warnings(&first.err) == 0,
         "{}",
         first.err
     );
@@ -37,6 +37,7 @@ fn through_nginx() {
 }
 
 #[test]
+#[cfg(feature = "object-stores")]
 fn through_webdav() {
     // As much of it as kuth needs; with PROPFIND and MKCOL.
     let server = super::server::Server::start();
@@ -47,6 +48,7 @@ fn through_webdav() {
 }
 
 #[test]
+#[cfg(feature = "object-stores")]
 fn through_a_web_server_that_is_no_webdav() {
     let world = World::new();
     let directory = world.path("nginx");
@@ -59,6 +61,7 @@ fn through_a_web_server_that_is_no_webdav() {
 }
 
 #[test]
+#[cfg(feature = "object-stores")]
 fn through_s3() {
     let world = World::new();
     let Some(s3) = Server::s3() else { return };

@@ -128,7 +128,7 @@ fn an_index_without_an_end_is_cut() {
         };
         let server = archive.serve(flood);
         let said = format!("expected at most {most} bytes, got ");
-        let parts = [&said, " and cut the connection", &server.address, name];
+        let parts = [&said, " and closed the connection", &server.address, name];
         refused(&project, &server, &world.keyring("ours"), &[], &parts);
         // What is on its way when the connection is cut, for each of two commands.
         let sent = server.sent();
@@ -196,7 +196,7 @@ fn a_package_without_an_end_is_cut() {
     });
     let most = std::fs::metadata(&world.debs[0].file).unwrap().len();
     let said = format!("expected at most {most} bytes, got ");
-    refused_package(world, &server, &[&said, " and cut the connection"]);
+    refused_package(world, &server, &[&said, " and closed the connection"]);
     // What waits between two ends of a connection, and no second try.
     let sent = server.sent();
     assert!(sent > most && sent < most + (16 << 20), "{sent}");

@@ -1,30 +1,30 @@
-//! A Workflow of Argo's: a graph of plain pods of an image that has kuth. Each runs as an ordinary
-//! user, in the directory that the sources were cloned into, with an empty directory as its cache;
-//! what it makes goes to the remote.
+//! A Workflow of Argo: a graph of pods whose image has kuth. Each pod runs as an ordinary user, in the
+//! directory that the sources were cloned into, with an empty local cache; results go to the remote
+//! cache.
 
 use serde_json::{Map, Value, json};
 
-use super::jobs::{Job, Makes};
-use super::words::{Word, variable};
+use super::jobs::{Job, JobOutput};
+use super::matrix::{Argument, variable};
 use super::{OPEN, Row, Workflow, misuse, yaml};
 use crate::error::Result;
 
-/// Where the sources and everything that is written lie in a pod.
+/// The directories in a pod of the sources and of everything that is written.
 const PROJECT: &str = "/kuth/project";
 const WORK: &str = "/kuth/work";
 
-/// The Secret that all secrets are read from.
+/// The Kubernetes Secret that holds all secrets.
 const SECRET: &str = "kuth";
 
-/// Of a row: the architecture of its node.
+/// The matrix key of the runner: the architecture of the node.
 const RUNNER_KEY: &str = "architecture";
 
-/// The file's text.
+/// The text of the file.
 pub fn text(workflow: &Workflow) -> Result<String> {
     let Some(image) = &workflow.image else {
         return Err(misuse(
-            "a workflow of Argo's runs in an image, and none is named",
-            "give `--image`; docs/ci.md says what has to be in it",
+            "a workflow for Argo needs a container image",
+            "give `--image`; docs/ci.md lists what the image must contain",
         ));
     };
     let mut templates = vec![graph(workflow)];
@@ -54,12 +54,12 @@ pub fn text(workflow: &Workflow) -> Result<String> {
             "templates": templates,
         },
     });
-    let head = format!(
-        "argo submit -p repository=URL -p remote=s3://bucket/kuth; for the main branch also \
-         -p mode=read-write.\nThe Secret `{SECRET}` has what of these there is: {}.",
+    let notes = format!(
+        "argo submit -p repository=URL -p remote=s3://bucket/kuth; on the main branch also \
+         -p mode=read-write.\nOptional keys of the Secret `{SECRET}`: {}.",
         workflow.secrets.join(", ")
     );
-    Ok(workflow.head(&head) + &yaml::text(&file, &[]))
+    Ok(workflow.header(&notes) + &yaml::text(&file, &[]))
 }
 
 /// The names of a row's parameters.
@@ -71,13 +71,13 @@ fn parameters(workflow: &Workflow) -> Vec<String> {
     runner.chain(workflow.varied().iter().map(|name| dashed(&variable(name)))).collect()
 }
 
-/// A word that Kubernetes takes for a name.
+/// `name` as a legal name in Kubernetes.
 fn dashed(name: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     name.chars().map(legal).collect()
 }
 
-/// The template of a job's pod.
+/// The name of the template of a job's pod.
 fn template(job: &Job) -> String {
     format!("build-{}", job.id)
 }
@@ -99,7 +99,7 @@ fn values(row: &Row) -> impl Iterator<Item = String> {
     row.runner.iter().cloned().chain(row.values.iter().map(|var| var.value.clone()))
 }
 
-/// `inputs`, `arguments`: the row's parameters, as they are declared or passed on.
+/// The declarations of the row's parameters.
 fn declared(workflow: &Workflow) -> Vec<Value> {
     parameters(workflow).iter().map(|name| json!({"name": name})).collect()
 }
@@ -155,7 +155,7 @@ fn pod(workflow: &Workflow, job: &Job, image: &str) -> Value {
     });
     inputs.insert("artifacts".to_string(), json!([sources]));
     set("inputs", inputs.into());
-    if job.makes == Makes::Exports {
+    if job.output == JobOutput::Exports {
         let path = format!("{WORK}/out/{}", workflow.pipeline);
         set("outputs", json!({"artifacts": [{"name": "exports", "path": path}]}));
     }
@@ -173,13 +173,14 @@ fn pod(workflow: &Workflow, job: &Job, image: &str) -> Value {
 }
 
 fn container(workflow: &Workflow, job: &Job, image: &str) -> Value {
-    let mut words: Vec<Word> = workflow.words(job);
-    words.extend(["--output", &format!("{WORK}/out")].map(|word| Word::Plain(word.to_string())));
+    let mut words: Vec<Argument> = workflow.arguments(job);
+    words
+        .extend(["--output", &format!("{WORK}/out")].map(|word| Argument::Fixed(word.to_string())));
     let (command, args): (Vec<String>, Vec<String>) = match &workflow.setup {
         // No shell, so no word is more than that.
         None => (vec![workflow.kuth.clone()], words.iter().map(argument).collect()),
         Some(setup) => {
-            let words: Vec<String> = words.iter().map(Word::for_a_shell).collect();
+            let words: Vec<String> = words.iter().map(Argument::for_shell).collect();
             let script = format!("{setup}\nexec {} {}\n", workflow.kuth, words.join(" "));
             (["sh", "-ec"].map(str::to_string).to_vec(), vec![script])
         }
@@ -209,10 +210,10 @@ fn container(workflow: &Workflow, job: &Job, image: &str) -> Value {
     })
 }
 
-/// A word of a pod's command.
-fn argument(word: &Word) -> String {
+/// An argument of a pod's command.
+fn argument(word: &Argument) -> String {
     match word {
-        Word::Plain(word) => word.clone(),
-        Word::Varied(name) => format!("{name}={}", input(&dashed(&variable(name)))),
+        Argument::Fixed(word) => word.clone(),
+        Argument::FromMatrix(name) => format!("{name}={}", input(&dashed(&variable(name)))),
     }
 }

@@ -1,27 +1,27 @@
-//! A workflow of GitHub's Actions. It asks for no permission but to read the sources, its actions
-//! are named by commit, and only a push to the main branch sees secrets: a pull request reads from
-//! the cache, and brings nothing.
+//! A workflow of GitHub Actions. Its only permission is to read the sources, its actions are pinned to
+//! commits, and only a push to the main branch gets secrets: a pull request only reads from the
+//! cache.
 
 use serde_json::{Map, Value, json};
 
-use super::jobs::{Job, Makes};
-use super::words::{Word, variable};
+use super::jobs::{Job, JobOutput};
+use super::matrix::{Argument, variable};
 use super::{OPEN, Row, Workflow, yaml};
 use crate::error::Result;
 
 const CHECKOUT: &str = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1";
 const UPLOAD: &str = "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f";
 
-/// The versions that these commits are.
+/// The versions of these commits, for comments.
 const VERSIONS: [(&str, &str); 2] = [(CHECKOUT, "v7.0.1"), (UPLOAD, "v7.0.0")];
 
-/// Where jobs run unless it is said; Ubuntu before 24.04 has too old a util-linux.
+/// The default runner; util-linux in Ubuntu before 24.04 is too old.
 const RUNNER: &str = "ubuntu-24.04";
 
-/// Of the matrix: where a row runs.
+/// The matrix key of the runner.
 const RUNNER_KEY: &str = "RUNNER";
 
-/// The file's text.
+/// The text of the file.
 pub fn text(workflow: &Workflow) -> Result<String> {
     let mut jobs = Map::new();
     for job in &workflow.jobs {
@@ -38,15 +38,15 @@ pub fn text(workflow: &Workflow) -> Result<String> {
         "env": environment(),
         "jobs": jobs,
     });
-    let head = format!(
-        "Variables: KUTH_CACHE_REMOTE, and for pull requests KUTH_CACHE_READ where that is another \
+    let notes = format!(
+        "Variables: KUTH_CACHE_REMOTE, and KUTH_CACHE_READ if pull requests use another \
          address.\nSecrets: {}.",
         workflow.secrets.join(", ")
     );
-    Ok(workflow.head(&head) + &yaml::text(&file, &VERSIONS))
+    Ok(workflow.header(&notes) + &yaml::text(&file, &VERSIONS))
 }
 
-/// What every job may know.
+/// The environment of every job.
 fn environment() -> Value {
     let mut env = Map::new();
     let mut set = |name: &str, value: &str| {
@@ -65,8 +65,8 @@ fn environment() -> Value {
 }
 
 fn one_job(workflow: &Workflow, job: &Job) -> Value {
-    let mut made = Map::new();
-    let mut set = |key: &str, value: Value| made.insert(key.to_string(), value);
+    let mut entries = Map::new();
+    let mut set = |key: &str, value: Value| entries.insert(key.to_string(), value);
     set("name", job.name.clone().into());
     if !job.needs.is_empty() {
         let needs = job.needs.iter().map(|at| Value::from(workflow.jobs[*at].id.clone()));
@@ -83,7 +83,7 @@ fn one_job(workflow: &Workflow, job: &Job) -> Value {
         set("container", json!({"image": image}));
     }
     set("steps", steps(workflow, job).into());
-    made.into()
+    entries.into()
 }
 
 fn runner(workflow: &Workflow) -> String {
@@ -108,15 +108,15 @@ fn steps(workflow: &Workflow, job: &Job) -> Vec<Value> {
     })];
     if workflow.image.is_none() && hosted(workflow) {
         steps.push(json!({
-            "name": "Allow namespaces of users, which Ubuntu 24.04 forbids",
+            "name": "Allow user namespaces, which Ubuntu 24.04 forbids",
             "run": "sudo sysctl -q -w kernel.apparmor_restrict_unprivileged_userns=0",
         }));
     }
     if let Some(setup) = &workflow.setup {
         steps.push(json!({"name": "Install kuth", "run": setup}));
     }
-    let words = workflow.words(job);
-    let command: Vec<String> = words.iter().map(Word::for_a_shell).collect();
+    let words = workflow.arguments(job);
+    let command: Vec<String> = words.iter().map(Argument::for_shell).collect();
     let mut env = Map::new();
     for name in &workflow.secrets {
         let value = format!("${{{{ github.event_name == 'push' && secrets.{name} || '' }}}}");
@@ -132,7 +132,7 @@ fn steps(workflow: &Workflow, job: &Job) -> Vec<Value> {
         "env": env,
         "run": format!("{} {}", workflow.kuth, command.join(" ")),
     }));
-    if job.makes == Makes::Exports {
+    if job.output == JobOutput::Exports {
         steps.push(json!({
             "uses": UPLOAD,
             "with": {
@@ -145,13 +145,13 @@ fn steps(workflow: &Workflow, job: &Job) -> Vec<Value> {
     steps
 }
 
-/// Whether jobs run on GitHub's own machines.
+/// Whether jobs run on runners that GitHub hosts.
 fn hosted(workflow: &Workflow) -> bool {
     let is_hosted = |label: &String| label.starts_with("ubuntu-");
     workflow.rows.iter().all(|row| row.runner.as_ref().is_none_or(is_hosted))
 }
 
-/// A name that no other artifact of a run has; it may hold neither `/` nor `:`, as values may.
+/// A unique name for an artifact of a run. It must not contain `/` or `:`, which values may.
 fn artifact(workflow: &Workflow, job: &Job) -> String {
     let name = format!("{}-{}", workflow.pipeline, job.id);
     match workflow.has_matrix() {

@@ -1,17 +1,17 @@
-//! A `.gitlab-ci.yml`. Secrets are variables of the project that are masked and protected, so the
-//! file names none; what runs for a merge request reads from the cache, and brings nothing.
+//! A `.gitlab-ci.yml`. Secrets are masked and protected variables of the project, so the file names
+//! none. A merge request only reads from the cache.
 
 use serde_json::{Map, Value, json};
 
-use super::jobs::{Job, Makes};
-use super::words::{Word, variable};
+use super::jobs::{Job, JobOutput};
+use super::matrix::{Argument, variable};
 use super::{Row, Workflow, yaml};
 use crate::error::Result;
 
-/// Of the matrix: where a row runs.
+/// The matrix key of the runner.
 const RUNNER_KEY: &str = "KUTH_RUNNER";
 
-/// The file's text.
+/// The text of the file.
 pub fn text(workflow: &Workflow) -> Result<String> {
     let steps = workflow.jobs.iter().map(|job| job.step).max().unwrap_or(1);
     let stages: Vec<Value> = (1..=steps).map(|step| stage(step).into()).collect();
@@ -38,11 +38,11 @@ pub fn text(workflow: &Workflow) -> Result<String> {
     for job in &workflow.jobs {
         set(&job.id, one_job(workflow, job));
     }
-    let head = format!(
-        "Variables of the project: KUTH_CACHE_REMOTE; masked and protected ones: {}.",
+    let notes = format!(
+        "Project variables: KUTH_CACHE_REMOTE; masked and protected: {}.",
         workflow.secrets.join(", ")
     );
-    Ok(workflow.head(&head) + &yaml::text(&file.into(), &[]))
+    Ok(workflow.header(&notes) + &yaml::text(&file.into(), &[]))
 }
 
 fn stage(step: usize) -> String {
@@ -50,8 +50,8 @@ fn stage(step: usize) -> String {
 }
 
 fn one_job(workflow: &Workflow, job: &Job) -> Value {
-    let mut made = Map::new();
-    let mut set = |key: &str, value: Value| made.insert(key.to_string(), value);
+    let mut entries = Map::new();
+    let mut set = |key: &str, value: Value| entries.insert(key.to_string(), value);
     set("stage", stage(job.step).into());
     // Results come from the cache, not from artifacts.
     let need = |at: &usize| json!({"job": workflow.jobs[*at].id, "artifacts": false});
@@ -66,16 +66,16 @@ fn one_job(workflow: &Workflow, job: &Job) -> Value {
         None => {}
     }
     set("timeout", "90 minutes".into());
-    let words: Vec<String> = workflow.words(job).iter().map(Word::for_a_shell).collect();
+    let words: Vec<String> = workflow.arguments(job).iter().map(Argument::for_shell).collect();
     let build = format!("{} {}", workflow.kuth, words.join(" "));
     let script: Vec<Value> =
         workflow.setup.iter().cloned().chain([build]).map(Value::from).collect();
     set("script", script.into());
-    if job.makes == Makes::Exports {
+    if job.output == JobOutput::Exports {
         let paths = [format!("{}/", workflow.exports())];
         set("artifacts", json!({"paths": paths, "expire_in": "1 week"}));
     }
-    made.into()
+    entries.into()
 }
 
 fn row_of(row: &Row) -> Value {

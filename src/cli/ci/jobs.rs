@@ -1,9 +1,9 @@
-//! Which jobs a pipeline becomes, and which of them wait for which. Knows no service.
+//! The jobs of a pipeline and their dependencies. Knows no service.
 //!
-//! A stage is a job where it works for minutes and its result can go to another machine: a tree, a
-//! disk, a check, an export. What others need for that (a download, what it holds) is done by the
-//! job that needs it, and so are machines and snapshots, which never leave their host. The clones
-//! of one role are one job, which makes them from the disk in the cache.
+//! A stage is a job if it runs for minutes and its result can be used on another host: a tree, a
+//! disk, a report, an export. Other stages (downloads, unpacked files) are built by the job that
+//! needs them, and so are machines and snapshots, which never leave their host. The clones of one
+//! role are one job, which makes them from the disk in the cache.
 
 use std::collections::BTreeSet;
 
@@ -13,44 +13,44 @@ use crate::engine::plan::{Node, NodeId, Plan, Ready};
 /// One job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// What it builds, for people: `disk`, `nodes/gate`.
+    /// Its display name: `disk`, `nodes/gate`.
     pub name: String,
-    /// A word of small letters, digits and `-` that no other job has, beginning with a letter.
+    /// A unique word of lower-case letters, digits and `-` that begins with a letter.
     pub id: String,
-    /// What `kuth build` is told to build.
+    /// The stages that it builds.
     pub stages: Vec<String>,
-    /// The jobs whose results it fetches, by their places.
+    /// The indices of the jobs whose results it fetches.
     pub needs: Vec<usize>,
-    /// One more than that of what it needs; from 1.
+    /// One more than the highest step of the jobs it needs; from 1.
     pub step: usize,
-    /// What it leaves behind.
-    pub makes: Makes,
+    /// What it produces.
+    pub output: JobOutput,
 }
 
-/// What a job leaves behind.
+/// What a job produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Makes {
+pub enum JobOutput {
     /// A result in the cache.
     Result,
     /// Files in `out/` as well.
     Exports,
-    /// Machines, which go with the one that the job runs on.
+    /// Machines, which are lost with the host that the job runs on.
     Machines,
 }
 
-/// The jobs for `plan`, each after all it needs.
+/// The jobs for `plan`, each after those it needs.
 pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
-    let output = |node: &Node<'_>| {
+    let kind = |node: &Node<'_>| {
         pipeline.stage(node.stage_name).map_or(ArtifactKind::File, |stage| stage.output)
     };
     let mut jobs: Vec<Job> = Vec::new();
-    // What each job is of: a node, or a role of a stage.
+    // What each job builds: a node, or a role of a stage.
     let mut groups: Vec<String> = Vec::new();
-    // The job of each node that is in one.
+    // The job of each node, if it has one.
     let mut owners: Vec<Option<usize>> = Vec::new();
     for (at, node) in plan.nodes().iter().enumerate() {
         let is_last = plan.dependents(NodeId(at)).next().is_none();
-        if !is_last && !travels(output(node)) {
+        if !is_last && !is_worth_a_job(kind(node)) {
             owners.push(None);
             continue;
         }
@@ -72,7 +72,7 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
                     stages: vec![node.name.clone()],
                     needs: needs.into_iter().collect(),
                     step,
-                    makes: makes(output(node)),
+                    output: output(kind(node)),
                 });
                 groups.push(group);
                 jobs.len() - 1
@@ -83,9 +83,9 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
     jobs
 }
 
-/// Whether a result is worth a job: it takes time, and it is of use on another machine.
-fn travels(output: ArtifactKind) -> bool {
-    match output {
+/// Whether a result takes time to make and can be used on another host.
+fn is_worth_a_job(kind: ArtifactKind) -> bool {
+    match kind {
         ArtifactKind::Tree | ArtifactKind::Disk | ArtifactKind::Report | ArtifactKind::Export => {
             true
         }
@@ -94,19 +94,21 @@ fn travels(output: ArtifactKind) -> bool {
     }
 }
 
-fn makes(output: ArtifactKind) -> Makes {
-    match output {
-        ArtifactKind::Export => Makes::Exports,
-        ArtifactKind::Machine | ArtifactKind::Snapshot | ArtifactKind::Machines => Makes::Machines,
+fn output(kind: ArtifactKind) -> JobOutput {
+    match kind {
+        ArtifactKind::Export => JobOutput::Exports,
+        ArtifactKind::Machine | ArtifactKind::Snapshot | ArtifactKind::Machines => {
+            JobOutput::Machines
+        }
         ArtifactKind::File
         | ArtifactKind::Directory
         | ArtifactKind::Tree
         | ArtifactKind::Disk
-        | ArtifactKind::Report => Makes::Result,
+        | ArtifactKind::Report => JobOutput::Result,
     }
 }
 
-/// The jobs that make what `node` eats, seen through what is in no job.
+/// The jobs that `node` depends on, directly or through stages without a job.
 fn owners_of_inputs(plan: &Plan<'_>, node: &Node<'_>, owners: &[Option<usize>]) -> BTreeSet<usize> {
     let of = |input: &NodeId| match owners[input.0] {
         Some(owner) => BTreeSet::from([owner]),
@@ -115,17 +117,17 @@ fn owners_of_inputs(plan: &Plan<'_>, node: &Node<'_>, owners: &[Option<usize>]) 
     node.inputs.iter().flat_map(|(_, input)| of(input)).collect()
 }
 
-/// `name` without what a service could take for more than a name: a role may be called anything.
+/// `name` without characters that a service could interpret: a role may have any name.
 fn title(name: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() || "._/-".contains(c) { c } else { '-' };
     name.chars().map(legal).collect()
 }
 
-/// Words that mean something else at the top of a file of GitLab's.
+/// Keywords at the top level of a GitLab file.
 const RESERVED: [&str; 9] =
     ["cache", "default", "image", "include", "pages", "services", "spec", "stages", "workflow"];
 
-/// `name` as a word for every service.
+/// An identifier for `name` that is valid in every service.
 fn id(name: &str, others: &[Job]) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let word: String = name.chars().map(legal).collect();
@@ -157,7 +159,7 @@ mod tests {
         let needs = |job: &Job| job.needs.iter().map(|at| jobs[*at].id.clone()).collect::<Vec<_>>();
         let line = |job: &Job| {
             let (stages, needs) = (job.stages.join("+"), needs(job).join(" "));
-            format!("{} {} {:?} {stages} < {needs}", job.step, job.id, job.makes)
+            format!("{} {} {:?} {stages} < {needs}", job.step, job.id, job.output)
         };
         jobs.iter().map(line).collect()
     }
@@ -167,7 +169,7 @@ mod tests {
         mount = \"/\"\n[stage.\"root.fs\"]\nkind = \"bootstrap\"\nsuite = \"trixie\"\n";
 
     #[test]
-    fn heavy_stages_are_jobs_and_roles_fan_out() {
+    fn long_stages_are_jobs_and_each_role_is_one() {
         let stages = format!(
             "{DISK}[stage.m]\nkind = \"register\"\nfrom = \"disk\"\nname = \"m\"\n\
              [stage.s]\nkind = \"snapshot\"\nfrom = \"m\"\nname = \"s\"\n\
@@ -187,12 +189,12 @@ mod tests {
         let mut found = of(&stages, &["e", "n"]);
         found.sort_by_key(|line| expected.iter().position(|other| other == line));
         assert_eq!(found, expected);
-        // What was asked for is a job, whatever it is.
+        // A target is a job, whatever its kind.
         assert_eq!(of(&stages, &["s"]).last().unwrap(), "3 s Machines s < disk");
     }
 
     #[test]
-    fn light_stages_go_with_what_needs_them() {
+    fn short_stages_are_built_by_the_job_that_needs_them() {
         let sha256 = "0".repeat(64);
         let stages = format!(
             "[stage.f]\nkind = \"download\"\nurl = \"file:///x\"\nsha256 = \"{sha256}\"\n\
@@ -203,14 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_words_that_differ() {
+    fn ids_are_legal_and_unique() {
         let job = |id: &str| Job {
             name: id.to_string(),
             id: id.to_string(),
             stages: Vec::new(),
             needs: Vec::new(),
             step: 1,
-            makes: Makes::Result,
+            output: JobOutput::Result,
         };
         assert_eq!(id("a.b/c", &[]), "a-b-c");
         assert_eq!(id("a.b", &[job("a-b")]), "a-b-2");

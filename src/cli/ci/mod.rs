@@ -1,6 +1,6 @@
-//! `kuth ci`: a workflow file for a CI service, whose jobs are the heavy stages of a pipeline. Each
-//! job is a `kuth build` of its stage; results go from one to the other through the remote cache.
-//! A service is one file here and one arm of [`Service`]; it turns a [`Workflow`] into text.
+//! `kuth ci`: a workflow file for a CI service, with a job for each long-running stage of a pipeline.
+//! A job runs `kuth build` of its stage; results pass between jobs through the remote cache. A
+//! service is one file here and one arm of [`Service`]; it turns a [`Workflow`] into text.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -18,18 +18,18 @@ mod argo;
 mod github;
 mod gitlab;
 mod jobs;
-mod words;
+mod matrix;
 mod yaml;
 
-use jobs::{Job, Makes, jobs};
-use words::{Row, Word, check, rows};
+use jobs::{Job, JobOutput, jobs};
+use matrix::{Argument, Row, check, rows};
 
-/// Write a workflow for a CI service
+/// Generate a workflow for a CI service
 ///
-/// Its jobs are the stages of the pipeline that take time, and the roles of its
-/// machines. Each job is a `kuth build` of that stage; results go from job to job
-/// through the remote cache, so that what did not change runs nowhere. Pull
-/// requests only read from it. docs/ci.md says what the services have to be told.
+/// The workflow has a job for each long-running stage of the pipeline and for each
+/// role of its machines. A job runs `kuth build` of its stage; results pass between
+/// jobs through the remote cache, so unchanged stages are not run. Pull requests
+/// only read from the cache. docs/ci.md lists the settings that a service needs.
 ///
 ///   kuth ci github pipelines/debian.toml -o .github/workflows/debian.yml
 ///   kuth ci gitlab pipelines/debian.toml --matrix suite=trixie,bookworm
@@ -37,58 +37,59 @@ use words::{Row, Word, check, rows};
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// github, gitlab or argo
+    /// CI service: github, gitlab or argo
     #[arg(value_enum, hide_possible_values = true)]
     service: Service,
 
-    /// The pipeline file, as pipelines/debian.toml
+    /// Pipeline file, such as pipelines/debian.toml
     pipeline: PathBuf,
 
-    /// What to build, with what it needs
-    /// [default: what the pipeline says]
+    /// Stages to build, with their inputs
+    /// [default: set by the pipeline]
     #[arg(value_name = "STAGE", verbatim_doc_comment)]
     stages: Vec<String>,
 
-    /// Set a variable of the pipeline
+    /// Set a pipeline variable
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<Override>,
 
-    /// Build once with each of these values of a
+    /// Build once for each of these values of a
     /// variable
     #[arg(long, value_name = "NAME=V,V", verbatim_doc_comment)]
     matrix: Vec<Override>,
 
-    /// Where jobs run, once more for each: a label of
-    /// GitHub, a tag of GitLab, an architecture of a
-    /// node (argo), and variables that go with it
+    /// Runner of the jobs, and variables to set with
+    /// it: a GitHub label, a GitLab tag, or the
+    /// architecture of an Argo node. Repeat it to
+    /// build once on each
     #[arg(long, value_name = "LABEL[,NAME=V]", verbatim_doc_comment)]
     runner: Vec<String>,
 
-    /// The container image that jobs run in; argo
-    /// needs one
+    /// Container image that jobs run in; required for
+    /// argo
     #[arg(long, verbatim_doc_comment)]
     image: Option<String>,
 
-    /// The command that installs kuth
-    /// [default: `make build` in the project; none in
-    /// an image]
+    /// Command that installs kuth
+    /// [default: `make build` in the project; none
+    /// with --image]
     #[arg(long, value_name = "CMD", verbatim_doc_comment)]
     setup: Option<String>,
 
-    /// A variable that holds a secret, besides those
-    /// of S3 and of the pipeline
+    /// Variable that holds a secret, in addition to
+    /// those of S3 and of the pipeline
     #[arg(long, value_name = "NAME", verbatim_doc_comment)]
     secret: Vec<String>,
 
-    /// The branch whose builds fill the cache
+    /// Branch whose builds write to the cache
     #[arg(long, value_name = "NAME", default_value = "main")]
     branch: String,
 
-    /// Fail rather than change the lock file
+    /// Fail if the lock file would change
     #[arg(long)]
     locked: bool,
 
-    /// Where to write it [default: standard output]
+    /// Output file [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
@@ -100,20 +101,20 @@ enum Service {
     Argo,
 }
 
-/// What every service's file says.
+/// A workflow, independent of the service.
 #[derive(Clone, Debug)]
 struct Workflow {
     /// The name of the pipeline.
     pipeline: String,
-    /// Its file, as every job names it.
+    /// The pipeline file, relative to where jobs start.
     file: String,
     jobs: Vec<Job>,
-    /// What the jobs are done for: once, or for each of several rows.
+    /// The rows of the matrix; one row without a matrix.
     rows: Vec<Row>,
     vars: Vec<Override>,
-    /// The command that installs kuth, where it is not there.
+    /// The command that installs kuth, if it is not installed.
     setup: Option<String>,
-    /// How kuth is called.
+    /// The path of kuth in jobs.
     kuth: String,
     /// Variables that hold secrets.
     secrets: Vec<String>,
@@ -122,13 +123,13 @@ struct Workflow {
     locked: bool,
 }
 
-/// What a service may tell jobs that is no secret.
+/// Variables of a service that are not secret.
 const OPEN: [&str; 3] = ["AWS_ENDPOINT_URL", "AWS_REGION", "KUTH_DEBIAN_MIRROR"];
 
 /// The secrets that the jobs for the main branch get: the key that signs results, and S3's.
 const SECRETS: [&str; 3] = ["KUTH_CACHE_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// Writes the file.
+/// Runs `kuth ci`.
 pub fn run(args: &Args) -> Result<Exit> {
     let workflow = workflow(args)?;
     let text = match args.service {
@@ -159,8 +160,8 @@ fn workflow(args: &Args) -> Result<Workflow> {
     let file = file.filter(|file| !file.split('/').any(|part| part == ".."));
     let Some(file) = file else {
         return Err(misuse(
-            format!("{} is not below this directory", args.pipeline.display()),
-            "run `kuth ci` in the directory that the jobs start in, that of the repository",
+            format!("{} is not inside the working directory", args.pipeline.display()),
+            "run `kuth ci` at the root of the repository, where jobs start",
         ));
     };
     let secrets = Mutex::new(BTreeSet::new());
@@ -168,7 +169,7 @@ fn workflow(args: &Args) -> Result<Workflow> {
     for row in &rows {
         let vars: Vec<Override> = args.vars.iter().chain(&row.values).cloned().collect();
         let pipeline = project::load_with(&args.pipeline, &vars, &Table, &|name| {
-            // Which secrets it wants; not what they are.
+            // Collects the names of secrets; their values are not needed.
             secrets.lock().ok()?.insert(name.to_string());
             Some("secret".to_string())
         })?;
@@ -176,8 +177,8 @@ fn workflow(args: &Args) -> Result<Workflow> {
         match &found {
             Some((_, others)) if *others != jobs => {
                 return Err(misuse(
-                    "the pipeline has other stages with other values of the matrix",
-                    "write a workflow for each of them, with `--var`",
+                    "the stages of the pipeline differ between values of the matrix",
+                    "generate a workflow for each value, with `--var`",
                 ));
             }
             Some(_) => {}
@@ -188,8 +189,8 @@ fn workflow(args: &Args) -> Result<Workflow> {
     let wanted = secrets.into_inner().unwrap_or_default();
     let mut secrets: Vec<String> = SECRETS.map(str::to_string).to_vec();
     for name in wanted.iter().chain(&args.secret) {
-        if !words::is_variable(name) {
-            let hint = "its name is made of letters, digits and `_`";
+        if !matrix::is_variable(name) {
+            let hint = "the name of a secret consists of letters, digits and `_`";
             return Err(misuse(format!("`{name}` cannot be a secret of a CI service"), hint));
         }
         if !secrets.contains(name) && !OPEN.contains(&name.as_str()) {
@@ -223,7 +224,7 @@ fn workflow(args: &Args) -> Result<Workflow> {
 }
 
 impl Workflow {
-    /// Whether jobs are done for several rows.
+    /// Whether jobs run once for each of several rows.
     fn has_matrix(&self) -> bool {
         self.rows.len() > 1
     }
@@ -236,45 +237,45 @@ impl Workflow {
         }
     }
 
-    /// The words after `kuth`.
-    fn words(&self, job: &Job) -> Vec<Word> {
-        let plain = |word: &str| Word::Plain(word.to_string());
+    /// The arguments of `kuth` in a job.
+    fn arguments(&self, job: &Job) -> Vec<Argument> {
+        let plain = |word: &str| Argument::Fixed(word.to_string());
         let mut words = vec![plain("build"), plain(&self.file)];
         words.extend(job.stages.iter().map(|stage| plain(stage)));
         if self.locked {
             words.push(plain("--locked"));
         }
-        match job.makes {
-            // Whoever eats it fetches it; this job has no use for it.
-            Makes::Result => words.push(plain("--no-fetch")),
-            Makes::Exports => {}
-            // No other driver keeps machines on a host that has no hypervisor.
-            Makes::Machines => words.extend(["--driver", "qemu"].map(plain)),
+        match job.output {
+            // Jobs that need the result fetch it; this job does not use it.
+            JobOutput::Result => words.push(plain("--no-fetch")),
+            JobOutput::Exports => {}
+            // The driver that works on a host without a hypervisor.
+            JobOutput::Machines => words.extend(["--driver", "qemu"].map(plain)),
         }
         let fixed = match self.has_matrix() {
             true => &[],
             false => self.rows[0].values.as_slice(),
         };
         for Override { name, value } in self.vars.iter().chain(fixed) {
-            words.extend([plain("--var"), Word::Plain(format!("{name}={value}"))]);
+            words.extend([plain("--var"), Argument::Fixed(format!("{name}={value}"))]);
         }
         for name in self.varied() {
-            words.extend([plain("--var"), Word::Varied(name)]);
+            words.extend([plain("--var"), Argument::FromMatrix(name)]);
         }
         words
     }
 
-    /// The directory of exports, seen from where the jobs start.
+    /// The directory of exports, relative to where jobs start.
     fn exports(&self) -> String {
         let root = pipeline::project_root(self.file.as_ref());
         let directory = root.join("out").join(&self.pipeline);
         directory.strip_prefix(".").unwrap_or(&directory).display().to_string()
     }
 
-    /// What stands above it.
-    fn head(&self, more: &str) -> String {
-        let made =
-            "Made by `kuth ci`: make it anew rather than edit it. docs/ci.md of kuth has more.";
-        yaml::comment(&format!("{made}\n{more}"))
+    /// The comment at the top of the file.
+    fn header(&self, more: &str) -> String {
+        let notice =
+            "Generated by `kuth ci`; do not edit, generate it again. See docs/ci.md of kuth.";
+        yaml::comment(&format!("{notice}\n{more}"))
     }
 }

@@ -1,14 +1,13 @@
-//! Values to YAML, for services that read YAML 1.1 and for those that read 1.2. A string that some
-//! reader could take for anything else (`on`, `1.30`, `a: b`) is quoted. Knows no service.
+//! Writes values as YAML that is the same in YAML 1.1 and 1.2. A string that a reader could parse as
+//! something else (`on`, `1.30`, `a: b`) is quoted. Knows no service.
 
 use serde_json::Value;
 
-/// Words that are not strings to every reader.
+/// Words that some readers do not parse as strings.
 const RESERVED: [&str; 10] =
     ["true", "false", "null", "yes", "no", "on", "off", "y", "n", "undefined"];
 
-/// The text of `value`. A string that is the first of a pair of `notes` gets the second as a
-/// comment behind it.
+/// The text of `value`. `notes` are pairs of a string and the comment to put after it.
 pub fn text(value: &Value, notes: &[(&str, &str)]) -> String {
     let mut text = String::new();
     Writer { notes, text: &mut text }.block(value, 0);
@@ -16,8 +15,8 @@ pub fn text(value: &Value, notes: &[(&str, &str)]) -> String {
 }
 
 /// Lines of comment.
-pub fn comment(words: &str) -> String {
-    words.lines().map(|line| format!("# {line}\n").replace("#  \n", "#\n")).collect()
+pub fn comment(text: &str) -> String {
+    text.lines().map(|line| format!("# {line}\n").replace("#  \n", "#\n")).collect()
 }
 
 struct Writer<'w> {
@@ -26,7 +25,7 @@ struct Writer<'w> {
 }
 
 impl Writer<'_> {
-    /// A map or list on lines of its own, `depth` spaces in.
+    /// A map or list on lines of its own, indented by `depth` spaces.
     fn block(&mut self, value: &Value, depth: usize) {
         match value {
             Value::Object(entries) => {
@@ -64,7 +63,7 @@ impl Writer<'_> {
 
     fn item(&mut self, item: &Value, depth: usize) {
         match item {
-            // The first key of a map stands behind the dash.
+            // The first key of a map is on the line of the dash.
             Value::Object(entries) if !entries.is_empty() => {
                 let mut inner = String::new();
                 Writer { notes: self.notes, text: &mut inner }.block(item, depth + 2);
@@ -88,7 +87,7 @@ impl Writer<'_> {
         self.text.push('\n');
     }
 
-    /// A string of several lines, as they are.
+    /// A literal block of lines.
     fn lines(&mut self, string: &str, depth: usize) {
         *self.text += if string.ends_with('\n') { " |\n" } else { " |-\n" };
         for line in string.lines() {
@@ -106,8 +105,8 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// Whether a string can stand as a block of lines: more than one, none of which YAML would take
-/// for something else.
+/// Whether a string can be a literal block: several lines, none of which YAML would parse
+/// differently.
 fn is_lines(string: &str) -> bool {
     let lines: Vec<&str> = string.split('\n').collect();
     let readable = |line: &&str| {
@@ -131,7 +130,7 @@ fn scalar(string: &str) -> String {
 
 fn is_plain(string: &str) -> bool {
     let starts = |c: char| c.is_ascii_alphabetic() || "_/$.".contains(c);
-    // A point begins numbers too.
+    // A dot may begin a number.
     string.starts_with(starts)
         && !string[1..].starts_with(|c: char| string.starts_with('.') && c.is_ascii_digit())
         && string.chars().all(|c| c == ' ' || c.is_ascii_graphic())
@@ -142,7 +141,7 @@ fn is_plain(string: &str) -> bool {
         && ![".inf", ".nan"].contains(&string.to_ascii_lowercase().as_str())
 }
 
-/// In double quotes, in ASCII alone: some line breaks of Unicode are line breaks of YAML.
+/// In double quotes and ASCII: some line breaks of Unicode are line breaks of YAML.
 fn quoted(string: &str) -> String {
     let mut text = String::from("\"");
     for c in string.chars() {

@@ -1,4 +1,4 @@
-//! The files of `kuth create-image`: where they are looked for, and what they say together.
+//! The files of `kuth create-image`: where they are found, and what they contain.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::machine::{Hardware, Network};
 use crate::pipeline::{Override, suggest};
 use crate::stage::Table;
 
-/// What all files say.
+/// The contents of all files.
 pub struct Files {
     template: Template,
     networks: Vec<Network>,
@@ -19,11 +19,11 @@ pub struct Files {
     resources: Resources,
 }
 
-/// Where files are looked for.
+/// The directories in which files are found.
 pub struct Directory {
     /// `data/DISTRIBUTION` of the project.
     data: PathBuf,
-    /// What holds `data`.
+    /// The directory that contains `data`.
     root: PathBuf,
 }
 
@@ -40,7 +40,7 @@ impl Directory {
         Ok(Directory { data: root.join(below), root: root.to_path_buf() })
     }
 
-    /// The file that `given` names: below `data/DISTRIBUTION`, else the path itself.
+    /// The file `given` below `data/DISTRIBUTION`, else the path itself.
     fn resolve(&self, given: &Path) -> Result<PathBuf> {
         let below = self.data.join(given);
         if below.is_file() {
@@ -51,11 +51,11 @@ impl Directory {
         }
         let message = format!("there is no file {}", self.shown(&below));
         let error = Error::new(Misuse(message));
-        Err(with_hint(error, self.nearest(given)))
+        Err(with_hint(error, self.hint_for(given)))
     }
 
-    /// What to try for a file that is not there.
-    fn nearest(&self, given: &Path) -> String {
+    /// A hint for a file that does not exist.
+    fn hint_for(&self, given: &Path) -> String {
         let directory = self.data.join(given.parent().unwrap_or(Path::new("")));
         let names = names_in(&directory);
         let known: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -69,12 +69,12 @@ impl Directory {
         let others = names_in(&self.root.join("data"));
         let has_it = |other: &&String| self.root.join("data").join(other).join(given).is_file();
         match others.iter().find(has_it) {
-            Some(other) => format!("data/{other} has one: `--linux-distribution {other}`"),
-            None => "files other than the key lie in data/DISTRIBUTION, or are paths".to_string(),
+            Some(other) => format!("data/{other} has this file: `--linux-distribution {other}`"),
+            None => "files other than the key are in data/DISTRIBUTION, or are paths".to_string(),
         }
     }
 
-    /// A path as a person in the project would write it.
+    /// A path relative to the project, for messages.
     fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
@@ -90,18 +90,18 @@ fn names_in(directory: &Path) -> Vec<String> {
 
 /// A file and its text.
 struct File {
-    /// As messages name it.
+    /// The name in messages.
     name: String,
     text: String,
 }
 
 impl Files {
-    /// Reads and checks them all; tells every fault of every file.
+    /// Reads and checks all files; the error lists every fault of every file.
     pub fn read(args: &Args, name: &str) -> Result<Files> {
         let directory = Directory::find(&args.linux_distribution)?;
         let read =
             |given: &Option<PathBuf>| given.as_deref().map(|it| open(&directory, it)).transpose();
-        // Two have a place that they are taken from unasked.
+        // These two have default names.
         let or_default = |given: &Option<PathBuf>, name: &str| match given {
             None if directory.data.join(name).is_file() => read(&Some(name.into())),
             given => read(given),
@@ -135,26 +135,26 @@ impl Files {
         let found = template.faults()?;
         let found = [found.user_data, found.meta_data, found.network_config];
         for (name, found) in names.iter().zip(found) {
-            tell(name.as_deref().unwrap_or_default(), found, &mut faults);
+            add_faults(name.as_deref().unwrap_or_default(), found, &mut faults);
         }
         if !faults.is_empty() {
             return Err(Error::new(Misuse(format!(
-                "the files of `{name}` are not as they should be:\n{}",
+                "the files of `{name}` have errors:\n{}",
                 faults.join("\n")
             ))));
         }
         let storages = storages.unwrap_or_default();
         let resources = resources.unwrap_or_default();
-        storages.iter().enumerate().for_each(|(at, storage)| note(at + 1, storage));
+        storages.iter().enumerate().for_each(|(at, storage)| report_format(at + 1, storage));
         Ok(Files { template, networks, storages, resources })
     }
 
-    /// The seed.
+    /// The cloud-init seed.
     pub fn seed(&self, host: &Host) -> Result<Seed> {
         self.template.render(Secrets::Told(&host.machines))
     }
 
-    /// The machine to make.
+    /// The machine to create.
     pub fn wanted(
         &self,
         name: &str,
@@ -209,14 +209,14 @@ fn parsed<T>(
     match parse(&file.text) {
         Ok(value) => Some(value),
         Err(found) => {
-            tell(&file.name, found, faults);
+            add_faults(&file.name, found, faults);
             None
         }
     }
 }
 
-/// Adds each fault as `FILE:LINE: what is wrong (what to try)`.
-fn tell(file: &str, found: Vec<SeedFault>, faults: &mut Vec<String>) {
+/// Adds each fault as `FILE:LINE: fault (hint)`.
+fn add_faults(file: &str, found: Vec<SeedFault>, faults: &mut Vec<String>) {
     faults.extend(found.iter().map(|fault| match fault.place.line {
         0 => format!("{file}: {fault}"),
         _ => format!("{file}:{fault}"),
@@ -227,17 +227,17 @@ fn read_keys(path: &Path, faults: &mut Vec<String>) -> Result<Vec<String>> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| {
         let error = Error::new(Misuse(format!("the key {shown} cannot be read: {error}")));
-        with_hint(error, "give the path of a public key, as ~/.ssh/id_ed25519.pub")
+        with_hint(error, "give the path of a public key, such as ~/.ssh/id_ed25519.pub")
     })?;
     match ssh_keys(&text) {
-        Ok(keys) if keys.is_empty() => faults.push(format!("{shown}: there is no key in it")),
+        Ok(keys) if keys.is_empty() => faults.push(format!("{shown}: it contains no key")),
         Ok(keys) => return Ok(keys),
         Err(why) => faults.push(format!("{shown}: {why}")),
     }
     Ok(Vec::new())
 }
 
-/// The variables of the distribution's pipeline, if it has one, and those that were given.
+/// The variables of the distribution's pipeline, if there is one, and the given ones.
 fn variables(directory: &Directory, distribution: &str, given: &[Override]) -> Result<Variables> {
     let pipeline = directory.root.join("pipelines").join(format!("{distribution}.toml"));
     if !pipeline.is_file() {
@@ -248,11 +248,11 @@ fn variables(directory: &Directory, distribution: &str, given: &[Override]) -> R
     Ok(pipeline.vars.iter().map(|(name, text)| (name.clone(), text.into())).collect())
 }
 
-/// Every driver keeps further disks in its own form; who asked for another is told.
-fn note(number: usize, storage: &Storage) {
+/// Reports that another disk format was requested than the one that the driver uses.
+fn report_format(number: usize, storage: &Storage) {
     if storage.format != Format::Vdi || storage.variant != Variant::Standard {
         screen::talk(&format!(
-            "storage{number}: kept in the driver's own format, and only what is written to it"
+            "storage{number}: stored in the driver's own format, as a sparse disk"
         ));
     }
 }

@@ -1,5 +1,5 @@
-//! `kuth create-image`: one machine from a base, with the words of the script that this command
-//! follows. The files are read and checked before anything is made.
+//! `kuth create-image`: one machine from a base machine, with the options of the script that this
+//! command replaces. The files are read and checked before anything is made.
 
 use std::path::{Path, PathBuf};
 
@@ -18,34 +18,36 @@ mod files;
 
 use files::Files;
 
-/// The owner of the machines that are made here, where others have their pipeline's name.
+/// The owner of these machines, where other machines have the name of their pipeline.
 const OWNER: &str = "create-image";
 
-/// The snapshot of the base that clones rest on.
+/// The snapshot of the base that linked clones depend on.
 const SNAPSHOT: &str = "golden";
 
-/// Moves every machine: raised when the code below makes another one of the same files.
+/// Part of the key of every machine; increased when the code below makes a different machine from
+/// the same files.
 const REVISION: u32 = 1;
 
-/// Make one machine from a base machine, and start it
+/// Create a machine from a base machine and start it
 ///
-/// The base is a machine that a pipeline registered (`kuth machine list`), or, with
-/// VirtualBox, any machine. It gets a snapshot `golden` unless it has one, and the
-/// new machine is a linked clone of that: what it has written is its own, the rest
-/// it shares. A machine that kuth did not make is copied whole and stays as it is.
+/// The base is a machine that a pipeline registered (`kuth machine list`) or, with
+/// VirtualBox, any machine. kuth takes a snapshot `golden` of it unless there is
+/// one, and the new machine is a linked clone of that snapshot. A base that kuth
+/// did not make is copied completely and not changed.
 ///
-/// Files other than the key lie in data/DISTRIBUTION/ of the project, or are paths.
-/// The first three are for cloud-init; #HOSTNAME#, #UUID#, #SSH-PUB-KEY#, #MAC1#
-/// and the variables of pipelines/DISTRIBUTION.toml, as ${domain}, are filled in.
-/// The post-config files say, in VirtualBox's words, which cards, further disks,
-/// processors and memory the machine has:
+/// FILEs other than the key are names in data/DISTRIBUTION/ of the project, or
+/// paths. The first three are for cloud-init; #HOSTNAME#, #UUID#, #SSH-PUB-KEY#,
+/// #MAC1# and variables of pipelines/DISTRIBUTION.toml such as ${domain} are
+/// replaced in them. The post-config files set network cards, additional disks,
+/// processors and memory, in VirtualBox's terms:
 ///
 ///   interfaces: {nic1: {type: nat}, nic2: {type: intnet, name: dmz}}
 ///   storages: {storage1: {size: 512000, format: VDI, variant: Standard}}
 ///   resources: {processors: 1, memory: 512}
 ///
-/// Done twice, the second time changes nothing. Asked for otherwise, the machine is
-/// made anew, unless it holds state of its own, which only --replace gives up.
+/// If the machine exists and was made from the same input, nothing is changed. If
+/// the input differs, the machine is made again; if the machine holds state, that
+/// needs --replace.
 ///
 ///   kuth create-image -k ~/.ssh/id_ed25519.pub -u gate/user-data \
 ///       -n gate/network-config -i gate/post-config-interfaces \
@@ -54,61 +56,63 @@ const REVISION: u32 = 1;
 #[command(verbatim_doc_comment)]
 #[command(override_usage = "kuth create-image [OPTIONS] -k <FILE> -o <NAME> -b <NAME>")]
 pub struct Args {
-    /// The public key, or keys, that may log in
+    /// File with the public keys that may log in
     #[arg(short = 'k', long, value_name = "FILE")]
     ssh_pub_keyfile: PathBuf,
 
-    /// What cloud-init does [default: user-data, else
-    /// a user who has sudo]
+    /// cloud-init user-data [default: user-data, else
+    /// a user with sudo]
     #[arg(short = 'u', long, value_name = "FILE", verbatim_doc_comment)]
     user_data: Option<PathBuf>,
 
-    /// Who the machine is [default: meta-data, else
-    /// its name]
+    /// cloud-init meta-data [default: meta-data, else
+    /// the machine's name]
     #[arg(short = 'm', long, value_name = "FILE", verbatim_doc_comment)]
     meta_data: Option<PathBuf>,
 
-    /// How its network cards are set up
-    /// [default: DHCP on each]
+    /// cloud-init network configuration
+    /// [default: DHCP on each card]
     #[arg(short = 'n', long, value_name = "FILE", verbatim_doc_comment)]
     network_interfaces: Option<PathBuf>,
 
-    /// Its network cards [default: one on nat]
+    /// Network cards [default: one on nat]
     #[arg(short = 'i', long, value_name = "FILE")]
     post_config_interfaces: Option<PathBuf>,
 
-    /// Its further disks [default: none]
+    /// Additional disks [default: none]
     #[arg(short = 's', long, value_name = "FILE")]
     post_config_storages: Option<PathBuf>,
 
-    /// Processors and memory [default: the base's]
+    /// Processors and memory [default: as the base]
     #[arg(short = 'r', long, value_name = "FILE")]
     post_config_resources: Option<PathBuf>,
 
-    /// Its name and host name, put in lower case
+    /// Machine name and host name, in lower case
     #[arg(short = 'o', long, value_name = "NAME")]
     hostname: String,
 
-    /// The machine it is made from
+    /// Base machine
     #[arg(short = 'b', long, value_name = "NAME")]
     base_image: String,
 
-    /// The directory of data/, and who logs in
+    /// Directory below data/, and name of the user
     /// [default: debian]
     #[arg(short = 'l', long, value_name = "NAME", default_value = "debian")]
     #[arg(hide_default_value = true, verbatim_doc_comment)]
     linux_distribution: String,
 
-    /// Start it: true or false [default: true]
+    /// Start the machine: true or false
+    /// [default: true]
     #[arg(short = 'a', long, value_name = "BOOL", default_value_t = true)]
     #[arg(action = clap::ArgAction::Set, hide_default_value = true, hide_possible_values = true)]
+    #[arg(verbatim_doc_comment)]
     auto_start: bool,
 
-    /// Copy the base's disk instead of sharing it
+    /// Make a full clone instead of a linked one
     #[arg(long)]
     full: bool,
 
-    /// Set a variable for the files
+    /// Set a variable in the files
     #[arg(long = "var", value_name = "NAME=VALUE")]
     vars: Vec<Override>,
 
@@ -116,23 +120,23 @@ pub struct Args {
     #[arg(long)]
     replace: bool,
 
-    /// Who keeps it: auto, virtualbox or qemu
-    /// [default: whoever has the base]
+    /// Hypervisor driver: auto, virtualbox or qemu
+    /// [default: the driver of the base]
     #[arg(long, value_enum, hide_possible_values = true, verbatim_doc_comment)]
     driver: Option<options::Driver>,
 
-    /// The command line of VirtualBox's VBoxManage
+    /// Command line of VirtualBox's VBoxManage
     #[arg(long, value_name = "CMD", env = "KUTH_VBOXMANAGE", hide_env_values = true)]
     vboxmanage: Option<String>,
 
-    /// Where the journal is kept [default: `cache`
-    /// beside `pipelines`]
+    /// Cache directory, which has the journal
+    /// [default: `cache` beside `pipelines`]
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
 }
 
-/// Makes the machine.
+/// Runs `kuth create-image`.
 pub fn run(args: &Args) -> Result<Exit> {
     let cancel = Cancel::default();
     interrupt::gracefully(&cancel)?;
@@ -149,7 +153,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let (row, base) = find_base(args, &host)?;
     let driver = row.driver;
     journal::recover(&host, row.name, &name)?;
-    refuse_strangers(driver, &host, &name)?;
+    refuse_machine_of_pipeline(driver, &host, &name)?;
     let made = make(args, &host, driver, &base, &name, &files)?;
     screen::data(&format!("{}\n", made.display()))?;
     if args.auto_start {
@@ -164,19 +168,19 @@ fn machine_name(hostname: &str) -> Result<String> {
     if is_legal_name(&name) {
         return Ok(name);
     }
-    let error = Error::new(Misuse(format!("`{hostname}` cannot be a machine's name")));
+    let error = Error::new(Misuse(format!("`{hostname}` is not a valid machine name")));
     let hint = match hostname.split_once('.') {
-        Some((first, _)) if is_legal_name(&first.to_lowercase()) => format!(
-            "give `{first}` alone; its domain is the files' matter, as `--var domain=...` is"
-        ),
-        _ => "a name is a host name: letters, digits and `-`, at most 63".to_string(),
+        Some((first, _)) if is_legal_name(&first.to_lowercase()) => {
+            format!("give `{first}` only; set the domain in the files, or with `--var domain=...`")
+        }
+        _ => "a name is a host name: at most 63 letters, digits and `-`".to_string(),
     };
     Err(with_hint(error, hint))
 }
 
-/// The base, and the driver that has it.
+/// The base, and its driver.
 fn find_base(args: &Args, host: &Host) -> Result<(&'static Row, Base)> {
-    let word = args.driver.map_or("auto", options::Driver::word);
+    let word = args.driver.map_or("auto", options::Driver::name);
     let rows: Vec<&'static Row> = match word {
         "auto" => usable(host).collect(),
         word => vec![choose(word, host)?],
@@ -192,10 +196,9 @@ fn find_base(args: &Args, host: &Host) -> Result<(&'static Row, Base)> {
         known.extend(row.driver.list(host)?.into_iter().map(|listed| listed.name));
     }
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
-    let error =
-        Error::new(Misuse(format!("there is no machine `{}` to make one from", args.base_image)));
+    let error = Error::new(Misuse(format!("there is no base machine `{}`", args.base_image)));
     let hint = suggest::hint(&args.base_image, &known, "there are").unwrap_or_else(|| {
-        "a stage `register` makes one: `kuth build pipelines/debian.toml machine`".to_string()
+        "a `register` stage makes one: `kuth build pipelines/debian.toml machine`".to_string()
     });
     Err(with_hint(error, hint))
 }
@@ -204,23 +207,23 @@ fn listed(driver: &dyn Driver, host: &Host, name: &str) -> Result<Option<Listed>
     Ok(driver.list(host)?.into_iter().find(|listed| listed.name == name))
 }
 
-/// Refuses the name of a machine of a pipeline, before the base is touched.
-fn refuse_strangers(driver: &dyn Driver, host: &Host, name: &str) -> Result<()> {
+/// Fails if a pipeline has a machine of this name. Called before the base is changed.
+fn refuse_machine_of_pipeline(driver: &dyn Driver, host: &Host, name: &str) -> Result<()> {
     match listed(driver, host, name)? {
         Some(listed) if listed.pipeline != OWNER => {
             let error = Error::new(Misuse(format!(
-                "the machine `{name}` is there already, made by the pipeline `{}`",
+                "the machine `{name}` exists; the pipeline `{}` made it",
                 listed.pipeline
             )));
             let hint =
-                format!("give it another name, or remove that one: `kuth machine remove {name}`");
+                format!("use another name, or remove that machine: `kuth machine remove {name}`");
             Err(with_hint(error, hint))
         }
         _ => Ok(()),
     }
 }
 
-/// Makes the machine, or finds it as it was asked for; where it lies.
+/// Makes the machine unless it exists and is up to date. Returns its path.
 fn make(
     args: &Args,
     host: &Host,
@@ -239,7 +242,7 @@ fn make(
         }
     };
     let wanted = files.wanted(name, base, host, &snapshot, copy)?;
-    // As the machine would be: the driver says whether it is.
+    // The identity it would have; the driver finds out whether there is such a machine.
     let identity = Identity {
         machine: name.to_string(),
         origin: wanted.origin,
@@ -249,11 +252,11 @@ fn make(
     let found = driver.find(host, &identity)?;
     match &found {
         Found::Here(path) => {
-            screen::talk(&format!("{name}: already as asked"));
+            screen::talk(&format!("{name}: up to date"));
             return Ok(path.clone());
         }
         Found::Kept(path, why) => {
-            bail!("the machine `{name}` in {} was left as it is: {why}", path.display());
+            bail!("the machine `{name}` in {} was not changed: {why}", path.display());
         }
         Found::Gone(_) | Found::Replaced(_) => {}
     }
@@ -262,20 +265,20 @@ fn make(
     let cloning = Cloning { snapshot: &snapshot, copy, seed: &seed };
     let identity = driver
         .clone_snapshot(host, &wanted, &cloning)
-        .with_context(|| format!("making the machine `{name}`"))?;
+        .with_context(|| format!("creating the machine `{name}`"))?;
     screen::talk(&match was_there {
-        true => format!("{name}: made anew, from `{}`", args.base_image),
-        false => format!("{name}: made from `{}`", args.base_image),
+        true => format!("{name}: created again from `{}`", args.base_image),
+        false => format!("{name}: created from `{}`", args.base_image),
     });
     match driver.find(host, &identity)? {
         Found::Here(path) | Found::Kept(path, _) => Ok(path),
         Found::Gone(why) | Found::Replaced(why) => {
-            Err(anyhow!("the machine `{name}` was made and is gone: {why}"))
+            Err(anyhow!("the machine `{name}` was created but is missing: {why}"))
         }
     }
 }
 
-/// Starts a machine that is as kuth made it; one that was in use is its user's to start.
+/// Starts a machine that was never started. One that was in use is left powered off.
 fn start(driver: &dyn Driver, host: &Host, name: &str) -> Result<()> {
     let state = listed(driver, host, name)?.map(|listed| listed.state);
     match state {
@@ -284,11 +287,11 @@ fn start(driver: &dyn Driver, host: &Host, name: &str) -> Result<()> {
             screen::talk(&format!("{name}: powered off; start it with `kuth machine start {name}`"))
         }
         _ => {
-            let started = driver.start(host, name).with_context(|| {
-                format!("starting the machine `{name}`, which is made and stays")
-            })?;
+            let started = driver
+                .start(host, name)
+                .with_context(|| format!("starting the machine `{name}`, which was created"))?;
             let reach = match started.ssh_port {
-                Some(_) => format!(", reach it with `kuth machine ssh {name}`"),
+                Some(_) => format!(", log in with `kuth machine ssh {name}`"),
                 None => String::new(),
             };
             screen::talk(&format!("{name}: running{reach}"));

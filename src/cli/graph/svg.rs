@@ -1,5 +1,5 @@
-//! A picture of a graph: a column for each step away from the stages that eat nothing, boxes in
-//! the order of the plan, arrows from left to right. The same graph gives the same bytes.
+//! The graph as SVG: a column for each distance from the stages without inputs, boxes in the order
+//! of the plan, arrows from left to right. The same graph gives the same bytes.
 
 use super::Graph;
 
@@ -14,9 +14,9 @@ const ROW_GAP: usize = 16;
 const COLUMN_GAP: usize = 56;
 const MARGIN: usize = 16;
 
-/// Where a box lies.
+/// The position and width of a box, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
+struct Placed {
     x: usize,
     y: usize,
     width: usize,
@@ -46,7 +46,7 @@ pub fn draw(graph: &Graph) -> String {
         );
     }
     for (stage, place) in graph.boxes.iter().zip(&places) {
-        let Place { x, y, width } = *place;
+        let Placed { x, y, width } = *place;
         let middle = x + width / 2;
         text += &format!(
             "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" \
@@ -64,13 +64,13 @@ pub fn draw(graph: &Graph) -> String {
 }
 
 /// The places of all boxes, and the width and height of the whole.
-fn layout(graph: &Graph) -> (Vec<Place>, (usize, usize)) {
+fn layout(graph: &Graph) -> (Vec<Placed>, (usize, usize)) {
     let columns = columns(graph);
     let rows = |column: usize| columns.iter().filter(|other| **other == column).count();
     let count = columns.iter().max().map_or(0, |last| last + 1);
     let tall = |rows: usize| (rows * (BOX_HEIGHT + ROW_GAP)).saturating_sub(ROW_GAP);
     let tallest = (0..count).map(|column| tall(rows(column))).max().unwrap_or(0);
-    let mut places = vec![Place::default(); graph.boxes.len()];
+    let mut places = vec![Placed::default(); graph.boxes.len()];
     let mut x = MARGIN;
     for column in 0..count {
         let members: Vec<usize> = (0..columns.len()).filter(|at| columns[*at] == column).collect();
@@ -81,7 +81,7 @@ fn layout(graph: &Graph) -> (Vec<Place>, (usize, usize)) {
         let width = members.iter().map(longest).max().unwrap_or(0) * CHARACTER + 2 * PADDING;
         let mut y = MARGIN + (tallest - tall(members.len())) / 2;
         for at in members {
-            places[at] = Place { x, y, width };
+            places[at] = Placed { x, y, width };
             y += BOX_HEIGHT + ROW_GAP;
         }
         x += width + COLUMN_GAP;
@@ -90,11 +90,11 @@ fn layout(graph: &Graph) -> (Vec<Place>, (usize, usize)) {
     (places, (width, tallest + 2 * MARGIN))
 }
 
-/// The column of each box: one more than that of the last box it eats.
+/// The column of each box: one more than the largest of its inputs.
 fn columns(graph: &Graph) -> Vec<usize> {
     let mut columns: Vec<usize> = Vec::new();
     for stage in &graph.boxes {
-        let before = stage.eats.iter().map(|at| columns[*at] + 1).max();
+        let before = stage.inputs.iter().map(|at| columns[*at] + 1).max();
         columns.push(before.unwrap_or(0));
     }
     columns

@@ -1,5 +1,5 @@
-//! Bars: a line that moves for each stage at work, and above them the same lines as elsewhere.
-//! Nothing is drawn, and no thread runs, while no stage is at work.
+//! Progress bars: a bar for each running stage, and above them the lines of the plain form. While
+//! no stage runs, nothing is drawn and no thread runs.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{Sink, words};
+use super::{Sink, message_for};
 use crate::cli::screen::Paint;
 use crate::engine::{Event, Observer};
 use crate::units::{Bytes, Human};
 
-/// While the end is not known.
+/// For progress without a known total.
 const SPINNER: &str = "{spinner} {prefix}  {msg}  {elapsed}";
 
-/// Once it is.
+/// For progress with a known total.
 const BAR: &str = "{spinner} {prefix}  [{bar:24}] {msg}  {elapsed}";
 
-/// The bar of what is on its way to the remote cache; no stage may have such a name.
+/// The key of the bar for uploads to the remote cache; no stage can have this name.
 const PUSH: &str = "(pushing)";
 
-/// How often the spinner and the clock move.
+/// The interval of updates of the spinner and the elapsed time.
 const TICK: Duration = Duration::from_millis(200);
 
-/// See the file.
+/// An observer that draws progress bars.
 pub struct Bars {
     talk: Sink,
     paint: Paint,
@@ -33,7 +33,7 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// Writes lines to `talk` and draws on `target`, which is the same screen.
+    /// Writes lines to `talk` and draws on `target`, which is the same terminal.
     pub fn new(talk: Sink, paint: Paint, target: ProgressDrawTarget) -> Bars {
         let screen = MultiProgress::with_draw_target(target);
         Bars { talk, paint, screen, running: Mutex::default() }
@@ -44,7 +44,7 @@ impl Bars {
     }
 
     fn begin(&self, stage: &str) {
-        // A result that could not be fetched has a bar already when its stage starts.
+        // A stage whose result could not be pulled has a bar already when it starts.
         self.end(stage);
         let bar = self.screen.add(ProgressBar::new(0));
         bar.set_style(style(SPINNER));
@@ -106,8 +106,8 @@ impl Observer for Bars {
             Event::Pushed { .. } | Event::End(_) => self.end(PUSH),
             Event::Begin { .. } | Event::Withheld { .. } | Event::Warning { .. } => {}
         }
-        if let Some(words) = words(event, self.paint) {
-            self.screen.suspend(|| self.talk.line(&words));
+        if let Some(text) = message_for(event, self.paint) {
+            self.screen.suspend(|| self.talk.line(&text));
         }
     }
 }
@@ -123,20 +123,20 @@ impl Drop for Bars {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Paper, play};
+    use super::super::tests::{Captured, play};
     use super::*;
     use crate::pipeline::Color;
 
     #[test]
-    fn the_templates_are_sound() {
+    fn the_templates_are_valid() {
         for template in [SPINNER, BAR] {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }
 
     #[test]
-    fn lines_are_those_of_a_plain_screen_and_no_bar_is_left() {
-        let (here, there) = (Paper::default(), Paper::default());
+    fn lines_are_those_of_the_plain_form_and_no_bar_is_left() {
+        let (here, there) = (Captured::default(), Captured::default());
         let bars = Bars::new(here.sink(), Paint(Color::Never), ProgressDrawTarget::hidden());
         play(&bars);
         play(&super::super::plain::Plain::new(there.sink(), Paint(Color::Never)));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_says_how_far() {
+    fn a_message_shows_the_progress() {
         assert_eq!(message(1 << 20, 3 << 20, "B"), "1.0 MiB of 3.0 MiB");
         assert_eq!(message(1 << 20, 0, "B"), "1.0 MiB");
         assert_eq!(message(1, 3, "steps"), "1 of 3 steps");

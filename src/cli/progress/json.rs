@@ -1,5 +1,5 @@
-//! JSON lines: one object a line, for programs. The names of fields and states are a promise;
-//! fields that do not apply are left out. What a person must see of a failure goes to the talk.
+//! JSON lines: one object per line, for programs. The names of fields and states are stable; fields
+//! that do not apply are omitted. Failures and warnings are also written as messages for people.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Sink, words};
+use super::{Sink, message_for};
 use crate::cli::report;
 use crate::cli::screen::Paint;
 use crate::engine::{Event, Observer};
 use crate::recipe::Key;
 
-/// See the file.
+/// An observer that writes JSON lines.
 pub struct Json {
     data: Sink,
     talk: Sink,
@@ -24,7 +24,7 @@ pub struct Json {
 }
 
 impl Json {
-    /// Writes objects to `data` and failures to `talk`.
+    /// Writes objects to `data`, failures and warnings to `talk`.
     pub fn new(data: Sink, talk: Sink, paint: Paint) -> Json {
         Json { data, talk, paint, keys: Mutex::default() }
     }
@@ -95,9 +95,9 @@ impl Observer for Json {
         | Event::Withheld { .. }
         | Event::Warning { .. }
         | Event::Pushed { .. } = event
-            && let Some(words) = words(event, self.paint)
+            && let Some(text) = message_for(event, self.paint)
         {
-            self.talk.line(&words);
+            self.talk.line(&text);
         }
     }
 }
@@ -135,14 +135,14 @@ fn thousandths(seconds: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Paper, play};
+    use super::super::tests::{Captured, play};
     use super::*;
     use crate::digest::Digest;
     use crate::pipeline::Color;
 
     #[test]
-    fn every_line_is_one_object_with_the_promised_fields() {
-        let (data, talk) = (Paper::default(), Paper::default());
+    fn every_line_is_one_object_with_the_documented_fields() {
+        let (data, talk) = (Captured::default(), Captured::default());
         play(&Json::new(data.sink(), talk.sink(), Paint(Color::Never)));
         let (key, digest) = (Digest::of("key"), Digest::of("bytes"));
         let expected = [

@@ -1,6 +1,6 @@
-//! What the kuth on another machine tells the one that asked: the JSON lines, and between them all
-//! that they leave out. [`told`] reads it again. Both ends are of one version, so the fields are no
-//! promise to anybody.
+//! The events that kuth on a build host sends to the kuth that requested the build: the JSON lines,
+//! and in addition the events that they omit. [`replay`] reads them. Both ends have the same version,
+//! so the fields are not stable.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -19,31 +19,31 @@ use crate::process::CommandFailed;
 use crate::recipe::Key;
 use crate::units::Bytes;
 
-/// How often the progress of a stage is told.
-const PAUSE: Duration = Duration::from_millis(200);
+/// The shortest interval between two progress events of a stage.
+const INTERVAL: Duration = Duration::from_millis(200);
 
-/// See the file.
+/// An observer that sends all events as JSON lines.
 pub struct Wire {
     lines: Json,
     data: Sink,
-    /// When each stage's progress was told last.
-    told: Mutex<BTreeMap<String, Instant>>,
+    /// When the progress of each stage was sent last.
+    sent: Mutex<BTreeMap<String, Instant>>,
 }
 
 impl Wire {
-    /// One that writes to standard output.
+    /// An observer that writes to standard output.
     pub fn to_stdout() -> Wire {
         let nothing = Sink::new(std::io::sink());
         let lines = Json::new(Sink::new(std::io::stdout()), nothing, Paint(Color::Never));
-        Wire { lines, data: Sink::new(std::io::stdout()), told: Mutex::default() }
+        Wire { lines, data: Sink::new(std::io::stdout()), sent: Mutex::default() }
     }
 
     /// Whether the progress of `stage` is due again.
     fn is_due(&self, stage: &str) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = told.get(stage).is_none_or(|last| last.elapsed() >= PAUSE);
+        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = sent.get(stage).is_none_or(|last| last.elapsed() >= INTERVAL);
         if due {
-            told.insert(stage.to_string(), Instant::now());
+            sent.insert(stage.to_string(), Instant::now());
         }
         due
     }
@@ -70,7 +70,7 @@ impl Observer for Wire {
                 "event": "failure",
                 "stage": stage,
                 "seconds": took.as_secs_f64(),
-                "error": written(error),
+                "error": write_error(error),
             }),
             Event::End(summary) => json!({
                 "event": "end",
@@ -87,8 +87,8 @@ impl Observer for Wire {
     }
 }
 
-/// An error as a value: its chain, and its hints.
-pub fn written(error: &Error) -> Value {
+/// An error as JSON: its chain, its hints, and its failed command.
+pub fn write_error(error: &Error) -> Value {
     let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
     let command = caused_by::<CommandFailed>(error).map(|failed| {
         let CommandFailed { command, status, tail, log } = failed;
@@ -97,14 +97,16 @@ pub fn written(error: &Error) -> Value {
     json!({"chain": chain, "hints": hints(error), "command": command})
 }
 
-/// The error that [`written`] wrote.
-pub fn read(value: &Value) -> Error {
+/// Reads the error that [`write_error`] wrote.
+pub fn read_error(value: &Value) -> Error {
     let texts = |value: &Value| {
         let texts = value.as_array().into_iter().flatten();
         texts.filter_map(|text| text.as_str().map(str::to_string)).collect::<Vec<_>>()
     };
     let mut chain = texts(&value["chain"]).into_iter().rev();
-    let cause = chain.next().unwrap_or_else(|| "the other kuth does not say why".to_string());
+    let cause = chain
+        .next()
+        .unwrap_or_else(|| "the build host sent an error without a message".to_string());
     let command = &value["command"];
     let text = |name: &str| command[name].as_str().unwrap_or_default().to_string();
     let cause = match command.is_object() {
@@ -120,8 +122,9 @@ pub fn read(value: &Value) -> Error {
     texts(&value["hints"]).into_iter().rev().fold(error, with_hint)
 }
 
-/// Tells `observer` what a line says. `place` is where a path of the other machine is here.
-pub fn told(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) -> String) {
+/// Passes the event of a line on to `observer`. `place` maps a stage and a path on the build host to
+/// the path here.
+pub fn replay(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) -> String) {
     let text = |name: &str| line[name].as_str().unwrap_or_default();
     let number = |name: &str| line[name].as_u64().unwrap_or_default();
     let count = |name: &str| usize::try_from(number(name)).unwrap_or_default();
@@ -131,7 +134,7 @@ pub fn told(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) ->
     let reason = text("reason");
     let digest = |name: &str| text(name).parse().unwrap_or_else(|_| Digest::of(""));
     let key = &Key(digest("key"));
-    // Nobody who watches asks for more of a result than its digest.
+    // Observers use nothing of an artifact but its digest.
     let artifact = &Artifact {
         kind: ArtifactKind::File,
         hashing: Hashing::Plain,
@@ -163,7 +166,7 @@ pub fn told(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) ->
             to: text("to"),
         }),
         ("failure", _) => {
-            let error = read(&line["error"]);
+            let error = read_error(&line["error"]);
             observer.notify(&Event::Failed { stage, error: &error, took });
         }
         ("stage", "cached") => {
@@ -189,21 +192,21 @@ pub fn told(line: &Value, observer: &dyn Observer, place: &dyn Fn(&str, &str) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{Paper, play};
+    use super::super::tests::{Captured, play};
     use super::*;
     use crate::cli::progress::plain::Plain;
 
     #[test]
-    fn what_is_told_is_told_again() {
-        let (wire, again) = (Paper::default(), Paper::default());
-        let lines = Json::new(wire.sink(), Paper::default().sink(), Paint(Color::Never));
-        play(&Wire { lines, data: wire.sink(), told: Mutex::default() });
+    fn replayed_events_are_those_that_were_sent() {
+        let (wire, again) = (Captured::default(), Captured::default());
+        let lines = Json::new(wire.sink(), Captured::default().sink(), Paint(Color::Never));
+        play(&Wire { lines, data: wire.sink(), sent: Mutex::default() });
         let observer = Plain::new(again.sink(), Paint(Color::Never));
         for line in wire.text().lines() {
             let line = serde_json::from_str(line).unwrap();
-            told(&line, &observer, &|_, path| format!("there:{path}"));
+            replay(&line, &observer, &|_, path| format!("there:{path}"));
         }
-        let here = Paper::default();
+        let here = Captured::default();
         play(&Plain::new(here.sink(), Paint(Color::Never)));
         assert_eq!(again.text(), here.text());
     }

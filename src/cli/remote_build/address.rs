@@ -1,15 +1,15 @@
-//! `ssh://[user@]host[:port]`, and the command that reaches it.
+//! `ssh://[user@]host[:port]`, and the ssh command that connects to it.
 
 use std::str::FromStr;
 
 use crate::error::{Error, Misuse, Result};
 use crate::process::Command;
 
-/// Where a machine is.
+/// The address of a build host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// `host` or `user@host`, as ssh takes it.
-    who: String,
+    /// `host` or `user@host`, as an argument of ssh.
+    destination: String,
     port: Option<u16>,
 }
 
@@ -20,31 +20,31 @@ impl FromStr for Address {
         let wrong = || "expected ssh://[user@]host[:port]".to_string();
         let rest = text.strip_prefix("ssh://").ok_or_else(wrong)?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        // The colons of an address in brackets are not those of a port.
+        // A colon inside brackets does not begin a port.
         let (who, port) = match rest.rsplit_once(':') {
             Some((who, port)) if !port.contains(']') => {
-                (who, Some(port.parse().map_err(|_| format!("`{port}` is no port"))?))
+                (who, Some(port.parse().map_err(|_| format!("`{port}` is not a port"))?))
             }
             _ => (rest, None),
         };
-        // What begins with `-` would be an option.
+        // A leading `-` would be an option.
         let is_host = !who.is_empty()
             && !who.starts_with('-')
             && who.chars().all(|c| c.is_ascii_alphanumeric() || "._-@[]:%".contains(c));
         match is_host {
-            true => Ok(Address { who: who.replace(['[', ']'], ""), port }),
+            true => Ok(Address { destination: who.replace(['[', ']'], ""), port }),
             false => Err(wrong()),
         }
     }
 }
 
 impl Address {
-    /// For people.
+    /// The name in messages.
     pub fn name(&self) -> &str {
-        &self.who
+        &self.destination
     }
 
-    /// The command, up to what is to be run there. `given` is ssh's own command line.
+    /// The ssh command, without the command to run on the host. `given` is the value of `--ssh`.
     pub fn ssh(&self, given: Option<&str>) -> Result<Command> {
         let words = shlex::split(given.unwrap_or("ssh")).filter(|words| !words.is_empty());
         let Some(words) = words else {
@@ -53,7 +53,7 @@ impl Address {
         };
         let mut command = Command::new(&words[0]).args(&words[1..]);
         command = command.inherit(&["HOME", "USER", "LOGNAME", "SSH_*"]);
-        // Nobody is asked: kuth's screen is in use. A silent peer is noticed within a minute.
+        // No questions, because the terminal is in use. A dead connection is noticed within a minute.
         for option in ["BatchMode=yes", "ServerAliveInterval=15", "ServerAliveCountMax=3"] {
             command = command.args(["-o", option]);
         }
@@ -61,7 +61,7 @@ impl Address {
         if let Some(port) = self.port {
             command = command.args(["-p", &port.to_string()]);
         }
-        Ok(command.args(["--", &self.who]))
+        Ok(command.args(["--", &self.destination]))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which files of a project go to another machine.
+//! The files of a project that are sent to a build host.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -11,12 +11,12 @@ use crate::lock::LockFile;
 use crate::pipeline::project_file;
 use crate::process::Command;
 
-/// What a build makes in the project's root, and what git keeps there.
+/// Directories in the project's root that are not sent without git.
 const NOT_SOURCES: [&str; 3] = [".git", "cache", "out"];
 
-/// The files, seen from the project's root, sorted: what git knows or would add, and whatever a
-/// build reads whether git knows it or not.
-pub fn of(project: &Project, log: &Path, cancel: &Cancel) -> Result<Vec<PathBuf>> {
+/// The files, relative to the project's root and sorted: those that git tracks or would add, and the
+/// pipeline, the lock file and the project file in any case.
+pub fn list(project: &Project, log: &Path, cancel: &Cancel) -> Result<Vec<PathBuf>> {
     let root = &project.settings.root;
     let pipeline = std::path::absolute(&project.pipeline.path).context("finding the pipeline")?;
     let always = [&pipeline, &LockFile::beside(&pipeline), &root.join(project_file::NAME)];
@@ -34,7 +34,7 @@ pub fn of(project: &Project, log: &Path, cancel: &Cancel) -> Result<Vec<PathBuf>
             walk(root, Path::new(""), &mut files)?;
         }
     }
-    // What git knows may be gone; a module of another repository is a directory.
+    // A tracked file may be deleted; a submodule is a directory.
     let is_file = |path: &PathBuf| root.join(path).symlink_metadata().is_ok_and(|it| !it.is_dir());
     Ok(files.into_iter().filter(is_file).collect())
 }

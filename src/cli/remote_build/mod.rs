@@ -1,14 +1,14 @@
-//! `kuth remote-build`: a build on another machine, reached by ssh. The project goes there, what
-//! is told and what was exported comes back, over one connection: as long as it stands, the build
-//! runs. The other end is [`there`], in the same kuth.
+//! `kuth remote-build`: a build on another host over ssh. One connection carries the project to the
+//! host, and events and exports back; the build runs as long as the connection is open. The other
+//! end is [`serve`], in the same program.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::build::made;
+use super::build::output_paths;
 use super::options::{Building, MessageFormat};
-use super::progress::{self, Places};
+use super::progress::{self, ResultPaths};
 use super::project::{self, Project};
 use super::{Exit, interrupt, screen};
 use crate::artifact::ArtifactKind;
@@ -21,58 +21,57 @@ use crate::stage::Table;
 mod address;
 mod files;
 mod receive;
-mod ship;
-pub mod there;
+mod send;
+pub mod serve;
 
 use address::Address;
 
-/// Build on another machine
+/// Build on another host over ssh
 ///
-/// The project's files (those that git knows or would add; without git, all but
-/// cache and out) go to the host by ssh, kuth is run there, and what it exports
-/// comes back to `out/`, the lock beside the pipeline. Results stay in the host's
-/// own cache, in ~/.cache/kuth. Ctrl-C, or a connection that breaks, ends the build
-/// there as well.
+/// Sends the project's files to the host (those that git tracks or would add;
+/// without git, all except cache and out), builds there, and copies exports to
+/// `out/` and the lock file to its place beside the pipeline. Other results stay in
+/// the host's cache, in ~/.cache/kuth. Ctrl-C or a lost connection also ends the
+/// build on the host.
 ///
-/// Without --kuth, this program goes there once; the host must be of the same
-/// architecture. ssh asks for no password: use a key.
+/// Without --kuth, this program is copied to the host once, which must have the
+/// same architecture. ssh cannot ask for a password: use a key.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The host, as ssh://[user@]host[:port]
+    /// Build host: ssh://[user@]host[:port]
     host: Address,
 
     #[command(flatten)]
     building: Building,
 
-    /// The kuth of the host
+    /// Path of kuth on the host
     #[arg(long, value_name = "PATH")]
     kuth: Option<String>,
 
-    /// The command line of ssh
-    /// [default: ssh]
+    /// Command line of ssh [default: ssh]
     #[arg(long, value_name = "CMD", env = "KUTH_SSH", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     ssh: Option<String>,
 }
 
-/// What the other end is asked for; a line of JSON.
+/// The request to the build host, a line of JSON.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct Request {
-    /// The words after `kuth`.
-    words: Vec<String>,
-    /// Variables that the pipeline or the build asks for.
+    /// The arguments of `kuth`.
+    arguments: Vec<String>,
+    /// Environment variables that the pipeline or the build reads.
     environment: BTreeMap<String, String>,
-    /// The lock, seen from the root of the project.
+    /// The lock file, relative to the root of the project.
     lock: PathBuf,
 }
 
-/// Builds.
+/// Runs `kuth remote-build`.
 pub fn run(args: &Args) -> Result<Exit> {
     let cancel = Cancel::default();
     interrupt::gracefully(&cancel)?;
     let building = &args.building;
-    // What is wrong with the pipeline is told before anything goes anywhere.
+    // Errors in the pipeline are reported before anything is sent.
     let project = Project::open_to_build(building)?;
     Plan::new(&project.pipeline, &building.stages)?;
     let cache = project.cache()?;
@@ -80,18 +79,18 @@ pub fn run(args: &Args) -> Result<Exit> {
     let ssh = args.host.ssh(args.ssh.as_deref())?;
     let kuth = match &args.kuth {
         Some(kuth) => crate::process::quote(kuth),
-        None => ship::program(&ssh, &args.host, &log, &cancel)?,
+        None => send::program(&ssh, &args.host, &log, &cancel)?,
     };
-    let places = Arc::new(Places::new(progress::observer(building.message_format)));
+    let paths = Arc::new(ResultPaths::new(progress::observer(building.message_format)));
     let request = request(args, &project)?;
-    let files = files::of(&project, &log, &cancel)?;
+    let files = files::list(&project, &log, &cancel)?;
     let root = project.settings.root.clone();
     let fault = Mutex::new(None);
-    let feed = |mut input| match ship::project(&request, &root, &files, &mut input) {
-        // Held open for as long as the build may go on.
+    let feed = |mut input| match send::project(&request, &root, &files, &mut input) {
+        // Kept open for as long as the build may run.
         Ok(()) => Some(input),
         Err(error) => {
-            let error = Some(error).filter(|error| !ship::is_hung_up(error));
+            let error = Some(error).filter(|error| !send::is_hung_up(error));
             fault.lock().map(|mut fault| *fault = error).ok()?;
             None
         }
@@ -106,12 +105,12 @@ pub fn run(args: &Args) -> Result<Exit> {
         }
     };
     let lock = LockFile::beside(&project.pipeline.path);
-    let receiver = receive::Receiver::new(places.clone(), &place, &project.settings.output, lock);
+    let receiver = receive::Receiver::new(paths.clone(), &place, &project.settings.output, lock);
     let receiver = Mutex::new(receiver);
-    let command = ssh.arg(format!("exec {kuth} {}", there::SUBCOMMAND));
-    let ended = command.converse(&log, &cancel, feed, |bytes| {
+    let command = ssh.arg(format!("exec {kuth} {}", serve::SUBCOMMAND));
+    let outcome = command.converse(&log, &cancel, feed, |bytes| {
         if let Ok(mut receiver) = receiver.lock() {
-            receiver.take(bytes);
+            receiver.receive(bytes);
         }
     });
     cancel.check()?;
@@ -120,13 +119,14 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     let receiver = receiver.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     let status = receiver.status();
-    // A connection that broke says why in what ssh said.
+    // The reason for a lost connection is in the output of ssh.
     if status.is_none() {
-        ended?;
+        outcome?;
     }
-    let status = status.unwrap_or_else(|| Err(anyhow!("the other kuth ended without a word")))?;
+    let status = status
+        .unwrap_or_else(|| Err(anyhow!("the build host closed the connection without a result")))?;
     if building.message_format == MessageFormat::Human {
-        screen::data(&made(&project, &places))?;
+        screen::data(&output_paths(&project, &paths))?;
     }
     Ok(match status {
         0 => Exit::Done,
@@ -145,11 +145,11 @@ fn request(args: &Args, project: &Project) -> Result<Request> {
         below.ok_or_else(|| anyhow!("{} is not in {}", path.display(), root.display()))
     };
     let pipeline = within(&building.source.pipeline)?;
-    let mut words: Vec<String> = vec!["build".into(), pipeline.display().to_string()];
-    words.extend(building.stages.iter().cloned());
+    let mut arguments: Vec<String> = vec!["build".into(), pipeline.display().to_string()];
+    arguments.extend(building.stages.iter().cloned());
     let mut option = |name: &str, value: Option<String>| {
-        words.push(name.to_string());
-        words.extend(value);
+        arguments.push(name.to_string());
+        arguments.extend(value);
     };
     for var in &building.source.vars {
         option("--var", Some(format!("{}={}", var.name, var.value)));
@@ -161,7 +161,7 @@ fn request(args: &Args, project: &Project) -> Result<Request> {
         ("--jobs", building.jobs.map(|jobs| jobs.to_string())),
         ("--mirror", building.archive.mirror.clone().filter(|url| !url.is_empty())),
         ("--snapshot", building.archive.snapshot.clone().filter(|url| !url.is_empty())),
-        ("--driver", building.source.driver.map(|driver| driver.word().to_string())),
+        ("--driver", building.source.driver.map(|driver| driver.name().to_string())),
     ];
     for (name, value) in valued {
         if value.is_some() {
@@ -182,11 +182,11 @@ fn request(args: &Args, project: &Project) -> Result<Request> {
     }
     let environment = environment(building)?;
     let lock = within(&LockFile::beside(&project.pipeline.path))?;
-    Ok(Request { words, environment, lock })
+    Ok(Request { arguments, environment, lock })
 }
 
-/// What the build reads of the environment here and would miss there. Where the remote cache lies,
-/// and with which key results are signed, is the host's own matter.
+/// The environment variables that the pipeline reads, which the host does not have. The address of
+/// the remote cache and the signing key are the host's own.
 fn environment(building: &Building) -> Result<BTreeMap<String, String>> {
     let asked = Mutex::new(BTreeMap::new());
     let note = |name: &str| {

@@ -1,5 +1,5 @@
-//! What comes back from another machine: lines of JSON, and after some of them the bytes of files,
-//! without their holes. Knows what it may write: exports, and the lock.
+//! Receives the output of a build host: lines of JSON, some followed by the data of a file without
+//! its holes. Writes exports and the lock file, and nothing else.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,26 +13,27 @@ use crate::cli::progress::wire;
 use crate::engine::Observer;
 use crate::error::{Context, Result, anyhow, bail};
 
-/// More than any line has.
-const LONGEST: usize = 16 << 20;
+/// The limit for the length of a line.
+const MAX_LINE: usize = 16 << 20;
 
-/// See the file.
+/// Parses the output of a build host.
 pub struct Receiver<'r> {
     observer: Arc<dyn Observer>,
     place: &'r (dyn Fn(&str, &str) -> String + Sync),
     output: &'r Path,
     lock: PathBuf,
     line: Vec<u8>,
-    /// The file on its way: aside, and where it will be.
+    /// The file being received: temporary file and destination.
     file: Option<(NamedTempFile, PathBuf)>,
-    /// So many bytes of it are next, and where in it.
+    /// The bytes of it that come next.
     left: u64,
+    /// Their offset in the file.
     at: u64,
     status: Option<Result<i32>>,
 }
 
 impl<'r> Receiver<'r> {
-    /// One that tells `observer`, and writes to the directory `output` and the file `lock`.
+    /// A receiver that notifies `observer` and writes to the directory `output` and the file `lock`.
     pub fn new(
         observer: Arc<dyn Observer>,
         place: &'r (dyn Fn(&str, &str) -> String + Sync),
@@ -43,22 +44,22 @@ impl<'r> Receiver<'r> {
         Receiver { observer, place, output, lock, line, file, left: 0, at: 0, status }
     }
 
-    /// How the build ended, once all has come back.
+    /// The exit status of the build, once everything was received.
     pub fn status(self) -> Option<Result<i32>> {
         self.status
     }
 
-    /// Takes what came.
-    pub fn take(&mut self, bytes: &[u8]) {
-        // After a failure the rest means nothing.
+    /// Processes received bytes.
+    pub fn receive(&mut self, bytes: &[u8]) {
+        // After a failure, the rest is ignored.
         if !matches!(self.status, Some(Err(_)))
-            && let Err(error) = self.take_all(bytes)
+            && let Err(error) = self.process(bytes)
         {
             self.status = Some(Err(error));
         }
     }
 
-    fn take_all(&mut self, mut bytes: &[u8]) -> Result<()> {
+    fn process(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             if self.left > 0 {
                 let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
@@ -74,8 +75,8 @@ impl<'r> Receiver<'r> {
                     let line = std::mem::take(&mut self.line);
                     self.read(&line)?;
                 }
-                None if self.line.len() + bytes.len() > LONGEST => {
-                    bail!("the other kuth sends a line without an end")
+                None if self.line.len() + bytes.len() > MAX_LINE => {
+                    bail!("the build host sends a line that is too long")
                 }
                 None => {
                     self.line.extend_from_slice(bytes);
@@ -87,7 +88,7 @@ impl<'r> Receiver<'r> {
     }
 
     fn data(&mut self, bytes: &[u8]) -> Result<()> {
-        let (file, to) = self.file.as_ref().context("receiving data of no file")?;
+        let (file, to) = self.file.as_ref().context("receiving data without a file")?;
         let what = || format!("writing {}", to.display());
         file.as_file().write_all_at(bytes, self.at).with_context(what)?;
         self.at += bytes.len() as u64;
@@ -98,7 +99,7 @@ impl<'r> Receiver<'r> {
     fn read(&mut self, line: &[u8]) -> Result<()> {
         let line: Value = serde_json::from_slice(line)
             .map_err(|_| anyhow!("{}", String::from_utf8_lossy(line)))
-            .context("reading what the other kuth says")?;
+            .context("reading the output of the build host")?;
         let number = |name: &str| line[name].as_u64().context("reading a number");
         match line["event"].as_str().unwrap_or_default() {
             "file" => {
@@ -116,13 +117,13 @@ impl<'r> Receiver<'r> {
                 let status = i32::try_from(number("status")?).context("reading a status")?;
                 self.status = Some(Ok(status));
             }
-            "error" => return Err(wire::read(&line["error"])),
-            _ => wire::told(&line, &*self.observer, self.place),
+            "error" => return Err(wire::read_error(&line["error"])),
+            _ => wire::replay(&line, &*self.observer, self.place),
         }
         Ok(())
     }
 
-    /// Where a file goes: `lock`, or a path below the directory of exports.
+    /// The destination of a file: the lock file, or a path below the directory of exports.
     fn destination(&self, name: &str) -> Result<PathBuf> {
         if name == "lock" {
             return Ok(self.lock.clone());
@@ -134,14 +135,15 @@ impl<'r> Receiver<'r> {
                 && parts.all(|part| matches!(part, Component::Normal(_)))
         };
         let below = below.filter(is_plain);
-        let below = below.with_context(|| format!("the other kuth sends a file `{name}`"))?;
+        let below =
+            below.with_context(|| format!("the build host sends an unexpected file `{name}`"))?;
         Ok(self.output.join(below))
     }
 
     fn keep(&mut self) -> Result<()> {
-        let (file, to) = self.file.take().context("ending no file")?;
+        let (file, to) = self.file.take().context("ending a file that was not begun")?;
         let what = || format!("writing {}", to.display());
-        // As any other file that a build writes, not as a temporary one.
+        // The mode of files that a build writes; a temporary file has another.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         file.as_file().set_permissions(mode).with_context(what)?;
         let kept: File = file.persist(&to).with_context(what)?;
@@ -164,7 +166,7 @@ mod tests {
         let (output, lock) = (directory.path().join("out/p"), directory.path().join("p.lock"));
         let place = |_: &str, path: &str| path.to_string();
         let mut receiver = Receiver::new(Arc::new(Deaf), &place, &output, lock);
-        text.chunks(pieces).for_each(|bytes| receiver.take(bytes));
+        text.chunks(pieces).for_each(|bytes| receiver.receive(bytes));
         let status = receiver.status();
         (directory, status)
     }
@@ -174,7 +176,7 @@ mod tests {
         {\"event\":\"exit\",\"status\":0}\n";
 
     #[test]
-    fn files_come_in_pieces_of_any_size_with_their_holes() {
+    fn files_are_received_in_pieces_of_any_size_with_holes() {
         for pieces in [1, 2, 7, 1000] {
             let (directory, status) = after(GOOD, pieces);
             assert_eq!(status.unwrap().unwrap(), 0);
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_leaves_nothing() {
+    fn truncated_output_leaves_no_partial_file() {
         for end in 0..GOOD.len() - 1 {
             let (directory, status) = after(&GOOD[..end], 1000);
             assert!(status.is_none(), "{end}");
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_written_elsewhere() {
+    fn nothing_is_written_outside_the_output() {
         for name in ["../x", "out/../../x", "/etc/x", "out//etc/../x", "", "out/", "x", "out/./.."]
         {
             let text = format!("{{\"event\":\"file\",\"name\":\"{name}\",\"size\":0}}\n");

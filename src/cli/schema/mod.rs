@@ -1,5 +1,5 @@
-//! `kuth schema`: a JSON Schema of pipeline files, for editors that complete and check TOML by one.
-//! It is made of the reference's tables. What depends on several keys at once only `kuth check` sees.
+//! `kuth schema`: a JSON Schema of pipeline files, for editors that complete and validate TOML. It is
+//! generated from the tables of the reference. Rules about several keys are only in `kuth check`.
 
 pub mod reference;
 
@@ -14,14 +14,14 @@ use reference::Row;
 ///
 ///   kuth schema >kuth.schema.json
 ///
-/// An editor that knows Taplo takes it from a first line in the pipeline file:
+/// Editors that use Taplo read it from a first line in the pipeline file:
 ///
 ///   #:schema ../kuth.schema.json
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {}
 
-/// Prints it.
+/// Runs `kuth schema`.
 pub fn run(_args: &Args) -> Result<Exit> {
     let text = serde_json::to_string_pretty(&schema()?).context("writing the schema")?;
     screen::data(&(text + "\n"))?;
@@ -34,7 +34,8 @@ fn schema() -> Result<Value> {
     let mut definitions = Map::new();
     let mut each = Vec::new();
     for kind in &kinds {
-        let rows = sections.get(kind).with_context(|| format!("the reference has no {kind}"))?;
+        let rows =
+            sections.get(kind).with_context(|| format!("the reference has no section `{kind}`"))?;
         let mut table = table(rows, "")?;
         table["properties"]["kind"] = json!({ "const": kind });
         definitions.insert(kind.to_string(), table);
@@ -43,7 +44,8 @@ fn schema() -> Result<Value> {
             "then": { "$ref": format!("#/definitions/{kind}") },
         }));
     }
-    let pipeline = table(sections.get("pipeline").context("the reference has no pipeline")?, "")?;
+    let pipeline =
+        table(sections.get("pipeline").context("the reference has no section `pipeline`")?, "")?;
     Ok(json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "A pipeline of kuth",
@@ -89,7 +91,7 @@ fn table(rows: &[Row], above: &str) -> Result<Value> {
     }))
 }
 
-/// What may be written under a key, by the words that the reference has for it.
+/// The schema of a key's value, from its type in the reference.
 fn value(rows: &[Row], row: &Row) -> Result<Value> {
     let string = || json!({ "type": "string" });
     let list = |items: Value| json!({ "type": "array", "items": items });
@@ -124,16 +126,16 @@ fn value(rows: &[Row], row: &Row) -> Result<Value> {
     })
 }
 
-/// A size, or what a variable makes one.
+/// A size, or a string with a variable in it.
 fn size() -> Value {
     json!({ "type": "string", "pattern": r"^[0-9]+ ?(B|KiB|MiB|GiB|TiB)$|\$\{" })
 }
 
-/// One of the words between backquotes, or what a variable makes one.
+/// One of the words between backquotes, or a string with a variable in it.
 fn choice(words: &str) -> Result<Value> {
     let words: Vec<&str> =
         words.split('`').skip(1).step_by(2).map(|word| word.trim_matches('"')).collect();
-    words.first().context("no type that kuth schema knows")?;
+    words.first().context("unknown type in the reference")?;
     Ok(json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": r"\$\{" }] }))
 }
 
@@ -142,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_word_of_the_reference_is_understood() {
+    fn every_type_of_the_reference_is_understood() {
         let schema = schema().unwrap();
         let disk = &schema["definitions"]["disk"];
         assert_eq!(disk["required"], json!(["from", "size", "partition"]));

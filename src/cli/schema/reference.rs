@@ -1,10 +1,10 @@
-//! The tables of keys in docs/pipeline.md, as values. A test of the reference sees to it that they
-//! have every key of every kind and no other, so what is made of them is as complete as the code.
+//! The tables of keys in docs/pipeline.md, as values. tests/docs.rs checks that the tables have every
+//! key of every kind and no other, so what is generated from them is as complete as the code.
 
 use std::collections::BTreeMap;
 
 const REFERENCE: &str = include_str!("../../../docs/pipeline.md");
-/// What a table of keys begins with.
+/// The heading of a table of keys.
 const HEADING: &str = "| key | type | default | meaning |";
 
 /// A key of a section.
@@ -12,16 +12,16 @@ const HEADING: &str = "| key | type | default | meaning |";
 pub struct Row {
     /// `size`, or `partition.size` of a table in it.
     pub key: String,
-    /// In the words of the reference: `string`, `` `gpt`, `mbr` ``.
+    /// Its type as the reference writes it: `string`, `` `gpt`, `mbr` ``.
     pub kind: String,
-    /// Whether a table without it is faulty.
+    /// Whether a table without it is invalid.
     pub required: bool,
-    /// What it is for, without marks.
+    /// Its description.
     pub meaning: String,
 }
 
-/// The keys of `pipeline` and of each kind. One that is told as that of another section, or of
-/// another table of its own, has what is told there.
+/// The keys of `pipeline` and of each kind. A key that refers to another section or table (`as of`)
+/// has the rows of that one.
 pub fn sections() -> BTreeMap<&'static str, Vec<Row>> {
     let mut sections: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
     for section in REFERENCE.split("\n## ").skip(1) {
@@ -32,11 +32,11 @@ pub fn sections() -> BTreeMap<&'static str, Vec<Row>> {
             sections.insert(name.trim_matches(['[', ']']), rows);
         }
     }
-    // What a table is told to be like may itself be told to be like another.
+    // A row that is referred to may itself refer to another.
     for _ in 0..2 {
-        let told = sections.clone();
+        let before = sections.clone();
         for (name, rows) in &mut sections {
-            let followed = rows.drain(..).flat_map(|row| follow(row, name, &told));
+            let followed = rows.drain(..).flat_map(|row| follow(row, name, &before));
             *rows = followed.collect();
         }
     }
@@ -65,20 +65,20 @@ fn rows(lines: impl Iterator<Item = &'static str>) -> impl Iterator<Item = Row> 
     })
 }
 
-/// A row; in the place of one that says it is `as of` another, that one with the keys below it.
-fn follow(row: Row, section: &str, told: &BTreeMap<&str, Vec<Row>>) -> Vec<Row> {
+/// A row; for a reference (`as of`), the row that it refers to with the keys below it.
+fn follow(row: Row, section: &str, sections: &BTreeMap<&str, Vec<Row>>) -> Vec<Row> {
     let of = row.meaning.split("as of `").nth(1).and_then(|rest| rest.split('`').next());
     let Some(of) = of.filter(|_| row.kind.is_empty()) else { return vec![row] };
     let last = row.key.rsplit('.').next().unwrap_or_default();
     // A section, or a table of this one.
-    let wanted = if told.contains_key(of) { last.to_string() } else { format!("{of}.{last}") };
-    let there = told.get(of).or(told.get(section)).into_iter().flatten();
+    let wanted = if sections.contains_key(of) { last.to_string() } else { format!("{of}.{last}") };
+    let rows = sections.get(of).or(sections.get(section)).into_iter().flatten();
     let is_below = |key: &str| key.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('.'));
-    let found: Vec<Row> = there
+    let found: Vec<Row> = rows
         .filter(|other| other.key == wanted || is_below(&other.key))
         .map(|other| Row { key: other.key.replacen(&wanted, &row.key, 1), ..other.clone() })
         .collect();
-    // One that is told of nowhere stays as it is, for a test to see.
+    // A reference to nothing is kept, so that the test sees a row without a type.
     if found.is_empty() { vec![row] } else { found }
 }
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_found_with_what_is_told_elsewhere() {
+    fn references_to_other_tables_are_resolved() {
         let sections = sections();
         let row = |section: &str, key: &str| {
             let row = sections[section].iter().find(|row| row.key == key);

@@ -1,18 +1,17 @@
-//! System calls that commands make and that shall not happen, or not here. The filters hold for the
-//! thread that installs them and for every process it starts afterwards; with them goes
-//! `no_new_privs`, so a set-id file gives its caller nothing.
+//! Filters (seccomp) for the system calls of commands. They apply to the thread that installs them and
+//! to every process that it starts afterwards. They imply `no_new_privs`, so set-id files grant no
+//! privileges.
 //!
-//! Skipped, as if they had worked:
-//! - fsync and its kin: a tree under construction is thrown away after a crash, so waiting for the
-//!   disk thousands of times (dpkg syncs every file) buys nothing. The finished tar is synced by the
-//!   cache.
-//! - setting file flags (`chattr +i`): root of the host could, an ordinary user could not, and no
-//!   tree carries them. So all users get the same tree, and nobody one that cannot be removed.
+//! Skipped, with success as the result:
+//! - fsync and similar calls: a tree under construction is discarded after a crash, so waiting for the
+//!   disk thousands of times (dpkg syncs every file) is useless. The cache syncs the finished tar.
+//! - setting file flags (`chattr +i`): root of the host could do it, an ordinary user could not, and
+//!   trees do not store them. So all users get the same tree, and no tree that cannot be removed.
 //!
 //! Refused:
-//! - keyrings: a session's keys are inherited, whatever the namespace.
+//! - keyrings: the keys of a session are inherited across namespaces.
 //! - a cgroup namespace: it would allow a mount of the host's control groups, which belong to the
-//!   user id that root has here.
+//!   user id that is mapped to root.
 //!
 //! Numbers: the kernel's system call tables, `linux/fs.h`, `linux/sched.h`.
 
@@ -56,8 +55,8 @@ const NUMBERS: Numbers = Numbers {
     keys: [217, 218, 219],
 };
 
-/// clone3 and file_setattr have one number everywhere. Their arguments lie in memory, where a filter
-/// cannot look; libraries fall back to clone and ioctl.
+/// clone3 and file_setattr have the same number on all architectures. Their arguments are in memory,
+/// which a filter cannot read; libraries fall back to clone and ioctl.
 const CLONE3: i64 = 435;
 const FILE_SETATTR: i64 = 469;
 
@@ -84,14 +83,13 @@ pub fn install() -> Result<()> {
         refused.insert(call, vec![rule(0, flag, CLONE_NEWCGROUP)?]);
     }
     let unknown = always(&[CLONE3, FILE_SETATTR]);
-    // Errno 0 makes a call return 0 without being made.
+    // With errno 0, a call returns 0 without being executed.
     for (rules, errno) in [(skipped, 0), (refused, EPERM), (unknown, ENOSYS)] {
         let (otherwise, matched) = (SeccompAction::Allow, SeccompAction::Errno(errno));
         let filter = SeccompFilter::new(rules, otherwise, matched, numbers.arch)
-            .context("writing a filter of system calls")?;
-        let program: BpfProgram =
-            filter.try_into().context("compiling a filter of system calls")?;
-        seccompiler::apply_filter(&program).context("installing a filter of system calls")?;
+            .context("creating a system call filter")?;
+        let program: BpfProgram = filter.try_into().context("compiling a system call filter")?;
+        seccompiler::apply_filter(&program).context("installing a system call filter")?;
     }
     Ok(())
 }
@@ -99,6 +97,6 @@ pub fn install() -> Result<()> {
 /// Matches when argument `index` compares to `value`.
 fn rule(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule> {
     let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value);
-    let condition = condition.context("writing a condition on a system call")?;
-    SeccompRule::new(vec![condition]).context("writing a rule on a system call")
+    let condition = condition.context("creating a system call condition")?;
+    SeccompRule::new(vec![condition]).context("creating a system call rule")
 }

@@ -1,5 +1,5 @@
-//! Brings up the loopback interface of a new network namespace: databases, test servers and port
-//! mappers talk to 127.0.0.1 also where there is no other network.
+//! Brings up the loopback interface of a new network namespace: databases, test servers and port mappers
+//! use 127.0.0.1 even without a network.
 //!
 //! Source: rtnetlink(7), `struct nlmsghdr`, `struct ifinfomsg`.
 
@@ -13,19 +13,19 @@ const NLM_F_ACK: u16 = 4;
 const NLMSG_ERROR: u16 = 2;
 const IFF_UP: u32 = 1;
 
-/// The index that the loopback interface has in every network namespace.
+/// The index of the loopback interface in every network namespace.
 const LOOPBACK: i32 = 1;
 
-/// Sets it up. Needs to administer the namespace.
+/// Brings it up. Needs CAP_NET_ADMIN in the namespace.
 pub fn up() -> Result<()> {
     let what = "bringing up the loopback interface";
     let flags = SocketFlags::CLOEXEC;
     let (family, kind) = (AddressFamily::NETLINK, SocketType::RAW);
     let socket = rustix::net::socket_with(family, kind, flags, None).context(what)?;
     rustix::net::send(&socket, &request(), SendFlags::empty()).context(what)?;
-    let mut answer = [0; 1024];
-    let (_, length) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty()).context(what)?;
-    let errno = error_of(&answer[..length]).context(what)?;
+    let mut reply = [0; 1024];
+    let (_, length) = rustix::net::recv(&socket, &mut reply, RecvFlags::empty()).context(what)?;
+    let errno = errno(&reply[..length]).context(what)?;
     ensure!(errno == 0, "{what}: {}", std::io::Error::from_raw_os_error(errno));
     Ok(())
 }
@@ -44,12 +44,12 @@ fn request() -> Vec<u8> {
     bytes
 }
 
-/// The error number in a `NLMSG_ERROR`; 0 acknowledges.
-fn error_of(answer: &[u8]) -> Result<i32> {
-    let kind = answer.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
-    ensure!(kind == Some(NLMSG_ERROR), "the kernel answered something else");
-    let code = answer.get(16..20).and_then(|bytes| bytes.try_into().ok());
-    Ok(-i32::from_ne_bytes(code.context("the kernel's answer is cut short")?))
+/// The error number of an `NLMSG_ERROR`; 0 is an acknowledgement.
+fn errno(reply: &[u8]) -> Result<i32> {
+    let kind = reply.get(4..6).and_then(|bytes| bytes.try_into().ok()).map(u16::from_ne_bytes);
+    ensure!(kind == Some(NLMSG_ERROR), "unexpected reply of the kernel");
+    let code = reply.get(16..20).and_then(|bytes| bytes.try_into().ok());
+    Ok(-i32::from_ne_bytes(code.context("the reply of the kernel is truncated")?))
 }
 
 #[cfg(test)]
@@ -57,14 +57,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_an_error_number_or_refused() {
+    fn a_reply_is_an_error_number_or_refused() {
         let mut answer = vec![0; 36];
         answer[4..6].copy_from_slice(&NLMSG_ERROR.to_ne_bytes());
-        assert_eq!(error_of(&answer).unwrap(), 0);
+        assert_eq!(errno(&answer).unwrap(), 0);
         answer[16..20].copy_from_slice(&(-1i32).to_ne_bytes());
-        assert_eq!(error_of(&answer).unwrap(), 1);
-        assert!(error_of(&answer[..18]).is_err());
+        assert_eq!(errno(&answer).unwrap(), 1);
+        assert!(errno(&answer[..18]).is_err());
         answer[4] = 3;
-        assert!(error_of(&answer).is_err());
+        assert!(errno(&answer).is_err());
     }
 }

@@ -1,9 +1,9 @@
-//! The commands of a sandbox, seen from the process that works on the tree. They are started by a
-//! process of their own, the [`supervisor`], in a user namespace below: whatever a command is root
-//! of there, it cannot undo a mount of the sandbox, use a device, or reach the processes, networks
-//! and files of the host, also when kuth itself runs as root.
+//! Runs commands in a sandbox, for the process that works on the tree. A separate process, the
+//! [`supervisor`], starts them in a nested user namespace: a command that is root there cannot undo a
+//! mount of the sandbox, use a device, or reach processes, networks and files of the host, even if kuth
+//! runs as root.
 //!
-//! The two processes speak in JSON lines over pipes, and have no file in common.
+//! The two processes exchange JSON lines over pipes and share no other files.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Write};
@@ -20,7 +20,7 @@ mod filter;
 mod loopback;
 pub mod supervisor;
 
-/// The environment of every command; nothing of the host's gets in.
+/// The environment of every command; nothing is inherited from the host.
 const ENVIRONMENT: [(&str, &str); 7] = [
     ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("HOME", "/root"),
@@ -31,25 +31,25 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ("SHELL", "/bin/sh"),
 ];
 
-/// Ids from 0 up to this exist for commands: what Debian and the usual range of an ordinary user
-/// have. A command that gives a file another one fails, for root as for everybody else.
+/// The number of user and group ids that exist for commands: those of Debian and of the usual range of
+/// an ordinary user. A command that sets another owner fails, for root too.
 const IDS: u32 = 1 << 16;
 
-const OUT_OF_TURN: &str = "the supervisor of commands answered out of turn";
+const UNEXPECTED: &str = "unexpected reply from the command supervisor";
 
 /// The lines of output kept for a failure.
 const TAIL: usize = 20;
 
-/// What the supervisor is asked.
+/// A request to the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Request {
-    /// Go into namespaces of your own; answered by `Isolated`.
+    /// Create the namespaces for commands; answered by `Isolated`.
     Isolate {
-        /// Where commands see no network, they get a network namespace too.
+        /// Without network, this includes a network namespace.
         network: Network,
     },
-    /// The ids are mapped: restrict yourself; answered by `Ready`.
+    /// Drop privileges, after ids were mapped; answered by `Ready`.
     Restrict,
     /// Run a command; answered by any number of `Output` and one `Ended`.
     Run {
@@ -62,42 +62,42 @@ enum Request {
     },
 }
 
-/// What the supervisor answers.
+/// A reply of the supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Reply {
-    /// Said once, unasked: the program is loaded.
+    /// Sent once at the start: the program is loaded.
     Started,
     Isolated,
     Ready,
-    /// A line that the command wrote.
+    /// A line of the command's output.
     Output(String),
     Ended {
-        /// The status as `wait` gives it.
+        /// The status as `wait` returns it.
         status: i32,
-        /// Processes that the command left behind, which were killed.
+        /// Processes that the command left running, which were killed.
         killed: Vec<String>,
-        /// Mounts that it left behind, which were undone.
+        /// Mounts that it left, which were unmounted.
         unmounted: Vec<String>,
     },
-    /// The last request could not be carried out; the chain of the error, and a hint.
+    /// The last request failed; the chain of the error, and a hint.
     Failed {
         causes: Vec<String>,
         hint: Option<String>,
     },
 }
 
-/// The supervisor, as long as it lives.
+/// A running supervisor.
 pub struct Commands {
-    /// Ends with this process: the kernel ends the whole process namespace.
+    /// Killed with this process, because the kernel kills the whole PID namespace.
     supervisor: Child,
     requests: ChildStdin,
     replies: BufReader<ChildStdout>,
 }
 
 impl Commands {
-    /// Starts the supervisor, which waits, in the mounted tree `root`. To be called while kuth's own
-    /// program can be reached, that is before `root` becomes the root.
+    /// Starts the supervisor in the mounted tree `root`. Must be called before `root` becomes the root,
+    /// while kuth's program is still accessible.
     pub fn start(root: &Path) -> Result<Commands> {
         let kuth = std::env::current_exe().context("finding kuth's own program")?;
         let mut supervisor = std::process::Command::new(kuth)
@@ -108,29 +108,29 @@ impl Commands {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .context("starting the supervisor of commands")?;
+            .context("starting the command supervisor")?;
         let requests = supervisor.stdin.take().context("taking its standard input")?;
         let replies = supervisor.stdout.take().context("taking its standard output")?;
         let mut commands = Commands { supervisor, requests, replies: BufReader::new(replies) };
-        // Its libraries are the host's: they have to be loaded before the root changes.
-        let Reply::Started = commands.receive()? else { bail!(OUT_OF_TURN) };
+        // Its libraries are the host's and must be loaded before the root changes.
+        let Reply::Started = commands.receive()? else { bail!(UNEXPECTED) };
         Ok(commands)
     }
 
-    /// Makes the namespaces of the commands. To be called when the tree is the root and /proc is
-    /// that of the process namespace.
+    /// Creates the namespaces of the commands. Must be called when the tree is the root and /proc is that
+    /// of the PID namespace.
     pub fn isolate(&mut self, network: Network) -> Result<()> {
         self.send(&Request::Isolate { network })?;
-        let Reply::Isolated = self.receive()? else { bail!(OUT_OF_TURN) };
+        let Reply::Isolated = self.receive()? else { bail!(UNEXPECTED) };
         for map in ["uid_map", "gid_map"] {
             self.map_ids(map)?;
         }
         self.send(&Request::Restrict)?;
-        let Reply::Ready = self.receive()? else { bail!(OUT_OF_TURN) };
+        let Reply::Ready = self.receive()? else { bail!(UNEXPECTED) };
         Ok(())
     }
 
-    /// Gives the namespace of the commands the first [`IDS`] ids that there are here, unchanged.
+    /// Maps the first [`IDS`] ids of this namespace into the namespace of the commands, unchanged.
     fn map_ids(&self, name: &str) -> Result<()> {
         let here = std::fs::read_to_string(format!("/proc/self/{name}"))
             .with_context(|| format!("reading /proc/self/{name}"))?;
@@ -138,8 +138,8 @@ impl Commands {
         std::fs::write(&path, same_ids(&here)?).with_context(|| format!("writing {path}"))
     }
 
-    /// Runs a command to its end. Its output goes to standard error, the stage's log, line by line.
-    /// Fails with [`CommandError`] unless the exit status is 0.
+    /// Runs a command. Its output is written to standard error, the stage's log, line by line. Fails with
+    /// [`CommandError`] unless the exit status is 0.
     pub fn run(
         &mut self,
         argv: &[String],
@@ -169,14 +169,14 @@ impl Commands {
                 }
                 Reply::Ended { status, killed, unmounted } => {
                     for process in killed {
-                        eprintln!("# killed {process}, which the command left behind");
+                        eprintln!("# killed {process}, which the command left running");
                     }
                     for place in unmounted {
-                        eprintln!("# unmounted {place}, which the command left behind");
+                        eprintln!("# unmounted {place}, which the command left mounted");
                     }
                     break ExitStatus::from_raw(status);
                 }
-                _ => bail!(OUT_OF_TURN),
+                _ => bail!(UNEXPECTED),
             }
         };
         if status.success() {
@@ -194,14 +194,14 @@ impl Commands {
 
     fn send(&mut self, request: &Request) -> Result<()> {
         let line = line_of(request)?;
-        self.requests.write_all(&line).context("asking the supervisor of commands")
+        self.requests.write_all(&line).context("sending a request to the command supervisor")
     }
 
     fn receive(&mut self) -> Result<Reply> {
         let mut line = Vec::new();
-        let what = "hearing from the supervisor of commands";
+        let what = "reading a reply of the command supervisor";
         self.replies.read_until(b'\n', &mut line).context(what)?;
-        ensure!(!line.is_empty(), "the supervisor of commands has ended");
+        ensure!(!line.is_empty(), "the command supervisor has ended");
         match serde_json::from_slice(&line).context(what)? {
             Reply::Failed { causes, hint } => {
                 let mut causes = causes.into_iter().rev();
@@ -217,7 +217,7 @@ impl Commands {
     }
 }
 
-/// What helps when a command fails at something that the sandbox does not allow.
+/// A hint for a command that failed because of a restriction of the sandbox.
 fn hint(tail: &[String]) -> Option<&'static str> {
     let says = |what: &str| tail.iter().any(|line| line.to_lowercase().contains(what));
     if says("invalid argument") && ["owner", "chown", "chgrp"].iter().any(|word| says(word)) {

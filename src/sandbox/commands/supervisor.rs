@@ -1,6 +1,6 @@
-//! The process that starts the commands of a sandbox: alone in a user namespace with them, so that
-//! its privileges end there. It collects their output, waits for every process that loses its
-//! parent, and ends what a command leaves behind. It knows neither the tree nor the steps.
+//! The process that starts the commands of a sandbox, in a user namespace with only these commands, so
+//! that their privileges are limited to it. It collects their output, waits for orphaned processes, and
+//! kills what a command leaves running. Knows neither the tree nor the steps.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -21,17 +21,17 @@ use super::{Reply, Request, filter, line_of, loopback};
 use crate::error::{Context, Error, Result, with_hint};
 use crate::sandbox::Network;
 
-/// The hidden subcommand that [`main`] answers to.
+/// The hidden subcommand that runs [`main`].
 pub const SUBCOMMAND: &str = "__commands";
 
-/// How long a process may outlive its command before it is killed: one that reads the command's
-/// output (`exec > >(tee log)`) ends by itself, a little later.
+/// How long a process may outlive its command before it is killed: a process that reads the command's
+/// output (`exec > >(tee log)`) ends by itself shortly after.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// Longer lines are cut in pieces of so many bytes.
-const LONGEST_LINE: u64 = 1 << 16;
+/// Longer lines are split into pieces of this many bytes.
+const MAX_LINE: u64 = 1 << 16;
 
-/// Answers requests from standard input until it ends.
+/// Serves requests from standard input until its end.
 pub fn main() -> ExitCode {
     send(&Reply::Started);
     let mut supervisor = None;
@@ -49,7 +49,7 @@ pub fn main() -> ExitCode {
 }
 
 fn send(reply: &Reply) {
-    // Who does not listen any more takes this namespace along.
+    // If the reader has ended, this namespace is about to be killed.
     let _ = line_of(reply).map(|line| std::io::stdout().write_all(&line));
 }
 
@@ -61,29 +61,29 @@ fn answer(request: Request, supervisor: &mut Option<Supervisor>) -> Result<Reply
             Ok(Reply::Isolated)
         }
         Request::Restrict => {
-            supervisor.as_mut().context("nothing is isolated")?.restrict()?;
+            supervisor.as_mut().context("there are no namespaces yet")?.restrict()?;
             Ok(Reply::Ready)
         }
         Request::Run { argv, env, input } => {
-            supervisor.as_ref().context("nothing is isolated")?.run(&argv, env, input)
+            supervisor.as_ref().context("there are no namespaces yet")?.run(&argv, env, input)
         }
     }
 }
 
-/// Into namespaces of one's own. This process has one thread only, as a user namespace demands.
+/// Enters new namespaces. This process has a single thread, which a user namespace requires.
 fn isolate(network: Network) -> Result<()> {
-    // The working directory is the tree. Where whoever pivoted took this process along, it is the
-    // root already.
+    // The working directory is the tree. If `pivot_root` moved this process too, it is the root
+    // already.
     rustix::process::chroot(".").context("changing the root")?;
     let mut flags =
         UnshareFlags::NEWUSER | UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if network == Network::None {
         flags |= UnshareFlags::NEWNET;
     }
-    // What makes `unshare` unsafe is CLONE_FILES, which is not asked for.
+    // `unshare` is unsafe because of CLONE_FILES, which is not used.
     #[allow(deprecated)]
     rustix::thread::unshare(flags).map_err(|errno| {
-        let error = Error::new(errno).context("making namespaces for commands");
+        let error = Error::new(errno).context("creating namespaces for commands");
         match errno {
             rustix::io::Errno::NOSPC | rustix::io::Errno::USERS => with_hint(
                 error,
@@ -102,9 +102,9 @@ fn isolate(network: Network) -> Result<()> {
 
 struct Supervisor {
     network: Network,
-    /// /proc, which commands can cover up.
+    /// /proc, opened because commands can mount over it.
     proc: File,
-    /// The mounts that are the sandbox's.
+    /// The ids of the sandbox's own mounts.
     mounts: BTreeSet<u64>,
 }
 
@@ -116,19 +116,19 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Gives up what commands shall not have.
+    /// Drops everything that commands must not inherit.
     fn restrict(&mut self) -> Result<()> {
         rustix::thread::set_thread_groups(&[]).context("leaving supplementary groups")?;
-        // Without a controlling terminal, /dev/tty is nobody's.
+        // Without a controlling terminal, /dev/tty cannot be opened.
         rustix::process::setsid().context("leaving the session")?;
         let me = Some(rustix::process::getpid());
         rustix::process::set_child_subreaper(me).context("becoming the parent of orphans")?;
-        // The privileges to look into this process are those of the namespace above.
+        // Only the parent namespace may inspect this process.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .context("hiding this process")?;
         match self.network {
             Network::None => loopback::up()?,
-            Network::Host => keep_from_abstract_sockets()?,
+            Network::Host => forbid_abstract_sockets()?,
         }
         filter::install()
     }
@@ -138,16 +138,16 @@ impl Supervisor {
         let mut command = std::process::Command::new(program);
         command.args(args).current_dir("/").env_clear().envs(env);
         command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
-        // Both outputs in one pipe keep the order in which they were written.
-        let (reader, writer) = std::io::pipe().context("making a pipe")?;
-        command.stdout(writer.try_clone().context("making a pipe")?).stderr(writer);
+        // Both outputs share a pipe, to keep the order in which they were written.
+        let (reader, writer) = std::io::pipe().context("creating a pipe")?;
+        command.stdout(writer.try_clone().context("creating a pipe")?).stderr(writer);
         let mut child = command.spawn()?;
         drop(command);
         let stdin = child.stdin.take();
         let child = Pid::from_child(&child);
         std::thread::scope(|scope| {
             scope.spawn(move || {
-                // A command that ends without reading its input is judged by its status.
+                // A command may end without reading its input; its exit status decides.
                 let _ = stdin.map(|mut stdin| stdin.write_all(input.as_bytes()));
             });
             scope.spawn(move || forward(BufReader::new(reader)));
@@ -158,26 +158,26 @@ impl Supervisor {
         })
     }
 
-    /// Undoes the mounts that are not the sandbox's, the last first; where they were.
+    /// Unmounts everything that is not the sandbox's, the last mount first. Returns the mount points.
     fn unmount(&self) -> Result<Vec<String>> {
-        let mut undone = Vec::new();
+        let mut unmounted = Vec::new();
         for (id, place) in self.mounts()?.into_iter().rev() {
             let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-            // One that cannot be undone goes with the namespace; no tree is packed through it.
+            // A mount that cannot be undone ends with the namespace; packing does not see it.
             if !self.mounts.contains(&id) && rustix::mount::unmount(&place, flags).is_ok() {
-                undone.push(place.to_string_lossy().into_owned());
+                unmounted.push(place.to_string_lossy().into_owned());
             }
         }
-        Ok(undone)
+        Ok(unmounted)
     }
 
-    /// The mounts of this namespace: their ids and places.
+    /// The ids and mount points of this namespace.
     fn mounts(&self) -> Result<Vec<(u64, PathBuf)>> {
         let text = self.read("self/mountinfo")?;
         Ok(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
     }
 
-    /// Kills every process of the namespace but its first and this one; what they are.
+    /// Kills every process of the namespace except its first and this one. Returns their names.
     fn kill(&self) -> Result<Vec<String>> {
         let start = Instant::now();
         let mut killed = Vec::new();
@@ -194,9 +194,9 @@ impl Supervisor {
                     let sent = Pid::from_raw(pid).is_some_and(|pid| {
                         rustix::process::kill_process(pid, Signal::KILL).is_ok()
                     });
-                    let told = format!("{name} (process {pid})");
-                    if sent && !killed.contains(&told) {
-                        killed.push(told);
+                    let description = format!("{name} (process {pid})");
+                    if sent && !killed.contains(&description) {
+                        killed.push(description);
                     }
                 }
             }
@@ -204,8 +204,7 @@ impl Supervisor {
         }
     }
 
-    /// The processes besides the first of the namespace and this one. What has ended and was not
-    /// waited for yet counts.
+    /// The processes other than the first of the namespace and this one, including zombies.
     fn others(&self) -> Result<Vec<i32>> {
         let me = rustix::process::getpid().as_raw_pid();
         let what = "listing the processes";
@@ -228,11 +227,11 @@ impl Supervisor {
     }
 }
 
-/// Sockets with an abstract name are those of the network namespace, here the host's: display
-/// servers, container runtimes. Kernels before 6.12 cannot do this; then nothing is restricted. Files
-/// are no matter of it: a process whose files Landlock restricts may mount nothing.
-fn keep_from_abstract_sockets() -> Result<()> {
-    let what = "keeping commands from the host's abstract sockets";
+/// Forbids connections to abstract sockets of the host (display servers, container runtimes), which are
+/// in its network namespace. Not enforced by kernels before 6.12. Files are not restricted, because a
+/// process with Landlock rules for files cannot mount.
+fn forbid_abstract_sockets() -> Result<()> {
+    let what = "forbidding the host's abstract sockets";
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .scope(Scope::AbstractUnixSocket)
@@ -241,7 +240,7 @@ fn keep_from_abstract_sockets() -> Result<()> {
     Ok(())
 }
 
-/// Waits for `child`, and on the way for all others that have ended.
+/// Waits for `child`, and reaps all other processes that end meanwhile.
 fn wait_for(child: Pid) -> rustix::io::Result<WaitStatus> {
     loop {
         match rustix::process::wait(WaitOptions::empty()) {
@@ -252,7 +251,7 @@ fn wait_for(child: Pid) -> rustix::io::Result<WaitStatus> {
     }
 }
 
-/// The status as the kernel writes it.
+/// The status as the kernel encodes it.
 fn raw(status: WaitStatus) -> i32 {
     match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code << 8,
@@ -261,10 +260,10 @@ fn raw(status: WaitStatus) -> i32 {
     }
 }
 
-/// Sends what is written, line by line, until nobody writes any more.
+/// Sends output line by line, until the pipe is closed.
 fn forward(mut output: impl BufRead) {
     let mut line = Vec::new();
-    while let Ok(1..) = output.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+    while let Ok(1..) = output.by_ref().take(MAX_LINE).read_until(b'\n', &mut line) {
         if line.ends_with(b"\n") {
             line.pop();
         }
@@ -273,14 +272,14 @@ fn forward(mut output: impl BufRead) {
     }
 }
 
-/// The id and the place of a mount, from a line of mountinfo (proc_pid_mountinfo(5)).
+/// The id and mount point from a line of mountinfo (proc_pid_mountinfo(5)).
 fn mount(line: &[u8]) -> Option<(u64, PathBuf)> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     Some((id, PathBuf::from(OsString::from_vec(unescaped(fields.nth(3)?)))))
 }
 
-/// Spaces, tabs, line ends and backslashes stand as `\` and three octal digits.
+/// Replaces `\` and three octal digits, which stand for spaces, tabs, line ends and backslashes.
 fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut at = 0;

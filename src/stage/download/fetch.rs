@@ -9,7 +9,7 @@ use crate::cache::space;
 use crate::digest::{Digest, Sha512, Sums};
 use crate::error::{Context, Error, Hint, Result, anyhow, caused_by, ensure, with_hint};
 use crate::files::sparse;
-use crate::http::{Fetch, Going, Http, TooLong, note_path};
+use crate::http::{Fetch, Http, Resume, TooLong, source_file};
 use crate::lock::Checksum;
 use crate::recipe::Key;
 use crate::stage::StageContext;
@@ -89,16 +89,16 @@ pub(super) fn from(
     let part = directory.join(format!("{name}.part"));
     // Two builds must not write into one part.
     let _lock = context.cache.lock_key(&Key(name), &context.cancel)?;
-    let going = if expected.is_some() { Going::Known } else { Going::Unknown };
+    let resume = if expected.is_some() { Resume::Always } else { Resume::IfUnchanged };
     let http = Http::new()?;
-    let look = |start: &[u8]| look(url, start);
-    let room = |bytes| space::require(context.cache.directory(), Bytes(bytes));
-    let told = |done, total| (context.progress)(done, total, "B");
+    let inspect = |start: &[u8]| look(url, start);
+    let reserve = |bytes| space::require(context.cache.directory(), Bytes(bytes));
+    let progress = |done, total| (context.progress)(done, total, "B");
     loop {
         let sums = sums.clone();
-        let (part, look, room, told) = (part.as_path(), &look, &room, &told);
+        let (part, inspect, reserve, progress) = (part.as_path(), &inspect, &reserve, &progress);
         let (most, cancel) = (bound.bytes(), &context.cancel);
-        let fetch = Fetch { url, part, going, sums, most, look, room, cancel, told };
+        let fetch = Fetch { url, part, resume, sums, most, inspect, reserve, cancel, progress };
         let fetched = http.fetch(&fetch).map_err(|error| match caused_by::<TooLong>(&error) {
             Some(_) => with_hint(error, bound.hint()),
             None => error,
@@ -114,7 +114,7 @@ pub(super) fn from(
         // An unexpected file is kept all the same, under its own digest: the checksum in the pipeline
         // may be wrong.
         context.cache.adopt(part, &context.object(&artifact))?;
-        let _ = std::fs::remove_file(note_path(part));
+        let _ = std::fs::remove_file(source_file(part));
         return match wrong {
             None => Ok(artifact),
             Some(error) => Err(error.context(format!("downloading {url}"))),

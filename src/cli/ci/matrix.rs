@@ -1,40 +1,40 @@
-//! What the command line says of a workflow, and the words of the commands in it: nothing that a
-//! pipeline or an option says may become more than a word there.
+//! The matrix of a workflow, and the arguments of its commands: nothing from a pipeline or an option
+//! may be interpreted by a shell or the service.
 
 use super::{Workflow, misuse};
 use crate::error::Result;
 use crate::pipeline::Override;
 use crate::process::quote;
 
-/// What jobs are done for once: a runner, and values of variables.
+/// A row of the matrix: a runner, and values of variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Row {
-    /// Where they run, if that was said.
+    /// The runner, if one was given.
     pub runner: Option<String>,
-    /// The variables, the same names in every row.
+    /// Values of variables; every row has the same names.
     pub values: Vec<Override>,
 }
 
-/// A word of a command.
+/// An argument of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// This one.
-    Plain(String),
+pub enum Argument {
+    /// The same in every row.
+    Fixed(String),
     /// `NAME=VALUE` with the value of the row.
-    Varied(String),
+    FromMatrix(String),
 }
 
-impl Word {
-    /// As a shell takes it, the values of a row being in the environment.
-    pub fn for_a_shell(&self) -> String {
+impl Argument {
+    /// Quoted for a shell, with the values of a row in environment variables.
+    pub fn for_shell(&self) -> String {
         match self {
-            Word::Plain(word) => quote(word),
-            Word::Varied(name) => format!("\"{name}=${}\"", variable(name)),
+            Argument::Fixed(word) => quote(word),
+            Argument::FromMatrix(name) => format!("\"{name}=${}\"", variable(name)),
         }
     }
 }
 
-/// The environment variable that holds the row's value of the pipeline's variable `name`.
+/// The environment variable with the row's value of the pipeline variable `name`.
 pub fn variable(name: &str) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     format!("KUTH_VAR_{}", name.chars().map(legal).collect::<String>())
@@ -46,13 +46,13 @@ pub fn is_variable(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Whether services and shells see nothing but a word in it, wherever it stands.
-fn is_tame(word: &str) -> bool {
+/// Whether no service and no shell interprets anything in `word`.
+fn is_literal(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_alphanumeric() || "_/".contains(c))
         && word.chars().all(|c| c.is_ascii_alphanumeric() || "._+/:@-".contains(c))
 }
 
-/// Every runner with every choice of values, in the order of the command line.
+/// Every combination of runners and values, in the order of the command line.
 pub fn rows(runners: &[String], matrix: &[Override]) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for runner in runners {
@@ -64,7 +64,10 @@ pub fn rows(runners: &[String], matrix: &[Override]) -> Result<Vec<Row>> {
     for Override { name, value } in matrix {
         let values: Vec<&str> = value.split(',').collect();
         if values.iter().any(|value| values.iter().filter(|other| value == *other).count() > 1) {
-            return Err(misuse(format!("`--matrix {name}` names a value twice"), "name it once"));
+            return Err(misuse(
+                format!("`--matrix {name}` has a value twice"),
+                "give each value once",
+            ));
         }
         let with = |row: &Row| {
             let value = |value: &&str| Override { name: name.clone(), value: value.to_string() };
@@ -94,31 +97,33 @@ fn check_rows(rows: &[Row]) -> Result<()> {
     let first = names(&rows[0]);
     for row in rows {
         let values = row.values.iter().map(|it| &it.value);
-        if let Some(wild) = values.chain(&row.runner).find(|word| !is_tame(word)) {
-            let hint = "names of runners and values of a matrix are made of letters, digits and \
-                        any of `._+/:@-`; `--var` takes every value";
-            return Err(misuse(format!("`{wild}` cannot stand in a matrix"), hint));
+        if let Some(wild) = values.chain(&row.runner).find(|word| !is_literal(word)) {
+            let hint = "runners and matrix values consist of letters, digits and any of \
+                        `._+/:@-`; `--var` accepts any value";
+            return Err(misuse(format!("`{wild}` is not allowed in a matrix"), hint));
         }
         if names(row) != first {
-            let hint = "each `--runner` sets the same variables, in one order";
+            let hint = "set the same variables in the same order in each `--runner`";
             return Err(misuse("the runners do not set the same variables", hint));
         }
     }
     for (at, name) in first.iter().enumerate() {
         if first[..at].iter().any(|other| variable(other) == variable(name)) {
-            let text = format!("`{name}` would be called as another variable of the matrix is");
-            return Err(misuse(text, "give one of them by `--var`"));
+            let text = format!(
+                "`{name}` has the same environment variable as another variable of the matrix"
+            );
+            return Err(misuse(text, "set one of them with `--var`"));
         }
     }
-    // GitHub's limit for one job; the others have such a one too.
+    // GitHub's limit for one job; the other services have similar ones.
     if rows.len() > 256 {
-        let text = format!("the matrix has {} rows, and 256 is the most", rows.len());
-        return Err(misuse(text, "leave some values out"));
+        let text = format!("the matrix has {} rows; the limit is 256", rows.len());
+        return Err(misuse(text, "remove some values"));
     }
     Ok(())
 }
 
-/// Refuses what the service would evaluate, as `marks` begin something there.
+/// Fails for text that the service would evaluate: an expression begins with `marks`.
 pub fn check(workflow: &Workflow, marks: &str) -> Result<()> {
     let vars = workflow.vars.iter().map(|var| &var.value);
     let words = [&workflow.file, &workflow.branch];
@@ -126,19 +131,19 @@ pub fn check(workflow: &Workflow, marks: &str) -> Result<()> {
     for word in words {
         if word.contains(marks) {
             let hint = format!("the service would evaluate what follows `{marks}`");
-            return Err(misuse(format!("`{word}` cannot stand in a workflow"), hint));
+            return Err(misuse(format!("`{word}` is not allowed in a workflow"), hint));
         }
         if word.contains('\0') {
-            return Err(misuse("a word of the workflow has a zero byte", "leave it out"));
+            return Err(misuse("a value of the workflow contains a zero byte", "remove it"));
         }
     }
-    if !is_tame(&workflow.branch) {
+    if !is_literal(&workflow.branch) {
         let text = format!("`{}` cannot be the branch of a workflow", workflow.branch);
-        return Err(misuse(text, "give its whole name, without patterns"));
+        return Err(misuse(text, "give the full name, without patterns"));
     }
-    if let Some(image) = workflow.image.as_ref().filter(|image| !is_tame(image)) {
-        let hint = "give its whole name, as in `registry.example/kuth:1`";
-        return Err(misuse(format!("`{image}` is no name of an image"), hint));
+    if let Some(image) = workflow.image.as_ref().filter(|image| !is_literal(image)) {
+        let hint = "give the full name, such as `registry.example/kuth:1`";
+        return Err(misuse(format!("`{image}` is not the name of an image"), hint));
     }
     Ok(())
 }
@@ -147,7 +152,7 @@ pub fn check(workflow: &Workflow, marks: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn made(runners: &[&str], matrix: &[&str]) -> Result<Vec<String>, String> {
+    fn lines(runners: &[&str], matrix: &[&str]) -> Result<Vec<String>, String> {
         let runners: Vec<String> = runners.iter().map(|it| it.to_string()).collect();
         let matrix: Vec<Override> = matrix.iter().map(|it| it.parse().unwrap()).collect();
         let line = |row: &Row| {
@@ -159,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_every_choice() {
-        assert_eq!(made(&[], &[]).unwrap(), [""]);
-        assert_eq!(made(&[], &["s=a,b"]).unwrap(), ["s=a", "s=b"]);
+    fn rows_are_every_combination() {
+        assert_eq!(lines(&[], &[]).unwrap(), [""]);
+        assert_eq!(lines(&[], &["s=a,b"]).unwrap(), ["s=a", "s=b"]);
         let runners = ["big,arch=amd64", "arm,arch=arm64"];
         assert_eq!(
-            made(&runners, &["s=a,b"]).unwrap(),
+            lines(&runners, &["s=a,b"]).unwrap(),
             [
                 "big arch=amd64 s=a",
                 "big arch=amd64 s=b",
@@ -175,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_word_is_refused() {
+    fn text_that_would_be_interpreted_is_refused() {
         for (runners, matrix) in [
             (vec![], vec!["s=a b"]),
             (vec![], vec!["s=a,a"]),
@@ -190,23 +195,23 @@ mod tests {
             (vec!["a,x"], vec![]),
             (vec!["a,x=1", "b"], vec![]),
         ] {
-            assert!(made(&runners, &matrix).is_err(), "{runners:?} {matrix:?}");
+            assert!(lines(&runners, &matrix).is_err(), "{runners:?} {matrix:?}");
         }
         let many: Vec<String> = (0..257).map(|number| number.to_string()).collect();
-        assert!(made(&[], &[&format!("s={}", many.join(","))]).is_err());
+        assert!(lines(&[], &[&format!("s={}", many.join(","))]).is_err());
     }
 
     #[test]
-    fn words_for_a_shell() {
-        for (word, expected) in [
-            (Word::Plain("a=b c'$d".into()), r"'a=b c'\''$d'"),
-            (Word::Plain("".into()), "''"),
+    fn arguments_are_quoted_for_a_shell() {
+        for (argument, expected) in [
+            (Argument::Fixed("a=b c'$d".into()), r"'a=b c'\''$d'"),
+            (Argument::Fixed("".into()), "''"),
             (
-                Word::Varied("load-balancer.x".into()),
+                Argument::FromMatrix("load-balancer.x".into()),
                 "\"load-balancer.x=$KUTH_VAR_LOAD_BALANCER_X\"",
             ),
         ] {
-            assert_eq!(word.for_a_shell(), expected);
+            assert_eq!(argument.for_shell(), expected);
         }
     }
 }

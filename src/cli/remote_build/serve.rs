@@ -1,7 +1,6 @@
-//! The other end of `kuth remote-build`: what kuth is when it was started by ssh for that. It
-//! unpacks the project into a directory of its own in the user's cache, runs `kuth build` there,
-//! and sends what that tells and makes to standard output. When standard input ends, so does the
-//! build.
+//! `kuth remote-build` on the build host, where ssh starts it. Unpacks the project into a scratch
+//! directory of the user's cache, runs `kuth build` there, and sends its events and output files to
+//! standard output. The end of standard input ends the build.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -18,10 +17,10 @@ use crate::error::{Context, Error, Result, anyhow, caused_by, ensure};
 use crate::files::sparse;
 use crate::process::{Command, CommandFailed};
 
-/// The word that says so.
+/// The hidden subcommand that runs [`main`].
 pub const SUBCOMMAND: &str = "remote-build-there";
 
-/// What may come in one piece.
+/// The size of a piece of file data.
 const PIECE: usize = 1 << 20;
 
 /// Serves the one request on standard input.
@@ -29,13 +28,13 @@ pub fn main() -> ExitCode {
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&json!({"event": "error", "error": wire::written(&error)}));
+            send_line(&json!({"event": "error", "error": wire::write_error(&error)}));
             ExitCode::FAILURE
         }
     }
 }
 
-fn say(line: &serde_json::Value) {
+fn send_line(line: &serde_json::Value) {
     let mut out = io::stdout().lock();
     let _ = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
 }
@@ -49,29 +48,29 @@ fn serve() -> Result<()> {
     let directory = std::env::var_os("KUTH_CACHE").map(PathBuf::from);
     let directory = directory.unwrap_or_else(|| Path::new(&home).join(".cache/kuth/cache"));
     let cache = Cache::open(&directory)?;
-    // Removed at the end; after a kill, the next build removes it.
+    // Removed at the end, or by the next build after a kill.
     let scratch = cache.scratch()?;
     let project = scratch.path().join("project");
     unpack(&mut input, &project).context("unpacking the project")?;
     let cancel = Cancel::default();
     let gone = cancel.clone();
     std::thread::spawn(move || {
-        // Nothing more is said; the end means that nobody listens.
+        // No more input is expected; its end means that the connection was closed.
         let _ = io::copy(&mut input, &mut io::sink());
         gone.cancel();
     });
     let status = build(&request, &project, &directory, &scratch.path().join("out"), &cancel)?;
     cancel.check()?;
     send(&request, &project, &scratch.path().join("out"))?;
-    say(&json!({"event": "exit", "status": status}));
+    send_line(&json!({"event": "exit", "status": status}));
     Ok(())
 }
 
 fn unpack(input: &mut impl Read, to: &Path) -> Result<()> {
     std::fs::create_dir(to)?;
     let mut archive = ::tar::Archive::new(input);
-    // Their modes are part of recipes. One that breaks off may pass for whole; then the input has
-    // ended, and the build with it.
+    // Modes of files are part of recipes. A truncated archive may look complete, but then the input
+    // has ended, and the build ends too.
     archive.set_preserve_permissions(true);
     for entry in archive.entries()? {
         let mut entry = entry?;
@@ -91,37 +90,36 @@ fn build(
     cancel: &Cancel,
 ) -> Result<i32> {
     let own = std::env::current_exe().context("finding kuth's own program")?;
-    let mut command = Command::new(own).args(&request.words).current_dir(project);
+    let mut command = Command::new(own).args(&request.arguments).current_dir(project);
     command = command.args(["--message-format", "wire", "--cache"]).arg(cache);
     command = command.arg("--output").arg(output);
-    // What the host says of itself, then what was said there.
+    // The host's variables, then those of the request.
     command = command.inherit(&["HOME", "USER", "XDG_*", "KUTH_*", "AWS_*", "AZURE_*", "GOOGLE_*"]);
     for (name, value) in &request.environment {
         command = command.env(name, value);
     }
     let log = project.with_file_name("build.log");
-    let ended = command.watch(&log, cancel, |bytes| {
+    let outcome = command.watch(&log, cancel, |bytes| {
         let mut out = io::stdout().lock();
         let _ = out.write_all(bytes).and_then(|()| out.flush());
     });
-    match ended {
+    match outcome {
         Ok(()) => Ok(0),
         Err(error) => failed(error, &log),
     }
 }
 
-/// The status of a build that did not end well. What it told of stages is known; what else it had
-/// to say stands in its log.
+/// The exit status of a failed build. Events of stages were sent; other messages are in its log.
 fn failed(error: Error, log: &Path) -> Result<i32> {
     let Some(failed) = caused_by::<CommandFailed>(&error) else { return Err(error) };
     let number = failed.status.strip_prefix("exit status ").and_then(|it| it.parse().ok());
     let Some(status) = number else { return Err(error) };
-    let said = std::fs::read_to_string(log).unwrap_or_default();
-    let said: Vec<&str> = said.lines().filter(|line| !line.starts_with("$ ")).collect();
-    let said = said.join("\n");
-    match said.strip_prefix("error: ").unwrap_or(&said).trim() {
+    let messages = std::fs::read_to_string(log).unwrap_or_default();
+    let messages: Vec<&str> = messages.lines().filter(|line| !line.starts_with("$ ")).collect();
+    let messages = messages.join("\n");
+    match messages.strip_prefix("error: ").unwrap_or(&messages).trim() {
         "" => Ok(status),
-        said => Err(anyhow!("{said}")),
+        text => Err(anyhow!("{text}")),
     }
 }
 
@@ -149,18 +147,18 @@ fn send_file(path: &Path, name: &str) -> Result<()> {
     let what = || format!("sending {}", path.display());
     let file = std::fs::File::open(path).with_context(what)?;
     let size = file.metadata().with_context(what)?.len();
-    say(&json!({"event": "file", "name": name, "size": size}));
+    send_line(&json!({"event": "file", "name": name, "size": size}));
     let mut buffer = vec![0; PIECE];
     for (at, length) in sparse::data_extents(&file).with_context(what)? {
         let (mut at, end) = (at, at + length);
         while at < end {
             let count = usize::try_from(end - at).unwrap_or(PIECE).min(PIECE);
             file.read_exact_at(&mut buffer[..count], at).with_context(what)?;
-            say(&json!({"event": "data", "at": at, "bytes": count}));
+            send_line(&json!({"event": "data", "at": at, "bytes": count}));
             io::stdout().lock().write_all(&buffer[..count]).with_context(what)?;
             at += count as u64;
         }
     }
-    say(&json!({"event": "whole"}));
+    send_line(&json!({"event": "whole"}));
     Ok(())
 }

@@ -10,55 +10,52 @@ use tokio::runtime::{Builder, Runtime};
 use super::Remote;
 use crate::error::{Context, Result, anyhow, bail};
 
-/// The first words of their addresses.
-pub(super) const SCHEMES: [&str; 6] = ["s3", "gcs", "azblob", "webdav", "webdavs", "ghac"];
-
-/// So many bytes are taken at once.
+/// The bytes that are read at once.
 const PIECE: usize = 256 << 10;
 
-/// See the file.
-pub(super) struct Service {
+/// An object store and the runtime that its requests are made on.
+pub(super) struct ObjectStore {
     operator: Operator,
     runtime: Runtime,
-    patience: Duration,
+    timeout: Duration,
 }
 
-impl Service {
+impl ObjectStore {
     /// The service at `address`: `s3://bucket/prefix`.
-    pub fn open(address: &str, patience: Duration) -> Result<Service> {
+    pub fn open(address: &str, timeout: Duration) -> Result<ObjectStore> {
         opendal::install_default();
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
-            .context("starting the threads of the network")?;
+            .context("starting the network threads")?;
         let operator = {
             let _inside = runtime.enter();
             operator(address)?
         };
         let operator = operator
-            .layer(TimeoutLayer::new().with_timeout(patience).with_io_timeout(patience))
+            .layer(TimeoutLayer::new().with_timeout(timeout).with_io_timeout(timeout))
             .layer(RetryLayer::new().with_max_times(1).with_min_delay(Duration::from_millis(200)));
-        Ok(Service { operator, runtime, patience })
+        Ok(ObjectStore { operator, runtime, timeout })
     }
 }
 
-impl Service {
-    /// The file `name`, or a little more than `most` bytes of it: piece by piece, for a service may
-    /// send without end, and in the time that one request may take.
+impl ObjectStore {
+    /// The file `name`, or a little more than `most` bytes of it. It is read piece by piece because
+    /// a service may send without end, and within the time that one request may take.
     async fn read(&self, name: &str, most: u64) -> opendal::Result<Vec<u8>> {
         let start = Instant::now();
         let reader = self.operator.reader(name).await?;
         let mut stream = reader.into_futures_async_read(..).await?;
         let mut bytes = Vec::new();
         while bytes.len() as u64 <= most {
-            let piece = stream.read_buffer(PIECE).await.map_err(of_io)?;
+            let piece = stream.read_buffer(PIECE).await.map_err(from_io)?;
             if piece.is_empty() {
                 break;
             }
             bytes.extend_from_slice(&piece.to_bytes());
-            if start.elapsed() > self.patience {
-                let text = format!("it took more than {} s", self.patience.as_secs());
+            if start.elapsed() > self.timeout {
+                let text = format!("it took more than {} s", self.timeout.as_secs());
                 return Err(opendal::Error::new(ErrorKind::Unexpected, text));
             }
         }
@@ -66,8 +63,8 @@ impl Service {
     }
 }
 
-/// The service's error in an error of reading.
-fn of_io(error: std::io::Error) -> opendal::Error {
+/// The service's error inside an I/O error.
+fn from_io(error: std::io::Error) -> opendal::Error {
     let (kind, text) = (error.kind(), error.to_string());
     match error.into_inner().map(|inner| inner.downcast::<opendal::Error>()) {
         Some(Ok(error)) => *error,
@@ -76,12 +73,12 @@ fn of_io(error: std::io::Error) -> opendal::Error {
     }
 }
 
-/// An environment variable that is set to something.
+/// The value of an environment variable that is set and not empty.
 fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// An environment variable that is set to nothing.
+/// Whether an environment variable is set to the empty string.
 fn is_empty(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| value.is_empty())
 }
@@ -96,12 +93,12 @@ fn operator(address: &str) -> Result<Operator> {
     Ok(match scheme {
         "s3" => {
             let mut s3 = services::S3::default().bucket(named("bucket")?).root(prefix);
-            // Servers other than Amazon's ask for a region all the same, and take any.
+            // Servers other than Amazon's require a region too, and accept any.
             if set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION")).is_none() {
                 s3 = s3.region("us-east-1");
             }
-            // A CI service sets a variable that it has no value for to nothing; that is the usual
-            // endpoint, and reading as anybody may.
+            // A CI service sets a variable without a value to the empty string: then the endpoint
+            // is Amazon's and requests are anonymous.
             if is_empty("AWS_ENDPOINT_URL") {
                 s3 = s3.endpoint("https://s3.amazonaws.com");
             }
@@ -153,7 +150,7 @@ fn operator(address: &str) -> Result<Operator> {
     })
 }
 
-impl Remote for Service {
+impl Remote for ObjectStore {
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         match self.runtime.block_on(self.read(name, most)) {
             Ok(bytes) if bytes.len() as u64 > most => {
@@ -161,7 +158,7 @@ impl Remote for Service {
             }
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(said(&error)),
+            Err(error) => Err(one_line(&error)),
         }
     }
 
@@ -169,22 +166,23 @@ impl Remote for Service {
         let written = self.runtime.block_on(self.operator.write(name, bytes.to_vec()));
         match written {
             Ok(_) => Ok(()),
-            // What is there under such a name is the same: GitHub's cache writes a name once.
+            // Names follow from content, so what is stored is the same. GitHub's cache accepts a
+            // name once.
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(said(&error)),
+            Err(error) => Err(one_line(&error)),
         }
     }
 
     fn has(&self, name: &str) -> Result<bool> {
         match self.runtime.block_on(self.operator.exists(name)) {
             Ok(there) => Ok(there),
-            Err(error) => Err(said(&error)),
+            Err(error) => Err(one_line(&error)),
         }
     }
 }
 
-/// The error in one line: opendal's own words go on for pages, with addresses and headers.
-fn said(error: &opendal::Error) -> crate::error::Error {
+/// The error on one line: opendal's own text has pages of addresses and headers.
+fn one_line(error: &opendal::Error) -> crate::error::Error {
     let kind = error.kind();
     let first = error.message().lines().next().unwrap_or_default().to_string();
     anyhow!("{kind}: {}", first.chars().take(200).collect::<String>())
