@@ -321,8 +321,8 @@ fn after(first: &Path) -> String {
 #[test]
 fn ci_fails_and_names_the_test_whose_tool_was_taken_away() {
     let program = std::env::current_exe().unwrap();
-    let place = Checkout::new("");
-    place.compiles(&compiled(place.directory.path(), "guard.rs", &program));
+    let probe = format!("exec '{}' --exact {PROBE}", program.display());
+    let place = Checkout::with(&[("guard", &probe)]);
     if has_tool() {
         let (status, lines) = place.ci(&after(&place.directory.path().join("bin")));
         assert_eq!(lines.last().unwrap(), "1 passed, 0 failed, 0 skipped", "{lines:#?}");

@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let paths = Arc::new(ResultPaths::new(progress::observer(format)));
     let cache = project.cache()?;
     let (root, offline) = (&project.settings.root, project.settings.offline);
-    let shelf = remote::open(root, offline, &cache, &cancel, paths.clone())?;
+    let remote = remote::open(root, offline, &cache, &cancel, paths.clone())?;
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
         project.check_networks(&plan, &cache)?;
@@ -50,10 +50,10 @@ pub fn run(args: &Args) -> Result<Exit> {
             lock: &project.lock,
             observer: paths.clone(),
             cancel,
-            shelf,
+            remote,
             options: Options {
                 rebuild: args.building.rebuild.clone(),
-                fetch: if args.building.no_fetch { Fetch::Needed } else { Fetch::Asked },
+                fetch: if args.building.no_fetch { Fetch::Needed } else { Fetch::Targets },
                 signer: remote::signer()?,
             },
         };

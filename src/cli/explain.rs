@@ -2,7 +2,7 @@
 
 use super::options::Source;
 use super::project::Project;
-use super::{Exit, plan, screen};
+use super::{Exit, screen};
 use crate::engine::Plan;
 use crate::engine::inspect::{self, Explanation};
 use crate::error::Result;
@@ -47,7 +47,7 @@ fn text(stage: &str, found: &Explanation) -> String {
         text += "\nsince the last build:\n";
         differences.iter().for_each(|difference| text += &format!("{difference}\n"));
     }
-    let (state, reason) = plan::state(&found.forecast);
+    let (state, reason) = found.decision.forecast();
     text += &match reason {
         Some(reason) => format!("\n{stage}: {state} ({reason})\n"),
         None => format!("\n{stage}: {state}\n"),
@@ -58,7 +58,7 @@ fn text(stage: &str, found: &Explanation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::inspect::Forecast;
+    use crate::engine::decision::{Decision, Reason};
     use crate::recipe::Recipe;
 
     fn recipe(package: &str) -> Recipe {
@@ -73,8 +73,7 @@ mod tests {
             recipe: recipe("vim"),
             complete: true,
             differences: Some(recipe("vim").differences(&recipe("htop"))),
-            forecast: Forecast::Run("package = vim (was htop)".into()),
-            put_back: false,
+            decision: Decision::Run(Reason::Changed("package = vim (was htop)".into())),
         };
         let expected = "\
 recipe = 1
@@ -97,8 +96,7 @@ base: run (package = vim (was htop))
             recipe: recipe("vim"),
             complete: false,
             differences: None,
-            forecast: Forecast::Run("not built before".into()),
-            put_back: false,
+            decision: Decision::Run(Reason::NotBuilt),
         };
         let text = text("base", &found);
         let end = "package = vim\n(its inputs and packages are not known yet)\n\

@@ -6,7 +6,8 @@ use super::options::{Building, MessageFormat};
 use super::project::Project;
 use super::{Exit, screen};
 use crate::engine::Plan;
-use crate::engine::inspect::{self, Forecast};
+use crate::engine::decision::Decision;
+use crate::engine::inspect;
 use crate::error::Result;
 
 /// Show what a build would run, and why
@@ -20,7 +21,7 @@ pub struct Args {
     building: Building,
 }
 
-/// Plans.
+/// Prints a line for each stage.
 pub fn run(args: &Args) -> Result<Exit> {
     let building = &args.building;
     let project = Project::open_to_build(building)?;
@@ -33,7 +34,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         .names()
         .into_iter()
         .zip(&found)
-        .map(|(stage, found)| Line::new(stage, &found.forecast))
+        .map(|(stage, found)| Line::new(stage, &found.decision))
         .collect();
     match building.message_format {
         MessageFormat::Human => {
@@ -47,7 +48,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What would happen to one stage.
+/// What a build would do with one stage.
 struct Line {
     stage: String,
     state: &'static str,
@@ -55,9 +56,9 @@ struct Line {
 }
 
 impl Line {
-    fn new(stage: String, forecast: &Forecast) -> Line {
-        let (state, reason) = state(forecast);
-        Line { stage, state, reason: reason.map(str::to_string) }
+    fn new(stage: String, decision: &Decision) -> Line {
+        let (state, reason) = decision.forecast();
+        Line { stage, state, reason }
     }
 
     fn json(&self) -> String {
@@ -72,17 +73,6 @@ impl Line {
             put("reason", reason);
         }
         format!("{}\n", Value::Object(object))
-    }
-}
-
-/// The word for a forecast, and the reason where there is one. A result that would be left as it
-/// is counts as cached, with the reason.
-pub fn state(forecast: &Forecast) -> (&'static str, Option<&str>) {
-    match forecast {
-        Forecast::Cached(..) => ("cached", None),
-        Forecast::Kept(reason) => ("cached", Some(reason)),
-        Forecast::Run(reason) => ("run", Some(reason)),
-        Forecast::Unknown(reason) => ("unknown", Some(reason)),
     }
 }
 
@@ -116,22 +106,28 @@ fn summary(lines: &[Line]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::{Artifact, ArtifactKind, Hashing};
+    use crate::digest::Digest;
+    use crate::engine::decision::Reason;
 
     fn lines() -> Vec<Line> {
-        let forecasts = [
-            ("rootfs", Forecast::Kept("it holds state".into())),
-            ("base", Forecast::Run("package = htop (new)".into())),
-            ("disk", Forecast::Unknown("depends on what base makes".into())),
+        let (product, hashing) = (ArtifactKind::Machine, Hashing::Plain);
+        let (digest, facts) = (Digest::of("machine"), Default::default());
+        let machine = Artifact { product, hashing, digest, size: 1, facts };
+        let decisions = [
+            ("rootfs", Decision::Retained(machine, "/m".into(), "it holds state".into())),
+            ("base", Decision::Run(Reason::Changed("package = htop (new)".into()))),
+            ("disk", Decision::Unknown("base".into())),
         ];
-        forecasts.map(|(stage, forecast)| Line::new(stage.into(), &forecast)).into()
+        decisions.map(|(stage, decision)| Line::new(stage.into(), &decision)).into()
     }
 
     #[test]
-    fn lines_for_people() {
+    fn a_table_and_a_summary_for_people() {
         let expected = "\
 rootfs  cached   it holds state
 base    run      package = htop (new)
-disk    unknown  depends on what base makes
+disk    unknown  depends on the result of base
 ";
         assert_eq!(table(&lines()), expected);
         assert_eq!(summary(&lines()), "3 stages: 1 would run, 1 unknown, 1 cached");
@@ -139,7 +135,7 @@ disk    unknown  depends on what base makes
     }
 
     #[test]
-    fn lines_for_programs() {
+    fn a_json_object_for_each_stage() {
         assert_eq!(
             lines()[1].json(),
             "{\"event\":\"plan\",\"stage\":\"base\",\"state\":\"run\",\

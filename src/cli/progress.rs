@@ -90,7 +90,7 @@ fn message_for(event: &Event<'_>, paint: Paint) -> Option<String> {
 }
 
 fn seconds(took: Duration) -> String {
-    crate::engine::worker::seconds(took)
+    crate::engine::seconds(took)
 }
 
 /// `12 stages, 12 cached`, `8 stages: 3 run, 5 cached, in 61.2 s`.

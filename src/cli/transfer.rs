@@ -7,7 +7,7 @@ use super::options::{MessageFormat, Source};
 use super::project::Project;
 use super::{Exit, interrupt, progress, remote, screen};
 use crate::cancel::Cancel;
-use crate::engine::transfer::Moved;
+use crate::engine::transfer::TransferOutcome;
 use crate::engine::{Build, Plan};
 use crate::error::{Error, Misuse, Result, with_hint};
 use crate::stage::Settings;
@@ -46,16 +46,16 @@ pub fn run(direction: Direction, args: &Args, cache: Option<&Path>) -> Result<Ex
     let (cache, plan) = (project.cache()?, Plan::new(&project.pipeline, &args.stages)?);
     let observer = progress::observer(MessageFormat::Human);
     let root = &project.settings.root;
-    let shelf = remote::open(root, false, &cache, &cancel, observer.clone())?;
-    let Some(shelf) = shelf else {
+    let remote = remote::open(root, false, &cache, &cancel, observer.clone())?;
+    let Some(remote) = remote else {
         return Err(with_hint(
             Error::new(Misuse("no remote cache is configured".to_string())),
             "set `remote` in `[cache]` of kuth.toml, or KUTH_CACHE_REMOTE",
         ));
     };
-    if direction == Direction::Push && !shelf.takes() {
+    if direction == Direction::Push && !remote.is_writable() {
         return Err(with_hint(
-            Error::new(Misuse(format!("the remote cache {} is read-only here", shelf.address()))),
+            Error::new(Misuse(format!("the remote cache {} is read-only here", remote.address()))),
             "set KUTH_CACHE_KEY to a key file; `kuth cache keygen FILE` makes one",
         ));
     }
@@ -67,27 +67,27 @@ pub fn run(direction: Direction, args: &Args, cache: Option<&Path>) -> Result<Ex
         lock: &project.lock,
         observer,
         cancel,
-        shelf: Some(shelf),
+        remote: Some(remote),
         options: Default::default(),
     };
-    let moved = match direction {
+    let outcomes = match direction {
         Direction::Push => build.push()?,
         Direction::Pull => build.pull()?,
     };
-    let row = |(name, moved): (String, &Moved)| [name, words(direction, moved)];
-    let rows: Vec<_> = plan.names().into_iter().zip(&moved).map(row).collect();
+    let row = |(name, outcome): (String, &TransferOutcome)| [name, words(direction, outcome)];
+    let rows: Vec<_> = plan.names().into_iter().zip(&outcomes).map(row).collect();
     screen::data(&screen::table(&rows))?;
-    let missing = moved.iter().any(|moved| matches!(moved, Moved::Missing(_)));
+    let missing = outcomes.iter().any(|outcome| matches!(outcome, TransferOutcome::Missing(_)));
     Ok(if missing { Exit::Failed } else { Exit::Done })
 }
 
-fn words(direction: Direction, moved: &Moved) -> String {
-    match (moved, direction) {
-        (Moved::There, Direction::Push) => "already there".to_string(),
-        (Moved::There, Direction::Pull) => "already here".to_string(),
-        (Moved::Sent, _) => "pushed".to_string(),
-        (Moved::Fetched(size), _) => format!("pulled, {}", Human(*size)),
-        (Moved::Withheld, _) => "not pushed, it contains a secret".to_string(),
-        (Moved::Missing(why), _) => format!("missing: {why}"),
+fn words(direction: Direction, outcome: &TransferOutcome) -> String {
+    match (outcome, direction) {
+        (TransferOutcome::Present, Direction::Push) => "already there".to_string(),
+        (TransferOutcome::Present, Direction::Pull) => "already here".to_string(),
+        (TransferOutcome::Sent, _) => "pushed".to_string(),
+        (TransferOutcome::Fetched(size), _) => format!("pulled, {}", Human(*size)),
+        (TransferOutcome::Withheld, _) => "not pushed, it contains a secret".to_string(),
+        (TransferOutcome::Missing(why), _) => format!("missing: {why}"),
     }
 }

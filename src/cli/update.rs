@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let observer = progress::observer(MessageFormat::Human);
     let cache = project.cache()?;
     let root = &project.settings.root;
-    let shelf = remote::open(root, false, &cache, &cancel, observer.clone())?;
+    let remote = remote::open(root, false, &cache, &cancel, observer.clone())?;
     let update = Update {
         pipeline: &project.pipeline,
         cache,
@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         lock: &project.lock,
         observer,
         cancel,
-        shelf,
+        remote,
     };
     let draft = update.draft(&args.stages)?;
     let (old, new) = (project.lock.entries(), draft.entries());

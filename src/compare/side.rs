@@ -12,9 +12,9 @@ use crate::cache::upkeep::Entry;
 use crate::cache::{Cache, hash_object};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Misuse, Result, with_hint};
-use crate::format::dpkg::of_purl;
 use crate::format::intoto::Step;
 use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::purl;
 use crate::format::sbom;
 use crate::provenance::inventory::{self, Inventory};
 use crate::provenance::{SbomFormat, digests, verify};
@@ -102,7 +102,7 @@ fn of_file(path: &Path, cache: Option<&Cache>, entries: &[Entry]) -> Result<Side
         side.packages = SbomFormat::ALL.into_iter().find_map(|format| {
             let path_of_sbom = path.with_file_name(format!("{name}.{}", format.extension()));
             let urls = sbom::packages(&std::fs::read_to_string(path_of_sbom).ok()?)?;
-            let parts = urls.iter().filter_map(|url| of_purl(url));
+            let parts = urls.iter().filter_map(|url| purl::read(url));
             Some(parts.map(|[name, version, arch]| ((name, arch), version)).collect())
         });
     }

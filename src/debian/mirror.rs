@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::distribution::{Distribution, UBUNTU};
 use crate::error::{Hint, Result, anyhow};
+use crate::format::deb822;
 
 /// The root of an archive, without a slash at its end: `given` (from the command line or the
 /// environment), else `configured` (from the pipeline), else the machine's apt.
@@ -72,11 +73,8 @@ fn one_line_style(text: &str) -> impl Iterator<Item = String> + '_ {
 
 /// `URIs: one two` in a stanza that is not switched off.
 fn deb822_style(text: &str) -> impl Iterator<Item = String> + '_ {
-    let on = |stanza: &&str| !stanza.lines().any(|line| line.trim() == "Enabled: no");
-    text.split("\n\n").filter(on).flat_map(|stanza| {
-        let uris = stanza.lines().filter_map(|line| line.strip_prefix("URIs:"));
-        uris.flat_map(|uris| uris.split_whitespace().map(str::to_string))
-    })
+    let enabled = deb822::paragraphs(text).filter(|it| it.value("Enabled") != Some("no"));
+    enabled.filter_map(|it| it.field("URIs")).flat_map(|uris| uris.words().map(str::to_string))
 }
 
 /// Whether it is the distribution's main archive: neither that of security updates nor another

@@ -3,14 +3,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
+
+use percent_encoding::percent_decode_str;
 
 use super::index::{ARCHIVE, Apt, Index, Trust};
 use super::medium::in_words;
 use super::{Base, Request};
 use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
+use crate::format::deb822::{self, Paragraph};
 use crate::lock::Package;
 use crate::process::CommandFailed;
 use crate::stage_context::StageContext;
@@ -93,31 +96,11 @@ fn uris(output: &str) -> Result<Vec<String>> {
         .map(|line| {
             let uri = line.split('\'').next().unwrap_or_default();
             match uri.strip_prefix(ARCHIVE).and_then(|path| path.strip_prefix('/')) {
-                Some(path) => Ok(unescape(path)),
+                Some(path) => Ok(percent_decode_str(path).decode_utf8_lossy().into_owned()),
                 None => bail!("apt wants {uri}, which is not of this archive"),
             }
         })
         .collect()
-}
-
-/// Undoes `%2b`.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (first, hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Looks `paths` up in the package lists, which the signed `InRelease` vouches for.
@@ -125,9 +108,9 @@ fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<
     let wanted: HashMap<&str, usize> =
         paths.iter().enumerate().map(|(at, path)| (path.as_str(), at)).collect();
     let mut found: Vec<Option<Package>> = vec![None; paths.len()];
-    for_each_package(lists, |stanza| {
-        if let Some(at) = stanza.get("Filename").and_then(|path| wanted.get(path.as_str())) {
-            found[*at] = package(stanza);
+    for_each_package(lists, |paragraph| {
+        if let Some(at) = paragraph.value("Filename").and_then(|path| wanted.get(path)) {
+            found[*at] = package(paragraph);
         }
     })?;
     let described = found.into_iter().zip(paths).map(|(package, path)| {
@@ -142,12 +125,12 @@ fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<
 /// The packages of a request by their names alone; of several versions the last one listed.
 fn by_name(lists: &Path, request: &Request, index: &Index) -> Result<Vec<Package>> {
     let mut found = BTreeMap::new();
-    for_each_package(lists, |stanza| {
-        if let Some(name) = stanza.get("Package")
-            && request.packages.contains(name)
-            && let Some(package) = package(stanza)
+    for_each_package(lists, |paragraph| {
+        if let Some(name) = paragraph.value("Package")
+            && request.packages.iter().any(|wanted| wanted == name)
+            && let Some(package) = package(paragraph)
         {
-            found.insert(name.clone(), package);
+            found.insert(name.to_string(), package);
         }
     })?;
     if let Some(missing) = request.packages.iter().find(|name| !found.contains_key(*name)) {
@@ -163,56 +146,26 @@ fn by_name(lists: &Path, request: &Request, index: &Index) -> Result<Vec<Package
 }
 
 /// Calls `each` for every package of the lists.
-fn for_each_package(
-    lists: &Path,
-    mut each: impl FnMut(&HashMap<&'static str, String>),
-) -> Result<()> {
+fn for_each_package(lists: &Path, mut each: impl FnMut(Paragraph<'_>)) -> Result<()> {
     let entries =
         std::fs::read_dir(lists).with_context(|| format!("reading {}", lists.display()))?;
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().ends_with("_Packages") {
             let what = || format!("reading {}", entry.path().display());
             let file = File::open(entry.path()).with_context(what)?;
-            stanzas(BufReader::with_capacity(1 << 18, file), &mut each).with_context(what)?;
+            let reader = BufReader::with_capacity(1 << 18, file);
+            deb822::for_each(reader, &mut each).with_context(what)?;
         }
     }
     Ok(())
 }
 
-/// Calls `each` with the fields of every stanza that a package needs.
-fn stanzas(
-    mut reader: impl BufRead,
-    mut each: impl FnMut(&HashMap<&'static str, String>),
-) -> std::io::Result<()> {
-    const FIELDS: [&str; 6] = ["Package", "Version", "Architecture", "SHA256", "Size", "Filename"];
-    let mut stanza = HashMap::new();
-    let mut line = String::new();
-    loop {
-        line.clear();
-        let end = reader.read_line(&mut line)? == 0;
-        let text = line.trim_end_matches('\n');
-        if text.is_empty() {
-            if !stanza.is_empty() {
-                each(&stanza);
-                stanza.clear();
-            }
-            if end {
-                return Ok(());
-            }
-        } else if let Some((name, value)) = text.split_once(": ")
-            && let Some(field) = FIELDS.iter().find(|field| **field == name)
-        {
-            stanza.insert(*field, value.to_string());
-        }
-    }
-}
-
-/// The package of a stanza; `None` where a field is missing, or is not what it may be: names and
+/// The package of a paragraph; `None` where a field is missing, or is not what it may be: names and
 /// versions become names of files.
-fn package(stanza: &HashMap<&'static str, String>) -> Option<Package> {
-    let field = |name: &str| stanza.get(name).cloned();
+fn package(paragraph: Paragraph<'_>) -> Option<Package> {
+    let field = |name: &str| paragraph.value(name).map(str::to_string);
     let plain = |name: &str| {
-        stanza.get(name).is_some_and(|text| {
+        paragraph.value(name).is_some_and(|text| {
             let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
             first
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.~:".contains(&byte))
@@ -329,7 +282,8 @@ mod tests {
                 ("Size", "1"),
                 ("Filename", "pool/x.deb"),
             ];
-            package(&fields.map(|(name, value)| (name, value.to_string())).into())
+            let text: String = fields.map(|(name, value)| format!("{name}: {value}\n")).concat();
+            package(deb822::paragraphs(&text).next().unwrap())
         };
         assert!(of("g++", "1:2+b1~rc1-1.2").is_some());
         for (name, version) in [("../x", "1"), ("a/b", "1"), ("x", "1/../2"), ("-o", "1"), ("", "")]
@@ -343,13 +297,5 @@ mod tests {
         assert_eq!(missing("Unable to locate package htop"), Some("htop"));
         assert_eq!(missing("Package 'vim' has no installation candidate"), Some("vim"));
         assert_eq!(missing("Unable to correct problems, you have held broken packages."), None);
-    }
-
-    #[test]
-    fn the_last_stanza_is_read_too() {
-        let text = "Package: a\nVersion: 1\nDescription: x\n more: y\n\nPackage: b\nVersion: 2\n";
-        let mut names = Vec::new();
-        stanzas(text.as_bytes(), |stanza| names.push(stanza["Package"].clone())).unwrap();
-        assert_eq!(names, ["a", "b"]);
     }
 }

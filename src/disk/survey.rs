@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::error::{Result, anyhow, with_hint};
+use crate::format::os_release;
 
 use super::layout::Layout;
 
@@ -53,9 +54,9 @@ impl Survey {
 
     /// Notes the content of `usr/lib/os-release`.
     pub fn see_os_release(&mut self, text: &str) {
-        let line = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
         let plain = |c: &char| c.is_ascii_alphanumeric() || " ./()+-_,".contains(*c);
-        self.name = line.map(|name| name.chars().filter(plain).collect());
+        let name = os_release::value(text, "PRETTY_NAME");
+        self.name = name.map(|name| name.chars().filter(plain).collect());
     }
 
     /// What to call the system in a menu.

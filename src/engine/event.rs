@@ -1,5 +1,4 @@
-//! What the engine tells while it works. Observers draw bars, print lines or write JSON; the
-//! engine does not care.
+//! The events of a build. Observers draw bars, print lines or write JSON.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +8,10 @@ use crate::error::Error;
 use crate::recipe::Key;
 use crate::units::Bytes;
 
-/// Something that happened. `stage` is the name of a node: `disk`, or `nodes/gate-node01`.
+/// An event. `stage` is the name of a node: `disk`, or `nodes/gate-node01`.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// The build begins with this many stages.
+    /// The build begins.
     Begin {
         /// The names of all stages of this build, in the order of the plan.
         stages: &'a [String],
@@ -25,14 +24,14 @@ pub enum Event<'a> {
         key: &'a Key,
         /// Its result.
         artifact: &'a Artifact,
-        /// Where it lies; nowhere here if only a remote cache has it, and nothing needs it.
+        /// Where it is; `None` if it is on the remote cache alone, and nothing needs it.
         path: Option<PathBuf>,
     },
-    /// A result that is asked for is on its way from the remote cache.
+    /// A result is being fetched from the remote cache.
     Fetching {
         /// Which stage's.
         stage: &'a str,
-        /// Its size, holes included.
+        /// The size of its object, holes included.
         size: Bytes,
     },
     /// A stage begins to run.
@@ -48,11 +47,11 @@ pub enum Event<'a> {
     Progress {
         /// Which stage.
         stage: &'a str,
-        /// So much is done ...
+        /// How much is done, in units of `what`.
         done: u64,
-        /// ... of so much; 0 where that is not known.
+        /// How much there is; 0 where that is not known.
         total: u64,
-        /// Of what: `B` for bytes, else a word for what it is at.
+        /// `B` for bytes, else a word for the step it is at.
         what: &'a str,
     },
     /// A stage ran and its result is kept.
@@ -63,20 +62,20 @@ pub enum Event<'a> {
         key: &'a Key,
         /// Its result.
         artifact: &'a Artifact,
-        /// Where it lies.
+        /// Where it is.
         path: PathBuf,
         /// How long it ran.
         took: Duration,
         /// Why it ran.
         reason: &'a str,
     },
-    /// A stage did not run, on purpose or because what it needs failed.
+    /// A stage did not run: its result is retained, an input failed, or it was interrupted.
     Skipped {
         /// Which stage.
         stage: &'a str,
         /// Why.
         reason: &'a str,
-        /// Where what was left as it is lies.
+        /// Where the retained result is.
         path: Option<PathBuf>,
     },
     /// A stage failed.
@@ -93,23 +92,23 @@ pub enum Event<'a> {
         /// Which stage.
         stage: &'a str,
     },
-    /// Something is wrong that the build goes on without.
+    /// A problem that does not stop the build.
     Warning {
-        /// What, in one line.
+        /// The warning, in one line.
         text: &'a str,
     },
-    /// All stages have ended; results are still on their way to the remote cache.
+    /// All stages have ended; results are still being copied to the remote cache.
     Pushing {
-        /// So much was sent so far.
+        /// Sent so far.
         bytes: Bytes,
     },
-    /// Results were brought to the remote cache.
+    /// Results were copied to the remote cache.
     Pushed {
         /// How many.
         results: usize,
-        /// What was sent for them.
+        /// Sent for them.
         bytes: Bytes,
-        /// Where to.
+        /// The address of the remote cache.
         to: &'a str,
     },
     /// The build is over.
@@ -127,7 +126,7 @@ pub struct Summary {
     pub run: usize,
     /// Failed.
     pub failed: usize,
-    /// Left or not reached.
+    /// Retained, or not run because an input failed.
     pub skipped: usize,
     /// How long it took, in seconds.
     pub seconds: f64,
@@ -135,6 +134,6 @@ pub struct Summary {
 
 /// Watches a build. Called from several threads.
 pub trait Observer: Send + Sync {
-    /// Told of everything, in order for each stage.
+    /// Receives every event, in order for each stage.
     fn notify(&self, event: &Event<'_>);
 }

@@ -1,76 +1,64 @@
-//! What a build would do, and why, without doing it: the same recipes as the build's own, looked
-//! up and compared, with nothing run and nothing asked of the network.
+//! What a build would do, without doing it: the same recipes, look-ups and decisions as the build's
+//! own, with nothing run and no network.
 
 use std::sync::Arc;
 
-use super::attempt::{was_never_here, why};
+use super::decision::{Decision, Facts, Lookup, decide};
 use super::event::{Event, Observer};
+use super::execute::{Locate, Scope};
 use super::key;
-use super::plan::{Node, Plan};
-use super::worker::Build;
-use crate::artifact::Artifact;
+use super::plan::Plan;
+use super::scheduler::{Build, Options};
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::lock::LockFile;
-use crate::recipe::{Difference, Key, Recipe, first_difference};
-use crate::stage::{Inputs, PinOutcome, Placement, Settings};
+use crate::recipe::{Difference, Recipe};
+use crate::stage::{Inputs, PinOutcome, Settings};
 
-/// What would happen to a stage.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Forecast {
-    /// Nothing: its result is there.
-    Cached(Key, Artifact),
-    /// It would run, for this reason.
-    Run(String),
-    /// That shows only when what it eats has run.
-    Unknown(String),
-    /// Its earlier result would be left as it is, for this reason.
-    Kept(String),
-}
-
-/// A stage's recipe as far as it is known, and how it differs from the last one.
+/// A stage's recipe as far as it is known, and what a build would do.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Explanation {
-    /// The recipe; without inputs and pin where those are not known yet.
+    /// The recipe; without inputs and pins where those are not known yet.
     pub recipe: Recipe,
     /// Whether nothing is missing from it.
     pub complete: bool,
-    /// How it differs from the recipe of the last build, or `None` where there was none.
+    /// How it differs from the recipe of the last build, or `None` where there was none. Lines that
+    /// are not known yet do not count.
     pub differences: Option<Vec<Difference>>,
-    /// What would happen.
-    pub forecast: Forecast,
-    /// Whether its result is known and would only take its place again.
-    pub put_back: bool,
+    /// What a build would do.
+    pub decision: Decision,
 }
 
-/// Hears nothing.
-struct Deaf;
+/// Ignores all events.
+struct Ignore;
 
-impl Observer for Deaf {
+impl Observer for Ignore {
     fn notify(&self, _event: &Event<'_>) {}
 }
 
-/// A build that is only looked at: it reaches nothing outside, and tells nobody.
-pub(super) fn looking<'p>(
+/// A build that is not run: it has no network and reports to nobody.
+pub(super) fn offline_build<'p>(
     plan: &'p Plan<'p>,
     cache: &Arc<Cache>,
     settings: Settings,
     lock: &'p LockFile,
+    options: Options,
 ) -> Build<'p> {
     Build {
         plan,
         cache: cache.clone(),
         settings: Arc::new(Settings { offline: true, ..settings }),
         lock,
-        observer: Arc::new(Deaf),
+        observer: Arc::new(Ignore),
         cancel: Cancel::default(),
-        shelf: None,
-        options: Default::default(),
+        remote: None,
+        options,
     }
 }
 
-/// Explains every node of `plan`, in its order.
+/// Explains every node of `plan`, in its order. `rebuild` has the names of stages and instances to
+/// run in any case.
 pub fn explain(
     plan: &Plan<'_>,
     cache: &Arc<Cache>,
@@ -78,93 +66,57 @@ pub fn explain(
     lock: &LockFile,
     rebuild: &[String],
 ) -> Result<Vec<Explanation>> {
-    let build = looking(plan, cache, settings.clone(), lock);
-    let mut found: Vec<Explanation> = Vec::new();
-    for node in plan.nodes() {
-        let explanation = explain_node(&build, node, &found, rebuild)?;
-        found.push(explanation);
+    let options = Options { rebuild: rebuild.to_vec(), ..Options::default() };
+    let build = offline_build(plan, cache, settings.clone(), lock, options);
+    let mut explained: Vec<Explanation> = Vec::new();
+    for at in 0..plan.nodes().len() {
+        let explanation = explain_node(&build, at, &explained)?;
+        explained.push(explanation);
     }
-    Ok(found)
+    Ok(explained)
 }
 
-fn explain_node(
-    build: &Build<'_>,
-    node: &Node<'_>,
-    earlier: &[Explanation],
-    rebuild: &[String],
-) -> Result<Explanation> {
+fn explain_node(build: &Build<'_>, at: usize, earlier: &[Explanation]) -> Result<Explanation> {
+    let nodes = build.plan.nodes();
+    let node = &nodes[at];
     let context = build.context(node);
-    let (cache, pipeline) = (&build.cache, build.settings.pipeline.as_str());
-    let latest = cache.latest_recipe(pipeline, &node.name)?;
     let mut inputs = Inputs::default();
-    let mut waits_for = None;
-    let moved = node.inputs.iter().any(|(_, input)| earlier[input.0].put_back);
-    let mut put_back = false;
+    let (mut pending, mut restored_input) = (None, false);
     for (key, input) in &node.inputs {
-        match &earlier[input.0].forecast {
-            Forecast::Cached(_, artifact) => {
-                inputs.artifacts.insert(key, artifact.clone());
-            }
-            _ => waits_for = waits_for.or(Some(build.plan.nodes()[input.0].name.clone())),
+        let decision = &earlier[input.0].decision;
+        restored_input |= matches!(decision, Decision::Restore(_));
+        match decision.artifact() {
+            Some(artifact) => _ = inputs.artifacts.insert(key, artifact.clone()),
+            None => pending = pending.or(Some(nodes[input.0].name.clone())),
         }
     }
-    let pin = match waits_for {
+    let pins = match pending {
         Some(_) => None,
-        // What cannot be resolved without reaching out is told as "not resolved yet".
+        // What cannot be resolved without network is reported as not resolved.
         None => node.stage.pin(&context, &inputs).ok().and_then(PinOutcome::pinned),
     };
-    let complete = pin.is_some();
-    let recipe = match &pin {
+    let complete = pins.is_some();
+    let recipe = match &pins {
         Some(pins) => key::recipe(node, &context, &inputs, pins)?,
         None => key::open_recipe(node, &context)?,
     };
-    let differences = latest.as_ref().map(|latest| match complete {
-        true => recipe.differences(latest),
-        // What is not known yet is no difference.
-        false => recipe.differences(&without_late_lines(latest)),
+    let latest = build.cache.latest_recipe(&build.settings.pipeline, &node.name)?;
+    let differences = latest.map(|latest| match complete {
+        true => recipe.differences(&latest),
+        false => recipe.differences(&without_late_lines(&latest)),
     });
-    let forced = rebuild.iter().any(|name| *name == node.name || *name == node.stage_name);
-    let forecast = if forced {
-        Forecast::Run("asked for with --rebuild".to_string())
-    } else if let Some(waits_for) = waits_for {
-        match differences.as_deref().and_then(first_difference) {
-            Some(reason) => Forecast::Run(reason),
-            None if latest.is_none() => Forecast::Run("not built before".to_string()),
-            None => Forecast::Unknown(format!("depends on what {waits_for} makes")),
-        }
-    } else if !complete {
-        match differences.as_deref().and_then(first_difference) {
-            Some(reason) => Forecast::Run(reason),
-            None => Forecast::Run("its packages are not resolved yet".to_string()),
-        }
-    } else {
-        let key = recipe.key();
-        match cache.known(&key)? {
-            None => Forecast::Run(why(cache, pipeline, node, &recipe)?),
-            Some(record) if !cache.holds(&record.output) => match record.output.kind {
-                kind if kind.has_a_place() => {
-                    Forecast::Run("its result is not here, and may have to be made again".into())
-                }
-                _ => Forecast::Cached(key, record.output),
-            },
-            Some(record) => match node.stage.locate(&context, &record.output)? {
-                Placement::Present(_) => Forecast::Cached(recipe.key(), record.output),
-                Placement::Replaced(_) => {
-                    put_back = true;
-                    Forecast::Cached(recipe.key(), record.output)
-                }
-                Placement::Missing(_)
-                    if moved || was_never_here(cache, pipeline, node, &key, &record) =>
-                {
-                    put_back = true;
-                    Forecast::Cached(recipe.key(), record.output)
-                }
-                Placement::Retained(_, reason) => Forecast::Kept(reason),
-                Placement::Missing(reason) => Forecast::Run(reason),
-            },
+    let last_build = || build.last_build(node, differences.as_deref());
+    let lookup = match pending {
+        _ if build.is_forced(node) => Lookup::Forced,
+        Some(input) => Lookup::InputPending(input, last_build()),
+        None if !complete => Lookup::Unresolved(last_build()),
+        None => {
+            let locate: Locate = |stage, context, artifact| stage.locate(context, artifact);
+            build.look_up(at, &context, &recipe, Scope::LocalAndRemote, locate)?
         }
     };
-    Ok(Explanation { recipe, complete, differences, forecast, put_back })
+    let decision = decide(Facts { lookup, restored_input });
+    Ok(Explanation { recipe, complete, differences, decision })
 }
 
 fn without_late_lines(recipe: &Recipe) -> Recipe {

@@ -1,18 +1,19 @@
-//! Whether a lock answers all that a pipeline asks, found out before anything runs: the facts that
+//! Checks before anything runs whether a lock answers all questions of a pipeline. The facts that
 //! later questions depend on are predicted from the lock's own packages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::inspect::looking;
+use super::inspect::offline_build;
 use super::plan::{Node, Plan};
+use super::scheduler::Options;
 use crate::artifact::Facts;
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::lock::LockFile;
 use crate::stage::{Inputs, PinOutcome, Settings};
 
-/// What `lock` does not answer of the questions of `plan`, an error for each stage. One that
+/// The questions of `plan` that `lock` does not answer, an error for each stage. A stage that
 /// depends on the result of another such stage, or on what only a run shows, is left out.
 pub fn unlocked(
     plan: &Plan<'_>,
@@ -22,7 +23,7 @@ pub fn unlocked(
 ) -> Vec<Error> {
     // Nothing is noted either.
     let settings = Settings { locked: true, ..settings.clone() };
-    let build = looking(plan, cache, settings, lock);
+    let build = offline_build(plan, cache, settings, lock, Options::default());
     let mut found = Vec::new();
     let mut predicted = Predicted::default();
     for (at, node) in plan.nodes().iter().enumerate() {

@@ -1,21 +1,20 @@
-//! Runs what has to run. [`plan`] turns a checked pipeline into a graph, [`worker`] walks it with
-//! a thread for each stage at work, [`state`] says what state a stage is in, [`event`] is what it
-//! tells whoever watches. It knows stages as `dyn Stage` alone, and never prints.
+//! Runs what has to run. [`plan`] turns a checked pipeline into a graph; [`scheduler`] gives each
+//! stage that can start a thread; [`execute`] does what [`decision`] says of it; [`event`] is what
+//! observers are notified of. It knows stages as `dyn Stage` alone, and never prints.
 
-mod accompany;
-mod attempt;
-mod bring;
+pub mod decision;
 pub mod event;
+mod execute;
 pub mod inspect;
 pub mod key;
 pub mod locked;
 pub mod plan;
 mod results;
-pub mod state;
+mod scheduler;
+mod sidecars;
 pub mod transfer;
 pub mod update;
-pub mod worker;
 
 pub use event::{Event, Observer, Summary};
 pub use plan::{NodeId, Plan};
-pub use worker::{Build, Fetch, Options};
+pub use scheduler::{Build, Fetch, Options, seconds};

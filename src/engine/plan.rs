@@ -7,7 +7,7 @@ use crate::error::{Error, Misuse, Result, with_hint};
 use crate::pipeline::{Pipeline, suggest};
 use crate::stage::{Stage, Table};
 
-/// The place of a node in its plan.
+/// The index of a node in its plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub usize);
 
@@ -21,11 +21,11 @@ pub struct Node<'p> {
     pub kind: &'p str,
     /// What it does.
     pub stage: &'p dyn Stage,
-    /// What it eats: the key it is written under, and the node. Earlier nodes only.
+    /// Its inputs: the key it is written under, and the node. Earlier nodes only.
     pub inputs: Vec<(&'static str, NodeId)>,
 }
 
-/// The nodes of a build, each after all it eats.
+/// The nodes of a build, each after its inputs.
 pub struct Plan<'p> {
     nodes: Vec<Node<'p>>,
     targets: Vec<NodeId>,
@@ -35,8 +35,8 @@ pub struct Plan<'p> {
 pub type Ready = Pipeline<<Table as crate::pipeline::Kinds>::Stage>;
 
 impl<'p> Plan<'p> {
-    /// What building `targets` (stages, or instances as `STAGE/INSTANCE`) of `pipeline` takes;
-    /// its default stages where none is named.
+    /// The plan for `targets` (stages, or instances as `STAGE/INSTANCE`) of `pipeline`; for its
+    /// default stages where none is named.
     pub fn new(pipeline: &'p Ready, targets: &[String]) -> Result<Plan<'p>> {
         let all = every_node(pipeline);
         let targets = if targets.is_empty() { &pipeline.default } else { targets };
@@ -71,20 +71,20 @@ impl<'p> Plan<'p> {
         Ok(Plan { nodes, targets })
     }
 
-    /// The nodes, each after all it eats.
+    /// The nodes, each after its inputs.
     pub fn nodes(&self) -> &[Node<'p>] {
         &self.nodes
     }
 
-    /// What was asked for.
+    /// The nodes that were named, or those of the pipeline's default stages.
     pub fn targets(&self) -> &[NodeId] {
         &self.targets
     }
 
-    /// The nodes that eat `id`.
+    /// The nodes that have `id` as an input.
     pub fn dependents(&self, id: NodeId) -> impl Iterator<Item = NodeId> + '_ {
-        let eats = move |node: &Node| node.inputs.iter().any(|(_, input)| *input == id);
-        (0..self.nodes.len()).map(NodeId).filter(move |at| eats(&self.nodes[at.0]))
+        let depends = move |node: &Node| node.inputs.iter().any(|(_, input)| *input == id);
+        (0..self.nodes.len()).map(NodeId).filter(move |at| depends(&self.nodes[at.0]))
     }
 
     /// The names of all nodes.
@@ -97,7 +97,7 @@ fn every_node(pipeline: &Ready) -> Vec<Node<'_>> {
     let mut nodes: Vec<Node<'_>> = Vec::new();
     for entry in &pipeline.stages {
         // A reference to a stage with instances means all of them; only a stage of one node can
-        // be eaten by key, and the checker allows references to no other.
+        // be an input, and the checker allows references to no other.
         let inputs: Vec<(&'static str, NodeId)> = entry
             .inputs
             .iter()

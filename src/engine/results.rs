@@ -1,5 +1,5 @@
-//! What came out of the stages of a build so far, shared by its threads: the walk reads inputs
-//! from it, and a thread that makes something again writes there.
+//! The results of the stages of a build so far, shared by its threads: the scheduler writes them,
+//! and a thread that has a stage rebuilt.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,28 +10,12 @@ use crate::stage::{Inputs, Pin};
 
 /// Whether a result may leave this machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reach {
+pub enum Confidentiality {
     /// It may.
     #[default]
-    Open,
-    /// A secret went into it, or into something it is made of.
+    Public,
+    /// It must not: a secret went into it, or into an input.
     Secret,
-}
-
-impl Reach {
-    /// That of what this recipe describes, for itself.
-    pub fn of(recipe: &Recipe) -> Reach {
-        if recipe.is_secret() { Reach::Secret } else { Reach::Open }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-struct Entry {
-    artifact: Option<Artifact>,
-    reach: Reach,
-    /// Its inputs were put back just now, or it was.
-    moved: bool,
-    origin: Option<Origin>,
 }
 
 /// What the result of a stage depends on.
@@ -39,17 +23,25 @@ struct Entry {
 pub struct Origin {
     /// Its recipe.
     pub recipe: Recipe,
-    /// What it ate.
+    /// The inputs.
     pub inputs: Inputs,
-    /// What it is pinned to.
+    /// The pins.
     pub pins: Vec<Pin>,
 }
 
-/// See the file.
+#[derive(Clone, Debug, Default)]
+struct Entry {
+    artifact: Option<Artifact>,
+    confidentiality: Confidentiality,
+    restored: bool,
+    origin: Option<Origin>,
+}
+
+/// An entry for each node of a plan, in its order.
 pub struct Results(Mutex<Vec<Entry>>);
 
 impl Results {
-    /// Nothing of `count` stages so far.
+    /// No results yet of `count` nodes.
     pub fn new(count: usize) -> Results {
         Results(Mutex::new(vec![Entry::default(); count]))
     }
@@ -58,58 +50,54 @@ impl Results {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The result of a stage, where there is one.
+    /// The result of the node `at`, where there is one.
     pub fn artifact(&self, at: usize) -> Option<Artifact> {
         self.entries()[at].artifact.clone()
     }
 
-    /// Notes a result, also one in the place of another.
+    /// Notes a result; it may replace an earlier one.
     pub fn set(&self, at: usize, artifact: &Artifact) {
         self.entries()[at].artifact = Some(artifact.clone());
     }
 
-    /// Notes that a result was put back into its place.
-    pub fn set_moved(&self, at: usize) {
-        self.entries()[at].moved = true;
+    /// Notes that the result was put back into its place.
+    pub fn set_restored(&self, at: usize) {
+        self.entries()[at].restored = true;
     }
 
-    /// Notes what the result of a stage depends on.
-    pub fn set_origin(&self, at: usize, recipe: &Recipe, inputs: &Inputs, pins: &[Pin]) {
-        let (recipe, inputs, pins) = (recipe.clone(), inputs.clone(), pins.to_vec());
-        self.entries()[at].origin = Some(Origin { recipe, inputs, pins });
+    /// Notes what the result of `node`, at `at`, depends on, and returns whether it may leave.
+    pub fn set_origin(&self, at: usize, node: &Node<'_>, origin: &Origin) -> Confidentiality {
+        let mut entries = self.entries();
+        let is_secret = |at: usize| entries[at].confidentiality == Confidentiality::Secret;
+        let secret =
+            origin.recipe.is_secret() || node.inputs.iter().any(|(_, input)| is_secret(input.0));
+        let entry = &mut entries[at];
+        entry.origin = Some(origin.clone());
+        entry.confidentiality =
+            if secret { Confidentiality::Secret } else { Confidentiality::Public };
+        entry.confidentiality
     }
 
-    /// What the result of a stage depends on, once that is known.
+    /// What the result of the node `at` depends on, once that is known.
     pub fn origin(&self, at: usize) -> Option<Origin> {
         self.entries()[at].origin.clone()
     }
 
-    /// Whether the result of a stage may leave, as [`Results::reach`] found.
-    pub fn reach_of(&self, at: usize) -> Reach {
-        self.entries()[at].reach
+    /// Whether the result of the node `at` may leave, once its origin is noted.
+    pub fn confidentiality(&self, at: usize) -> Confidentiality {
+        self.entries()[at].confidentiality
     }
 
-    /// Whether something that a node eats was put back just now.
-    pub fn moved(&self, node: &Node<'_>) -> bool {
+    /// Whether an input of `node` was put back into its place.
+    pub fn has_restored_input(&self, node: &Node<'_>) -> bool {
         let entries = self.entries();
-        node.inputs.iter().any(|(_, input)| entries[input.0].moved)
+        node.inputs.iter().any(|(_, input)| entries[input.0].restored)
     }
 
-    /// What a node eats.
+    /// The inputs of `node`, as far as there are results.
     pub fn inputs(&self, node: &Node<'_>) -> Inputs {
         let entries = self.entries();
-        let found = node.inputs.iter().filter_map(|(key, input)| {
-            entries[input.0].artifact.as_ref().map(|artifact| (*key, artifact.clone()))
-        });
-        found.collect()
-    }
-
-    /// Notes whether the result of `node`, at `at`, may leave, given that of its own recipe.
-    pub fn reach(&self, at: usize, node: &Node<'_>, own: Reach) -> Reach {
-        let mut entries = self.entries();
-        let eats_secrets =
-            node.inputs.iter().any(|(_, input)| entries[input.0].reach == Reach::Secret);
-        entries[at].reach = if eats_secrets { Reach::Secret } else { own };
-        entries[at].reach
+        let artifact = |at: usize| entries[at].artifact.clone();
+        node.inputs.iter().filter_map(|(key, input)| Some((*key, artifact(input.0)?))).collect()
     }
 }

@@ -1,11 +1,10 @@
-//! Brings what the stages of a plan made to the remote cache, or from there, with none of them
-//! run: to fill a new remote from a cache that is there already, or a cache before a journey.
+//! Copies the results of the stages of a plan to the remote cache or from it, with none of them
+//! run: to fill a new remote cache from a local one, or a local one before going offline.
 
-use super::attempt::Where;
-use super::bring::Brought;
+use super::execute::{FetchOutcome, Scope};
 use super::plan::Node;
-use super::results::{Reach, Results};
-use super::worker::Build;
+use super::results::{Confidentiality, Results};
+use super::scheduler::Build;
 use crate::artifact::{Artifact, ArtifactKind};
 use crate::error::Result;
 use crate::provenance::inventory;
@@ -15,107 +14,108 @@ use crate::units::Bytes;
 
 /// What became of the result of a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Moved {
-    /// It is where it was wanted already.
-    There,
-    /// It is on its way to the remote cache.
+pub enum TransferOutcome {
+    /// It is already where it was to be copied.
+    Present,
+    /// It is queued for the remote cache.
     Sent,
-    /// It came from the remote cache.
+    /// It was fetched from the remote cache: the size of its object, holes included.
     Fetched(Bytes),
-    /// A secret went into it.
+    /// It stays: a secret went into it.
     Withheld,
-    /// There is none to be had, for this reason.
+    /// It is not available, for this reason.
     Missing(String),
 }
 
 impl Build<'_> {
-    /// Brings what is here to the remote cache, and waits until it is there. For each node, in the
-    /// order of the plan, what became of its result.
-    pub fn push(&self) -> Result<Vec<Moved>> {
-        let moved = self.transfer(|_, key, reach| {
+    /// Copies results to the remote cache, and waits until they are there. One outcome for each
+    /// node, in the order of the plan.
+    pub fn push(&self) -> Result<Vec<TransferOutcome>> {
+        let outcomes = self.transfer(|_, key, confidentiality| {
             let Some(record) = self.cache.known(key)? else {
-                return Ok((None, Moved::Missing("not built here".to_string())));
+                return Ok((None, TransferOutcome::Missing("not built here".to_string())));
             };
-            let moved = match (reach, &self.shelf) {
-                (Reach::Secret, _) => Moved::Withheld,
-                _ if !self.cache.holds(&record.output) => Moved::There,
-                (Reach::Open, Some(shelf)) => {
-                    shelf.offer(key)?;
-                    self.offer_inventory(shelf, &record.output)?;
-                    Moved::Sent
+            let outcome = match (confidentiality, &self.remote) {
+                (Confidentiality::Secret, _) => TransferOutcome::Withheld,
+                _ if !self.cache.holds(&record.output) => TransferOutcome::Present,
+                (Confidentiality::Public, Some(remote)) => {
+                    remote.offer(key)?;
+                    self.offer_inventory(remote, &record.output)?;
+                    TransferOutcome::Sent
                 }
-                (Reach::Open, None) => Moved::Missing("there is no remote cache".to_string()),
+                (Confidentiality::Public, None) => {
+                    TransferOutcome::Missing("there is no remote cache".to_string())
+                }
             };
-            Ok((Some(record.output), moved))
+            Ok((Some(record.output), outcome))
         })?;
         self.drain()?;
-        Ok(moved)
+        Ok(outcomes)
     }
 
-    /// What is installed in a tree goes with it, so that who has an export can tell without the
-    /// tree.
-    fn offer_inventory(&self, shelf: &RemoteCache, made: &Artifact) -> Result<()> {
-        let key = inventory::recipe(made.digest).key();
-        match made.kind == ArtifactKind::Tree && self.cache.find(&key)?.is_some() {
-            true => shelf.offer(&key),
+    /// The inventory of a tree goes with it, so that the SBOM of an export needs no tree.
+    fn offer_inventory(&self, remote: &RemoteCache, output: &Artifact) -> Result<()> {
+        let key = inventory::recipe(output.digest).key();
+        match output.kind == ArtifactKind::Tree && self.cache.find(&key)?.is_some() {
+            true => remote.offer(&key),
             false => Ok(()),
         }
     }
 
-    /// Fetches what the remote cache has of what is not here. For each node, in the order of the
-    /// plan, what became of its result.
-    pub fn pull(&self) -> Result<Vec<Moved>> {
-        self.transfer(|node, key, reach| {
-            let Some(record) = self.recorded(key, Where::of(reach))? else {
-                let why = match reach {
-                    Reach::Open => "not in the remote cache",
-                    Reach::Secret => "a secret went into it, so it is made where it is needed",
+    /// Fetches what the remote cache has and the local one has not. One outcome for each node, in
+    /// the order of the plan.
+    pub fn pull(&self) -> Result<Vec<TransferOutcome>> {
+        self.transfer(|node, key, confidentiality| {
+            let Some(record) = self.recorded(key, Scope::of(confidentiality))? else {
+                let reason = match confidentiality {
+                    Confidentiality::Public => "not in the remote cache",
+                    Confidentiality::Secret => {
+                        "a secret went into it, so it is made where it is needed"
+                    }
                 };
-                return Ok((None, Moved::Missing(why.to_string())));
+                return Ok((None, TransferOutcome::Missing(reason.to_string())));
             };
             let output = record.output;
-            let moved = if self.cache.holds(&output) {
-                Moved::There
-            } else if self.fetch(node, &output)? == Brought::Here {
-                Moved::Fetched(Bytes(output.size))
+            let outcome = if self.cache.holds(&output) {
+                TransferOutcome::Present
             } else {
-                // A warning has said why. What is made of it may still be had.
-                Moved::Missing("it could not be fetched".to_string())
+                match self.fetch(node, &output)? {
+                    FetchOutcome::Fetched => TransferOutcome::Fetched(Bytes(output.size)),
+                    // A warning has said why. Its dependents may still be available.
+                    FetchOutcome::Unavailable => {
+                        TransferOutcome::Missing("it could not be fetched".to_string())
+                    }
+                }
             };
-            Ok((Some(output), moved))
+            Ok((Some(output), outcome))
         })
     }
 
     fn transfer(
         &self,
-        one: impl Fn(&Node<'_>, &Key, Reach) -> Result<(Option<Artifact>, Moved)>,
-    ) -> Result<Vec<Moved>> {
+        one: impl Fn(&Node<'_>, &Key, Confidentiality) -> Result<(Option<Artifact>, TransferOutcome)>,
+    ) -> Result<Vec<TransferOutcome>> {
         let nodes = self.plan.nodes();
         let results = Results::new(nodes.len());
-        let mut all = Vec::new();
+        let mut outcomes = Vec::new();
         for (at, node) in nodes.iter().enumerate() {
             self.cancel.check()?;
-            if let Some((_, input)) =
-                node.inputs.iter().find(|(_, input)| results.artifact(input.0).is_none())
-            {
-                let why = format!("depends on what {} makes", nodes[input.0].name);
-                all.push(Moved::Missing(why));
-                continue;
-            }
-            let (artifact, moved) = match self.finish_recipe(node, &results.inputs(node)) {
-                Ok(Some((_, _, recipe))) => {
-                    let reach = results.reach(at, node, Reach::of(&recipe));
-                    one(node, &recipe.key(), reach)?
+            let missing = |reason| Ok((None, TransferOutcome::Missing(reason)));
+            let pending = node.inputs.iter().find(|(_, input)| results.artifact(input.0).is_none());
+            let (artifact, outcome) = match pending {
+                Some((_, input)) => {
+                    missing(format!("depends on the result of {}", nodes[input.0].name))
                 }
-                Ok(None) => {
-                    (None, Moved::Missing("what it is made of is not in the cache".to_string()))
-                }
-                // Mostly that what lies outside is not locked, and nobody is asked here.
-                Err(error) => (None, Moved::Missing(error.to_string())),
-            };
+                None => match self.prepare(at, &results) {
+                    Ok(Some(it)) => one(node, &it.origin.recipe.key(), it.confidentiality),
+                    Ok(None) => missing("its inputs are not in the cache".to_string()),
+                    // Mostly that the lock has no answer, and nobody else is asked here.
+                    Err(error) => missing(error.to_string()),
+                },
+            }?;
             artifact.iter().for_each(|artifact| results.set(at, artifact));
-            all.push(moved);
+            outcomes.push(outcome);
         }
-        Ok(all)
+        Ok(outcomes)
     }
 }

@@ -1,17 +1,18 @@
-//! Resolves anew what a lock pins. The new lock is a draft: who asked for it looks at what has
-//! changed and saves it, or not.
+//! Resolves the pins of a lock again. The new lock is a draft: the caller looks at the changes and
+//! saves it, or does not.
 //!
-//! What a package request means can depend on the tree it goes on top of. Where that has to be
-//! looked into, and is not in the cache, it is built, from the draft; the next build finds it.
+//! The answer can depend on the content of the tree that packages are added to. Where that is not
+//! in the cache it is built, with the pins of the draft; the next build finds it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::decision::Decision;
 use super::event::{Event, Observer};
-use super::inspect::{self, Forecast};
+use super::inspect;
 use super::locked::{Known, Predicted};
 use super::plan::{Node, Plan, Ready};
-use super::worker::Build;
+use super::scheduler::Build;
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::error::{Context, Result, anyhow};
@@ -19,27 +20,27 @@ use crate::lock::{LockEntry, LockFile};
 use crate::remote::RemoteCache;
 use crate::stage::{Inputs, Pin, PinOutcome, Settings, StageContext};
 
-/// An update about to happen.
+/// An update, ready to run.
 pub struct Update<'p> {
-    /// Whose lock it is.
+    /// The pipeline that the lock belongs to.
     pub pipeline: &'p Ready,
-    /// Where results are kept.
+    /// The store of results.
     pub cache: Arc<Cache>,
     /// The settings of a build.
     pub settings: Arc<Settings>,
-    /// The lock as it is.
+    /// The current lock.
     pub lock: &'p LockFile,
-    /// Who watches.
+    /// Receives the events.
     pub observer: Arc<dyn Observer>,
     /// Set to stop.
     pub cancel: Cancel,
     /// The remote cache, where there is one.
-    pub shelf: Option<Arc<RemoteCache>>,
+    pub remote: Option<Arc<RemoteCache>>,
 }
 
 impl Update<'_> {
-    /// The new lock. Only `stages` are resolved anew, and what their answers change for others;
-    /// all where none is named, and then what the lock says of stages that are gone is left out.
+    /// The new lock. Resolves `stages` again, and others whose questions change with the answers.
+    /// Where no stage is named, resolves all and drops the entries of stages that are gone.
     pub fn draft(&self, stages: &[String]) -> Result<LockFile> {
         let names: Vec<String> =
             self.pipeline.stages.iter().map(|stage| stage.name.clone()).collect();
@@ -80,13 +81,18 @@ impl Update<'_> {
             lock: draft,
             observer: Arc::new(Quiet(self.observer.clone())),
             cancel: self.cancel.clone(),
-            shelf: self.shelf.clone(),
+            remote: self.remote.clone(),
             options: Default::default(),
         }
     }
 
-    /// Builds what `node` eats, as the draft has it by now.
-    fn make(&self, node: &Node<'_>, nodes: &[Node<'_>], draft: &LockFile) -> Result<Inputs> {
+    /// Builds the inputs of `node`, with the pins of the draft.
+    fn build_inputs(
+        &self,
+        node: &Node<'_>,
+        nodes: &[Node<'_>],
+        draft: &LockFile,
+    ) -> Result<Inputs> {
         let names: Vec<String> =
             node.inputs.iter().map(|(_, input)| nodes[input.0].name.clone()).collect();
         let plan = Plan::new(self.pipeline, &names)?;
@@ -98,9 +104,9 @@ impl Update<'_> {
         let mut inputs = Inputs::default();
         for ((key, _), name) in node.inputs.iter().zip(&names) {
             let at = plan.nodes().iter().position(|node| node.name == *name);
-            let forecast = at.map(|at| &found[at].forecast);
-            let Some(Forecast::Cached(_, artifact)) = forecast else {
-                return Err(anyhow!("{name} was built, and is not in the cache"));
+            let artifact = match at.map(|at| &found[at].decision) {
+                Some(Decision::Cached(artifact, _) | Decision::Restore(artifact)) => artifact,
+                _ => return Err(anyhow!("{name} was built, and is not in the cache")),
             };
             inputs.artifacts.insert(key, artifact.clone());
         }
@@ -108,12 +114,12 @@ impl Update<'_> {
     }
 }
 
-/// Goes from stage to stage.
+/// Resolves one stage after the other.
 struct Resolver<'a> {
     update: &'a Update<'a>,
     build: Build<'a>,
     draft: &'a LockFile,
-    /// What was resolved so far: later questions are answered as of the same day.
+    /// The new answers so far: later questions are answered as of the same index.
     fresh: Vec<LockEntry>,
     predicted: Predicted,
 }
@@ -145,7 +151,7 @@ impl Resolver<'_> {
             // The answer depends on what was not predicted, or on the content of an input.
             Err(_) | Ok(PinOutcome::NeedsInputs) => {
                 self.update.cancel.check()?;
-                inputs = self.update.make(node, self.build.plan.nodes(), self.draft)?;
+                inputs = self.update.build_inputs(node, self.build.plan.nodes(), self.draft)?;
                 let pins = node.stage.pin(&context, &inputs)?.pinned();
                 pins.context("what it is made of was built, and is not in the cache")?
             }
@@ -188,7 +194,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Tells of what runs, and not of what is there.
+/// Passes on the events of stages that run.
 struct Quiet(Arc<dyn Observer>);
 
 impl Observer for Quiet {

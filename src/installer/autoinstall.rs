@@ -4,12 +4,12 @@
 //!
 //! Source: Ubuntu's autoinstall reference; curtin's storage configuration, version 1.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use crate::disk::config::{Content, Firmware, Format, Table};
 use crate::disk::layout::{Filesystem, Role};
 use crate::error::Result;
-use crate::format::base64;
 use crate::format::iso9660::{File, Volume};
 use crate::pipeline::Size;
 use crate::units::Bytes;
@@ -24,7 +24,7 @@ const DISK: &str = "disk";
 pub fn text(answers: &Answers) -> Result<String> {
     only_for_preseed(answers)?;
     let (serial, _) = serial_lines(&answers.architecture);
-    let script = base64::encode(format!("set -e\n{}", answers.script).as_bytes());
+    let script = BASE64_STANDARD.encode(format!("set -e\n{}", answers.script).as_bytes());
     let inside = "/root/kuth-inside";
     let mut autoinstall = json!({
         "version": 1,

@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use crate::process::quote;
 use crate::units::Bytes;
 
 use super::console::{DONE, EXPECT};
-use crate::format::base64;
 
 /// One thing that is to hold inside the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +210,7 @@ write_files:
 runcmd:
   - [systemd-run, --no-block, --collect, --unit=kuth-probe, /bin/sh, /run/kuth-probe]
 ",
-        base64::encode(script.as_bytes())
+        BASE64_STANDARD.encode(script.as_bytes())
     )
 }
 

@@ -1,5 +1,5 @@
-//! What is installed in a tree, read once from its tar and kept in the cache as a small result of
-//! its own: a tree that lies on a remote cache alone need not come here to be told of.
+//! The packages of a tree, read once from its tar and kept in the cache as a small result of its own:
+//! the SBOM of an export then does not need its tree.
 
 use std::fs::File;
 use std::io::Read;
@@ -15,8 +15,8 @@ use crate::stage_context::StageContext;
 
 /// Raised when the same tree gives another inventory.
 const REVISION: u32 = 1;
-/// More is no database of packages; Debian's whole archive has 100 MB.
-const MOST: u64 = 256 << 20;
+/// The most that is read of a file, in bytes; a database of Debian's whole archive has 100 MB.
+const MAX_SIZE: u64 = 256 << 20;
 const STATUS: &str = "var/lib/dpkg/status";
 /// `etc/os-release` is a link to it.
 const OS_RELEASE: &str = "usr/lib/os-release";
@@ -28,14 +28,14 @@ pub fn recipe(tree: Digest) -> Recipe {
     recipe
 }
 
-/// Takes the inventory of a tree that is here.
+/// Makes the inventory of a tree that is in the cache.
 pub fn make(context: &StageContext, tree: &Artifact) -> Result<Output> {
     let inventory = of_tar(&context.object(tree))?;
     let text = serde_json::to_string_pretty(&inventory).context("writing an inventory")? + "\n";
     Output::text(ArtifactKind::File, &context.work, "inventory.json", &text)
 }
 
-/// The inventory that lies at `path`.
+/// Reads the inventory at `path`.
 pub fn read(path: &Path) -> Result<Inventory> {
     let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))
@@ -57,7 +57,7 @@ pub fn of_tar(path: &Path) -> Result<Inventory> {
             _ => continue,
         };
         let mut bytes = Vec::new();
-        entry.by_ref().take(MOST).read_to_end(&mut bytes).with_context(what)?;
+        entry.by_ref().take(MAX_SIZE).read_to_end(&mut bytes).with_context(what)?;
         *wanted = Some(String::from_utf8_lossy(&bytes).into_owned());
     }
     let packages = dpkg::read(&status.unwrap_or_default()).with_context(what)?;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_says_what_is_in_it() {
+    fn the_inventory_is_read_from_the_tar_of_a_tree() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("tree.tar");
         let mut tar = tar::Builder::new(File::create(&path).unwrap());

@@ -1,6 +1,6 @@
-//! What lies beside an export and says what is in it and what it is from: bills of materials, and
-//! the provenance that names them by their digests. The room knows the way a result came (a
-//! [`Story`]) as recipes; it knows no stage, no graph and no screen.
+//! The sidecar files of an export: SBOMs, which list its packages, and the provenance, which says how
+//! it was built and names the SBOMs by their digests. A [`BuildHistory`] is known here as recipes; no
+//! stage, no graph and no screen is.
 
 use std::path::PathBuf;
 
@@ -10,42 +10,51 @@ pub use crate::format::sbom::SbomFormat;
 use crate::recipe::Recipe;
 
 pub mod inventory;
-mod place;
 pub mod sign;
 pub mod verify;
+mod write;
 
-pub use place::place;
+pub use write::write_sidecars;
 
-/// What is to lie beside a result.
+/// The sidecar files to write for an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sidecars {
-    /// The directory of the result.
+    /// The directory of the export.
     pub directory: PathBuf,
     /// Its file name.
     pub name: String,
-    /// The languages of its bills of materials.
-    pub bills: Vec<SbomFormat>,
-    /// Whether its provenance is told.
-    pub provenance: Told,
+    /// The formats of its SBOMs.
+    pub sboms: Vec<SbomFormat>,
+    /// Whether its provenance is written.
+    pub provenance: Provenance,
 }
 
-/// Whether something is told.
+/// Whether provenance is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Provenance {
     /// It is.
-    Yes,
+    Write,
     /// It is not.
-    No,
+    Omit,
 }
 
-/// How a result came about.
+/// Whether provenance is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signing {
+    /// It is in envelopes with signatures.
+    Signed,
+    /// It is the bare statement.
+    Unsigned,
+}
+
+/// How a result was built.
 #[derive(Clone, Debug)]
 pub struct BuildHistory {
     /// The pipeline's name.
     pub pipeline: String,
-    /// The stages, each after what it eats; that of the result last.
-    pub chapters: Vec<BuildStep>,
-    /// What all of them took from outside.
+    /// The stages, each after its inputs; that of the result last.
+    pub steps: Vec<BuildStep>,
+    /// What they took from outside: packages, downloads.
     pub materials: Vec<Material>,
     /// The version of kuth that made the result; empty where that is not known.
     pub tool: String,
@@ -53,23 +62,23 @@ pub struct BuildHistory {
     pub epoch: u64,
 }
 
-/// One stage of a [`Story`].
+/// One stage of a [`BuildHistory`].
 #[derive(Clone, Debug)]
 pub struct BuildStep {
     /// Its name.
     pub stage: String,
-    /// What its result depends on.
+    /// The recipe of its result.
     pub recipe: Recipe,
-    /// The stages it eats, by the key they stand under.
+    /// The names of its input stages, by the key they are written under.
     pub inputs: Vec<(String, String)>,
     /// Its result.
     pub output: Artifact,
 }
 
-/// Something from outside, exactly.
+/// Something from outside, named by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Material {
-    /// Its address, or for a package its URL in the world.
+    /// Its address; for a package its package URL (purl).
     pub uri: String,
     /// `sha256` or `sha512`.
     pub algorithm: &'static str,
@@ -77,22 +86,10 @@ pub struct Material {
     pub digest: String,
 }
 
-/// What is said of a Debian package that was installed.
-pub fn of_package(
-    vendor: &str,
-    name: &str,
-    version: &str,
-    architecture: &str,
-    sha256: crate::digest::Digest,
-) -> Material {
-    let uri = crate::format::dpkg::purl_of(vendor, name, version, architecture);
-    Material { uri, algorithm: "sha256", digest: sha256.to_string() }
-}
-
-/// The name under which the tree hash of a sparse file goes where in-toto names digests.
+/// The name of a sparse file's tree hash among in-toto's digests.
 const SPARSE: &str = "kuthSparseSha256";
 
-/// What in-toto knows a result by: its digest, under the name of how that was taken.
+/// The digest of a result as in-toto has it, by the name of its algorithm.
 pub fn digests(artifact: &Artifact) -> Digests {
     let name = match artifact.hashing {
         Hashing::Plain => "sha256",
@@ -114,16 +111,28 @@ impl BuildStep {
 }
 
 impl Material {
+    /// A Debian package, by the digest of its `.deb`.
+    pub fn of_package(
+        vendor: &str,
+        name: &str,
+        version: &str,
+        architecture: &str,
+        sha256: crate::digest::Digest,
+    ) -> Material {
+        let uri = crate::format::purl::write(vendor, name, version, architecture);
+        Material { uri, algorithm: "sha256", digest: sha256.to_string() }
+    }
+
     fn resource(&self) -> Resource {
         let digest = [(self.algorithm.to_string(), self.digest.clone())].into();
         Resource { uri: self.uri.clone(), digest, ..Resource::default() }
     }
 }
 
-/// The name of the file beside `name` that holds its provenance, signed or not.
-pub fn file_of(name: &str, signed: Told) -> String {
-    match signed {
-        Told::Yes => format!("{name}.intoto.jsonl"),
-        Told::No => format!("{name}.intoto.json"),
+/// The name of the provenance file of the export `name`.
+pub fn file_name(name: &str, signing: Signing) -> String {
+    match signing {
+        Signing::Signed => format!("{name}.intoto.jsonl"),
+        Signing::Unsigned => format!("{name}.intoto.json"),
     }
 }

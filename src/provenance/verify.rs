@@ -1,50 +1,50 @@
-//! Compares an export, and what lies beside it, with its provenance.
+//! Compares an export and its SBOMs with its provenance.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::{Told, file_of, sign};
+use super::{Signing, file_name, sign};
 use crate::digest::{self, Digest};
 use crate::error::{Context, Hint, Result, anyhow};
 use crate::format::dsse::Envelope;
 use crate::format::intoto::{self, Resource, Statement};
 use crate::remote::trust::PublicKey;
 
-/// More is no provenance; that of a big image has less than 2 MB.
-const MOST: u64 = 64 << 20;
+/// The most that is read of a provenance file, in bytes; that of a big image has less than 2 MB.
+const MAX_SIZE: u64 = 64 << 20;
 
-/// What was found.
+/// The result of [`verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// The file that tells where the export is from.
+    /// The provenance file.
     pub provenance: PathBuf,
-    /// Who signed it, of the keys that count.
+    /// The trusted keys that signed it.
     pub signers: Vec<PublicKey>,
-    /// What it says of itself and of the files around it, each with whether it holds.
+    /// The checks, with their results.
     pub findings: Vec<Finding>,
-    /// How many stages and things from outside it names.
+    /// How many stages and materials it names.
     pub counts: (usize, usize),
 }
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What: a file's name, or `signature`.
+    /// What was checked: a file's name, `signature` or `recipes`.
     pub what: String,
-    /// How it stands.
+    /// Whether it is right.
     pub state: State,
-    /// More about it.
+    /// The digest, the signers or the fault.
     pub why: String,
 }
 
-/// How something stands.
+/// Whether something is as the provenance says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It holds.
+    /// It is.
     Right,
-    /// Nothing can be said of it.
+    /// That cannot be checked.
     Open,
-    /// It does not hold.
+    /// It is not.
     Wrong,
 }
 
@@ -55,21 +55,21 @@ impl Verified {
     }
 }
 
-/// Looks at the export `file`. Signatures count that are by keys of `trusted`; if there are any,
-/// one is needed.
+/// Verifies the export `file`. Signatures by keys of `trusted` count; if there are any keys, one
+/// signature is required.
 pub fn verify(file: &Path, trusted: &[PublicKey]) -> Result<Verified> {
     let name = file.file_name().with_context(|| format!("{} is no file", file.display()))?;
     let name = name.to_string_lossy();
     let directory = file.parent().unwrap_or(Path::new(""));
     let digest = hashed(file).with_context(|| format!("hashing {}", file.display()))?;
-    let beside = |told| directory.join(file_of(&name, told));
-    let (signed, open) = (beside(Told::Yes), beside(Told::No));
+    let path = |signing| directory.join(file_name(&name, signing));
+    let (signed, unsigned) = (path(Signing::Signed), path(Signing::Unsigned));
     let is_signed = signed.exists();
-    if !is_signed && !open.exists() {
+    if !is_signed && !unsigned.exists() {
         return Err(anyhow!("nothing beside {} says where it is from", file.display()))
-            .hint(format!("a build writes {} there", open.display()));
+            .hint(format!("a build writes {} there", unsigned.display()));
     }
-    let provenance = if is_signed { signed } else { open };
+    let provenance = if is_signed { signed } else { unsigned };
     let what = || format!("reading {}", provenance.display());
     let text = small(&provenance).with_context(what)?;
     let envelopes = if is_signed { envelopes(&text).with_context(what)? } else { Vec::new() };
@@ -95,23 +95,23 @@ pub fn verify(file: &Path, trusted: &[PublicKey]) -> Result<Verified> {
 /// The statement beside `file`, whoever signed it; `None` where there is none.
 pub fn statement_beside(file: &Path) -> Result<Option<Statement>> {
     let Some(name) = file.file_name().map(|name| name.to_string_lossy()) else { return Ok(None) };
-    for told in [Told::Yes, Told::No] {
-        let path = file.with_file_name(file_of(&name, told));
+    for signing in [Signing::Signed, Signing::Unsigned] {
+        let path = file.with_file_name(file_name(&name, signing));
         let what = || format!("reading {}", path.display());
         if !path.exists() {
             continue;
         }
         let text = small(&path).with_context(what)?;
-        let payload = match told {
-            Told::No => text.into_bytes(),
-            Told::Yes => envelopes(&text).with_context(what)?.remove(0).payload,
+        let payload = match signing {
+            Signing::Unsigned => text.into_bytes(),
+            Signing::Signed => envelopes(&text).with_context(what)?.remove(0).payload,
         };
         return Statement::read(&payload).map(Some).with_context(what);
     }
     Ok(None)
 }
 
-/// The envelopes of a bundle; what else is in it is not ours to judge.
+/// The envelopes of a bundle with statements; others are ignored.
 fn envelopes(text: &str) -> Result<Vec<Envelope>> {
     let lines = text.lines().filter(|line| !line.trim().is_empty());
     let mut found = Vec::new();
@@ -130,7 +130,8 @@ fn envelopes(text: &str) -> Result<Vec<Envelope>> {
     }
 }
 
-/// The statement that says most: a trusted one about the file, else a trusted one, else any.
+/// The best statement: one signed by a trusted key about the file, else one signed by such a key,
+/// else any.
 fn choose(
     envelopes: &[Envelope],
     trusted: &[PublicKey],
@@ -184,7 +185,7 @@ fn of_signature(
     Finding { what: "signature".into(), state, why }
 }
 
-/// What somebody else wrote, for a screen.
+/// Untrusted text, made safe for a screen.
 fn shown(key: &str) -> String {
     let plain: String = key.chars().filter(|c| !c.is_control()).take(80).collect();
     if plain.is_empty() { "a key without a name".to_string() } else { plain }
@@ -204,7 +205,7 @@ fn of_subject(name: &str, digest: Digest, statement: &Statement) -> Finding {
     Finding { what: name.to_string(), state, why }
 }
 
-/// A file beside the export; its name is only that, whatever a statement says.
+/// Checks an SBOM. The statement's name for it may not lead out of the directory.
 fn of_byproduct(directory: &Path, resource: &Resource) -> Finding {
     let what = shown(&resource.name);
     let finding = |state, why: &str| Finding { what: what.clone(), state, why: why.to_string() };
@@ -226,7 +227,7 @@ fn hashed(path: &Path) -> std::io::Result<Digest> {
 
 fn small(path: &Path) -> Result<String> {
     let size = path.metadata()?.len();
-    if size > MOST {
+    if size > MAX_SIZE {
         return Err(anyhow!("it is {size} bytes long"));
     }
     Ok(std::fs::read_to_string(path)?)
@@ -249,18 +250,18 @@ mod tests {
             pipeline: "p".into(),
             steps: Vec::new(),
             materials: Vec::new(),
-            byproducts: vec![resource(byproduct, "bill")],
+            byproducts: vec![resource(byproduct, "sbom")],
             tool: String::new(),
         };
         provenance.write()
     }
 
-    /// A directory with an export, a bill and what tells of both.
+    /// A directory with an export, an SBOM and the provenance of both.
     fn directory(signer: Option<&PrivateKey>) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text);
         write("x.raw", "disk").unwrap();
-        write("x.raw.cdx.json", "bill").unwrap();
+        write("x.raw.cdx.json", "sbom").unwrap();
         let text = statement("x.raw.cdx.json");
         match signer {
             Some(key) => write("x.raw.intoto.jsonl", &sign::sealed(&text, key).write()).unwrap(),
@@ -275,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_counts_by_its_key() {
+    fn a_signature_is_valid_by_trusted_keys_only() {
         use State::{Open, Right, Wrong};
         let (ours, theirs) = (PrivateKey::new([1; 32]), PrivateKey::new([2; 32]));
         let signed = directory(Some(&ours));
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_byte_shows_wherever_it_is() {
+    fn a_changed_byte_in_any_file_is_found() {
         let key = PrivateKey::new([1; 32]);
         for name in ["x.raw", "x.raw.cdx.json", "x.raw.intoto.jsonl"] {
             let directory = directory(Some(&key));
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bill_that_is_not_here_is_not_wrong_and_none_is_looked_for_elsewhere() {
+    fn a_missing_sbom_is_not_wrong_and_its_name_does_not_leave_the_directory() {
         let directory = directory(None);
         std::fs::remove_file(directory.path().join("x.raw.cdx.json")).unwrap();
         assert_eq!(states(&directory, &[]), [State::Open, State::Right, State::Open]);

@@ -99,8 +99,8 @@ impl RemoteCache {
         &self.connection.address
     }
 
-    /// Whether results are pushed to it.
-    pub fn takes(&self) -> bool {
+    /// Whether results may be pushed to it.
+    pub fn is_writable(&self) -> bool {
         self.queue.is_some()
     }
 
@@ -142,7 +142,7 @@ impl RemoteCache {
             object::fetch(&*connection.remote, artifact, &file, &connection.cancel, progress)
                 .and_then(|()| connection.check(artifact, &file));
         if let Err(error) = &fetched
-            && self.takes()
+            && self.is_writable()
             && caused_by::<Damaged>(error).is_some()
         {
             // All of its parts are uploaded again; checking each one is not worth it.

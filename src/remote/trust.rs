@@ -4,12 +4,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::cache::Record;
 use crate::digest::Digest;
-use crate::format::base64;
 use crate::recipe::{Key, Recipe};
 
 /// The prefix of a signed record, so that no other signature is valid for a record.
@@ -78,7 +78,7 @@ impl PublicKey {
     /// SubjectPublicKeyInfo (RFC 8410) in PEM, which other programs read.
     pub fn pem(&self) -> String {
         let der = [&SPKI[..], &self.0].concat();
-        let body = base64::encode(&der);
+        let body = BASE64_STANDARD.encode(&der);
         format!("-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
     }
 }

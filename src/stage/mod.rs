@@ -1,5 +1,5 @@
 //! What a stage is, and the table of its kinds. A kind is one file here and one row in
-//! [`KINDS`]; it knows what it eats and makes, never the graph, the cache's layout or the screen.
+//! [`KINDS`]; it knows its inputs and its output, never the graph, the cache's layout or the screen.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ pub use crate::stage_context::{Pin, PinOutcome, Settings, StageContext};
 pub struct Kind {
     /// The word after `kind =`.
     pub name: &'static str,
-    /// What a reference to a stage of this kind names.
+    /// The kind of its result.
     pub output: ArtifactKind,
     /// Reads the stage's table. `None` when it is too faulty to stand for anything; the faults
     /// are in `fields`.
@@ -54,16 +54,16 @@ impl Parsed {
     }
 }
 
-/// What the engine asks of a stage.
+/// A stage, as the engine calls it.
 pub trait Stage: Send + Sync {
-    /// Raised whenever the code makes other bytes of the same recipe.
+    /// Raised whenever the code makes other bytes from the same recipe.
     fn revision(&self) -> u32;
 
-    /// Writes every configuration value, and the digest of every local file, that shapes the
-    /// result. Never a mirror, a path of the checkout or anything about speed.
+    /// Writes every configuration value, and the digest of every local file, that the bytes of the
+    /// result depend on. Never a mirror, a path of the checkout or anything about speed.
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()>;
 
-    /// The resource it needs most; see [`Pool`].
+    /// The resource it needs most.
     fn resource(&self) -> Resource {
         Resource::Cpu
     }
@@ -81,7 +81,7 @@ pub trait Stage: Send + Sync {
         None
     }
 
-    /// Bytes of disk space a run may need, to refuse early rather than fail late.
+    /// The disk space that a run may need, in bytes, checked before it starts.
     fn need(&self, _context: &StageContext, _inputs: &Inputs) -> u64 {
         0
     }
@@ -89,34 +89,34 @@ pub trait Stage: Send + Sync {
     /// Does the work in `context.work`.
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output>;
 
-    /// The network between the host and the machines it makes, if the pipeline describes one. It
-    /// is the host's matter, so it enters no key.
+    /// The network between the host and its machines, if the pipeline describes one. It is set up
+    /// by `kuth network` and enters no key.
     fn network(&self) -> Option<&network::Plan> {
         None
     }
 
-    /// The role that an instance plays, where instances of one role are alike.
+    /// The role of an instance; instances of one role differ only in their names and addresses.
     fn role(&self) -> Option<&str> {
         None
     }
 
-    /// The word for the driver of the machine it registers, as the pipeline has it.
+    /// The `driver` of the machine it registers, as the pipeline has it.
     fn driver(&self) -> Option<&'static str> {
         None
     }
 
-    /// What of its pins, or of itself, is from outside, exactly; for provenance.
+    /// The exact things from outside that its pins or its table name; for provenance.
     fn materials(&self, _inputs: &Inputs, _pins: &[Pin]) -> Result<Vec<Material>> {
         Ok(Vec::new())
     }
 
-    /// What is to lie beside its result and tell of it.
-    fn papers(&self, _context: &StageContext) -> Option<Sidecars> {
+    /// The sidecar files to write beside its result.
+    fn sidecars(&self, _context: &StageContext) -> Option<Sidecars> {
         None
     }
 
-    /// Asked after every hit and every run: where the result lies for the user, and whether it
-    /// still does. An export puts a missing file back here; a machine looks at the hypervisor.
+    /// Called after every cache hit and every run: where the result is for the user, and whether it
+    /// still is. An export writes a missing file again here; a machine asks the hypervisor.
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
         self.locate(context, artifact)
     }
@@ -127,21 +127,21 @@ pub trait Stage: Send + Sync {
     }
 }
 
-/// Where the result of a stage is.
+/// Where the result of a stage is for the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Placement {
     /// There.
     Present(PathBuf),
-    /// No longer there, and the reason: the stage runs again.
+    /// Not where it was put, and the reason: the stage runs again.
     Missing(String),
-    /// Its place was given to the result of another recipe, and the reason: the stage puts its own
-    /// back, from the same inputs, without that being news.
+    /// Its place was given to the result of another recipe, and the reason: the stage runs again to
+    /// restore it, and the result counts as cached.
     Replaced(String),
-    /// Left as it is on purpose, and the reason: it holds what kuth must not replace.
+    /// There, and the reason why it is not replaced: it holds state.
     Retained(PathBuf, String),
 }
 
-/// Stages of one pool share its depth; see `engine::worker`.
+/// What a stage needs most. It limits how many run at once, see `engine::scheduler`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// Bound by processors: as many at once as `--jobs` says.
@@ -150,7 +150,7 @@ pub enum Resource {
     Network,
     /// A running virtual machine.
     Machine,
-    /// Quick changes of a hypervisor, some at once; what cannot be beside others, its driver locks.
+    /// Quick changes through a hypervisor, some at once; drivers lock what excludes another.
     Hypervisor,
 }
 

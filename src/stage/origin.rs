@@ -1,5 +1,5 @@
-//! Where a stage takes its packages from: a mirror, or a medium that another stage makes. It does
-//! not know which packages.
+//! Where a stage takes its packages from: a mirror, or an installation medium that another stage
+//! makes. It does not know which packages.
 
 use super::{Inputs, Resource};
 use crate::artifact::ArtifactKind;
@@ -8,22 +8,22 @@ use crate::error::Result;
 use crate::host_path::HostPath;
 use crate::pipeline::Input;
 
-/// What may be a medium: an ISO image, or its files.
+/// What may be an installation medium: an ISO image, or its files.
 pub const MEDIA: &[ArtifactKind] = &[ArtifactKind::File, ArtifactKind::Directory];
 
-/// Where from.
+/// The package source of a stage.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {
     /// The mirror that the pipeline names.
     pub mirror: Option<String>,
-    /// The keys that it names.
+    /// The keyring that it names.
     pub keyring: Option<HostPath>,
-    /// The stage that makes the medium.
+    /// The input that is the medium.
     pub medium: Option<Input>,
 }
 
 impl Origin {
-    /// The package source that is asked.
+    /// The package source that requests go to.
     pub fn package_source(&self, inputs: &Inputs) -> Result<PackageSource> {
         match &self.medium {
             Some(medium) if inputs.predicted.contains_key(medium.key) => {
@@ -34,7 +34,7 @@ impl Origin {
         }
     }
 
-    /// What getting packages needs most.
+    /// The resource that getting packages needs most.
     pub fn resource(&self) -> Resource {
         if self.medium.is_some() { Resource::Cpu } else { Resource::Network }
     }

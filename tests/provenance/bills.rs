@@ -79,7 +79,7 @@ fn the_packages_are_those_that_dpkg_lists() {
         .filter(|component| component["type"] == "library")
         .map(|component| {
             let url = text(&component["purl"]);
-            let [name, version, architecture] = kuth::format::dpkg::of_purl(&url).unwrap();
+            let [name, version, architecture] = kuth::format::purl::read(&url).unwrap();
             assert_eq!(
                 (&name, &version),
                 (&text(&component["name"]), &text(&component["version"]))

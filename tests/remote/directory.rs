@@ -240,7 +240,7 @@ fn what_cannot_be_moved_is_told() {
     let one = world.machine("one", &remote);
     let pulled = one.kuth(&["cache", "pull", "p.toml"]);
     let missing = "file       missing: not in the remote cache\n\
-                   directory  missing: depends on what file makes\n";
+                   directory  missing: depends on the result of file\n";
     assert_eq!((pulled.status, pulled.out.as_str()), (1, missing), "{}", pulled.err);
     let pushed = one.kuth(&["cache", "push", "p.toml", "file"]);
     assert_eq!((pushed.status, pushed.out.as_str()), (1, "file  missing: not built here\n"));

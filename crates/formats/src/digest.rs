@@ -1,16 +1,15 @@
-//! Words for content: the SHA-256 of some bytes, and writers that take it on the way.
-//! Knows no files.
+//! Digests of contents: SHA-256 and SHA-512 as values, and what takes them of streams. It knows no
+//! files.
+//!
+//! Source: FIPS 180-4; RFC 2104 (HMAC).
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::str::FromStr;
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
-
-mod long;
-
-pub use long::{NotASha512, Sha512, Sums};
+use sha2::{Digest as _, Sha256, Sha512 as Hasher512};
 
 /// A SHA-256, shown as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,13 +21,13 @@ impl Digest {
         Digest(Sha256::digest(bytes.as_ref()).into())
     }
 
-    /// The digest of `bytes` under a key: HMAC-SHA-256 (RFC 2104), for keys shorter than a block.
+    /// The HMAC-SHA-256 of `bytes` under `key`.
     pub fn keyed(key: &[u8; 32], bytes: impl AsRef<[u8]>) -> Digest {
-        let pad = |byte: u8| -> Vec<u8> {
-            (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ byte).collect()
-        };
-        let inner = Digest::of([pad(0x36), bytes.as_ref().to_vec()].concat());
-        Digest::of([pad(0x5c), inner.0.to_vec()].concat())
+        // HMAC shortens keys that are longer than a block and pads all others with zeros.
+        let mut block = [0; 64];
+        block[..32].copy_from_slice(key);
+        let mac = Hmac::<Sha256>::new(&block.into()).chain_update(bytes.as_ref());
+        Digest(mac.finalize().into_bytes().into())
     }
 
     /// The first 12 digits, for people.
@@ -89,17 +88,17 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// Hashes what it is fed, without keeping it.
+/// Takes the SHA-256 of bytes that come piece by piece.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes more bytes in.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The digest of all bytes fed.
+    /// The digest of all bytes.
     pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
@@ -118,7 +117,7 @@ impl<W: Write> HashingWriter<W> {
         HashingWriter { inner, hasher: Hasher::default(), written: 0 }
     }
 
-    /// The wrapped writer, the digest, and how many bytes it is of.
+    /// The wrapped writer, the digest of the bytes written, and their number.
     pub fn finish(self) -> (W, Digest, u64) {
         (self.inner, self.hasher.finish(), self.written)
     }
@@ -137,7 +136,7 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
-/// The digest and length of all that `reader` gives.
+/// The digest of all bytes of `reader`, and their number.
 pub fn of_reader(mut reader: impl Read) -> io::Result<(Digest, u64)> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 1 << 18];
@@ -150,6 +149,84 @@ pub fn of_reader(mut reader: impl Read) -> io::Result<(Digest, u64)> {
                 length += n as u64;
             }
         }
+    }
+}
+
+/// A SHA-512, shown as 128 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Sha512(pub [u8; 64]);
+
+impl fmt::Display for Sha512 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Sha512 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sha512({self})")
+    }
+}
+
+/// The text is not 128 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotASha512;
+
+impl fmt::Display for NotASha512 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a SHA-512 is 128 hexadecimal digits")
+    }
+}
+
+impl std::error::Error for NotASha512 {}
+
+impl FromStr for Sha512 {
+    type Err = NotASha512;
+
+    fn from_str(text: &str) -> Result<Sha512, NotASha512> {
+        let halves = text.split_at_checked(64).filter(|(_, half)| half.len() == 64);
+        let (one, two) = halves.ok_or(NotASha512)?;
+        let half = |text: &str| text.parse::<Digest>().map_err(|_| NotASha512);
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(&half(one)?.0);
+        bytes[32..].copy_from_slice(&half(two)?.0);
+        Ok(Sha512(bytes))
+    }
+}
+
+/// Takes the SHA-256 of bytes that come piece by piece, their number, and the SHA-512 where it was
+/// asked for.
+#[derive(Clone, Default)]
+pub struct Sums {
+    sha256: Hasher,
+    sha512: Option<Hasher512>,
+    length: u64,
+}
+
+impl Sums {
+    /// Takes both digests; the default takes the SHA-256 alone.
+    pub fn both() -> Sums {
+        Sums { sha512: Some(Hasher512::new()), ..Sums::default() }
+    }
+
+    /// Adds bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.sha256.update(bytes);
+        if let Some(sha512) = &mut self.sha512 {
+            sha512.update(bytes);
+        }
+        self.length += bytes.len() as u64;
+    }
+
+    /// The number of bytes so far.
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The digests of all bytes, and their number.
+    pub fn finish(self) -> (Digest, Option<Sha512>, u64) {
+        let sha512 = self.sha512.map(|hasher| Sha512(hasher.finalize().into()));
+        (self.sha256.finish(), sha512, self.length)
     }
 }
 
@@ -179,5 +256,19 @@ mod tests {
         writer.write_all(b"abc").unwrap();
         let (bytes, digest, length) = writer.finish();
         assert_eq!((digest, length), of_reader(&bytes[..]).unwrap());
+    }
+
+    #[test]
+    fn both_sums_are_taken_and_read_back() {
+        let mut sums = Sums::both();
+        sums.update(b"ab");
+        sums.update(b"c");
+        let (sha256, sha512, length) = sums.finish();
+        assert_eq!((sha256, length), (Digest::of("abc"), 3));
+        let sha512 = sha512.unwrap();
+        assert!(sha512.to_string().starts_with("ddaf35a193617aba"));
+        assert_eq!(sha512.to_string().parse(), Ok(sha512));
+        assert_eq!("zz".repeat(64).parse::<Sha512>(), Err(NotASha512));
+        assert_eq!("a".repeat(127).parse::<Sha512>(), Err(NotASha512));
     }
 }

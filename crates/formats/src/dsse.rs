@@ -1,35 +1,36 @@
-//! DSSE envelopes: a text, what it is, and who signed both. It signs nothing itself: signatures are
-//! arguments, over what [`Envelope::message`] gives.
+//! DSSE envelopes: a payload, its type, and signatures of both. It neither signs nor verifies:
+//! signatures are arguments, over what [`Envelope::message`] returns.
 //!
 //! Source: DSSE 1.0 (secure-systems-lab/dsse).
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, base64};
+use super::Fault;
 
 const FORMAT: &str = "dsse";
 
-/// A text and its signatures.
+/// A payload and its signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {
-    /// The media type of the text.
+    /// `payloadType`: the media type of the payload.
     pub kind: String,
-    /// The text.
+    /// The payload.
     pub payload: Vec<u8>,
-    /// Who signed it.
+    /// The signatures.
     pub signatures: Vec<Signature>,
 }
 
 /// One signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Says which key it is by; a hint, to be believed of nobody.
+    /// `keyid`: an unauthenticated hint which key it was made with.
     pub key: String,
     /// The signature itself.
     pub bytes: Vec<u8>,
 }
 
-/// As it is written. Others may say more, which does not count.
+/// An envelope as JSON. Other fields are ignored.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Written {
@@ -56,11 +57,11 @@ impl Envelope {
     pub fn write(&self) -> String {
         let signatures = self.signatures.iter().map(|signature| WrittenSignature {
             keyid: signature.key.clone(),
-            sig: base64::encode(&signature.bytes),
+            sig: BASE64_STANDARD.encode(&signature.bytes),
         });
         let written = Written {
             payload_type: self.kind.clone(),
-            payload: base64::encode(&self.payload),
+            payload: BASE64_STANDARD.encode(&self.payload),
             signatures: signatures.collect(),
         };
         // Texts alone: this cannot fail.
@@ -71,11 +72,11 @@ impl Envelope {
     pub fn read(text: &str) -> Result<Envelope, Fault> {
         let written: Written = serde_json::from_str(text)
             .map_err(|error| Fault::new(FORMAT, format!("it is no envelope: {error}")))?;
-        // Both alphabets of RFC 4648 may come, and only the one way to write the bytes in them.
+        // Both alphabets of RFC 4648 may come; bits that mean nothing are refused.
         let whole = |text: &str, what: &str| {
             let text = text.replace('-', "+").replace('_', "/");
-            let bytes = base64::decode(&text).filter(|bytes| base64::encode(bytes) == text);
-            bytes.ok_or_else(|| Fault::new(FORMAT, format!("{what} is no base64")))
+            let bytes = BASE64_STANDARD.decode(text);
+            bytes.map_err(|_| Fault::new(FORMAT, format!("{what} is no base64")))
         };
         let signatures = written.signatures.iter().map(|signature| {
             let bytes = whole(&signature.sig, "a signature")?;

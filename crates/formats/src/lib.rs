@@ -4,11 +4,11 @@
 
 pub mod acl;
 pub mod appliance;
-pub mod base64;
 pub mod blocks;
 pub mod cpio;
 pub mod crc32;
 pub mod crc32c;
+pub mod deb822;
 pub mod digest;
 pub mod disk_info;
 pub mod dpkg;
@@ -28,6 +28,7 @@ pub mod mbr;
 pub mod os_release;
 pub mod ovf;
 pub mod probe;
+pub mod purl;
 pub mod qcow2;
 pub mod release;
 pub mod sbom;
@@ -48,3 +49,12 @@ use crate::units::Bytes;
 
 /// Bytes to write at offsets, ascending and not overlapping; what lies between is zero.
 pub type Pieces = Vec<(Bytes, Vec<u8>)>;
+
+// The fuzz targets name this crate as every other user does.
+#[cfg(test)]
+extern crate self as kuth_formats;
+#[cfg(test)]
+mod fuzz_corpus;
+#[cfg(test)]
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz_targets;

@@ -1,10 +1,10 @@
-//! What a system says that it is: its os-release.
+//! A system's name and version: `os-release`.
 //!
 //! Source: os-release(5).
 
 use serde::{Deserialize, Serialize};
 
-/// What os-release says.
+/// The fields of an os-release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
     /// `ID`, as `debian`; `linux` where nothing says it.
@@ -18,13 +18,9 @@ pub struct System {
 }
 
 impl System {
-    /// What the text of an os-release says.
+    /// Reads the text of an os-release.
     pub fn read(text: &str) -> System {
-        let value = |name: &str| {
-            let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
-            let value = lines.find(|(key, _)| *key == name).map(|(_, value)| unquoted(value));
-            value.unwrap_or_default()
-        };
+        let value = |key: &str| value(text, key).unwrap_or_default();
         let id = Some(value("ID")).filter(|id| !id.is_empty()).unwrap_or("linux".into());
         let name = [value("PRETTY_NAME"), value("NAME"), id.clone()];
         System {
@@ -44,7 +40,13 @@ impl System {
     }
 }
 
-/// A value of a shell's assignment as os-release may have it.
+/// The value of `key`, such as `PRETTY_NAME`, in the text of an os-release.
+pub fn value(text: &str, key: &str) -> Option<String> {
+    let mut assignments = text.lines().filter_map(|line| line.trim().split_once('='));
+    assignments.find(|(name, _)| *name == key).map(|(_, value)| unquoted(value))
+}
+
+/// The value of a shell assignment without its quotes and escapes.
 fn unquoted(value: &str) -> String {
     let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
     let inner = quote.and_then(|quote| value.strip_prefix(quote)?.strip_suffix(quote));
@@ -66,7 +68,7 @@ mod tests {
                            VERSION_ID=\"13\"\nVERSION_CODENAME=trixie\nID=debian\n";
 
     #[test]
-    fn os_release_is_read_as_a_shell_would() {
+    fn values_are_unquoted_as_a_shell_would() {
         let system = System::read(RELEASE);
         assert_eq!(system.name, "Debian GNU/Linux 13 (trixie)");
         assert_eq!(system.distro(), "debian-13");

@@ -1,72 +1,64 @@
-//! The `Release` file of a suite, plain or clear-signed (`InRelease`): what the suite is called, what
-//! it has, and what its index files must be. It does not know who signed it.
+//! The `Release` file of a suite, plain or clear-signed (`InRelease`): its names, its contents, and
+//! the digests of its index files. It does not check the signature.
 //!
-//! Source: the Debian Wiki's description of the repository format; RFC 9580, 7 (clear-signed text).
+//! Source: the Debian Wiki's "DebianRepository/Format"; RFC 9580, 7 (clear-signed text).
 
 use std::collections::BTreeMap;
 
-use super::Fault;
+use super::{Fault, deb822};
 use crate::digest::Digest;
 
-/// What stands before a fault.
 const FORMAT: &str = "release";
-/// More files than any suite has.
+/// The most files of a suite.
 const MOST_FILES: usize = 200_000;
 
-/// What a suite says of itself.
+/// The fields of a `Release` file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Release {
-    /// Whose archive it is: `Debian`.
+    /// `Debian`
     pub origin: String,
     /// `stable`
     pub suite: String,
     /// `trixie`
     pub codename: String,
-    /// When it was made, as it says.
+    /// When it was made: `Sat, 21 Nov 2026 09:15:44 UTC`.
     pub date: String,
     /// `amd64`, `all`, ...
     pub architectures: Vec<String>,
     /// `main`, `contrib`, ...
     pub components: Vec<String>,
-    /// SHA-256 and length of its files, by their paths beside it.
+    /// SHA-256 and length in bytes of the files of the suite, by their paths beside `Release`.
     pub files: BTreeMap<String, (Digest, u64)>,
 }
 
 impl Release {
-    /// Reads one. Files that it tells no SHA-256 of are not among its files.
+    /// Reads the text. Files without an SHA-256 are not among its files.
     pub fn read(text: &str) -> Result<Release, Fault> {
         let mut release = Release::default();
-        let mut field = "";
-        for line in signed_lines(text) {
-            if line.starts_with([' ', '\t']) {
-                if field.eq_ignore_ascii_case("SHA256") {
-                    release.file(line)?;
+        let mut is_empty = true;
+        for paragraph in deb822::paragraphs(signed_text(text)) {
+            paragraph.check(FORMAT)?;
+            for field in paragraph.fields() {
+                is_empty = false;
+                let text = || field.value.to_string();
+                let words = || field.words().map(str::to_string).collect();
+                match field.name.to_ascii_lowercase().as_str() {
+                    "origin" => release.origin = text(),
+                    "suite" => release.suite = text(),
+                    "codename" => release.codename = text(),
+                    "date" => release.date = text(),
+                    "architectures" => release.architectures = words(),
+                    "components" => release.components = words(),
+                    "sha256" => field.continuation().try_for_each(|line| release.file(line))?,
+                    _ => {}
                 }
-                continue;
-            }
-            let Some((name, value)) = line.split_once(':') else {
-                let line: String = line.chars().take(60).collect();
-                let why = format!("`{}` is no field", line.escape_debug());
-                return Err(Fault::new(FORMAT, why));
-            };
-            field = name;
-            let value = value.trim();
-            let words = || value.split_whitespace().map(str::to_string).collect();
-            match name.to_ascii_lowercase().as_str() {
-                "origin" => release.origin = value.to_string(),
-                "suite" => release.suite = value.to_string(),
-                "codename" => release.codename = value.to_string(),
-                "date" => release.date = value.to_string(),
-                "architectures" => release.architectures = words(),
-                "components" => release.components = words(),
-                _ => {}
             }
         }
-        Fault::unless(!field.is_empty(), FORMAT, || "it is empty".to_string())?;
+        Fault::unless(!is_empty, FORMAT, || "it is empty".to_string())?;
         Ok(release)
     }
 
-    /// ` DIGEST LENGTH PATH`
+    /// Adds the file of a line `DIGEST LENGTH PATH`.
     fn file(&mut self, line: &str) -> Result<(), Fault> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let read = match words[..] {
@@ -77,7 +69,7 @@ impl Release {
             _ => None,
         };
         let (path, file) = read.ok_or_else(|| {
-            Fault::new(FORMAT, format!("`{}` names no file", line.trim().escape_debug()))
+            Fault::new(FORMAT, format!("`{}` names no file", line.escape_debug()))
         })?;
         self.files.insert(path, file);
         Fault::unless(self.files.len() <= MOST_FILES, FORMAT, || "too many files".to_string())
@@ -98,16 +90,16 @@ impl Release {
     }
 }
 
-/// The lines of the text, or those of the signed text in it.
-fn signed_lines(text: &str) -> impl Iterator<Item = &str> {
+/// The text, or the signed text in it, without the signature.
+fn signed_text(text: &str) -> &str {
     let is_signed = text.starts_with("-----BEGIN PGP SIGNED MESSAGE-----");
     // An empty line ends the headers of the armour.
     let body = match is_signed {
         true => text.split_once("\n\n").map_or("", |(_, body)| body),
         false => text,
     };
-    let lines = body.lines().take_while(|line| !line.starts_with("-----BEGIN PGP"));
-    lines.map(str::trim_end).filter(|line| !line.is_empty())
+    let lines = body.split_inclusive('\n').take_while(|line| !line.starts_with("-----BEGIN PGP"));
+    &body[..lines.map(str::len).sum()]
 }
 
 #[cfg(test)]
@@ -153,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn other_texts_are_refused() {
         let why = |text: &str| Release::read(text).unwrap_err().to_string();
         assert_eq!(why(""), "release: it is empty");
         assert_eq!(why("<html>\n"), "release: `<html>` is no field");
@@ -166,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn damage_is_told_or_read(at in 0usize..500, byte in any::<u8>()) {
+        fn damage_is_refused_or_read(at in 0usize..500, byte in any::<u8>()) {
             let mut bytes = text().into_bytes();
             if let Some(damaged) = bytes.get_mut(at) {
                 *damaged = byte;

@@ -20,7 +20,7 @@ pub struct Row {
     pub meaning: String,
 }
 
-/// The keys of `pipeline` and of each kind. A key that refers to another section or table (`as of`)
+/// The keys of `pipeline` and of each kind. A key that refers to another section or table (`as in`)
 /// has the rows of that one.
 pub fn sections() -> BTreeMap<&'static str, Vec<Row>> {
     let mut sections: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
@@ -65,9 +65,9 @@ fn rows(lines: impl Iterator<Item = &'static str>) -> impl Iterator<Item = Row> 
     })
 }
 
-/// A row; for a reference (`as of`), the row that it refers to with the keys below it.
+/// A row; for a reference (`as in`), the row that it refers to with the keys below it.
 fn follow(row: Row, section: &str, sections: &BTreeMap<&str, Vec<Row>>) -> Vec<Row> {
-    let of = row.meaning.split("as of `").nth(1).and_then(|rest| rest.split('`').next());
+    let of = row.meaning.split("as in `").nth(1).and_then(|rest| rest.split('`').next());
     let Some(of) = of.filter(|_| row.kind.is_empty()) else { return vec![row] };
     let last = row.key.rsplit('.').next().unwrap_or_default();
     // A section, or a table of this one.

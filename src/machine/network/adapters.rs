@@ -119,7 +119,7 @@ pub const RESTART: [&str; 2] = ["try-restart", "dnsmasq.service"];
 
 /// The words that give an adapter its address.
 pub fn address_words(name: &str, address: &Cidr) -> [String; 7] {
-    let (ip, mask) = (address.ip.to_string(), address.mask().to_string());
+    let (ip, mask) = (address.ip().to_string(), address.mask().to_string());
     ["hostonlyif", "ipconfig", name, "--ip", &ip, "--netmask", &mask].map(str::to_string)
 }
 

@@ -65,7 +65,7 @@ pub fn refusal(file: &Path, host: &Cidr) -> Result<Option<Error>> {
 
 /// Whether an adapter may have the address `host`.
 pub fn allows(list: Option<&str>, host: &Cidr) -> bool {
-    ranges(list).iter().any(|range| host.length >= range.length && range.contains(host.ip))
+    ranges(list).iter().any(|range| host.length() >= range.length() && range.contains(host.ip()))
 }
 
 /// The line that allows `host`, to be added to the list; with the default range where that was

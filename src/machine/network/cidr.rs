@@ -4,63 +4,72 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An address and how many of its bits name the network.
+/// An address and the length of its network's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cidr {
-    /// The address.
-    pub ip: Ipv4Addr,
-    /// 0 to 32.
-    pub length: u8,
-}
+pub struct Cidr(Ipv4Net);
 
 impl Cidr {
-    /// The bits of the network.
-    pub fn mask(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0))
+    /// The address.
+    pub fn ip(&self) -> Ipv4Addr {
+        self.0.addr()
     }
 
-    /// The first address of the network.
+    /// The length of the prefix, from 0 to 32.
+    pub fn length(&self) -> u8 {
+        self.0.prefix_len()
+    }
+
+    /// The network mask.
+    pub fn mask(&self) -> Ipv4Addr {
+        self.0.netmask()
+    }
+
+    /// The network, by its first address.
     pub fn network(&self) -> Cidr {
-        Cidr { ip: Ipv4Addr::from_bits(self.ip.to_bits() & self.mask().to_bits()), ..*self }
+        Cidr(self.0.trunc())
     }
 
     /// Whether `ip` is in the network.
     pub fn contains(&self, ip: Ipv4Addr) -> bool {
-        Cidr { ip, ..*self }.network() == self.network()
+        self.0.contains(&ip)
     }
 
     /// Whether the two networks share an address.
     pub fn overlaps(&self, other: &Cidr) -> bool {
-        self.contains(other.network().ip) || other.contains(self.network().ip)
+        self.contains(other.0.network()) || other.contains(self.0.network())
+    }
+
+    /// Whether `ip` is in the network, and neither its first nor its last address.
+    pub fn has_host(&self, ip: Ipv4Addr) -> bool {
+        self.contains(ip) && ip != self.0.network() && ip != self.0.broadcast()
     }
 
     /// Whether the address is neither the network's first nor its last.
     pub fn is_host(&self) -> bool {
-        let last = self.network().ip.to_bits() | !self.mask().to_bits();
-        self.ip != self.network().ip && self.ip.to_bits() != last
+        self.has_host(self.ip())
     }
 
     /// The same address in the largest network, of whole bytes, that has nothing to do with
     /// `others`; `None` if that would be no network of hosts.
     pub fn narrowed(&self, others: &[Cidr]) -> Option<Cidr> {
-        let longer = [8, 16, 24].into_iter().filter(|length| *length > self.length);
-        let mut smaller = longer.map(|length| Cidr { length, ..*self });
+        let longer = [8, 16, 24].into_iter().filter(|length| *length > self.length());
+        let mut smaller =
+            longer.filter_map(|length| Ipv4Net::new(self.ip(), length).ok().map(Cidr));
         smaller.find(|it| it.is_host() && !others.iter().any(|other| other.overlaps(it)))
     }
 
-    /// The network whose bits `mask` has; `None` if they are not the first ones.
+    /// The network with this mask; `None` if its bits are not the first ones.
     pub fn with_mask(ip: Ipv4Addr, mask: Ipv4Addr) -> Option<Cidr> {
-        let length = mask.to_bits().leading_ones();
-        let cidr = Cidr { ip, length: u8::try_from(length).ok()? };
-        (cidr.mask() == mask).then_some(cidr)
+        Ipv4Net::with_netmask(ip, mask).ok().map(Cidr)
     }
 }
 
 impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.ip, self.length)
+        self.0.fmt(f)
     }
 }
 
@@ -80,10 +89,12 @@ impl FromStr for Cidr {
     type Err = NotACidr;
 
     fn from_str(text: &str) -> Result<Cidr, NotACidr> {
+        // Not by `Ipv4Net`, which takes numbers with a leading zero for decimal ones.
         let (ip, length) = text.split_once('/').ok_or(NotACidr)?;
         let digits = length.chars().all(|c| c.is_ascii_digit());
-        let length = length.parse().ok().filter(|it| digits && (0..=32).contains(it));
-        Ok(Cidr { ip: ip.parse().map_err(|_| NotACidr)?, length: length.ok_or(NotACidr)? })
+        let length = length.parse().ok().filter(|_| digits).ok_or(NotACidr)?;
+        let net = Ipv4Net::new(ip.parse().map_err(|_| NotACidr)?, length);
+        net.map(Cidr).map_err(|_| NotACidr)
     }
 }
 
@@ -128,7 +139,7 @@ mod tests {
         assert!(!cidr("192.168.254.1/24").overlaps(&cidr("192.168.1.0/24")));
         assert!(!cidr("10.0.0.255/24").is_host() && cidr("10.0.0.254/24").is_host());
         let with = |mask: &str| Cidr::with_mask(Ipv4Addr::LOCALHOST, mask.parse().unwrap());
-        assert_eq!(with("255.255.0.0").unwrap().length, 16);
+        assert_eq!(with("255.255.0.0").unwrap().length(), 16);
         assert_eq!(with("255.0.255.0"), None);
     }
 

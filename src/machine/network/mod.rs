@@ -57,18 +57,18 @@ impl Plan {
             faults.push(Wrong { part, message, hint });
         };
         let host = self.host;
-        if !(8..=30).contains(&host.length) || !host.is_host() {
+        if !(8..=30).contains(&host.length()) || !host.is_host() {
             let message = format!("`{host}` is no address of a host in its network");
             add(Part::Host, message, "as in \"192.168.56.1/24\"".to_string());
         }
         if let Some(gateway) = self.gateway {
-            let inside = host.contains(gateway) && Cidr { ip: gateway, ..host }.is_host();
+            let inside = host.has_host(gateway);
             if !inside {
                 let message =
                     format!("`{gateway}` is not in the host's network {}", host.network());
                 let hint = "the gateway is a machine on the host's own network".to_string();
                 add(Part::Gateway, message, hint);
-            } else if gateway == host.ip {
+            } else if gateway == host.ip() {
                 let message = format!("`{gateway}` is the host itself");
                 let hint = "give the address of the machine that leads to the others".to_string();
                 add(Part::Gateway, message, hint);
@@ -77,7 +77,7 @@ impl Plan {
         for (at, route) in self.routes.iter().enumerate() {
             let part = Part::Route(at);
             let earlier = self.routes[..at].iter().find(|other| other.overlaps(route));
-            if route.ip != route.network().ip {
+            if route.ip() != route.network().ip() {
                 let message = format!("`{route}` is an address, not a network");
                 add(part, message, format!("the network is \"{}\"", route.network()));
             } else if route.overlaps(&host) {

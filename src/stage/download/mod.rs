@@ -138,16 +138,8 @@ fn shown(url: &str) -> Option<String> {
 /// The path that a `file:` address names.
 fn local(url: &str) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
-    let text = url.strip_prefix("file://")?.as_bytes();
-    let mut bytes = Vec::new();
-    let mut at = 0;
-    while at < text.len() {
-        let hex = text.get(at + 1..at + 3).filter(|_| text[at] == b'%');
-        let code = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(code.unwrap_or(text[at]));
-        at += if code.is_some() { 3 } else { 1 };
-    }
-    Some(std::ffi::OsString::from_vec(bytes).into())
+    let path = percent_encoding::percent_decode_str(url.strip_prefix("file://")?);
+    Some(std::ffi::OsString::from_vec(path.collect()).into())
 }
 
 impl Stage for Download {

@@ -1,4 +1,4 @@
-//! What a pipeline says of the machine around an exported disk, for the formats that have one.
+//! The machine that an export describes, for the formats that do.
 
 use crate::artifact::Artifact;
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::stage::register::{Shape, check_firmware};
 /// The keys that only these formats have.
 const KEYS: [&str; 5] = ["cpus", "memory", "firmware", "vram", "nics"];
 
-/// The machine.
+/// The machine, as the pipeline describes it.
 #[derive(Clone, Debug)]
 pub struct Machine {
     shape: Shape,
@@ -22,7 +22,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Reads it; says which of its keys is written first, for a fault where there is no machine.
+    /// Reads it, and returns which of its keys is present, for a fault where the format has no machine.
     pub(super) fn read(fields: &mut Fields<'_>) -> (Machine, Option<&'static str>) {
         let written = KEYS.into_iter().find(|key| fields.key_span(key).is_some());
         let chosen = fields.key_span("firmware").is_some();
@@ -39,19 +39,19 @@ impl Machine {
         (Machine { shape: Shape::read(fields), chosen, networks }, written)
     }
 
-    /// One processor, 1 GiB, a card that leads outwards.
+    /// One processor, 1 GiB of memory, a network card on NAT.
     pub fn ordinary() -> Machine {
         Machine { shape: Shape::ORDINARY, chosen: false, networks: vec![Network::Nat] }
     }
 
-    /// Writes it down.
+    /// Writes it into the recipe.
     pub(super) fn describe(&self, recipe: &mut Recipe) {
         self.shape.describe(recipe);
         recipe.value("firmware chosen", self.chosen);
         recipe.list("nic", &self.networks);
     }
 
-    /// As the formats take it.
+    /// The appliance with `disk`.
     pub(super) fn around(&self, disk: &Artifact, name: &str) -> Result<Appliance> {
         let only_uefi =
             disk.facts.disk().is_some_and(|facts| facts.firmware == [machine::Firmware::Uefi]);

@@ -19,11 +19,11 @@ use crate::pipeline::{Data, Fault, Fields};
 use crate::provenance::Sidecars;
 use crate::recipe::Recipe;
 
-mod beside;
 mod machine;
+mod sidecars;
 
-pub use beside::Beside;
 pub use machine::Machine;
+pub use sidecars::SidecarOptions;
 
 /// Raised when the same disk gives other bytes in one of the formats.
 const REVISION: u32 = 1;
@@ -31,19 +31,19 @@ const REVISION: u32 = 1;
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "export", output: ArtifactKind::Export, read };
 
-/// What an export makes.
+/// The format of an export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// The disk as it is, sparse.
     Raw,
-    /// A file that wraps it.
+    /// The disk in an image format.
     Wrapped(Container),
-    /// A file with a machine around it.
+    /// A machine with the disk.
     Packed(Package),
 }
 
 impl Format {
-    /// The number after `level =`, for what is compressed.
+    /// The compression level (`level =`), for formats that have one.
     fn level(&mut self) -> Option<&mut u32> {
         match self {
             Format::Raw => None,
@@ -68,7 +68,7 @@ const FORMATS: &[(&str, Format)] = &[
     ("tar.bz2", Format::Packed(Package::Box(9))),
 ];
 
-/// One image file.
+/// An export to one file.
 #[derive(Clone, Debug)]
 pub struct Export {
     /// The format's word, also the extension.
@@ -77,10 +77,10 @@ pub struct Export {
     pub format: Format,
     /// The file's name without extension; the pipeline's name where `None`.
     pub name: Option<String>,
-    /// What stands around the disk in a format that has a machine.
+    /// The machine, for formats that describe one.
     pub machine: Machine,
-    /// What lies beside it.
-    pub beside: Beside,
+    /// Its sidecar files.
+    pub sidecars: SidecarOptions,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
@@ -88,7 +88,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let name = read_name(fields);
     let level = fields.integer("level", 1..=9).map(|level| level.value as u32);
     let (machine, of_machine) = Machine::read(fields);
-    let beside = Beside::read(fields);
+    let sidecars = SidecarOptions::read(fields);
     let words: Vec<&'static str> = FORMATS.iter().map(|(word, _)| *word).collect();
     let (is_list, is_empty) = match fields.require("format").raw("format").map(|it| &it.data) {
         Some(Data::Array(elements)) => (true, elements.is_empty()),
@@ -103,11 +103,11 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         .filter_map(|word| FORMATS.iter().find(|(other, _)| *other == word.value))
         .map(|(word, format)| {
             let (mut format, name, machine) = (*format, name.clone(), machine.clone());
-            let beside = beside.clone();
+            let sidecars = sidecars.clone();
             if let Some((written, level)) = format.level().zip(level) {
                 *written = level;
             }
-            Export { word, format, name, machine, beside }
+            Export { word, format, name, machine, sidecars }
         })
         .collect();
     let compresses = |it: &Export| it.format.clone().level().is_some();
@@ -235,8 +235,8 @@ impl Stage for Export {
         Ok(Output::hashed(ArtifactKind::Export, file, digest, size.0))
     }
 
-    fn papers(&self, context: &StageContext) -> Option<Sidecars> {
-        Some(self.beside.papers(&context.settings.output, self.file_name(&context.settings)))
+    fn sidecars(&self, context: &StageContext) -> Option<Sidecars> {
+        Some(self.sidecars.of(&context.settings.output, self.file_name(&context.settings)))
     }
 
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
@@ -250,13 +250,13 @@ impl Stage for Export {
         Ok(Placement::Present(path))
     }
 
-    /// The place, whether or not the file is still there: placing it needs no run.
+    /// The path, whether or not the file is there: writing it again needs no run.
     fn locate(&self, context: &StageContext, _artifact: &Artifact) -> Result<Placement> {
         Ok(Placement::Present(self.path(context)))
     }
 }
 
-/// What these formats say of a machine is a PC's.
+/// These formats describe machines of amd64 alone.
 fn refuse_other_machines(architecture: &str) -> Result<()> {
     if architecture == "amd64" {
         return Ok(());
@@ -280,7 +280,7 @@ fn same_bytes(context: &StageContext, disk: &Artifact, file: PathBuf) -> Result<
     })
 }
 
-/// Whether what is written to `output` takes room from the directory `other`.
+/// Whether `output` and the directory `other` share a file system.
 fn share_a_file_system(output: &Path, other: &Path) -> bool {
     let device = |path: &Path| path.metadata().map(|it| it.dev()).ok();
     let there = output.ancestors().find_map(|path| match path.as_os_str().is_empty() {

@@ -44,7 +44,7 @@ impl Node {
     pub fn read(bytes: &[u8], seed: Option<u32>) -> Result<Node, Fault> {
         let fields = Fields::of(FORMAT, bytes);
         let (entries, most, depth) = (fields.le16(2)?, fields.le16(4)?, fields.le16(6)?);
-        let room = (bytes.len() - 12) / 12;
+        let room = bytes.len().saturating_sub(12) / 12;
         let sane = fields.le16(0)? == MAGIC
             && entries <= most
             && usize::from(most) <= room

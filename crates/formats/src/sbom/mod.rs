@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use super::Guid;
-use super::dpkg::{self, Inventory, Package};
+use super::dpkg::{Inventory, Package};
+use super::{Guid, purl};
 use crate::digest::Digest;
 
 mod cyclonedx;
@@ -98,7 +98,7 @@ impl Sbom<'_> {
     }
 
     fn purl(&self, package: &Package) -> String {
-        dpkg::purl(package, &self.inventory.system)
+        purl::installed(package, &self.inventory.system)
     }
 
     fn time(&self) -> String {

@@ -50,8 +50,9 @@ pub fn block(bytes: &[u8], has_file_types: bool, has_crc: bool) -> Result<Vec<En
     let mut end = bytes.len();
     if alone {
         // A block directory has its leaf entries and a tail at its end.
-        let count = fields.be32(end - 8)? as usize;
-        let index = count.checked_mul(8).and_then(|length| (end - 8).checked_sub(length));
+        let tail = end.saturating_sub(8);
+        let count = fields.be32(tail)? as usize;
+        let index = count.checked_mul(8).and_then(|length| tail.checked_sub(length));
         end = index
             .ok_or_else(|| Fault::new(FORMAT, format!("a directory's block with {count} names")))?;
     }

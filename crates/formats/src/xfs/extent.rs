@@ -64,7 +64,7 @@ pub fn node(block: &[u8], has_crc: bool) -> Result<Node, Fault> {
     if level == 0 {
         return Ok(Node::Leaf(records(fields.slice(head, count * LENGTH)?)));
     }
-    inner(&fields, level, count, (head, (block.len() - head) / 16))
+    inner(&fields, level, count, (head, block.len().saturating_sub(head) / 16))
 }
 
 /// The children of a node with room for `most` keys at `head` and as many pointers behind them.

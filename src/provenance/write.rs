@@ -1,5 +1,5 @@
-//! Puts the papers of an export beside it. They are small, so they are made anew each time and
-//! compared: what is right stays untouched, what is missing, changed or old is replaced.
+//! Writes sidecar files. They are small, so they are made each time and compared: a file that is right
+//! is left alone, one that is missing, changed or old is replaced.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,14 +9,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::inventory::Inventory;
-use super::{BuildHistory, Material, SbomFormat, Sidecars, Told, digests, file_of, sign};
+use super::{BuildHistory, BuildStep, Material, Provenance, SbomFormat, Sidecars, Signing};
+use super::{digests, file_name, sign};
 use crate::artifact::{Artifact, ArtifactKind, Hashing, Output};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Hint, Result};
 use crate::files::sparse::data_extents;
 use crate::format::dpkg;
 use crate::format::dsse::Envelope;
-use crate::format::intoto::{self, Provenance, Resource};
+use crate::format::intoto::{self, Resource};
+use crate::format::purl;
 use crate::format::sbom::Sbom;
 use crate::recipe::{Key, Recipe};
 use crate::remote::trust::PrivateKey;
@@ -24,80 +26,81 @@ use crate::stage_context::StageContext;
 
 /// Raised when the SHA-256 of a file changes.
 const REVISION: u32 = 1;
-/// What is read at once.
+/// Bytes that are read at once.
 const CHUNK: usize = 1 << 20;
 
-/// Sees to it that `papers` lie beside the export `artifact`: what `story` tells of it, and what is
-/// in it where an `inventory` is at hand. Signed where there is a `key`.
-pub fn place(
+/// Writes the sidecar files of the export `artifact`: the provenance from `history`, signed where
+/// there is a `key`, and SBOMs where there is an `inventory`. Removes those that are not wanted.
+pub fn write_sidecars(
     context: &StageContext,
-    papers: &Sidecars,
+    sidecars: &Sidecars,
     artifact: &Artifact,
-    story: &BuildHistory,
+    history: &BuildHistory,
     inventory: Option<&Inventory>,
     key: Option<&PrivateKey>,
 ) -> Result<()> {
     let sha256 = sha256(context, artifact)?;
     let mut byproducts = Vec::new();
-    for language in SbomFormat::ALL {
-        let name = format!("{}.{}", papers.name, language.extension());
-        let inventory = inventory.filter(|_| papers.bills.contains(&language));
+    for format in SbomFormat::ALL {
+        let name = format!("{}.{}", sidecars.name, format.extension());
+        let inventory = inventory.filter(|_| sidecars.sboms.contains(&format));
         let Some(inventory) = inventory else {
-            retire(&papers.directory.join(name))?;
+            remove_old(&sidecars.directory.join(name))?;
             continue;
         };
-        let text = bill(papers, sha256, story, inventory, language);
-        put(context, &papers.directory, &name, &text)?;
+        let text = sbom(sidecars, sha256, history, inventory, format);
+        replace(context, &sidecars.directory, &name, &text)?;
         byproducts.push(Resource {
             name,
             digest: [("sha256".to_string(), Digest::of(&text).to_string())].into(),
-            media_type: language.media_type().to_string(),
+            media_type: format.media_type().to_string(),
             ..Resource::default()
         });
     }
-    let [open, signed] = [Told::No, Told::Yes].map(|it| file_of(&papers.name, it));
-    if papers.provenance == Told::No {
-        retire(&papers.directory.join(open))?;
-        return retire(&papers.directory.join(signed));
+    let [unsigned, signed] =
+        [Signing::Unsigned, Signing::Signed].map(|signing| file_name(&sidecars.name, signing));
+    if sidecars.provenance == Provenance::Omit {
+        remove_old(&sidecars.directory.join(unsigned))?;
+        return remove_old(&sidecars.directory.join(signed));
     }
     let mut digest = digests(artifact);
     digest.insert("sha256".to_string(), sha256.to_string());
-    let mut materials: Vec<Resource> = story.materials.iter().map(Material::resource).collect();
+    let mut materials: Vec<Resource> = history.materials.iter().map(Material::resource).collect();
     materials.sort();
     materials.dedup();
-    let provenance = Provenance {
-        subject: Resource { name: papers.name.clone(), digest, ..Resource::default() },
-        pipeline: story.pipeline.clone(),
-        steps: story.chapters.iter().map(|chapter| chapter.step()).collect(),
+    let provenance = intoto::Provenance {
+        subject: Resource { name: sidecars.name.clone(), digest, ..Resource::default() },
+        pipeline: history.pipeline.clone(),
+        steps: history.steps.iter().map(BuildStep::step).collect(),
         materials,
         byproducts,
-        tool: story.tool.clone(),
+        tool: history.tool.clone(),
     };
     let text = provenance.write();
     match key {
         Some(key) => {
-            put(context, &papers.directory, &signed, &sign::sealed(&text, key).write())?;
-            retire(&papers.directory.join(open))
+            replace(context, &sidecars.directory, &signed, &sign::sealed(&text, key).write())?;
+            remove_old(&sidecars.directory.join(unsigned))
         }
-        // Somebody signed the same before; that is worth more than what is written here.
-        None if payload(&papers.directory.join(&signed)).as_deref() == Some(text.as_bytes()) => {
-            retire(&papers.directory.join(open))
+        // The same statement was signed before: the signed file is kept.
+        None if payload(&sidecars.directory.join(&signed)).as_deref() == Some(text.as_bytes()) => {
+            remove_old(&sidecars.directory.join(unsigned))
         }
         None => {
-            put(context, &papers.directory, &open, &text)?;
-            retire(&papers.directory.join(signed))
+            replace(context, &sidecars.directory, &unsigned, &text)?;
+            remove_old(&sidecars.directory.join(signed))
         }
     }
 }
 
-fn bill(
-    papers: &Sidecars,
+fn sbom(
+    sidecars: &Sidecars,
     digest: Digest,
-    story: &BuildHistory,
+    history: &BuildHistory,
     inventory: &Inventory,
-    language: SbomFormat,
+    format: SbomFormat,
 ) -> String {
-    let archives: BTreeMap<&str, &str> = story
+    let archives: BTreeMap<&str, &str> = history
         .materials
         .iter()
         .filter(|material| material.algorithm == "sha256")
@@ -105,21 +108,21 @@ fn bill(
         .collect();
     let archive = |package: &dpkg::Package| {
         let dpkg::Package { name, version, architecture, .. } = package;
-        let url = dpkg::purl_of(&inventory.system.id, name, version, architecture);
+        let url = purl::write(&inventory.system.id, name, version, architecture);
         archives.get(url.as_str())?.parse().ok()
     };
-    let bill = Sbom {
-        name: &papers.name,
+    let sbom = Sbom {
+        name: &sidecars.name,
         digest,
         inventory,
         archive: &archive,
-        tool: &story.tool,
-        epoch: story.epoch,
+        tool: &history.tool,
+        epoch: history.epoch,
     };
-    language.write(&bill)
+    format.write(&sbom)
 }
 
-/// The SHA-256 of an artifact's bytes. That of a sparse file takes a while, so it is kept.
+/// The SHA-256 of an artifact's bytes. That of a sparse file takes a while, so it is cached.
 fn sha256(context: &StageContext, artifact: &Artifact) -> Result<Digest> {
     if artifact.hashing == Hashing::Plain {
         return Ok(artifact.digest);
@@ -161,14 +164,14 @@ fn hash(context: &StageContext, path: &Path) -> Result<Digest> {
     Ok(hasher.finish())
 }
 
-/// Sees to it that `directory`/`name` holds `text`.
-fn put(context: &StageContext, directory: &Path, name: &str, text: &str) -> Result<()> {
+/// Writes `text` to `directory`/`name` unless that is its content.
+fn replace(context: &StageContext, directory: &Path, name: &str, text: &str) -> Result<()> {
     let path = directory.join(name);
     if std::fs::read(&path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(());
     }
-    let place = Key(Digest::of(path.as_os_str().as_bytes()));
-    let _lock = context.cache.lock_key(&place, &context.cancel)?;
+    let key = Key(Digest::of(path.as_os_str().as_bytes()));
+    let _lock = context.cache.lock_key(&key, &context.cancel)?;
     // Always the same name, so that the next run uses up what a killed one left.
     let aside = directory.join(format!(".{name}.partial"));
     let write = || -> std::io::Result<()> {
@@ -182,8 +185,8 @@ fn put(context: &StageContext, directory: &Path, name: &str, text: &str) -> Resu
         .hint("use another directory with `--output DIR`")
 }
 
-/// Removes what an earlier build wrote and this one does not. What is not kuth's stays.
-fn retire(path: &Path) -> Result<()> {
+/// Removes a file of an earlier build that is not wanted now. Files of others stay.
+fn remove_old(path: &Path) -> Result<()> {
     let text = match std::fs::read(path) {
         Ok(text) => payload(path).unwrap_or(text),
         Err(_) => return Ok(()),
@@ -196,7 +199,7 @@ fn retire(path: &Path) -> Result<()> {
     }
 }
 
-/// What is in the envelope at `path`.
+/// The payload of the envelope at `path`.
 fn payload(path: &Path) -> Option<Vec<u8>> {
     let text = std::fs::read_to_string(path).ok()?;
     Envelope::read(text.trim_end()).ok().map(|envelope| envelope.payload)
