@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::blocking::{Client, RequestBuilder, Response};
+use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 
 use crate::cancel::Cancel;
 use crate::digest::{Digest, HashingWriter};
@@ -27,6 +27,17 @@ pub use store::Store;
 
 /// The number of attempts before an error is reported.
 const ATTEMPTS: u32 = 4;
+
+/// Selects `ring` for TLS, which every HTTP client of kuth uses. Building a client before this panics.
+pub(crate) fn select_tls() {
+    // An error only means that it was selected before.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn client_builder() -> ClientBuilder {
+    select_tls();
+    Client::builder()
+}
 
 /// The expected content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +57,7 @@ pub struct Http {
 impl Http {
     /// A client with kuth's time limits: 30 s to connect, 60 s without a byte.
     pub fn new() -> Result<Http> {
-        let client = Client::builder()
+        let client = client_builder()
             .connect_timeout(Duration::from_secs(30))
             .timeout(Duration::from_secs(60))
             .user_agent(concat!("kuth/", env!("CARGO_PKG_VERSION")))

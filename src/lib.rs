@@ -30,5 +30,6 @@ pub mod sandbox;
 pub mod stage;
 pub mod stage_context;
 pub mod tools;
+pub mod tree;
 
 pub use kuth_formats::{self as format, digest, units};

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 const WORDS: [&str; 6] = ["artifact", "cancel", "digest", "error", "recipe", "units"];
 
 /// Room -> the rooms it may use besides the words.
-const ARROWS: [(&str, &[&str]); 24] = [
-    ("archive", &["files", "format"]),
+const ARROWS: &[(&str, &[&str])] = &[
+    ("archive", &["files", "format", "tree"]),
     ("artifact", &[]),
     ("cancel", &[]),
     ("error", &[]),
     ("recipe", &[]),
     ("files", &[]),
+    ("tree", &["files"]),
     ("host_path", &["files"]),
     ("lock", &[]),
     ("pipeline", &["host_path"]),
@@ -22,18 +23,21 @@ const ARROWS: [(&str, &[&str]); 24] = [
     ("http", &["process"]),
     ("cache", &["files"]),
     ("remote", &["archive", "cache", "files", "format", "http", "process"]),
-    ("sandbox", &["archive", "files", "process"]),
+    ("sandbox", &["files", "process", "tree"]),
     ("stage_context", &["cache", "files", "lock", "pipeline", "process"]),
     (
         "debian",
         &["files", "format", "host_path", "http", "lock", "process", "sandbox", "stage_context"],
     ),
     ("tools", &["process", "stage_context"]),
-    ("disk", &["archive", "files", "format", "pipeline", "process", "stage_context", "tools"]),
-    ("image", &["files", "format"]),
-    ("compare", &["archive", "cache", "disk", "files", "format", "provenance"]),
-    ("provenance", &["cache", "disk", "files", "format", "process", "remote", "stage_context"]),
-    ("import", &["archive", "format"]),
+    ("disk", &["files", "format", "pipeline", "process", "stage_context", "tools", "tree"]),
+    ("image", &["archive", "files", "format"]),
+    ("compare", &["cache", "disk", "files", "format", "provenance", "tree"]),
+    (
+        "provenance",
+        &["cache", "disk", "files", "format", "process", "remote", "stage_context", "tree"],
+    ),
+    ("import", &["archive", "format", "image", "tree"]),
     ("installer", &["disk", "format", "import", "machine", "pipeline", "process"]),
     (
         "machine",

@@ -10,12 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::meter::too_much;
-use super::sparse::{Map, Sifter};
 use super::{LIMIT, LONGEST_NAME, Options, Unpacked, write};
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
+use crate::files::extents::{Extents, Sifter, stored};
 
 /// More names than any directory of images or files has.
 const MOST_ENTRIES: usize = 500_000;
+/// The unit in which zeros are left out of files, in bytes.
+const BLOCK: u64 = 64 << 10;
 /// A link that leads through more links leads nowhere.
 const MOST_LINKS: usize = 40;
 
@@ -54,7 +56,8 @@ impl Properties {
 /// What a file holds.
 pub(super) struct Content {
     pub(super) size: u64,
-    pub(super) map: Map,
+    /// Where it has data.
+    pub(super) extents: Extents,
     /// Where its data begins in the spool.
     pub(super) at: u64,
 }
@@ -111,7 +114,7 @@ impl<'a> Directory<'a> {
         let content = self.contents.len();
         self.add(path, Node::File(content), properties)?;
         let at = self.spooled;
-        let mut sifter = Sifter::new(&mut self.spool, size);
+        let mut sifter = Sifter::new(&mut self.spool, size, BLOCK);
         let mut buffer = vec![0; 1 << 16];
         for (from, length) in extents {
             let mut done = 0;
@@ -129,9 +132,9 @@ impl<'a> Directory<'a> {
                 done += n as u64;
             }
         }
-        let map = sifter.finish().with_context(|| format!("keeping the file {shown}"))?;
-        self.spooled += map.iter().map(|(_, length)| length).sum::<u64>();
-        self.contents.push(Content { size, map, at });
+        let extents = sifter.finish().with_context(|| format!("keeping the file {shown}"))?;
+        self.spooled += stored(&extents);
+        self.contents.push(Content { size, extents, at });
         Ok(())
     }
 

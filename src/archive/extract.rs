@@ -3,23 +3,21 @@
 //! is made new, in directories that it made itself, in a directory that did not exist before.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{
-    DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
-};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
-
-use tar::{Archive, Entry, EntryType};
 
 use crate::cancel::Cancel;
 use crate::error::{Context, Result, bail, ensure};
-use crate::files::sparse::is_zero;
+use crate::files::sparse::write_data;
+use crate::tree::{Content, Kind, Metadata, Reader};
 use crate::units::Bytes;
 
-/// What is read at once, and the unit of holes.
-const CHUNK: usize = 64 << 10;
+/// The bytes that are read at once.
+const CHUNK: usize = 1 << 18;
 
 /// A file or directory of a kept directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +25,7 @@ pub struct Member {
     /// Its path in the directory.
     pub path: PathBuf,
     /// What it is.
-    pub kind: EntryType,
+    pub kind: Kind,
     /// How long a file is, its holes counted.
     pub size: Bytes,
 }
@@ -35,15 +33,12 @@ pub struct Member {
 /// What the directory kept in `tar` holds, in order.
 pub fn members(tar: &Path) -> Result<Vec<Member>> {
     let what = || format!("reading {}", tar.display());
-    let file = File::open(tar).with_context(what)?;
-    // Seeking, not reading, over contents.
-    let mut archive = Archive::new(file);
+    let mut entries = Reader::seeking(File::open(tar).with_context(what)?);
     let mut members = Vec::new();
-    for entry in archive.entries_with_seek().with_context(what)? {
-        let entry = entry.with_context(what)?;
-        let path = entry.path().with_context(what)?.into_owned();
-        let (kind, size) = (entry.header().entry_type(), entry.header().size());
-        members.push(Member { path, kind, size: Bytes(size.with_context(what)?) });
+    while let Some((entry, _)) = entries.next_entry().with_context(what)? {
+        let path = path_of(&entry.path).to_path_buf();
+        let Metadata { kind, size, .. } = entry.metadata;
+        members.push(Member { path, kind, size: Bytes(size) });
     }
     Ok(members)
 }
@@ -51,13 +46,10 @@ pub fn members(tar: &Path) -> Result<Vec<Member>> {
 /// Makes the new file `to` of the file `name` of the directory kept in `tar`.
 pub fn file(tar: &Path, name: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     let what = || format!("unpacking {} of {}", name.display(), tar.display());
-    let mut archive = Archive::new(File::open(tar).with_context(what)?);
-    for entry in archive.entries_with_seek().with_context(what)? {
-        let mut entry = entry.with_context(what)?;
-        let is_file =
-            matches!(entry.header().entry_type(), EntryType::Regular | EntryType::GNUSparse);
-        if is_file && relative(&entry.path().with_context(what)?)? == name {
-            return fill(&mut entry, to, cancel).with_context(what);
+    let mut entries = Reader::seeking(File::open(tar).with_context(what)?);
+    while let Some((entry, mut content)) = entries.next_entry().with_context(what)? {
+        if entry.metadata.kind.is_file() && relative(path_of(&entry.path))? == name {
+            return write_file(&entry.metadata, &mut content, to, cancel).with_context(what);
         }
     }
     bail!("{} holds no file {}", tar.display(), name.display())
@@ -68,41 +60,40 @@ pub fn extract(tar: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     let what = || format!("unpacking {} to {}", tar.display(), to.display());
     let file = File::open(tar).with_context(what)?;
     DirBuilder::new().mode(0o700).create(to).with_context(what)?;
-    let mut archive = Archive::new(BufReader::with_capacity(1 << 18, file));
+    let mut entries = Reader::new(BufReader::with_capacity(1 << 18, file));
     let mut directories = BTreeSet::new();
     // The mode and the time of a directory change with what is put in, so directories come last.
     let mut later = Vec::new();
-    for entry in archive.entries().with_context(what)? {
+    while let Some((entry, mut content)) = entries.next_entry().with_context(what)? {
         cancel.check()?;
-        let mut entry = entry.with_context(what)?;
-        let name = relative(&entry.path().with_context(what)?)?;
+        let metadata = entry.metadata;
+        let name = relative(path_of(&entry.path))?;
         let path = to.join(&name);
         let what = || format!("unpacking {}", path.display());
-        let kind = entry.header().entry_type();
-        let (mode, time) = (entry.header().mode()? & 0o777, entry.header().mtime()?);
+        let (mode, time) = (metadata.mode & 0o777, metadata.mtime);
         if let Some(above) = name.parent() {
             let known = above.as_os_str().is_empty() || directories.contains(above);
             ensure!(known, "{} lies in no directory", name.display());
         }
-        match kind {
-            EntryType::Directory => {
+        let link = || {
+            ensure!(!metadata.link.is_empty(), "a link leads nowhere");
+            Ok(path_of(&metadata.link))
+        };
+        match metadata.kind {
+            Kind::Directory => {
                 if !name.as_os_str().is_empty() {
                     DirBuilder::new().mode(0o700).create(&path).with_context(what)?;
                     directories.insert(name);
                 }
                 later.push((path, mode, time));
             }
-            EntryType::Regular | EntryType::GNUSparse => {
-                fill(&mut entry, &path, cancel).with_context(what)?;
+            Kind::Regular => {
+                write_file(&metadata, &mut content, &path, cancel).with_context(what)?;
                 finish(&path, mode, time).with_context(what)?;
             }
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().context("a link leads nowhere")?;
-                symlink(std::ffi::OsStr::from_bytes(&target), &path).with_context(what)?;
-            }
-            EntryType::Link => {
-                let target = entry.link_name()?.context("a link leads nowhere")?;
-                std::fs::hard_link(to.join(relative(&target)?), &path).with_context(what)?;
+            Kind::Symlink => symlink(link()?, &path).with_context(what)?,
+            Kind::Link => {
+                std::fs::hard_link(to.join(relative(link()?)?), &path).with_context(what)?;
             }
             _ => bail!("{} is neither a file, a directory nor a link", path.display()),
         }
@@ -111,6 +102,10 @@ pub fn extract(tar: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
         finish(&path, mode, time).with_context(|| format!("unpacking {}", path.display()))?;
     }
     Ok(())
+}
+
+fn path_of(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
 }
 
 /// A name in a directory without its `.`; an error for one that leads out.
@@ -126,24 +121,27 @@ pub fn relative(name: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn fill(entry: &mut Entry<'_, impl Read>, path: &Path, cancel: &Cancel) -> Result<()> {
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path)?;
-    let size = entry.size();
+/// Makes the new file `path`, without blocks of zeros.
+fn write_file(
+    metadata: &Metadata,
+    content: &mut Content<'_>,
+    path: &Path,
+    cancel: &Cancel,
+) -> Result<()> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut buffer = vec![0; CHUNK];
-    let mut at = 0;
-    while at < size {
-        if at % (256 * CHUNK as u64) == 0 {
+    let extents = content.extents().to_vec();
+    for (mut at, length) in extents {
+        let end = at + length;
+        while at < end {
             cancel.check()?;
+            let n = (end - at).min(CHUNK as u64) as usize;
+            content.stored().read_exact(&mut buffer[..n])?;
+            write_data(&file, &buffer[..n], at)?;
+            at += n as u64;
         }
-        let n = (size - at).min(CHUNK as u64) as usize;
-        entry.read_exact(&mut buffer[..n])?;
-        if !is_zero(&buffer[..n]) {
-            file.write_all_at(&buffer[..n], at)?;
-        }
-        at += n as u64;
     }
-    Ok(file.set_len(size)?)
+    Ok(file.set_len(metadata.size)?)
 }
 
 fn finish(path: &Path, mode: u32, time: u64) -> Result<()> {

@@ -46,7 +46,7 @@ const ENDINGS: &[(&str, Format)] = &[
 /// What begins with `start`, its first [`LENGTH`] bytes or all there are. A tar is known by the
 /// checksum of its first header, which those of before `ustar` have as well.
 pub fn of(start: &[u8]) -> Option<Format> {
-    if start.first_chunk::<512>().is_some_and(super::tar::checksum_holds) {
+    if start.first_chunk::<512>().is_some_and(crate::tree::checksum_holds) {
         return Some(Format::Tar);
     }
     probe(start).filter(|format| *format != Format::Tar)

@@ -21,15 +21,11 @@ use crate::units::Bytes;
 
 mod bzip2;
 mod directory;
-pub mod entries;
 pub mod extract;
-pub mod holes;
 pub mod magic;
 mod meter;
 mod plain;
-mod sparse;
 mod tar;
-pub mod tree;
 mod write;
 mod zip;
 mod zstd;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::options::MessageFormat;
 use super::{Exit, screen};
 use crate::error::{Context, Result};
-use crate::import::{self, Beside, Part, Survey};
+use crate::import::{self, DiskReport, OtherFiles, Part};
 use crate::units::Human;
 
 /// Show the contents of a disk image
@@ -36,8 +36,8 @@ pub fn run(args: &Args) -> Result<Exit> {
         true => import::pick(&args.file)?,
         false => args.file.clone(),
     };
-    let survey = import::open(&file, Beside::Directory)
-        .and_then(|image| import::survey(&image))
+    let survey = import::open(&file, OtherFiles::SameDirectory)
+        .and_then(|image| import::inspect(&image))
         .with_context(|| format!("inspecting {}", file.display()))?;
     screen::data(&match args.format {
         MessageFormat::Human => human(&survey),
@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(if unreadable { Exit::Failed } else { Exit::Done })
 }
 
-fn human(survey: &Survey) -> String {
+fn human(survey: &DiskReport) -> String {
     let table =
         survey.table.map_or("no partition table".to_string(), |table| format!("{table} table"));
     let mut text = format!("{}, {}, {table}\n", survey.format, Human(survey.size));
@@ -73,7 +73,7 @@ fn human(survey: &Survey) -> String {
     text
 }
 
-fn machine(survey: &Survey) -> Value {
+fn machine(survey: &DiskReport) -> Value {
     let part = |part: &Part| {
         json!({
             "place": part.place.to_string(),

@@ -13,7 +13,7 @@ use crate::cache::{Cache, hash_object};
 use crate::digest::Digest;
 use crate::error::{Context, Error, Misuse, Result, with_hint};
 use crate::format::intoto::Step;
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::format::purl;
 use crate::format::sbom;
 use crate::provenance::inventory::{self, Inventory};
@@ -213,7 +213,8 @@ fn packages(inventory: &Inventory) -> Packages {
 fn is_tar_of_a_tree(path: &Path) -> Result<bool> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD as u64).read_to_end(&mut head));
+    let read =
+        File::open(path).and_then(|file| file.take(PROBE_LENGTH as u64).read_to_end(&mut head));
     read.with_context(|| format!("reading {}", path.display()))?;
     Ok(probe(&head) == Some(ImageFormat::Tar) && !name.ends_with(".ova"))
 }

@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-use tar::EntryType;
-
-use crate::archive::entries::Content;
-use crate::archive::holes::{self, Map};
 use crate::digest::{Digest, HashingWriter};
-use crate::disk::part::Meta;
-use crate::disk::source;
 use crate::error::{Context, Result};
+use crate::files::extents::{is_sparse, sift, stored};
+use crate::tree::sparse::UNIT;
+use crate::tree::{Content, Kind, Metadata, Reader, relative};
 
 /// The files by their paths, without the leading `/`; the root is empty.
 pub type Files = BTreeMap<Vec<u8>, Entry>;
@@ -83,34 +80,40 @@ impl Entry {
     }
 }
 
-fn kind(meta: &Meta) -> &'static str {
-    match meta.kind {
-        EntryType::Directory => "directory",
-        EntryType::Symlink => "link",
-        EntryType::Link => "hard link",
-        EntryType::Block => "block device",
-        EntryType::Char => "character device",
-        EntryType::Fifo => "pipe",
+fn kind(metadata: &Metadata) -> &'static str {
+    match metadata.kind {
+        Kind::Directory => "directory",
+        Kind::Symlink => "link",
+        Kind::Link => "hard link",
+        Kind::Block => "block device",
+        Kind::Char => "character device",
+        Kind::Fifo => "pipe",
         _ => "file",
     }
 }
 
-/// The digest of a file that is stored whole, or of the data of one with holes. Zeros that a tree
-/// of an older kuth has are taken for a hole too.
-fn digests(content: &mut Content<'_>, size: u64) -> io::Result<(Option<Digest>, Option<Digest>)> {
+/// The SHA-256 of a file that is stored whole, or a digest of the data of a sparse one. Zeros in a tree
+/// that an older kuth packed count as holes too.
+fn digests(
+    content: &mut Content<'_>,
+    metadata: &Metadata,
+) -> io::Result<(Option<Digest>, Option<Digest>)> {
     let mut hash = HashingWriter::new(io::sink());
-    let map: Option<Map> = match content.map().cloned() {
-        Some(map) => {
-            io::copy(&mut content.stored(), &mut hash)?;
-            Some(map)
+    let extents = match &metadata.data {
+        Some(extents) => {
+            io::copy(content.stored(), &mut hash)?;
+            extents.clone()
         }
-        None => holes::sift(content, size, &mut hash)?,
+        None => sift(content, metadata.size, UNIT, &mut hash)?,
     };
-    let (_, digest, _) = hash.finish();
-    Ok(match map {
-        Some(map) => (None, Some(Digest::of(format!("{map:?} {digest}")))),
-        None => (Some(digest), None),
-    })
+    if is_sparse(metadata.size, &extents) {
+        let (_, digest, _) = hash.finish();
+        return Ok((None, Some(Digest::of(format!("{extents:?} {digest}")))));
+    }
+    // Less than a unit is left out: a shorter last one of zeros.
+    let rest = metadata.size - stored(&extents);
+    io::copy(&mut io::repeat(0).take(rest), &mut hash)?;
+    Ok((Some(hash.finish().1), None))
 }
 
 /// Reads all files of the tree in the tar at `path`.
@@ -118,28 +121,27 @@ pub fn read(path: &Path) -> Result<Files> {
     let what = || format!("reading {}", path.display());
     let file = File::open(path).with_context(what)?;
     let mut files = Files::new();
-    source::entries(BufReader::with_capacity(1 << 20, file), |name, meta, content| {
-        let kind = kind(&meta);
-        let (content, data) = match kind {
-            "file" => digests(content, meta.size).context("reading a file")?,
+    let mut entries = Reader::new(BufReader::with_capacity(1 << 20, file));
+    while let Some((entry, mut content)) = entries.next_entry().with_context(what)? {
+        let metadata = entry.metadata;
+        let (content, data) = match metadata.kind {
+            Kind::Regular => digests(&mut content, &metadata).with_context(what)?,
             _ => (None, None),
         };
-        let mut attributes = meta.attributes.clone();
+        let mut attributes = metadata.attributes.clone();
         attributes.sort();
-        let entry = Entry {
-            kind,
-            mode: meta.mode,
-            owner: (meta.uid, meta.gid),
-            size: meta.size,
-            time: meta.mtime,
-            link: meta.link,
+        let found = Entry {
+            kind: kind(&metadata),
+            mode: metadata.mode,
+            owner: (metadata.uid, metadata.gid),
+            size: metadata.size,
+            time: metadata.mtime,
+            link: metadata.link,
             content,
             data,
-            rest: Digest::of(format!("{attributes:?} {:?}", meta.device)),
+            rest: Digest::of(format!("{attributes:?} {:?}", metadata.device)),
         };
-        files.insert(name.to_vec(), entry);
-        Ok(())
-    })
-    .with_context(what)?;
+        files.insert(relative(&entry.path).with_context(what)?, found);
+    }
     Ok(files)
 }

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
-use crate::archive::holes::{self, Map};
-pub use crate::archive::tree::ATTRIBUTE as XATTR;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Result};
+use crate::files::extents::stored;
+use crate::tree::sparse;
+pub use crate::tree::{ATTRIBUTE as XATTR, Metadata as Meta};
 
 /// A field of a tar header for names.
 const NAME: usize = 100;
@@ -39,62 +40,6 @@ pub struct Part {
     pub files: u64,
     /// Every extended attribute in it.
     pub attributes: Vec<Attribute>,
-}
-
-/// What a tar says of a file beside name and content.
-#[derive(Clone, Debug)]
-pub struct Meta {
-    /// What it is.
-    pub kind: EntryType,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner.
-    pub uid: u64,
-    /// Group.
-    pub gid: u64,
-    /// Seconds since 1970.
-    pub mtime: u64,
-    /// Bytes of content; 0 unless a regular file.
-    pub size: u64,
-    /// Where a file with holes has data; `None` for a file that is stored whole.
-    pub data: Option<Map>,
-    /// Target of a symbolic link as it is, of a hard link relative to the filesystem's root.
-    pub link: Vec<u8>,
-    /// Major and minor number of a device.
-    pub device: (u32, u32),
-    /// Extended attributes by name.
-    pub attributes: Vec<(String, Vec<u8>)>,
-}
-
-impl Meta {
-    /// A directory of root's with this mode.
-    pub fn directory(mode: u32, mtime: u64) -> Meta {
-        Meta { kind: EntryType::Directory, mode, ..Meta::file(0, mtime) }
-    }
-
-    /// A regular file of root's, mode 644, with `size` bytes.
-    pub fn file(size: u64, mtime: u64) -> Meta {
-        Meta {
-            kind: EntryType::Regular,
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            mtime,
-            size,
-            data: None,
-            link: Vec::new(),
-            device: (0, 0),
-            attributes: Vec::new(),
-        }
-    }
-
-    /// Bytes of content without its holes.
-    fn stored(&self) -> u64 {
-        match &self.data {
-            Some(map) => map.iter().map(|(_, length)| length).sum(),
-            None => self.size,
-        }
-    }
 }
 
 /// A tar being written.
@@ -132,7 +77,7 @@ impl PartWriter {
         self.add_entry(path, meta, content).with_context(|| {
             format!("writing `{}` to {}", String::from_utf8_lossy(path), self.path.display())
         })?;
-        self.files += meta.stored();
+        self.files += meta.data.as_deref().map_or(meta.size, stored);
         self.has_root |= path.is_empty();
         self.attributes.extend(meta.attributes.iter().map(|(name, value)| Attribute {
             path: path.to_vec(),
@@ -166,7 +111,7 @@ impl PartWriter {
         header.set_device_minor(meta.device.1)?;
         if let Some(map) = &meta.data {
             let builder = &mut self.builder;
-            return Ok(holes::append(builder, &name, header, meta.size, map, &mut content)?);
+            return Ok(sparse::append(builder, &name, header, meta.size, map, &mut content)?);
         }
         self.long(EntryType::GNULongLink, &meta.link)?;
         self.long(EntryType::GNULongName, &name)?;

@@ -1,80 +1,43 @@
-//! The files of a tree, out of its tar, as a disk takes them: names below the root, and nothing that
-//! no filesystem could keep.
+//! The files of a tree as a disk takes them: paths below the root, and nothing that no file system
+//! could keep.
 
 use std::io::Read;
 
-use tar::EntryType;
+use crate::error::{Context, Result, bail};
+use crate::tree::{Content, Kind, Metadata, Reader, relative};
 
-use crate::archive::entries::{Content, Entries};
-use crate::error::{Context, Result, bail, ensure};
+/// Pax records that only repeat what the header says, or say what no file system keeps.
+const IGNORED: [&str; 8] =
+    ["atime", "ctime", "uname", "gname", "comment", "hdrcharset", "SCHILY.dev", "SCHILY.ino"];
 
-use super::part::Meta;
-
-/// Records that only repeat what the header says, or say what no filesystem keeps.
-const IGNORED: [&str; 9] = [
-    "atime",
-    "ctime",
-    "mtime",
-    "uname",
-    "gname",
-    "comment",
-    "hdrcharset",
-    "SCHILY.dev",
-    "SCHILY.ino",
-];
-
-/// Calls `each` with every entry: its path without leading `./` and closing `/` (empty: the
-/// root), what it is, and its content, which need not be read.
+/// Calls `each` with every entry of the tree in `tar`: its path without leading `./` and closing `/`
+/// (empty: the root), its metadata, and its content, which need not be read.
 pub fn entries(
     tar: impl Read,
-    mut each: impl FnMut(&[u8], Meta, &mut Content<'_>) -> Result<()>,
+    mut each: impl FnMut(&[u8], Metadata, &mut Content<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut entries = Entries::new(tar);
+    let mut entries = Reader::new(tar);
     while let Some((entry, mut content)) = entries.next_entry().context("reading the tree")? {
-        let path = normal(&entry.path)?;
-        if let Some(key) = entry.unknown.iter().find(|key| !IGNORED.contains(&key.as_str())) {
+        let path = relative(&entry.path).context("reading the tree")?;
+        if let Some(key) = entry.other_records.iter().find(|key| !IGNORED.contains(&key.as_str())) {
             bail!("reading the tree: pax records of the key `{key}` cannot be kept");
         }
-        let known = matches!(
-            entry.kind,
-            EntryType::Regular
-                | EntryType::Directory
-                | EntryType::Symlink
-                | EntryType::Link
-                | EntryType::Block
-                | EntryType::Char
-                | EntryType::Fifo
-        );
-        ensure!(
-            known,
-            "reading the tree: `{}` is of the unknown type {:?}",
-            String::from_utf8_lossy(&path),
-            entry.kind.as_byte() as char
-        );
-        let meta = Meta {
-            kind: entry.kind,
-            mode: entry.mode,
-            uid: entry.uid,
-            gid: entry.gid,
-            mtime: entry.mtime,
-            size: entry.size,
-            data: content.map().cloned(),
-            link: entry.link,
-            device: entry.device,
-            attributes: entry.attributes,
-        };
-        each(&path, meta, &mut content)?;
+        match entry.metadata.kind {
+            Kind::Regular
+            | Kind::Directory
+            | Kind::Symlink
+            | Kind::Link
+            | Kind::Block
+            | Kind::Char
+            | Kind::Fifo => each(&path, entry.metadata, &mut content)?,
+            other => bail!(
+                "reading the tree: `{}` is of the unknown type {:?}",
+                String::from_utf8_lossy(&path),
+                other.as_byte() as char
+            ),
+        }
     }
     Ok(())
-}
-
-/// A path inside the tree without what means nothing; `..` is refused.
-pub fn normal(path: &[u8]) -> Result<Vec<u8>> {
-    let parts: Vec<&[u8]> =
-        path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-    let shown = || String::from_utf8_lossy(path).into_owned();
-    ensure!(!parts.contains(&&b".."[..]), "reading the tree: the path `{}` leaves it", shown());
-    Ok(parts.join(&b'/'))
 }
 
 #[cfg(test)]
@@ -95,13 +58,5 @@ mod tests {
         let tar = builder.into_inner().unwrap();
         let error = entries(tar.as_slice(), |_, _, _| Ok(())).unwrap_err();
         assert!(error.to_string().contains("SCHILY.acl.access"), "{error:#}");
-    }
-
-    #[test]
-    fn paths_are_normal_and_stay_inside() {
-        for (path, wanted) in [("./", ""), ("./a/b/", "a/b"), ("/a//b", "a/b"), ("a", "a")] {
-            assert_eq!(normal(path.as_bytes()).unwrap(), wanted.as_bytes());
-        }
-        assert!(normal(b"a/../../b").is_err());
     }
 }

@@ -6,16 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
-use tar::EntryType;
-
-use crate::archive::entries::Content;
 use crate::cancel::Cancel;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
+use crate::tree::{Content, Kind, Metadata, relative};
 
 use super::config::Format;
 use super::layout::Layout;
-use super::part::{Meta, Part, PartWriter};
-use super::source::{entries, normal};
+use super::part::{Part, PartWriter};
+use super::source::entries;
 use super::survey::Survey;
 
 /// The longest os-release that is read.
@@ -52,11 +50,11 @@ impl Splitter {
                 _ => Some(PartWriter::create(&directory.join(format!("part-{index}.tar")))?),
             });
             if let Some(mount) = &filesystem.mount {
-                mounts.insert(normal(mount.as_bytes())?, index);
+                mounts.insert(relative(mount.as_bytes())?, index);
             }
         }
         let replaced: Result<_> =
-            replaced.into_iter().map(|path| normal(path.as_bytes())).collect();
+            replaced.into_iter().map(|path| relative(path.as_bytes())).collect();
         let (directories, survey) = (BTreeSet::new(), Survey::default());
         Ok(Splitter { writers, mounts, directories, replaced: replaced?, survey, epoch })
     }
@@ -74,13 +72,13 @@ impl Splitter {
         &self.survey
     }
 
-    fn take(&mut self, path: &[u8], mut meta: Meta, content: &mut Content<'_>) -> Result<()> {
+    fn take(&mut self, path: &[u8], mut meta: Metadata, content: &mut Content<'_>) -> Result<()> {
         if self.replaced.contains(path) {
             return Ok(());
         }
         let (index, inner) = self.place(path)?;
-        if meta.kind == EntryType::Link {
-            let target = normal(&meta.link)?;
+        if meta.kind == Kind::Link {
+            let target = relative(&meta.link)?;
             let (other, inner) = self.place(&target)?;
             if other != index {
                 let error = anyhow!(
@@ -95,7 +93,7 @@ impl Splitter {
             }
             meta.link = inner;
         }
-        if meta.kind == EntryType::Directory {
+        if meta.kind == Kind::Directory {
             self.directories.insert(path.to_vec());
         } else if self.mounts.contains_key(path) {
             let error = anyhow!("the mount point `/{}` is no directory in the tree", show(path));
@@ -104,7 +102,7 @@ impl Splitter {
                 "mount the filesystem where the link leads, or remove it",
             ));
         }
-        let link = (meta.kind == EntryType::Symlink).then_some(meta.link.as_slice());
+        let link = (meta.kind == Kind::Symlink).then_some(meta.link.as_slice());
         self.survey.see(path, link);
         // So short a file has no holes.
         if path == b"usr/lib/os-release" && meta.size <= OS_RELEASE && meta.kind.is_file() {
@@ -115,7 +113,7 @@ impl Splitter {
         }
         self.write(index, &inner, &meta, content.stored())?;
         if inner.is_empty() && !path.is_empty() {
-            let empty = Meta { attributes: Vec::new(), ..meta };
+            let empty = Metadata { attributes: Vec::new(), ..meta };
             self.mount_point(path, &empty)?;
         }
         Ok(())
@@ -138,7 +136,7 @@ impl Splitter {
     }
 
     /// Adds the empty directory that a filesystem is mounted on.
-    fn mount_point(&mut self, path: &[u8], meta: &Meta) -> Result<()> {
+    fn mount_point(&mut self, path: &[u8], meta: &Metadata) -> Result<()> {
         let (parent, name) = match path.iter().rposition(|byte| *byte == b'/') {
             Some(slash) => (&path[..slash], &path[slash + 1..]),
             None => (&path[..0], path),
@@ -151,19 +149,25 @@ impl Splitter {
         self.write(index, &inner, meta, std::io::empty())
     }
 
-    fn write(&mut self, index: usize, inner: &[u8], meta: &Meta, content: impl Read) -> Result<()> {
+    fn write(
+        &mut self,
+        index: usize,
+        inner: &[u8],
+        meta: &Metadata,
+        content: impl Read,
+    ) -> Result<()> {
         let writer = self.writers.get_mut(index).and_then(Option::as_mut);
         writer.context("writing to a swap area")?.add(inner, meta, content)
     }
 
     /// Adds a file of root's, with the directories above it that are not there.
     pub fn add_file(&mut self, path: &str, content: &[u8]) -> Result<()> {
-        let path = normal(path.as_bytes())?;
+        let path = relative(path.as_bytes())?;
         if let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
             self.add_directory(&path[..slash])?;
         }
         let (index, inner) = self.place(&path)?;
-        self.write(index, &inner, &Meta::file(content.len() as u64, self.epoch), content)
+        self.write(index, &inner, &Metadata::file(content.len() as u64, self.epoch), content)
     }
 
     /// Adds a directory, with those above it, unless it is there.
@@ -174,7 +178,7 @@ impl Splitter {
         if let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
             self.add_directory(&path[..slash])?;
         }
-        let meta = Meta::directory(0o755, self.epoch);
+        let meta = Metadata::directory(0o755, self.epoch);
         let (index, inner) = self.place(path)?;
         self.write(index, &inner, &meta, std::io::empty())?;
         if inner.is_empty() && !path.is_empty() {
@@ -195,7 +199,7 @@ impl Splitter {
         let ended = self.writers.into_iter().map(|writer| {
             let Some(mut writer) = writer else { return Ok(None) };
             if !writer.has_root() {
-                writer.add(b"", &Meta::directory(0o755, epoch), std::io::empty())?;
+                writer.add(b"", &Metadata::directory(0o755, epoch), std::io::empty())?;
             }
             writer.finish().map(Some)
         });
@@ -215,7 +219,7 @@ mod tests {
     use crate::error::hints;
     use crate::format::Guid;
     use crate::units::Bytes;
-    use tar::{Builder, Header};
+    use tar::{Builder, EntryType, Header};
 
     fn layout(mounts: &[&str]) -> Layout {
         let filesystem = |mount: &&str| Filesystem {

@@ -10,11 +10,11 @@ use std::path::Path;
 
 use tar::EntryType;
 
-use crate::archive::entries::Content;
 use crate::error::{Context, Result, anyhow, ensure, with_hint};
 use crate::format::fat::{
     END_OF_CHAIN, ENTRY, Geometry, Name, NewItem, ROOT_CLUSTER, Timestamp, attribute, padded,
 };
+use crate::tree::Content;
 
 use super::layout::Filesystem;
 use super::part::Part;

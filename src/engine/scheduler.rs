@@ -12,13 +12,13 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, Observer, Summary};
-use super::lockfile::LockFile;
 use super::plan::{Node, NodeId, Plan};
 use super::results::Results;
 use crate::artifact::Artifact;
 use crate::cache::Cache;
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::lock::LockFile;
 use crate::remote::RemoteCache;
 use crate::remote::trust::PrivateKey;
 use crate::stage::{Resource, Settings, StageContext};

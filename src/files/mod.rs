@@ -2,6 +2,7 @@
 //! reader sees as a whole or not at all. It knows nothing of what the files hold.
 
 mod aside;
+pub mod extents;
 mod lock;
 mod remove;
 mod scratch;

@@ -154,7 +154,13 @@ mod tests {
         for (from, to) in [(0, 1), (5, 5), (3, SEGMENT + 3), (7, 9 * SEGMENT), (0, 2 * SEGMENT + 1)]
         {
             let (url, tag) = (String::new(), String::new());
-            let rest = Rest { client: Client::new(), url, tag, from, to };
+            let rest = Rest {
+                client: super::super::client_builder().build().unwrap(),
+                url,
+                tag,
+                from,
+                to,
+            };
             let mut at = from;
             for (start, end) in rest.segments() {
                 assert!(start == at && start < end && end - start <= SEGMENT);

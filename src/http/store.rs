@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 
-use super::bound;
+use super::{bound, client_builder};
 use crate::error::{Context, Result, anyhow, bail};
 
 /// The number of attempts if the server answers with a server error.
@@ -24,7 +24,7 @@ pub struct Store {
 impl Store {
     /// The files below `base`. `timeout` is the limit for one request.
     pub fn new(base: &str, timeout: Duration) -> Result<Store> {
-        let client = Client::builder()
+        let client = client_builder()
             .connect_timeout(timeout.min(Duration::from_secs(10)))
             .timeout(timeout)
             .user_agent(concat!("kuth/", env!("CARGO_PKG_VERSION")))

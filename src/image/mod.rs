@@ -1,5 +1,5 @@
-//! Disk image files: the thin callers over `format` that read a disk and write a file that wraps
-//! it. It knows no stages and no pipelines.
+//! Disk image files: the thin callers over `format` that read the disk in an image ([`read`]) and write
+//! an image of a disk. It knows no stages and no pipelines.
 //!
 //! The bytes depend on what the disk reads as, the [`Container`] and the [`Identity`] alone: not
 //! on where the disk's holes lie, on the number of threads, on names or on the host.
@@ -10,20 +10,22 @@ use std::path::Path;
 
 use crate::cancel::Progress;
 use crate::digest::Digest;
-use crate::error::{Context, Result, ensure};
+use crate::error::{Context, Result};
 use crate::format::appliance::Appliance;
 use crate::format::blocks::{BlockMap, Plan};
 use crate::format::vmdk::Level;
 use crate::format::{Guid, qcow2, vbox, vdi, vhd, vmdk};
 use crate::units::Bytes;
 
-mod boxed;
-mod laid;
+mod execute;
+mod in_order;
 mod member;
-mod order;
 mod ova;
+pub mod read;
 mod scan;
-mod stream;
+pub mod source;
+mod tar_bz2;
+mod vmdk_stream;
 
 /// A file format that wraps a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,30 +91,11 @@ pub fn write(
         }
         Container::Vmdk(level) => {
             let description = description(size, id("vmdk"));
-            let work = stream::Work { source: &source, map: &map, level, threads };
-            return stream::write(&work, &description, target, progress).with_context(what);
+            let work = vmdk_stream::Work { source: &source, map: &map, level, threads };
+            return vmdk_stream::write(&work, &description, target, progress).with_context(what);
         }
     };
-    laid::write(&plan, &source, &target, progress).with_context(what)
-}
-
-/// Makes the new raw image `to` of the disk in the image file `image`.
-pub fn read(image: &Path, to: &Path, progress: Progress<'_>) -> Result<Bytes> {
-    let what = || format!("reading {}", image.display());
-    let source = File::open(image).with_context(what)?;
-    let length = source.metadata().with_context(what)?.len();
-    let mut start = vec![0; length.min(vdi::HEADER_LENGTH as u64) as usize];
-    source.read_exact_at(&mut start, 0).with_context(what)?;
-    let header = vdi::Header::read(&start).with_context(what)?;
-    let (at, size) = header.block_map();
-    // The size is as sane as the disk's, so what is to be read is at least there.
-    ensure!(at.0 + size.0 <= length, "{}: cut short in the map of its blocks", image.display());
-    let mut map = vec![0; size.0 as usize];
-    source.read_exact_at(&mut map, at.0).with_context(what)?;
-    let plan = header.contents(&map, Bytes(length)).with_context(what)?;
-    let target = create(to)?;
-    let (_, size) = laid::write(&plan, &source, &target, progress).with_context(what)?;
-    Ok(size)
+    execute::write(&plan, &source, &target, progress).with_context(what)
 }
 
 /// Writes a plan that has no data to the new file `to`: the image of an empty disk.
@@ -141,7 +124,7 @@ pub fn pack(
     let id = |label: &str| Guid::derived(identity.disk.0, label);
     match package {
         Package::Ova(level) => {
-            let work = stream::Work { source: &source, map: &map, level, threads };
+            let work = vmdk_stream::Work { source: &source, map: &map, level, threads };
             let description = description(map.disk(), id("ova"));
             ova::write(&work, appliance, &description, identity.epoch, target, progress)
         }
@@ -149,7 +132,7 @@ pub fn pack(
             // An image that is exported beside it has other ids: VirtualBox knows media by them.
             let ids = vdi::Ids { image: id("box/vdi"), modification: id("box/vdi/modification") };
             let machine = id(&format!("box/machine/{}", appliance.name));
-            let work = boxed::Work {
+            let work = tar_bz2::Work {
                 disk: &source,
                 appliance,
                 vdi: vdi::plan(&map.in_blocks_of(vdi::BLOCK)?, ids)?,
@@ -158,7 +141,7 @@ pub fn pack(
                 threads,
                 epoch: identity.epoch,
             };
-            boxed::write(work, target, progress)
+            tar_bz2::write(work, target, progress)
         }
     }
     .with_context(what)

@@ -6,7 +6,8 @@ use std::io::{Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use super::member::{self, BLOCK};
-use super::{Progress, stream};
+use super::vmdk_stream;
+use crate::cancel::Progress;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result};
 use crate::format::appliance::Appliance;
@@ -19,7 +20,7 @@ const CHUNK: usize = 1 << 20;
 
 /// Writes the OVA of `appliance` to the empty file `target`; gives its SHA-256 and length.
 pub(super) fn write(
-    work: &stream::Work<'_>,
+    work: &vmdk_stream::Work<'_>,
     appliance: &Appliance,
     description: &Description,
     epoch: u64,
@@ -33,7 +34,7 @@ pub(super) fn write(
     let room = manifest(Digest([0; 32])).len() as u64;
     let head = 3 * BLOCK + member::padded(descriptor.len() as u64) + member::padded(room);
     target.seek(SeekFrom::Start(head))?;
-    let (digest, length) = stream::write(work, description, target.try_clone()?, progress)?;
+    let (digest, length) = vmdk_stream::write(work, description, target.try_clone()?, progress)?;
     let mut bytes = Vec::with_capacity(head as usize);
     for (name, text) in [(&names.ovf, &descriptor), (&names.manifest, &manifest(digest))] {
         bytes.extend(member::file(name, Bytes(text.len() as u64), epoch)?);

@@ -6,7 +6,7 @@ use crate::error::{Context, Result, bail, ensure};
 use crate::format::fat::{BOOT_SECTOR, BootSector, ENTRY, Item, MOST_ENTRIES, entries};
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node, Run, Runs};
-use super::source::{Recent, Shared, bytes};
+use crate::image::source::{Recent, Shared, bytes};
 
 /// What of the table is read at once, and may take in memory.
 const TABLE: (u64, usize) = (4096, 1 << 20);

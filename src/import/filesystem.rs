@@ -4,10 +4,18 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use crate::archive::tree::Device;
 use crate::error::{Result, ensure};
 
-use super::source::{Memory, Shared};
+use crate::image::source::{Memory, Shared};
+
+/// The two kinds of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// Such as a disk.
+    Block,
+    /// Such as a terminal.
+    Character,
+}
 
 /// What a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

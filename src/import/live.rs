@@ -9,14 +9,14 @@ use crate::archive::magic;
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 use crate::format::install_sources::{self, Source as Offer};
 use crate::format::iso9660::read::{Entry, Image, Kind as EntryKind};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 
 use super::filesystem::Filesystem;
 use super::overlay::Overlay;
-use super::source::{Joined, Part, Plain, Shared, head};
 use super::squashfs::Squashfs;
 use super::system::{Mounted, System};
 use super::{Imported, Options, release, tree};
+use crate::image::source::{Joined, Part, Plain, Shared, head};
 
 /// The directory that all of it is in.
 const CASPER: &str = "casper";
@@ -30,36 +30,36 @@ const OF_A_ROOT: [&[u8]; 3] = [b"etc", b"bin", b"usr"];
 const MOST_NAMES: usize = 100_000;
 
 /// Where the files of a medium are.
-pub enum Medium {
+pub enum LiveMedium {
     /// In an ISO 9660 image.
     Image(Box<Image<File>>, Shared),
     /// In a directory.
     Directory(PathBuf),
 }
 
-impl Medium {
+impl LiveMedium {
     /// Opens the image or the directory `path`.
-    pub fn open(path: &Path) -> Result<Medium> {
+    pub fn open(path: &Path) -> Result<LiveMedium> {
         if path.is_dir() {
-            return Ok(Medium::Directory(path.to_path_buf()));
+            return Ok(LiveMedium::Directory(path.to_path_buf()));
         }
         let what = || format!("opening {}", path.display());
         let file = File::open(path).with_context(what)?;
         let source: Shared = Arc::new(Plain::new(file.try_clone()?)?);
-        let found = probe(&head(&*source, HEAD)?);
+        let found = probe(&head(&*source, PROBE_LENGTH)?);
         if found != Some(ImageFormat::Iso9660) {
             let found = found.map_or("nothing that kuth knows".into(), magic::shown);
             return Err(anyhow!("it is {found}, not the image of a medium"))
                 .hint("an archive of a medium's files becomes a directory by `unpack`");
         }
         let image = Image::open(file).context("reading the medium")?;
-        Ok(Medium::Image(Box::new(image), source))
+        Ok(LiveMedium::Image(Box::new(image), source))
     }
 
     /// The file `name` in the directory of the live system, if there is one.
     fn find(&mut self, name: &str) -> Result<Option<Shared>> {
         match self {
-            Medium::Directory(directory) => {
+            LiveMedium::Directory(directory) => {
                 let path = directory.join(CASPER).join(name);
                 match path.symlink_metadata() {
                     Ok(found) if found.is_file() => {
@@ -70,7 +70,7 @@ impl Medium {
                     _ => Ok(None),
                 }
             }
-            Medium::Image(image, source) => {
+            LiveMedium::Image(image, source) => {
                 let entry = image.find(&format!("{CASPER}/{name}"))?;
                 entry.map(|entry| extents(&entry, source)).transpose()
             }
@@ -92,7 +92,7 @@ impl Medium {
             );
         };
         ensure!(list.size() <= LONGEST_LIST, "{CASPER}/{SOURCES} has {} bytes", list.size());
-        let text = super::source::bytes(&*list, 0, list.size() as usize)?;
+        let text = crate::image::source::bytes(&*list, 0, list.size() as usize)?;
         let text = String::from_utf8(text).ok().context("the list of sources is no text")?;
         Ok(install_sources::read(&text)?)
     }
@@ -125,7 +125,7 @@ fn extents(entry: &Entry, image: &Shared) -> Result<Shared> {
 
 /// Writes the system `wanted` of `medium`, or its default, as the canonical tar `to`.
 pub fn import(
-    medium: &mut Medium,
+    medium: &mut LiveMedium,
     wanted: Option<&str>,
     to: &Path,
     options: &Options<'_>,

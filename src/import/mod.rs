@@ -7,31 +7,29 @@ use std::path::Path;
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 
-mod container;
 mod ext4;
 mod fat;
 mod filesystem;
 mod fstab;
+mod inspect;
 pub mod live;
 mod overlay;
 mod partitions;
 mod release;
 pub mod rootfs;
-mod source;
 mod squashfs;
-mod survey;
 mod system;
 mod tree;
 mod volume;
 mod volumes;
 mod xfs;
 
-pub use container::{Beside, Image, open, pick};
+pub use crate::image::read::{Image, OtherFiles, open, pick};
+pub use crate::image::source::{Shared, Source};
+pub use inspect::{DiskReport, Part, inspect};
 pub use release::Release;
-pub use source::{Shared, Source};
-pub use survey::{Part, Survey, survey};
 pub use tree::Options;
-pub use volume::Place;
+pub use volume::Location;
 
 /// What was made of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::archive::tree::Device;
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 
-use super::filesystem::{Content, Filesystem, Kind, Names, Node};
+use super::filesystem::{Content, Device, Filesystem, Kind, Names, Node};
 
 /// What stands before the names of overlayfs's own attributes.
 const SPACES: [&str; 2] = ["trusted.overlay.", "user.overlay."];

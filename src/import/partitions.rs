@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 use crate::format::gpt;
 use crate::format::mbr::{self, kind};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::units::{SECTOR, Sectors};
 
-use super::source::{Part, Shared, bytes, head};
+use crate::image::source::{Part, Shared, bytes, head};
 
 /// The most of a disk that a GPT's table may take; the usual one takes 17 KiB.
 const TABLE: usize = 1 << 20;
@@ -38,7 +38,7 @@ impl Partition {
 
 /// The parts of `disk`.
 pub fn read(disk: &Shared) -> Result<Vec<Partition>> {
-    let start = head(&**disk, HEAD)?;
+    let start = head(&**disk, PROBE_LENGTH)?;
     match probe(&start) {
         Some(ImageFormat::Gpt) => gpt_partitions(disk).context("reading the partition table"),
         Some(ImageFormat::Mbr) => mbr_partitions(disk).context("reading the partition table"),
@@ -131,8 +131,8 @@ fn logical(disk: &Shared, extended: mbr::Partition) -> Result<Vec<(Sectors, Sect
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::Memory;
     use super::*;
+    use crate::image::source::Memory;
 
     fn table(entries: &[(u8, u32, u32)]) -> Vec<u8> {
         let mut sector = vec![0; 512];

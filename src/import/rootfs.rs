@@ -10,19 +10,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tar::{Archive, Entry, EntryType};
-
 use crate::archive;
 use crate::archive::magic::{self, Format};
-use crate::archive::tree::{ATTRIBUTE, Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
+use crate::tree::{self, Content, Data, EMPTIED, Entry, FileWriter, Kind, Metadata, Reader};
 use crate::units::Bytes;
 
-use super::filesystem::{Content, Run, Runs};
-use super::source::{Plain, Shared};
+use super::filesystem::{self, Run, Runs};
 use super::{Imported, release};
+use crate::image::source::{Plain, Shared};
 
 /// So much tells whether it is a tar.
 const FIRST: u64 = 512;
@@ -33,16 +31,6 @@ const LONGEST_NAME: usize = 4095;
 /// The unit of holes.
 const BLOCK: u64 = 64 << 10;
 
-/// What a name stands for.
-enum Thing {
-    Directory,
-    /// How long, and where in the spool; all else of it is zero.
-    File(u64, Runs),
-    Symlink(Vec<u8>),
-    Fifo,
-    Device(Device, u32, u32),
-}
-
 /// Where a system says what it is, its parts with zeros between them.
 const OS_RELEASE: [&[u8]; 2] = [b"usr\0lib\0os-release", b"etc\0os-release"];
 /// A longer one is none.
@@ -52,8 +40,9 @@ const LONGEST_OS_RELEASE: u64 = 1 << 16;
 type Key = Vec<u8>;
 
 struct Table {
-    things: Vec<(Thing, Meta)>,
-    /// Which thing each name stands for.
+    /// Everything that has a name; of a file also where its data is in the spool, else zeros.
+    files: Vec<(Metadata, Runs)>,
+    /// The index into `files` of each name.
     names: BTreeMap<Key, usize>,
     spool: Spool,
     /// What the files are together, the holes in them counted.
@@ -107,9 +96,8 @@ impl Spool {
 
 /// Writes the system in the tar `from` as the canonical tar `to`.
 pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<Imported> {
-    let root = Meta { mode: 0o755, ..Meta::default() };
     let mut table = Table {
-        things: vec![(Thing::Directory, root)],
+        files: vec![(Metadata::directory(0o755, 0), Runs::default())],
         names: BTreeMap::from([(Key::new(), 0)]),
         spool: Spool::new(options.work)?,
         total: 0,
@@ -122,10 +110,12 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
             let error = anyhow!("what is compressed is no tar");
             return Err(with_hint(error, "decompress the image first: kuth imports it as it is"));
         }
-        let mut archive = Archive::new(first.as_slice().chain(reader));
-        for entry in archive.entries()? {
+        let mut entries = Reader::new(first.as_slice().chain(reader));
+        while let Some((entry, mut content)) = entries.next_entry()? {
             options.cancel.check()?;
-            table.take(&mut entry?, options.cancel)?;
+            let shown = entry.path.escape_ascii().to_string();
+            let added = table.add(entry, &mut content, options.cancel);
+            added.with_context(|| format!("reading {shown}"))?;
         }
         Ok(())
     })?;
@@ -146,82 +136,67 @@ impl Table {
         [b"etc".as_slice(), b"bin", b"usr"].iter().any(|name| self.names.contains_key(*name))
     }
 
-    fn take(&mut self, entry: &mut Entry<'_, impl Read>, cancel: &Cancel) -> Result<()> {
-        let name = entry.path_bytes().into_owned();
-        let shown = name.escape_ascii().to_string();
-        self.entry(entry, &name, cancel).with_context(|| format!("reading {shown}"))
+    fn is_directory(&self, file: usize) -> bool {
+        self.files[file].0.kind == Kind::Directory
     }
 
-    fn entry(
-        &mut self,
-        entry: &mut Entry<'_, impl Read>,
-        name: &[u8],
-        cancel: &Cancel,
-    ) -> Result<()> {
-        let key = key(name)?;
-        let kind = entry.header().entry_type();
-        if is_left_out(&key) || matches!(kind.as_byte(), b'g' | b'V') {
+    fn add(&mut self, entry: Entry, content: &mut Content<'_>, cancel: &Cancel) -> Result<()> {
+        let Entry { path, mut metadata, other_records } = entry;
+        let key = key(&path)?;
+        // A tar's label names no file.
+        if is_left_out(&key) || metadata.kind.as_byte() == b'V' {
             return Ok(());
         }
-        self.above(&key)?;
-        if kind == EntryType::Link {
-            let target = entry.link_name_bytes().context("a link without a target")?;
-            let thing = self.names.get(&self::key(&target)?).copied();
-            let thing = thing.with_context(|| {
-                format!("it is a hard link to {}, which is not there yet", target.escape_ascii())
+        self.add_parents(&key)?;
+        let has_link = matches!(metadata.kind, Kind::Link | Kind::Symlink);
+        ensure!(!has_link || !metadata.link.is_empty(), "a link without a target");
+        if metadata.kind == Kind::Link {
+            let file = self.names.get(&self::key(&metadata.link)?).copied();
+            let file = file.with_context(|| {
+                let target = metadata.link.escape_ascii();
+                format!("it is a hard link to {target}, which is not there yet")
             })?;
-            ensure!(
-                !matches!(self.things[thing].0, Thing::Directory),
-                "a hard link to a directory"
-            );
-            return self.name(key, thing);
+            ensure!(!self.is_directory(file), "a hard link to a directory");
+            return self.name(key, file);
         }
-        let meta = meta(entry)?;
-        let header = entry.header();
-        let numbers = || -> Result<(u32, u32)> {
-            Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
-        };
-        let thing = match kind {
-            EntryType::Directory => Thing::Directory,
-            EntryType::Symlink => {
-                let target = entry.link_name_bytes().context("a link without a target")?;
-                Thing::Symlink(target.into_owned())
+        if other_records.iter().any(|key| key.starts_with("SCHILY.acl.")) {
+            let error = anyhow!("its access list is a text, which kuth cannot keep");
+            let hint = "make the tar with GNU tar's --xattrs --xattrs-include='*', without --acls";
+            return Err(with_hint(error, hint));
+        }
+        metadata.attributes.retain(|(name, _)| name != "security.selinux");
+        let runs = match metadata.kind {
+            Kind::Directory | Kind::Symlink | Kind::Fifo | Kind::Block | Kind::Char => {
+                Runs::default()
             }
-            EntryType::Fifo => Thing::Fifo,
-            EntryType::Block | EntryType::Char => {
-                let (major, minor) = numbers()?;
-                let block = kind == EntryType::Block;
-                let device = if block { Device::Block } else { Device::Character };
-                Thing::Device(device, major, minor)
-            }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                // Of a sparse file too, this is what it reads as.
-                let size = entry.size();
-                self.total = self.total.saturating_add(size);
+            Kind::Regular => {
+                self.total = self.total.saturating_add(metadata.size);
                 if self.total > self.limit.0 {
                     let error = anyhow!("the files are more than {}", self.limit);
                     let hint = "if that is as it should be, set `limit` to a larger size";
                     return Err(with_hint(error, hint));
                 }
-                Thing::File(size, self.spool.keep(entry, size, cancel)?)
+                metadata.data = None;
+                self.spool.keep(content, metadata.size, cancel)?
             }
             kind => bail!("it is of the unknown kind `{}`", kind.as_byte().escape_ascii()),
         };
-        // What is told of a directory twice is told better the second time.
-        if let (Thing::Directory, Some(known)) = (&thing, self.names.get(&key))
-            && let (Thing::Directory, known) = &mut self.things[*known]
+        // The last entry of a directory counts.
+        if metadata.kind == Kind::Directory
+            && let Some(known) = self.names.get(&key).copied()
+            && self.is_directory(known)
         {
-            *known = meta;
+            self.files[known].0 = metadata;
             return Ok(());
         }
-        self.things.push((thing, meta));
-        self.name(key, self.things.len() - 1)
+        self.files.push((metadata, runs));
+        self.name(key, self.files.len() - 1)
     }
 
-    fn name(&mut self, key: Key, thing: usize) -> Result<()> {
+    fn name(&mut self, key: Key, file: usize) -> Result<()> {
         ensure!(!key.is_empty(), "the root is no directory");
-        if let Some(other) = self.names.insert(key, thing)
-            && matches!(self.things[other].0, Thing::Directory)
+        if let Some(other) = self.names.insert(key, file)
+            && self.is_directory(other)
         {
             bail!("it was a directory before");
         }
@@ -229,19 +204,18 @@ impl Table {
         Ok(())
     }
 
-    /// Makes the directories above a name that nobody told of.
-    fn above(&mut self, key: &[u8]) -> Result<()> {
-        let mut ends: Vec<usize> = Vec::new();
-        ends.extend(key.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at));
+    /// Adds the directories above a name that have no entry.
+    fn add_parents(&mut self, key: &[u8]) -> Result<()> {
+        let ends = key.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at);
         for end in ends {
             match self.names.get(&key[..end]) {
-                Some(thing) if matches!(self.things[*thing].0, Thing::Directory) => {}
+                Some(file) if self.is_directory(*file) => {}
                 Some(_) => {
                     bail!("it lies below {}, which is no directory", path(&key[..end]).display())
                 }
                 None => {
-                    self.things.push((Thing::Directory, Meta { mode: 0o755, ..Meta::default() }));
-                    self.names.insert(key[..end].to_vec(), self.things.len() - 1);
+                    self.files.push((Metadata::directory(0o755, 0), Runs::default()));
+                    self.names.insert(key[..end].to_vec(), self.files.len() - 1);
                 }
             }
         }
@@ -251,78 +225,38 @@ impl Table {
     fn write(self, to: &Path, options: &archive::Options<'_>) -> Result<(Digest, u64, Vec<u8>)> {
         let what = || format!("writing {}", to.display());
         let spool = self.spool.finish()?;
+        let content = |(metadata, runs): &(Metadata, Runs)| {
+            filesystem::Content::new(spool.clone(), runs.clone(), metadata.size)
+        };
         let mut writer = FileWriter::create(to, options.epoch)?;
         let mut first_names: HashMap<usize, PathBuf> = HashMap::new();
         for (key, index) in &self.names {
             options.cancel.check()?;
-            let (thing, meta) = &self.things[*index];
+            let file = &self.files[*index];
             let path = if key.is_empty() { PathBuf::from("./") } else { path(key) };
             if let Some(first) = first_names.get(index) {
-                writer.add(&path, meta, Kind::HardLink(first)).with_context(what)?;
+                let link = first.as_os_str().as_bytes().to_vec();
+                let metadata = Metadata { kind: Kind::Link, link, ..file.0.clone() };
+                writer.add(&path, &metadata, Data::Nothing).with_context(what)?;
                 continue;
             }
             first_names.insert(*index, path.clone());
-            match thing {
-                Thing::Directory => writer.add(&path, meta, Kind::Directory),
-                Thing::Fifo => writer.add(&path, meta, Kind::Fifo),
-                Thing::Device(device, major, minor) => {
-                    writer.add(&path, meta, Kind::Device(*device, *major, *minor))
-                }
-                Thing::Symlink(target) => {
-                    writer.add(&path, meta, Kind::Symlink(Path::new(OsStr::from_bytes(target))))
-                }
-                Thing::File(size, runs) => {
-                    let mut content = Content::new(spool.clone(), runs.clone(), *size);
-                    writer.add(&path, meta, Kind::File(*size, &mut content))
-                }
+            match file.0.kind {
+                Kind::Regular => writer.add(&path, &file.0, Data::Stream(&mut content(file))),
+                _ => writer.add(&path, &file.0, Data::Nothing),
             }
             .with_context(what)?;
         }
         let (digest, size) = writer.finish().with_context(what)?;
         let found = OS_RELEASE.iter().find_map(|name| self.names.get(*name));
-        let os_release = match found.map(|index| &self.things[*index].0) {
-            Some(Thing::File(size, runs)) if *size <= LONGEST_OS_RELEASE => {
-                Content::new(spool.clone(), runs.clone(), *size).all(LONGEST_OS_RELEASE)?
+        let os_release = match found.map(|index| &self.files[*index]) {
+            Some(file) if file.0.kind == Kind::Regular && file.0.size <= LONGEST_OS_RELEASE => {
+                content(file).all(LONGEST_OS_RELEASE)?
             }
             _ => Vec::new(),
         };
         Ok((digest, size, os_release))
     }
-}
-
-/// Owner, mode, time and attributes of an entry.
-fn meta(entry: &mut Entry<'_, impl Read>) -> Result<Meta> {
-    let mut attributes = Vec::new();
-    if let Some(records) = entry.pax_extensions()? {
-        for record in records {
-            let record = record?;
-            let key = String::from_utf8_lossy(record.key_bytes()).into_owned();
-            if let Some(name) = key.strip_prefix(ATTRIBUTE) {
-                if name != "security.selinux" {
-                    attributes.push((name.to_string(), record.value_bytes().to_vec()));
-                }
-            } else if key.starts_with("SCHILY.acl.") {
-                let error = anyhow!("its access list is a text, which kuth cannot keep");
-                let hint =
-                    "make the tar with GNU tar's --xattrs --xattrs-include='*', without --acls";
-                return Err(with_hint(error, hint));
-            } else if key.starts_with("GNU.sparse.") {
-                let error = anyhow!("it is a sparse file of the POSIX kind");
-                return Err(with_hint(
-                    error,
-                    "make the tar without --sparse, or with --format=gnu",
-                ));
-            }
-        }
-    }
-    let header = entry.header();
-    Ok(Meta {
-        mode: header.mode()? & 0o7777,
-        uid: header.uid()?,
-        gid: header.gid()?,
-        time: i64::try_from(header.mtime()?).unwrap_or(0),
-        attributes,
-    })
 }
 
 /// Whether a name lies in a directory that is empty in every tree.
@@ -334,12 +268,8 @@ fn is_left_out(key: &[u8]) -> bool {
 
 fn key(name: &[u8]) -> Result<Key> {
     ensure!(name.len() <= LONGEST_NAME && !name.contains(&0), "it is no name of a file");
-    let parts: Vec<&[u8]> =
-        name.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".").collect();
-    ensure!(
-        parts.iter().all(|part| *part != b".." && part.len() <= 255),
-        "it leads out of the tree"
-    );
+    let parts = tree::components(name).context("it leads out of the tree")?;
+    ensure!(parts.iter().all(|part| part.len() <= 255), "it is no name of a file");
     Ok(parts.join(&0))
 }
 

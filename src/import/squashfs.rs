@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use crate::error::{Context, Result, bail, ensure};
 use crate::format::squashfs::attribute::{self, Name};
-use crate::format::squashfs::inode::{self, Attributes, Inode, What};
-use crate::format::squashfs::piece::Piece;
+use crate::format::squashfs::block::StoredBlock;
+use crate::format::squashfs::inode::{self, FileType, Inode, XattrIndex};
 use crate::format::squashfs::{Reference, directory};
 
 use super::filesystem::{Content, Filesystem, Kind, MOST_RUNS, Names, Node, Run, Runs};
-use super::source::{Shared, Source, check};
+use crate::image::source::{Shared, Source, check};
 
 mod stored;
 
@@ -34,8 +34,8 @@ impl Squashfs {
     pub fn open(source: Shared) -> Result<Squashfs> {
         let stored = Stored::open(source)?;
         let owners = stored.owners().context("reading the owners")?;
-        let attributes = match stored.superblock.attributes {
-            Some(at) => stored.lists(at).context("finding the attributes")?,
+        let attributes = match stored.superblock.xattr_table {
+            Some(at) => stored.lists(at.0).context("finding the attributes")?,
             None => None,
         };
         Ok(Squashfs { stored: Arc::new(stored), owners, attributes })
@@ -43,11 +43,11 @@ impl Squashfs {
 
     /// The inode of `node`, and what stands behind it.
     fn inode(&self, node: u64) -> Result<(Inode, Cursor<'_>)> {
-        let table = self.stored.superblock.inode_table;
+        let table = self.stored.superblock.inode_table.0;
         let read = || -> Result<(Inode, Cursor<'_>)> {
             let mut cursor = self.stored.cursor(table, Reference::of(node)?)?;
-            let mut head = cursor.take(inode::HEAD)?;
-            head.extend(cursor.take(inode::length(&head)? - inode::HEAD)?);
+            let mut head = cursor.take(inode::HEADER)?;
+            head.extend(cursor.take(inode::length(&head)? - inode::HEADER)?);
             Ok((Inode::read(&head)?, cursor))
         };
         read().with_context(|| format!("reading the inode at {:#x}", node))
@@ -67,13 +67,13 @@ impl Squashfs {
         let mut found = Vec::new();
         let mut total = 0;
         for _ in 0..count {
-            let Name { space, length, is_elsewhere } =
+            let Name { prefix, length, is_out_of_line } =
                 attribute::name(&cursor.take(attribute::NAME)?)?;
             let name = cursor.take(length)?;
             let mut size = attribute::value(&cursor.take(attribute::VALUE)?)?;
             let mut value = cursor.take(size)?;
-            if is_elsewhere {
-                let mut there = self.stored.cursor(lists.start, attribute::elsewhere(&value)?)?;
+            if is_out_of_line {
+                let mut there = self.stored.cursor(lists.start, attribute::out_of_line(&value)?)?;
                 size = attribute::value(&there.take(attribute::VALUE)?)?;
                 value = there.take(size)?;
             }
@@ -84,7 +84,7 @@ impl Squashfs {
             );
             let name = String::from_utf8(name).ok().filter(|name| !name.contains('\0'));
             let name = name.context("the name of an attribute is no text")?;
-            found.push((format!("{space}{name}"), value));
+            found.push((format!("{prefix}{name}"), value));
         }
         Ok(found)
     }
@@ -92,23 +92,23 @@ impl Squashfs {
 
 impl Filesystem for Squashfs {
     fn root(&self) -> u64 {
-        self.stored.superblock.root.number()
+        self.stored.superblock.root_inode.number()
     }
 
     fn node(&self, node: u64) -> Result<Node> {
         let (inode, _) = self.inode(node)?;
-        let (device, size) = match inode.what {
-            What::Device(major, minor) => ((major, minor), 0),
-            What::File { size, .. } => ((0, 0), size),
+        let (device, size) = match inode.file_type {
+            FileType::Device(major, minor) => ((major, minor), 0),
+            FileType::File { size, .. } => ((0, 0), size.0),
             _ => ((0, 0), 0),
         };
         let kind = Kind::of(inode.mode, device).context("an inode of no kind")?;
         Ok(Node {
             kind,
             mode: u32::from(inode.mode) & 0o7777,
-            uid: self.owner(inode.owner)?,
-            gid: self.owner(inode.group)?,
-            time: inode.time.into(),
+            uid: self.owner(inode.uid)?,
+            gid: self.owner(inode.gid)?,
+            time: inode.mtime.into(),
             size,
             links: inode.links,
         })
@@ -116,20 +116,22 @@ impl Filesystem for Squashfs {
 
     fn names(&self, node: u64, most: usize) -> Result<Names> {
         let (inode, _) = self.inode(node)?;
-        let What::Directory(at, length) = inode.what else { bail!("it is no directory") };
-        let mut left = length.saturating_sub(directory::DOTS);
+        let FileType::Directory { names: at, size } = inode.file_type else {
+            bail!("it is no directory")
+        };
+        let mut left = size.saturating_sub(directory::DOTS);
         let mut names = Names::new();
         if left == 0 {
             return Ok(names);
         }
         ensure!(left <= LONGEST_FOLDER, "a directory of {left} bytes");
-        let mut cursor = self.stored.cursor(self.stored.superblock.directory_table, at)?;
+        let mut cursor = self.stored.cursor(self.stored.superblock.directory_table.0, at)?;
         let mut take = |length: usize, left: &mut u32| -> Result<Vec<u8>> {
             *left = left.checked_sub(length as u32).context("a directory ends within a name")?;
             cursor.take(length)
         };
         loop {
-            let (count, block) = directory::head(&take(directory::HEAD, &mut left)?)?;
+            let (count, block) = directory::header(&take(directory::HEADER, &mut left)?)?;
             for _ in 0..count {
                 let (inode, length) = directory::entry(&take(directory::ENTRY, &mut left)?, block)?;
                 ensure!(names.len() < most, "too many names");
@@ -143,21 +145,21 @@ impl Filesystem for Squashfs {
 
     fn target(&self, node: u64) -> Result<Vec<u8>> {
         let (inode, mut cursor) = self.inode(node)?;
-        let What::Symlink(length) = inode.what else { bail!("it is no link") };
+        let FileType::Symlink(length) = inode.file_type else { bail!("it is no link") };
         ensure!((1..=LONGEST_LINK).contains(&length), "a link of {length} bytes");
         cursor.take(length as usize)
     }
 
     fn attributes(&self, node: u64) -> Result<Vec<(String, Vec<u8>)>> {
         let (inode, mut cursor) = self.inode(node)?;
-        let list = match inode.attributes {
-            Attributes::None => None,
-            Attributes::Here(list) => Some(list),
-            Attributes::BehindTarget => {
-                let What::Symlink(length) = inode.what else { bail!("it is no link") };
+        let list = match inode.xattr {
+            XattrIndex::None => None,
+            XattrIndex::List(list) => Some(list),
+            XattrIndex::AfterTarget => {
+                let FileType::Symlink(length) = inode.file_type else { bail!("it is no link") };
                 ensure!(length <= LONGEST_LINK, "a link of {length} bytes");
                 cursor.take(length as usize)?;
-                inode::behind_target(&cursor.take(4)?)?
+                inode::after_target(&cursor.take(4)?)?
             }
         };
         list.map_or(Ok(Vec::new()), |list| self.list(list))
@@ -165,18 +167,21 @@ impl Filesystem for Squashfs {
 
     fn content(&self, node: u64) -> Result<Content> {
         let (inode, mut cursor) = self.inode(node)?;
-        let What::File { size, start, fragment } = inode.what else { bail!("it is no file") };
-        let block = self.stored.superblock.block;
+        let FileType::File { size, start, fragment } = inode.file_type else {
+            bail!("it is no file")
+        };
+        let block = self.stored.superblock.block_size;
         let count = inode::blocks(size, block, fragment.is_some());
+        let size = size.0;
         ensure!(count <= MOST_RUNS as u64, "it is in more than {MOST_RUNS} blocks");
         let mut blocks = Vec::new();
         let mut runs = Runs::default();
-        let mut next = start;
+        let mut next = start.0;
         for index in 0..count {
             let word = cursor.take(4)?;
             let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
             blocks.push((next, word));
-            let Some(piece) = Piece::of_data(word, block)? else { continue };
+            let Some(piece) = StoredBlock::of_data(word, block)? else { continue };
             self.stored.check(next, piece.length)?;
             next += piece.length as u64;
             let at = index * block as u64;
@@ -203,14 +208,14 @@ struct Data {
 impl Data {
     /// How much block `index` holds, which is one of the file's.
     fn length(&self, index: usize) -> usize {
-        let block = self.stored.superblock.block as u64;
+        let block = self.stored.superblock.block_size as u64;
         (self.size - index as u64 * block).min(block) as usize
     }
 
     /// Block `index`; nothing where it is zeros.
     fn block(&self, index: usize) -> Option<Block> {
         let (at, word) = *self.blocks.get(index)?;
-        let piece = Piece::of_data(word, self.stored.superblock.block).ok()??;
+        let piece = StoredBlock::of_data(word, self.stored.superblock.block_size).ok()??;
         let length = self.length(index);
         Some(Block { at, piece, least: length, most: length })
     }
@@ -223,7 +228,7 @@ impl Source for Data {
 
     fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()> {
         check(self, at, bytes.len() as u64)?;
-        let size = self.stored.superblock.block as u64;
+        let size = self.stored.superblock.block_size as u64;
         let (mut done, mut at) = (0, at);
         while done < bytes.len() {
             let (index, within) = ((at / size) as usize, (at % size) as usize);

@@ -7,7 +7,7 @@ use crate::error::{Context, Error, Hint, Result, anyhow, bail, ensure, with_hint
 
 use super::filesystem::{Filesystem, Kind};
 use super::fstab;
-use super::volume::{Holds, Place, Volume};
+use super::volume::{Location, Volume, VolumeContent};
 
 /// A longer table of mounts is none.
 const LONGEST_FSTAB: u64 = 1 << 20;
@@ -98,9 +98,9 @@ pub fn assemble<'a>(volumes: &'a [Volume], root: Option<&str>) -> Result<System<
 fn find_root<'a>(volumes: &'a [Volume], named: Option<&str>) -> Result<&'a Volume> {
     if let Some(name) = named {
         let found = volumes.iter().find(|volume| match &volume.place {
-            Place::Logical(group, lv) => format!("{group}/{lv}") == name || volume.is(name),
-            Place::Partition(number) => number.to_string() == name || volume.is(name),
-            Place::Disk => volume.is(name),
+            Location::Logical(group, lv) => format!("{group}/{lv}") == name || volume.is(name),
+            Location::Partition(number) => number.to_string() == name || volume.is(name),
+            Location::Disk => volume.is(name),
         });
         return found
             .ok_or_else(|| anyhow!("`root` names {name}, which is not on the disk"))
@@ -108,7 +108,7 @@ fn find_root<'a>(volumes: &'a [Volume], named: Option<&str>) -> Result<&'a Volum
     }
     let mut roots = Vec::new();
     for volume in volumes {
-        if let Holds::Filesystem(_, filesystem) = &volume.holds {
+        if let VolumeContent::Filesystem(_, filesystem) = &volume.holds {
             let looks = looks_like_a_root(&**filesystem);
             if looks.with_context(|| format!("reading {}", volume.place))? {
                 roots.push(volume);
@@ -122,7 +122,7 @@ fn find_root<'a>(volumes: &'a [Volume], named: Option<&str>) -> Result<&'a Volum
                 anyhow!("no file system of the disk has an /etc with an fstab or os-release");
             // What cannot be read may have been it.
             let why = volumes.iter().find_map(|volume| match &volume.holds {
-                Holds::Unreadable(kind, error) => {
+                VolumeContent::Unreadable(kind, error) => {
                     Some(anyhow!("{}, {kind}, cannot be read: {error:#}", volume.place))
                 }
                 _ => None,
@@ -142,7 +142,7 @@ fn find_root<'a>(volumes: &'a [Volume], named: Option<&str>) -> Result<&'a Volum
 fn carry(why: &Error, volumes: &[Volume]) -> Error {
     let mut error = anyhow!("{why}");
     for volume in volumes {
-        if let Holds::Unreadable(_, below) = &volume.holds {
+        if let VolumeContent::Unreadable(_, below) = &volume.holds {
             for hint in crate::error::hints(below) {
                 error = with_hint(error, hint);
             }
@@ -164,15 +164,15 @@ fn looks_like_a_root(filesystem: &dyn Filesystem) -> Result<bool> {
 /// The file system of a volume, or why there is none.
 fn readable(volume: &Volume) -> Result<&dyn Filesystem> {
     match &volume.holds {
-        Holds::Filesystem(_, filesystem) => Ok(&**filesystem),
-        Holds::Unreadable(kind, error) => {
+        VolumeContent::Filesystem(_, filesystem) => Ok(&**filesystem),
+        VolumeContent::Unreadable(kind, error) => {
             let mut failure = anyhow!("{}, {kind}, cannot be read: {error:#}", volume.place);
             for hint in crate::error::hints(error) {
                 failure = with_hint(failure, hint);
             }
             Err(failure)
         }
-        Holds::Other(what) => Err(anyhow!("{} holds {what}", volume.place))
+        VolumeContent::Other(what) => Err(anyhow!("{} holds {what}", volume.place))
             .hint("kuth reads ext2, ext3, ext4, XFS, FAT and SquashFS file systems"),
     }
 }
@@ -181,7 +181,9 @@ fn readable(volume: &Volume) -> Result<&dyn Filesystem> {
 fn listed(volumes: &[Volume]) -> String {
     let shown = volumes.iter().map(|volume| {
         let kind = match &volume.holds {
-            Holds::Filesystem(kind, _) | Holds::Unreadable(kind, _) | Holds::Other(kind) => kind,
+            VolumeContent::Filesystem(kind, _)
+            | VolumeContent::Unreadable(kind, _)
+            | VolumeContent::Other(kind) => kind,
         };
         format!("{} ({kind})", volume.place)
     });

@@ -7,13 +7,13 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::archive::tree::{self, EMPTIED, FileWriter, Meta};
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Result, bail, ensure, with_hint};
+use crate::tree::{self, Data, EMPTIED, FileWriter, Metadata};
 use crate::units::Bytes;
 
-use super::filesystem::{Content, Filesystem, Kind, Names, Node};
+use super::filesystem::{Content, Device, Filesystem, Kind, Names, Node};
 use super::system::System;
 
 /// More names than any system has.
@@ -40,7 +40,7 @@ pub struct Options<'a> {
 /// Writes `system` to the new file `to`; gives its SHA-256 and its length.
 pub fn write(system: &System<'_>, to: &Path, options: &Options<'_>) -> Result<(Digest, u64)> {
     let what = || format!("writing {}", to.display());
-    let mut walk = Walk {
+    let mut writer = TreeWriter {
         system,
         options,
         writer: FileWriter::create(to, options.epoch)?,
@@ -50,8 +50,8 @@ pub fn write(system: &System<'_>, to: &Path, options: &Options<'_>) -> Result<(D
         total: 0,
     };
     let root = system.over((0, system.mounted[0].filesystem.root()));
-    walk.all(root)?;
-    walk.writer.finish().with_context(what)
+    writer.all(root)?;
+    writer.writer.finish().with_context(what)
 }
 
 /// A file being read, until somebody wants to stop.
@@ -78,7 +78,7 @@ struct Open {
     names: Names,
 }
 
-struct Walk<'a> {
+struct TreeWriter<'a> {
     system: &'a System<'a>,
     options: &'a Options<'a>,
     writer: FileWriter,
@@ -90,7 +90,7 @@ struct Walk<'a> {
     total: u64,
 }
 
-impl Walk<'_> {
+impl TreeWriter<'_> {
     /// Everything, without recursion: directories may be as deep as a path is long.
     fn all(&mut self, root: At) -> Result<()> {
         let mut open: Vec<Open> = Vec::new();
@@ -135,34 +135,31 @@ impl Walk<'_> {
         }
         if node.kind != Kind::Directory && node.links > 1 {
             if let Some(first) = self.first_names.get(&at) {
-                let first = first.clone();
-                let meta = meta(&node, Vec::new());
-                self.writer.add(&path, &meta, tree::Kind::HardLink(&first))?;
+                let link = first.as_os_str().as_bytes().to_vec();
+                let metadata = Metadata { kind: tree::Kind::Link, link, ..metadata(&node) };
+                self.writer.add(&path, &metadata, Data::Nothing)?;
                 return Ok(None);
             }
             self.first_names.insert(at, path.clone());
         }
         let mut attributes = filesystem.attributes(at.1)?;
         attributes.retain(|(name, _)| !LEFT_OUT.iter().any(|left| name.starts_with(left)));
-        let meta = meta(&node, attributes);
+        let mut metadata = Metadata { attributes, ..metadata(&node) };
         match node.kind {
             Kind::Directory => {
                 ensure!(self.directories.insert(at), "the directory has two names");
-                self.writer.add(&path, &meta, tree::Kind::Directory)?;
+                self.writer.add(&path, &metadata, Data::Nothing)?;
                 let path = if is_root { PathBuf::new() } else { path };
                 return Ok(Some(self.open(at, path, filesystem)?));
             }
-            Kind::File => self.file(filesystem, at.1, &node, &path, &meta)?,
+            Kind::File => self.file(filesystem, at.1, &node, &path, &metadata)?,
             Kind::Symlink => {
-                let target = filesystem.target(at.1)?;
-                ensure!(!target.contains(&0), "the link leads to a name with a zero in it");
-                let target = Path::new(OsStr::from_bytes(&target));
-                self.writer.add(&path, &meta, tree::Kind::Symlink(target))?;
+                metadata.link = filesystem.target(at.1)?;
+                let legal = !metadata.link.contains(&0);
+                ensure!(legal, "the link leads to a name with a zero in it");
+                self.writer.add(&path, &metadata, Data::Nothing)?;
             }
-            Kind::Fifo => self.writer.add(&path, &meta, tree::Kind::Fifo)?,
-            Kind::Device(device, major, minor) => {
-                self.writer.add(&path, &meta, tree::Kind::Device(device, major, minor))?;
-            }
+            Kind::Fifo | Kind::Device(..) => self.writer.add(&path, &metadata, Data::Nothing)?,
             Kind::Socket => {}
         }
         Ok(None)
@@ -174,7 +171,7 @@ impl Walk<'_> {
         node: u64,
         found: &Node,
         path: &Path,
-        meta: &Meta,
+        metadata: &Metadata,
     ) -> Result<()> {
         self.total = self.total.saturating_add(found.size);
         if self.total > self.options.limit.0 {
@@ -185,7 +182,7 @@ impl Walk<'_> {
         let content = filesystem.content(node)?;
         ensure!(content.size() == found.size, "it has {} bytes of {}", content.size(), found.size);
         let mut watched = Watched { content, cancel: self.options.cancel };
-        let written = self.writer.add(path, meta, tree::Kind::File(found.size, &mut watched));
+        let written = self.writer.add(path, metadata, Data::Stream(&mut watched));
         // A reader can only fail with an `io::Error`.
         self.options.cancel.check()?;
         written?;
@@ -218,7 +215,18 @@ impl Walk<'_> {
     }
 }
 
-fn meta(node: &Node, attributes: Vec<(String, Vec<u8>)>) -> Meta {
+/// What the node itself says, without its attributes and the target of a link.
+fn metadata(node: &Node) -> Metadata {
+    let (kind, device) = match node.kind {
+        Kind::Directory => (tree::Kind::Directory, (0, 0)),
+        Kind::File | Kind::Socket => (tree::Kind::Regular, (0, 0)),
+        Kind::Symlink => (tree::Kind::Symlink, (0, 0)),
+        Kind::Fifo => (tree::Kind::Fifo, (0, 0)),
+        Kind::Device(Device::Block, major, minor) => (tree::Kind::Block, (major, minor)),
+        Kind::Device(Device::Character, major, minor) => (tree::Kind::Char, (major, minor)),
+    };
+    let size = if node.kind == Kind::File { node.size } else { 0 };
     let (mode, uid, gid) = (node.mode, node.uid.into(), node.gid.into());
-    Meta { mode, uid, gid, time: node.time, attributes }
+    let mtime = u64::try_from(node.time).unwrap_or(0);
+    Metadata { kind, mode, uid, gid, device, ..Metadata::file(size, mtime) }
 }

@@ -2,20 +2,20 @@
 //! that a table of mounts may give it.
 
 use crate::error::{Context, Result, anyhow};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 
 use super::ext4::Ext4;
 use super::fat::Fat;
 use super::filesystem::Filesystem;
 use super::partitions::{self, Partition};
-use super::source::{Shared, Source, head};
 use super::squashfs::Squashfs;
 use super::volumes::{self, mapper_name};
 use super::xfs::Xfs;
+use crate::image::source::{Shared, Source, head};
 
 /// Where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     /// The whole disk.
     Disk,
     /// A partition, by its number.
@@ -25,18 +25,18 @@ pub enum Place {
 }
 
 /// For people: `partition 2`, `the volume vg0/root`.
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Place::Disk => f.write_str("the whole disk"),
-            Place::Partition(number) => write!(f, "partition {number}"),
-            Place::Logical(group, name) => write!(f, "the volume {group}/{name}"),
+            Location::Disk => f.write_str("the whole disk"),
+            Location::Partition(number) => write!(f, "partition {number}"),
+            Location::Logical(group, name) => write!(f, "the volume {group}/{name}"),
         }
     }
 }
 
 /// What is in a volume.
-pub enum Holds {
+pub enum VolumeContent {
     /// A file system that can be read.
     Filesystem(&'static str, Box<dyn Filesystem>),
     /// A file system, and why it cannot be read.
@@ -48,7 +48,7 @@ pub enum Holds {
 /// Something that may be mounted.
 pub struct Volume {
     /// Where it is.
-    pub place: Place,
+    pub place: Location,
     /// The file system's id as `UUID=` has it.
     pub uuid: Option<String>,
     /// The file system's label.
@@ -60,7 +60,7 @@ pub struct Volume {
     /// Its length in bytes, where that is known.
     pub size: Option<u64>,
     /// What is in it.
-    pub holds: Holds,
+    pub holds: VolumeContent,
 }
 
 /// Everything on `disk` that may be mounted.
@@ -72,7 +72,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
             continue;
         }
         let Partition { number, id, label, source } = partition.clone();
-        let place = number.map_or(Place::Disk, Place::Partition);
+        let place = number.map_or(Location::Disk, Location::Partition);
         let (holds, names) = open(&source).with_context(|| format!("reading {place}"))?;
         found.push(Volume {
             place,
@@ -85,11 +85,11 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
         });
     }
     for volume in volumes::read(&partitions)? {
-        let place = Place::Logical(volume.group, volume.name);
+        let place = Location::Logical(volume.group, volume.name);
         let size = volume.source.as_ref().ok().map(|source| source.size());
         let (holds, names) = match volume.source {
             Ok(source) => open(&source).with_context(|| format!("reading {place}"))?,
-            Err(why) => (Holds::Unreadable("a volume", anyhow!("{why}")), (None, None)),
+            Err(why) => (VolumeContent::Unreadable("a volume", anyhow!("{why}")), (None, None)),
         };
         let (partition_id, partition_label) = (None, None);
         let (uuid, label) = names;
@@ -101,8 +101,8 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
 type Names = (Option<String>, Option<String>);
 
 /// What is in `source`, and its id and label.
-fn open(source: &Shared) -> Result<(Holds, Names)> {
-    let start = head(&**source, HEAD)?;
+fn open(source: &Shared) -> Result<(VolumeContent, Names)> {
+    let start = head(&**source, PROBE_LENGTH)?;
     let none = (None, None);
     let shown = |label: &str| Some(label.to_string()).filter(|label| !label.is_empty());
     Ok(match probe(&start) {
@@ -110,9 +110,9 @@ fn open(source: &Shared) -> Result<(Holds, Names)> {
             Ok(opened) => {
                 let superblock = opened.superblock();
                 let names = (Some(superblock.uuid.to_string()), shown(&superblock.label));
-                (Holds::Filesystem("ext4", Box::new(opened)), names)
+                (VolumeContent::Filesystem("ext4", Box::new(opened)), names)
             }
-            Err(error) => (Holds::Unreadable("ext4", error), none),
+            Err(error) => (VolumeContent::Unreadable("ext4", error), none),
         },
         Some(ImageFormat::Fat) => match Fat::open(source.clone()) {
             Ok(opened) => {
@@ -120,24 +120,24 @@ fn open(source: &Shared) -> Result<(Holds, Names)> {
                     Some(opened.boot_sector().volume_id.clone()),
                     shown(&opened.boot_sector().label),
                 );
-                (Holds::Filesystem("vfat", Box::new(opened)), names)
+                (VolumeContent::Filesystem("vfat", Box::new(opened)), names)
             }
-            Err(error) => (Holds::Unreadable("vfat", error), none),
+            Err(error) => (VolumeContent::Unreadable("vfat", error), none),
         },
         Some(ImageFormat::Xfs) => match Xfs::open(source.clone()) {
             Ok(opened) => {
                 let superblock = opened.superblock();
                 let names = (Some(superblock.uuid.to_string()), shown(&superblock.label));
-                (Holds::Filesystem("xfs", Box::new(opened)), names)
+                (VolumeContent::Filesystem("xfs", Box::new(opened)), names)
             }
-            Err(error) => (Holds::Unreadable("xfs", error), none),
+            Err(error) => (VolumeContent::Unreadable("xfs", error), none),
         },
-        Some(ImageFormat::Swap) => (Holds::Other("swap"), none),
+        Some(ImageFormat::Swap) => (VolumeContent::Other("swap"), none),
         Some(ImageFormat::Squashfs) => match Squashfs::open(source.clone()) {
-            Ok(opened) => (Holds::Filesystem("squashfs", Box::new(opened)), none),
-            Err(error) => (Holds::Unreadable("squashfs", error), none),
+            Ok(opened) => (VolumeContent::Filesystem("squashfs", Box::new(opened)), none),
+            Err(error) => (VolumeContent::Unreadable("squashfs", error), none),
         },
-        _ => (Holds::Other(unknown(&**source, &start)?), none),
+        _ => (VolumeContent::Other(unknown(&**source, &start)?), none),
     })
 }
 
@@ -150,7 +150,7 @@ fn unknown(source: &dyn Source, start: &[u8]) -> Result<&'static str> {
         if source.size() < at + magic.len() as u64 {
             return Ok(false);
         }
-        Ok(super::source::bytes(source, at, magic.len())? == magic)
+        Ok(crate::image::source::bytes(source, at, magic.len())? == magic)
     };
     for (place, magic, name) in [
         (65_600, b"_BHRfS_M".as_slice(), "btrfs"),
@@ -192,12 +192,12 @@ impl Volume {
         }
         let Some(path) = device.strip_prefix("/dev/") else { return false };
         match &self.place {
-            Place::Logical(group, name) => {
+            Location::Logical(group, name) => {
                 path == format!("{group}/{name}")
                     || path.strip_prefix("mapper/") == Some(&mapper_name(group, name))
             }
-            Place::Partition(number) => is_partition(path, *number),
-            Place::Disk => ["sda", "vda", "xvda", "hda", "nvme0n1", "mmcblk0"].contains(&path),
+            Location::Partition(number) => is_partition(path, *number),
+            Location::Disk => ["sda", "vda", "xvda", "hda", "nvme0n1", "mmcblk0"].contains(&path),
         }
     }
 }
@@ -214,7 +214,7 @@ fn is_partition(path: &str, number: u32) -> bool {
 mod tests {
     use super::*;
 
-    fn volume(place: Place) -> Volume {
+    fn volume(place: Location) -> Volume {
         Volume {
             place,
             uuid: Some("ab12-cd".into()),
@@ -222,13 +222,13 @@ mod tests {
             partition_id: Some("deadbeef-02".into()),
             partition_label: None,
             size: None,
-            holds: Holds::Other("swap"),
+            holds: VolumeContent::Other("swap"),
         }
     }
 
     #[test]
     fn volumes_are_known_by_all_their_names() {
-        let partition = volume(Place::Partition(2));
+        let partition = volume(Location::Partition(2));
         for name in [
             "UUID=AB12-CD",
             "UUID=\"ab12-cd\"",
@@ -243,7 +243,7 @@ mod tests {
         for name in ["LABEL=Root", "/dev/sda22", "/dev/sdb2", "PARTLABEL=x", "tmpfs", "UUID="] {
             assert!(!partition.is(name), "{name}");
         }
-        let logical = volume(Place::Logical("my-vg".into(), "ro-ot".into()));
+        let logical = volume(Location::Logical("my-vg".into(), "ro-ot".into()));
         assert!(logical.is("/dev/mapper/my--vg-ro--ot") && logical.is("/dev/my-vg/ro-ot"));
         assert!(!logical.is("/dev/mapper/my-vg-ro-ot"));
     }

@@ -10,7 +10,7 @@ use crate::format::probe::{ImageFormat, probe};
 use crate::units::Bytes;
 
 use super::partitions::Partition;
-use super::source::{Shared, Source, bytes, check, head};
+use crate::image::source::{Shared, Source, bytes, check, head};
 
 /// Where a label may be.
 const LABEL: usize = 4 * 512;
@@ -106,7 +106,7 @@ fn read_physical(partition: &Partition) -> Result<Physical> {
 
 /// The newest version of a group in a metadata area.
 fn read_area(source: &dyn Source, area: &header::Area) -> Result<Option<VolumeGroup>> {
-    let header::Area { start, size } = *area;
+    let header::Area { start: Bytes(start), size: Bytes(size) } = *area;
     let what = || format!("reading the metadata area at {start}");
     // An area of size 0 goes on to the end of the disk.
     let size = if size == 0 { source.size().saturating_sub(start) } else { size };

@@ -12,7 +12,7 @@ use crate::format::xfs::log;
 use crate::format::xfs::superblock::{LENGTH, Superblock};
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node, Run, Runs};
-use super::source::{Recent, Shared, bytes, head};
+use crate::image::source::{Recent, Shared, bytes, head};
 
 /// What blocks of inodes may take in memory.
 const MEMORY: usize = 4 << 20;
@@ -95,13 +95,13 @@ impl Xfs {
 
     /// Where what a fork tells is; nothing for one that holds it.
     fn runs(&self, fork: &Fork) -> Result<Runs> {
-        let mut walk = Walk { of: self, runs: Runs::default(), next: 0, blocks: 0 };
+        let mut tree = ExtentTree { of: self, runs: Runs::default(), next: 0, blocks: 0 };
         match fork {
             Fork::Device(..) | Fork::Local(_) => {}
-            Fork::Extents(bytes) => walk.extents(extent::records(bytes))?,
-            Fork::Btree(bytes) => walk.node(extent::root(bytes)?, DEEPEST + 1)?,
+            Fork::Extents(bytes) => tree.extents(extent::records(bytes))?,
+            Fork::Btree(bytes) => tree.node(extent::root(bytes)?, DEEPEST + 1)?,
         }
-        Ok(walk.runs)
+        Ok(tree.runs)
     }
 
     /// The byte at which byte `at` of what `runs` tell is, with `length` bytes behind it.
@@ -138,15 +138,15 @@ impl Xfs {
     }
 }
 
-/// A walk along the extents of a fork, which must go forward all the time.
-struct Walk<'a> {
+/// A tree along the extents of a fork, which must go forward all the time.
+struct ExtentTree<'a> {
     of: &'a Xfs,
     runs: Runs,
     next: u64,
     blocks: u64,
 }
 
-impl Walk<'_> {
+impl ExtentTree<'_> {
     fn extents(&mut self, extents: Vec<Extent>) -> Result<()> {
         for Extent { start_offset: first, block_count: length, start_block } in extents {
             ensure!(first >= self.next && length > 0, "its extents overlap at {first}");

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::disk::config::{Config, Content, Table};
 use crate::disk::layout::{Filesystem, Layout, Role};
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::import::{self, Beside, Part, Place, Survey};
+use crate::import::{self, DiskReport, Location, OtherFiles, Part};
 use crate::pipeline::Size;
 use crate::units::Bytes;
 
@@ -28,8 +28,8 @@ pub struct Installed {
 
 /// Reads the raw image `disk` and compares it with what was asked for.
 pub fn check(disk: &Path, config: &Config, layout: &Layout) -> Result<Installed> {
-    let image = import::open(disk, Beside::Nothing).context("reading the installed disk")?;
-    let survey = import::survey(&image).context("reading the installed disk")?;
+    let image = import::open(disk, OtherFiles::Refused).context("reading the installed disk")?;
+    let survey = import::inspect(&image).context("reading the installed disk")?;
     let found = differences(&survey, config, layout);
     if !found.is_empty() {
         let text = found.iter().map(|line| format!("\n  {line}")).collect::<String>();
@@ -49,7 +49,7 @@ pub fn check(disk: &Path, config: &Config, layout: &Layout) -> Result<Installed>
 }
 
 /// The parts of a disk, for people.
-fn lines(survey: &Survey) -> Vec<String> {
+fn lines(survey: &DiskReport) -> Vec<String> {
     let shown = |part: &Part| {
         let size = part.size.map_or(String::new(), |size| format!(", {size}"));
         let mounted = part.mounted.as_ref().map_or(String::new(), |at| format!(", on {at}"));
@@ -65,7 +65,7 @@ struct Wanted<'a> {
 }
 
 /// Everything that is not as it was asked for.
-pub fn differences(survey: &Survey, config: &Config, layout: &Layout) -> Vec<String> {
+pub fn differences(survey: &DiskReport, config: &Config, layout: &Layout) -> Vec<String> {
     let mut found = Vec::new();
     let table = match layout.table {
         Table::Gpt => "GPT",
@@ -78,7 +78,7 @@ pub fn differences(survey: &Survey, config: &Config, layout: &Layout) -> Vec<Str
     if let Some(why) = &survey.no_system {
         found.push(why.clone());
     }
-    let mut known: Vec<&Place> = Vec::new();
+    let mut known: Vec<&Location> = Vec::new();
     for wanted in wanted(config, layout) {
         let part = find(survey, &wanted);
         match part {
@@ -91,7 +91,7 @@ pub fn differences(survey: &Survey, config: &Config, layout: &Layout) -> Vec<Str
     }
     // What nobody asked for: what else is mounted, and other volumes.
     for part in &survey.parts {
-        let is_volume = matches!(part.place, Place::Logical(..));
+        let is_volume = matches!(part.place, Location::Logical(..));
         if !known.contains(&&part.place) && (part.mounted.is_some() || is_volume) {
             let on = part.mounted.as_ref().map_or(String::new(), |at| format!(", on {at}"));
             found.push(format!("nobody asked for {} ({}{on})", part.place, part.holds));
@@ -117,14 +117,16 @@ fn wanted<'a>(config: &Config, layout: &'a Layout) -> Vec<Wanted<'a>> {
 }
 
 /// The part that should be this filesystem: by where it is mounted, else by its place.
-fn find<'s>(survey: &'s Survey, wanted: &Wanted<'_>) -> Option<&'s Part> {
+fn find<'s>(survey: &'s DiskReport, wanted: &Wanted<'_>) -> Option<&'s Part> {
     let filesystem = wanted.filesystem;
     if filesystem.mount.is_some() {
         return survey.parts.iter().find(|part| part.mounted == filesystem.mount);
     }
     survey.parts.iter().find(|part| match (&part.place, &filesystem.group) {
-        (Place::Logical(group, name), Some(wanted)) => group == wanted && *name == filesystem.name,
-        (Place::Partition(_), None) => {
+        (Location::Logical(group, name), Some(wanted)) => {
+            group == wanted && *name == filesystem.name
+        }
+        (Location::Partition(_), None) => {
             part.mounted.is_none()
                 && part.holds == filesystem.format.word()
                 && part.size.is_some_and(|size| apart(size, filesystem.size) <= slack(wanted))
@@ -138,8 +140,10 @@ fn unlike(part: &Part, wanted: &Wanted<'_>) -> Vec<String> {
     let what = shown(filesystem);
     let mut found = Vec::new();
     let in_place = match (&part.place, &filesystem.group) {
-        (Place::Logical(group, name), Some(wanted)) => group == wanted && *name == filesystem.name,
-        (Place::Partition(_), None) => true,
+        (Location::Logical(group, name), Some(wanted)) => {
+            group == wanted && *name == filesystem.name
+        }
+        (Location::Partition(_), None) => true,
         _ => false,
     };
     if !in_place {

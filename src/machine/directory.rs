@@ -11,7 +11,7 @@ use crate::cancel::Progress;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::format::vbox::{self, Settings};
-use crate::image;
+use crate::image::{self, read::OtherFiles};
 use crate::units::Bytes;
 
 use super::Disk;
@@ -49,8 +49,9 @@ pub fn open(tar: &Path, digest: &Digest, work: &Path, cancel: &Cancel) -> Result
     let image = normal(&name.parent().unwrap_or(Path::new("")).join(image)).with_context(what)?;
     let (copy, raw) = (work.join("machine.vdi"), work.join("machine.raw"));
     extract::file(tar, &image, &copy, cancel).with_context(what)?;
-    let size =
-        image::read(&copy, &raw, Progress { cancel, report: &|_, _| () }).with_context(what)?;
+    let opened = image::read::open(&copy, OtherFiles::Refused).with_context(what)?;
+    let progress = Progress { cancel, report: &|_, _| () };
+    let size = image::read::copy_disk(&opened, &raw, progress).with_context(what)?;
     // It may be as large as all else here together.
     std::fs::remove_file(&copy).with_context(what)?;
     let digest = Digest::of(format!("kuth-disk-of-directory-1\n{digest}"));

@@ -12,6 +12,7 @@ pub use crate::format::dpkg::Inventory;
 use crate::format::{dpkg, os_release::System};
 use crate::recipe::Recipe;
 use crate::stage_context::StageContext;
+use crate::tree::Reader;
 
 /// Raised when the same tree gives another inventory.
 const REVISION: u32 = 1;
@@ -45,19 +46,16 @@ pub fn read(path: &Path) -> Result<Inventory> {
 pub fn of_tar(path: &Path) -> Result<Inventory> {
     let what = || format!("reading the packages of {}", path.display());
     let file = File::open(path).with_context(what)?;
-    let mut archive = tar::Archive::new(file);
+    let mut entries = Reader::seeking(file);
     let (mut status, mut release) = (None, None);
-    for entry in archive.entries_with_seek().with_context(what)? {
-        let mut entry = entry.with_context(what)?;
-        let name = entry.path_bytes().into_owned();
-        let name = name.strip_prefix(b"./").unwrap_or(&name);
-        let wanted = match name {
+    while let Some((entry, content)) = entries.next_entry().with_context(what)? {
+        let wanted = match entry.path.strip_prefix(b"./").unwrap_or(&entry.path) {
             name if name == STATUS.as_bytes() => &mut status,
             name if name == OS_RELEASE.as_bytes() => &mut release,
             _ => continue,
         };
         let mut bytes = Vec::new();
-        entry.by_ref().take(MAX_SIZE).read_to_end(&mut bytes).with_context(what)?;
+        content.take(MAX_SIZE).read_to_end(&mut bytes).with_context(what)?;
         *wanted = Some(String::from_utf8_lossy(&bytes).into_owned());
     }
     let packages = dpkg::read(&status.unwrap_or_default()).with_context(what)?;

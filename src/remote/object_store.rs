@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{ErrorKind, Operator, services};
+use opendal::{ErrorKind, HttpTransporter, Operator, services};
+use opendal_http_transport_reqwest::ReqwestTransport;
 use tokio::runtime::{Builder, Runtime};
 
 use super::Remote;
@@ -23,7 +24,8 @@ pub(super) struct ObjectStore {
 impl ObjectStore {
     /// The service at `address`: `s3://bucket/prefix`.
     pub fn open(address: &str, timeout: Duration) -> Result<ObjectStore> {
-        opendal::install_default();
+        crate::http::select_tls();
+        HttpTransporter::install_default(ReqwestTransport::default());
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -1,7 +1,7 @@
 //! A tree as one canonical tar: entries sorted by path, numeric owners, times cut to whole seconds
 //! and clamped to the epoch, extended attributes as `SCHILY.xattr` records (what GNU tar and
 //! libarchive write and read), the second and later names of a file as hard links, long runs of
-//! zeros left out ([`crate::archive::holes`]), owners as they truly are ([`Owners`]). The same tree
+//! zeros left out ([`crate::tree::sparse`]), owners as they truly are ([`Owners`]). The same tree
 //! gives the same bytes on every machine.
 //!
 //! Left out, because they belong to a running machine: what lies below /proc, /sys, /dev, /run
@@ -11,15 +11,15 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{File, Metadata};
-use std::os::unix::ffi::OsStrExt;
+use std::fs::{self, File};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::owners::Owners;
 use super::{EXCHANGE, Packed};
-use crate::archive::tree::{Device, EMPTIED, FileWriter, Kind, Meta};
 use crate::error::{Context, Result};
+use crate::tree::{Data, EMPTIED, FileWriter, Kind, Metadata};
 
 /// Attributes that are the host's and not the tree's: labels of its security module, and the form
 /// in which XFS shows root the access lists that are there under their own names too.
@@ -53,7 +53,7 @@ impl Packer<'_> {
     /// Everything in the directory `path`, whose name in the archive is `name`.
     fn directory(&mut self, path: &Path, name: &Path) -> Result<()> {
         let what = || format!("reading {}", path.display());
-        let mut entries = std::fs::read_dir(path)
+        let mut entries = fs::read_dir(path)
             .and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>())
             .with_context(what)?;
         entries.sort_by_key(|entry| entry.file_name());
@@ -76,48 +76,52 @@ impl Packer<'_> {
 
     fn entry(&mut self, path: &Path, name: &Path) -> Result<()> {
         let what = || format!("packing {}", path.display());
-        let metadata = path.symlink_metadata().with_context(what)?;
-        let mut meta = self.meta(&metadata);
-        let kind = metadata.file_type();
-        if metadata.nlink() > 1 && !kind.is_dir() {
-            let id = (metadata.dev(), metadata.ino());
+        let found = path.symlink_metadata().with_context(what)?;
+        let mut metadata = self.metadata(&found);
+        let kind = found.file_type();
+        if found.nlink() > 1 && !kind.is_dir() {
+            let id = (found.dev(), found.ino());
             if let Some(first) = self.links.get(&id) {
-                return self.writer.add(name, &meta, Kind::HardLink(first)).with_context(what);
+                metadata.kind = Kind::Link;
+                metadata.link = first.as_os_str().as_bytes().to_vec();
+                return self.writer.add(name, &metadata, Data::Nothing).with_context(what);
             }
             self.links.insert(id, name.to_path_buf());
         }
-        meta.attributes = attributes(path).with_context(what)?;
+        metadata.attributes = attributes(path).with_context(what)?;
         if kind.is_file() {
             let file = File::open(path).with_context(what)?;
-            let content = Kind::Open(metadata.len(), &file);
-            return self.writer.add(name, &meta, content).with_context(what);
+            metadata.size = found.len();
+            return self.writer.add(name, &metadata, Data::Open(&file)).with_context(what);
         }
         if kind.is_symlink() {
-            let target = std::fs::read_link(path).with_context(what)?;
-            return self.writer.add(name, &meta, Kind::Symlink(&target)).with_context(what);
+            let target = fs::read_link(path).with_context(what)?;
+            metadata.link = target.into_os_string().into_vec();
+        } else if kind.is_block_device() || kind.is_char_device() {
+            let device = found.rdev();
+            metadata.device = (rustix::fs::major(device), rustix::fs::minor(device));
         }
-        let kind = if kind.is_dir() {
-            Kind::Directory
-        } else if kind.is_fifo() {
-            Kind::Fifo
-        } else {
-            let block = kind.is_block_device();
-            let of = if block { Device::Block } else { Device::Character };
-            let device = metadata.rdev();
-            Kind::Device(of, rustix::fs::major(device), rustix::fs::minor(device))
-        };
-        self.writer.add(name, &meta, kind).with_context(what)
+        self.writer.add(name, &metadata, Data::Nothing).with_context(what)
     }
 
-    fn meta(&self, metadata: &Metadata) -> Meta {
-        let attributes = Vec::new();
-        if metadata.is_dir() && metadata.dev() != self.device {
-            let time = i64::try_from(self.epoch).unwrap_or(i64::MAX);
-            return Meta { mode: 0o755, uid: 0, gid: 0, time, attributes };
+    /// Type, mode, owner and time.
+    fn metadata(&self, found: &fs::Metadata) -> Metadata {
+        if found.is_dir() && found.dev() != self.device {
+            return Metadata::directory(0o755, self.epoch);
         }
-        let (uid, gid) = self.owners.of(metadata);
-        let (uid, gid) = (uid.into(), gid.into());
-        Meta { mode: metadata.mode(), uid, gid, time: metadata.mtime(), attributes }
+        let (uid, gid) = self.owners.of(found);
+        let kind = match found.file_type() {
+            kind if kind.is_dir() => Kind::Directory,
+            kind if kind.is_symlink() => Kind::Symlink,
+            kind if kind.is_fifo() => Kind::Fifo,
+            kind if kind.is_block_device() => Kind::Block,
+            kind if kind.is_char_device() => Kind::Char,
+            _ => Kind::Regular,
+        };
+        // The writer clamps later times; earlier ones than 1970 are 1970.
+        let mtime = u64::try_from(found.mtime()).unwrap_or(0);
+        let (mode, uid, gid) = (found.mode() & 0o7777, uid.into(), gid.into());
+        Metadata { kind, mode, uid, gid, ..Metadata::file(0, mtime) }
     }
 }
 

@@ -9,14 +9,13 @@ use std::fs::{File, Permissions};
 use std::io::BufReader;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
-use tar::EntryType;
 
 use super::owners::Owners;
-use crate::archive::entries::{Content, Entries, Entry};
-use crate::error::{Context, Result, bail, ensure};
+use crate::error::{Context, Result, ensure};
+use crate::tree::{self, Content, Kind, Metadata, Reader};
 
 /// Unpacks `file` over `/`. Owners that cannot be given are noted in `owners`.
 pub fn unpack(file: &Path, owners: &mut Owners) -> Result<()> {
@@ -26,7 +25,7 @@ pub fn unpack(file: &Path, owners: &mut Owners) -> Result<()> {
 fn unpack_into(file: &Path, root: &Path, owners: &mut Owners) -> Result<()> {
     let what = || format!("unpacking {}", file.display());
     let handle = File::open(file).with_context(what)?;
-    let mut entries = Entries::new(BufReader::with_capacity(1 << 18, handle));
+    let mut entries = Reader::new(BufReader::with_capacity(1 << 18, handle));
     let device = root.metadata().with_context(what)?.dev();
     // The time of a directory changes with every file put into it, so directories come last.
     let mut directories = Vec::new();
@@ -37,10 +36,10 @@ fn unpack_into(file: &Path, root: &Path, owners: &mut Owners) -> Result<()> {
         if path.metadata().is_ok_and(|found| found.is_dir() && found.dev() != device) {
             continue;
         }
-        place(&entry, &mut content, root, &path, owners)
+        unpack_entry(&entry.metadata, &mut content, root, &path, owners)
             .with_context(|| format!("unpacking {}", path.display()))?;
-        if entry.kind.is_dir() {
-            directories.push((path, entry.mtime));
+        if entry.metadata.kind.is_dir() {
+            directories.push((path, entry.metadata.mtime));
         }
     }
     for (path, time) in directories.into_iter().rev() {
@@ -49,29 +48,19 @@ fn unpack_into(file: &Path, root: &Path, owners: &mut Owners) -> Result<()> {
     Ok(())
 }
 
-/// `name` below `root`; a name that climbs out is refused, although it could not lead anywhere.
+/// `name` below `root`; a name with `..` is refused, although it could not lead anywhere.
 fn destination(root: &Path, name: &[u8]) -> Result<PathBuf> {
-    let mut path = root.to_path_buf();
-    for part in Path::new(OsStr::from_bytes(name)).components() {
-        match part {
-            Component::Normal(part) => path.push(part),
-            Component::CurDir | Component::RootDir => {}
-            _ => bail!("the name {} leaves the tree", String::from_utf8_lossy(name)),
-        }
-    }
-    Ok(path)
+    Ok(root.join(OsStr::from_bytes(&tree::relative(name)?)))
 }
 
-fn place(
-    entry: &Entry,
+fn unpack_entry(
+    entry: &Metadata,
     content: &mut Content<'_>,
     root: &Path,
     path: &Path,
     owners: &mut Owners,
 ) -> Result<()> {
     let (uid, gid) = (id("owner", entry.uid)?, id("group", entry.gid)?);
-    let posix = entry.unknown.iter().any(|key| key.starts_with("GNU.sparse."));
-    ensure!(!posix, "it is a sparse file of the POSIX kind, which kuth does not read");
     let target = || {
         ensure!(!entry.link.is_empty(), "a link without a target");
         Ok(&entry.link)
@@ -88,23 +77,21 @@ fn place(
             std::fs::remove_file(path)?;
         }
         match entry.kind {
-            EntryType::Regular => {
+            Kind::Regular => {
                 let file = File::create_new(path)?;
                 content.write_to(&file, 0)?;
-                if content.map().is_some() {
-                    file.set_len(entry.size)?;
-                }
+                file.set_len(entry.size)?;
             }
-            EntryType::Symlink => symlink(OsStr::from_bytes(target()?), path)?,
-            EntryType::Link => {
+            Kind::Symlink => symlink(OsStr::from_bytes(target()?), path)?,
+            Kind::Link => {
                 std::fs::hard_link(destination(root, target()?)?, path)?;
                 // The file it names has everything else already.
                 return Ok(());
             }
-            EntryType::Fifo | EntryType::Char | EntryType::Block => {
+            Kind::Fifo | Kind::Char | Kind::Block => {
                 let (file_type, device) = match entry.kind {
-                    EntryType::Fifo => (FileType::Fifo, (0, 0)),
-                    EntryType::Char => (FileType::CharacterDevice, entry.device),
+                    Kind::Fifo => (FileType::Fifo, (0, 0)),
+                    Kind::Char => (FileType::CharacterDevice, entry.device),
                     _ => (FileType::BlockDevice, entry.device),
                 };
                 let device = rustix::fs::makedev(device.0, device.1);
@@ -116,7 +103,7 @@ fn place(
         }
     }
     owners.give(path, Some(uid), Some(gid))?;
-    if entry.kind == EntryType::Symlink {
+    if entry.kind == Kind::Symlink {
         return set_time(path, entry.mtime);
     }
     // After the owner: changing that drops set-id bits and capabilities.
@@ -256,10 +243,11 @@ mod tests {
         let tar = directory.path().join("1.tar");
         let first = pack(&one, &tar, 5000, &owners).unwrap();
         let mut seen = Vec::new();
-        let mut entries = Entries::new(File::open(&tar).unwrap());
+        let mut entries = Reader::new(File::open(&tar).unwrap());
         while let Some((entry, _)) = entries.next_entry().unwrap() {
             let path = String::from_utf8(entry.path).unwrap();
-            seen.push(format!("{path} {}:{} {:o}", entry.uid, entry.gid, entry.mode));
+            let Metadata { uid, gid, mode, .. } = entry.metadata;
+            seen.push(format!("{path} {uid}:{gid} {mode:o}"));
         }
         let expected = [
             "./ 0:65535 755",

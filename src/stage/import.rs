@@ -8,7 +8,7 @@ use crate::archive::magic::{self, Format};
 use crate::archive::{self, extract};
 use crate::artifact::{Artifact, ArtifactKind, Facts, Output, TreeFacts};
 use crate::error::{Context, Result};
-use crate::import::{self, Beside, Imported, Options};
+use crate::import::{self, Imported, Options, OtherFiles};
 use crate::pipeline::{Fault, Fields, Spanned};
 use crate::process::open_log;
 use crate::recipe::Recipe;
@@ -120,9 +120,9 @@ impl Import {
             ArtifactKind::Directory => {
                 let directory = context.scratch("directory");
                 extract::extract(&object, &directory, &context.cancel)?;
-                (import::pick(&directory)?, Beside::Directory)
+                (import::pick(&directory)?, OtherFiles::SameDirectory)
             }
-            _ => (object, Beside::Nothing),
+            _ => (object, OtherFiles::Refused),
         };
         let image = import::open(&path, beside)?;
         let options = Options {

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use kuth::format::blocks::{BlockMap, Plan};
-use kuth::format::probe::{HEAD, ImageFormat, probe};
+use kuth::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use kuth::format::{Pieces, qcow2, vdi, vhd, vmdk};
 use kuth::units::Bytes;
 
@@ -134,7 +134,7 @@ fn images_of_others_are_known() {
     let dir = tempfile::tempdir().unwrap();
     let known = |path: &Path| {
         let mut head = Vec::new();
-        File::open(path).unwrap().take(HEAD as u64).read_to_end(&mut head).unwrap();
+        File::open(path).unwrap().take(PROBE_LENGTH as u64).read_to_end(&mut head).unwrap();
         probe(&head)
     };
     for (format, expected) in [

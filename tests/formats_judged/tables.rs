@@ -8,7 +8,7 @@ use std::path::Path;
 
 use kuth::format::blocks::BlockMap;
 use kuth::format::qcow2::{self, CLUSTER};
-use kuth::import::{self, Beside};
+use kuth::import::{self, OtherFiles};
 use kuth::units::Bytes;
 
 use crate::tools::text;
@@ -68,7 +68,8 @@ fn compare(raw: &Path, image: &Path) {
 
 /// Kuth reads the image: as long as the disk, the marks in their places, zeros around them.
 fn read(image: &Path, size: u64, marks: &[u64]) {
-    let opened = import::open(image, Beside::Nothing).unwrap_or_else(|error| panic!("{error:#}"));
+    let opened =
+        import::open(image, OtherFiles::Refused).unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!(opened.disk.size(), size);
     for at in marks {
         let start = at.saturating_sub(5000);
@@ -173,7 +174,7 @@ fn the_largest_disk() {
     if !check(&image) {
         return;
     }
-    let opened = import::open(&image, Beside::Directory).unwrap();
+    let opened = import::open(&image, OtherFiles::SameDirectory).unwrap();
     assert_eq!(opened.disk.size(), size);
     opened.disk.read_at(&mut [1; 512], size - 512).unwrap();
     let larger = qcow2::Overlay { size: Bytes(size + 512), ..overlay };
@@ -202,7 +203,7 @@ fn what_qemu_grew_is_read() {
                 if qemu("qemu-img", &convert).is_none() {
                     return;
                 }
-                let opened = import::open(&image, Beside::Nothing).unwrap();
+                let opened = import::open(&image, OtherFiles::Refused).unwrap();
                 let mut found = vec![0; size as usize];
                 opened.disk.read_at(&mut found, 0).unwrap();
                 assert_eq!(opened.disk.size(), size);
@@ -222,7 +223,7 @@ fn what_qemu_grew_is_read() {
         tool("qemu-io", &args).unwrap();
         qemu("qemu-img", "convert -f qcow2 -O raw image disk").unwrap();
         let expected = std::fs::read(&disk).unwrap();
-        let opened = import::open(&image, Beside::Nothing).unwrap();
+        let opened = import::open(&image, OtherFiles::Refused).unwrap();
         let mut found = vec![0; expected.len()];
         assert_eq!(opened.disk.size(), expected.len() as u64);
         opened.disk.read_at(&mut found, 0).unwrap();

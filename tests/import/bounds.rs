@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use kuth::archive;
 use kuth::cancel::Cancel;
-use kuth::import::{self, Beside, Options, rootfs};
+use kuth::import::{self, Options, OtherFiles, rootfs};
 use kuth::units::Bytes;
 
 use crate::world::{EPOCH, World, have, root_owner, run, text};
@@ -56,7 +56,7 @@ fn limited(world: &World, image: &Path, limit: u64) -> Result<(), String> {
         made
     } else {
         let options = Options { epoch: EPOCH, limit, cancel: &cancel, report: &|_| () };
-        import::open(image, Beside::Nothing)
+        import::open(image, OtherFiles::Refused)
             .and_then(|image| import::import(&image, None, &to, &options))
     };
     let shown = |error| format!("{error:#} [{}]", kuth::error::hints(&error).join("; "));

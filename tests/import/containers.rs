@@ -9,7 +9,7 @@ use kuth::cancel::Progress;
 use kuth::digest::Digest;
 use kuth::format::vmdk::Level;
 use kuth::image::{self, Container, Identity};
-use kuth::import::{self, Beside, Source};
+use kuth::import::{self, OtherFiles, Source};
 
 use crate::world::{World, have, run, text};
 
@@ -31,7 +31,8 @@ fn disk(world: &World) -> Vec<u8> {
 
 /// The disk in an image, read in odd pieces.
 fn read(path: &Path) -> Vec<u8> {
-    let image = import::open(path, Beside::Directory).unwrap_or_else(|error| panic!("{error:#}"));
+    let image =
+        import::open(path, OtherFiles::SameDirectory).unwrap_or_else(|error| panic!("{error:#}"));
     let disk: &dyn Source = &*image.disk;
     let mut bytes = vec![0xaa; disk.size() as usize];
     for (index, piece) in bytes.chunks_mut(100_003).enumerate() {
@@ -128,7 +129,7 @@ fn chains_of_images_are_followed_in_their_directory() {
     let error = import::pick(world.directory.path()).unwrap_err();
     assert_eq!(error.to_string(), "the directory holds 2 disk images: other.vdi, top.qcow2");
 
-    let alone = import::open(&world.at("top.qcow2"), Beside::Nothing).err().unwrap();
+    let alone = import::open(&world.at("top.qcow2"), OtherFiles::Refused).err().unwrap();
     assert!(format!("{alone:#}").ends_with("it needs the file `middle.qcow2`, and it came alone"));
     std::fs::create_dir(world.at("deep")).unwrap();
     for (name, why) in [
@@ -138,7 +139,8 @@ fn chains_of_images_are_followed_in_their_directory() {
         ("evil.qcow2", "evil.qcow2 lies below itself"),
     ] {
         qemu(&format!("qemu-img create -q -u -f qcow2 -b '{name}' -F raw deep/evil.qcow2 1M"));
-        let error = import::open(&world.at("deep/evil.qcow2"), Beside::Directory).err().unwrap();
+        let error =
+            import::open(&world.at("deep/evil.qcow2"), OtherFiles::SameDirectory).err().unwrap();
         assert!(format!("{error:#}").ends_with(why), "{error:#}");
     }
 }
@@ -165,7 +167,7 @@ fn images_that_are_cut_short_are_refused() {
         let file = File::options().write(true).open(&to).unwrap();
         let length = file.metadata().unwrap().len();
         file.set_len(length / 2).unwrap();
-        let broken = match import::open(&to, Beside::Directory) {
+        let broken = match import::open(&to, OtherFiles::SameDirectory) {
             Err(_) => continue,
             Ok(image) => (0..image.disk.size() >> 16)
                 .any(|index| image.disk.read_at(&mut vec![0; 65_536], index << 16).is_err()),
@@ -176,5 +178,5 @@ fn images_that_are_cut_short_are_refused() {
     let image = world.at("qcow2");
     let file = File::options().write(true).open(&image).unwrap();
     file.write_all_at(&u32::MAX.to_be_bytes(), 36).unwrap();
-    assert!(import::open(&image, Beside::Directory).is_err());
+    assert!(import::open(&image, OtherFiles::SameDirectory).is_err());
 }

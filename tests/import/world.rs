@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kuth::cancel::Cancel;
 use kuth::digest::Digest;
-use kuth::import::{self, Beside, Imported, Options};
+use kuth::import::{self, Imported, Options, OtherFiles};
 use kuth::sandbox::owners::Owners;
 use kuth::sandbox::pack::pack;
 use kuth::units::Bytes;
@@ -205,7 +205,7 @@ pub fn import_until(
         let hints = kuth::error::hints(&error).join("; ");
         format!("{error:#} [{hints}]")
     };
-    let image = import::open(path, Beside::Directory).map_err(shown)?;
+    let image = import::open(path, OtherFiles::SameDirectory).map_err(shown)?;
     import::import(&image, root, to, &options).map_err(shown)
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use kuth::cancel::Cancel;
-use kuth::import::{self, Beside, Options};
+use kuth::import::{self, Options, OtherFiles};
 use kuth::units::Bytes;
 
 use crate::layers::{import as import_layers, medium};
@@ -24,7 +24,7 @@ fn import(world: &World, bytes: &[u8]) -> Result<(), String> {
     let cancel = Cancel::default();
     let options = Options { epoch: EPOCH, limit: Bytes::mib(16), cancel: &cancel, report: &|_| () };
     let start = Instant::now();
-    let imported = import::open(&image, Beside::Nothing)
+    let imported = import::open(&image, OtherFiles::Refused)
         .and_then(|image| import::import(&image, None, &to, &options));
     let took = start.elapsed();
     assert!(took < Duration::from_secs(20), "it took {took:?}");

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use kuth::cancel::Cancel;
-use kuth::import::live::{self, Medium};
+use kuth::import::live::{self, LiveMedium};
 use kuth::import::{Imported, Options};
 use kuth::units::Bytes;
 
@@ -34,8 +34,8 @@ pub fn medium(world: &World, layers: &[(&str, &Path, &str)]) -> PathBuf {
 pub fn import(path: &Path, wanted: Option<&str>, to: &Path) -> Result<Imported, String> {
     let cancel = Cancel::default();
     let options = Options { epoch: EPOCH, limit: Bytes::gib(1), cancel: &cancel, report: &|_| () };
-    let imported =
-        Medium::open(path).and_then(|mut medium| live::import(&mut medium, wanted, to, &options));
+    let imported = LiveMedium::open(path)
+        .and_then(|mut medium| live::import(&mut medium, wanted, to, &options));
     imported.map_err(|error| format!("{error:#} [{}]", kuth::error::hints(&error).join("; ")))
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kuth::import::live::Medium;
+use kuth::import::live::LiveMedium;
 
 use crate::layers::{import, medium};
 use crate::world::{World, assert_same, have, need_root, packed, run, text};
@@ -51,7 +51,7 @@ fn an_image_and_a_directory_give_one_tree() {
     let world = World::new();
     let medium = two_layers(&world);
     let image = iso(&world, &medium);
-    let offers = Medium::open(&image).unwrap().offers().unwrap();
+    let offers = LiveMedium::open(&image).unwrap().offers().unwrap();
     let ids: Vec<&str> = offers.iter().map(|offer| offer.id.as_str()).collect();
     assert_eq!(ids, ["ubuntu-server-minimal", "ubuntu-server"]);
     let directory = world.directory.path().display().to_string();

@@ -3,6 +3,7 @@
 //! xfs_db and mtools; what needs a tool that is missing says SKIPPED, and fails where
 //! KUTH_REQUIRE_TOOLS=1.
 
+mod attributes;
 mod built;
 #[path = "../disk/mod.rs"]
 mod disk;

@@ -1,5 +1,4 @@
-//! A machine as the files around a disk describe it, and the XML they are written in. It knows no
-//! file: `ovf` and `vbox` do.
+//! A virtual machine as [`ovf`](crate::ovf) and [`vbox`](crate::vbox) describe it.
 
 use super::Fault;
 use crate::units::Bytes;
@@ -9,13 +8,13 @@ use crate::units::Bytes;
 pub struct Appliance {
     /// Its name; see [`Appliance::check`].
     pub name: String,
-    /// How many processors.
+    /// The number of processors.
     pub cpus: u32,
     /// Its memory, in whole MiB.
     pub memory: Bytes,
     /// Its video memory in MiB.
     pub vram: u64,
-    /// What starts it.
+    /// Its firmware.
     pub firmware: Firmware,
     /// Its network cards, in order.
     pub cards: Vec<Card>,
@@ -23,10 +22,10 @@ pub struct Appliance {
     pub disk: Bytes,
 }
 
-/// What starts a machine.
+/// The firmware of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
-    /// The PC's.
+    /// PC BIOS.
     Bios,
     /// EFI.
     Uefi,
@@ -35,33 +34,32 @@ pub enum Firmware {
 /// A network card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
-    /// What it is plugged into.
+    /// Its network.
     pub plug: Plug,
-    /// Its address.
+    /// Its MAC address.
     pub mac: [u8; 6],
 }
 
-/// What a card is plugged into.
+/// The network of a card, by VirtualBox's modes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plug {
-    /// Outwards through the host.
+    /// NAT through the host.
     Nat,
-    /// The host and its machines, by this adapter.
+    /// Host-only, by this adapter of the host; `None` for the first one.
     HostOnly(Option<String>),
-    /// Machines alone, by this name.
+    /// An internal network of this name.
     Internal(String),
-    /// The network of this adapter.
+    /// Bridged to this adapter of the host.
     Bridged(String),
-    /// A network that several machines share.
+    /// The NAT network of this name, which machines share.
     NatNetwork(String),
 }
 
-/// Cards that VirtualBox's default chip set has room for.
+/// The most network cards of VirtualBox's default chipset.
 pub const MOST_CARDS: usize = 8;
 
 impl Appliance {
-    /// Refuses what cannot stand in the files: the name becomes a file name and a word of
-    /// manifests.
+    /// Refuses an illegal name, which becomes a file name and a word of manifests, and too many cards.
     pub fn check(&self, format: &'static str) -> Result<(), Fault> {
         Fault::unless(is_legal_name(&self.name), format, || {
             let name = self.name.escape_default();
@@ -73,13 +71,14 @@ impl Appliance {
     }
 }
 
-/// Whether a machine can have this name in every one of these files, and the files too.
+/// Whether a machine and its files can have this name: 1 to 80 characters of letters, digits and
+/// `._-+`, the first neither a dot nor a dash.
 pub fn is_legal_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
     (1..=80).contains(&name.len()) && !name.starts_with(['.', '-']) && name.chars().all(plain)
 }
 
-/// Text as it stands in XML, between tags and in attributes.
+/// `text` escaped for XML, between tags and in attributes.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

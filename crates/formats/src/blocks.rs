@@ -1,5 +1,5 @@
-//! Which blocks of a disk hold data: the shape all sparse image formats share. It knows neither
-//! the formats nor where the data comes from; all else of the disk is zero.
+//! Maps of the allocated blocks of a disk, which all sparse image formats have in common, and plans
+//! that say what to write where. The rest of a disk is zero.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use crate::units::Bytes;
 
 const FORMAT: &str = "disk";
 
-/// A disk in blocks of one size, and which of them are allocated.
+/// The allocated blocks of a disk, all of one size.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockMap {
     disk: Bytes,
@@ -16,26 +16,26 @@ pub struct BlockMap {
     runs: Vec<Range<u64>>,
 }
 
-/// Copy these bytes of the disk to that place of the image file; the other way round where a plan
-/// makes a disk out of an image.
+/// A range of the disk to copy to the image file, or, where a plan reads an image, the other way
+/// round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copy {
-    /// Where the bytes lie on the disk.
+pub struct CopyRange {
+    /// The offset to read from.
     pub from: Bytes,
-    /// Where they belong in the image file.
+    /// The offset to write to.
     pub to: Bytes,
-    /// How many; never past the end of the disk.
+    /// The length; never past the end of the disk.
     pub length: Bytes,
 }
 
-/// An image file as work to do: write the pieces, copy the data, all else is zero.
+/// How to make a file: write the pieces, copy the ranges; the rest is zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The format's own structures.
+    /// The structures of the format, ascending.
     pub pieces: Pieces,
-    /// The disk's data, ascending on both sides.
-    pub copies: Vec<Copy>,
-    /// The size of the image file.
+    /// The data, ascending on both sides.
+    pub copies: Vec<CopyRange>,
+    /// The length of the file.
     pub length: Bytes,
 }
 
@@ -82,12 +82,12 @@ impl BlockMap {
         self.block
     }
 
-    /// How many blocks the disk has, the last perhaps in part.
+    /// The number of blocks of the disk; the last may be partial.
     pub fn count(&self) -> u64 {
         self.disk.0.div_ceil(self.block.0)
     }
 
-    /// How many of them are allocated.
+    /// The number of allocated blocks.
     pub fn allocated(&self) -> u64 {
         self.runs.iter().map(|run| run.end - run.start).sum()
     }
@@ -102,27 +102,27 @@ impl BlockMap {
         self.runs.iter().cloned().flatten()
     }
 
-    /// The same data in other blocks.
+    /// The same data in blocks of another size.
     pub fn in_blocks_of(&self, block: Bytes) -> Result<BlockMap, Fault> {
         let copies = self.copies_from(Bytes(0));
         BlockMap::new(self.disk, block, copies.iter().map(|copy| (copy.from, copy.length)))
     }
 
-    /// A format that requires blocks of `block` asks here.
+    /// Fails unless blocks have the size that `format` requires.
     pub(super) fn require(&self, format: &'static str, block: Bytes) -> Result<(), Fault> {
         Fault::unless(self.block == block, format, || {
             format!("blocks of {}, it has blocks of {block}", self.block)
         })
     }
 
-    /// One copy for each run, the blocks one behind the other from `to` on.
-    pub fn copies_from(&self, to: Bytes) -> Vec<Copy> {
+    /// One range for each run; the blocks follow each other from `to` on.
+    pub fn copies_from(&self, to: Bytes) -> Vec<CopyRange> {
         let mut copies = Vec::new();
         let mut to = to.0;
         for run in &self.runs {
             let (from, end) = (run.start * self.block.0, run.end * self.block.0);
             let length = Bytes(end.min(self.disk.0) - from);
-            copies.push(Copy { from: Bytes(from), to: Bytes(to), length });
+            copies.push(CopyRange { from: Bytes(from), to: Bytes(to), length });
             to += end - from;
         }
         copies
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_touched_join_into_runs() {
+    fn touched_blocks_join_into_runs() {
         let map = map(&[(9000, 1240), (0, 1), (1024, 1), (5000, 200), (7000, 0)]).unwrap();
         assert_eq!(map.runs(), [0..2, 4..6, 8..10]);
         assert_eq!((map.count(), map.allocated()), (10, 6));

@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_archive_is_refused() {
+    fn other_bytes_are_refused() {
         let whole = write(&[Entry::file("a", 0o644, "xyz")]).unwrap();
         let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
         for length in 0..end {
@@ -154,7 +154,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_damage_ends(at in 0usize..300, byte: u8) {
+        fn damage_is_read_or_refused(at in 0usize..300, byte: u8) {
             let mut archive = write(&[Entry::file("a", 0o644, vec![b'x'; 100])]).unwrap();
             if let Some(damaged) = archive.get_mut(at) {
                 *damaged = byte;

@@ -1,26 +1,26 @@
-//! The line by which a medium of Debian or Ubuntu says what it is, `.disk/info`:
+//! The line with which an installation medium of Debian or Ubuntu identifies itself, `.disk/info`:
 //! `Debian GNU/Linux 13.2.0 "Trixie" - Official amd64 DVD Binary-1 with firmware 20251115-10:14`.
-//! It is for people, so no more is taken from it than any of them has.
+//! It is written for people, so only what all media have is read.
 //!
 //! Source: the scripts of debian-cd and livecd-rootfs that write it.
 
-/// What a person reads at once.
+/// The longest text that is shown, in characters.
 const LONGEST: usize = 100;
 
-/// Debian's words for machines, as they stand in such lines.
+/// Debian's names of architectures that such lines have.
 const ARCHITECTURES: [&str; 12] = [
     "amd64", "arm64", "armel", "armhf", "i386", "loong64", "mips64el", "mipsel", "ppc64el",
     "powerpc", "riscv64", "s390x",
 ];
 
-/// What it says.
+/// The content of the line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskInfo {
-    /// The line up to what says how it was made, fit to be shown.
+    /// The line up to ` with firmware`, by [`shown`].
     pub label: String,
-    /// The distribution in small letters, `debian`, `ubuntu`; empty where the line is.
+    /// The distribution in lower case: `debian`, `ubuntu`; empty for an empty line.
     pub distribution: String,
-    /// The architectures that it names.
+    /// The architectures in the line.
     pub architectures: Vec<String>,
 }
 
@@ -39,8 +39,7 @@ impl DiskInfo {
     }
 }
 
-/// What a medium says of itself, as it may stand in a message: short, and nothing that a terminal
-/// would obey.
+/// A text of a medium for messages: at most 100 characters, and no control characters.
 pub fn shown(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { '?' } else { c });
     let text: String = plain.take(LONGEST).collect();
@@ -84,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_is_not_spoken_to() {
+    fn control_characters_are_replaced() {
         assert_eq!(DiskInfo::read("Debian \u{1b}[31m\u{7}x").label, "Debian ?[31m?x");
         assert_eq!(DiskInfo::read(&"x".repeat(5000)).label.len(), LONGEST);
     }

@@ -1,5 +1,5 @@
-//! The GUID partition table: protective MBR, header and entries, and their copy at the end of
-//! the disk. It knows neither what lies in a partition nor how the sizes came about.
+//! The GUID partition table: protective MBR, header and entries, and their copy at the end of the
+//! disk.
 //!
 //! Source: UEFI specification 2.10, chapter 5; 512-byte sectors, 128 entries of 128 bytes.
 
@@ -30,15 +30,15 @@ pub const SWAP: Guid = Guid::from_u128(0x0657fd6d_a4ab_43c4_84e5_0933c84b4f4f);
 /// One entry of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Partition {
-    /// At most 36 UTF-16 units; what `PARTLABEL=` names.
+    /// `PartitionName`, which `PARTLABEL=` names: at most 36 UTF-16 units.
     pub name: String,
-    /// What it is for, such as [`ESP`].
+    /// `PartitionTypeGUID`, such as [`ESP`].
     pub type_guid: Guid,
-    /// What `PARTUUID=` names.
+    /// `UniquePartitionGUID`, which `PARTUUID=` names.
     pub guid: Guid,
-    /// The first sector, counted from the start of the disk.
+    /// `StartingLBA`.
     pub first: Sectors,
-    /// How many sectors it has.
+    /// The number of sectors.
     pub length: Sectors,
     /// Bit 0 required, bit 2 legacy BIOS bootable, 48 and up by type.
     pub attributes: u64,
@@ -47,7 +47,7 @@ pub struct Partition {
 /// A whole table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    /// The id of the disk.
+    /// `DiskGUID`.
     pub disk_guid: Guid,
     /// The size of the disk, a multiple of 512.
     pub disk: Bytes,
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn misfits_are_named() {
+    fn partitions_that_do_not_fit_are_refused() {
         let fault = |change: fn(&mut Table)| {
             let mut table = table();
             change(&mut table);
@@ -314,7 +314,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_anything_ends(mut bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+        fn any_bytes_are_refused(mut bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
             if let Some(start) = bytes.get_mut(512..520) {
                 start.copy_from_slice(SIGNATURE);
             }

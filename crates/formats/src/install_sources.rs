@@ -1,31 +1,32 @@
-//! What a live medium of Ubuntu offers to install: its `install-sources.yaml`. Each source is a system
-//! in layers, and the layers that one lies on are in its name: `a.b.squashfs` lies on `a.squashfs`.
+//! `install-sources.yaml` of a live medium of Ubuntu: the systems that it installs. Each source is a
+//! stack of layers, and its name has those below it: `a.b.squashfs` lies on `a.squashfs`.
 //!
 //! Source: media of Ubuntu 22.04 to 26.04; the file is a list, or has one under `sources`.
 
 use super::Fault;
 use super::yaml::{self, Broken, Data, Node};
+use crate::units::Bytes;
 
 const FORMAT: &str = "install-sources.yaml";
-/// What layers are called.
+/// The extension of layers.
 const ENDING: &str = ".squashfs";
-/// No system has more.
+/// The most layers of a source.
 const MOST_LAYERS: usize = 16;
 
-/// A system that may be installed.
+/// A system to install.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// What it is called, as `ubuntu-server`.
+    /// Its id, such as `ubuntu-server`.
     pub id: String,
-    /// Whether it is the one to take unless another is asked for.
+    /// Whether it is the default.
     pub is_default: bool,
-    /// The files of its layers, the lowest first.
+    /// The files of its layers, lowest first.
     pub layers: Vec<String>,
-    /// How many bytes it has once it is installed, where that is said.
-    pub size: Option<u64>,
+    /// Its size once installed, where the file says.
+    pub size: Option<Bytes>,
 }
 
-/// The sources that `text` tells of.
+/// The sources in `text`. A fault names the line.
 pub fn read(text: &str) -> Result<Vec<Source>, Fault> {
     let root = yaml::read(text).map_err(|Broken { place, why }| fault(place.line, why))?;
     let root = root.ok_or_else(|| fault(1, "it says nothing"))?;
@@ -70,7 +71,7 @@ fn source(node: &Node) -> Result<Source, Fault> {
     if layers.len() > MOST_LAYERS {
         return Err(at(node, format!("`{id}` has {} layers", layers.len())));
     }
-    let size = text(node, "size")?.and_then(|size| size.parse().ok());
+    let size = text(node, "size")?.and_then(|size| size.parse().ok()).map(Bytes);
     Ok(Source { id: id.to_string(), is_default: default == "true", layers, size })
 }
 
@@ -97,14 +98,14 @@ fn path<'a>(node: &'a Node, id: &str) -> Result<&'a str, Fault> {
     Ok(path)
 }
 
-/// The layers that `path` is the uppermost of, the lowest first.
+/// The layers below and with `path`, lowest first.
 fn chain(path: &str) -> Vec<String> {
     let stem = path.strip_suffix(ENDING).unwrap_or(path);
     let ends = stem.match_indices('.').map(|(at, _)| at).chain([stem.len()]);
     ends.map(|end| format!("{}{ENDING}", &stem[..end])).collect()
 }
 
-/// What stands under `key`, which is text if there is anything.
+/// The text of `key`; `None` if there is none, and a fault if it is no scalar.
 fn text<'a>(node: &'a Node, key: &str) -> Result<Option<&'a str>, Fault> {
     match node.get(key) {
         None => Ok(None),
@@ -123,7 +124,7 @@ fn fault(line: usize, why: impl Into<String>) -> Fault {
     Fault::new(FORMAT, format!("line {line}: {}", why.into()))
 }
 
-/// The source called `wanted`, or the default. The error tells what there is.
+/// The source `wanted`, or the default one. A fault names the sources that there are.
 pub fn choose<'a>(sources: &'a [Source], wanted: Option<&str>) -> Result<&'a Source, Fault> {
     let names = || sources.iter().map(|it| it.id.as_str()).collect::<Vec<_>>().join(", ");
     if let Some(wanted) = wanted {
@@ -161,7 +162,7 @@ mod tests {
 ";
 
     #[test]
-    fn layers_are_in_the_name() {
+    fn layers_follow_from_the_name() {
         let sources = read(SERVER).unwrap();
         let server = choose(&sources, None).unwrap();
         let layers =
@@ -172,7 +173,7 @@ mod tests {
         );
         let minimal = choose(&sources, Some("ubuntu-server-minimal")).unwrap();
         assert_eq!(minimal.layers, layers[..1]);
-        assert_eq!((minimal.size, server.size), (Some(596_627_456), None));
+        assert_eq!((minimal.size, server.size), (Some(Bytes(596_627_456)), None));
         let why = choose(&sources, Some("desktop")).unwrap_err().to_string();
         assert!(
             why.ends_with("no source `desktop`, but ubuntu-server-minimal, ubuntu-server"),
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_tell_their_line() {
+    fn faults_name_their_line() {
         for (text, why) in [
             ("", "line 1: it says nothing"),
             ("a: 1\n", "line 1: it has no `sources`"),
@@ -227,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_damage_ends(at in 0..SERVER.len(), c in "[ -~\n]") {
+        fn damage_is_read_or_refused(at in 0..SERVER.len(), c in "[ -~\n]") {
             let mut text = SERVER.to_string();
             text.replace_range(at..at + 1, &c);
             let _ = read(&text).map(|sources| choose(&sources, None).cloned());

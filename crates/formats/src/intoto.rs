@@ -1,5 +1,5 @@
-//! What a file was made of and how, as an in-toto Statement with SLSA provenance. No time is in it
-//! and no name of a machine: the same build says the same, to the byte.
+//! in-toto Statements with SLSA provenance. They have no times and no host names, so the same build
+//! gives the same bytes.
 //!
 //! Source: the in-toto attestation framework, Statement v1; SLSA Provenance v1.
 
@@ -17,61 +17,61 @@ const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 
 /// The media type of a statement.
 pub const MEDIA_TYPE: &str = "application/vnd.in-toto+json";
-/// What `externalParameters` means.
+/// Says what `externalParameters` means.
 const BUILD_TYPE: &str = "urn:kuth:build-type:pipeline:v1";
-/// Who builds: kuth, on whatever machine; the signature says whose.
+/// The builder: kuth on any host; the signature says whose.
 pub const BUILDER: &str = "urn:kuth:builder";
 
 /// Digests by the names of their algorithms, as in-toto spells them: `sha256`.
 pub type Digests = BTreeMap<String, String>;
 
-/// A file, package or other thing, and what is known of its content.
+/// A resource descriptor: a file, a package or anything else with a digest.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resource {
     /// Its file name.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Where or what it is.
+    /// Its URI.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uri: String,
-    /// Its content.
+    /// The digests of its content.
     #[serde(default)]
     pub digest: Digests,
-    /// What kind of file it is.
+    /// Its media type.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub media_type: String,
 }
 
-/// One stage on the way to the file.
+/// One stage of the build.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// Its name in the pipeline.
     pub stage: String,
     /// The SHA-256 of its recipe.
     pub key: String,
-    /// The recipe: everything that its result depends on, by line.
+    /// The recipe, line by line: everything that its output depends on.
     pub recipe: Vec<String>,
-    /// The stages it eats, by the key they stand under.
+    /// Its input stages, by the pipeline key that names them.
     pub inputs: BTreeMap<String, String>,
-    /// What came out.
+    /// The digests of its output.
     pub output: Digests,
 }
 
-/// What is told of a file.
+/// The provenance of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provenance {
     /// The file.
     pub subject: Resource,
     /// The pipeline's name.
     pub pipeline: String,
-    /// The stages, each after what it eats; the file's own last.
+    /// The stages, each after its inputs; that of the file is the last.
     pub steps: Vec<Step>,
-    /// What came from outside.
+    /// What the build took from outside.
     pub materials: Vec<Resource>,
-    /// What was written beside the file.
+    /// The sidecar files.
     pub byproducts: Vec<Resource>,
-    /// The version of kuth that made it; empty where that is not known.
+    /// The version of kuth that made it; empty if unknown.
     pub tool: String,
 }
 
@@ -111,21 +111,21 @@ impl Provenance {
     }
 }
 
-/// What a statement says that a reader can check without knowing the build.
+/// The parts of a statement that can be checked without the build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// What it is about.
+    /// `subject`.
     pub subjects: Vec<Resource>,
-    /// What else was written, if it is provenance.
+    /// `byproducts`.
     pub byproducts: Vec<Resource>,
-    /// The stages that it names.
+    /// The stages.
     pub steps: Vec<Step>,
-    /// How many things from outside it names.
+    /// The number of resolved dependencies.
     pub materials: usize,
 }
 
 impl Statement {
-    /// The statement that `text` is; only provenance as SLSA has it is read.
+    /// Reads a statement. Refuses other predicates than SLSA provenance v1.
     pub fn read(text: &[u8]) -> Result<Statement, Fault> {
         let fault = |why: String| Fault::new(FORMAT, why);
         let value: Value = serde_json::from_slice(text)
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_provenance_is_refused() {
+    fn other_predicates_are_refused() {
         let other = provenance().write().replace("provenance/v1", "provenance/v0.2");
         for text in ["", "{}", "[]", other.as_str()] {
             assert!(Statement::read(text.as_bytes()).is_err(), "{text}");

@@ -13,7 +13,7 @@ const SECTOR: usize = crate::units::SECTOR as usize;
 /// Where the four entries of 16 bytes begin.
 const ENTRIES: usize = 446;
 
-/// Types of partition, the second number of an entry.
+/// Partition types, `OSType` of an entry.
 pub mod kind {
     /// Linux swap.
     pub const SWAP: u8 = 0x82;
@@ -45,7 +45,7 @@ pub struct Partition {
     pub kind: u8,
     /// The first sector, counted from the start of the disk; never 0.
     pub first: Sectors,
-    /// How many sectors it has.
+    /// The number of sectors.
     pub length: Sectors,
     /// Whether it is the one to boot.
     pub active: Active,
@@ -125,11 +125,10 @@ impl Table {
     }
 }
 
-/// What one sector of the chain in an extended partition says: such a table again, with a logical
-/// partition and the next sector of the chain.
+/// A sector of the chain in an extended partition (EBR): a table with a logical partition and a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Logical {
-    /// Its place counts from the sector itself; unused links are seen.
+    /// The logical partition; its first sector counts from this one.
     pub partition: Option<Partition>,
     /// The next sector, counted from the start of the extended partition.
     pub next: Option<Sectors>,

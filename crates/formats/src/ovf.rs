@@ -1,7 +1,7 @@
-//! The descriptor and the manifest of an OVA: OVF 1.0, with what VirtualBox and VMware need of it
-//! and no more. Addresses of network cards are left to whoever imports it.
+//! Writes the descriptor and the manifest of an OVA: OVF 1.0, as far as VirtualBox and VMware need
+//! it. MAC addresses are left to the importer.
 //!
-//! Source: DMTF DSP0243; what is required in fact was found by trying imports.
+//! Source: DMTF DSP0243; what importers require in practice was tried.
 
 use std::fmt::Write;
 
@@ -36,7 +36,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Those of an appliance of this name.
+    /// The names for an appliance of this name.
     pub fn of(name: &str) -> Names {
         Names {
             ovf: format!("{name}.ovf"),
@@ -46,7 +46,7 @@ impl Names {
     }
 }
 
-/// The descriptor.
+/// The text of the descriptor.
 pub fn descriptor(appliance: &Appliance) -> Result<String, Fault> {
     appliance.check(FORMAT)?;
     let mut networks: Vec<String> =
@@ -59,10 +59,10 @@ pub fn descriptor(appliance: &Appliance) -> Result<String, Fault> {
     Ok(text)
 }
 
-/// As VirtualBox names the kinds of networks; others ask which network of theirs is meant.
+/// VirtualBox's name of the kind of network; other importers ask for one of their networks.
 fn network(plug: &Plug) -> String {
     match plug {
-        // They have no word for the second, which leads outwards too.
+        // There is no name for a NAT network.
         Plug::Nat | Plug::NatNetwork(_) => "NAT",
         Plug::HostOnly(_) => "HostOnly",
         Plug::Internal(_) => "Internal",
@@ -179,7 +179,7 @@ fn write_all(out: &mut String, it: &Appliance, networks: &[String]) -> std::fmt:
     writeln!(out, "  </VirtualHardwareSection>\n </VirtualSystem>\n</Envelope>")
 }
 
-/// The manifest: the digests of the other files. Always of the same length for the same names.
+/// The manifest: the digests of the other files. Its length depends on their names alone.
 pub fn manifest(files: &[(&str, Digest)]) -> String {
     files.iter().map(|(name, digest)| format!("SHA256({name})= {digest}\n")).collect()
 }

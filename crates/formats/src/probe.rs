@@ -1,26 +1,26 @@
-//! Tells what a file is by its first bytes. It opens nothing: a second look inside is for the
-//! format's own reader.
+//! The format of a file by its first bytes. It opens nothing; whether the rest is sound is for the
+//! reader of the format.
 //!
-//! Source: the magic numbers each format's specification gives.
+//! Source: the magic number in the specification of each format.
 
 use std::fmt;
 
-/// What a file may be.
+/// The formats that [`probe`] knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ImageFormat {
     /// A disk with a GUID partition table.
     Gpt,
     /// A disk with a DOS partition table.
     Mbr,
-    /// QEMU's image.
+    /// A qcow2 image of QEMU.
     Qcow2,
-    /// VirtualBox's image.
+    /// A VDI image of VirtualBox.
     Vdi,
-    /// VMware's image, sparse or its descriptor.
+    /// A VMDK of VMware: a sparse extent or a descriptor.
     Vmdk,
-    /// Microsoft's image, dynamic; a fixed one has its mark only at its end.
+    /// A dynamic VHD of Microsoft; a fixed one has its cookie at its end alone.
     Vhd,
-    /// A CD or DVD.
+    /// An ISO 9660 image of a CD or DVD.
     Iso9660,
     /// A tar archive, an OVA among them.
     Tar,
@@ -48,14 +48,14 @@ pub enum ImageFormat {
     Swap,
     /// A Debian package.
     Deb,
-    /// A web page.
+    /// An HTML page.
     Html,
 }
 
-/// Bytes that must stand somewhere.
+/// An offset and the bytes there.
 type Magic = (usize, &'static [u8]);
 
-/// Each format, its name, and the magic any of which marks it. The first row that fits counts:
+/// Each format, its name, and its magic numbers, of which one suffices. The first row that fits counts:
 /// an isohybrid medium is also an MBR disk, and a GPT disk always is.
 const FORMATS: [(ImageFormat, &str, &[Magic]); 19] = [
     (ImageFormat::Qcow2, "qcow2", &[(0, b"QFI\xfb")]),
@@ -83,15 +83,15 @@ const FORMATS: [(ImageFormat, &str, &[Magic]); 19] = [
     (ImageFormat::Ext4, "ext4", &[(1080, b"\x53\xef")]),
 ];
 
-/// How much of a file [`probe`] looks at.
-pub const HEAD: usize = 36 << 10;
+/// How much of a file [`probe`] needs at most.
+pub const PROBE_LENGTH: usize = 36 << 10;
 
-/// What a file that starts with `head` is, [`HEAD`] bytes of it where it has as many.
+/// The format of a file that begins with `head`: its first [`PROBE_LENGTH`] bytes, or all there are.
 pub fn probe(head: &[u8]) -> Option<ImageFormat> {
     let has = |(at, magic): &Magic| head.get(*at..).is_some_and(|rest| rest.starts_with(magic));
     let row = FORMATS.iter().find(|(_, _, magics)| magics.iter().any(has));
     match row {
-        // Two bytes are little; a partition table's boot code may hold them by chance.
+        // Two bytes are few; a partition table's boot code may hold them by chance.
         Some((ImageFormat::Ext4, ..)) if !ext4_is_plausible(head) => mbr(head),
         Some((format, ..)) => Some(*format),
         None if is_skippable(head) => Some(ImageFormat::Zstd),
@@ -145,10 +145,10 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn each_row_is_found_by_each_of_its_marks() {
+    fn each_magic_number_is_found() {
         for (format, name, magics) in FORMATS {
             for (at, magic) in magics {
-                let mut head = vec![0; HEAD];
+                let mut head = vec![0; PROBE_LENGTH];
                 head[*at..at + magic.len()].copy_from_slice(magic);
                 assert_eq!(probe(&head), Some(format), "{name} at {at}");
             }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_mark_at_a_fixed_place_is_known_too() {
+    fn formats_without_a_fixed_magic_number_are_found() {
         assert_eq!(probe(b"\x50\x2a\x4d\x18...."), Some(ImageFormat::Zstd));
         assert_eq!(probe(b"\n  <!DOCTYPE HTML><p>"), Some(ImageFormat::Html));
         assert_eq!(probe("\u{feff}<html>".as_bytes()), Some(ImageFormat::Html));
@@ -168,20 +168,20 @@ mod tests {
     }
 
     #[test]
-    fn our_own_disks_are_known() {
+    fn written_disks_are_found() {
         let mbr = mbr::Table::default().write(None).unwrap();
         assert_eq!(probe(&mbr), Some(ImageFormat::Mbr));
         let gpt = gpt::Table { disk_guid: Guid([1; 16]), disk: Bytes::mib(8), partitions: vec![] };
         assert_eq!(probe(&gpt.write(None).unwrap()[0].1), Some(ImageFormat::Gpt));
         let swap = swap::Swap { size: Bytes::mib(1), uuid: Guid([1; 16]), label: String::new() };
         assert_eq!(probe(&swap.write().unwrap()), Some(ImageFormat::Swap));
-        assert_eq!(probe(&vec![0; HEAD]), None);
+        assert_eq!(probe(&vec![0; PROBE_LENGTH]), None);
         assert_eq!(probe(b"#!/bin/sh\n"), None);
     }
 
     proptest! {
         #[test]
-        fn probing_anything_ends(head in prop::collection::vec(any::<u8>(), 0..2000)) {
+        fn any_bytes_are_probed(head in prop::collection::vec(any::<u8>(), 0..2000)) {
             let _ = probe(&head);
         }
     }

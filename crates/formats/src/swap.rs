@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn round_trips_and_refuses_what_does_not_fit() {
+    fn areas_round_trip_and_bad_ones_are_refused() {
         let swap = Swap { size: Bytes::mib(64), uuid: Guid([7; 16]), label: "swap".into() };
         assert_eq!(Swap::read(&swap.write().unwrap()), Ok(swap.clone()));
         assert!(Swap { size: Bytes(36864), ..swap.clone() }.write().is_err());

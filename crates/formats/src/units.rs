@@ -1,5 +1,4 @@
-//! Words for sizes. It knows nothing of disks or pipelines; a size is a count of bytes
-//! that says so in its type.
+//! Sizes and offsets as types: bytes, and sectors of 512 bytes.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -9,7 +8,7 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Bytes(pub u64);
 
-/// The sector every partition table and LVM2 count in: 512 bytes.
+/// The length of the sector that partition tables and LVM2 count in.
 pub const SECTOR: u64 = 512;
 
 /// A count of 512-byte sectors, also a logical block address (LBA).
@@ -17,8 +16,6 @@ pub const SECTOR: u64 = 512;
 pub struct Sectors(pub u64);
 
 impl Bytes {
-    /// One kibibyte.
-    pub const KIB: Bytes = Bytes(1 << 10);
     /// One mebibyte.
     pub const MIB: Bytes = Bytes(1 << 20);
     /// One gibibyte.

@@ -3,7 +3,7 @@
 //!
 //! Source: the structures VirtualBox writes (VDICore.h describes them); all little endian.
 
-use super::blocks::{BlockMap, Copy, Plan};
+use super::blocks::{BlockMap, CopyRange, Plan};
 use super::fields::{Fields, put};
 use super::{Fault, Guid};
 use crate::units::{Bytes, SECTOR};
@@ -146,7 +146,7 @@ impl Header {
     /// The disk: what to copy out of an image file of the length `file`.
     pub fn contents(&self, map: &[u8], file: Bytes) -> Result<Plan, Fault> {
         let fields = Fields::of(FORMAT, map);
-        let mut copies: Vec<Copy> = Vec::new();
+        let mut copies: Vec<CopyRange> = Vec::new();
         for index in 0..self.count {
             let place = fields.le32(index as usize * 4)?;
             if matches!(place, FREE | ZERO) {
@@ -164,9 +164,11 @@ impl Header {
                 .filter(|it| it.from.0 + it.length.0 == from && it.to.0 + it.length.0 == to)
             {
                 Some(last) => last.length.0 += length,
-                None => {
-                    copies.push(Copy { from: Bytes(from), to: Bytes(to), length: Bytes(length) })
-                }
+                None => copies.push(CopyRange {
+                    from: Bytes(from),
+                    to: Bytes(to),
+                    length: Bytes(length),
+                }),
             }
         }
         Ok(Plan { pieces: Vec::new(), copies, length: self.disk })
@@ -203,7 +205,7 @@ mod tests {
         let header = Header::read(&header).unwrap();
         assert_eq!(header.block_map(), (Bytes::MIB, Bytes(20)));
         let disk = header.contents(&map, Bytes(length)).unwrap();
-        let copy = Copy { from: Bytes::mib(2), to: Bytes::mib(3), length: Bytes::mib(2) };
+        let copy = CopyRange { from: Bytes::mib(2), to: Bytes::mib(3), length: Bytes::mib(2) };
         assert_eq!((disk.length, disk.copies), (Bytes::mib(5), vec![copy]));
         let cut = header.contents(&map, Bytes(length - 1)).unwrap_err();
         assert_eq!(cut.to_string(), "vdi: cut short: block 4 at 3145728 of 4194303 B");

@@ -1,15 +1,17 @@
-//! YAML with places: a tree of nodes that remember where they stand, for checking what a person
-//! wrote. It knows the grammar through `saphyr-parser`, and where PyYAML, which cloud-init reads
-//! with, takes less: no tabs between tokens, one document.
+//! YAML as a tree of nodes with their source positions, for checking what a person wrote. The grammar
+//! is that of `saphyr-parser`, without what PyYAML, cloud-init's reader, does not accept: tabs between
+//! tokens, and a second document.
+//!
+//! Source: YAML 1.2; PyYAML 6.
 
 use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-/// What is nested deeper was not written by a person.
+/// The deepest nesting that is read.
 const DEEPEST: usize = 64;
 
-/// A place in a text: a line, from 1, and characters of it, from 0.
+/// A source position: a line, from 1, and a range of its characters, from 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     /// The line.
@@ -19,8 +21,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Where it is in `text`, in bytes: what stands there without the space around it; `None` for
-    /// a line that is not there.
+    /// The range of bytes of `text` without the space around it; `None` if there is no such line.
     pub fn within(&self, text: &str) -> Option<Range<usize>> {
         let mut lines = text.split_inclusive('\n').scan(0, |end, line| {
             let start = *end;
@@ -50,22 +51,22 @@ pub struct Node {
 /// What a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Data {
-    /// Text, a number, a truth value or nothing; only what is plain can be other than text.
+    /// A string, a number, a boolean or null; only a plain scalar is other than a string.
     Scalar {
-        /// What it says.
+        /// Its text without quotes.
         text: String,
-        /// Whether it stands without quotes, on its own line.
+        /// Whether it is plain: neither quoted nor a block scalar.
         plain: bool,
     },
     /// `[...]`
     List(Vec<Node>),
-    /// `{...}`, with keys as often as they are written.
+    /// `{...}`, duplicate keys included.
     Mapping(Vec<(Node, Node)>),
-    /// `*name`: whatever stands at the anchor.
+    /// `*name`, an alias of an anchor.
     Alias,
 }
 
-/// Why a text is not YAML, and where.
+/// Why a text is not accepted, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
     /// Where.
@@ -74,7 +75,7 @@ pub struct Broken {
     pub why: String,
 }
 
-/// The one document of `text`; `None` where it says nothing.
+/// The document of `text`; `None` if it is empty.
 pub fn read(text: &str) -> Result<Option<Node>, Broken> {
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
@@ -94,7 +95,7 @@ pub fn read(text: &str) -> Result<Option<Node>, Broken> {
 
 const TAB: &str = "a tab between words, where cloud-init takes spaces alone";
 
-/// A list or mapping whose end has not come.
+/// A list or mapping that is not closed yet.
 struct Open {
     place: Place,
     nodes: Vec<Node>,
@@ -197,7 +198,7 @@ fn stray_tab(text: &str, scalars: &[Range<usize>]) -> Option<Place> {
 }
 
 impl Node {
-    /// What it is, with its article.
+    /// What it is, with its article: `a list`.
     pub fn describe(&self) -> &'static str {
         match &self.data {
             Data::List(_) => "a list",
@@ -229,13 +230,13 @@ impl Node {
         }
     }
 
-    /// The value of `key` in a mapping; the last, as for whoever reads it.
+    /// The value of `key` in a mapping; the last one of duplicates, as PyYAML takes it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         let found = self.pairs().iter().rev().find(|(name, _)| name.text() == Some(key));
         found.map(|(_, value)| value)
     }
 
-    /// What a scalar says.
+    /// The text of a scalar.
     pub fn text(&self) -> Option<&str> {
         match &self.data {
             Data::Scalar { text, .. } => Some(text),
@@ -255,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_found_in_the_text() {
+    fn a_position_is_found_in_the_text() {
         let text = "a\n  é: b  \n";
         let found = |line, columns| Place { line, columns }.within(text).map(|range| &text[range]);
         assert_eq!(found(2, 0..usize::MAX), Some("é: b"));
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_remember_where_they_stand() {
+    fn nodes_have_their_positions() {
         let root = read("é: 1\nb:\n- {x: 'y', x: z}\n").unwrap().unwrap();
         assert_eq!(root.get("é").unwrap().describe(), "a number");
         let list = root.get("b").unwrap();

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::error::{Context, Hint, Result, anyhow, ensure};
 use crate::format::crc32;
 use crate::format::ext4::journal::{Block, Journal, LENGTH, Tag};
+use crate::image::source::{Shared, Source, bytes, check};
 use crate::import::filesystem::Runs;
-use crate::import::source::{Shared, Source, bytes, check};
 
 /// No journal holds more blocks: 1 GiB of 1 KiB each.
 const MOST: u64 = 1 << 20;

@@ -10,7 +10,7 @@ use crate::format::ext4::inode::{I_BLOCK, Inode, flag};
 use crate::format::ext4::superblock::{LENGTH, OFFSET, Superblock};
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node};
-use super::source::{Recent, Shared, bytes};
+use crate::image::source::{Recent, Shared, bytes};
 
 mod blocks;
 mod journal;

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use crate::error::{Context, Result, ensure};
-use crate::format::squashfs::piece::{self, FRAGMENT, Piece};
+use crate::format::squashfs::block::{FRAGMENT_ENTRY, StoredBlock, fragment};
 use crate::format::squashfs::superblock::{LENGTH, Superblock};
-use crate::format::squashfs::{METADATA, Reference, attribute, blocks_of};
-use crate::import::source::{Recent, Shared, Source, bytes, table};
+use crate::format::squashfs::{METADATA_SIZE, Reference, attribute, blocks_of};
+use crate::image::source::{Recent, Shared, Source, bytes, table};
 
 /// What decompressed metadata may take in memory, and data, and fragments.
 const MEMORY: usize = 8 << 20;
@@ -35,7 +35,7 @@ pub struct Block {
     /// Where.
     pub at: u64,
     /// How.
-    pub piece: Piece,
+    pub piece: StoredBlock,
     /// The least that it may hold.
     pub least: usize,
     /// The most.
@@ -64,17 +64,18 @@ impl Stored {
     /// Opens what is in `source`.
     pub fn open(source: Shared) -> Result<Stored> {
         let superblock = Superblock::read(&bytes(&*source, 0, LENGTH)?)?;
-        let (used, size) = (superblock.used, source.size());
+        let (used, size) = (superblock.bytes_used.0, source.size());
         ensure!(used <= size, "cut short: {used} bytes in use, of {size}");
-        let (count, at) = superblock.fragments;
-        let fragments = places(&*source, at, count, FRAGMENT).context("finding the fragments")?;
+        let (count, at) = (superblock.fragments, superblock.fragment_table.0);
+        let fragments =
+            places(&*source, at, count, FRAGMENT_ENTRY).context("finding the fragments")?;
         Ok(Stored {
             source,
             superblock,
             fragments,
-            metadata: Recent::of(MEMORY, METADATA),
-            data: Recent::of(MEMORY, superblock.block),
-            ends: Recent::of(MEMORY, superblock.block),
+            metadata: Recent::of(MEMORY, METADATA_SIZE),
+            data: Recent::of(MEMORY, superblock.block_size),
+            ends: Recent::of(MEMORY, superblock.block_size),
             threads: std::thread::available_parallelism().map_or(1, |threads| threads.get()),
         })
     }
@@ -87,18 +88,19 @@ impl Stored {
 
     /// An error unless `length` bytes at `at` are in use.
     pub fn check(&self, at: u64, length: usize) -> Result<()> {
-        let inside = at.checked_add(length as u64).is_some_and(|end| end <= self.superblock.used);
-        ensure!(inside, "cut short: {length} bytes at {at} of {}", self.superblock.used);
+        let inside =
+            at.checked_add(length as u64).is_some_and(|end| end <= self.superblock.bytes_used.0);
+        ensure!(inside, "cut short: {length} bytes at {at} of {}", self.superblock.bytes_used.0);
         Ok(())
     }
 
     /// The block of metadata at `at`, and where the next one is.
     fn metadata(&self, at: u64) -> Result<(Arc<Vec<u8>>, u64)> {
         let head = self.bytes(at, 2)?;
-        let piece = Piece::of_metadata([head[0], head[1]])?;
+        let piece = StoredBlock::of_metadata([head[0], head[1]])?;
         let block = self.metadata.get(at, || {
             let stored = self.bytes(at + 2, piece.length)?;
-            Ok(piece.unpack(stored, METADATA, self.superblock.compression)?)
+            Ok(piece.unpack(stored, METADATA_SIZE, self.superblock.compression)?)
         });
         let block = block.with_context(|| format!("reading the metadata at {at}"))?;
         Ok((block, at + 2 + piece.length as u64))
@@ -108,13 +110,13 @@ impl Stored {
     pub fn cursor(&self, table: u64, at: Reference) -> Result<Cursor<'_>> {
         let first = table.checked_add(at.block).context("metadata beyond any file")?;
         let (block, next) = self.metadata(first)?;
-        ensure!(at.within <= block.len(), "there is no byte {} of {first}", at.within);
-        Ok(Cursor { of: self, block, within: at.within, next })
+        ensure!(at.offset <= block.len(), "there is no byte {} of {first}", at.offset);
+        Ok(Cursor { of: self, block, within: at.offset, next })
     }
 
     /// Entry `index` of the table whose blocks are at `places`.
     pub fn entry(&self, places: &[u8], index: u32, width: usize) -> Result<Vec<u8>> {
-        let each = METADATA / width;
+        let each = METADATA_SIZE / width;
         let (which, within) = (index as usize / each, index as usize % each * width);
         let place = places.get(which * PLACE as usize..).and_then(|rest| rest.first_chunk());
         let at = u64::from_le_bytes(*place.context("there is no such entry")?);
@@ -125,7 +127,7 @@ impl Stored {
 
     /// All owners and groups.
     pub fn owners(&self) -> Result<Vec<u32>> {
-        let (count, at) = self.superblock.ids;
+        let (count, at) = (self.superblock.ids, self.superblock.id_table.0);
         let places = places(&*self.source, at, count.into(), OWNER)?;
         let mut owners = Vec::new();
         for index in 0..count.into() {
@@ -137,8 +139,9 @@ impl Stored {
 
     /// The table of attributes at `at`, if there is anything in it.
     pub fn lists(&self, at: u64) -> Result<Option<Lists>> {
-        let (start, count) = attribute::head(&self.bytes(at, attribute::HEAD)?)?;
-        let behind = at + attribute::HEAD as u64;
+        let (start, count) = attribute::header(&self.bytes(at, attribute::HEADER)?)?;
+        let start = start.0;
+        let behind = at + attribute::HEADER as u64;
         let places = places(&*self.source, behind, count, attribute::ENTRY)?;
         Ok((count > 0).then_some(Lists { start, count, places }))
     }
@@ -150,7 +153,7 @@ impl Stored {
 
     /// What fragment `index` holds.
     pub fn fragment(&self, index: u32) -> Result<Arc<Vec<u8>>> {
-        let count = self.superblock.fragments.0;
+        let count = self.superblock.fragments;
         ensure!(index < count, "there is no fragment {index}");
         let first = self.end(index);
         // One that cannot be found is an error once it is wanted.
@@ -161,9 +164,10 @@ impl Stored {
     }
 
     fn end(&self, index: u32) -> Result<Block> {
-        let (at, word) = piece::fragment(&self.entry(&self.fragments, index, FRAGMENT)?)?;
-        let most = self.superblock.block;
-        let piece = Piece::of_data(word, most)?.context("a fragment of nothing")?;
+        let (at, size) = fragment(&self.entry(&self.fragments, index, FRAGMENT_ENTRY)?)?;
+        let at = at.0;
+        let most = self.superblock.block_size;
+        let piece = StoredBlock::of_data(size, most)?.context("a fragment of nothing")?;
         Ok(Block { at, piece, least: 0, most })
     }
 

@@ -9,7 +9,7 @@ use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Result};
 use crate::format::install_sources::choose;
 use crate::import::Options;
-use crate::import::live::{self, Medium};
+use crate::import::live::{self, LiveMedium};
 use crate::pipeline::{Fault, Fields};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
@@ -82,9 +82,10 @@ impl Stage for Layers {
             return input.size;
         }
         let selected = self.selected.as_deref();
-        let offers = Medium::open(&context.object(input)).and_then(|mut medium| medium.offers());
+        let offers =
+            LiveMedium::open(&context.object(input)).and_then(|mut medium| medium.offers());
         let offer = offers.ok().and_then(|offers| Some(choose(&offers, selected).ok()?.clone()));
-        offer.and_then(|offer| offer.size).unwrap_or_default()
+        offer.and_then(|offer| offer.size).map_or(0, |size| size.0)
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
@@ -102,7 +103,7 @@ impl Stage for Layers {
             cancel: &context.cancel,
             report: &|done| (context.progress)(done, 0, "B"),
         };
-        let imported = Medium::open(&path)
+        let imported = LiveMedium::open(&path)
             .and_then(|mut medium| {
                 live::import(&mut medium, self.selected.as_deref(), &file, &options)
             })

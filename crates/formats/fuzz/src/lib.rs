@@ -135,23 +135,23 @@ fn xfs(data: &[u8]) {
 
 fn squashfs(data: &[u8]) {
     use squashfs::compression::Compression;
-    use squashfs::{attribute, directory, inode, piece, superblock};
+    use squashfs::{attribute, block, directory, inode, superblock};
     let _ = superblock::Superblock::read(data);
     for bytes in OFFSETS.map(|offset| after(data, offset)) {
-        let _ = (inode::length(bytes), inode::Inode::read(bytes), inode::behind_target(bytes));
-        let _ = (directory::head(bytes), directory::entry(bytes, 3));
-        let _ = (attribute::head(bytes), attribute::entry(bytes), attribute::name(bytes));
-        let _ = (attribute::value(bytes), attribute::elsewhere(bytes));
-        if let Ok((_, word)) = piece::fragment(bytes) {
-            let _ = piece::Piece::of_data(word, 4096);
+        let _ = (inode::length(bytes), inode::Inode::read(bytes), inode::after_target(bytes));
+        let _ = (directory::header(bytes), directory::entry(bytes, 3));
+        let _ = (attribute::header(bytes), attribute::entry(bytes), attribute::name(bytes));
+        let _ = (attribute::value(bytes), attribute::out_of_line(bytes));
+        if let Ok((_, size)) = block::fragment(bytes) {
+            let _ = block::StoredBlock::of_data(size, 4096);
         }
     }
     if let Some(head) = data.first_chunk() {
-        let _ = piece::Piece::of_metadata(*head);
+        let _ = block::StoredBlock::of_metadata(*head);
     }
     for compression in [Compression::Gzip, Compression::Xz, Compression::Zstd] {
-        let unpacked = compression.unpack(data, squashfs::METADATA);
-        assert!(unpacked.is_err() || unpacked.is_ok_and(|it| it.len() <= squashfs::METADATA));
+        let unpacked = compression.unpack(data, squashfs::METADATA_SIZE);
+        assert!(unpacked.is_err() || unpacked.is_ok_and(|it| it.len() <= squashfs::METADATA_SIZE));
     }
 }
 

@@ -1,6 +1,5 @@
-//! ISO 9660 images with the two extensions that keep long names: Joliet and Rock Ridge. The
-//! writer is for small seeds such as cloud-init's, the reader takes files out of media of any
-//! size. Neither knows what the files mean.
+//! ISO 9660 images with the two extensions that keep long names, Joliet and Rock Ridge. The writer is
+//! for small images such as cloud-init seeds; the reader opens files in media of any size.
 //!
 //! Source: ECMA-119; Microsoft's Joliet specification; IEEE P1281 (SUSP) and P1282 (RRIP).
 

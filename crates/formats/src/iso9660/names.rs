@@ -1,5 +1,5 @@
-//! The names one file has in the three views of an image: short capitals in ISO 9660 itself,
-//! UCS-2 in Joliet; Rock Ridge keeps the name as it is.
+//! The names of a file in the three views of an image: short capitals in ISO 9660 itself, UCS-2 in
+//! Joliet, and unchanged in Rock Ridge.
 //!
 //! Source: ECMA-119 section 7.5 (interchange level 2); the Joliet specification, "File Names".
 
@@ -23,23 +23,23 @@ pub(super) fn check(name: &str) -> Result<(), Fault> {
     Fault::unless(fits, FORMAT, || format!("the name `{}` is not portable", name.escape_default()))
 }
 
-/// Whether a version number follows the name.
+/// What a name is of; a version number follows the names of files.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Of {
+pub(super) enum NameKind {
     File,
     Directory,
 }
 
 /// The name in ISO 9660 itself, other than all in `taken`, to which it is added.
-pub(super) fn plain(name: &str, of: Of, taken: &mut BTreeSet<Vec<u8>>) -> Vec<u8> {
+pub(super) fn plain(name: &str, of: NameKind, taken: &mut BTreeSet<Vec<u8>>) -> Vec<u8> {
     let (base, extension) = match name.rsplit_once('.') {
-        Some((base, extension)) if of == Of::File => (capitals(base), capitals(extension)),
+        Some((base, extension)) if of == NameKind::File => (capitals(base), capitals(extension)),
         _ => (capitals(name), String::new()),
     };
     let (base, extension) = (&base[..base.len().min(20)], &extension[..extension.len().min(8)]);
     let full = |base: &str| match of {
-        Of::File => format!("{base}.{extension};1").into_bytes(),
-        Of::Directory => base.to_string().into_bytes(),
+        NameKind::File => format!("{base}.{extension};1").into_bytes(),
+        NameKind::Directory => base.to_string().into_bytes(),
     };
     let numbered = (1..).map(|n| format!("{}{n:04}", &base[..base.len().min(16)]));
     let mut candidates = std::iter::once(base.to_string()).chain(numbered).map(|b| full(&b));
@@ -58,8 +58,8 @@ fn capitals(name: &str) -> String {
 }
 
 /// The name in Joliet.
-pub(super) fn joliet(name: &str, of: Of) -> Vec<u8> {
-    let version = if of == Of::File { ";1" } else { "" };
+pub(super) fn joliet(name: &str, of: NameKind) -> Vec<u8> {
+    let version = if of == NameKind::File { ";1" } else { "" };
     ucs2(name).into_iter().chain(ucs2(version)).collect()
 }
 
@@ -88,12 +88,12 @@ mod tests {
     fn plain_names_are_short_capitals_and_differ() {
         let mut taken = BTreeSet::new();
         let mut name = |name: &str, of| String::from_utf8(plain(name, of, &mut taken)).unwrap();
-        assert_eq!(name("user-data", Of::File), "USER_DATA.;1");
-        assert_eq!(name("user_data", Of::File), "USER_DATA0001.;1");
-        assert_eq!(name("a.b.tar", Of::File), "A_B.TAR;1");
-        assert_eq!(name("etc.d", Of::Directory), "ETC_D");
-        assert_eq!(name(&"x".repeat(40), Of::File), format!("{}.;1", "X".repeat(20)));
-        assert_eq!(name(&"x".repeat(41), Of::File), format!("{}0001.;1", "X".repeat(16)));
+        assert_eq!(name("user-data", NameKind::File), "USER_DATA.;1");
+        assert_eq!(name("user_data", NameKind::File), "USER_DATA0001.;1");
+        assert_eq!(name("a.b.tar", NameKind::File), "A_B.TAR;1");
+        assert_eq!(name("etc.d", NameKind::Directory), "ETC_D");
+        assert_eq!(name(&"x".repeat(40), NameKind::File), format!("{}.;1", "X".repeat(20)));
+        assert_eq!(name(&"x".repeat(41), NameKind::File), format!("{}0001.;1", "X".repeat(16)));
     }
 
     #[test]
@@ -107,6 +107,6 @@ mod tests {
     #[test]
     fn versions_come_off() {
         assert_eq!(without_version("USER_DATA.;1"), "USER_DATA");
-        assert_eq!(without_version(&from_ucs2(&joliet("a.run", Of::File))), "a.run");
+        assert_eq!(without_version(&from_ucs2(&joliet("a.run", NameKind::File))), "a.run");
     }
 }

@@ -51,16 +51,16 @@ pub struct Entry {
     pub name: String,
     /// What it is.
     pub kind: Kind,
-    /// Type and permissions, where Rock Ridge tells them.
+    /// Type and permissions, where Rock Ridge has them.
     pub mode: Option<u32>,
-    /// How large its contents are.
+    /// The length of its contents.
     pub size: Bytes,
-    /// Where the contents lie: offset and length in bytes.
+    /// Offset and length of each extent of the contents.
     pub(super) extents: Vec<(u64, u64)>,
 }
 
 impl Entry {
-    /// Where its contents lie, piece by piece: offset and length in bytes.
+    /// Offset and length in bytes of each extent of its contents.
     pub fn extents(&self) -> &[(u64, u64)] {
         &self.extents
     }
@@ -103,17 +103,17 @@ impl<R: Read + Seek> Image<R> {
         &self.label
     }
 
-    /// How long it says that it is; a file that holds all of it is not shorter.
+    /// The volume space size: a complete image is not shorter.
     pub fn size(&self) -> Bytes {
         self.size
     }
 
-    /// The topmost directory.
+    /// The root directory.
     pub fn root(&self) -> &Entry {
         &self.root
     }
 
-    /// What a directory holds, in the image's order.
+    /// The entries of a directory, in the order of the image.
     pub fn entries(&mut self, directory: &Entry) -> io::Result<Vec<Entry>> {
         Fault::unless(directory.kind == Kind::Directory, FORMAT, || {
             format!("`{}` is not a directory", directory.name)
@@ -303,7 +303,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_damage_ends(at in 16 * SECTOR..30 * SECTOR, byte: u8) {
+        fn damage_is_read_or_refused(at in 16 * SECTOR..30 * SECTOR, byte: u8) {
             let mut image = sample();
             if let Some(damaged) = image.get_mut(at) {
                 *damaged = byte;

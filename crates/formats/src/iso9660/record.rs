@@ -11,7 +11,7 @@ use crate::Fault;
 use crate::fields::Fields;
 
 /// No real directory is larger; a damaged image may claim to be.
-const LARGEST_FOLDER: u64 = 16 << 20;
+const LARGEST_DIRECTORY: u64 = 16 << 20;
 /// Areas a record's Rock Ridge entries may go on in.
 const MOST_CONTINUATIONS: usize = 8;
 
@@ -31,7 +31,7 @@ impl<R: Read + Seek> ReadSeek for R {}
 pub(super) fn records(reader: &mut impl ReadSeek, directory: &Entry) -> io::Result<Vec<Vec<u8>>> {
     let mut records = Vec::new();
     let total = directory.extents.iter().fold(0u64, |sum, (_, length)| sum.saturating_add(*length));
-    Fault::unless(total <= LARGEST_FOLDER, FORMAT, || {
+    Fault::unless(total <= LARGEST_DIRECTORY, FORMAT, || {
         format!("the directory `{}` claims {total} bytes", directory.name)
     })?;
     for (at, length) in &directory.extents {

@@ -1,12 +1,12 @@
-//! Writes an ISO 9660 image that says the same in three ways: plain, Joliet and Rock Ridge. The
-//! same values give the same bytes. The whole image is in memory: it is for seeds, not for media.
+//! Writes an ISO 9660 image with the same files in three views: plain, Joliet and Rock Ridge. The
+//! whole image is in memory: it is for seeds, not for installation media.
 //!
 //! Source: see [`super`]; Rock Ridge as `RRIP_1991A`, which every reader knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::descriptor::{self, Extent, Moment, Tree, both32, record};
-use super::names::{self, Of};
+use super::names::{self, NameKind};
 use super::{DESCRIPTORS, DIRECTORY, FORMAT, SECTOR};
 use crate::Fault;
 
@@ -106,12 +106,12 @@ fn grow<'a>(paths: &[Path<'_, 'a>]) -> Result<Vec<Node<'a>>, Fault> {
     for group in paths.chunk_by(|a, b| a.0[0] == b.0[0]) {
         let name = group[0].0[0];
         let (of, content) = match group {
-            [([_], (number, bytes))] => (Of::File, Content::File(*number, bytes)),
+            [([_], (number, bytes))] => (NameKind::File, Content::File(*number, bytes)),
             _ => {
                 let clash = group.iter().any(|(path, _)| path.len() == 1);
                 Fault::unless(!clash, FORMAT, || format!("`{name}` is a file and a directory"))?;
                 let below: Vec<_> = group.iter().map(|(path, file)| (&path[1..], *file)).collect();
-                (Of::Directory, Content::Directory(grow(&below)?))
+                (NameKind::Directory, Content::Directory(grow(&below)?))
             }
         };
         let (plain, joliet) = (names::plain(name, of, &mut taken), names::joliet(name, of));

@@ -165,7 +165,7 @@ impl<'a> Parser<'a> {
                 return Err(self.fault("a name is missing"));
             }
             if section.0.iter().any(|(other, _)| *other == name) {
-                return Err(self.fault(&format!("`{name}` stands there twice")));
+                return Err(self.fault(&format!("`{name}` is defined twice")));
             }
             let node = if self.eat('{') {
                 let inner = self.section(self.deeper(depth)?)?;
@@ -282,7 +282,7 @@ mod tests {
         }
 
         #[test]
-        fn reading_anything_ends(text in "[a{}=\\[\\],\"\\\\# 1.\n-]*") {
+        fn any_bytes_are_read_or_refused(text in "[a{}=\\[\\],\"\\\\# 1.\n-]*") {
             let _ = parse(&text);
         }
     }

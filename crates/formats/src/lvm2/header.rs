@@ -1,5 +1,5 @@
-//! The binary part of a physical volume: the label that marks it, and the metadata area, a ring
-//! of versions of the text. It does not read the text.
+//! The binary part of a physical volume: the label, and the metadata area, a circular buffer of
+//! versions of the text. It does not read the text.
 //!
 //! Source: lvm2's lib/label/label.h and lib/format_text/layout.h as `pvck --dump headers` shows
 //! them; all little endian.
@@ -14,7 +14,7 @@ const LABEL_TYPE: &[u8; 8] = b"LVM2 001";
 const MDA_MAGIC: &[u8; 16] = b"\x20LVM2 x[5A%r0N*>";
 const MDA_START: usize = 4096;
 const MDA_SIZE: usize = PE_START.0 as usize - MDA_START;
-/// Among the flags of a place of the text: it is kept elsewhere, and this one is old.
+/// `RAW_LOCN_IGNORED`: the metadata area is not in use.
 const IGNORED: u32 = 1;
 /// A block of the label and of the metadata area.
 const BLOCK: usize = SECTOR as usize;
@@ -28,7 +28,7 @@ fn crc(bytes: &[u8]) -> u32 {
     !hasher.finalize()
 }
 
-/// What the label tells of a physical volume.
+/// The fields of the label (`pv_header`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
     /// The id of the physical volume.
@@ -82,13 +82,13 @@ pub fn write(id: &Id, size: Bytes, text: &str) -> Result<Pieces, Fault> {
     Ok(vec![(at(BLOCK), label), (at(MDA_START), area), (at(MDA_START + BLOCK), text)])
 }
 
-/// A part of a physical volume that keeps versions of the text: where it is, and how long.
+/// A metadata area (`disk_locn`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Area {
     /// Counted from the start of the physical volume.
-    pub start: u64,
-    /// At least one sector for the header.
-    pub size: u64,
+    pub start: Bytes,
+    /// Its length; 0 for all up to the end of the disk.
+    pub size: Bytes,
 }
 
 /// Reads the label out of the start of a physical volume, of which four sectors are enough, and
@@ -112,7 +112,13 @@ pub fn label(head: &[u8]) -> Result<(Label, Vec<Area>), Fault> {
         size: Bytes(fields.le64(at + 32)?),
         data: Bytes(data.first().map_or(0, |(start, _)| *start)),
     };
-    Ok((label, metadata.into_iter().map(|(start, size)| Area { start, size }).collect()))
+    Ok((
+        label,
+        metadata
+            .into_iter()
+            .map(|(start, size)| Area { start: Bytes(start), size: Bytes(size) })
+            .collect(),
+    ))
 }
 
 /// Reads the label and the newest text out of the start of a physical volume; the text is `None`
@@ -122,8 +128,9 @@ pub fn read(head: &[u8]) -> Result<(Label, Option<String>), Fault> {
     let Area { start, size } = metadata
         .first()
         .ok_or_else(|| Fault::new(FORMAT, "this disk keeps no copy of the metadata"))?;
-    let end = start.checked_add(*size).and_then(|end| usize::try_from(end).ok());
-    let area = end.and_then(|end| head.get(*start as usize..end)).ok_or_else(|| {
+    let start = start.0;
+    let end = start.checked_add(size.0).and_then(|end| usize::try_from(end).ok());
+    let area = end.and_then(|end| head.get(start as usize..end)).ok_or_else(|| {
         Fault::new(FORMAT, format!("the metadata lies at {start}, beyond what was read"))
     })?;
     Ok((label, newest(area)?))
@@ -143,7 +150,7 @@ fn areas(fields: &Fields<'_>, mut at: usize) -> Result<(Vec<(u64, u64)>, usize),
 }
 
 /// The text a metadata area points at; it may run over the end and go on behind the header. `None`
-/// where there is none, or the area is one that lvm2 was told to ignore.
+/// where there is none, or the area is marked as ignored.
 pub fn newest(area: &[u8]) -> Result<Option<String>, Fault> {
     let fields = Fields::of(FORMAT, area);
     let header = fields.slice(0, BLOCK)?;

@@ -49,7 +49,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The group this makes; [`VolumeGroup::runs`] then tells where each volume lies. It may be
+    /// The group this makes; [`VolumeGroup::runs`] then has the place of each volume. It may be
     /// extended in the guest. Refuses what does not fit.
     pub fn volume_group(&self) -> Result<VolumeGroup, Fault> {
         let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();

@@ -67,7 +67,7 @@ pub struct PhysicalVolume {
     pub id: Id,
     /// Such as ALLOCATABLE.
     pub status: Vec<String>,
-    /// The size of the disk, where the text tells it.
+    /// `dev_size`: the size of the disk, if present.
     pub size: Option<Sectors>,
     /// Where extent 0 begins.
     pub first_extent: Sectors,
@@ -84,7 +84,7 @@ pub struct LogicalVolume {
     pub id: Id,
     /// READ, WRITE, and VISIBLE unless it is a part of another volume.
     pub status: Vec<String>,
-    /// Who made it, where the text tells.
+    /// Who made it, if present.
     pub origin: Option<Origin>,
     /// In order and without gaps.
     pub segments: Vec<Segment>,
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_together_is_named() {
+    fn contradictions_are_named() {
         let fault = |change: fn(&mut VolumeGroup)| {
             let mut group = striped();
             change(&mut group);

@@ -8,13 +8,13 @@ use super::Sbom;
 use crate::dpkg::Package;
 
 /// The document.
-pub fn document(bill: &Sbom<'_>) -> Value {
-    let system = &bill.inventory.system;
+pub fn document(sbom: &Sbom<'_>) -> Value {
+    let system = &sbom.inventory.system;
     let image = json!({
         "type": "file",
         "bom-ref": "image",
-        "name": bill.name,
-        "hashes": [{ "alg": "SHA-256", "content": bill.digest }],
+        "name": sbom.name,
+        "hashes": [{ "alg": "SHA-256", "content": sbom.digest }],
     });
     let mut base = Map::new();
     base.insert("type".into(), "operating-system".into());
@@ -24,19 +24,19 @@ pub fn document(bill: &Sbom<'_>) -> Value {
         base.insert("version".into(), system.version.clone().into());
     }
     base.insert("description".into(), system.name.clone().into());
-    let packages = &bill.inventory.packages;
-    let references: Vec<String> = packages.iter().map(|package| bill.purl(package)).collect();
+    let packages = &sbom.inventory.packages;
+    let references: Vec<String> = packages.iter().map(|package| sbom.purl(package)).collect();
     let mut components = vec![Value::Object(base)];
-    components.extend(packages.iter().map(|package| component(bill, package)));
+    components.extend(packages.iter().map(|package| component(sbom, package)));
     json!({
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": format!("urn:uuid:{}", bill.id("cyclonedx")),
+        "serialNumber": format!("urn:uuid:{}", sbom.id("cyclonedx")),
         "version": 1,
         "metadata": {
-            "timestamp": bill.time(),
-            "tools": { "components": [tool(bill.tool)] },
+            "timestamp": sbom.time(),
+            "tools": { "components": [tool(sbom.tool)] },
             "component": image,
         },
         "components": components,
@@ -55,12 +55,12 @@ fn tool(version: &str) -> Value {
     }
 }
 
-fn component(bill: &Sbom<'_>, package: &Package) -> Value {
+fn component(sbom: &Sbom<'_>, package: &Package) -> Value {
     let mut component = Map::new();
     let mut add = |key: &str, value: Value| {
         component.insert(key.to_string(), value);
     };
-    let url = bill.purl(package);
+    let url = sbom.purl(package);
     add("type", "library".into());
     add("bom-ref", url.clone().into());
     if !package.maintainer.is_empty() {
@@ -71,7 +71,7 @@ fn component(bill: &Sbom<'_>, package: &Package) -> Value {
     if !package.summary.is_empty() {
         add("description", package.summary.clone().into());
     }
-    if let Some(digest) = (bill.archive)(package) {
+    if let Some(digest) = (sbom.archive)(package) {
         add("hashes", json!([{ "alg": "SHA-256", "content": digest }]));
     }
     add("purl", url.into());

@@ -1,6 +1,7 @@
-//! A bill of materials: what is in an image, for programs that look for what is known to be wrong
-//! with it. Two languages for the same: CycloneDX and SPDX. Nothing in either comes from a clock or
-//! a die, so the same image has the same bill, to the byte.
+//! Software bills of materials (SBOM) of an image, as CycloneDX and SPDX. Times and ids follow from
+//! the image, so the same image has the same SBOM, to the byte.
+//!
+//! Source: CycloneDX 1.6 (ECMA-424); SPDX 2.3.
 
 use serde_json::Value;
 
@@ -11,7 +12,7 @@ use crate::digest::Digest;
 mod cyclonedx;
 mod spdx;
 
-/// What a bill is about.
+/// The content of an SBOM.
 #[derive(Clone, Copy)]
 pub struct Sbom<'a> {
     /// The image's file name.
@@ -22,13 +23,13 @@ pub struct Sbom<'a> {
     pub inventory: &'a Inventory,
     /// The SHA-256 of the `.deb` that a package was installed from, where that is known.
     pub archive: &'a dyn Fn(&Package) -> Option<Digest>,
-    /// The version of kuth that made the image; empty where that is not known.
+    /// The version of kuth that made the image; empty if unknown.
     pub tool: &'a str,
-    /// When the image was made, for the image: seconds since 1970.
+    /// `SOURCE_DATE_EPOCH` of the image, in seconds since 1970.
     pub epoch: u64,
 }
 
-/// The language of a bill.
+/// The format of an SBOM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SbomFormat {
     /// CycloneDX 1.6, JSON.
@@ -38,10 +39,10 @@ pub enum SbomFormat {
 }
 
 impl SbomFormat {
-    /// Both.
+    /// All formats.
     pub const ALL: [SbomFormat; 2] = [SbomFormat::CycloneDx, SbomFormat::Spdx];
 
-    /// The word for it.
+    /// Its name in pipelines and on the command line.
     pub fn word(self) -> &'static str {
         match self {
             SbomFormat::CycloneDx => "cyclonedx",
@@ -49,7 +50,7 @@ impl SbomFormat {
         }
     }
 
-    /// What stands behind the image's name in the name of the bill.
+    /// The extension that the file name of the SBOM adds to that of the image.
     pub fn extension(self) -> &'static str {
         match self {
             SbomFormat::CycloneDx => "cdx.json",
@@ -65,17 +66,17 @@ impl SbomFormat {
         }
     }
 
-    /// The bill as text.
-    pub fn write(self, bill: &Sbom<'_>) -> String {
+    /// The document as text.
+    pub fn write(self, sbom: &Sbom<'_>) -> String {
         let value = match self {
-            SbomFormat::CycloneDx => cyclonedx::document(bill),
-            SbomFormat::Spdx => spdx::document(bill),
+            SbomFormat::CycloneDx => cyclonedx::document(sbom),
+            SbomFormat::Spdx => spdx::document(sbom),
         };
         format!("{value:#}\n")
     }
 }
 
-/// The packages of a bill in any of the languages, as their URLs; `None` if it is no bill.
+/// The package URLs in an SBOM of either format, sorted; `None` for any other text.
 pub fn packages(text: &str) -> Option<Vec<String>> {
     let value: Value = serde_json::from_str(text).ok()?;
     let mut urls = match value.get("bomFormat") {
@@ -87,14 +88,14 @@ pub fn packages(text: &str) -> Option<Vec<String>> {
 }
 
 impl Sbom<'_> {
-    /// An id that everything in the bill is part of.
-    fn id(&self, language: &str) -> Guid {
+    /// The UUID of the document, derived from all of its content.
+    fn id(&self, format: &str) -> Guid {
         let mut text = format!("{}\n{}\n{}\n{}\n", self.name, self.digest, self.tool, self.epoch);
         for package in &self.inventory.packages {
             let archive = (self.archive)(package).map_or(String::new(), |it| it.to_string());
             text += &format!("{} {archive}\n", self.purl(package));
         }
-        Guid::derived(text, language)
+        Guid::derived(text, format)
     }
 
     fn purl(&self, package: &Package) -> String {
@@ -142,9 +143,9 @@ mod tests {
         Inventory { system, packages: vec![package("a", ""), package("libb++", "https://b")] }
     }
 
-    fn written(language: SbomFormat, name: &str) -> String {
+    fn written(format: SbomFormat, name: &str) -> String {
         let inventory = inventory();
-        let bill = Sbom {
+        let sbom = Sbom {
             name,
             digest: Digest::of("image"),
             inventory: &inventory,
@@ -152,13 +153,13 @@ mod tests {
             tool: "0.1.0",
             epoch: 1_767_225_600,
         };
-        language.write(&bill)
+        format.write(&sbom)
     }
 
     #[test]
-    fn both_languages_name_the_same_packages() {
+    fn both_formats_name_the_same_packages() {
         let [cyclonedx, spdx] =
-            SbomFormat::ALL.map(|language| packages(&written(language, "x.qcow2")).unwrap());
+            SbomFormat::ALL.map(|format| packages(&written(format, "x.qcow2")).unwrap());
         assert_eq!(cyclonedx, spdx);
         assert_eq!(cyclonedx.len(), 2);
         assert!(cyclonedx[1].starts_with("pkg:deb/debian/libb%2B%2B@1%3A2%2Bb1?arch=amd64"));
@@ -167,10 +168,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bill_depends_on_what_is_in_it_alone() {
-        for language in SbomFormat::ALL {
-            assert_eq!(written(language, "x"), written(language, "x"));
-            let (x, y) = (written(language, "x"), written(language, "y"));
+    fn documents_depend_on_their_content_alone() {
+        for format in SbomFormat::ALL {
+            assert_eq!(written(format, "x"), written(format, "x"));
+            let (x, y) = (written(format, "x"), written(format, "y"));
             let id = |text: &str| {
                 let value: Value = serde_json::from_str(text).unwrap();
                 let key = ["serialNumber", "documentNamespace"].map(|key| value[key].clone());
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_those_of_the_calendar() {
+    fn times_follow_the_calendar() {
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_400, "2000-02-29T00:00:00Z"),

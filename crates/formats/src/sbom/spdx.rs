@@ -1,5 +1,4 @@
-//! SPDX 2.3 as JSON. What nobody here knows (licences above all) is said not to be known, as the
-//! specification wants it.
+//! SPDX 2.3 as JSON. Unknown values, licences above all, are `NOASSERTION`.
 //!
 //! Source: the SPDX specification 2.3 (ISO/IEC 5962 is 2.2.1) and its JSON schema.
 
@@ -12,14 +11,14 @@ const UNKNOWN: &str = "NOASSERTION";
 const IMAGE: &str = "SPDXRef-Image";
 
 /// The document.
-pub fn document(bill: &Sbom<'_>) -> Value {
+pub fn document(sbom: &Sbom<'_>) -> Value {
     let image = json!({
         "SPDXID": IMAGE,
-        "name": bill.name,
-        "versionInfo": bill.inventory.system.name,
+        "name": sbom.name,
+        "versionInfo": sbom.inventory.system.name,
         "downloadLocation": UNKNOWN,
         "filesAnalyzed": false,
-        "checksums": [{ "algorithm": "SHA256", "checksumValue": bill.digest }],
+        "checksums": [{ "algorithm": "SHA256", "checksumValue": sbom.digest }],
         "licenseConcluded": UNKNOWN,
         "licenseDeclared": UNKNOWN,
         "copyrightText": UNKNOWN,
@@ -28,21 +27,21 @@ pub fn document(bill: &Sbom<'_>) -> Value {
     let relation = |from: &str, kind: &str, to: &str| json!({ "spdxElementId": from, "relationshipType": kind, "relatedSpdxElement": to });
     let mut packages = vec![image];
     let mut relations = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", IMAGE)];
-    for item in &bill.inventory.packages {
+    for item in &sbom.inventory.packages {
         let id = id(item);
         relations.push(relation(IMAGE, "CONTAINS", &id));
-        packages.push(package(bill, item, id));
+        packages.push(package(sbom, item, id));
     }
-    let version = if bill.tool.is_empty() { "unknown" } else { bill.tool };
+    let version = if sbom.tool.is_empty() { "unknown" } else { sbom.tool };
     json!({
         "spdxVersion": "SPDX-2.3",
         "dataLicense": "CC0-1.0",
         "SPDXID": "SPDXRef-DOCUMENT",
-        "name": bill.name,
+        "name": sbom.name,
         // Nothing lies there, but nobody else has it either.
-        "documentNamespace": format!("urn:uuid:{}", bill.id("spdx")),
+        "documentNamespace": format!("urn:uuid:{}", sbom.id("spdx")),
         "creationInfo": {
-            "created": bill.time(),
+            "created": sbom.time(),
             "creators": [format!("Tool: kuth-{version}")],
         },
         "documentDescribes": [IMAGE],
@@ -62,7 +61,7 @@ fn id(package: &Package) -> String {
     format!("SPDXRef-Package-{}", text.chars().map(letter).collect::<String>())
 }
 
-fn package(bill: &Sbom<'_>, package: &Package, id: String) -> Value {
+fn package(sbom: &Sbom<'_>, package: &Package, id: String) -> Value {
     let mut value = Map::new();
     let mut add = |key: &str, it: Value| {
         value.insert(key.to_string(), it);
@@ -75,7 +74,7 @@ fn package(bill: &Sbom<'_>, package: &Package, id: String) -> Value {
     }
     add("downloadLocation", UNKNOWN.into());
     add("filesAnalyzed", false.into());
-    if let Some(digest) = (bill.archive)(package) {
+    if let Some(digest) = (sbom.archive)(package) {
         add("checksums", json!([{ "algorithm": "SHA256", "checksumValue": digest }]));
     }
     if is_url(&package.homepage) {
@@ -94,13 +93,13 @@ fn package(bill: &Sbom<'_>, package: &Package, id: String) -> Value {
         json!([{
             "referenceCategory": "PACKAGE-MANAGER",
             "referenceType": "purl",
-            "referenceLocator": bill.purl(package),
+            "referenceLocator": sbom.purl(package),
         }]),
     );
     Value::Object(value)
 }
 
-/// `Name <address>` as SPDX writes it. Most are teams; nothing tells them from people.
+/// `Name <address>` as SPDX writes it. Most are teams; nothing distinguishes them from people.
 fn supplier(maintainer: &str) -> Option<String> {
     let (name, rest) = maintainer.split_once('<').unwrap_or((maintainer, ""));
     let name = name.trim().trim_matches('"').replace(['(', ')'], "");

@@ -1,5 +1,5 @@
-//! How blocks are compressed, and the bytes that were. All of a block is there at once and its length is
-//! known before, so that no block can grow beyond it.
+//! The compressors of blocks. The greatest length of a block is known before it is unpacked, and no
+//! block grows beyond it.
 
 use std::io::Read;
 
@@ -12,10 +12,10 @@ use crate::Fault;
 /// The memory that xz data may ask for, in KiB: its dictionary is never larger than a block of 1 MiB.
 const XZ_MEMORY: u32 = 8 << 10;
 
-/// A way to compress.
+/// `compression` of the superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// zlib, called gzip.
+    /// zlib, which SquashFS calls gzip.
     Gzip,
     /// xz.
     Xz,
@@ -24,7 +24,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// By its number in the superblock.
+    /// From its number in the superblock.
     pub fn of(number: u16) -> Result<Compression, Fault> {
         let other = match number {
             1 => return Ok(Compression::Gzip),
@@ -39,7 +39,7 @@ impl Compression {
         Err(Fault::new(FORMAT, why))
     }
 
-    /// What `bytes` are, decompressed; refuses more than `most`.
+    /// Unpacks `bytes`. Fails for damage and for more than `most` bytes.
     pub fn unpack(self, bytes: &[u8], most: usize) -> Result<Vec<u8>, Fault> {
         let damaged = |why: &dyn std::fmt::Display| {
             Fault::new(FORMAT, format!("a compressed block is damaged: {why}"))
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_has_a_name() {
+    fn unsupported_compressors_are_named() {
         let why = |number| Compression::of(number).unwrap_err().to_string();
         assert!(why(5).contains("by lz4"), "{}", why(5));
         assert!(

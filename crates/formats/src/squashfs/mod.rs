@@ -1,56 +1,54 @@
-//! SquashFS 4.0 as it lies in a file: structures in, values out. Where bytes are read from is not
-//! known here.
+//! SquashFS 4.0. The reader takes structures as bytes and returns values; it reads no file.
 //!
 //! Source: the kernel's Documentation/filesystems/squashfs.rst and fs/squashfs/squashfs_fs.h; all
 //! little endian.
 
 pub mod attribute;
+pub mod block;
 pub mod compression;
 pub mod directory;
 pub mod inode;
-pub mod piece;
 pub mod superblock;
 
 use super::Fault;
 
 pub(crate) const FORMAT: &str = "squashfs";
 
-/// No block of metadata holds more.
-pub const METADATA: usize = 8192;
+/// The length of a metadata block, unpacked (`SQUASHFS_METADATA_SIZE`).
+pub const METADATA_SIZE: usize = 8192;
 
-/// A place in a table of metadata: where a block begins, counted from the table's start in the
-/// file, and a byte of what that block holds.
+/// A reference to metadata (`squashfs_inode`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reference {
-    /// The block.
+    /// Where the metadata block begins, counted from the start of its table.
     pub block: u64,
-    /// The byte.
-    pub within: usize,
+    /// The offset in the unpacked block.
+    pub offset: usize,
 }
 
 impl Reference {
-    /// Out of the number that stands for it.
+    /// From its 64-bit form.
     pub fn of(number: u64) -> Result<Reference, Fault> {
         Reference::at(number >> 16, (number & 0xffff) as u16)
     }
 
-    /// Out of its two parts.
-    pub fn at(block: u64, within: u16) -> Result<Reference, Fault> {
-        let within = usize::from(within);
-        let known = block <= u64::from(u32::MAX) && within < METADATA;
-        Fault::unless(known, FORMAT, || format!("byte {within} of the metadata at {block}"))?;
-        Ok(Reference { block, within })
+    /// From its parts. Fails for an offset outside of a metadata block.
+    pub fn at(block: u64, offset: u16) -> Result<Reference, Fault> {
+        let offset = usize::from(offset);
+        let known = block <= u64::from(u32::MAX) && offset < METADATA_SIZE;
+        Fault::unless(known, FORMAT, || format!("byte {offset} of the metadata at {block}"))?;
+        Ok(Reference { block, offset })
     }
 
-    /// The number that stands for it.
+    /// Its 64-bit form.
     pub fn number(self) -> u64 {
-        self.block << 16 | self.within as u64
+        self.block << 16 | self.offset as u64
     }
 }
 
-/// How many blocks of metadata hold `count` entries of `width` bytes.
+/// The number of metadata blocks that hold `count` entries of `width` bytes.
 pub fn blocks_of(count: u64, width: u64) -> u64 {
-    count.saturating_mul(width).div_ceil(METADATA as u64)
+    count.saturating_mul(width).div_ceil(METADATA_SIZE as u64)
 }
 
 #[cfg(test)]
@@ -60,7 +58,7 @@ mod tests {
     #[test]
     fn references_are_numbers() {
         let reference = Reference::of(0x1234_0010).unwrap();
-        assert_eq!(reference, Reference { block: 0x1234, within: 16 });
+        assert_eq!(reference, Reference { block: 0x1234, offset: 16 });
         assert_eq!(reference.number(), 0x1234_0010);
         assert!(Reference::of(0x2000).is_err());
         assert!(Reference::of(1 << 48).is_err());

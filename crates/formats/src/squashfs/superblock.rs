@@ -1,45 +1,51 @@
-//! The superblock: where the tables are, and how blocks are compressed.
+//! The superblock (`squashfs_super_block`).
 
 use super::compression::Compression;
 use super::{FORMAT, Reference};
 use crate::Fault;
 use crate::fields::Fields;
+use crate::units::Bytes;
 
-/// How much of the start is read.
+/// The length of the superblock in bytes.
 pub const LENGTH: usize = 96;
 
-/// Blocks are at least and at most so long, as powers of 2.
-const BLOCK_BITS: std::ops::RangeInclusive<u16> = 12..=20;
-/// Where a table is that does not exist.
-const NOWHERE: u64 = u64::MAX;
+/// The range of `block_log`.
+const BLOCK_LOG: std::ops::RangeInclusive<u16> = 12..=20;
+/// `SQUASHFS_INVALID_BLK`: the start of a table that does not exist.
+const NO_TABLE: u64 = u64::MAX;
 
-/// What the superblock says.
+/// The fields of the superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    /// How many inodes there are.
+    /// `inodes`: the number of inodes; never 0.
     pub inodes: u32,
-    /// The size of a block of data.
-    pub block: usize,
-    /// How blocks are compressed.
+    /// `block_size` in bytes: a power of 2 from 4 KiB to 1 MiB.
+    pub block_size: usize,
+    /// `compression`.
     pub compression: Compression,
-    /// The root's inode.
-    pub root: Reference,
-    /// How much of the file is in use.
-    pub used: u64,
-    /// How many owners and groups there are, and where the places of their blocks are.
-    pub ids: (u16, u64),
-    /// Where the table of extended attributes is, if there is one.
-    pub attributes: Option<u64>,
-    /// Where the first inode is.
-    pub inode_table: u64,
-    /// Where the first directory is.
-    pub directory_table: u64,
-    /// How many fragments there are, and where the places of their blocks are.
-    pub fragments: (u32, u64),
+    /// `root_inode`.
+    pub root_inode: Reference,
+    /// `bytes_used`: the length of the file system.
+    pub bytes_used: Bytes,
+    /// `no_ids`: the number of user and group ids; never 0.
+    pub ids: u16,
+    /// `id_table_start`: the list of the metadata blocks with the ids.
+    pub id_table: Bytes,
+    /// `xattr_id_table_start`.
+    pub xattr_table: Option<Bytes>,
+    /// `inode_table_start`.
+    pub inode_table: Bytes,
+    /// `directory_table_start`.
+    pub directory_table: Bytes,
+    /// `fragments`: the number of fragments.
+    pub fragments: u32,
+    /// `fragment_table_start`: the list of the metadata blocks with the fragment table.
+    pub fragment_table: Bytes,
 }
 
 impl Superblock {
-    /// Reads the first [`LENGTH`] bytes.
+    /// Reads the first [`LENGTH`] bytes. Refuses versions other than 4.0, unsupported compressors, and
+    /// tables out of order.
     pub fn read(bytes: &[u8]) -> Result<Superblock, Fault> {
         let refuse = |why: String| Err(Fault::new(FORMAT, why));
         let fields = Fields::of(FORMAT, bytes);
@@ -53,42 +59,44 @@ impl Superblock {
             return refuse(format!("version {}.{}, and only 4.0 is known", version.0, version.1));
         }
         let (block, bits) = (fields.le32(12)?, fields.le16(22)?);
-        if !BLOCK_BITS.contains(&bits) || block != 1 << bits {
+        if !BLOCK_LOG.contains(&bits) || block != 1 << bits {
             return refuse(format!("blocks of {block} bytes, which should be 2^{bits}"));
         }
-        let attributes = fields.le64(56)?;
+        let xattr_table = fields.le64(56)?;
         let superblock = Superblock {
             inodes: fields.le32(4)?,
-            block: block as usize,
+            block_size: block as usize,
             compression: Compression::of(fields.le16(20)?)?,
-            root: Reference::of(fields.le64(32)?)?,
-            used: fields.le64(40)?,
-            ids: (fields.le16(26)?, fields.le64(48)?),
-            attributes: (attributes != NOWHERE).then_some(attributes),
-            inode_table: fields.le64(64)?,
-            directory_table: fields.le64(72)?,
-            fragments: (fields.le32(16)?, fields.le64(80)?),
+            root_inode: Reference::of(fields.le64(32)?)?,
+            bytes_used: Bytes(fields.le64(40)?),
+            ids: fields.le16(26)?,
+            id_table: Bytes(fields.le64(48)?),
+            xattr_table: (xattr_table != NO_TABLE).then_some(Bytes(xattr_table)),
+            inode_table: Bytes(fields.le64(64)?),
+            directory_table: Bytes(fields.le64(72)?),
+            fragments: fields.le32(16)?,
+            fragment_table: Bytes(fields.le64(80)?),
         };
         superblock.check()?;
         Ok(superblock)
     }
 
-    /// The tables come one behind the other: inodes, directories, fragments, owners, attributes.
+    /// The tables follow each other: inodes, directories, fragments, owners, attributes.
     fn check(&self) -> Result<(), Fault> {
         let mut tables = vec![("inodes", self.inode_table), ("directories", self.directory_table)];
-        if self.fragments.0 > 0 {
-            tables.push(("fragments", self.fragments.1));
+        if self.fragments > 0 {
+            tables.push(("fragments", self.fragment_table));
         }
-        tables.push(("owners", self.ids.1));
-        tables.extend(self.attributes.map(|at| ("attributes", at)));
-        let mut end = LENGTH as u64;
+        tables.push(("owners", self.id_table));
+        tables.extend(self.xattr_table.map(|at| ("attributes", at)));
+        let mut end = Bytes(LENGTH as u64);
         for (what, at) in tables {
-            Fault::unless((end..self.used).contains(&at), FORMAT, || {
-                format!("the table of {what} at {at}, with {} bytes in use", self.used)
+            Fault::unless((end..self.bytes_used).contains(&at), FORMAT, || {
+                format!("the table of {what} at {}, with {} bytes in use", at.0, self.bytes_used.0)
             })?;
             end = at;
         }
-        let sane = self.inodes > 0 && self.ids.0 > 0;
+        let sane = self.inodes > 0 && self.ids > 0;
         Fault::unless(sane, FORMAT, || "it has no inodes or no owners".into())
     }
 }
@@ -104,7 +112,7 @@ mod tests {
         put(&mut bytes, 0, b"hsqs\x05\0\0\0");
         put(&mut bytes, 12, &(1u32 << 17).to_le_bytes());
         put(&mut bytes, 20, &[1, 0, 17, 0, 0, 0, 1, 0, 4, 0, 0, 0]);
-        for (at, number) in [(40, 1000u64), (48, 500), (56, NOWHERE), (64, 96), (72, 200)] {
+        for (at, number) in [(40, 1000u64), (48, 500), (56, NO_TABLE), (64, 96), (72, 200)] {
             put(&mut bytes, at, &number.to_le_bytes());
         }
         bytes
@@ -114,7 +122,7 @@ mod tests {
     fn a_superblock_is_read() {
         let superblock = Superblock::read(&sample()).unwrap();
         assert_eq!(
-            (superblock.block, superblock.inodes, superblock.attributes),
+            (superblock.block_size, superblock.inodes, superblock.xattr_table),
             (1 << 17, 5, None)
         );
         let why = |at: usize, byte: u8| {
@@ -133,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn reading_damage_ends(at in 0..LENGTH, byte: u8, length in 0..=LENGTH) {
+        fn damage_is_read_or_refused(at in 0..LENGTH, byte: u8, length in 0..=LENGTH) {
             let mut bytes = sample();
             bytes[at] = byte;
             let _ = Superblock::read(&bytes);

@@ -1,45 +1,46 @@
-//! Reads of a machine's settings what a new machine around its disk takes over: the shape, and
-//! the controllers with what hangs on them. Everything else stays behind, above all what reaches
-//! into the host that the file was written on: shared directories, files behind serial ports,
+//! Reads the settings that a new machine around the same disk takes over: processors, memory,
+//! firmware, and the storage controllers with their disks. The rest is not read, above all what
+//! belongs to the host that the file was written on: shared folders, files of serial ports, network
 //! cards.
 
 use std::path::PathBuf;
 
 use roxmltree::{Document, Node};
 
-use super::{FORMAT, Fault};
+use super::FORMAT;
+use crate::Fault;
 
-/// What the settings say of a machine.
+/// The settings of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// What VirtualBox calls the guest's system, such as `Debian_64`.
+    /// `OSType`, such as `Debian_64`.
     pub system: String,
-    /// How many processors.
+    /// The number of processors, from 1 to 256.
     pub cpus: u32,
     /// Memory in MiB.
     pub memory: u64,
     /// Video memory in MiB.
     pub vram: u64,
-    /// Whether EFI starts it.
+    /// Whether its firmware is EFI.
     pub efi: bool,
-    /// Its controllers of disks, in order, without those for floppies and USB.
+    /// Its storage controllers in order, without those for floppies and USB.
     pub controllers: Vec<Controller>,
-    /// Its hard disks, in the order of the controllers.
+    /// Its hard disks, in the order of their controllers.
     pub disks: Vec<Attached>,
 }
 
-/// A controller of disks.
+/// A storage controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Controller {
-    /// A free text: whoever made the machine chose it.
+    /// Its name, a free text.
     pub name: String,
-    /// What it is.
+    /// Its model.
     pub model: Model,
-    /// How many ports it has.
+    /// The number of ports.
     pub ports: u32,
 }
 
-/// The controllers that VirtualBox has: its word for each in settings, and VBoxManage's two.
+/// A model of storage controller, as settings and VBoxManage name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Model {
     /// In settings.
@@ -54,7 +55,7 @@ const fn model(word: &'static str, bus: &'static str, chip: &'static str) -> Mod
     Model { word, bus, chip }
 }
 
-/// IDE of the chipset that machines have unless they are told otherwise.
+/// IDE of the chipset that VirtualBox machines have by default.
 pub const PIIX4: Model = model("PIIX4", "ide", "PIIX4");
 /// SATA.
 pub const AHCI: Model = model("AHCI", "sata", "IntelAhci");
@@ -71,19 +72,19 @@ const MODELS: [Model; 9] = [
     model("VirtioSCSI", "virtio", "VirtIO"),
 ];
 
-/// Controllers of what is no hard disk.
+/// Models of controllers without hard disks.
 const NOT_OF_DISKS: [&str; 2] = ["I82078", "USB"];
 
 /// A hard disk of a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
-    /// Which of the controllers.
+    /// The index of its controller.
     pub controller: usize,
-    /// Its port there.
+    /// Its port there, from 0.
     pub port: u32,
-    /// Its place on the port.
+    /// Its device on the port: 0, or 1 for the second of IDE.
     pub device: u32,
-    /// The image, from the directory of the settings.
+    /// The image file, absolute or relative to the settings.
     pub file: PathBuf,
     /// The image's format, as VirtualBox calls it: `VDI`, `VMDK` ...
     pub format: String,
@@ -179,9 +180,10 @@ fn children<'a, 'i>(node: Node<'a, 'i>, name: &str) -> impl Iterator<Item = Node
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::appliance::tests::appliance;
-    use super::super::{Guid, Ids, settings};
+    use super::super::{Ids, settings};
     use super::*;
+    use crate::Guid;
+    use crate::appliance::tests::appliance;
 
     fn written() -> String {
         let ids = Ids { machine: Guid([1; 16]), disk: Guid([2; 16]) };
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn written_settings_are_read() {
         let (found, it) = (read(&written()).unwrap(), appliance());
         assert_eq!((found.cpus, found.memory, found.vram), (it.cpus, it.memory.0 >> 20, it.vram));
         assert_eq!((found.system.as_str(), found.efi), ("Debian_64", false));
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn newer_files_have_their_controllers_elsewhere() {
+    fn controllers_of_newer_versions_are_found() {
         let text = written()
             .replace("</Hardware>", "")
             .replace("</StorageControllers>", "</StorageControllers></Hardware>");
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_taken_over_is_refused() {
+    fn unsupported_settings_are_refused() {
         let refused = |from: &str, to: &str| {
             let text = written();
             assert!(text.contains(from), "{from}");

@@ -3,7 +3,7 @@
 use super::{
     BLOCK, COOKIE, FOOTER_LENGTH, FORMAT, HEADER_COOKIE, HEADER_LENGTH, UNALLOCATED, checksum,
 };
-use crate::blocks::{BlockMap, Copy, Plan};
+use crate::blocks::{BlockMap, CopyRange, Plan};
 use crate::fields::put;
 use crate::units::{Bytes, SECTOR};
 use crate::{Fault, Guid, Pieces};
@@ -46,7 +46,7 @@ pub fn plan(map: &BlockMap, identity: Identity) -> Result<Plan, Fault> {
         bitmaps.push((Bytes(at), vec![0xff; BITMAP as usize]));
         let from = index * BLOCK.0;
         let length = Bytes(BLOCK.0.min(map.disk().0 - from));
-        copies.push(Copy { from: Bytes(from), to: Bytes(at + BITMAP), length });
+        copies.push(CopyRange { from: Bytes(from), to: Bytes(at + BITMAP), length });
     }
     let mut pieces = vec![
         (Bytes(0), footer.clone()),
@@ -139,7 +139,7 @@ mod tests {
         );
         assert_eq!(
             plan.copies[1],
-            Copy { from: Bytes::mib(6), to: Bytes((0x1005 + 1) * 512), length: Bytes::MIB }
+            CopyRange { from: Bytes::mib(6), to: Bytes((0x1005 + 1) * 512), length: Bytes::MIB }
         );
         let all: Vec<u8> = plan.pieces.into_iter().flat_map(|(_, bytes)| bytes).collect();
         assert_eq!(Digest::of(all).short(), "50a0dedefb51");

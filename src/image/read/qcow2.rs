@@ -7,9 +7,9 @@ use flate2::{Decompress, FlushDecompress};
 
 use crate::error::{Result, anyhow, ensure};
 use crate::format::qcow2::read::{Cluster, Compression, HEADER_LENGTH, Header};
-use crate::import::source::{Recent, Source, bytes, head, table};
+use crate::image::source::{Recent, Source, bytes, head, table};
 
-use super::blocks::{Map, Place};
+use super::blocks::{Location, Map};
 
 /// What tables and decompressed clusters may take in memory, each.
 const MEMORY: usize = 16 << 20;
@@ -75,14 +75,14 @@ impl Map for Qcow2 {
         }
     }
 
-    fn find(&self, file: &dyn Source, index: u64) -> Result<Place> {
+    fn find(&self, file: &dyn Source, index: u64) -> Result<Location> {
         let (index, part) = match self.header.has_extended_l2 {
             true => (index / SUBCLUSTERS, index % SUBCLUSTERS),
             false => (index, 0),
         };
         let (table, entry) = (index / self.header.l2_entries(), index % self.header.l2_entries());
         let Some(at) = self.header.l2_table_offset(&self.l1, table)? else {
-            return Ok(Place::Below);
+            return Ok(Location::Backing);
         };
         let table =
             self.tables.get(at.0, || bytes(file, at.0, self.header.cluster_size().0 as usize))?;
@@ -90,24 +90,24 @@ impl Map for Qcow2 {
         if self.header.has_extended_l2 && !matches!(cluster, Cluster::Compressed { .. }) {
             let (stored, zero) = (subclusters >> part & 1, subclusters >> (SUBCLUSTERS + part) & 1);
             return Ok(match (cluster, stored, zero) {
-                (_, _, 1) => Place::Zero,
-                (Cluster::Standard(at), 1, _) => Place::At(at.0 + part * self.block()),
-                _ => Place::Below,
+                (_, _, 1) => Location::Zero,
+                (Cluster::Standard(at), 1, _) => Location::File(at.0 + part * self.block()),
+                _ => Location::Backing,
             });
         }
         Ok(match cluster {
-            Cluster::Unallocated => Place::Below,
-            Cluster::Zero => Place::Zero,
-            Cluster::Standard(at) => Place::At(at.0),
+            Cluster::Unallocated => Location::Backing,
+            Cluster::Zero => Location::Zero,
+            Cluster::Standard(at) => Location::File(at.0),
             Cluster::Compressed { offset, length } => {
                 let decompress = || self.decompress(file, offset.0, length.0);
                 let whole = self.decompressed.get(offset.0, decompress)?;
                 match self.header.has_extended_l2 {
-                    false => Place::Here(whole),
+                    false => Location::Memory(whole),
                     true => {
                         let start = (part * self.block()) as usize;
                         let end = start + self.block() as usize;
-                        Place::Here(Arc::new(whole[start..end].to_vec()))
+                        Location::Memory(Arc::new(whole[start..end].to_vec()))
                     }
                 }
             }

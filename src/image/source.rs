@@ -1,4 +1,4 @@
-//! Bytes at places: what a container, a partition, a volume and a file system each read from, and
+//! Random access to bytes: what an image, a partition, a volume and a file system each read from, and
 //! are in turn. A read past the end is an error that says where.
 
 use std::collections::VecDeque;
@@ -16,6 +16,11 @@ pub trait Source: Send + Sync {
 
     /// Fills `bytes` with what is at `at`; all of it, or it fails.
     fn read_at(&self, bytes: &mut [u8], at: u64) -> Result<()>;
+
+    /// How many bytes from `at` on are known to be zero without reading them; 0 where none are.
+    fn hole_at(&self, _at: u64) -> Result<u64> {
+        Ok(0)
+    }
 }
 
 /// A source that many share.
@@ -74,6 +79,15 @@ impl Source for Plain {
         check(self, at, bytes.len() as u64)?;
         self.file.read_exact_at(bytes, at).with_context(|| format!("reading at {at}"))
     }
+
+    fn hole_at(&self, at: u64) -> Result<u64> {
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => Ok(data.min(self.size).saturating_sub(at)),
+            Err(rustix::io::Errno::NXIO) => Ok(self.size.saturating_sub(at)),
+            // A file system without holes.
+            Err(_) => Ok(0),
+        }
+    }
 }
 
 /// Bytes in memory.
@@ -115,6 +129,10 @@ impl Source for Part {
         check(self, at, bytes.len() as u64)?;
         self.below.read_at(bytes, self.start + at)
     }
+
+    fn hole_at(&self, at: u64) -> Result<u64> {
+        Ok(self.below.hole_at(self.start + at)?.min(self.size.saturating_sub(at)))
+    }
 }
 
 /// Sources laid one behind the other.
@@ -155,6 +173,13 @@ impl Source for Joined {
         }
         Ok(())
     }
+
+    fn hole_at(&self, at: u64) -> Result<u64> {
+        let index = self.parts.partition_point(|(start, _)| *start <= at).saturating_sub(1);
+        let Some((start, source)) = self.parts.get(index) else { return Ok(0) };
+        let within = at - start;
+        Ok(source.hole_at(within)?.min(source.size().saturating_sub(within)))
+    }
 }
 
 /// Nothing but zeros.
@@ -169,6 +194,10 @@ impl Source for Zeros {
         check(self, at, bytes.len() as u64)?;
         bytes.fill(0);
         Ok(())
+    }
+
+    fn hole_at(&self, at: u64) -> Result<u64> {
+        Ok(self.0.saturating_sub(at))
     }
 }
 

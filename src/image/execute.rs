@@ -142,7 +142,7 @@ fn steps(plan: &Plan) -> Vec<(u64, u64, Step<'_>)> {
 mod tests {
     use super::*;
     use crate::cancel::Cancel;
-    use crate::format::blocks::Copy;
+    use crate::format::blocks::CopyRange;
 
     fn carry_out(plan: &Plan, disk: &[u8]) -> Result<(Digest, Vec<u8>)> {
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
@@ -159,7 +159,11 @@ mod tests {
             pieces: pieces.iter().map(|(to, bytes)| (Bytes(*to), bytes.to_vec())).collect(),
             copies: copies
                 .iter()
-                .map(|(from, to, n)| Copy { from: Bytes(*from), to: Bytes(*to), length: Bytes(*n) })
+                .map(|(from, to, n)| CopyRange {
+                    from: Bytes(*from),
+                    to: Bytes(*to),
+                    length: Bytes(*n),
+                })
                 .collect(),
             length: Bytes(length),
         }

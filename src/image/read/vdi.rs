@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use crate::format::vdi::{HEADER_LENGTH, Header};
-use crate::import::source::{Shared, Source, check, table};
+use crate::image::source::{Shared, Source, check, table};
 use crate::units::Bytes;
 
 /// Stretches of the disk that are somewhere in the file; the rest is zero.
@@ -46,5 +46,11 @@ impl Source for Stretches {
             self.file.read_at(part, file + (from - start))?;
         }
         Ok(())
+    }
+
+    fn hole_at(&self, at: u64) -> Result<u64> {
+        let next = self.stretches.partition_point(|(start, length, _)| start + length <= at);
+        let start = self.stretches.get(next).map_or(self.size, |(start, ..)| *start);
+        Ok(start.saturating_sub(at))
     }
 }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::format::probe::{HEAD, ImageFormat, probe};
-use crate::import::source::{Plain, head};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
+use crate::image::source::{Plain, head};
 
-use super::{Beside, is_disk, is_fixed_vhd, open};
+use super::{OtherFiles, is_disk, is_fixed_vhd, open};
 
 /// More files than any directory of an image has.
 const MOST: usize = 10_000;
@@ -27,7 +27,7 @@ pub fn pick(directory: &Path) -> Result<PathBuf> {
     let mut needed = Vec::new();
     if images.len() > 1 {
         for image in &images {
-            if let Ok(opened) = open(image, Beside::Directory) {
+            if let Ok(opened) = open(image, OtherFiles::SameDirectory) {
                 needed.extend(opened.files.into_iter().skip(1));
             }
         }
@@ -64,7 +64,7 @@ fn list(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> 
 fn is_image(path: &Path) -> Result<bool> {
     let file = Plain::new(File::open(path)?)?;
     use ImageFormat::*;
-    Ok(match probe(&head(&file, HEAD)?) {
+    Ok(match probe(&head(&file, PROBE_LENGTH)?) {
         Some(Qcow2 | Vmdk | Vdi | Vhd) => true,
         Some(format) if is_disk(format) => true,
         _ => is_fixed_vhd(&file)?,

@@ -1,24 +1,26 @@
-//! The disk in an image file: qcow2 with what lies below it, VMDK in one file or many, VDI, VHD, or
-//! the disk as it is, which may be a file system alone. An image may name other files; they are
-//! looked for beside it and nowhere else.
+//! Reads the disk in an image file: qcow2 with its backing files, VMDK in one file or many, VDI, VHD,
+//! or the disk as it is, which may be a file system alone. An image may name other files; they are
+//! looked for in its own directory and nowhere else.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::cancel::Progress;
 use crate::error::{Context, Hint, Result, anyhow, ensure, with_hint};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::files::sparse::write_data;
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::format::vhd::FOOTER_LENGTH;
 use crate::format::vhd::read::{DiskType, Footer};
 use crate::format::vmdk::read::{Descriptor, Extent, LONGEST_DESCRIPTOR};
 use crate::units::Bytes;
 
-use super::source::{Joined, Part, Plain, Shared, Source, Zeros, bytes, head};
+use crate::image::source::{Joined, Part, Plain, Shared, Source, Zeros, bytes, head};
 
 mod blocks;
 mod pick;
 mod qcow2;
-mod vdi_map;
+mod vdi;
 mod vhd;
 mod vmdk;
 
@@ -26,8 +28,11 @@ pub use pick::pick;
 
 use blocks::Blocks;
 
-/// No chain of images is longer.
+/// The most files in a chain of backing files.
 const DEEPEST: usize = 16;
+
+/// The bytes that are copied at a time.
+const CHUNK: usize = 1 << 20;
 
 /// An image that was opened.
 pub struct Image {
@@ -39,24 +44,25 @@ pub struct Image {
     pub files: Vec<PathBuf>,
 }
 
-/// Whether an image may name files beside it.
+/// Which other files an image may need: backing files, extents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beside {
-    /// In the directory that it lies in.
-    Directory,
-    /// It is a file alone.
-    Nothing,
+pub enum OtherFiles {
+    /// Those in its own directory.
+    SameDirectory,
+    /// None: it came alone.
+    Refused,
 }
 
-/// Opens the image file `path`.
-pub fn open(path: &Path, beside: Beside) -> Result<Image> {
-    let mut opener = Opener { beside, files: Vec::new() };
+/// Opens the image file `path`. Fails on what is no disk, on formats that are not known, and on an image
+/// that needs another file where there is none.
+pub fn open(path: &Path, other_files: OtherFiles) -> Result<Image> {
+    let mut opener = Opener { other_files, files: Vec::new() };
     let (disk, format) = opener.open(path, None)?;
     Ok(Image { disk, format, files: opener.files })
 }
 
 struct Opener {
-    beside: Beside,
+    other_files: OtherFiles,
     files: Vec<PathBuf>,
 }
 
@@ -69,7 +75,7 @@ impl Opener {
         self.files.push(path.to_path_buf());
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let file: Shared = Arc::new(Plain::new(file)?);
-        let start = head(&*file, HEAD)?;
+        let start = head(&*file, PROBE_LENGTH)?;
         let format = match known {
             Some("raw") => None,
             _ => probe(&start),
@@ -87,7 +93,7 @@ impl Opener {
         let disk = match name {
             "qcow2" => self.qcow2(path, file),
             "vmdk" => self.vmdk(path, file, &start),
-            "vdi" => vdi_map::open(file, &start),
+            "vdi" => vdi::open(file, &start),
             "vhd" => vhd_disk(file),
             _ => Ok(file),
         };
@@ -97,17 +103,17 @@ impl Opener {
     fn qcow2(&mut self, path: &Path, file: Shared) -> Result<Shared> {
         let map = qcow2::Qcow2::open(&*file)?;
         let size = map.header().size.0;
-        let below = match map.header().backing_file.clone() {
+        let backing = match map.header().backing_file.clone() {
             None => None,
             Some(backing) => {
                 let format = backing.format.as_deref();
                 let known = matches!(format, None | Some("raw" | "qcow2" | "vmdk" | "vdi" | "vpc"));
                 ensure!(known, "the image below it is of the unknown format {format:?}");
-                let below = self.beside(path, &backing.name)?;
-                Some(self.open(&below, format)?.0)
+                let path = self.named(path, &backing.name)?;
+                Some(self.open(&path, format)?.0)
             }
         };
-        Ok(Arc::new(Blocks { file, map, size, below }))
+        Ok(Arc::new(Blocks { file, map, size, backing }))
     }
 
     fn vmdk(&mut self, path: &Path, file: Shared, start: &[u8]) -> Result<Shared> {
@@ -121,7 +127,7 @@ impl Opener {
             // Only whether it stands for itself: its own name may be another by now.
             Descriptor::read(&bytes(&*file, at.0, length.0 as usize)?)?;
             let size = map.header().capacity.0;
-            return Ok(Arc::new(Blocks { file, map, size, below: None }));
+            return Ok(Arc::new(Blocks { file, map, size, backing: None }));
         }
         let length = file.size().min(LONGEST_DESCRIPTOR.0) as usize;
         let descriptor = Descriptor::read(&bytes(&*file, 0, length)?)?;
@@ -139,7 +145,7 @@ impl Opener {
             Extent::Sparse(name) => (name, None),
             Extent::Flat(name, offset) => (name, Some(offset)),
         };
-        let path = self.beside(path, &name)?;
+        let path = self.named(path, &name)?;
         let file = File::open(&path).with_context(|| format!("opening {}", path.display()))?;
         let file: Shared = Arc::new(Plain::new(file)?);
         if !self.files.contains(&path) {
@@ -152,13 +158,13 @@ impl Opener {
                 let map = vmdk::Vmdk::open(&*file).with_context(what)?;
                 let holds = map.header().capacity;
                 ensure!(holds >= size, "the part {name} has {holds}, not {size}");
-                Ok(Arc::new(Blocks { file, map, size: size.0, below: None }))
+                Ok(Arc::new(Blocks { file, map, size: size.0, backing: None }))
             }
         }
     }
 
     /// The file called `name` that the image `path` needs.
-    fn beside(&self, path: &Path, name: &str) -> Result<PathBuf> {
+    fn named(&self, path: &Path, name: &str) -> Result<PathBuf> {
         let shown = name.escape_default();
         let plain = name.strip_prefix("./").unwrap_or(name);
         let only_a_name =
@@ -167,15 +173,37 @@ impl Opener {
             return Err(anyhow!("it needs the file `{shown}`, which lies elsewhere"))
                 .hint("put both into one directory, and let `qemu-img rebase -u -b NAME` say so");
         }
-        if self.beside == Beside::Nothing {
+        if self.other_files == OtherFiles::Refused {
             return Err(anyhow!("it needs the file `{shown}`, and it came alone"))
                 .hint("pack both into a tar, `unpack` that, and import the directory");
         }
-        let beside = path.with_file_name(plain);
-        let found = beside.symlink_metadata().is_ok_and(|found| found.is_file());
+        let named = path.with_file_name(plain);
+        let found = named.symlink_metadata().is_ok_and(|found| found.is_file());
         ensure!(found, "it needs the file `{shown}`, which is not beside it");
-        Ok(beside)
+        Ok(named)
     }
+}
+
+/// Copies the disk in `image` to the new raw file `to`, without its holes; returns its size.
+pub fn copy_disk(image: &Image, to: &Path, progress: Progress<'_>) -> Result<Bytes> {
+    let what = || format!("writing {}", to.display());
+    let file = File::options().write(true).create_new(true).open(to).with_context(what)?;
+    let (disk, mut at) = (&image.disk, 0);
+    let mut buffer = vec![0; CHUNK];
+    file.set_len(disk.size()).with_context(what)?;
+    while at < disk.size() {
+        progress.advance(at, disk.size())?;
+        let hole = disk.hole_at(at)?;
+        if hole > 0 {
+            at += hole;
+            continue;
+        }
+        let n = (disk.size() - at).min(CHUNK as u64) as usize;
+        disk.read_at(&mut buffer[..n], at)?;
+        write_data(&file, &buffer[..n], at).with_context(what)?;
+        at += n as u64;
+    }
+    Ok(Bytes(disk.size()))
 }
 
 /// Whether something of this format may be a disk, or a file system that fills one.
@@ -218,7 +246,7 @@ fn vhd_disk(file: Shared) -> Result<Shared> {
         }
         DiskType::Dynamic(at) => {
             let map = vhd::Vhd::open(&*file, at.0, footer.current_size)?;
-            Ok(Arc::new(Blocks { file, map, size: footer.current_size.0, below: None }))
+            Ok(Arc::new(Blocks { file, map, size: footer.current_size.0, backing: None }))
         }
     }
 }

@@ -2,19 +2,19 @@
 //! where the system on it mounts that. What cannot be read has its reason and hides nothing else.
 
 use crate::error::{Context, Result};
-use crate::format::probe::{HEAD, ImageFormat, probe};
+use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::units::Bytes;
 
-use super::container::Image;
 use super::partitions;
-use super::source::head;
 use super::system;
-use super::volume::{self, Holds, Place};
+use super::volume::{self, Location, VolumeContent};
 use super::volumes;
+use crate::image::read::Image;
+use crate::image::source::head;
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Survey {
+pub struct DiskReport {
     /// The format of its image: `qcow2`, `raw`.
     pub format: &'static str,
     /// Its size, holes included.
@@ -31,7 +31,7 @@ pub struct Survey {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Where it is.
-    pub place: Place,
+    pub place: Location,
     /// How long it is, where that is known.
     pub size: Option<Bytes>,
     /// What is in it: `ext4`, `LVM2 physical volume`.
@@ -47,9 +47,9 @@ pub struct Part {
 }
 
 /// Looks through the disk in `image`.
-pub fn survey(image: &Image) -> Result<Survey> {
+pub fn inspect(image: &Image) -> Result<DiskReport> {
     let disk = &image.disk;
-    let table = match probe(&head(&**disk, HEAD)?) {
+    let table = match probe(&head(&**disk, PROBE_LENGTH)?) {
         Some(ImageFormat::Gpt) => Some("GPT"),
         Some(ImageFormat::Mbr) => Some("MBR"),
         _ => None,
@@ -58,7 +58,7 @@ pub fn survey(image: &Image) -> Result<Survey> {
     for partition in partitions::read(disk)? {
         if volumes::is_physical(&partition)? {
             parts.push(Part {
-                place: partition.number.map_or(Place::Disk, Place::Partition),
+                place: partition.number.map_or(Location::Disk, Location::Partition),
                 size: Some(Bytes(partition.source.size())),
                 holds: "LVM2 physical volume",
                 label: partition.label.filter(|label| !label.is_empty()),
@@ -75,9 +75,9 @@ pub fn survey(image: &Image) -> Result<Survey> {
         let mounted = system.iter().flat_map(|system| &system.mounted);
         let mounted = mounted.into_iter().find(|mounted| mounted.place == place);
         let (holds, fault) = match &volume.holds {
-            Holds::Filesystem(kind, _) => (*kind, None),
-            Holds::Unreadable(kind, error) => (*kind, Some(format!("{error:#}"))),
-            Holds::Other(what) => (*what, None),
+            VolumeContent::Filesystem(kind, _) => (*kind, None),
+            VolumeContent::Unreadable(kind, error) => (*kind, Some(format!("{error:#}"))),
+            VolumeContent::Other(what) => (*what, None),
         };
         parts.push(Part {
             place: volume.place.clone(),
@@ -91,10 +91,10 @@ pub fn survey(image: &Image) -> Result<Survey> {
     }
     // Partitions by number, and volumes behind them in the order of their group.
     parts.sort_by_key(|part| match part.place {
-        Place::Disk => 0,
-        Place::Partition(number) => number,
-        Place::Logical(..) => u32::MAX,
+        Location::Disk => 0,
+        Location::Partition(number) => number,
+        Location::Logical(..) => u32::MAX,
     });
     let no_system = system.err().map(|error| format!("{error:#}"));
-    Ok(Survey { format: image.format, size: Bytes(disk.size()), table, parts, no_system })
+    Ok(DiskReport { format: image.format, size: Bytes(disk.size()), table, parts, no_system })
 }

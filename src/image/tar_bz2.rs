@@ -10,8 +10,8 @@ use std::os::unix::fs::FileExt;
 use ::bzip2::Compression;
 use ::bzip2::write::BzEncoder;
 
+use super::in_order::in_order;
 use super::member::{self, BLOCK};
-use super::order::in_order;
 use crate::cancel::Progress;
 use crate::digest::{Digest, HashingWriter};
 use crate::error::Result;

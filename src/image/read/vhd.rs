@@ -6,10 +6,10 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::format::vhd::HEADER_LENGTH;
 use crate::format::vhd::read::Header;
-use crate::import::source::{Recent, Source, bytes, table};
+use crate::image::source::{Recent, Source, bytes, table};
 use crate::units::{Bytes, SECTOR};
 
-use super::blocks::{Map, Place};
+use super::blocks::{Location, Map};
 
 /// What blocks that are not wholly written may take in memory.
 const MEMORY: usize = 16 << 20;
@@ -39,9 +39,9 @@ impl Map for Vhd {
         self.header.block_size.0
     }
 
-    fn find(&self, file: &dyn Source, index: u64) -> Result<Place> {
+    fn find(&self, file: &dyn Source, index: u64) -> Result<Location> {
         let Some(at) = self.header.block_offset(&self.table, index)? else {
-            return Ok(Place::Zero);
+            return Ok(Location::Zero);
         };
         let length = self.header.bitmap_length();
         let data = (at + length).0;
@@ -49,7 +49,7 @@ impl Map for Vhd {
         let sectors = self.header.block_size.sectors().0 as usize;
         let written = |sector: usize| bitmap[sector / 8] & 0x80 >> (sector % 8) != 0;
         if (0..sectors).all(written) {
-            return Ok(Place::At(data));
+            return Ok(Location::File(data));
         }
         let block = self.sifted.get(index, || {
             // The last block of a disk need not be there to its end.
@@ -63,6 +63,6 @@ impl Map for Vhd {
             }
             Ok(block)
         })?;
-        Ok(Place::Here(Arc::clone(&block)))
+        Ok(Location::Memory(Arc::clone(&block)))
     }
 }

@@ -6,10 +6,10 @@ use flate2::read::ZlibDecoder;
 
 use crate::error::{Context, Result, anyhow, ensure};
 use crate::format::vmdk::read::{GrainMarker, HEADER_LENGTH, Header, entry};
-use crate::import::source::{Recent, Source, bytes, table};
+use crate::image::source::{Recent, Source, bytes, table};
 use crate::units::{Bytes, SECTOR};
 
-use super::blocks::{Map, Place};
+use super::blocks::{Location, Map};
 
 /// What tables and decompressed grains may take in memory, each.
 const MEMORY: usize = 16 << 20;
@@ -69,21 +69,21 @@ impl Map for Vmdk {
         self.header.grain_size.0
     }
 
-    fn find(&self, file: &dyn Source, index: u64) -> Result<Place> {
+    fn find(&self, file: &dyn Source, index: u64) -> Result<Location> {
         let entries = self.header.entries_per_gt;
         let at = entry(&self.directory, index / entries)?.0;
         if at == 0 {
-            return Ok(Place::Zero);
+            return Ok(Location::Zero);
         }
         let table = self.tables.get(at, || bytes(file, at, entries as usize * 4))?;
         match entry(&table, index % entries)? {
-            Bytes(0) => Ok(Place::Zero),
-            Bytes(SECTOR) if self.header.has_zero_grains => Ok(Place::Zero),
+            Bytes(0) => Ok(Location::Zero),
+            Bytes(SECTOR) if self.header.has_zero_grains => Ok(Location::Zero),
             Bytes(at) if self.header.is_compressed => {
                 let whole = self.decompressed.get(at, || self.decompress(file, at, index))?;
-                Ok(Place::Here(whole))
+                Ok(Location::Memory(whole))
             }
-            Bytes(at) => Ok(Place::At(at)),
+            Bytes(at) => Ok(Location::File(at)),
         }
     }
 }

@@ -1,67 +1,30 @@
-//! The canonical tar of a tree, entry by entry: numeric owners, whole seconds clamped to the epoch,
-//! extended attributes as `SCHILY.xattr` records (what GNU tar and libarchive write and read), long
-//! runs of zeros left out of files ([`holes`]). Who writes one gives the entries sorted by name,
-//! directory by directory. It knows not where they come from.
+//! Writes the canonical tar of a tree, entry by entry: numeric owners, whole seconds clamped to the
+//! epoch, extended attributes as pax records, long runs of zeros left out of files ([`sparse`]). The
+//! caller gives the entries sorted by name, directory by directory.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
-use super::holes::{self, Map, Parts};
+use super::{ATTRIBUTE, Metadata, sparse};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Result};
+use crate::files::extents::{Filled, Parts, find, is_sparse, sift};
 
-/// What stands before the name of an extended attribute in a tar.
-pub const ATTRIBUTE: &str = "SCHILY.xattr.";
-
-/// Directories of which only the directory itself is part of a tree: what is in them belongs to a
-/// running machine.
-pub const EMPTIED: [&str; 5] = ["proc", "sys", "dev", "run", "tmp"];
-
-/// What all kinds of entries have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Meta {
-    /// Permission bits, set-id and sticky bits among them.
-    pub mode: u32,
-    /// The owner.
-    pub uid: u64,
-    /// The group.
-    pub gid: u64,
-    /// Seconds since 1970.
-    pub time: i64,
-    /// Extended attributes by name, such as `security.capability`.
-    pub attributes: Vec<(String, Vec<u8>)>,
-}
-
-/// What an entry is.
-pub enum Kind<'a> {
-    /// A directory.
-    Directory,
-    /// A file of so many bytes, as a stream of which the zeros come too.
-    File(u64, &'a mut dyn Read),
-    /// The first so many bytes of a file that is open: its holes are not read.
-    Open(u64, &'a File),
-    /// A symbolic link.
-    Symlink(&'a Path),
-    /// A further name of a file that was written before.
-    HardLink(&'a Path),
-    /// A named pipe.
-    Fifo,
-    /// A device, with its numbers.
-    Device(Device, u32, u32),
-}
-
-/// The two kinds of device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// Such as a disk.
-    Block,
-    /// Such as a terminal.
-    Character,
+/// Where the content of an entry comes from.
+pub enum Data<'a> {
+    /// It has none: a directory, a link, a pipe or a device.
+    Nothing,
+    /// A file whose holes read as zeros; the writer finds out which of them to leave out.
+    Stream(&'a mut dyn Read),
+    /// A file that is open; likewise, and its holes are not read.
+    Open(&'a File),
+    /// The data alone of a file whose [`Metadata::data`] says where it is, and all of any other file.
+    Stored(&'a mut dyn Read),
 }
 
 /// A tree being written.
@@ -78,20 +41,29 @@ struct Spool {
     file: Option<File>,
 }
 
-/// A [`Writer`] to a new file.
+/// A [`Writer`] to a file.
 pub type FileWriter = Writer<BufWriter<File>>;
 
 impl FileWriter {
     /// Writes to the new or emptied file `path`; no time is later than `epoch`.
     pub fn create(path: &Path, epoch: u64) -> Result<FileWriter> {
-        let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
+        FileWriter::open(path, epoch, File::options().write(true).create(true).truncate(true))
+    }
+
+    /// Writes to the file `path`, which must not exist; no time is later than `epoch`.
+    pub fn create_new(path: &Path, epoch: u64) -> Result<FileWriter> {
+        FileWriter::open(path, epoch, File::options().write(true).create_new(true))
+    }
+
+    fn open(path: &Path, epoch: u64, options: &OpenOptions) -> Result<FileWriter> {
+        let file = options.open(path).with_context(|| format!("writing {}", path.display()))?;
         let writer = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
         let directory = path.parent().unwrap_or(Path::new(".")).to_path_buf();
         let spool = Spool { directory, file: None };
         Ok(Writer { builder: Builder::new(writer), epoch, spool })
     }
 
-    /// Ends it; gives its SHA-256 and its length.
+    /// Ends it; returns its SHA-256 and its length in bytes.
     pub fn finish(self) -> Result<(Digest, u64)> {
         let (writer, digest, size) = self.builder.into_inner()?.finish();
         writer.into_inner().map_err(|error| error.into_error())?;
@@ -100,19 +72,24 @@ impl FileWriter {
 }
 
 impl<W: Write> Writer<W> {
-    /// Adds the entry `name`, relative to the tree's root; `./` is the root itself.
-    pub fn add(&mut self, name: &Path, meta: &Meta, kind: Kind<'_>) -> Result<()> {
+    /// Adds the entry `name`, relative to the tree's root; `./` is the root itself. A hard link has no
+    /// attributes: its file has them.
+    pub fn add(&mut self, name: &Path, metadata: &Metadata, data: Data<'_>) -> Result<()> {
         let mut header = Header::new_gnu();
-        header.set_mode(meta.mode & 0o7777);
-        header.set_uid(meta.uid);
-        header.set_gid(meta.gid);
-        header.set_mtime(u64::try_from(meta.time).unwrap_or(0).min(self.epoch));
+        header.set_mode(metadata.mode & 0o7777);
+        header.set_uid(metadata.uid);
+        header.set_gid(metadata.gid);
+        header.set_mtime(metadata.mtime.min(self.epoch));
         header.set_size(0);
-        if let Kind::HardLink(first) = kind {
-            header.set_entry_type(EntryType::Link);
-            return Ok(self.builder.append_link(&mut header, name, first)?);
+        // A file has the old type of a zero byte: the bytes of trees are as they always were.
+        if metadata.kind != EntryType::Regular {
+            header.set_entry_type(metadata.kind);
         }
-        let mut attributes: Vec<(String, &[u8])> = meta
+        let link = Path::new(OsStr::from_bytes(&metadata.link));
+        if metadata.kind == EntryType::Link {
+            return Ok(self.builder.append_link(&mut header, name, link)?);
+        }
+        let mut attributes: Vec<(String, &[u8])> = metadata
             .attributes
             .iter()
             .map(|(name, value)| (format!("{ATTRIBUTE}{name}"), value.as_slice()))
@@ -120,49 +97,64 @@ impl<W: Write> Writer<W> {
         attributes.sort();
         let records = attributes.iter().map(|(name, value)| (name.as_str(), *value));
         self.builder.append_pax_extensions(records)?;
-        match kind {
-            Kind::File(size, content) if size < holes::UNIT => {
-                return Ok(self.whole(header, name, size, content)?);
+        match metadata.kind {
+            EntryType::Regular => return Ok(self.file(header, name, metadata, data)?),
+            EntryType::Symlink => return Ok(self.builder.append_link(&mut header, name, link)?),
+            EntryType::Block | EntryType::Char => {
+                header.set_device_major(metadata.device.0)?;
+                header.set_device_minor(metadata.device.1)?;
             }
-            Kind::File(size, content) => {
+            _ => {}
+        }
+        let is_directory = metadata.kind.is_dir();
+        let name = if is_directory { with_slash(name) } else { name.to_path_buf() };
+        Ok(self.builder.append_data(&mut header, name, io::empty())?)
+    }
+
+    fn file(
+        &mut self,
+        header: Header,
+        name: &Path,
+        metadata: &Metadata,
+        data: Data<'_>,
+    ) -> io::Result<()> {
+        let size = metadata.size;
+        match data {
+            Data::Nothing => self.whole(header, name, size, &mut io::empty()),
+            Data::Stream(content) if size < sparse::UNIT => self.whole(header, name, size, content),
+            Data::Stream(content) => {
                 let mut spool = self.spool.take()?;
-                let map = holes::sift(content, size, &mut spool)?;
+                let extents = sift(content, size, sparse::UNIT, &mut spool)?;
                 spool.rewind()?;
-                match map {
-                    Some(map) => self.sparse(header, name, size, &map, &mut spool)?,
-                    None => self.whole(header, name, size, &mut spool)?,
+                match is_sparse(size, &extents) {
+                    true => self.sparse(header, name, size, &extents, &mut spool)?,
+                    false => {
+                        let mut filled = Filled::new(&extents, size, &mut spool);
+                        self.whole(header, name, size, &mut filled)?;
+                    }
                 }
                 spool.set_len(0)?;
                 self.spool.file = Some(spool);
-                return Ok(());
+                Ok(())
             }
-            Kind::Open(size, file) => {
-                let map = holes::find(file, size)?;
-                let whole = vec![(0, size)];
-                let mut data = Parts::new(file, map.as_ref().unwrap_or(&whole));
-                let written = match &map {
-                    Some(map) => self.sparse(header, name, size, map, &mut data),
-                    None => self.whole(header, name, size, &mut data),
-                };
-                return Ok(written?);
+            Data::Open(file) if size < sparse::UNIT => {
+                self.whole(header, name, size, &mut Parts::new(file, &[(0, size)]))
             }
-            Kind::Symlink(target) => {
-                header.set_entry_type(EntryType::Symlink);
-                return Ok(self.builder.append_link(&mut header, name, target)?);
+            Data::Open(file) => {
+                let extents = find(file, size, sparse::UNIT, |_| Ok::<(), io::Error>(()))?;
+                match is_sparse(size, &extents) {
+                    true => {
+                        let mut parts = Parts::new(file, &extents);
+                        self.sparse(header, name, size, &extents, &mut parts)
+                    }
+                    false => self.whole(header, name, size, &mut Parts::new(file, &[(0, size)])),
+                }
             }
-            Kind::Directory => header.set_entry_type(EntryType::Directory),
-            Kind::Fifo => header.set_entry_type(EntryType::Fifo),
-            Kind::Device(device, major, minor) => {
-                let block = device == Device::Block;
-                header.set_entry_type(if block { EntryType::Block } else { EntryType::Char });
-                header.set_device_major(major)?;
-                header.set_device_minor(minor)?;
-            }
-            Kind::HardLink(_) => {}
+            Data::Stored(content) => match &metadata.data {
+                Some(extents) => self.sparse(header, name, size, extents, content),
+                None => self.whole(header, name, size, content),
+            },
         }
-        let is_directory = header.entry_type().is_dir();
-        let name = if is_directory { with_slash(name) } else { name.to_path_buf() };
-        Ok(self.builder.append_data(&mut header, name, io::empty())?)
     }
 
     fn whole(
@@ -182,11 +174,11 @@ impl<W: Write> Writer<W> {
         header: Header,
         name: &Path,
         size: u64,
-        map: &Map,
+        extents: &[(u64, u64)],
         data: &mut dyn Read,
     ) -> io::Result<()> {
         let name = name.as_os_str().as_bytes();
-        holes::append(&mut self.builder, name, header, size, map, data)
+        sparse::append(&mut self.builder, name, header, size, extents, data)
     }
 }
 
@@ -228,9 +220,10 @@ fn with_slash(name: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::holes::UNIT;
+    use super::sparse::UNIT;
     use super::*;
-    use crate::archive::entries::Entries;
+    use crate::files::extents::stored;
+    use crate::tree::Reader;
     use std::os::unix::fs::FileExt;
 
     /// The tar of one file, as it is open and as a stream.
@@ -242,34 +235,34 @@ mod tests {
         let source = File::open(directory.path().join("source")).unwrap();
         let name = PathBuf::from("n".repeat(130));
         let value = b"a\nb".to_vec();
-        let meta =
-            Meta { mode: 0o644, attributes: vec![("user.x".into(), value)], ..Meta::default() };
+        let attributes = vec![("user.x".into(), value)];
+        let metadata = Metadata { attributes, ..Metadata::file(size, 0) };
         let write = |stream: bool| {
             let path = directory.path().join(format!("{stream}.tar"));
             let mut writer = FileWriter::create(&path, 5).unwrap();
             for name in [name.as_path(), Path::new("second")] {
-                let whole = vec![(0, size)];
+                let whole = [(0, size)];
                 let mut content = Parts::new(&source, &whole);
-                let kind = match stream {
-                    true => Kind::File(size, &mut content),
-                    false => Kind::Open(size, &source),
+                let data = match stream {
+                    true => Data::Stream(&mut content),
+                    false => Data::Open(&source),
                 };
-                writer.add(name, &meta, kind).unwrap();
+                writer.add(name, &metadata, data).unwrap();
             }
             (writer.finish().unwrap(), path)
         };
         let ((open, path), (stream, _)) = (write(false), write(true));
         assert_eq!(open, stream, "{size} bytes, {data:?}");
-        let mut entries = Entries::new(File::open(path).unwrap());
-        let mut stored = 0;
+        let mut entries = Reader::new(File::open(path).unwrap());
+        let mut bytes = 0;
         for expected in [name.as_path(), Path::new("second")] {
             let (entry, mut content) = entries.next_entry().unwrap().unwrap();
             assert_eq!(
-                (entry.path.as_slice(), entry.size),
+                (entry.path.as_slice(), entry.metadata.size),
                 (expected.as_os_str().as_bytes(), size)
             );
-            assert_eq!(entry.attributes, meta.attributes);
-            stored = content.map().map_or(size, |map| map.iter().map(|part| part.1).sum());
+            assert_eq!(entry.metadata.attributes, metadata.attributes);
+            bytes = stored(content.extents());
             let copy = tempfile::tempfile().unwrap();
             content.write_to(&copy, 0).unwrap();
             for (at, bytes) in data {
@@ -279,7 +272,7 @@ mod tests {
             }
         }
         assert!(entries.next_entry().unwrap().is_none());
-        (open.1, stored)
+        (open.1, bytes)
     }
 
     #[test]
@@ -298,12 +291,13 @@ mod tests {
         for size in [10, UNIT + 10] {
             let mut writer = FileWriter::create(&directory.path().join("tar"), 5).unwrap();
             let mut short = io::repeat(1).take(size - 1);
-            let kind = Kind::File(size, &mut short);
-            assert!(writer.add(Path::new("a"), &Meta::default(), kind).is_err(), "{size}");
+            let metadata = Metadata::file(size, 0);
+            let data = Data::Stream(&mut short);
+            assert!(writer.add(Path::new("a"), &metadata, data).is_err(), "{size}");
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(&vec![1; size as usize - 1], 0).unwrap();
-            let kind = Kind::Open(size, &file);
-            assert!(writer.add(Path::new("a"), &Meta::default(), kind).is_err(), "{size}");
+            let data = Data::Open(&file);
+            assert!(writer.add(Path::new("a"), &metadata, data).is_err(), "{size}");
         }
     }
 }

@@ -1,24 +1,12 @@
 //! Maps of every length, and tars that lie.
 
 use super::*;
-use crate::archive::holes::UNIT;
-use ::tar::{Builder, GnuExtSparseHeader};
-
-#[test]
-fn records_may_hold_any_bytes() {
-    let bytes = b"30 SCHILY.xattr.user.x=a\nb\0=c\n12 path=./p\n14 size=12345\n11 odd=yes\n";
-    let mut extensions = Extensions::default();
-    extensions.read(bytes).unwrap();
-    assert_eq!(extensions.attributes, [("user.x".to_string(), b"a\nb\0=c".to_vec())]);
-    assert_eq!(extensions.path.as_deref(), Some(&b"./p"[..]));
-    assert_eq!((extensions.size, extensions.unknown), (Some(12345), vec!["odd".to_string()]));
-    for wrong in ["99 a=b\n", "a=b\n", "6 a=bc\n", "7 abcd\n", "8 uid=x\n"] {
-        assert!(Extensions::default().read(wrong.as_bytes()).is_err(), "{wrong}");
-    }
-}
+use crate::files::extents::Extents;
+use crate::tree::sparse::UNIT;
+use tar::{Builder, GnuExtSparseHeader};
 
 /// A tar of one file with these parts of data, each byte of which tells where it is.
-fn sparse(size: u64, map: &Map) -> Vec<u8> {
+fn sparse(size: u64, map: &Extents) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     let data: Vec<u8> = map.iter().flat_map(|(at, n)| (*at..at + n).map(byte)).collect();
     let mut header = Header::new_gnu();
@@ -27,7 +15,7 @@ fn sparse(size: u64, map: &Map) -> Vec<u8> {
     header.set_gid(0);
     header.set_mtime(9);
     let mut last = header.clone();
-    holes::append(&mut builder, b"a", header, size, map, &mut data.as_slice()).unwrap();
+    sparse::append(&mut builder, b"a", header, size, map, &mut data.as_slice()).unwrap();
     last.set_size(1);
     builder.append_data(&mut last, "b", &b"b"[..]).unwrap();
     builder.into_inner().unwrap()
@@ -44,17 +32,17 @@ const COUNTS: [u64; 8] = [0, 1, 3, 4, 5, 25, 26, 60];
 fn a_map_of_any_length_comes_back_with_the_file_behind_it() {
     for count in COUNTS {
         for rest in [0, 1, 700] {
-            let mut map: Map = (0..count).map(|at| (3 * at * 512, 512)).collect();
+            let mut map: Extents = (0..count).map(|at| (3 * at * 512, 512)).collect();
             // The last part need not be a whole block; the file may end with it.
             if rest > 0 {
                 map.push((3 * count * 512, rest));
             }
             for size in [3 * count * 512 + rest, 3 * count * 512 + rest + 5000] {
                 let tar = sparse(size, &map);
-                let mut entries = Entries::new(tar.as_slice());
+                let mut entries = Reader::new(tar.as_slice());
                 let (entry, mut content) = entries.next_entry().unwrap().unwrap();
-                assert_eq!((entry.kind, entry.size), (EntryType::Regular, size));
-                assert_eq!(entry.uid, 1_407_182_137);
+                assert_eq!((entry.metadata.kind, entry.metadata.size), (EntryType::Regular, size));
+                assert_eq!(entry.metadata.uid, 1_407_182_137);
                 let mut bytes = Vec::new();
                 content.read_to_end(&mut bytes).unwrap();
                 let inside = |at| map.iter().any(|(from, n)| (*from..from + n).contains(&at));
@@ -63,7 +51,7 @@ fn a_map_of_any_length_comes_back_with_the_file_behind_it() {
                 assert!(bytes == expected, "{count} parts, {rest} more, {size} bytes");
                 assert_eq!(next_name(&mut entries), "b");
                 // The crate reads the same.
-                let mut archive = ::tar::Archive::new(tar.as_slice());
+                let mut archive = tar::Archive::new(tar.as_slice());
                 let mut entry = archive.entries().unwrap().next().unwrap().unwrap();
                 bytes.clear();
                 entry.read_to_end(&mut bytes).unwrap();
@@ -73,7 +61,7 @@ fn a_map_of_any_length_comes_back_with_the_file_behind_it() {
     }
 }
 
-fn next_name<R: Read>(entries: &mut Entries<R>) -> String {
+fn next_name<R: Read>(entries: &mut Reader<R>) -> String {
     let (entry, _) = entries.next_entry().unwrap().unwrap();
     String::from_utf8(entry.path).unwrap()
 }
@@ -84,9 +72,9 @@ fn a_file_is_written_with_its_holes_wherever_it_is_wanted() {
     let map = vec![(UNIT, 2 * UNIT), (600 * UNIT, 100)];
     let tar = sparse(900 * UNIT, &map);
     for offset in [0, 12_288] {
-        let mut entries = Entries::new(tar.as_slice());
+        let mut entries = Reader::new(tar.as_slice());
         let (_, mut content) = entries.next_entry().unwrap().unwrap();
-        assert_eq!(content.map(), Some(&map));
+        assert_eq!(content.extents(), map);
         let file = tempfile::tempfile().unwrap();
         content.write_to(&file, offset).unwrap();
         let found = file.metadata().unwrap();
@@ -100,19 +88,19 @@ fn a_file_is_written_with_its_holes_wherever_it_is_wanted() {
         assert_eq!(next_name(&mut entries), "b");
     }
     // The data alone, and none of it.
-    let mut entries = Entries::new(tar.as_slice());
+    let mut entries = Reader::new(tar.as_slice());
     let (_, mut content) = entries.next_entry().unwrap().unwrap();
-    assert_eq!(io::copy(&mut content.stored(), &mut io::sink()).unwrap(), 2 * UNIT + 100);
+    assert_eq!(io::copy(content.stored(), &mut io::sink()).unwrap(), 2 * UNIT + 100);
     assert_eq!(next_name(&mut entries), "b");
-    let mut entries = Entries::new(tar.as_slice());
+    let mut entries = Reader::new(tar.as_slice());
     entries.next_entry().unwrap();
     assert_eq!(next_name(&mut entries), "b");
 }
 
 /// The first entry read to its end, and the one behind it.
 fn read_all(tar: &[u8]) -> Result<()> {
-    let mut entries = Entries::new(tar);
-    let Some((_, mut content)) = entries.next_entry()? else { bail!("nothing") };
+    let mut entries = Reader::new(tar);
+    let Some((_, mut content)) = entries.next_entry()? else { crate::error::bail!("nothing") };
     io::copy(&mut content, &mut io::sink())?;
     entries.next_entry().map(|_| ())
 }
@@ -125,7 +113,7 @@ fn a_map_that_lies_and_a_tar_cut_short_are_refused() {
     for end in [1, 511, 513, 1023, 1024, 1025, 1024 + 5 * 512 - 1] {
         assert!(read_all(&good[..end]).is_err(), "cut at {end}");
     }
-    let changed = |change: &dyn Fn(&mut ::tar::GnuHeader, &mut GnuExtSparseHeader)| {
+    let changed = |change: &dyn Fn(&mut tar::GnuHeader, &mut GnuExtSparseHeader)| {
         let mut tar = good.clone();
         let mut header = Header::from_byte_slice(tar[..512].try_into().unwrap()).clone();
         let mut more = GnuExtSparseHeader::new();

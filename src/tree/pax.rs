@@ -1,16 +1,20 @@
-//! The records that pax puts before an entry: `LENGTH KEY=VALUE` lines. Only those that say what
-//! the entry is are kept.
+//! The records that pax puts before an entry: `LENGTH KEY=VALUE`, each with a line end. A value may
+//! hold any bytes, line ends among them, so records are taken apart by their lengths alone.
+//!
+//! Source: POSIX.1-2017 "pax"; `SCHILY.xattr` as star writes it; the manual of GNU tar for
+//! `GNU.sparse`.
 
+use super::ATTRIBUTE;
 use crate::error::{Context, Result, ensure};
 
-/// What the records of one entry say.
+/// The records of one entry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Records(Vec<(String, Vec<u8>)>);
 
 impl Records {
-    /// Reads them; the last of two that say the same counts, but sparse maps may be told in many.
-    pub(super) fn parse(mut bytes: &[u8]) -> Result<Records> {
-        let mut records = Vec::new();
+    /// Adds the records of a pax header. The last of two with one key counts, except that a sparse map
+    /// may consist of many.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             let space = bytes.iter().take(20).position(|byte| *byte == b' ');
             let length = space.and_then(|at| number(&bytes[..at]));
@@ -24,10 +28,10 @@ impl Records {
             let equals = record.iter().position(|byte| *byte == b'=');
             let equals = equals.context("a pax record has no value")?;
             let key = String::from_utf8_lossy(&record[..equals]).into_owned();
-            records.push((key, record[equals + 1..].to_vec()));
+            self.0.push((key, record[equals + 1..].to_vec()));
             bytes = &bytes[length..];
         }
-        Ok(Records(records))
+        Ok(())
     }
 
     fn get(&self, key: &str) -> Option<&[u8]> {
@@ -41,23 +45,33 @@ impl Records {
         value.transpose()
     }
 
-    /// The name; a sparse file has its real one elsewhere.
-    pub(super) fn name(&self) -> Option<Vec<u8>> {
+    /// The path; that of a sparse file has a key of its own.
+    pub(super) fn path(&self) -> Option<Vec<u8>> {
         self.get("GNU.sparse.name").or(self.get("path")).map(<[u8]>::to_vec)
     }
 
-    /// Where a link leads.
+    /// The target of a link.
     pub(super) fn link(&self) -> Option<Vec<u8>> {
         self.get("linkpath").map(<[u8]>::to_vec)
     }
 
-    /// How much data follows the header.
+    /// The bytes of data that follow the header.
     pub(super) fn size(&self) -> Result<Option<u64>> {
         self.number("size")
     }
 
-    /// Whole seconds since 1970; nothing before that.
-    pub(super) fn time(&self) -> Option<u64> {
+    /// The owner.
+    pub(super) fn uid(&self) -> Result<Option<u64>> {
+        self.number("uid")
+    }
+
+    /// The group.
+    pub(super) fn gid(&self) -> Result<Option<u64>> {
+        self.number("gid")
+    }
+
+    /// Whole seconds since 1970; `None` for earlier times too.
+    pub(super) fn mtime(&self) -> Option<u64> {
         let text = std::str::from_utf8(self.get("mtime")?).ok()?;
         text.split('.').next()?.parse().ok()
     }
@@ -67,9 +81,10 @@ impl Records {
         Ok(self.number("GNU.sparse.realsize")?.or(self.number("GNU.sparse.size")?))
     }
 
-    /// The map of a sparse file of the versions 0.0 and 0.1; that of 1.0 is before its data.
+    /// The parts of a sparse file of the versions 0.0 and 0.1; `None` for 1.0, where they precede the
+    /// data.
     pub(super) fn sparse_map(&self) -> Result<Option<Vec<(u64, u64)>>> {
-        let what = "a pax record tells a wrong sparse map";
+        let what = "the sparse map in a pax record is wrong";
         if self.get("GNU.sparse.major") == Some(b"1") {
             return Ok(None);
         }
@@ -78,8 +93,9 @@ impl Records {
             Some(map) => map.split(|byte| *byte == b',').map(number).collect(),
             None => {
                 let parts = ["GNU.sparse.offset", "GNU.sparse.numbytes"];
-                let told = self.0.iter().filter(|(key, _)| parts.contains(&key.as_str()));
-                told.enumerate()
+                let given = self.0.iter().filter(|(key, _)| parts.contains(&key.as_str()));
+                given
+                    .enumerate()
                     .map(|(at, (key, value))| number(value).filter(|_| key == parts[at % 2]))
                     .collect()
             }
@@ -88,8 +104,25 @@ impl Records {
         Ok(Some(numbers.chunks(2).map(|pair| (pair[0], pair[1])).collect()))
     }
 
-    /// Whether they say of the entry what it is called, or how long it is.
-    pub(super) fn rename(&self) -> bool {
+    /// The extended attributes, by name.
+    pub(super) fn attributes(&self) -> Vec<(String, Vec<u8>)> {
+        let attribute = |(key, value): &(String, Vec<u8>)| {
+            key.strip_prefix(ATTRIBUTE).map(|name| (name.to_string(), value.clone()))
+        };
+        self.0.iter().filter_map(attribute).collect()
+    }
+
+    /// The keys of the records that have no other method here.
+    pub(super) fn others(&self) -> Vec<String> {
+        let is_read = |key: &str| {
+            ["path", "linkpath", "size", "uid", "gid", "mtime"].contains(&key)
+                || [ATTRIBUTE, "GNU.sparse."].iter().any(|prefix| key.starts_with(prefix))
+        };
+        self.0.iter().map(|(key, _)| key.clone()).filter(|key| !is_read(key)).collect()
+    }
+
+    /// Whether they give the path, the target or the size of an entry.
+    pub(super) fn is_about_an_entry(&self) -> bool {
         ["path", "linkpath", "size"].iter().any(|key| self.get(key).is_some())
             || self.0.iter().any(|(key, _)| key.starts_with("GNU.sparse."))
     }
@@ -110,18 +143,33 @@ mod tests {
         format!("{} {text}\n", length.unwrap())
     }
 
+    fn read(bytes: &[u8]) -> Result<Records> {
+        let mut records = Records::default();
+        records.read(bytes).map(|()| records)
+    }
+
     fn records(texts: &[&str]) -> Records {
         let bytes: String = texts.iter().map(|text| record(text)).collect();
-        Records::parse(bytes.as_bytes()).unwrap()
+        read(bytes.as_bytes()).unwrap()
     }
 
     #[test]
     fn records_are_read() {
         let records = records(&["path=a\nb\n", "size=12345678901", "mtime=1700000000.5"]);
-        assert_eq!(records.name().unwrap(), b"a\nb\n");
+        assert_eq!(records.path().unwrap(), b"a\nb\n");
         assert_eq!(records.size().unwrap(), Some(12_345_678_901));
-        assert_eq!(records.time(), Some(1_700_000_000));
-        assert!(records.rename());
+        assert_eq!(records.mtime(), Some(1_700_000_000));
+        assert!(records.is_about_an_entry());
+    }
+
+    #[test]
+    fn values_may_hold_any_bytes() {
+        let bytes = b"30 SCHILY.xattr.user.x=a\nb\0=c\n12 path=./p\n14 size=12345\n11 odd=yes\n";
+        let records = read(bytes).unwrap();
+        assert_eq!(records.attributes(), [("user.x".to_string(), b"a\nb\0=c".to_vec())]);
+        assert_eq!(records.path().as_deref(), Some(&b"./p"[..]));
+        assert_eq!((records.size().unwrap(), records.others()), (Some(12345), vec!["odd".into()]));
+        assert!(read(b"8 uid=x\n").unwrap().uid().is_err());
     }
 
     #[test]
@@ -137,9 +185,18 @@ mod tests {
 
     #[test]
     fn broken_records_are_refused() {
-        for bytes in [&b"x"[..], b"5 a=b", b"99 a=b\n", b"3 \n", b"0 a=b\n", b"6 a=bc\n", b"5 ab\n"]
-        {
-            Records::parse(bytes).unwrap_err();
+        for bytes in [
+            &b"x"[..],
+            b"5 a=b",
+            b"99 a=b\n",
+            b"3 \n",
+            b"0 a=b\n",
+            b"6 a=bc\n",
+            b"5 ab\n",
+            b"a=b\n",
+            b"7 abcd\n",
+        ] {
+            read(bytes).unwrap_err();
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufWriter;
 use std::os::unix::fs::FileExt;
 
-use super::order::in_order;
+use super::in_order::in_order;
 use super::scan;
 use crate::cancel::Progress;
 use crate::digest::{Digest, HashingWriter};
