@@ -111,9 +111,9 @@ mod tests {
     use crate::engine::decision::Reason;
 
     fn lines() -> Vec<Line> {
-        let (product, hashing) = (ArtifactKind::Machine, Hashing::Plain);
+        let (kind, hashing) = (ArtifactKind::Machine, Hashing::Plain);
         let (digest, facts) = (Digest::of("machine"), Default::default());
-        let machine = Artifact { product, hashing, digest, size: 1, facts };
+        let machine = Artifact { kind, hashing, digest, size: 1, facts };
         let decisions = [
             ("rootfs", Decision::Retained(machine, "/m".into(), "it holds state".into())),
             ("base", Decision::Run(Reason::Changed("package = htop (new)".into()))),

@@ -192,9 +192,9 @@ mod tests {
         artifact_of(ArtifactKind::Tree)
     }
 
-    fn artifact_of(product: ArtifactKind) -> Artifact {
+    fn artifact_of(kind: ArtifactKind) -> Artifact {
         let (hashing, digest) = (Hashing::Plain, Digest::of("result"));
-        Artifact { product, hashing, digest, size: 1, facts: Default::default() }
+        Artifact { kind, hashing, digest, size: 1, facts: Default::default() }
     }
 
     /// Every kind of last build.
