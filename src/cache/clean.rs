@@ -51,7 +51,7 @@ pub fn clean(
     };
     let work = directory.join("work");
     files::sweep(&work, &remove)?;
-    // Nobody works there now, so what is left was kept for somebody to look at (`--on-error keep`).
+    // The cache is not in use, so what is left was kept on purpose (`--on-error keep`).
     let everything = limits.older_than.is_none() && limits.max_size.is_none();
     let kept = if everything { std::fs::read_dir(&work).ok() } else { None };
     for kept in kept.into_iter().flatten().flatten() {

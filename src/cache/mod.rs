@@ -8,8 +8,8 @@
 //! cache/objects/ab/DIGEST  one file, read-only (disks: sparse, named by their tree hash)
 //! cache/packages/ab/SHA256 Debian packages, each verified when it came
 //! cache/latest/PIPELINE/S  the key that stage S had last: what `explain` compares with
-//! cache/downloads          parts of files that a later build goes on with
-//! cache/outbox/KEY         a result that is still to be brought to the remote cache
+//! cache/downloads          incomplete downloads, which a later build continues
+//! cache/outbox/KEY         a result that is still to be pushed to the remote cache
 //! cache/locks  cache/work  cache/logs  cache/journal
 //! ```
 
@@ -84,7 +84,7 @@ impl Origin {
 /// The file of a package in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoredPackage {
-    /// It is what its name says.
+    /// Its bytes match its name.
     Whole,
     /// There is none.
     Missing,
@@ -93,7 +93,7 @@ pub enum StoredPackage {
 }
 
 impl StoredPackage {
-    /// Whether it is what its name says.
+    /// Whether its bytes match its name.
     pub fn is_whole(self) -> bool {
         self == StoredPackage::Whole
     }
@@ -153,7 +153,7 @@ impl Cache {
         }
     }
 
-    /// Where it lies, without symbolic links.
+    /// Its path, without symbolic links.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

@@ -25,7 +25,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The kind of action, as its recipe says.
+    /// The kind of action, from its recipe.
     pub fn kind(&self) -> &str {
         recipe::kind(self.record.recipe.lines())
     }

@@ -87,7 +87,7 @@ fn of_file(path: &Path, cache: Option<&Cache>, entries: &[Entry]) -> Result<Side
     }
     let digest = hash_object(path, Hashing::Plain)?;
     let mut side = match verify::statement_beside(path)? {
-        // What lies beside another file says nothing of this one.
+        // The sidecar files of another image do not describe this one.
         Some(statement) if names(&statement.subjects, digest) => {
             of_steps(statement.steps, None, cache)?
         }
@@ -165,7 +165,7 @@ fn step(entry: &Entry) -> Step {
     }
 }
 
-/// The kind of a stage, as its recipe says.
+/// The kind of a stage, from its recipe.
 pub fn kind(step: &Step) -> &str {
     recipe::kind(step.recipe.iter().map(String::as_str))
 }

@@ -46,7 +46,7 @@ pub const UBUNTU: Distribution = Distribution {
 };
 
 impl Distribution {
-    /// The one called `name`; Debian where a tree says nothing.
+    /// The distribution called `name`; Debian where a tree has no name of one.
     pub fn named(name: Option<&str>) -> &'static Distribution {
         match name {
             Some(name) if name == UBUNTU.name => &UBUNTU,

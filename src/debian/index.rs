@@ -51,7 +51,7 @@ pub fn current(context: &StageContext, request: &Request) -> Result<Index> {
         let image = image.as_ref().context("the medium is not built yet")?;
         return medium::current(context, request, image);
     }
-    // The stage's own entry first, then those of others: one build asks of one day.
+    // The stage's own entry first, then those of other stages: a build uses one index of a suite.
     let entries = context.locked.iter().chain(&context.locked_elsewhere);
     for locked in entries.filter_map(LockEntry::as_packages) {
         let same = locked.suite == request.suite
@@ -212,7 +212,7 @@ fn fetch(context: &StageContext, request: &Request) -> Result<Index> {
         .with_context(what)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
     if context.settings.allow_expired {
-        // The signature is still checked; only the date up to which it was meant is not.
+        // The signature is still checked, but not the Valid-Until date.
         command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
     }
     command

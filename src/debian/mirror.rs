@@ -1,5 +1,5 @@
-//! Where a distribution's archive is: what the user says, else what this machine's own apt uses,
-//! else the name that every machine of it knows.
+//! The address of a distribution's archive: the one that the user names, else the one that this
+//! machine's own apt uses, else the distribution's public one.
 
 use std::path::Path;
 

@@ -62,7 +62,7 @@ impl Snapshot {
         Err(last.unwrap_or_else(no_day))
     }
 
-    /// Where the package lies as of the lock's day. An archive answers with its last state before
+    /// Where the package is as of the lock's day. An archive answers with its last state before
     /// the time it is asked for, and an index reaches it some hours after it was made; the pool
     /// keeps what an index named for longer than a day.
     fn by_day(&self, package: &Package) -> Vec<String> {

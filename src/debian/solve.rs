@@ -45,7 +45,7 @@ pub fn solve(
 }
 
 fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<Vec<Package>> {
-    // What was signed on a medium was looked at when its index was kept.
+    // The signature of a medium was verified when its index was stored.
     let trust = if index.medium.is_some() { Trust::Verified } else { Trust::Signature };
     let apt = Apt::prepare(&context.work, context, request, ARCHIVE, trust)?;
     let lists = context.object(&index.lists);
@@ -248,7 +248,7 @@ fn explain(error: Error, request: &Request, index: &Index) -> Error {
     with_hint(error.context(line), hint)
 }
 
-/// The package that apt says it does not have.
+/// The package that apt reports as missing.
 fn missing(line: &str) -> Option<&str> {
     line.strip_prefix("Unable to locate package ").or_else(|| {
         let (name, _) =

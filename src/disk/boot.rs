@@ -103,7 +103,7 @@ fn serial(cmdline: &str) -> Option<Serial> {
     })
 }
 
-/// Paths of what lies on the EFI system partition; empty without UEFI.
+/// Paths of the files on the EFI system partition; empty without UEFI.
 pub fn esp_paths(layout: &Layout, architecture: &str) -> Result<Vec<String>> {
     if !layout.firmware.contains(&Firmware::Uefi) {
         return Ok(Vec::new());

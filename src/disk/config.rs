@@ -29,7 +29,7 @@ pub enum Table {
     Mbr,
 }
 
-/// What lies in a partition or volume.
+/// What a partition or volume is formatted as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// ext4 with the features of [`super::filesystem`].
@@ -99,11 +99,11 @@ pub struct Config {
     pub size: Spanned<Bytes>,
     /// The kind of partition table.
     pub table: Table,
-    /// Sorted, without repeats, at least one.
+    /// What starts the disk; sorted, without repeats, at least one.
     pub firmware: Vec<Firmware>,
-    /// In the order they lie on the disk.
+    /// In the order on the disk.
     pub partitions: Vec<PartitionRow>,
-    /// In the order they lie in the group.
+    /// In the order in the volume group.
     pub volumes: Vec<VolumeRow>,
     /// Kernel arguments behind `root=… ro`.
     pub cmdline: String,
@@ -136,7 +136,7 @@ pub struct VolumeRow {
     pub name: Spanned<String>,
     /// Its size.
     pub size: Spanned<Size>,
-    /// What lies in it.
+    /// Its filesystem.
     pub filesystem: FilesystemRow,
 }
 

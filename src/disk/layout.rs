@@ -28,7 +28,7 @@ pub struct Layout {
     pub partitions: Vec<Partition>,
     /// The volume group, if a partition holds one.
     pub group: Option<Group>,
-    /// Everything that is formatted, in the order it lies on the disk.
+    /// Everything that is formatted, in the order on the disk.
     pub filesystems: Vec<Filesystem>,
     /// Kernel arguments behind `root=… ro`.
     pub cmdline: String,
@@ -84,7 +84,7 @@ pub struct Group {
     pub offset: Bytes,
     /// How long it is.
     pub size: Bytes,
-    /// In order; the extents behind the last are free.
+    /// In order; the extents after the last are free.
     pub volumes: Vec<(String, Extents)>,
 }
 
@@ -93,7 +93,7 @@ pub struct Group {
 pub struct Filesystem {
     /// The name of its partition or volume.
     pub name: String,
-    /// The group it lies in; `None`: a partition.
+    /// The volume group it is in; `None`: a partition.
     pub group: Option<String>,
     /// Its format.
     pub format: Format,

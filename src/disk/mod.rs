@@ -1,6 +1,6 @@
 //! Disks from trees: a layout is computed to the byte, the tree is split by mount point, each
 //! part becomes a filesystem of its own (kept in the cache under its own recipe), and all are
-//! put behind partition table, boot code and LVM2 metadata. Everything is a plain file: no root,
+//! put together with partition table, boot code and LVM2 metadata. Everything is a plain file: no root,
 //! loop device, device mapper or virtual machine.
 //!
 //! Knows no pipelines beyond its own table and no other stage; `stage::disk` joins the pieces.

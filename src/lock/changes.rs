@@ -49,7 +49,7 @@ pub fn changes(old: &Entries, new: &Entries) -> Vec<Changed> {
         .collect()
 }
 
-/// What a name is pinned to: the word for people, and all that makes it what it is.
+/// What a name is pinned to: the text for people, and the digest of the bytes.
 type Pinned = (String, String);
 
 fn item(name: &str, old: Option<&Pinned>, new: Option<&Pinned>) -> Item {

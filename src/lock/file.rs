@@ -1,5 +1,5 @@
 //! The file of a lock, shared by the threads of a build. It is written whole, aside and renamed,
-//! and only when it says something new.
+//! and only when its content changes.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;

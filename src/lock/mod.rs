@@ -1,8 +1,8 @@
-//! The lock: `<pipeline>.lock` beside the pipeline, which says exactly what the stages of a
-//! pipeline took from outside, so that another day's build takes the same. Its goals, in order:
+//! The lock file: `<pipeline>.lock` beside the pipeline records exactly what the stages of a pipeline
+//! took from outside, so that a later build takes the same. Its goals, in order:
 //!
-//! - It says enough to build the same again: of a package its SHA-256, of a download its checksum.
-//! - It answers questions without the network: each entry has the digest of what was asked.
+//! - It has enough to build the same again: of a package its SHA-256, of a download its checksum.
+//! - It answers requests without the network: each entry has the digest of its request.
 //! - It reads well in a diff: one line a package, sorted keys, nothing that changes by itself.
 //! - Its text is a promise: the same content is always the same bytes ([`parse`] has the versions).
 //!
@@ -33,7 +33,7 @@ pub type Entries = BTreeMap<String, Vec<LockEntry>>;
 pub enum LockEntry {
     /// Exact packages of an archive.
     Packages(LockedPackages),
-    /// Exactly one file behind an address.
+    /// Exactly one file at an address.
     Download(LockedDownload),
 }
 
@@ -50,9 +50,9 @@ pub struct LockedPackages {
     pub architecture: String,
     /// The SHA-256 of the index (`InRelease`) that the packages were chosen from.
     pub release: Digest,
-    /// When that index was made, if it says so.
+    /// When that index was made, if that is known.
     pub date: Option<Date>,
-    /// The packages that were asked for by name, sorted; only for people and messages. Absent where
+    /// The packages that were asked for by name, sorted; only for messages. Absent where
     /// nothing but these is taken, and in locks older than this key.
     pub asked: Option<Vec<String>>,
     /// The components that were searched, sorted; absent in locks older than this key.

@@ -41,7 +41,7 @@ pub struct Stage {
     pub faulty: bool,
 }
 
-/// What `[pipeline]` says.
+/// The keys of `[pipeline]`.
 #[derive(Clone, Debug, Default)]
 pub struct Header {
     /// The name of the pipeline.

@@ -20,7 +20,7 @@ pub struct Fault {
     pub label: String,
     /// What to try.
     pub hint: Option<String>,
-    /// Other places that have to do with it.
+    /// Related places, each with its label.
     pub more: Vec<(Span, String)>,
     /// Where it is, if it is in another file: `span` is then where the pipeline names that file.
     pub other_file: Option<OtherFile>,
@@ -68,7 +68,7 @@ impl Fault {
         self
     }
 
-    /// One sentence that says what to try.
+    /// One sentence with what to try.
     pub fn hint(mut self, hint: impl Into<String>) -> Fault {
         self.hint = Some(hint.into());
         self
@@ -80,7 +80,7 @@ impl Fault {
         self
     }
 
-    /// Another place that has to do with it.
+    /// Adds a related place.
     pub fn also(mut self, span: Span, label: impl Into<String>) -> Fault {
         self.more.push((span, label.into()));
         self

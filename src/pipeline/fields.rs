@@ -1,6 +1,6 @@
 //! The reader of one table: asked for keys one by one, it gives checked values (strings, lists,
 //! numbers, sizes, choices, tables) and collects a fault for each one that is not as it should be,
-//! and in the end for each key that nobody asked for. It knows types, not meanings.
+//! and in the end for each key that was not asked for. It knows types, not meanings.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -298,7 +298,7 @@ impl<'a> Fields<'a> {
         read.collect()
     }
 
-    /// What the string under `key` says as a `T`; `what` names it: `a SHA-256`.
+    /// The string under `key`, parsed as a `T`; `what` names the type in a fault: `a SHA-256`.
     pub fn parsed<T>(&mut self, key: &str, what: &str) -> Option<Spanned<T>>
     where
         T: FromStr,
@@ -549,7 +549,7 @@ impl Drop for Fields<'_> {
     }
 }
 
-/// The unit a person meant who wrote `GB`, `g` or `gib`.
+/// The unit that `GB`, `g` or `gib` probably means.
 fn meant_unit(unit: &str) -> Option<&'static str> {
     match unit.to_ascii_lowercase().as_str() {
         "k" | "kb" | "kib" => Some("KiB"),

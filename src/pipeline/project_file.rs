@@ -11,14 +11,14 @@ use super::value::{self, Data, Spanned, Text};
 /// The name of the file.
 pub const NAME: &str = "kuth.toml";
 
-/// What the file says.
+/// The content of the file.
 #[derive(Clone, Debug, Default)]
 pub struct ProjectFile {
     /// `[cache]`.
     pub cache: CacheTable,
 }
 
-/// What `[cache]` says of a remote cache.
+/// The keys of `[cache]`.
 #[derive(Clone, Debug, Default)]
 pub struct CacheTable {
     /// Its address.
@@ -31,7 +31,7 @@ pub struct CacheTable {
     pub trust: Option<Spanned<&'static str>>,
 }
 
-/// Reads `source`, the text of the file at `path`. `is_key` says what is wrong with a key.
+/// Reads `source`, the text of the file at `path`. `is_key` returns what is wrong with a key.
 pub fn load(
     path: &Path,
     source: &str,

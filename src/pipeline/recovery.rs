@@ -94,7 +94,7 @@ fn understand(text: &str, table: &Table, first: &Error, all: &[Error]) -> (Fault
     (fault, start..next_statement(text, line_end(text, key.span.end), looks))
 }
 
-/// A fault from what the parser says: `what, expected this or that`.
+/// A fault from an error message of the parser: `what, expected this or that`.
 fn single(text: &str, error: &Error) -> Fault {
     let span = place(text, error);
     let (what, expected) = match error.message().split_once(", expected ") {

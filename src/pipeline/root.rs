@@ -85,7 +85,7 @@ mod tests {
             symlink(at(target), at(link)).unwrap();
         }
         for (path, expected) in [
-            // No link, or one above the project: as it was said.
+            // No link, or one above the project: the path as it was given.
             ("p/pipelines/x.toml", "p/pipelines/x.toml"),
             ("p/pipelines/../pipelines/x.toml", "p/pipelines/../pipelines/x.toml"),
             ("linked/pipelines/sub/x.toml", "linked/pipelines/sub/x.toml"),

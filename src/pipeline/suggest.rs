@@ -1,4 +1,4 @@
-//! "Did you mean": which known word somebody meant by an unknown one. Pure; knows no pipelines.
+//! "Did you mean": the known word that an unknown one is most like. Pure; knows no pipelines.
 
 /// How many insertions, deletions, replacements and swaps of neighbours lead from `a` to `b`
 /// (optimal string alignment).

@@ -45,7 +45,7 @@ impl<T> Deref for Spanned<T> {
 /// A string of the pipeline, after substitution.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text {
-    /// What it says.
+    /// The string itself.
     pub text: String,
     /// Whether something in it came from the environment and must not be shown.
     pub secret: bool,
@@ -109,7 +109,7 @@ pub enum Data {
     Array(Vec<Value>),
     /// A table of any notation.
     Table(Table),
-    /// Something whose fault has been reported already; whoever reads it stays silent.
+    /// A value whose fault has been reported already; readers report nothing more.
     Faulty,
 }
 

@@ -46,7 +46,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let packages = texts(fields.unique_texts("packages")).collect();
     let medium = fields.input("from", MEDIA);
     if *distribution == DEBIAN {
-        // Of Ubuntu, the mirror is also what the tree goes on with.
+        // For Ubuntu, the mirror is also the source of packages of the installed system.
         fields.at_most_one(&["from", "mirror"]);
     }
     let mirror = fields.text("mirror").map(|mirror| mirror.text);
@@ -198,7 +198,7 @@ pub(super) fn offer(sandbox: &Sandbox, packages: &[Package], files: &[PathBuf]) 
     Ok(())
 }
 
-/// Names a set of installed packages: what a later request goes on top of.
+/// The digest that names a set of installed packages, for requests on top of them.
 pub(super) fn installed(packages: &[Package], below: Option<&str>) -> Digest {
     let mut recipe = Recipe::new("installed", 1);
     recipe.optional("below", below);

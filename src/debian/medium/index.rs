@@ -180,6 +180,6 @@ fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
     let why = format!("{} is not signed by a key of {}", medium.shown(), request.keys());
     with_hint(
         error.context(why),
-        "if you trust whoever signed it, name a keyring with `keyring = \"PATH\"`",
+        "if you trust its signer, name a keyring with `keyring = \"PATH\"`",
     )
 }

@@ -178,7 +178,7 @@ impl Medium {
 }
 
 impl Signature {
-    /// The `Release` file, as it lies on the medium.
+    /// The `Release` file as it is on the medium.
     fn text(&self) -> &[u8] {
         match self {
             Signature::Inline(text) | Signature::Detached(text, _) | Signature::None(text) => text,

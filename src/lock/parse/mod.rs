@@ -9,7 +9,7 @@ mod v1;
 /// The version that is written.
 const VERSION: i64 = 1;
 
-/// What `text` says, whatever version of the form it has.
+/// The entries in `text`, whatever its version.
 pub fn read(text: &str) -> Result<Entries> {
     let mut table: toml::Table = toml::from_str(text)?;
     match table.remove("version").and_then(|version| version.as_integer()) {
@@ -19,7 +19,7 @@ pub fn read(text: &str) -> Result<Entries> {
     }
 }
 
-/// The text of a lock that says `entries`.
+/// The text of a lock with `entries`.
 pub fn write(entries: &Entries) -> Result<String> {
     let text = v1::write(entries)?;
     // What cannot be read back must not be written.

@@ -75,7 +75,7 @@ impl Stage for Layers {
         Ok(())
     }
 
-    /// What the medium says of the system, and a directory once more.
+    /// The size that the medium declares for the system; for a directory, its own size.
     fn need(&self, context: &StageContext, inputs: &Inputs) -> u64 {
         let Ok(input) = inputs.get("from") else { return 0 };
         if input.kind == ArtifactKind::Directory {

@@ -45,7 +45,7 @@ impl Modules {
     }
 }
 
-/// What `guest-additions` says.
+/// The key or table `guest-additions`.
 pub struct Additions {
     iso: Option<HostPath>,
     /// The stage that makes the ISO.

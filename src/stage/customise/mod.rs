@@ -26,7 +26,7 @@ use content::Content;
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "customise", output: ArtifactKind::Tree, read: read_fields };
 
-/// What the stage's table says.
+/// The table of the stage.
 pub(super) struct Customise {
     suite: Option<String>,
     components: Vec<String>,

@@ -147,7 +147,7 @@ impl Stage for Download {
         1
     }
 
-    /// What the file is, never where it comes from, nor `limit`: what it lets pass is the same.
+    /// The checksum; neither the address nor `limit`, which does not change the file.
     fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         if let ChecksumSource::Pipeline(expected) = &self.checksum {
             recipe.value("file", expected);
@@ -259,7 +259,7 @@ impl Download {
         Ok(())
     }
 
-    /// What the lock says of one of the addresses, for the same list of checksums.
+    /// The entry of the lock for one of the addresses and the same list of checksums.
     fn locked<'a>(&self, context: &'a StageContext) -> Option<&'a LockedDownload> {
         let list = match &self.checksum {
             ChecksumSource::SignedList { checksums, .. } => Some(checksums),

@@ -42,7 +42,7 @@ pub(super) fn verify(
             .arg(directory.path())
             .arg("--keyring")
             .args([&keys, &signature, &text]);
-        // It fails also when one of several signers is not known; what it says counts.
+        // It also fails when one of several signers is unknown, so its status lines are read.
         let mut said = Vec::new();
         let ended =
             command.watch(&context.log, &context.cancel, |bytes| said.extend_from_slice(bytes));

@@ -10,7 +10,8 @@ fn from_hex(hex: &str) -> Option<Checksum> {
     hex.parse().ok().map(Checksum::Sha256).or_else(long)
 }
 
-/// What the list `text` says of the file at `path`: the entry whose name is the longest end of it.
+/// The checksum of the file at `path` in the list `text`: of the entry whose name is the longest
+/// suffix of the path.
 pub(super) fn find(text: &str, path: &str) -> Result<Checksum> {
     let file = Path::new(path);
     let mut found: Vec<(usize, &str)> = Vec::new();
