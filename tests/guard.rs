@@ -425,3 +425,24 @@ fn nothing_else_says_that_it_is_skipped() {
     }
     assert!(seen > 300, "the sources were not found");
 }
+
+#[test]
+fn areas_of_make_check_are_modules_and_their_tests_are_there() {
+    let script = std::fs::read_to_string(checkout().join("scripts/check")).unwrap();
+    let rows = script.lines().filter_map(|line| line.split_once(") targets='"));
+    let mut seen = 0;
+    for (areas, targets) in rows {
+        for area in areas.split(" | ") {
+            let places = ["src/", "crates/"].map(|room| checkout().join(format!("{room}{area}")));
+            let module = checkout().join(format!("src/{area}.rs"));
+            assert!(places.iter().chain([&module]).any(|place| place.exists()), "{area}");
+            seen += 1;
+        }
+        for target in targets.trim_end_matches("' ;;").split(' ') {
+            let places = [format!("tests/{target}.rs"), format!("tests/{target}/main.rs")];
+            let is_there = |place: &String| checkout().join(place).exists();
+            assert!(places.iter().any(is_there), "{target}");
+        }
+    }
+    assert!(seen > 15, "the table was not found");
+}

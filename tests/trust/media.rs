@@ -37,7 +37,7 @@ fn build(project: &Project, medium: &Medium, words: &[&str]) -> Run {
 /// Refused with one error, and nothing of the medium kept but its image.
 fn refused(project: &Project, medium: &Medium, words: &[&str], parts: &[&str]) {
     build(project, medium, words).refused(parts);
-    let kept = kept(&project);
+    let kept = kept(project);
     assert!(kept.iter().all(|kind| kind == "download"), "{kept:?}");
     assert!(!project.path("p.lock").exists() || !project.read("p.lock").contains("rootfs"));
 }
@@ -45,7 +45,7 @@ fn refused(project: &Project, medium: &Medium, words: &[&str], parts: &[&str]) {
 /// The medium is taken for what it is: its packages are in the cache. The two are no system.
 fn taken(world: &World, project: &Project, medium: &Medium, words: &[&str]) {
     let run = build(project, medium, words);
-    assert!(world.debs.iter().all(|deb| package(&project, deb).exists()), "{}", run.err);
+    assert!(world.debs.iter().all(|deb| package(project, deb).exists()), "{}", run.err);
     std::fs::remove_dir_all(project.path("cache")).unwrap();
 }
 

@@ -9,9 +9,9 @@ const EXPIRED: &str = "the mirror's index is past its Valid-Until date";
 
 /// What an index that is refused leaves: nothing.
 fn untouched(project: &Project) {
-    assert_eq!(kept(&project), [""; 0]);
+    assert_eq!(kept(project), [""; 0]);
     for part in ["objects", "work", "downloads"] {
-        assert_eq!(files(&project, part), [""; 0].map(std::path::PathBuf::from), "{part}");
+        assert_eq!(files(project, part), [""; 0].map(std::path::PathBuf::from), "{part}");
     }
     assert!(!project.path("p.lock").exists());
 }
@@ -20,7 +20,7 @@ fn untouched(project: &Project) {
 fn refused(project: &Project, server: &Server, keyring: &str, words: &[&str], parts: &[&str]) {
     for command in ["build", "update"] {
         let words = [&["--mirror", &server.address], words].concat();
-        asks(&project, command, keyring, &words).refused(parts);
+        asks(project, command, keyring, &words).refused(parts);
         untouched(project);
     }
 }

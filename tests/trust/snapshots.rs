@@ -36,7 +36,7 @@ fn server(
 fn build(world: &World, project: &Project, server: &Server) -> Run {
     let archive = format!("{}/archive/debian", server.address);
     let words = ["--mirror", &server.address, "--snapshot", &archive];
-    asks(&project, "build", &world.keyring("ours"), &words)
+    asks(project, "build", &world.keyring("ours"), &words)
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn an_old_package_is_the_one_of_the_lock() {
     let archive = world.archive("snapshot");
     let file = &world.debs[0].file;
     let (good, bad) = (std::fs::read(file).unwrap(), flipped(file));
-    let place = |project: &Project| package(&project, &world.debs[0]);
+    let place = |project: &Project| package(project, &world.debs[0]);
     let long = [&good[..], b"x"].concat();
 
     // Neither of the day nor by its hash is it the one.

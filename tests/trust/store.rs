@@ -6,7 +6,7 @@ use kuth_test_support::run::Run;
 
 /// Puts another file of the same length, or of another, in the place of the first package.
 fn damage(world: &World, project: &Project, bytes: &[u8]) {
-    let place = package(&project, &world.debs[0]);
+    let place = package(project, &world.debs[0]);
     assert!(place.exists());
     std::fs::remove_file(&place).unwrap();
     std::fs::write(&place, bytes).unwrap();
@@ -15,7 +15,7 @@ fn damage(world: &World, project: &Project, bytes: &[u8]) {
 /// `build` comes to packages that are damaged in the cache.
 fn mended(world: &World, project: &Project, build: &dyn Fn(&[&str]) -> Run, offline: bool) {
     build(&[]);
-    let place = package(&project, &world.debs[0]);
+    let place = package(project, &world.debs[0]);
     let good = std::fs::read(&world.debs[0].file).unwrap();
     for bytes in [flipped(&world.debs[0].file), good[1..].to_vec(), Vec::new()] {
         damage(world, project, &bytes);
@@ -35,7 +35,7 @@ fn mended(world: &World, project: &Project, build: &dyn Fn(&[&str]) -> Run, offl
             build(&[]);
         }
     }
-    assert!(!kept(&project).iter().any(|kind| kind == "bootstrap"));
+    assert!(!kept(project).iter().any(|kind| kind == "bootstrap"));
 }
 
 #[test]
