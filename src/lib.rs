@@ -3,26 +3,20 @@
 //! Data goes one way: TOML -> [`pipeline`] -> plan -> [`engine`] -> [`stage`] -> artifact.
 //! DESIGN.md has the floor plan.
 
-pub mod archive;
 pub mod artifact;
 pub mod boot_check;
 pub mod cache;
-pub mod cancel;
 pub mod cli;
 pub mod compare;
 pub mod debian;
 pub mod disk;
 pub mod embedded;
 pub mod engine;
-pub mod error;
-pub mod files;
 pub mod hardware;
 pub mod host_network;
 pub mod host_path;
 pub mod http;
 pub mod hypervisor;
-pub mod image;
-pub mod import;
 pub mod installer;
 pub mod lock;
 pub mod machine;
@@ -39,7 +33,7 @@ pub mod seed;
 pub mod stage;
 pub mod stage_context;
 pub mod tools;
-pub mod tree;
 pub mod virtualbox;
 
 pub use kuth_formats::{self as format, digest, units};
+pub use kuth_images::{archive, cancel, error, files, image, import, tree};

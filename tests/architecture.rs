@@ -106,9 +106,13 @@ const UPPER: [(&str, &[&str]); 3] = [
     ("cli", &[]),
 ];
 
+/// Where the rooms are: the crates that know them, from the root of the workspace.
+const CRATES: [&str; 2] = ["src", "crates/images/src"];
+
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut directories: Vec<PathBuf> = CRATES.iter().map(|name| root.join(name)).collect();
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
@@ -124,11 +128,21 @@ fn sources() -> Vec<PathBuf> {
     files
 }
 
-/// The room a file is in: the first part of its path below `src`.
+/// The room that a file is in: the first part of its path in its crate.
 fn room(file: &Path) -> String {
-    let below = file.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let below = file.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+    let below = CRATES.iter().find_map(|name| below.strip_prefix(name).ok()).unwrap();
     let first = below.components().next().unwrap().as_os_str().to_str().unwrap();
     first.trim_end_matches(".rs").to_string()
+}
+
+#[test]
+fn rooms_name_crates_by_their_rooms() {
+    for file in sources().iter().filter(|file| room(file) != "lib") {
+        let text = std::fs::read_to_string(file).unwrap();
+        let named = ["kuth_formats::", "kuth_images::"].iter().any(|name| text.contains(name));
+        assert!(!named, "{}: use `crate::ROOM`", file.display());
+    }
 }
 
 /// The rooms that a text names as `crate::ROOM` or in `crate::{ROOM, ROOM::name}`.

@@ -234,6 +234,9 @@ mod tests {
             let file = scratch.path().join("tree.tar");
             let mut tar = tar::Builder::new(File::create(&file).unwrap());
             let mut header = tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_uid(0);
+            header.set_gid(0);
             header.set_size(0);
             header.set_mode(0o644);
             header.set_uid(0);

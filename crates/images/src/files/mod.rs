@@ -9,7 +9,6 @@ mod scratch;
 pub mod sparse;
 
 pub use aside::{rename_into, write_aside};
-pub use lock::Lock;
-pub(crate) use lock::is_at;
+pub use lock::{Lock, is_at};
 pub use remove::remove_tree;
 pub use scratch::{Scratch, sweep};
