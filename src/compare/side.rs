@@ -238,9 +238,6 @@ mod tests {
             header.set_uid(0);
             header.set_gid(0);
             header.set_size(0);
-            header.set_mode(0o644);
-            header.set_uid(0);
-            header.set_gid(0);
             header.set_mtime(0);
             tar.append_data(&mut header, kind, std::io::empty()).unwrap();
             tar.into_inner().unwrap();
