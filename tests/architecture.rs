@@ -41,7 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("import", &["archive", "format", "image", "tree"]),
     ("hardware", &[]),
     ("qemu", &["files", "hardware", "process"]),
-    ("seed", &["files", "format", "hardware", "pipeline"]),
+    ("seed", &["cache", "files", "format", "hardware", "pipeline"]),
     ("post_config", &["format", "hardware", "pipeline", "seed"]),
     ("boot_check", &["format", "hardware", "process", "qemu", "seed"]),
     ("host_network", &["process"]),
@@ -69,6 +69,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "embedded",
             "files",
+            "format",
             "hardware",
             "host_network",
             "hypervisor",

@@ -50,6 +50,12 @@ pub fn open(tar: &Path, digest: &Digest, work: &Path, cancel: &Cancel) -> Result
     let (copy, raw) = (work.join("machine.vdi"), work.join("machine.raw"));
     extract::file(tar, &image, &copy, cancel).with_context(what)?;
     let opened = image::read::open(&copy, OtherFiles::Refused).with_context(what)?;
+    // Without its header it would be taken for a raw disk.
+    if opened.format != "vdi" {
+        let error =
+            anyhow!("{} is not an image of this format: it is {}", image.display(), opened.format);
+        return Err(error).with_context(what);
+    }
     let progress = Progress { cancel, report: &|_, _| () };
     let size = image::read::copy_disk(&opened, &raw, progress).with_context(what)?;
     // It may be as large as all else here together.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the archives of this folder: `python3 tests/archives/make.py`, the same every time.
+"""Makes the archives of this directory: `python3 tests/archives/make.py`, the same every time.
 
 bad/ holds archives that must be refused, good/ odd ones that must be read. INDEX says of each what
 it is, and of the bad ones what the refusal says.
@@ -102,11 +102,11 @@ def checksum(block):
     return bytes(block)
 
 
-OUT = "out of the folder"
+OUT = "out of the directory"
 bad("up.tgz", "a name climbs out", OUT, packed(tar(file("a/../../x"))))
 bad("up-and-in.tgz", "a name climbs, but not out", OUT, packed(tar(file("a/../x"))))
 bad("absolute.tgz", "an absolute name", OUT, packed(tar(file("/tmp/kuth-was-here"))))
-bad("absolute-folder.tgz", "an absolute folder", OUT, packed(tar(folder("/tmp/kuth-was-here"))))
+bad("absolute-folder.tgz", "an absolute directory", OUT, packed(tar(folder("/tmp/kuth-was-here"))))
 bad("pax-up.tgz", "the name in a pax record climbs out", OUT, packed(pax("x", {"path": "../x"})))
 bad("through-link.tgz", "a file below a link that leads out", "lies below a, a link",
     packed(tar(link("a", "/tmp"), file("a/kuth-was-here"))))
@@ -114,9 +114,9 @@ bad("through-link-inside.tgz", "a file below a link that stays inside", "lies be
     packed(tar(folder("b"), link("a", "b"), file("a/x"))))
 bad("through-file.tgz", "a file below a file", "lies below a, a file",
     packed(tar(file("a"), file("a/x"))))
-bad("folder-to-link.tgz", "a folder that becomes a link", "first a folder, then a link",
+bad("folder-to-link.tgz", "a directory that becomes a link", "first a directory, then a link",
     packed(tar(folder("rootfs"), link("rootfs", "/tmp"), file("rootfs/x"))))
-bad("link-to-folder.tgz", "a link that becomes a folder", "first a link, then a folder",
+bad("link-to-folder.tgz", "a link that becomes a directory", "first a link, then a directory",
     packed(tar(link("rootfs", "/tmp"), folder("rootfs"), file("rootfs/x"))))
 bad("file-to-link.tgz", "a file that becomes a link", "first a file, then a link",
     packed(tar(file("a"), link("a", "b"))))
@@ -213,7 +213,7 @@ good("streams.tar.bz2", "three bzip2 streams, one of them empty",
      bz2.compress(whole[:1000]) + bz2.compress(b"") + bz2.compress(whole[1000:], 1))
 good("padded.tar.bz2", "bzip2 data filled up with zeros", bz2.compress(whole) + bytes(5000))
 good("members.tar.gz", "two gzip members", packed(whole[:1000]) + packed(whole[1000:]))
-good("modes.zip", "a zip with a link, a script and a folder",
+good("modes.zip", "a zip with a link, a script and a directory",
      zipped(("d/", b"", 0o040755), ("d/s", b"#!/bin/sh\n", 0o100755), ("l", b"d/s", 0o120777)))
 
 with open(os.path.join(HERE, "INDEX"), "w") as out:

@@ -81,16 +81,16 @@ fn a_damaged_medium_is_refused() {
     let mut other = bytes.clone();
     other[5000] ^= 1;
     medium.write(&deb.path, other);
-    let parts = ["taking dpkg ", "from the medium", "its SHA-256 is", "compare its checksum"];
+    let parts = ["copying dpkg ", "from the medium", "its SHA-256 is", "compare its checksum"];
     build_from(&project, &medium.iso(), &[]).refused(&parts);
 
     let medium = world.medium.fork("longer");
     medium.write(&deb.path, [&bytes[..], b"x"].concat());
-    build_from(&project, &medium.iso(), &[]).refused(&["taking dpkg ", ", more than "]);
+    build_from(&project, &medium.iso(), &[]).refused(&["copying dpkg ", ", more than "]);
 
     let medium = world.medium.fork("gone");
     medium.remove(&deb.path);
-    let parts = ["taking dpkg ", &format!("there is no {}", deb.path), "several discs"];
+    let parts = ["copying dpkg ", &format!("there is no {}", deb.path), "several discs"];
     build_from(&project, &medium.iso(), &[]).refused(&parts);
 
     // An index that was looked at once is known by its `Release`.

@@ -129,13 +129,13 @@ fn a_medium_agrees_with_its_release() {
         let other = make(&format!("medium-deb-{kind}"));
         let deb = &world.debs[0];
         other.write(&deb.path, flipped(&deb.file));
-        let parts = ["taking dpkg 1.0 amd64 from", "its SHA-256 is "];
+        let parts = ["copying dpkg 1.0 amd64 from", "its SHA-256 is "];
         build(&project, &other, &[]).refused(&parts);
         assert!(!package(&project, deb).exists());
         let longer = make(&format!("medium-long-{kind}"));
         let bytes = [&std::fs::read(&deb.file).unwrap()[..], b"x"].concat();
         longer.write(&deb.path, bytes);
-        build(&project, &longer, &[]).refused(&["taking dpkg 1.0 amd64 from", ", more than "]);
+        build(&project, &longer, &[]).refused(&["copying dpkg 1.0 amd64 from", ", more than "]);
         assert!(!package(&project, deb).exists());
         assert!(!kept(&project).iter().any(|kind| kind == "bootstrap"));
     }

@@ -204,7 +204,7 @@ impl Project {
     /// `kuth cache verify` finds nothing, and nothing lies about.
     pub fn assert_clean(&self) {
         let verified = self.kuth(&["cache", "verify"]).ok();
-        assert!(verified.out.is_empty() && verified.err.contains(" 0 faulty"), "{verified:?}");
+        assert!(verified.out.is_empty() && verified.err.contains(" 0 damaged"), "{verified:?}");
         assert_eq!(self.scratch(), Vec::<OsString>::new(), "work directories are left");
     }
 }

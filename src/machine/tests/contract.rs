@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::digest::Digest;
 use crate::error::hints;
+use crate::format::iso9660::{File, Volume};
 use crate::units::Bytes;
 
 /// A driver under test.
@@ -120,7 +121,11 @@ impl Case {
     fn clone(&self, host: &Host, origin: &str) -> Result<Identity> {
         let base = self.register(&self.host, "base")?;
         let golden = self.driver().snapshot(&self.host, &base, "golden")?;
-        let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed: b"seed" };
+        // VirtualBox attaches nothing but a real ISO image.
+        let file = File { path: "user-data".to_string(), bytes: b"#cloud-config\n".to_vec() };
+        let volume = Volume { label: "cidata".to_string(), time: 0, files: vec![file] };
+        let seed = volume.write().unwrap();
+        let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed: &seed };
         self.driver().clone_snapshot(host, &spec("web", origin), &from)
     }
 
