@@ -26,7 +26,7 @@ mount = "/"
 [[stage.disk.partition]]
 name = "var"
 size = "300 MiB"
-filesystem = "xfs"
+filesystem = "ext4"
 mount = "/var"
 "#;
 
