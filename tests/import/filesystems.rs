@@ -136,13 +136,17 @@ fn xfs_of_version_4() {
         run("mknod", &[text(&root.join("srv/char")), "c", "5", "1"]);
         run("chown", &["1000:70000", text(&root.join("etc/empty"))]);
     }
-    // Values in the inode, in a leaf, and in blocks of their own; xfs_db writes nothing but this
-    // letter, and falls over a long one that comes first.
-    let tool = "usr/bin/tool";
-    let attributes = [("etc/fstab", "note", 20), (tool, "short", 100), (tool, "long", 900)];
-    for (path, name, length) in attributes {
-        let (name, value) = (format!("user.{name}"), "x".repeat(length));
-        run("setfattr", &["-n", &name, "-v", &value, text(&root.join(path))]);
+    // Values in the inode, in a leaf, and in blocks of their own; xfs_db writes nothing
+    // but this letter.
+    let attributes = [
+        ("etc/fstab", vec![("note", 20)]),
+        ("usr/bin/tool", vec![("note", 20), ("short", 100), ("long", 900)]),
+    ];
+    for (path, attributes) in &attributes {
+        for (name, length) in attributes {
+            let (name, value) = (format!("user.{name}"), "v".repeat(*length));
+            run("setfattr", &["-n", &name, "-v", &value, text(&root.join(path))]);
+        }
     }
     std::fs::set_permissions(&root, Permissions::from_mode(0o755)).unwrap();
     let expected = world.at("expected.tar");
@@ -160,9 +164,13 @@ fn xfs_of_version_4() {
         let made =
             format!("mkfs.xfs -f -q -m crc=0 {options} -p '{}' '{}'", text(&proto), text(&image));
         run("sh", &["-c", &made]);
-        for (path, name, length) in attributes {
-            let (inode, set) = (format!("path /{path}"), format!("attr_set -u -v {length} {name}"));
-            run("xfs_db", &["-x", "-c", &inode, "-c", &set, text(&image)]);
+        for (path, attributes) in &attributes {
+            let mut command = vec!["-x".to_string(), "-c".into(), format!("path /{path}")];
+            for (name, length) in attributes {
+                command.extend(["-c".into(), format!("attr_set -u -v {length} {name}")]);
+            }
+            command.push(text(&image).to_string());
+            run("xfs_db", &command.iter().map(String::as_str).collect::<Vec<_>>());
         }
         let imported = world.at("imported.tar");
         import_until(ROOT_TIME, &image, None, &imported).unwrap_or_else(|error| panic!("{error}"));
