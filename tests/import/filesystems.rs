@@ -80,23 +80,17 @@ fn prototype(directory: &Path, lines: &mut String) {
             0o060_000 => 'b',
             _ => '-',
         };
-        let (set_user, set_group) = (mode & 0o4000 != 0, mode & 0o2000 != 0);
-        let set = [if set_user { 'u' } else { '-' }, if set_group { 'g' } else { '-' }];
-        let name = path.file_name().unwrap().to_str().unwrap();
-        let (uid, gid) = (metadata.uid(), metadata.gid());
-        let set = String::from_iter(set);
-        *lines += &format!("{name} {kind}{set}{:03o} {uid} {gid}", mode & 0o777);
-        let device = metadata.rdev();
-        match kind {
-            '-' => *lines += &format!(" {}", text(&path)),
-            'l' => *lines += &format!(" {}", text(&path.read_link().unwrap())),
-            'c' | 'b' => {
-                let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-                *lines += &format!(" {major} {minor}");
-            }
-            _ => {}
-        }
-        *lines += "\n";
+        let set = |bit, letter| if mode & bit != 0 { letter } else { '-' };
+        let (set_user, set_group) = (set(0o4000, 'u'), set(0o2000, 'g'));
+        let (name, bits) = (path.file_name().unwrap().to_str().unwrap(), mode & 0o777);
+        let (uid, gid, device) = (metadata.uid(), metadata.gid(), metadata.rdev());
+        let content = match kind {
+            '-' => text(&path).to_string(),
+            'l' => text(&path.read_link().unwrap()).to_string(),
+            'c' | 'b' => format!("{} {}", rustix::fs::major(device), rustix::fs::minor(device)),
+            _ => String::new(),
+        };
+        *lines += &format!("{name} {kind}{set_user}{set_group}{bits:03o} {uid} {gid} {content}\n");
         if kind == 'd' {
             prototype(&path, lines);
         }
@@ -136,8 +130,8 @@ fn xfs_of_version_4() {
         run("mknod", &[text(&root.join("srv/char")), "c", "5", "1"]);
         run("chown", &["1000:70000", text(&root.join("etc/empty"))]);
     }
-    // Values in the inode, in a leaf, and in blocks of their own; xfs_db writes nothing
-    // but this letter.
+    // Values in the inode, in a leaf, and (with blocks of 1 KiB) in a block of their own; xfs_db
+    // writes nothing but this letter.
     let attributes = [
         ("etc/fstab", vec![("note", 20)]),
         ("usr/bin/tool", vec![("note", 20), ("short", 100), ("long", 900)]),
