@@ -27,9 +27,9 @@ pub struct HostPath {
     hashed: Arc<Mutex<Option<Vec<Entry>>>>,
 }
 
-/// What stands at a path, links followed.
+/// What is at a path, links followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -40,7 +40,7 @@ pub enum Found {
 
 /// Why nothing can be read at a path.
 #[derive(Debug)]
-pub enum Unusable {
+pub enum PathError {
     /// Nothing has this name.
     Missing,
     /// A link to this, which is not there.
@@ -109,24 +109,24 @@ impl HostPath {
         self.path.canonicalize()
     }
 
-    /// What stands there.
-    pub fn look(&self) -> Result<Found, Unusable> {
+    /// The kind of file at the path.
+    pub fn look(&self) -> Result<FileKind, PathError> {
         let is_loop = |error: &io::Error| {
             error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
         };
         match self.path.metadata() {
-            Ok(metadata) if metadata.is_file() => Ok(Found::File),
-            Ok(metadata) if metadata.is_dir() => Ok(Found::Directory),
-            Ok(_) => Ok(Found::Special),
-            Err(error) if is_loop(&error) => Err(Unusable::Loop),
+            Ok(metadata) if metadata.is_file() => Ok(FileKind::File),
+            Ok(metadata) if metadata.is_dir() => Ok(FileKind::Directory),
+            Ok(_) => Ok(FileKind::Special),
+            Err(error) if is_loop(&error) => Err(PathError::Loop),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Err(match std::fs::read_link(&self.path) {
-                    Ok(target) => Unusable::Dangling(target),
-                    Err(_) => Unusable::Missing,
+                    Ok(target) => PathError::Dangling(target),
+                    Err(_) => PathError::Missing,
                 })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(Unusable::Missing),
-            Err(error) => Err(Unusable::Refused(error)),
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(PathError::Missing),
+            Err(error) => Err(PathError::Refused(error)),
         }
     }
 

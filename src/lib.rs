@@ -6,6 +6,7 @@
 pub mod artifact;
 pub mod boot_check;
 pub mod cache;
+pub mod ci;
 pub mod cli;
 pub mod compare;
 pub mod debian;

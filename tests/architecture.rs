@@ -78,16 +78,18 @@ const ARROWS: &[(&str, &[&str])] = &[
             "virtualbox",
         ],
     ),
+    ("ci", &["engine", "pipeline", "process"]),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command
 /// line knows everything.
 const UPPER: [(&str, &[&str]); 3] = [
-    ("stage", &["engine", "cli"]),
+    ("stage", &["engine", "ci", "cli"]),
     (
         "engine",
         &[
             "boot_check",
+            "ci",
             "cli",
             "debian",
             "disk",

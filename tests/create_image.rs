@@ -143,7 +143,7 @@ fn the_seeds_command_makes_what_its_files_say() {
     assert!(world.seed_has("hapx-node01", &format!("      - \"{KEY_TOLD}\"\n")));
     assert!(world.seed_has("hapx-node01", "hostname: \"hapx-node01\"\n"));
     assert!(world.seed_has("hapx-node01", "local-hostname: hapx-node01\n"));
-    // Linked: the disk is a header, and the base has the snapshot that it rests on.
+    // Linked: the disk is a header, and the base has the snapshot that it depends on.
     assert!(world.place("hapx-node01/disk.qcow2").metadata().unwrap().len() < 1 << 20);
     assert!(world.place("debian-base-image/snapshots/golden.toml").is_file());
     assert_eq!(std::fs::read_dir(world.0.path("cache/journal")).unwrap().count(), 0);
@@ -335,7 +335,7 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
         (
             &["-i", "bad"],
             "error: the files of `hapx-node01` have errors:\n    \
-             bad:2: `natt` is no `type` (did you mean `nat`?)\n    \
+             bad:2: `natt` is not a valid `type` (did you mean `nat`?)\n    \
              bad:3: `nic2` has no `name` (as in `name: dmz`)\n",
         ),
         (

@@ -122,7 +122,7 @@ fn a_summary_counts_and_fails_for_whatever_could_have_been_tested() {
     let without = "by hand: cli::boots: without a reason: write #[ignore = \"...\"]";
     for (log, skipped, status, lines) in [
         (GOOD, "", 0, &[by_hand, "3 passed, 0 failed, 1 skipped"][..]),
-        // What cannot be installed is no fault.
+        // What cannot be installed is not a fault.
         (
             GOOD,
             "SKIPPED: cli::help: a loop device needs root\n",

@@ -595,7 +595,7 @@ fn the_doctor_lists_what_was_left_and_takes_it_away() {
     let at = |name: &str| machines.join(name).display().to_string();
     let run = "its QEMU or its snapshot was cut short, and the machine does not run";
     let out = format!(
-        "{}: a machine that was never finished\n{}: no machine rests on it\n{}: {run}\n{}: {run}\n\
+        "{}: a machine that was never finished\n{}: no machine uses it\n{}: {run}\n{}: {run}\n\
          {}: `clone` of the machine `web` (qemu, in {}) did not end; `--clean` finishes it\n",
         at(".making-web-0123"),
         at(&base),

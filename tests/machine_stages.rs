@@ -216,7 +216,7 @@ fn faults_are_told_before_anything_runs() {
         (
             "\"nat\"",
             "\"bridge\"",
-            "`bridge` is no network (a network is `nat`, `host-only`, `host-only:ADAPTER`, `internal:NAME`, \
+            "`bridge` is not a network (a network is `nat`, `host-only`, `host-only:ADAPTER`, `internal:NAME`, \
              `bridged:ADAPTER` or `nat-network:NAME`)",
         ),
         (
@@ -244,12 +244,12 @@ fn faults_are_told_before_anything_runs() {
         (
             "memory = \"512 MiB\"",
             "memory = \"1 MiB\"",
-            "1 MiB is no size of memory (at least 64 MiB, in whole MiB)",
+            "1 MiB is not a memory size (at least 64 MiB, in whole MiB)",
         ),
         (
             "driver = \"qemu\"",
             "driver = \"vmware\"",
-            "`vmware` is no `driver` (choose one of `auto`, `virtualbox` and `qemu`)",
+            "`vmware` is not a valid `driver` (choose one of `auto`, `virtualbox` and `qemu`)",
         ),
         (
             "name = \"golden\"",

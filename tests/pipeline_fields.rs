@@ -82,7 +82,7 @@ fn choices() {
     let rows = [("raw", 1), ("qcow2", 2)];
     let one = |fields: &mut Fields<'_>| fields.choice_of("k", &rows).map(|one| one.value);
     let (values, fault) = thrice(["k = 'qcow2'", "", "k = 'vdi'"], one);
-    assert_eq!((values, fault.as_str()), ([Some(2), None, None], "`vdi` is no `k`"));
+    assert_eq!((values, fault.as_str()), ([Some(2), None, None], "`vdi` is not a valid `k`"));
     let many = |fields: &mut Fields<'_>| fields.choices("k", &["raw", "vdi"]).len();
     let (values, fault) = thrice(["k = ['raw', 'vdi']", "k = 'raw'", "k = ['raw', 'raw']"], many);
     assert_eq!((values, fault.as_str()), ([2, 1, 1], "`raw` is in `k` twice"));

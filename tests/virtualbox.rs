@@ -18,18 +18,18 @@ use kuth::seed::{Secrets, Template};
 use kuth::units::Bytes;
 use kuth::virtualbox::VirtualBox;
 
-use kuth_test_support::virtualbox::{self, Registry};
+use kuth_test_support::virtualbox::{self, VirtualBoxHome};
 
 /// A registry of VirtualBox's and a directory of machines.
 struct World {
     host: Host,
-    registry: Registry,
+    registry: VirtualBoxHome,
 }
 
 impl World {
     /// `None`, said aloud, where there is no VirtualBox.
     fn new(name: &str) -> Option<World> {
-        let registry = Registry::new(name)?;
+        let registry = VirtualBoxHome::new(name)?;
         Some(World { host: host(&registry.command, &registry.directory), registry })
     }
 

@@ -15,10 +15,10 @@ use kuth::image::{self, Container, Package};
 use kuth::units::Bytes;
 
 use kuth_test_support::judge;
-use kuth_test_support::virtualbox::Registry;
+use kuth_test_support::virtualbox::VirtualBoxHome;
 
 /// Builds `pipelines/p.toml`.
-fn build(world: &Registry) {
+fn build(world: &VirtualBoxHome) {
     let mut command = Command::new(kuth_test_support::program());
     let args = ["build", "pipelines/p.toml", "--driver", "virtualbox", "--cache", "cache"];
     command.args(args).args(["--jobs", "8", "--vboxmanage", &world.command]);
@@ -77,7 +77,7 @@ disks = ["1 GiB"]
 
 #[test]
 fn a_machine_that_was_passed_on_is_registered_twice_and_cloned() {
-    let Some(world) = Registry::new("prebuilt") else { return };
+    let Some(world) = VirtualBoxHome::new("prebuilt") else { return };
     // As somebody else made it: the names are theirs, and there is a way into their host.
     let theirs = world.path("theirs");
     let content = raw(&world.path("disk.raw"));
@@ -188,7 +188,7 @@ fn manifest_is_right(directory: &Path) {
 /// what is behind the grain is not in its sum. It refuses its own exports so, one in twelve on a
 /// busy machine, when a disk has data at its end. So one refusal says nothing of kuth's file, and
 /// eight in a row would be a chance of one in 400 million: then the file is at fault.
-fn import(world: &Registry, words: &[&str]) {
+fn import(world: &VirtualBoxHome, words: &[&str]) {
     for refused in 0..8 {
         match world.try_ask(words) {
             Ok(_) => return eprintln!("imported, after {refused} wrong sums of VirtualBox's own"),
@@ -200,7 +200,7 @@ fn import(world: &Registry, words: &[&str]) {
 
 #[test]
 fn virtualbox_takes_what_is_exported() {
-    let Some(world) = Registry::new("exports") else { return };
+    let Some(world) = VirtualBoxHome::new("exports") else { return };
     let disk = world.path("disk.raw");
     let content = raw(&disk);
     let progress = Progress { cancel: &Cancel::default(), report: &|_, _| () };

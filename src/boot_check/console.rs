@@ -5,7 +5,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 /// The probe's line for one expectation: its number, the exit status, the length of what
-/// follows, that in base64, and a dot. Length and dot tell a line that something else wrote into.
+/// follows, that in base64, and a dot. Length and dot show whether something else wrote into the line.
 pub const EXPECT: &str = "KUTH-EXPECT";
 /// The probe's last line.
 pub const DONE: &str = "KUTH-DONE";

@@ -77,7 +77,7 @@ pub fn talk(text: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Writes `text` to standard output. A reader that has closed the pipe (`| head`) is no failure.
+/// Writes `text` to standard output. A reader that has closed the pipe (`| head`) is not a failure.
 pub fn data(text: &str) -> Result<()> {
     bytes(text.as_bytes())
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::options::MessageFormat;
 use super::{Exit, project, remote, screen};
 use crate::error::Result;
-use crate::provenance::verify::{self, Finding, State, Verified};
+use crate::provenance::verify::{self, Finding, Verdict, Verified};
 
 /// Verify exports against their provenance
 ///
@@ -55,11 +55,11 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(if holds { Exit::Done } else { Exit::Failed })
 }
 
-fn word(state: State) -> &'static str {
+fn word(state: Verdict) -> &'static str {
     match state {
-        State::Right => "ok",
-        State::Open => "open",
-        State::Wrong => "wrong",
+        Verdict::Passed => "ok",
+        Verdict::Unchecked => "open",
+        Verdict::Failed => "wrong",
     }
 }
 

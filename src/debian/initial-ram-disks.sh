@@ -8,11 +8,11 @@ for kernel in /boot/vmlinuz-*; do
     [ ! -e "/boot/initrd.img-$version" ] || mode=-u
     update-initramfs "$mode" -k "$version"
 done
-for folder in / /boot; do
+for directory in / /boot; do
     for old in "" .old; do
-        link=$folder/vmlinuz$old
+        link=$directory/vmlinuz$old
         [ -L "$link" ] || continue
         target=$(readlink "$link")
-        ln -sf "${target%vmlinuz-*}initrd.img-${target##*vmlinuz-}" "$folder/initrd.img$old"
+        ln -sf "${target%vmlinuz-*}initrd.img-${target##*vmlinuz-}" "$directory/initrd.img$old"
     done
 done

@@ -93,7 +93,7 @@ fn there<T>(got: Result<T>, last: &mut Option<Error>) -> Result<Option<T>> {
 fn files(http: &Http, root: &str, package: &Package, cancel: &Cancel) -> Result<Vec<String>> {
     let url = question(root, package);
     let answer = http.small(&url, MOST_ANSWER, cancel)?;
-    // What is no answer to this is a server that does not know the question.
+    // What is not an answer to this is a server that does not know the question.
     let hashes = hashes(&answer, package)
         .map_err(|error| Error::new(Refused(format!("reading {url}: {error:#}"))))?;
     Ok(hashes.iter().map(|hash| format!("{root}/file/{hash}")).collect())

@@ -97,7 +97,7 @@ fn uris(output: &str) -> Result<Vec<String>> {
             let uri = line.split('\'').next().unwrap_or_default();
             match uri.strip_prefix(ARCHIVE).and_then(|path| path.strip_prefix('/')) {
                 Some(path) => Ok(percent_decode_str(path).decode_utf8_lossy().into_owned()),
-                None => bail!("apt wants {uri}, which is not of this archive"),
+                None => bail!("apt asks for {uri}, which is not of this archive"),
             }
         })
         .collect()

@@ -197,7 +197,7 @@ fn firmware(fields: &mut Fields<'_>) -> Option<Vec<Firmware>> {
 fn cmdline(fields: &mut Fields<'_>) -> Option<String> {
     let Some(text) = fields.text("cmdline") else { return Some(CMDLINE.to_string()) };
     if text.secret {
-        let fault = Fault::new(text.span, "`cmdline` stands readable on the disk");
+        let fault = Fault::new(text.span, "`cmdline` is readable on the disk");
         fields.fault(fault.hint("do not make kernel arguments from a secret"));
         return None;
     }

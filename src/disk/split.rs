@@ -96,7 +96,7 @@ impl Splitter {
         if meta.kind == Kind::Directory {
             self.directories.insert(path.to_vec());
         } else if self.mounts.contains_key(path) {
-            let error = anyhow!("the mount point `/{}` is no directory in the tree", show(path));
+            let error = anyhow!("the mount point `/{}` is not a directory in the tree", show(path));
             return Err(with_hint(
                 error,
                 "mount the filesystem where the link leads, or remove it",
@@ -367,7 +367,7 @@ mod tests {
         assert_eq!(hints(&error).len(), 1);
         let link = tar(&[("./", DIR, ""), ("usr", EntryType::Symlink, "x")]);
         let error = split(&["/", "/usr"], &link).unwrap_err();
-        assert_eq!(error.to_string(), "the mount point `/usr` is no directory in the tree");
+        assert_eq!(error.to_string(), "the mount point `/usr` is not a directory in the tree");
         let error = split(&["/"], &tar(&[("./", DIR, "")])[..700]).unwrap_err();
         assert!(error.to_string().contains("reading the tree"), "{error:#}");
     }

@@ -34,7 +34,7 @@ const GROUP: Bytes = Bytes(1 << 40);
 /// A directory of the prototype, with what is in it.
 #[derive(Default)]
 struct Prototype {
-    /// The lines, each with the depth it stands at.
+    /// The lines, each with its depth.
     text: Vec<u8>,
     /// The directory the next line is in.
     at: Vec<Vec<u8>>,

@@ -119,7 +119,7 @@ pub struct Record {
     /// The file below its disk, relative to the directory of machines; none under a full clone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backing: Option<String>,
-    /// Every file of `bases/` it rests on.
+    /// Every file of `bases/` it depends on.
     pub bases: Vec<String>,
     /// The snapshot it was cloned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,9 +152,9 @@ pub struct SnapshotRecord {
     pub made_by: String,
     /// Its name.
     pub name: String,
-    /// The file a clone rests on, relative to the directory of machines.
+    /// The file a clone depends on, relative to the directory of machines.
     pub disk: String,
-    /// Every file of `bases/` that one rests on, itself included.
+    /// Every file of `bases/` that one depends on, itself included.
     pub bases: Vec<String>,
 }
 

@@ -54,7 +54,7 @@ pub fn foreign_files(place: &Path, record: Option<&Record>) -> Result<Vec<String
     let mut foreign_files = Vec::new();
     for path in directory::entries(place)? {
         let name = name(&path);
-        // A link to a directory is no directory: what it leads to is somebody else's.
+        // A link to a directory is not a directory: what it leads to is somebody else's.
         match path.symlink_metadata().is_ok_and(|it| it.is_dir()) {
             true if name == SNAPSHOTS => foreign_files.extend(foreign_snapshots(&path)?),
             false if is_known(&name, record) => {}
@@ -64,7 +64,7 @@ pub fn foreign_files(place: &Path, record: Option<&Record>) -> Result<Vec<String
     Ok(foreign_files)
 }
 
-/// What lies in the directory of a machine's snapshots that is no record of kuth's.
+/// What lies in the directory of a machine's snapshots that is not a record of kuth's.
 fn foreign_snapshots(snapshots: &Path) -> Result<Vec<String>> {
     let mut foreign_files = Vec::new();
     for path in directory::entries(snapshots)? {

@@ -1,5 +1,5 @@
 //! What earlier runs left among the machines: directories of machines that were never finished,
-//! disks that nothing rests on, and what a QEMU that was killed could not remove itself. Finding
+//! disks that nothing depends on, and what a QEMU that was killed could not remove itself. Finding
 //! looks only; cleaning takes away what was found.
 
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn find(host: &Host) -> Result<Vec<Leftover>> {
     let _lock = Lock::exclusive(&host.machines.join(".lock"), &host.cancel)?;
     let mut found = unfinished(&host.machines)?;
     let unused = store::unused_bases(&host.machines)?;
-    found.extend(unused.into_iter().map(|(path, _)| left(path, "no machine rests on it")));
+    found.extend(unused.into_iter().map(|(path, _)| left(path, "no machine uses it")));
     found.extend(stale_files(&host.machines)?.into_iter().map(|path| {
         left(path, "its QEMU or its snapshot was cut short, and the machine does not run")
     }));

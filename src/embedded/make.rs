@@ -23,7 +23,7 @@ pub struct Parts<'a> {
     pub kind: Kind,
     /// Relative to the directory of machines.
     pub disk: &'a str,
-    /// Every file of `bases/` that this rests on, itself included.
+    /// Every file of `bases/` that this depends on, itself included.
     pub bases: Vec<String>,
     /// What the machine shares with it.
     pub copy: CopyMode,

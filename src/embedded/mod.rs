@@ -268,7 +268,7 @@ impl Inventory for Machines<'_> {
     }
 }
 
-/// Every file of `bases/` that a clone of the snapshot rests on.
+/// Every file of `bases/` that a clone of the snapshot depends on.
 fn bases_under(host: &Host, snapshot: &Identity, disk: &str) -> Result<Vec<String>> {
     let name = snapshot.snapshot.as_deref().unwrap_or_default();
     let known = directory::snapshots(&host.machines.join(&snapshot.machine))?;

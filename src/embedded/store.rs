@@ -152,7 +152,7 @@ pub fn disk(place: &Path) -> PathBuf {
     if full.exists() { full } else { place.join(DISK) }
 }
 
-/// Whether a directory that is no machine was kuth's work: marked, or a record, or still empty.
+/// Whether a directory that is not a machine was kuth's work: marked, or a record, or still empty.
 pub fn is_ours(path: &Path) -> Result<bool> {
     Ok(path.join(MARKER).exists()
         || Record::read(path)?.is_some()

@@ -74,7 +74,7 @@ enum ExecuteOutcome {
     InputsChanged,
 }
 
-/// How a stage tells where its result is: [`Stage::materialize`] or [`Stage::locate`].
+/// How a stage says where its result is: [`Stage::materialize`] or [`Stage::locate`].
 pub(super) type Locate = fn(&dyn Stage, &StageContext, &Artifact) -> Result<Placement>;
 
 impl Build<'_> {
@@ -129,7 +129,7 @@ impl Build<'_> {
                 Decision::Restore(_) => Trigger::Restore,
                 Decision::Run(reason) => Trigger::Run(reason),
                 Decision::Fetch(_) | Decision::Unknown(_) => {
-                    bail!("{stage}: {decision:?} is no decision on a complete recipe")
+                    bail!("{stage}: {decision:?} is not a decision on a complete recipe")
                 }
             };
             match (self.execute(at, shared, prepared, trigger)?, trigger) {

@@ -73,7 +73,7 @@ enum State {
     /// A thread looks it up or runs it.
     Running,
     /// Nothing more will happen to it.
-    Ended(StageOutcome),
+    Finished(StageOutcome),
 }
 
 /// How a stage ended.
@@ -111,7 +111,7 @@ impl StageOutcome {
 /// What a thread sends to the scheduler.
 pub(super) enum Message {
     /// The stage that it was started for ended.
-    Ended(usize, StageOutcome),
+    Finished(usize, StageOutcome),
     /// A stage whose result could not be fetched ran again and made this, or failed.
     Rebuilt(usize, Option<Artifact>),
 }
@@ -134,14 +134,14 @@ impl Build<'_> {
         let mut summary = Summary { stages: states.len(), ..Summary::default() };
         for state in &states {
             *match state {
-                State::Ended(StageOutcome::Cached(_) | StageOutcome::Restored(_)) => {
+                State::Finished(StageOutcome::Cached(_) | StageOutcome::Restored(_)) => {
                     &mut summary.cached
                 }
-                State::Ended(StageOutcome::Done(_)) => &mut summary.run,
-                State::Ended(StageOutcome::Failed | StageOutcome::Interrupted) => {
+                State::Finished(StageOutcome::Done(_)) => &mut summary.run,
+                State::Finished(StageOutcome::Failed | StageOutcome::Interrupted) => {
                     &mut summary.failed
                 }
-                State::Ended(StageOutcome::Skipped | StageOutcome::Retained(_)) => {
+                State::Finished(StageOutcome::Skipped | StageOutcome::Retained(_)) => {
                     &mut summary.skipped
                 }
                 // An interrupted build does not get to it.
@@ -185,20 +185,20 @@ impl Build<'_> {
                     scope.spawn(move || {
                         let outcome = self.process(at, shared);
                         // The scheduler outlives every thread, so the channel is open.
-                        let _ = shared.messages.send(Message::Ended(at, outcome));
+                        let _ = shared.messages.send(Message::Finished(at, outcome));
                     });
                 }
                 if !states.contains(&State::Running) {
                     break;
                 }
                 match messages.recv() {
-                    Ok(Message::Ended(at, outcome)) => {
+                    Ok(Message::Finished(at, outcome)) => {
                         running.entry(nodes[at].stage.resource()).and_modify(|n| *n -= 1);
                         self.settle(at, outcome, &shared.results, &mut states);
                     }
                     Ok(Message::Rebuilt(at, artifact)) => {
                         let outcome = artifact.map_or(StageOutcome::Failed, StageOutcome::Done);
-                        states[at] = State::Ended(outcome);
+                        states[at] = State::Finished(outcome);
                     }
                     Err(mpsc::RecvError) => break,
                 }
@@ -210,7 +210,7 @@ impl Build<'_> {
     /// The first waiting stage whose inputs are there and whose resource is free.
     fn next_ready(&self, states: &[State], running: &BTreeMap<Resource, usize>) -> Option<usize> {
         let has_result = |at: usize| match &states[at] {
-            State::Ended(outcome) => outcome.artifact().is_some(),
+            State::Finished(outcome) => outcome.artifact().is_some(),
             State::Waiting | State::Running => false,
         };
         self.plan.nodes().iter().enumerate().position(|(at, node)| {
@@ -225,7 +225,7 @@ impl Build<'_> {
     fn concurrency(&self, resource: Resource) -> usize {
         match resource {
             Resource::Cpu | Resource::Network => self.settings.jobs.max(1),
-            // A guest wants a processor of its own, and two at most fill a small machine.
+            // A guest needs a processor of its own, and two at most fill a small machine.
             Resource::Machine => (self.settings.jobs / 2).max(1),
             // Each change is a few commands that mostly wait for the hypervisor's server; more than
             // some at once only wait for each other.
@@ -246,13 +246,13 @@ impl Build<'_> {
             }
             _ => {}
         }
-        states[at] = State::Ended(outcome);
+        states[at] = State::Finished(outcome);
     }
 
     fn skip_dependents(&self, at: usize, reason: &str, states: &mut [State]) {
         for dependent in self.plan.dependents(NodeId(at)) {
             if states[dependent.0] == State::Waiting {
-                states[dependent.0] = State::Ended(StageOutcome::Skipped);
+                states[dependent.0] = State::Finished(StageOutcome::Skipped);
                 let stage = &self.plan.nodes()[dependent.0].name;
                 self.observer.notify(&Event::Skipped { stage, reason, path: None });
                 self.skip_dependents(dependent.0, reason, states);

@@ -15,7 +15,7 @@ use crate::provenance::{self, BuildHistory, BuildStep};
 use crate::stage::StageContext;
 
 impl Build<'_> {
-    /// Writes the sidecar files that the stage of the node `at` wants beside its result.
+    /// Writes the sidecar files that the stage of the node `at` has beside its result.
     pub(super) fn write_sidecars(
         &self,
         at: usize,

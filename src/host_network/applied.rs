@@ -247,7 +247,7 @@ fn ours(before: &[String], name: Option<&str>, now: &[String]) -> Result<Option<
     }
 }
 
-/// A host may do this another way, so it is no failure when it does not work.
+/// A host may do this another way, so it is not a failure when it does not work.
 fn restart(tools: &Tools<'_>, report: Report<'_>) {
     if tools.restart_dnsmasq().is_err() {
         report("dnsmasq could not be restarted; do it yourself, so that it reads its files again");

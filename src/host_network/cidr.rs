@@ -73,7 +73,7 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// Why a text is no address with a length.
+/// Why a text is not an address with a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotACidr;
 

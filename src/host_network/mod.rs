@@ -1,6 +1,6 @@
 //! The network between the host and its machines: a host-only adapter, the routes through the
 //! machine that is the gateway, the names it serves. What a pipeline says of it, and what is wrong
-//! with that as far as arithmetic tells; [`tools`], [`steps`] and [`applied`] deal with the host.
+//! with that as far as arithmetic goes; [`tools`], [`steps`] and [`applied`] deal with the host.
 
 use std::net::Ipv4Addr;
 
@@ -58,7 +58,7 @@ impl Plan {
         };
         let host = self.host;
         if !(8..=30).contains(&host.length()) || !host.is_host() {
-            let message = format!("`{host}` is no address of a host in its network");
+            let message = format!("`{host}` is not an address of a host in its network");
             add(Part::Host, message, "as in \"192.168.56.1/24\"".to_string());
         }
         if let Some(gateway) = self.gateway {
@@ -152,7 +152,7 @@ mod tests {
                 "192.168.254.0/24",
                 "192.168.254.254",
                 &[],
-                "Host: `192.168.254.0/24` is no address of a host in its network \
+                "Host: `192.168.254.0/24` is not an address of a host in its network \
                  (as in \"192.168.56.1/24\")",
             ),
             (

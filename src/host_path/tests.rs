@@ -167,15 +167,15 @@ fn what_cannot_be_read_is_told_by_what_it_is() {
     symlink("loop", at("loop")).unwrap();
     std::fs::write(at("file"), "1234").unwrap();
     let look = |name: &str| HostPath::new(at(name)).look();
-    assert!(matches!(look("nothing"), Err(Unusable::Missing)));
-    assert!(matches!(look("file/x"), Err(Unusable::Missing)));
+    assert!(matches!(look("nothing"), Err(PathError::Missing)));
+    assert!(matches!(look("file/x"), Err(PathError::Missing)));
     assert!(
-        matches!(look("dangling"), Err(Unusable::Dangling(target)) if target == Path::new("gone"))
+        matches!(look("dangling"), Err(PathError::Dangling(target)) if target == Path::new("gone"))
     );
-    assert!(matches!(look("loop"), Err(Unusable::Loop)));
-    assert_eq!(look("file").unwrap(), Found::File);
-    assert_eq!(look(".").unwrap(), Found::Directory);
-    assert_eq!(HostPath::new("/dev/null").look().unwrap(), Found::Special);
+    assert!(matches!(look("loop"), Err(PathError::Loop)));
+    assert_eq!(look("file").unwrap(), FileKind::File);
+    assert_eq!(look(".").unwrap(), FileKind::Directory);
+    assert_eq!(HostPath::new("/dev/null").look().unwrap(), FileKind::Special);
     assert!(HostPath::new(at("file")).read(3).unwrap_err().to_string().contains("more than 3 B"));
     // A pipe is refused; it is not waited for.
     let error = HostPath::new("/dev/null").digest().unwrap_err();

@@ -138,8 +138,8 @@ pub enum Stopped {
     Already,
     /// It powered off.
     PoweredOff,
-    /// It did not power off in time and was ended.
-    Ended,
+    /// It did not power off in time and was switched off by force.
+    Forced,
 }
 
 /// A directory of the embedded driver's beside those of machines, so no machine's name.

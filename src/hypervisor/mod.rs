@@ -59,7 +59,7 @@ pub trait Hypervisor: Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Removes disks that no machine rests on any more and what killed runs left; says which, and
+    /// Removes disks that no machine uses any more and what killed runs left; says which, and
     /// how much that freed.
     fn clean(&self, host: &Host) -> Result<Vec<(PathBuf, Bytes)>>;
 }
@@ -98,7 +98,7 @@ pub enum Access {
     Change,
 }
 
-/// What stands where a machine would.
+/// What is found under the name of a machine.
 #[derive(Debug)]
 pub enum Lookup {
     /// Nothing.
@@ -124,7 +124,7 @@ pub enum Lookup {
 
 /// The machines of a hypervisor, opened.
 pub trait Inventory {
-    /// What stands where the machine `name` of `origin` would. An error where that is nothing of
+    /// What is found under the name of the machine `name` of `origin`. An error where that is nothing of
     /// kuth's.
     fn lookup(&self, name: &str, origin: &Digest) -> Result<Lookup>;
 

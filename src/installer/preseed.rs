@@ -222,7 +222,7 @@ pub fn archive(answers: &Answers) -> Result<Vec<u8>> {
     gzip.finish().context("compressing the answers")
 }
 
-/// The kernel's arguments. What stands before `---` is for the installer alone.
+/// The kernel's arguments. What is before `---` is for the installer alone.
 pub fn arguments(architecture: &str) -> String {
     let (serial, _) = serial_lines(architecture);
     format!(

@@ -25,7 +25,7 @@ pub fn text(iso: &Path, id: &Guid, files: &[(&str, &Path)]) -> Result<String> {
     for (place, file) in files {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         let legal = place.starts_with('/') && place.chars().all(plain);
-        ensure!(legal, "`{place}` is no place on a medium");
+        ensure!(legal, "`{place}` is not a path on a medium");
         // What is there has to go first.
         words.push(format!("{place}=:must-remove:"));
         words.push(format!("{place}={}", path(file)?));

@@ -49,7 +49,7 @@ pub enum End {
     Fatal(String),
 }
 
-/// What stands in a prompt, whichever frontend asks. After these nothing happens by itself.
+/// What a prompt contains, whichever frontend asks. After these nothing happens by itself.
 const PROMPTS: [&str; 8] = [
     "Prompt: '",
     "[Press enter to continue]",

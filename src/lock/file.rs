@@ -103,7 +103,7 @@ impl LockFile {
         }
         entries.retain(|other| other.question() != entry.question());
         entries.push(entry.clone());
-        // The order in which things were resolved is no change.
+        // The order in which things were resolved is not a change.
         entries.sort_by_key(LockEntry::question);
         match self.writing {
             // Still under the mutex: the file must not lose what another thread noted meanwhile.

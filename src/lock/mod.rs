@@ -3,7 +3,7 @@
 //!
 //! - It has enough to build the same again: of a package its SHA-256, of a download its checksum.
 //! - It answers requests without the network: each entry has the digest of its request.
-//! - It reads well in a diff: one line a package, sorted keys, nothing that changes by itself.
+//! - It reads well in a diff: one line for each package, sorted keys, nothing that changes by itself.
 //! - Its text is a promise: the same content is always the same bytes ([`parse`] has the versions).
 //!
 //! It knows no stage and no archive; [`LockEntry`] has one type for each kind of thing that is

@@ -264,7 +264,7 @@ pub trait Driver: Hypervisor {
         }
         inventory.power_off(&machine)?;
         match is_off_within(host, &*inventory, &machine, END)? {
-            true => Ok(Stopped::Ended),
+            true => Ok(Stopped::Forced),
             false => Err(anyhow!("the machine `{name}` does not end")),
         }
     }

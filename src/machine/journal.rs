@@ -1,5 +1,5 @@
 //! The journal: what is about to be made outside the cache, written down before it is begun and
-//! struck out when it is done. It tells the next start that something was left, where, and by
+//! struck out when it is done. It says to the next start that something was left, where, and by
 //! which driver; how to finish or undo it, the driver knows.
 //!
 //! An entry concerns one machine of one driver in one directory of machines, and holds up nothing
@@ -58,7 +58,7 @@ pub enum Content {
     Unreadable(String),
 }
 
-/// An entry that stands in the journal; struck out when the work is [`Open::done`]. Dropping it
+/// An entry of the journal; struck out when the work is [`Open::done`]. Dropping it
 /// otherwise leaves it for [`recover`].
 #[derive(Debug)]
 #[must_use]
@@ -152,7 +152,7 @@ impl JournalFile {
             Ok(bytes) => match serde_json::from_slice::<Entry>(&bytes) {
                 // It becomes part of paths.
                 Ok(entry) if !is_legal_name(&entry.machine) => {
-                    Content::Unreadable(format!("`{}` is no machine's name", entry.machine))
+                    Content::Unreadable(format!("`{}` is not a machine's name", entry.machine))
                 }
                 Ok(entry) => Content::Entry(entry),
                 Err(error) if error.is_eof() => Content::Torn,
@@ -189,7 +189,7 @@ impl JournalFile {
         let entry = match &self.content {
             Content::Entry(entry) => entry,
             Content::Torn => return None,
-            Content::Unreadable(_) => return Some("nobody knows what it tells of".to_string()),
+            Content::Unreadable(_) => return Some("it cannot be read".to_string()),
         };
         let row = match entry.row(host) {
             Ok(row) => row,
@@ -242,7 +242,7 @@ impl JournalFile {
                 ),
             },
             Content::Torn => "nothing had been made yet".to_string(),
-            Content::Unreadable(_) => "what it told of, if anything, stays as it is".to_string(),
+            Content::Unreadable(_) => "what it described, if anything, stays as it is".to_string(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 
 use super::{Address, Network, Nic};
 
-/// The leases in the text of a lease file. What is no lease of IPv4 is left out.
+/// The leases in the text of a lease file. What is not a lease of IPv4 is left out.
 pub fn parse(text: &str) -> Vec<Address> {
     let of_ipv4 = text.lines().take_while(|line| !line.starts_with("duid "));
     let lease = |line: &str| {

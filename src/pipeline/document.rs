@@ -33,7 +33,7 @@ pub struct Document {
 pub struct Stage {
     /// Its name.
     pub name: Spanned<String>,
-    /// Where its table stands.
+    /// The span of its table.
     pub span: Span,
     /// Its table; empty if [`Stage::faulty`].
     pub table: Table,

@@ -42,7 +42,7 @@ pub struct OtherFile {
 /// What a fault was concluded from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Evidence {
-    /// Something that stands in the file.
+    /// Something in the file.
     Presence,
     /// Words that do not stand there; void if they stand in a part that is not TOML.
     Absence(Vec<String>),

@@ -45,7 +45,7 @@ impl<'a> Scope<'a> {
 }
 
 /// Reads one table. Getters return `None`, or something harmless, after recording a fault;
-/// an absent key is no fault unless the getter says so. End with [`Fields::finish`].
+/// an absent key is not a fault unless the getter says so. End with [`Fields::finish`].
 #[must_use = "end with `finish`, or unknown keys pass unseen"]
 pub struct Fields<'a> {
     pub(super) scope: &'a Scope<'a>,
@@ -79,7 +79,7 @@ const UNITS: &str = "a size is a whole number and one of `KiB`, `MiB`, `GiB`, `T
                      as in \"512 MiB\"";
 
 impl<'a> Fields<'a> {
-    /// Reads `table`, which stands at `span` and is known as `path`, such as `stage.base`.
+    /// Reads `table`, which is at `span` and is known as `path`, such as `stage.base`.
     pub fn new(
         scope: &'a Scope<'a>,
         table: &'a Table,
@@ -90,7 +90,7 @@ impl<'a> Fields<'a> {
         Fields { scope, table, span, path, asked: Vec::new(), missing: Vec::new() }
     }
 
-    /// Where the table stands: its header.
+    /// The span of the table: its header.
     pub fn span(&self) -> Span {
         self.span.clone()
     }
@@ -111,7 +111,7 @@ impl<'a> Fields<'a> {
         self.raw(key).is_some()
     }
 
-    /// Where `key` stands, if it is written.
+    /// The span of `key`, if it is written.
     pub fn key_span(&self, key: &str) -> Option<Span> {
         self.table.get(key).map(|entry| entry.key.span.clone())
     }
@@ -381,13 +381,13 @@ impl<'a> Fields<'a> {
         self.require(key).size_or_rest(key)
     }
 
-    /// The one of `words` that stands under `key`.
+    /// The one of `words` that `key` has.
     pub fn choice(&mut self, key: &str, words: &[&'static str]) -> Option<Spanned<&'static str>> {
         let text = self.text(key)?;
         self.as_choice(key, text, words)
     }
 
-    /// The value whose word stands under `key`.
+    /// The value for the word that `key` has.
     pub fn choice_of<T: Copy>(
         &mut self,
         key: &str,
@@ -434,7 +434,7 @@ impl<'a> Fields<'a> {
         self.missing.retain(|missing| !meant.contains(missing));
     }
 
-    /// A reader for `value`, or a fault that it is no table.
+    /// A reader for `value`, or a fault that it is not a table.
     fn reader(
         &self,
         key: &str,
@@ -533,7 +533,7 @@ impl<'a> Fields<'a> {
         if let Some(word) = found {
             return Some(Spanned::new(text.span, word));
         }
-        let message = format!("{} is no `{key}`", text.shown());
+        let message = format!("{} is not a valid `{key}`", text.shown());
         let hint = suggest::hint(&text.text, words, "choose one of");
         self.fault(Fault::new(text.span, message).maybe_hint(hint));
         None

@@ -42,7 +42,7 @@ pub trait Kinds {
     fn output(&self, kind: &str) -> Option<ArtifactKind>;
 
     /// Reads the table of the stage `name`. Faults go to the collector in `fields`, which has
-    /// read `kind` already and wants to be finished. `None` when too faulty; inputs that were
+    /// read `kind` already and must be finished. `None` when too faulty; inputs that were
     /// asked for through [`Fields::input`] are checked even then.
     fn read(&self, kind: &str, name: &str, fields: Fields<'_>)
     -> Option<(Self::Stage, Vec<Input>)>;

@@ -75,7 +75,7 @@ fn read(mut fields: Fields<'_>, is_key: &dyn Fn(&str) -> Result<(), String>) -> 
     let keys = fields.unique_texts("keys");
     for key in &keys {
         if let Err(why) = is_key(&key.text) {
-            let fault = Fault::new(key.span.clone(), format!("{} is no key", key.shown()));
+            let fault = Fault::new(key.span.clone(), format!("{} is not a key", key.shown()));
             let hint = "`kuth cache keygen FILE` makes a pair, and prints the public one";
             fields.fault(fault.label(why).hint(hint));
         }
@@ -121,8 +121,8 @@ mod tests {
             ("[cahce]\n", "kuth.toml:1:2", "unknown table or key `cahce`"),
             ("cache = 1\n", "kuth.toml:1:9", "`cache` is not a table"),
             ("[cache]\nremot = \"x\"\n", "kuth.toml:2:1", "unknown key `remot`"),
-            ("[cache]\nmode = \"write\"\n", "kuth.toml:2:8", "`write` is no `mode`"),
-            ("[cache]\nkeys = [\"bad\"]\n", "kuth.toml:2:9", "`bad` is no key"),
+            ("[cache]\nmode = \"write\"\n", "kuth.toml:2:8", "`write` is not a valid `mode`"),
+            ("[cache]\nkeys = [\"bad\"]\n", "kuth.toml:2:9", "`bad` is not a key"),
             (
                 "[cache]\nkeys = [\"good\"]\ntrust = \"anyone\"\n",
                 "kuth.toml:3:9",

@@ -112,7 +112,7 @@ fn single(text: &str, error: &Error) -> Fault {
             (what, expected, Some(format!("write `{}`", written.to_lowercase())))
         }
         "string values must be quoted" | "invalid boolean" | "invalid float" if bare => {
-            let what = "a string stands in quotes";
+            let what = "a string needs quotes";
             (what, String::new(), Some(format!("write `\"{written}\"`")))
         }
         "string values must be quoted" if written.is_empty() => {
@@ -221,7 +221,7 @@ mod tests {
             (
                 "a = [1,\n 2\nb = [3]\n[c]\nd = nope\n",
                 "b = [3]|[c]",
-                vec!["1: the array is not closed", "5: a string stands in quotes"],
+                vec!["1: the array is not closed", "5: a string needs quotes"],
             ),
             (
                 "x = 1\na = { b = 1,\n c = 2\nd = 3\n",
@@ -230,7 +230,7 @@ mod tests {
             ),
             ("a = \"\"\"foo\nb = 1\n[c]\n", "[c]", vec!["1: the string is not closed"]),
             ("[a\nb = 1\n[c]\nd = 1\n", "[c]|d = 1", vec!["1: unclosed table"]),
-            ("a = [\n 1,\n x,\n 2\n]\nb = 1\n", "b = 1", vec!["3: a string stands in quotes"]),
+            ("a = [\n 1,\n x,\n 2\n]\nb = 1\n", "b = 1", vec!["3: a string needs quotes"]),
             (
                 "a \"t\"\nb: 1\n= 4\nc = True\nd = 1\n",
                 "d = 1",

@@ -9,7 +9,7 @@ use super::fields::Fields;
 use super::suggest;
 use super::value::{Spanned, Text};
 use crate::artifact::ArtifactKind;
-use crate::host_path::{Found, HostPath, Unusable};
+use crate::host_path::{FileKind, HostPath, PathError};
 
 /// Where packages put the keys that they bring.
 const KEYRINGS: &str = "/usr/share/keyrings";
@@ -120,21 +120,23 @@ impl Fields<'_> {
         let name = local.written.shown();
         let hint = hint.map(str::to_string);
         let (message, label, hint) = match local.path.look() {
-            Ok(Found::File) => return Some(local),
-            Ok(Found::Directory) if required == Requirement::FileOrDirectory => return Some(local),
-            Ok(Found::Special) if required == Requirement::Readable => return Some(local),
-            Ok(Found::Directory) => {
+            Ok(FileKind::File) => return Some(local),
+            Ok(FileKind::Directory) if required == Requirement::FileOrDirectory => {
+                return Some(local);
+            }
+            Ok(FileKind::Special) if required == Requirement::Readable => return Some(local),
+            Ok(FileKind::Directory) => {
                 (format!("{name} is a directory"), "expected a file".to_string(), hint)
             }
-            Ok(Found::Special) => {
+            Ok(FileKind::Special) => {
                 let label = "neither a file nor a directory".to_string();
                 (format!("{name} is a pipe, a socket or a device"), label, hint)
             }
-            Err(Unusable::Missing) => {
+            Err(PathError::Missing) => {
                 let hint = hint.or_else(|| missing(&local));
                 (format!("there is no file {name}"), "not found".to_string(), hint)
             }
-            Err(Unusable::Dangling(target)) => {
+            Err(PathError::Dangling(target)) => {
                 let label = match local.written.secret {
                     true => "not found".to_string(),
                     false => format!("there is no {}", target.display()),
@@ -142,12 +144,12 @@ impl Fields<'_> {
                 let hint = "make what the link names, or name another file".to_string();
                 (format!("{name} is a link to what is not there"), label, Some(hint))
             }
-            Err(Unusable::Loop) => {
+            Err(PathError::Loop) => {
                 let hint = "make it a link to a file, or name another file".to_string();
                 let label = "the links lead in a circle".to_string();
                 (format!("{name} is a link that ends nowhere"), label, Some(hint))
             }
-            Err(Unusable::Refused(error)) => {
+            Err(PathError::Refused(error)) => {
                 (format!("cannot look at {name}"), error.to_string(), hint)
             }
         };

@@ -14,7 +14,7 @@ use super::recovery::recover;
 /// A place in the source: a range of bytes.
 pub type Span = Range<usize>;
 
-/// A value and where it stands.
+/// A value and its span in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spanned<T> {
     /// Where.
@@ -24,7 +24,7 @@ pub struct Spanned<T> {
 }
 
 impl<T> Spanned<T> {
-    /// `value`, which stands at `span`.
+    /// `value` at `span`.
     pub fn new(span: Span, value: T) -> Self {
         Spanned { span, value }
     }
@@ -49,12 +49,12 @@ pub struct Text {
     pub text: String,
     /// Whether something in it came from the environment and must not be shown.
     pub secret: bool,
-    /// Where the whole string stands, quotes included.
+    /// The span of the whole string, quotes included.
     pub span: Span,
 }
 
 impl Text {
-    /// A string that is no secret.
+    /// A string that is not a secret.
     pub fn open(span: Span, text: impl Into<String>) -> Text {
         Text { text: text.into(), secret: false, span }
     }
@@ -83,7 +83,7 @@ impl fmt::Debug for Text {
     }
 }
 
-/// A TOML value and where it stands.
+/// A TOML value and its span.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
     /// Where: of a table with a header, the header.
@@ -132,7 +132,7 @@ impl Value {
 /// One `key = value` of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// The key, and where it stands first.
+    /// The key, and the span of its first occurrence.
     pub key: Spanned<String>,
     /// Its value.
     pub value: Value,

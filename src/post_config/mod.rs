@@ -183,7 +183,7 @@ fn numbered<T>(
         let in_name = in_name.filter(|number| (1..=most).contains(number));
         if in_name.is_none() && !(id.is_some() && name.value.starts_with(prefix)) {
             let hint = format!("write `{prefix}1`, `{prefix}2` ... up to `{prefix}{most}`");
-            let message = format!("`{}` is no entry of `{outer}`", name.value);
+            let message = format!("`{}` is not an entry of `{outer}`", name.value);
             faults.push(fault(name.line, message, Some(hint)));
             continue;
         }

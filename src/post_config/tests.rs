@@ -1,4 +1,4 @@
-//! What the files may say, and what is told of those that say something else.
+//! What the files may say, and the errors for everything else.
 
 use super::*;
 
@@ -38,7 +38,7 @@ interfaces:
 #[test]
 fn each_fault_of_a_card_has_its_line() {
     for (text, expected) in [
-        ("\nnic1: {type: natt}\n", "2: `natt` is no `type` (did you mean `nat`?)"),
+        ("\nnic1: {type: natt}\n", "2: `natt` is not a valid `type` (did you mean `nat`?)"),
         ("nic1: {id: 1}", "1: `nic1` has no `type`"),
         ("nic1:\n  type: intnet\n", "2: `nic1` has no `name` (as in `name: dmz`)"),
         (
@@ -54,7 +54,7 @@ fn each_fault_of_a_card_has_its_line() {
         ("nic1: {id: 9, type: nat}", "1: `id` of `nic1` is `9` (a whole number from 1 to 8)"),
         (
             "eth0: {type: nat}",
-            "1: `eth0` is no entry of `interfaces` (write `nic1`, `nic2` ... up to `nic8`)",
+            "1: `eth0` is not an entry of `interfaces` (write `nic1`, `nic2` ... up to `nic8`)",
         ),
         (
             "nic1: {type: intnet, name: a b}",
@@ -69,7 +69,7 @@ fn each_fault_of_a_card_has_its_line() {
     let two = networks("nic1: {type: natt}\nnic2: {type: x, nam: y}\n").unwrap_err();
     assert_eq!(two.lines().count(), 3, "{two}");
     let broken = networks("nic1: {type: nat\nnic2: [\n").unwrap_err();
-    assert!(broken.contains(": this is no YAML: "), "{broken}");
+    assert!(broken.contains(": this is not YAML: "), "{broken}");
     let twice = networks("nic1: {type: nat}\nnic1: {type: nat}\n").unwrap_err();
     assert_eq!(twice, "2: `nic1` is there twice");
 }
@@ -90,7 +90,7 @@ fn disks_have_a_size() {
         ),
         (
             "storage1: {size: 1, format: raw}",
-            "1: `raw` is no `format` (choose one of `VDI`, `VMDK` and `VHD`)",
+            "1: `raw` is not a valid `format` (choose one of `VDI`, `VMDK` and `VHD`)",
         ),
     ] {
         assert_eq!(one(storages(text).unwrap_err()), expected, "{text}");

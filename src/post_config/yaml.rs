@@ -11,7 +11,7 @@ use crate::seed::SeedFault;
 /// What is wrong with a file, so far.
 pub type Faults = Vec<SeedFault>;
 
-/// A value, and the line it stands on.
+/// A value, and its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
     /// From 1.
@@ -40,7 +40,7 @@ pub fn parse(text: &str) -> Result<Option<Node>, Faults> {
     yaml::read(text).map_err(|broken| {
         let hint =
             text.contains('\t').then(|| "YAML does not take tabs; indent with spaces".into());
-        vec![fault(broken.place.line, format!("this is no YAML: {}", broken.why), hint)]
+        vec![fault(broken.place.line, format!("this is not YAML: {}", broken.why), hint)]
     })
 }
 
@@ -141,7 +141,7 @@ impl<'a> Mapping<'a> {
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             let hint = suggest::hint(&text.value, &known, "choose one of");
-            faults.push(fault(text.line, format!("`{}` is no `{key}`", text.value), hint));
+            faults.push(fault(text.line, format!("`{}` is not a valid `{key}`", text.value), hint));
         }
         Some(At { line: text.line, value: found?.1 })
     }

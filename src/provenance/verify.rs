@@ -32,33 +32,33 @@ pub struct Finding {
     /// What was checked: a file's name, `signature` or `recipes`.
     pub what: String,
     /// Whether it is right.
-    pub state: State,
+    pub state: Verdict,
     /// The digest, the signers or the fault.
     pub why: String,
 }
 
 /// Whether something is as the provenance says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum Verdict {
     /// It is.
-    Right,
+    Passed,
     /// That cannot be checked.
-    Open,
+    Unchecked,
     /// It is not.
-    Wrong,
+    Failed,
 }
 
 impl Verified {
     /// Whether nothing is wrong.
     pub fn holds(&self) -> bool {
-        self.findings.iter().all(|finding| finding.state != State::Wrong)
+        self.findings.iter().all(|finding| finding.state != Verdict::Failed)
     }
 }
 
 /// Verifies the export `file`. Signatures by keys of `trusted` count; if there are any keys, one
 /// signature is required.
 pub fn verify(file: &Path, trusted: &[PublicKey]) -> Result<Verified> {
-    let name = file.file_name().with_context(|| format!("{} is no file", file.display()))?;
+    let name = file.file_name().with_context(|| format!("{} is not a file", file.display()))?;
     let name = name.to_string_lossy();
     let directory = file.parent().unwrap_or(Path::new(""));
     let digest = hashed(file).with_context(|| format!("hashing {}", file.display()))?;
@@ -83,7 +83,7 @@ pub fn verify(file: &Path, trusted: &[PublicKey]) -> Result<Verified> {
     for step in statement.steps.iter().filter(|step| !step.is_of_its_key()) {
         let stage = shown(&step.stage);
         let why = format!("the key of the stage {stage} is not that of its recipe");
-        findings.push(Finding { what: "recipes".into(), state: State::Wrong, why });
+        findings.push(Finding { what: "recipes".into(), state: Verdict::Failed, why });
     }
     for byproduct in &statement.byproducts {
         findings.push(of_byproduct(directory, byproduct));
@@ -169,16 +169,18 @@ fn of_signature(
     let (state, why) = match (envelopes, signers.is_empty(), trusted.is_empty()) {
         (_, false, _) => {
             let by = names(signers.iter().map(ToString::to_string).collect());
-            (State::Right, format!("by {by}"))
+            (Verdict::Passed, format!("by {by}"))
         }
-        (None, _, false) => (State::Wrong, "nobody signed it, and keys are known".to_string()),
-        (None, _, true) => (State::Open, "nobody signed it".to_string()),
+        (None, _, false) => (Verdict::Failed, "nobody signed it, and keys are known".to_string()),
+        (None, _, true) => (Verdict::Unchecked, "nobody signed it".to_string()),
         (Some(envelopes), ..) => {
             let by = envelopes.iter().flat_map(|it| &it.signatures).map(|it| shown(&it.key));
             let by = names(by.collect());
             match trusted.is_empty() {
-                true => (State::Wrong, format!("it says by {by}, but no key is known")),
-                false => (State::Wrong, format!("it says by {by}; none of the known keys made it")),
+                true => (Verdict::Failed, format!("it says by {by}, but no key is known")),
+                false => {
+                    (Verdict::Failed, format!("it says by {by}; none of the known keys made it"))
+                }
             }
         }
     };
@@ -194,13 +196,16 @@ fn shown(key: &str) -> String {
 fn of_subject(name: &str, digest: Digest, statement: &Statement) -> Finding {
     let (state, why) = match statement.subjects.as_slice() {
         subjects if subjects.iter().any(|subject| is_of(subject, digest)) => {
-            (State::Right, format!("sha256 {digest}"))
+            (Verdict::Passed, format!("sha256 {digest}"))
         }
         [only] => {
             let expected = only.digest.get("sha256").map_or("unknown", String::as_str);
-            (State::Wrong, format!("its sha256 is {digest}, that of the build {}", shown(expected)))
+            (
+                Verdict::Failed,
+                format!("its sha256 is {digest}, that of the build {}", shown(expected)),
+            )
         }
-        _ => (State::Wrong, format!("its sha256, {digest}, is none of the build's")),
+        _ => (Verdict::Failed, format!("its sha256, {digest}, is none of the build's")),
     };
     Finding { what: name.to_string(), state, why }
 }
@@ -210,14 +215,16 @@ fn of_byproduct(directory: &Path, resource: &Resource) -> Finding {
     let what = shown(&resource.name);
     let finding = |state, why: &str| Finding { what: what.clone(), state, why: why.to_string() };
     let name = Path::new(&resource.name).file_name().filter(|name| *name == resource.name.as_str());
-    let Some(name) = name else { return finding(State::Wrong, "it is no file's name") };
+    let Some(name) = name else { return finding(Verdict::Failed, "it is not a file's name") };
     match hashed(&directory.join(name)) {
-        Ok(digest) if is_of(resource, digest) => finding(State::Right, &format!("sha256 {digest}")),
-        Ok(digest) => finding(State::Wrong, &format!("its sha256 is {digest}, not the build's")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            finding(State::Open, "it is not here")
+        Ok(digest) if is_of(resource, digest) => {
+            finding(Verdict::Passed, &format!("sha256 {digest}"))
         }
-        Err(error) => finding(State::Wrong, &format!("it cannot be read: {error}")),
+        Ok(digest) => finding(Verdict::Failed, &format!("its sha256 is {digest}, not the build's")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            finding(Verdict::Unchecked, "it is not here")
+        }
+        Err(error) => finding(Verdict::Failed, &format!("it cannot be read: {error}")),
     }
 }
 
@@ -270,22 +277,22 @@ mod tests {
         directory
     }
 
-    fn states(directory: &tempfile::TempDir, trusted: &[PublicKey]) -> Vec<State> {
+    fn states(directory: &tempfile::TempDir, trusted: &[PublicKey]) -> Vec<Verdict> {
         let verified = verify(&directory.path().join("x.raw"), trusted).unwrap();
         verified.findings.iter().map(|finding| finding.state).collect()
     }
 
     #[test]
     fn a_signature_is_valid_by_trusted_keys_only() {
-        use State::{Open, Right, Wrong};
+        use Verdict::{Failed, Passed, Unchecked};
         let (ours, theirs) = (PrivateKey::new([1; 32]), PrivateKey::new([2; 32]));
         let signed = directory(Some(&ours));
-        assert_eq!(states(&signed, &[theirs.public(), ours.public()]), [Right, Right, Right]);
-        assert_eq!(states(&signed, &[theirs.public()]), [Wrong, Right, Right]);
-        assert_eq!(states(&signed, &[]), [Wrong, Right, Right]);
+        assert_eq!(states(&signed, &[theirs.public(), ours.public()]), [Passed, Passed, Passed]);
+        assert_eq!(states(&signed, &[theirs.public()]), [Failed, Passed, Passed]);
+        assert_eq!(states(&signed, &[]), [Failed, Passed, Passed]);
         let open = directory(None);
-        assert_eq!(states(&open, &[]), [Open, Right, Right]);
-        assert_eq!(states(&open, &[ours.public()]), [Wrong, Right, Right]);
+        assert_eq!(states(&open, &[]), [Unchecked, Passed, Passed]);
+        assert_eq!(states(&open, &[ours.public()]), [Failed, Passed, Passed]);
     }
 
     #[test]
@@ -313,9 +320,12 @@ mod tests {
     fn a_missing_sbom_is_not_wrong_and_its_name_does_not_leave_the_directory() {
         let directory = directory(None);
         std::fs::remove_file(directory.path().join("x.raw.cdx.json")).unwrap();
-        assert_eq!(states(&directory, &[]), [State::Open, State::Right, State::Open]);
+        assert_eq!(
+            states(&directory, &[]),
+            [Verdict::Unchecked, Verdict::Passed, Verdict::Unchecked]
+        );
         let other = statement("../x.raw.cdx.json");
         std::fs::write(directory.path().join("x.raw.intoto.json"), other).unwrap();
-        assert_eq!(states(&directory, &[]), [State::Open, State::Right, State::Wrong]);
+        assert_eq!(states(&directory, &[]), [Verdict::Unchecked, Verdict::Passed, Verdict::Failed]);
     }
 }

@@ -46,7 +46,7 @@ pub struct Drive {
 /// What losing power may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
-    /// Nothing the guest was told is written.
+    /// Nothing that the guest writes is kept.
     Safe,
     /// All of it: the disk is thrown away afterwards.
     Scratch,

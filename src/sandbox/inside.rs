@@ -70,7 +70,7 @@ fn work(file: &Path) -> Result<()> {
     for (at, step) in job.steps.iter().enumerate() {
         report(&Report::Step { at });
         let start = std::time::Instant::now();
-        tree.carry_out(step)?;
+        tree.apply(step)?;
         // What took its time shows in the log.
         if start.elapsed().as_millis() >= 100 {
             eprintln!("# {} in {:.1} s", step.name(), start.elapsed().as_secs_f64());
@@ -107,7 +107,7 @@ impl Tree {
         Ok(Tree { view, commands, host_files, owners, epoch: job.epoch })
     }
 
-    fn carry_out(&mut self, step: &Step) -> Result<()> {
+    fn apply(&mut self, step: &Step) -> Result<()> {
         match step {
             Step::MergeUsr { lib64 } => merge_usr(*lib64),
             Step::Unpack { files } => {
@@ -142,7 +142,7 @@ impl Tree {
 
     /// Gives a file, or a directory with all that is in it, to `owner` (`user:group`).
     fn give(&mut self, path: &Path, owner: &str) -> Result<()> {
-        let wanted = owners::wanted(owner);
+        let wanted = owners::parse_owner(owner);
         if wanted.uid.or(wanted.gid).is_some() {
             self.owners.give_all(path, wanted.uid, wanted.gid)?;
         }

@@ -24,7 +24,7 @@ pub const LAST: u32 = 65_535;
 /// Whom a file belongs to on the disk if not to its owner.
 pub const NOBODY: u32 = 65_534;
 
-/// A file: its number and when it was made (0 where the file system does not tell), in seconds and
+/// A file: its number and when it was made (0 where the file system does not record it), in seconds and
 /// nanoseconds.
 type Node = (u64, u64, u32);
 
@@ -61,7 +61,11 @@ impl Owners {
     /// it belongs.
     pub fn give(&mut self, path: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
         for (what, id) in [("owner", uid), ("group", gid)] {
-            ensure!(id != Some(u32::MAX), "the {what} {} is no id: it means \"none\"", u32::MAX);
+            ensure!(
+                id != Some(u32::MAX),
+                "the {what} {} is not an id: it means \"none\"",
+                u32::MAX
+            );
         }
         let high = [uid, gid].iter().flatten().any(|id| *id > LAST);
         let all = !high && is_given(lchown(path, uid, gid))?;
@@ -162,7 +166,7 @@ fn read(line: &str) -> Result<(Node, Record)> {
 
 /// What `USER:GROUP` asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
+pub struct OwnerSpec {
     /// The owner, if it is a number.
     pub uid: Option<u32>,
     /// The group, if it is a number.
@@ -173,11 +177,11 @@ pub struct Wanted {
 
 /// Takes `USER`, `USER:GROUP` or `:GROUP` apart. `USER:` means the login group of a user, which is
 /// left to `chown` as a whole.
-pub fn wanted(owner: &str) -> Wanted {
+pub fn parse_owner(owner: &str) -> OwnerSpec {
     let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
     let by_name = |word: &str| !word.is_empty() && number(word).is_none();
     if owner.ends_with(':') {
-        return Wanted { names: Some(owner.to_string()), ..Wanted::default() };
+        return OwnerSpec { names: Some(owner.to_string()), ..OwnerSpec::default() };
     }
     let names = match (by_name(user), by_name(group)) {
         (true, true) => Some(owner.to_string()),
@@ -185,7 +189,7 @@ pub fn wanted(owner: &str) -> Wanted {
         (false, true) => Some(format!(":{group}")),
         (false, false) => None,
     };
-    Wanted { uid: number(user), gid: number(group), names }
+    OwnerSpec { uid: number(user), gid: number(group), names }
 }
 
 fn number(word: &str) -> Option<u32> {
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn numbers_are_taken_and_names_are_left() {
         let wanted_of = |owner| {
-            let Wanted { uid, gid, names } = wanted(owner);
+            let OwnerSpec { uid, gid, names } = parse_owner(owner);
             (uid, gid, names)
         };
         let name = |name: &str| Some(name.to_string());
@@ -302,7 +306,7 @@ mod tests {
     fn what_is_no_id_and_a_torn_table_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let error = Owners::default().give(directory.path(), Some(u32::MAX), None).unwrap_err();
-        assert!(error.to_string().contains("the owner 4294967295 is no id"), "{error:#}");
+        assert!(error.to_string().contains("the owner 4294967295 is not an id"), "{error:#}");
         let table = directory.path().join("table");
         for line in ["1 2 3 - 4\n", "1 2 3 -\n", "x 2 3 - -\n", "1 2 3 - 5:x\n"] {
             std::fs::write(&table, line).unwrap();

@@ -116,7 +116,7 @@ fn unpack_entry(
 }
 
 fn id(what: &str, id: u64) -> Result<u32> {
-    u32::try_from(id).with_context(|| format!("the {what} {id} is no id"))
+    u32::try_from(id).with_context(|| format!("the {what} {id} is not an id"))
 }
 
 fn make_directory(path: &Path) -> Result<()> {
@@ -282,7 +282,7 @@ mod tests {
             let root = directory.path().join(uid.to_string());
             std::fs::create_dir(&root).unwrap();
             let error = unpack_into(&tar, &root, &mut Owners::default()).unwrap_err();
-            assert!(format!("{error:#}").contains("is no id"), "{error:#}");
+            assert!(format!("{error:#}").contains("is not an id"), "{error:#}");
         }
     }
 

@@ -63,7 +63,7 @@ pub fn user_data(text: &str) -> Vec<SeedFault> {
         };
         faults.push(SeedFault::new(1, message, Some(hint.into())));
     }
-    // What jinja has not filled in yet is no YAML.
+    // What jinja has not filled in yet is not YAML.
     if first.trim_end() == "#cloud-config"
         && let Some(root) = mapping(text, "a #cloud-config", &mut faults)
     {
@@ -161,7 +161,7 @@ fn not_yaml(text: &str, broken: Broken) -> SeedFault {
     let before = (0..2).find_map(|back| colon(text, place.line.checked_sub(back)?));
     before.unwrap_or_else(|| SeedFault {
         place,
-        message: format!("this is no YAML: {why}"),
+        message: format!("this is not YAML: {why}"),
         hint: None,
     })
 }
@@ -222,7 +222,7 @@ pub fn placeholders(file: &str, text: &str, template: &Template) -> Vec<SeedFaul
                 None if PLACEHOLDERS.contains(&word) => continue,
                 None => match suggest::nearest(word, PLACEHOLDERS.iter().copied()) {
                     Some(near) => (
-                        format!("`#{word}#` is no placeholder"),
+                        format!("`#{word}#` is not a placeholder"),
                         Some(format!("did you mean `#{near}#`?")),
                     ),
                     None => continue,

@@ -82,7 +82,7 @@ pub fn check(root: &Node, faults: &mut Vec<SeedFault>) {
     }
 }
 
-/// Whether a value may be what it is: what is left empty, or stands elsewhere, may be anything.
+/// Whether a value may be what it is: what is left empty, or is set elsewhere, may be anything.
 fn is_of(value: &Node, shapes: Shapes) -> bool {
     let shape = value.describe();
     shapes.is_empty() || shapes.contains(&shape) || shape == NOTHING || value.data == Data::Alias

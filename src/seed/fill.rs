@@ -1,4 +1,4 @@
-//! Fills the placeholders of a template in. What is no placeholder stays as it is; whether that
+//! Fills the placeholders of a template in. What is not a placeholder stays as it is; whether that
 //! was meant is `check`'s matter.
 
 use super::secret::{self, Secrets};
@@ -167,7 +167,7 @@ impl Filling<'_> {
     }
 }
 
-/// What stands between the marks of something like a placeholder.
+/// What is between the marks of something like a placeholder.
 enum Placeholder<'a> {
     /// `${word}`
     Variable(&'a str),

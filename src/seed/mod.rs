@@ -229,7 +229,7 @@ mod tests {
         for (text, expected) in [
             ("a\nb: #MAC3#\n", "2: `#MAC3#` names a card, but `gate-node01` has 2"),
             ("b: #MAC0#\n", "1: `#MAC0#` names a card, but `gate-node01` has 2"),
-            ("b: #HOSTNAM#\n", "1: `#HOSTNAM#` is no placeholder (did you mean `#HOSTNAME#`?)"),
+            ("b: #HOSTNAM#\n", "1: `#HOSTNAM#` is not a placeholder (did you mean `#HOSTNAME#`?)"),
             (
                 "\nb: #SECRET:My key#\n",
                 "2: `My key` cannot be the name of a secret \
@@ -314,7 +314,7 @@ mod tests {
         );
         let hashed = render(Secrets::Hashed(directory.path()));
         assert!(!hashed.user_data.contains("hunter2"), "{hashed:?}");
-        // Not even the id of the instance may tell what others could try out.
+        // Not even the id of the instance may reveal what others could try out.
         assert_ne!(reported.meta_data, hashed.meta_data);
         let secret = Secrets::Plain(directory.path()).made("b").unwrap();
         assert!(reported.user_data.contains(&secret) && !hashed.user_data.contains(&secret));

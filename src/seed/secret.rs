@@ -18,14 +18,14 @@ use crate::pipeline::Text;
 /// The file of the key, in the directory of machines.
 pub const KEY: &str = ".secret";
 
-/// What stands in the places of secrets.
+/// The placeholders of secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Secrets<'a> {
     /// Something as long: for a look at the seed.
     Withheld,
     /// They themselves: for a machine in this directory.
     Plain(&'a Path),
-    /// What tells them apart: for the recipe of a machine in this directory.
+    /// What distinguishes them: for the recipe of a machine in this directory.
     Hashed(&'a Path),
 }
 

@@ -80,7 +80,7 @@ fn seconds(text: &str) -> Option<u64> {
 fn read_expectations(expect: &mut Fields<'_>, into: &mut Vec<Expectation>) {
     for (path, source) in expect.texts_by_name("mounts") {
         if !path.value.starts_with('/') {
-            let message = format!("`{}` is no place of a mount", path.value);
+            let message = format!("`{}` is not a mount point", path.value);
             expect.fault(Fault::new(path.span, message).hint("it begins with `/`"));
             continue;
         }

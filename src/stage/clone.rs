@@ -183,7 +183,7 @@ pub(super) fn read_networks(role: &mut Fields<'_>) -> Vec<Network> {
         match text.text.parse() {
             Ok(network) => networks.push(network),
             Err(error) => {
-                let message = format!("{} is no network", text.shown());
+                let message = format!("{} is not a network", text.shown());
                 let hint = crate::hardware::nic::NotANetwork::to_string(&error);
                 role.fault(Fault::new(text.span, message).hint(hint));
             }
@@ -198,7 +198,7 @@ fn read_forwards(role: &mut Fields<'_>, networks: &[Network]) -> Vec<Forward> {
         match text.text.parse() {
             Ok(forward) => forwards.push(forward),
             Err(error) => {
-                let message = format!("{} is no forwarded port", text.shown());
+                let message = format!("{} is not a forwarded port", text.shown());
                 let hint = crate::hardware::nic::NotAForward::to_string(&error);
                 role.fault(Fault::new(text.span, message).hint(hint));
             }
@@ -220,7 +220,7 @@ fn read_disks(role: &mut Fields<'_>) -> Vec<Bytes> {
         match text.text.parse::<Bytes>() {
             Ok(size) if size.0 >= Bytes::MIB.0 && size.0 % Bytes::MIB.0 == 0 => disks.push(size),
             _ => {
-                let message = format!("{} is no size of a disk", text.shown());
+                let message = format!("{} is not a disk size", text.shown());
                 let hint = "write whole MiB or GiB, as in \"500 GiB\"";
                 role.fault(Fault::new(text.span, message).hint(hint));
             }

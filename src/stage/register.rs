@@ -128,7 +128,7 @@ impl Shape {
 pub(super) fn checked_memory(fields: &mut Fields<'_>) -> Option<Bytes> {
     let memory = fields.size("memory")?;
     if memory.value < Bytes::mib(64) || memory.value.0 % Bytes::MIB.0 != 0 {
-        let message = format!("{} is no size of memory", memory.value);
+        let message = format!("{} is not a memory size", memory.value);
         let hint = "at least 64 MiB, in whole MiB";
         fields.fault(Fault::new(memory.span, message).hint(hint));
     }
@@ -140,7 +140,7 @@ fn checked_vram(fields: &mut Fields<'_>) -> Option<u64> {
     let vram = fields.size("vram")?;
     let mib = vram.value.0 / Bytes::MIB.0;
     if vram.value.0 % Bytes::MIB.0 != 0 || !(1..=256).contains(&mib) {
-        let message = format!("{} is no size of video memory", vram.value);
+        let message = format!("{} is not a video memory size", vram.value);
         fields.fault(Fault::new(vram.span, message).hint("whole MiB from 1 to 256"));
     }
     Some(mib)

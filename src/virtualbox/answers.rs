@@ -52,11 +52,11 @@ impl Controller {
 }
 
 impl Info {
-    /// Reads the answer. Lines that are no `name=value` are of no use here.
+    /// Reads the answer. Lines that are not `name=value` are of no use here.
     pub fn parse(text: &str) -> Info {
         let mut values = BTreeMap::new();
         for line in text.lines() {
-            // A name with other than letters and digits stands in quotes; it may have a `=`.
+            // A name with other than letters and digits is quoted; it may have a `=`.
             let (name, value) = match line.strip_prefix('"').and_then(|rest| rest.split_once("\"="))
             {
                 Some(split) => split,

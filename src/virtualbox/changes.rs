@@ -140,7 +140,7 @@ impl Config<'_> {
 
     /// Freezes the disks of a machine under `name`.
     pub fn freeze(&self, uuid: &str, name: &str) -> Result<()> {
-        let description = "Made by kuth; clones rest on it.";
+        let description = "Made by kuth; clones depend on it.";
         let words = ["snapshot", uuid, "take", name, "--description", description];
         self.change_machine(uuid, words, |info| info.snapshots().contains_key(name))
     }

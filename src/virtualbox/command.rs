@@ -130,7 +130,8 @@ fn owned<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Vec<String> {
 fn words(given: Option<&str>) -> Result<Vec<String>, String> {
     if let Some(given) = given.filter(|given| !given.trim().is_empty()) {
         let words = shlex::split(given).filter(|words| !words.is_empty());
-        return words.ok_or_else(|| format!("`{given}` is no command line: a quote is not closed"));
+        return words
+            .ok_or_else(|| format!("`{given}` is not a command line: a quote is not closed"));
     }
     let found = find_program("VBoxManage").ok_or("there is no VBoxManage on this host")?;
     let direct = Path::new(BEHIND_THE_WRAPPER);

@@ -1,5 +1,5 @@
 //! The VirtualBox configuration: which machines there are, which of them are kuth's, what state they
-//! hold, and what rests on their disks. Asks only; what changes it is in `changes.rs`. The lock that
+//! hold, and what depends on their disks. Asks only; what changes it is in `changes.rs`. The lock that
 //! those who change it take is here too.
 
 use std::collections::BTreeMap;
@@ -207,7 +207,7 @@ impl<'a> Config<'a> {
         })
     }
 
-    /// What stands under a name of which VirtualBox does not have the machine looked for.
+    /// What is found under a name of which VirtualBox does not have the machine looked for.
     pub fn lookup_others(&self, name: &str) -> Result<Lookup> {
         let all = self.machines()?;
         let Some((other, _)) = all.iter().find(|(_, other)| other == name) else {

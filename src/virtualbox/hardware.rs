@@ -1,4 +1,4 @@
-//! What a machine is made of, as VirtualBox tells it.
+//! The hardware of a machine, as VirtualBox reports it.
 
 use crate::hardware::VRAM;
 use crate::hardware::{Firmware, Hardware};

@@ -1,6 +1,6 @@
 //! VirtualBox, through its own VBoxManage. Machines are addressed by UUIDs that their recipes
 //! give them, so what a killed run left is known again; kuth's record of a machine is in the
-//! machine's extra data. The facts this rests on are of VirtualBox 6.1 to 7.2.
+//! machine's extra data. The facts this depends on are of VirtualBox 6.1 to 7.2.
 //!
 //! ```text
 //! machines/virtualbox/NAME/NAME.vbox     VirtualBox's own settings

@@ -126,7 +126,7 @@ pub struct Note {
 
 impl Note {
     /// Takes down that the machine is as kuth made it. A note is a convenience: failing to write
-    /// it costs a few questions next time, so it is no failure.
+    /// it costs a few questions next time, so it is not a failure.
     pub fn write(info: &Info) {
         let mut disks: BTreeSet<PathBuf> = info.files().into_iter().collect();
         let directory = info.directory();

@@ -14,7 +14,7 @@ use super::record::{self, NOTE};
 /// What VirtualBox says of a disk that something else uses.
 const IN_USE: &str = "VBOX_E_OBJECT_IN_USE";
 
-/// Takes a machine away with its own disks; whoever calls has seen that nothing rests on them.
+/// Takes a machine away with its own disks; whoever calls has seen that nothing depends on them.
 pub fn remove(config: &Config<'_>, machine: &Machine) -> Result<()> {
     let directory = machine.info.directory();
     refuse_foreign_files(config, machine)?;
@@ -44,7 +44,7 @@ pub fn refuse_foreign_files(config: &Config<'_>, machine: &Machine) -> Result<()
     if machine.info.snapshots().is_empty() {
         return Ok(());
     }
-    // The disks that a linked clone rests on are in the snapshots of their own machine alone.
+    // The disks that a linked clone depends on are in the snapshots of their own machine alone.
     let held = config.media_in_snapshots(&machine.uuid)?;
     match held.iter().find(|medium| !medium.starts_with(directory)) {
         None => Ok(()),

@@ -5,7 +5,7 @@ use crate::world::{DEBIAN, world};
 use kuth_test_support::project::Project;
 
 /// The image, which may take its time to boot: minutes without KVM, and many of them on a busy machine.
-/// The pipeline's own patience is no part of the key.
+/// The pipeline's own patience is not part of the key.
 fn patient() -> Project {
     let project = world().fork("boots");
     project.edit(DEBIAN, "timeout = \"600 s\"", "timeout = \"60 min\"");

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use crate::world::{DEBIAN, world};
 use kuth_test_support::project::Project;
-use kuth_test_support::virtualbox::Registry;
+use kuth_test_support::virtualbox::VirtualBoxHome;
 
 #[test]
 fn the_whole_cluster_is_made_in_virtualbox_once() {
     let world = world();
-    let Some(virtualbox) = Registry::new("cluster") else { return };
+    let Some(virtualbox) = VirtualBoxHome::new("cluster") else { return };
     let mut project: Project = world.fork("virtualbox");
     project.machines = virtualbox.directory.join("machines");
     let driver = ["--driver", "virtualbox", "--vboxmanage", &virtualbox.command];

@@ -164,7 +164,7 @@ bad("old-sparse-past.tgz", "a sparse file with a part behind its end", "cut shor
     packed(sparse("s", [(0, 512), (8000, 512)], 8192, b"x" * 1024)))
 bad("sparse-huge.tgz", "a sparse file of 1 TiB", "more than 64 GiB",
     packed(sparse("s", [(0, 512)], 1 << 40, b"x" * 512)))
-bad("pax-sparse-map.tgz", "a sparse map that is no numbers", "something else than numbers",
+bad("pax-sparse-map.tgz", "a sparse map that is not numbers", "something else than numbers",
     packed(pax("s", {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "s",
                      "GNU.sparse.realsize": "5"}, b"x" * 1024)))
 bad("zip-up.zip", "a zip with a name that climbs out", OUT, zipped(("../x", b"x", 0o100644)))

@@ -94,7 +94,7 @@ fn tables_are_read() {
     for (body, fault) in [
         ("", "missing key `format`"),
         ("format = []", "`format` is empty"),
-        ("format = 'vdk'", "`vdk` is no `format`"),
+        ("format = 'vdk'", "`vdk` is not a valid `format`"),
         ("format = ['vdi', 'vdi']", "`vdi` is in `format` twice"),
         ("format = 'vdi'\nlevel = 6", "`level` is for `vmdk`, `ova` and `tar.bz2` alone"),
         ("format = 'vmdk'\nlevel = 10", "`level` is out of range"),

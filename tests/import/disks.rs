@@ -138,14 +138,14 @@ fn what_is_missing_is_named() {
     assert_eq!(
         import(&disk, &to).unwrap_err(),
         "putting the system together: /etc/fstab mounts /dev/vdb1 at /usr, which is not on the disk \
-         [the disk has partition 1 (ext4), partition 2 (nothing that kuth knows), partition 3 \
-         (nothing that kuth knows)]"
+         [the disk has partition 1 (ext4), partition 2 (unknown data), partition 3 \
+         (unknown data)]"
     );
     lay(&disk, places[2].1, &image);
     let error = import(&disk, &to).unwrap_err();
     assert!(error.contains("the disk has 2 systems: partition 1, partition 3"), "{error}");
     let error = import_root(&disk, Some("2"), &to).unwrap_err();
-    assert!(error.contains("partition 2 holds nothing that kuth knows"), "{error}");
+    assert!(error.contains("partition 2 holds unknown data"), "{error}");
     let error = import_root(&disk, Some("9"), &to).unwrap_err();
     assert!(error.contains("`root` names 9, which is not on the disk"), "{error}");
 }

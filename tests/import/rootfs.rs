@@ -167,7 +167,7 @@ fn a_compressed_image_is_told_apart() {
     std::fs::write(world.at("disk.raw"), vec![7; 100_000]).unwrap();
     run("xz", &[text(&world.at("disk.raw"))]);
     let error = import(&world, &world.at("disk.raw.xz")).unwrap_err();
-    assert!(error.ends_with("what is compressed is no tar"), "{error}");
+    assert!(error.ends_with("what is compressed is not a tar"), "{error}");
 }
 
 #[test]
@@ -185,9 +185,9 @@ fn what_is_no_root_is_refused() {
         import(&world, &tar).unwrap_err()
     };
     for (code, why) in [
-        ("add('x')", "it is no root file system"),
+        ("add('x')", "it is not a root file system"),
         ("add('etc/../../x')", "it leads out of the tree"),
-        ("add('etc',b'2','usr'); add('etc/passwd')", "it lies below etc, which is no directory"),
+        ("add('etc',b'2','usr'); add('etc/passwd')", "it lies below etc, which is not a directory"),
         ("add('etc/a',b'1','etc/b')", "it is a hard link to etc/b, which is not there yet"),
         ("add('etc',b'5'); add('etc')", "it was a directory before"),
         ("add('etc',b'5'); add('etc/a',b'Q')", "unknown kind `Q`"),

@@ -146,7 +146,7 @@ fn a_disk_comes_back_from_every_format() {
         inspect(&disk.image),
         [
             "raw, 2.0 GiB, GPT table",
-            "partition 1 1.0 MiB nothing that kuth knows bios",
+            "partition 1 1.0 MiB unknown data bios",
             "partition 2 62.0 MiB vfat ESP /boot/efi",
             "partition 3 128.0 MiB ext4 boot /boot",
             "partition 4 1.8 GiB LVM2 physical volume system",

@@ -257,8 +257,8 @@ fn lies() {
     // One name twice, and names that are none.
     for (name, why) in [
         (&b"file-11"[..], "has the name file-11 twice"),
-        (b"file/10", "file/10 is no name of a file"),
-        (b"file\x0010", "is no name of a file"),
+        (b"file/10", "file/10 is not a file name"),
+        (b"file\x0010", "is not a file name"),
     ] {
         let mut bytes = whole.clone();
         let at = entry(&bytes, b"file-10") + 8;

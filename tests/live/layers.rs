@@ -252,7 +252,7 @@ fn a_medium_that_lacks_something_is_refused() {
     mksquashfs(&empty, &casper.join("a.b.squashfs"), "");
     refused(None, "the layers of `x` have no /etc, /bin or /usr");
     std::fs::write(casper.join("install-sources.yaml"), "- id: x\n  path: /a.squashfs\n").unwrap();
-    refused(None, "line 1: `/a.squashfs` is no name of a layer");
+    refused(None, "line 1: `/a.squashfs` is not a layer name");
     std::fs::remove_file(casper.join("install-sources.yaml")).unwrap();
     refused(None, "`layers` is for live media of Ubuntu 22.04 and later");
     let error = import(&casper.join("b.squashfs"), None, &to).unwrap_err();

@@ -1,4 +1,4 @@
-//! What is no medium, or not the right one, or not whole: one error that says so.
+//! What is not a medium, or not the right one, or not whole: one error that says so.
 
 use crate::world::{MEDIUM, build_from, world};
 use kuth_test_support::medium::INFO;

@@ -85,7 +85,7 @@ fn a_read_only_remote_gets_nothing() {
 #[test]
 fn an_interrupted_push_is_continued_by_the_next_build() {
     let world = World::new();
-    std::fs::write(world.path("blocked"), "a file is no directory").unwrap();
+    std::fs::write(world.path("blocked"), "a file is not a directory").unwrap();
     let one = world.machine("one", "../blocked/remote");
     let err = one.runs(2, &[]);
     assert!(warnings(&err) >= 1, "{err}");

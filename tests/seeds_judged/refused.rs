@@ -84,7 +84,7 @@ fn a_faulty_user_data_is_told_with_its_file_and_line() {
             "`runcmd` is there twice; the second wins",
             "",
         ),
-        ("#cloud-config\nruncmd: [a\nhostname: a\n", "data/seed:3:9", "this is no YAML: ", ""),
+        ("#cloud-config\nruncmd: [a\nhostname: a\n", "data/seed:3:9", "this is not YAML: ", ""),
         (
             "#cloud-config\n\npackages: htop\n",
             "data/seed:3:11",
@@ -95,7 +95,7 @@ fn a_faulty_user_data_is_told_with_its_file_and_line() {
         (
             "#cloud-config\nssh_authorized_keys:\n  - #SSH-PUBKEY#\n",
             "data/seed:3:3",
-            "`#SSH-PUBKEY#` is no placeholder",
+            "`#SSH-PUBKEY#` is not a placeholder",
             "did you mean `#SSH-PUB-KEY#`?",
         ),
     ] {
@@ -119,7 +119,11 @@ fn other_files_and_another_label_are_told_too() {
             "version: 2\nethernets:\n  a: {match: {macaddress: '#MAC2#'}}\n",
             ["`#MAC2#` names a card, but `a1` has 1", "data/seed:3:3", "is named here"],
         ),
-        ("label = \"seed\"", "", ["`seed` is no `label`", "pipelines/p.toml:32:9", "cidata"]),
+        (
+            "label = \"seed\"",
+            "",
+            ["`seed` is not a valid `label`", "pipelines/p.toml:32:9", "cidata"],
+        ),
     ] {
         let said = refused(lines, seed);
         for part in parts {

@@ -81,7 +81,7 @@ impl Sample {
     /// The content alone.
     pub fn compare_content(&self, file: &File, original: &Path, who: &str) {
         let original = File::open(original.join(&self.name)).unwrap();
-        // Of gigabytes the hash reads what is no hole.
+        // Of gigabytes the hash reads what is not a hole.
         let hash = |file: &File| sparse::tree_hash(file).unwrap();
         assert_eq!(hash(file), hash(&original), "{who}: {}", self.name);
         for at in &self.data {

@@ -42,7 +42,7 @@ fn refused(project: &Project, medium: &Medium, words: &[&str], parts: &[&str]) {
     assert!(!project.path("p.lock").exists() || !project.read("p.lock").contains("rootfs"));
 }
 
-/// The medium is taken for what it is: its packages are in the cache. The two are no system.
+/// The medium is taken for what it is: its packages are in the cache. The two are not system.
 fn taken(world: &World, project: &Project, medium: &Medium, words: &[&str]) {
     let run = build(project, medium, words);
     assert!(world.debs.iter().all(|deb| package(project, deb).exists()), "{}", run.err);

@@ -178,7 +178,7 @@ fn a_package_is_the_one_that_the_index_names() {
     let more = format!("expected at most {all} bytes, the server announces {}", all + 1);
     refused_package(world, &server, &[&more]);
 
-    // As it has to be, it is kept. What the two are no system of.
+    // As it has to be, it is kept. What the two are not system of.
     std::fs::write(&place, &good).unwrap();
     let project = world.project("package");
     let run = asks(&project, "build", &world.keyring("ours"), &["--mirror", &server.address]);

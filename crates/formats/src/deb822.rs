@@ -67,14 +67,14 @@ impl<'a> Paragraph<'a> {
         self.field(name).map(|field| field.value)
     }
 
-    /// Fails for a line that is no field, no continuation and no comment. `format` is what the text
+    /// Fails for a line that is not a field, no continuation and no comment. `format` is what the text
     /// should be.
     pub fn check(self, format: &'static str) -> Result<(), Fault> {
         match self.0.lines().find(|line| !continues(line) && !line.contains(':')) {
             None => Ok(()),
             Some(line) => {
                 let line: String = line.chars().take(60).collect();
-                Err(Fault::new(format, format!("`{}` is no field", line.escape_debug())))
+                Err(Fault::new(format, format!("`{}` is not a field", line.escape_debug())))
             }
         }
     }
@@ -145,7 +145,7 @@ mod tests {
     fn a_line_that_is_no_field_is_named() {
         let check = |text| paragraphs(text).try_for_each(|paragraph| paragraph.check("test"));
         assert_eq!(check(TEXT), Ok(()));
-        assert_eq!(check("a: b\nc\n").unwrap_err().to_string(), "test: `c` is no field");
+        assert_eq!(check("a: b\nc\n").unwrap_err().to_string(), "test: `c` is not a field");
     }
 
     proptest! {

@@ -71,12 +71,12 @@ impl Envelope {
     /// The envelope that `text` is.
     pub fn read(text: &str) -> Result<Envelope, Fault> {
         let written: Written = serde_json::from_str(text)
-            .map_err(|error| Fault::new(FORMAT, format!("it is no envelope: {error}")))?;
+            .map_err(|error| Fault::new(FORMAT, format!("it is not an envelope: {error}")))?;
         // Both alphabets of RFC 4648 may come; bits that mean nothing are refused.
         let whole = |text: &str, what: &str| {
             let text = text.replace('-', "+").replace('_', "/");
             let bytes = BASE64_STANDARD.decode(text);
-            bytes.map_err(|_| Fault::new(FORMAT, format!("{what} is no base64")))
+            bytes.map_err(|_| Fault::new(FORMAT, format!("{what} is not base64")))
         };
         let signatures = written.signatures.iter().map(|signature| {
             let bytes = whole(&signature.sig, "a signature")?;

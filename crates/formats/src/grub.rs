@@ -14,7 +14,7 @@ const FORMAT: &str = "grub";
 const KERNEL_SECTOR: usize = 0x5c;
 /// boot.img: the BIOS drive, 0xff for the one booted from.
 const BOOT_DRIVE: usize = 0x64;
-/// boot.img: a jump over the check of the drive number, for floppies; a hard disk wants it.
+/// boot.img: a jump over the check of the drive number, for floppies; a hard disk needs it.
 const DRIVE_CHECK: usize = 0x66;
 /// boot.img: bytes past these belong to the partition table.
 const CODE: usize = 440;

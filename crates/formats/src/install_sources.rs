@@ -93,7 +93,7 @@ fn path<'a>(node: &'a Node, id: &str) -> Result<&'a str, Fault> {
     let is_name = !stem.contains(['/', '\\', '\0']) && stem.split('.').all(|part| !part.is_empty());
     Fault::unless(is_name, FORMAT, || {
         let line = node.place.line;
-        format!("line {line}: `{}` is no name of a layer", path.escape_default())
+        format!("line {line}: `{}` is not a layer name", path.escape_default())
     })?;
     Ok(path)
 }
@@ -105,7 +105,7 @@ fn chain(path: &str) -> Vec<String> {
     ends.map(|end| format!("{}{ENDING}", &stem[..end])).collect()
 }
 
-/// The text of `key`; `None` if there is none, and a fault if it is no scalar.
+/// The text of `key`; `None` if there is none, and a fault if it is not a scalar.
 fn text<'a>(node: &'a Node, key: &str) -> Result<Option<&'a str>, Fault> {
     match node.get(key) {
         None => Ok(None),
@@ -201,10 +201,10 @@ mod tests {
             ("- path: x.squashfs\n", "line 1: a source without an `id`"),
             ("- id: [a]\n", "line 1: `id` is a list"),
             ("- id: a\n", "line 1: `a` has no `path`"),
-            ("- id: a\n  path: ../x.squashfs\n", "`../x.squashfs` is no name of a layer"),
-            ("- id: a\n  path: a/x.squashfs\n", "is no name of a layer"),
-            ("- id: a\n  path: a..b.squashfs\n", "is no name of a layer"),
-            ("- id: a\n  path: x.img\n", "`x.img` is no name of a layer"),
+            ("- id: a\n  path: ../x.squashfs\n", "`../x.squashfs` is not a layer name"),
+            ("- id: a\n  path: a/x.squashfs\n", "is not a layer name"),
+            ("- id: a\n  path: a..b.squashfs\n", "is not a layer name"),
+            ("- id: a\n  path: x.img\n", "`x.img` is not a layer name"),
             ("- id: a\n  path: x.squashfs\n  type: dd\n", "of the type `dd`"),
             (
                 "- {id: a, path: x.squashfs}\n- {id: a, path: y.squashfs}\n",

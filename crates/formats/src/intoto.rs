@@ -129,7 +129,7 @@ impl Statement {
     pub fn read(text: &[u8]) -> Result<Statement, Fault> {
         let fault = |why: String| Fault::new(FORMAT, why);
         let value: Value = serde_json::from_slice(text)
-            .map_err(|error| fault(format!("it is no statement: {error}")))?;
+            .map_err(|error| fault(format!("it is not a statement: {error}")))?;
         for (key, expected) in [("_type", STATEMENT), ("predicateType", PROVENANCE)] {
             let found = value.get(key).and_then(Value::as_str).unwrap_or_default();
             Fault::unless(found == expected, FORMAT, || {

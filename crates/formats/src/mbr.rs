@@ -96,7 +96,7 @@ impl Table {
         Ok(sector)
     }
 
-    /// Reads the first sector. A boot sector of a filesystem ends the same way; it is told apart
+    /// Reads the first sector. A boot sector of a filesystem ends the same way; it is distinguished
     /// by its flag bytes.
     pub fn read(head: &[u8]) -> Result<Table, Fault> {
         let fields = Fields::of(FORMAT, head);

@@ -113,7 +113,7 @@ fn write_all(out: &mut String, it: &Appliance, networks: &[String]) -> std::fmt:
         let (instance, kind) =
             (("InstanceID", format!("{id}")), ("ResourceType", kind.to_string()));
         let mut all: Vec<&(&str, String)> = fields.iter().chain([&instance, &kind]).collect();
-        // The schema wants them sorted.
+        // The schema requires them sorted.
         all.sort();
         out.write_str("   <Item>\n")?;
         for (name, value) in all {

@@ -148,7 +148,7 @@ mod tests {
     fn other_texts_are_refused() {
         let why = |text: &str| Release::read(text).unwrap_err().to_string();
         assert_eq!(why(""), "release: it is empty");
-        assert_eq!(why("<html>\n"), "release: `<html>` is no field");
+        assert_eq!(why("<html>\n"), "release: `<html>` is not a field");
         assert_eq!(why("SHA256:\n x 1 y\n"), "release: `x 1 y` names no file");
         assert_eq!(
             why(&format!("SHA256:\n {ONE} -1 y\n")),

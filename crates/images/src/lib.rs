@@ -1,5 +1,5 @@
 //! Trees, archives and disk images: read, written and imported in user space, without mounts and
-//! without root. It stands on the formats of `kuth-formats` and on files of the host alone; it knows
+//! without root. It uses the formats of `kuth-formats` and on files of the host alone; it knows
 //! no pipelines, stages, caches or networks. The README has a table of the modules.
 
 pub mod archive;

@@ -1,4 +1,4 @@
-//! A small HTTP server that answers as its test tells it to, and remembers what it was asked and
+//! A small HTTP server that answers as its test says, and records what it was asked and
 //! how much it sent.
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -51,7 +51,7 @@ impl Project {
         Project::at(directory.path()).owning(directory)
     }
 
-    /// A project with cache and machines in it, where kuth has them without being told otherwise.
+    /// A project with cache and machines in it, where kuth has them without options.
     /// Nobody removes it.
     pub fn rooted(root: &Path) -> Project {
         let mut project = Project::at(root);
@@ -169,17 +169,17 @@ impl Project {
         Live::start(self.command(arguments)).finish()
     }
 
-    /// `kuth build`, told as JSON.
+    /// `kuth build`, reported as JSON.
     pub fn build(&self, arguments: &[&str]) -> Run {
         self.begin(arguments).finish()
     }
 
-    /// Starts `kuth build`, told as JSON.
+    /// Starts `kuth build`, reported as JSON.
     pub fn begin(&self, arguments: &[&str]) -> Live {
         Live::start(self.command(&build(arguments)))
     }
 
-    /// `kuth plan`, told as JSON.
+    /// `kuth plan`, reported as JSON.
     pub fn plan(&self, arguments: &[&str]) -> Run {
         self.kuth(&[&["plan", "--message-format", "json"], arguments].concat()).ok()
     }

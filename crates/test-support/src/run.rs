@@ -162,7 +162,7 @@ impl Live {
         self.child.id() as i32
     }
 
-    /// Waits until it tells that a stage began; panics when it ends before.
+    /// Waits until it reports that a stage began; panics when it ends before.
     pub fn wait_for(&mut self, stage: &str, state: &str) {
         loop {
             let line = match self.lines.recv_timeout(LIMIT) {

@@ -12,21 +12,21 @@ pub const RUN: &str = "KUTH_TEST_VIRTUALBOX_RUN";
 const ENDING: Duration = Duration::from_secs(30);
 
 /// VBoxManage's command line, and a directory that it sees.
-pub struct Registry {
+pub struct VirtualBoxHome {
     pub command: String,
     pub directory: PathBuf,
 }
 
-impl Registry {
+impl VirtualBoxHome {
     /// An empty one. `None`, said aloud, where there is no VirtualBox.
-    pub fn new(name: &str) -> Option<Registry> {
+    pub fn new(name: &str) -> Option<VirtualBoxHome> {
         let Some((command, directory)) = named(name) else {
             crate::judge::missing("VBoxManage");
             return None;
         };
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
-        Some(Registry { command, directory })
+        Some(VirtualBoxHome { command, directory })
     }
 
     pub fn path(&self, name: &str) -> String {
@@ -40,7 +40,7 @@ impl Registry {
 
     /// What VBoxManage answers, or says of its failure. VBoxManage starts the server that it asks,
     /// and that ends by itself; a question that comes while it does is answered by nobody, so
-    /// asking once more hides no answer. Every other failure is told at once. The server ends
+    /// asking once more hides no answer. Every other failure is reported at once. The server ends
     /// within [`ENDING`].
     pub fn try_ask(&self, words: &[&str]) -> Result<String, String> {
         let script = format!("{} \"$@\"", self.command);
@@ -79,7 +79,7 @@ pub fn named(name: &str) -> Option<(String, PathBuf)> {
     Some((command, directory))
 }
 
-impl Drop for Registry {
+impl Drop for VirtualBoxHome {
     fn drop(&mut self) {
         // Its server ends by itself 5 s after the last question. What failed stays, to be looked
         // at.

@@ -16,7 +16,7 @@ const MARGIN: usize = 16;
 
 /// The position and width of a box, in pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Placed {
+struct Position {
     x: usize,
     y: usize,
     width: usize,
@@ -46,7 +46,7 @@ pub fn draw(graph: &Graph) -> String {
         );
     }
     for (stage, place) in graph.boxes.iter().zip(&places) {
-        let Placed { x, y, width } = *place;
+        let Position { x, y, width } = *place;
         let middle = x + width / 2;
         text += &format!(
             "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{BOX_HEIGHT}\" rx=\"6\" \
@@ -64,13 +64,13 @@ pub fn draw(graph: &Graph) -> String {
 }
 
 /// The places of all boxes, and the width and height of the whole.
-fn layout(graph: &Graph) -> (Vec<Placed>, (usize, usize)) {
+fn layout(graph: &Graph) -> (Vec<Position>, (usize, usize)) {
     let columns = columns(graph);
     let rows = |column: usize| columns.iter().filter(|other| **other == column).count();
     let count = columns.iter().max().map_or(0, |last| last + 1);
     let tall = |rows: usize| (rows * (BOX_HEIGHT + ROW_GAP)).saturating_sub(ROW_GAP);
     let tallest = (0..count).map(|column| tall(rows(column))).max().unwrap_or(0);
-    let mut places = vec![Placed::default(); graph.boxes.len()];
+    let mut places = vec![Position::default(); graph.boxes.len()];
     let mut x = MARGIN;
     for column in 0..count {
         let members: Vec<usize> = (0..columns.len()).filter(|at| columns[*at] == column).collect();
@@ -81,7 +81,7 @@ fn layout(graph: &Graph) -> (Vec<Placed>, (usize, usize)) {
         let width = members.iter().map(longest).max().unwrap_or(0) * CHARACTER + 2 * PADDING;
         let mut y = MARGIN + (tallest - tall(members.len())) / 2;
         for at in members {
-            places[at] = Placed { x, y, width };
+            places[at] = Position { x, y, width };
             y += BOX_HEIGHT + ROW_GAP;
         }
         x += width + COLUMN_GAP;

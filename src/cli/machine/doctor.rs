@@ -93,7 +93,7 @@ fn left(host: &Host) -> Result<Left> {
                 let line = |it: &Leftover| format!("{}: {}", it.path.display(), it.why);
                 left.lines.extend(leftovers.iter().map(line));
             }
-            // The other drivers' are told all the same.
+            // The other drivers' are reported all the same.
             Err(error) => screen::talk(&format!("{} could not be asked: {error:#}", row.name)),
         }
     }

@@ -1,11 +1,11 @@
 //! `kuth machine hosts`: by which address each running machine is reached, as /etc/hosts has it.
-//! Addresses come from the hypervisor, where machines tell it theirs, else from a machine that
+//! Addresses come from the hypervisor, where machines report theirs, else from a machine that
 //! serves DHCP to the others and is reached by `ssh`.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{Found, everywhere};
+use super::{Located, everywhere};
 use crate::cli::screen;
 use crate::error::Result;
 use crate::host_network::is_domain;
@@ -37,18 +37,19 @@ struct Known {
 /// Prints the lines.
 pub fn run(host: &Host, args: &Args) -> Result<()> {
     let machines = everywhere(host)?;
-    let running: Vec<&Found> =
+    let running: Vec<&Located> =
         machines.iter().filter(|(_, listed)| listed.state == State::Running).collect();
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for (driver, listed) in &running {
-        told.push(driver.addresses(host, &listed.name)?);
+        reported.push(driver.addresses(host, &listed.name)?);
     }
     let mut known = Known { domain: args.domain.clone(), leases: Vec::new() };
-    let lacks = |listed: &Listed, told: &[Address]| {
+    let lacks = |listed: &Listed, reported: &[Address]| {
         let nics = &listed.hardware.nics;
-        !nics.is_empty() && leases::best(nics, told).is_none()
+        !nics.is_empty() && leases::best(nics, reported).is_none()
     };
-    let somebody_lacks = running.iter().zip(&told).any(|((_, listed), told)| lacks(listed, told));
+    let somebody_lacks =
+        running.iter().zip(&reported).any(|((_, listed), reported)| lacks(listed, reported));
     if somebody_lacks || known.domain.is_none() {
         for (driver, listed) in running.iter().filter(|(_, listed)| may_serve(listed)) {
             match ask(host, &driver.ssh(host, &listed.name)?) {
@@ -61,8 +62,10 @@ pub fn run(host: &Host, args: &Args) -> Result<()> {
             }
         }
     }
-    let lines =
-        running.iter().zip(&told).filter_map(|((_, listed), told)| line(listed, told, &known));
+    let lines = running
+        .iter()
+        .zip(&reported)
+        .filter_map(|((_, listed), reported)| line(listed, reported, &known));
     screen::data(&lines.collect::<String>())
 }
 
@@ -94,9 +97,9 @@ impl Known {
 }
 
 /// The line of a running machine: its own address, else the port of this host that leads to it.
-fn line(listed: &Listed, told: &[Address], known: &Known) -> Option<String> {
+fn line(listed: &Listed, reported: &[Address], known: &Known) -> Option<String> {
     let nics = &listed.hardware.nics;
-    let ip = leases::best(nics, told).or_else(|| leases::best(nics, &known.leases));
+    let ip = leases::best(nics, reported).or_else(|| leases::best(nics, &known.leases));
     let (ip, port) = match (ip, listed.ssh_port) {
         (Some(ip), _) => (ip, None),
         (None, Some(port)) => (Ipv4Addr::LOCALHOST, Some(port)),
@@ -139,8 +142,8 @@ mod tests {
             line(&inner, &[], &known).unwrap(),
             "192.168.4.131\tgate-node01.kube.local gate-node01\n"
         );
-        let told = [Address { mac, ip: Ipv4Addr::new(192, 168, 4, 7) }];
-        assert!(line(&inner, &told, &known).unwrap().starts_with("192.168.4.7\t"));
+        let reported = [Address { mac, ip: Ipv4Addr::new(192, 168, 4, 7) }];
+        assert!(line(&inner, &reported, &known).unwrap().starts_with("192.168.4.7\t"));
         assert_eq!(
             line(&gate, &[], &known).unwrap(),
             "127.0.0.1\tgate-node01.kube.local gate-node01\t# ssh port 2201\n"

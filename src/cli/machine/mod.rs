@@ -56,12 +56,12 @@ enum Action {
     /// Refuses while a machine runs or others are clones of it.
     #[command(verbatim_doc_comment)]
     Remove(Names),
-    /// Remove disks that no machine rests on any more
+    /// Remove disks that no machine uses any more
     Clean,
     /// List what killed runs left behind
     ///
     /// Machines that were never finished, entries of the journal, files of a QEMU that
-    /// was killed, disks that no machine rests on. The exit status is 1 while there is
+    /// was killed, disks that no machine uses. The exit status is 1 while there is
     /// something.
     ///
     /// An entry whose driver is gone from this host, or that a later kuth wrote, cannot
@@ -138,7 +138,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             Ok(match driver.stop(&host, name)? {
                 Stopped::Already => format!("{name}: did not run"),
                 Stopped::PoweredOff => format!("{name}: powered off"),
-                Stopped::Ended => format!("{name}: did not power off and was ended"),
+                Stopped::Forced => format!("{name}: did not power off and was ended"),
             })
         })?,
         Action::Remove(Names { names }) => each(&host, names, |driver, name| {
@@ -154,11 +154,11 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-type Found = (&'static dyn Hypervisor, Listed);
+type Located = (&'static dyn Hypervisor, Listed);
 
 /// The machines of every driver that can be used here.
-fn everywhere(host: &Host) -> Result<Vec<Found>> {
-    let mut all: Vec<Found> = Vec::new();
+fn everywhere(host: &Host) -> Result<Vec<Located>> {
+    let mut all: Vec<Located> = Vec::new();
     for row in usable(host) {
         all.extend(row.driver.list(host)?.into_iter().map(|listed| (row.driver, listed)));
     }
@@ -166,7 +166,7 @@ fn everywhere(host: &Host) -> Result<Vec<Found>> {
 }
 
 /// The machine of this name.
-fn find(host: &Host, name: &str) -> Result<Found> {
+fn find(host: &Host, name: &str) -> Result<Located> {
     let mut all = everywhere(host)?;
     match all.iter().position(|(_, listed)| listed.name == name) {
         Some(at) => Ok(all.swap_remove(at)),
@@ -189,7 +189,7 @@ fn each(
     names: &[String],
     act: impl Fn(&dyn Hypervisor, &str) -> Result<String>,
 ) -> Result<()> {
-    let found: Vec<Found> =
+    let found: Vec<Located> =
         names.iter().map(|name| find(host, name)).collect::<Result<Vec<_>>>()?;
     for (driver, listed) in found {
         screen::talk(&act(driver, &listed.name)?);

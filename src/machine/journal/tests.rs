@@ -107,7 +107,7 @@ fn a_torn_entry_is_struck_out_by_whom_it_concerns() {
         world.write("qemu-web-1-010101010101.json", bytes);
         assert_eq!(world.files()[0].content, Content::Torn, "{bytes:?}");
         assert_eq!(world.files()[0].obstacle(&world.host), None);
-        // `1-0101...` is no origin.
+        // `1-0101...` is not an origin.
         assert_eq!(recover(&world.host, "qemu", "web").unwrap(), 0);
         assert_eq!(recover(&world.host, "qemu", "web-1").unwrap(), 1);
         assert_eq!(world.files(), []);
@@ -129,7 +129,7 @@ fn what_this_kuth_does_not_understand_stays_and_says_why() {
         ("web", "this kuth does not know the action `resize`"),
         ("app", "missing field `driver`"),
         ("bad", "expected value"),
-        ("climbs", "`../../x` is no machine's name"),
+        ("climbs", "`../../x` is not a machine's name"),
         ("directory", "Is a directory"),
     ] {
         let error = recover(&world.host, "qemu", machine).unwrap_err();

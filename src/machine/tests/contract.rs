@@ -295,7 +295,7 @@ fn what_is_begun_is_journalled_until_it_is_done() {
         let host = &case.host;
         let one = case.clone(host, "one").unwrap();
         assert_eq!(case.left_in_journal(), 0, "{:?}", case.row);
-        // Refused after it was begun, it stands in the journal until somebody looks after it.
+        // Refused after it was begun, it stays in the journal until somebody attends to it.
         let stranger = Host { pipeline: "other".into(), ..host.clone() };
         case.clone(&stranger, "two").unwrap_err();
         assert_eq!(case.left_in_journal(), 1, "{:?}", case.row);

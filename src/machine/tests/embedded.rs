@@ -195,7 +195,7 @@ fn content(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn files_that_kuth_did_not_make_outlast_every_way_to_lose_a_machine() {
-    for (file, told) in [
+    for (file, found) in [
         ("notes.txt", "notes.txt"),
         // It has one further disk, and one over a base.
         ("disk2.raw", "disk2.raw"),
@@ -216,7 +216,7 @@ fn files_that_kuth_did_not_make_outlast_every_way_to_lose_a_machine() {
         assert!(matches!(world.find(&other), Location::Retained(..)), "{file}");
         world.host.replace = Replace::Always;
         let refused =
-            format!("{} has files kuth did not make: {told}", world.place("web").display());
+            format!("{} has files kuth did not make: {found}", world.place("web").display());
         let error = world.clone(&golden, b"b", CopyMode::Linked).unwrap_err();
         assert_eq!(format!("{error:#}"), refused);
         let error = Qemu.remove(&world.host, "web").unwrap_err();

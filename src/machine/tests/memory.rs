@@ -24,10 +24,10 @@ struct Machine {
 
 /// The machines by name.
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, Machine>>);
+struct Store(Mutex<BTreeMap<String, Machine>>);
 
 fn kept<T>(host: &Host, act: impl FnOnce(MutexGuard<'_, BTreeMap<String, Machine>>) -> T) -> T {
-    act(host.run_state.get::<Kept>().0.lock().unwrap())
+    act(host.run_state.get::<Store>().0.lock().unwrap())
 }
 
 /// Uses a machine, as somebody would who started it.

@@ -192,7 +192,7 @@ fn live(world: &World) {
     VirtualBox.start(host, "base").unwrap();
     world.write("guest", "deaf");
     let stopped = VirtualBox.stop_within(host, "base", Duration::from_millis(1)).unwrap();
-    assert_eq!(stopped, Stopped::Ended);
+    assert_eq!(stopped, Stopped::Forced);
     // A base that holds state gives its name to the newer one.
     let file = world.path("disk.img");
     let disk = Source::from(Disk { file, digest: Digest([1; 32]), size: Bytes::mib(1) });
@@ -303,7 +303,7 @@ fn a_guest_that_does_not_power_off_is_ended() {
     VirtualBox.start(&world.host, "web").unwrap();
     world.write("guest", "deaf");
     let limit = Duration::from_millis(100);
-    assert_eq!(VirtualBox.stop_within(&world.host, "web", limit).unwrap(), Stopped::Ended);
+    assert_eq!(VirtualBox.stop_within(&world.host, "web", limit).unwrap(), Stopped::Forced);
     let asked: Vec<String> = world.commands("controlvm");
     let words: Vec<&str> = asked.iter().filter_map(|line| line.rsplit(' ').next()).collect();
     assert_eq!(words, ["acpipowerbutton", "acpipowerbutton", "poweroff"]);

@@ -51,7 +51,7 @@ enum Request {
     },
     /// Drop privileges, after ids were mapped; answered by `Ready`.
     Restrict,
-    /// Run a command; answered by any number of `Output` and one `Ended`.
+    /// Run a command; answered by any number of `Output` and one `Finished`.
     Run {
         /// Program and arguments.
         argv: Vec<String>,
@@ -72,7 +72,7 @@ enum Reply {
     Ready,
     /// A line of the command's output.
     Output(String),
-    Ended {
+    Finished {
         /// The status as `wait` returns it.
         status: i32,
         /// Processes that the command left running, which were killed.
@@ -167,7 +167,7 @@ impl Commands {
                         tail.pop_front();
                     }
                 }
-                Reply::Ended { status, killed, unmounted } => {
+                Reply::Finished { status, killed, unmounted } => {
                     for process in killed {
                         eprintln!("# killed {process}, which the command left running");
                     }

@@ -154,7 +154,7 @@ impl Supervisor {
             let status = wait_for(child).context("waiting for a command")?;
             let unmounted = self.unmount()?;
             let killed = self.kill()?;
-            Ok(Reply::Ended { status: raw(status), killed, unmounted })
+            Ok(Reply::Finished { status: raw(status), killed, unmounted })
         })
     }
 

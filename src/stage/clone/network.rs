@@ -53,7 +53,7 @@ where
     match text.text.parse() {
         Ok(value) => Some(value),
         Err(error) => {
-            let message = format!("{} is no address with the length of its network", text.shown());
+            let message = format!("{} is not an address with a prefix length", text.shown());
             table.fault(Fault::new(text.span, message).hint(T::Err::to_string(&error)));
             None
         }
@@ -63,7 +63,7 @@ where
 fn parse_address(table: &Fields<'_>, text: Text) -> Option<Ipv4Addr> {
     let found = text.text.parse().ok();
     if found.is_none() {
-        let message = format!("{} is no IPv4 address", text.shown());
+        let message = format!("{} is not an IPv4 address", text.shown());
         table.fault(Fault::new(text.span, message).hint("as in \"192.168.254.254\""));
     }
     found

@@ -76,7 +76,7 @@ mod tests {
         assert!(error.to_string().contains("changed after it was hashed"), "{error:#}");
     }
 
-    /// A file that holds the word `directory` is no directory.
+    /// A file that holds the word `directory` is not a directory.
     #[test]
     fn a_text_differs_in_a_recipe_from_a_file_or_a_secret() {
         let digest = crate::digest::Digest::of("x").to_string();

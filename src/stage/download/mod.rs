@@ -38,7 +38,7 @@ const LIMIT: Bytes = Bytes::gib(64);
 struct Download {
     /// The same file at each.
     urls: Vec<String>,
-    /// The first of them that is no secret, for provenance.
+    /// The first of them that is not a secret, for provenance.
     public_url: Option<String>,
     checksum: ChecksumSource,
     /// The most bytes of the file, where its size is not known.
@@ -113,7 +113,8 @@ fn checked(fields: &Fields<'_>, url: Text) -> Option<String> {
     if known && !url.text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Some(url.text);
     }
-    let fault = Fault::new(url.span.clone(), format!("{} is no address of a file", url.shown()));
+    let fault =
+        Fault::new(url.span.clone(), format!("{} is not an address of a file", url.shown()));
     fields.fault(fault.hint("an address begins with `https://`, `http://` or `file:///`"));
     None
 }

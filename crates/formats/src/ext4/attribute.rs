@@ -86,7 +86,7 @@ fn entries(bytes: &[u8], mut at: usize) -> Result<Vec<(String, Value)>, Fault> {
 fn full_name(index: u8, name: &[u8]) -> Result<String, Fault> {
     let refuse = |why: String| Fault::new(FORMAT, why);
     let name = std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'));
-    let name = name.ok_or_else(|| refuse("the name of an attribute is no text".into()))?;
+    let name = name.ok_or_else(|| refuse("the name of an attribute is not text".into()))?;
     let prefix = match index {
         1 => "user.",
         2 => return Ok(acl::ACCESS.into()),

@@ -184,7 +184,7 @@ impl Journal {
         if block + 1 >= self.end { self.first } else { block + 1 }
     }
 
-    /// Reads one block of transaction `sequence`; `None` if it is no part of it, which is where the
+    /// Reads one block of transaction `sequence`; `None` if it is not part of it, which is where the
     /// log ends.
     pub fn block(&self, bytes: &[u8], sequence: u32) -> Result<Option<LogBlock>, Fault> {
         let fields = Fields::of(FORMAT, bytes);

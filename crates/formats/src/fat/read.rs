@@ -247,7 +247,7 @@ impl LongName {
         }
         let end = self.units.iter().position(|unit| *unit == 0).unwrap_or(self.units.len());
         let name = String::from_utf16(&self.units[..end]);
-        name.map(Some).map_err(|_| Fault::new(FORMAT, "a name that is no UTF-16"))
+        name.map(Some).map_err(|_| Fault::new(FORMAT, "a name that is not UTF-16"))
     }
 }
 

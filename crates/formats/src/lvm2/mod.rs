@@ -61,7 +61,7 @@ pub struct VolumeGroup {
 /// A disk or partition of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhysicalVolume {
-    /// The name segments use, `pv0`; it stands nowhere outside the text.
+    /// The name segments use, `pv0`; it is nowhere outside the text.
     pub name: String,
     /// The same id as in the label of the disk.
     pub id: Id,

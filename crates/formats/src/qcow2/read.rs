@@ -182,7 +182,7 @@ impl Header {
 
     fn check_alignment(&self, offset: u64, what: impl FnOnce() -> String) -> Result<(), Fault> {
         Fault::unless(offset.is_multiple_of(self.cluster_size().0), FORMAT, || {
-            format!("{} lies at {offset}, which is no start of a cluster", what())
+            format!("{} lies at {offset}, which is not the start of a cluster", what())
         })
     }
 }

@@ -166,7 +166,7 @@ fn place(node: Node<'_, '_>, name: &str) -> Result<u32, Fault> {
 }
 
 fn unreadable(element: &str, name: &str, text: &str) -> Fault {
-    Fault::new(FORMAT, format!("`{text}` is no number, as `{name}` of {element}"))
+    Fault::new(FORMAT, format!("`{text}` is not a number, as `{name}` of {element}"))
 }
 
 fn child<'a, 'i>(node: Node<'a, 'i>, name: &str) -> Option<Node<'a, 'i>> {

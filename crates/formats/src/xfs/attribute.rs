@@ -104,7 +104,7 @@ fn attribute(flags: u8, name: &[u8], value: Value) -> Result<Option<Attribute>, 
         return Ok(None);
     }
     let text = std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'));
-    let name = text.ok_or_else(|| Fault::new(FORMAT, "the name of an attribute is no text"))?;
+    let name = text.ok_or_else(|| Fault::new(FORMAT, "the name of an attribute is not text"))?;
     let list = match (flags & ROOT != 0, name) {
         (true, "SGI_ACL_FILE") => Some(acl::ACCESS),
         (true, "SGI_ACL_DEFAULT") => Some(acl::DEFAULT),

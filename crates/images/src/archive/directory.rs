@@ -277,7 +277,7 @@ fn parts_of(target: &Path) -> Vec<Part<'_>> {
 fn inside(name: &[u8]) -> Result<PathBuf> {
     let shown = || String::from_utf8_lossy(name).escape_debug().to_string();
     if name.len() as u64 > LONGEST_NAME || name.contains(&0) {
-        bail!("{:.80}... is no name of a file", shown());
+        bail!("{:.80}... is not a file name", shown());
     }
     let mut path = PathBuf::new();
     for component in Path::new(OsStr::from_bytes(name)).components() {

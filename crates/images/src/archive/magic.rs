@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 pub use crate::format::probe::ImageFormat as Format;
 use crate::format::probe::probe;
 
-/// So much of the start tells all formats that archives and downloads have.
+/// So many bytes of the start identify every format that archives and downloads have.
 pub const LENGTH: usize = 512;
 
 /// A format with its article.

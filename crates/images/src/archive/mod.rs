@@ -5,7 +5,7 @@
 //!
 //! In the result entries are sorted by path, belong to root, have times up to the epoch, and of
 //! their mode only who may read, write and execute. Names twice, links and names that lead out,
-//! devices, and names below what is no directory are refused. Files with 1 MiB of zeros and more
+//! devices, and names below what is not a directory are refused. Files with 1 MiB of zeros and more
 //! are GNU sparse entries, with their zeros left out in blocks of 64 KiB, wherever the archive or
 //! the disk had holes. It knows no stages.
 
@@ -52,7 +52,7 @@ pub struct Options<'a> {
     pub work: &'a Path,
     /// Looked at all the time.
     pub cancel: &'a Cancel,
-    /// Told how much of the archive is read, of how much.
+    /// Called with the number of bytes read of the archive, and its size.
     pub report: &'a (dyn Fn(u64, u64) + Sync),
 }
 
@@ -89,7 +89,7 @@ pub fn read_tar(
     take: impl FnOnce(&mut dyn Read) -> Result<()>,
 ) -> Result<()> {
     let (file, format) = open(from)?;
-    let format = format.context("it is no tar, plain or compressed")?;
+    let format = format.context("it is not a tar, plain or compressed")?;
     let meter = Meter::new(options, file.metadata()?.len());
     let read = plain_tar(&file, format, &meter, take);
     finish(read, format, &meter)

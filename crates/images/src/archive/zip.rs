@@ -198,7 +198,7 @@ fn extract(
     let start = entry.at + 30 + name + extra;
     let inside = start.checked_add(entry.packed).is_some_and(|end| end <= central);
     ensure!(inside, "it reaches past the end of the files");
-    // 3: Unix. Others tell no mode.
+    // 3: Unix. Others have no mode.
     let mode = if entry.made_by == 3 { (entry.attributes >> 16) as u32 } else { 0 };
     let is_directory = entry.name.ends_with(b"/") || mode & KIND == 0o040_000;
     let permissions = match mode & 0o777 {

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Read};
 
 use zstd::stream::read::Decoder;
 
-/// What the `zstd` command decompresses without being told to: `--long=27`.
+/// What the `zstd` command decompresses without an option: `--long=27`.
 const WINDOW_LOG: u32 = 27;
 
 /// The content of all frames.

@@ -8,7 +8,7 @@ use super::remove_tree;
 use crate::error::{Context, Result};
 
 /// A scratch directory, removed when dropped. It is locked while it lives, so that a later process
-/// can tell what a killed one left.
+/// can recognise what a killed one left.
 #[derive(Debug)]
 pub struct Scratch {
     directory: PathBuf,

@@ -95,7 +95,7 @@ impl Writer<'_> {
             let mut offset = 0;
             while offset < length {
                 let n = (length - offset).min(CHUNK as u64);
-                // Always a whole chunk, whatever stands in it.
+                // Always a whole chunk, whatever is in it.
                 let mut buffer = self.free.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
                 let bytes = &mut buffer[..n as usize];
                 match step {
@@ -144,7 +144,7 @@ mod tests {
     use crate::cancel::Cancel;
     use crate::format::blocks::CopyRange;
 
-    fn carry_out(plan: &Plan, disk: &[u8]) -> Result<(Digest, Vec<u8>)> {
+    fn execute_plan(plan: &Plan, disk: &[u8]) -> Result<(Digest, Vec<u8>)> {
         let (from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         from.write_all_at(disk, 0).unwrap();
         let progress = Progress { cancel: &Cancel::default(), report: &|_, _| () };
@@ -173,7 +173,7 @@ mod tests {
     fn the_file_and_its_digest_are_as_planned() {
         let disk: Vec<u8> = (0..3 << 20).map(|i: u32| (i >> 14) as u8).collect();
         let plan = plan(&[(0, b"head"), (9_000, b"mid")], &[(4096, 10_000, 2 << 20)], 2_200_000);
-        let (digest, bytes) = carry_out(&plan, &disk).unwrap();
+        let (digest, bytes) = execute_plan(&plan, &disk).unwrap();
         let mut expected = vec![0; 2_200_000];
         expected[..4].copy_from_slice(b"head");
         expected[9_000..9_003].copy_from_slice(b"mid");
@@ -185,6 +185,6 @@ mod tests {
     #[test]
     fn a_plan_that_overlaps_is_refused() {
         let plan = plan(&[(0, b"head"), (3, b"mid")], &[], 10);
-        assert_eq!(carry_out(&plan, &[]).unwrap_err().to_string(), "the plan goes back to 3");
+        assert_eq!(execute_plan(&plan, &[]).unwrap_err().to_string(), "the plan goes back to 3");
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn in_order<T: Send>(
         let queues: Vec<Receiver<io::Result<T>>> = (0..threads)
             .map(|thread| {
                 let (sender, receiver) = sync_channel(QUEUE);
-                scope.spawn(move || carry_out((thread..count).step_by(threads), work, &sender));
+                scope.spawn(move || run_thread((thread..count).step_by(threads), work, &sender));
                 receiver
             })
             .collect();
@@ -39,7 +39,7 @@ pub(super) fn in_order<T: Send>(
 }
 
 /// Sends what comes of `jobs`, until the end, an error or until nobody listens.
-fn carry_out<T>(
+fn run_thread<T>(
     jobs: impl Iterator<Item = usize>,
     work: impl Fn(usize) -> io::Result<T>,
     sender: &SyncSender<io::Result<T>>,

@@ -55,14 +55,14 @@ pub enum Package {
 pub struct Identity {
     /// The disk's digest; ids are derived from it.
     pub disk: Digest,
-    /// Seconds since 1970, where a format tells a time.
+    /// Seconds since 1970, where a format records a time.
     pub epoch: u64,
 }
 
 /// The file name that VMDK descriptors hold. Readers of a streamOptimized image ignore it, and
 /// so the name of the file stays out of its bytes.
 const VMDK_FILE_NAME: &str = "disk.vmdk";
-/// The earliest time VHD can tell: 2000.
+/// The earliest time VHD can record: 2000.
 const EARLIEST: u64 = 946_684_800;
 
 /// Writes the raw image `disk` as `container` to the new file `to`; gives the SHA-256 and the

@@ -30,7 +30,7 @@ pub(super) struct Work<'a> {
     pub threads: usize,
 }
 
-/// Writes the image to `target`, from where that stands; gives its SHA-256 and length.
+/// Writes the image to `target`, from its current position; returns its SHA-256 and length.
 pub(super) fn write(
     work: &Work<'_>,
     description: &Description,

@@ -110,7 +110,7 @@ impl Filesystem for Fat {
 
     fn names(&self, node: u64, most: usize) -> Result<Names> {
         let item = self.item(node)?;
-        ensure!(item.is_directory, "it is no directory");
+        ensure!(item.is_directory, "it is not a directory");
         let runs = match (node, self.boot.root_directory_length.0) {
             (ROOT, length) if length > 0 => {
                 let from = self.boot.root_directory.0;

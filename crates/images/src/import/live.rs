@@ -48,7 +48,7 @@ impl LiveMedium {
         let source: Shared = Arc::new(Plain::new(file.try_clone()?)?);
         let found = probe(&head(&*source, PROBE_LENGTH)?);
         if found != Some(ImageFormat::Iso9660) {
-            let found = found.map_or("nothing that kuth knows".into(), magic::shown);
+            let found = found.map_or("unknown".into(), magic::shown);
             return Err(anyhow!("it is {found}, not the image of a medium"))
                 .hint("an archive of a medium's files becomes a directory by `unpack`");
         }
@@ -93,7 +93,7 @@ impl LiveMedium {
         };
         ensure!(list.size() <= LONGEST_LIST, "{CASPER}/{SOURCES} has {} bytes", list.size());
         let text = crate::image::source::bytes(&*list, 0, list.size() as usize)?;
-        let text = String::from_utf8(text).ok().context("the list of sources is no text")?;
+        let text = String::from_utf8(text).ok().context("the list of sources is not text")?;
         Ok(install_sources::read(&text)?)
     }
 

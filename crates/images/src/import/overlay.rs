@@ -11,7 +11,7 @@ use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 
 use super::filesystem::{Content, Device, Filesystem, Kind, Names, Node};
 
-/// What stands before the names of overlayfs's own attributes.
+/// The prefix of the names of overlayfs's own attributes.
 const SPACES: [&str; 2] = ["trusted.overlay.", "user.overlay."];
 /// Of a layer's own number of a node the upper bits are free, in which its layer is kept.
 const LAYER_SHIFT: u32 = 56;
@@ -70,7 +70,7 @@ impl Overlay {
         for (layer, (name, filesystem)) in overlay.layers.iter().enumerate() {
             let at = (layer, filesystem.root());
             let node = filesystem.node(at.1).with_context(|| format!("reading {name}"))?;
-            ensure!(node.kind == Kind::Directory, "the root of {name} is no directory");
+            ensure!(node.kind == Kind::Directory, "the root of {name} is not a directory");
             root.push(at);
             if overlay.is_opaque(at).with_context(|| format!("reading {name}"))? {
                 break;
@@ -108,7 +108,7 @@ impl Overlay {
     fn stack(&self, node: u64) -> Result<Vec<At>> {
         let directories = self.directories();
         let stack = directories.stacks.get((node & !DIRECTORY) as usize);
-        ensure!(node & DIRECTORY != 0, "it is no directory");
+        ensure!(node & DIRECTORY != 0, "it is not a directory");
         Ok(stack.context("there is no such directory")?.clone())
     }
 

@@ -22,7 +22,7 @@ use super::filesystem::{self, Run, Runs};
 use super::{Imported, release};
 use crate::image::source::{Plain, Shared};
 
-/// So much tells whether it is a tar.
+/// So many bytes show whether it is a tar.
 const FIRST: u64 = 512;
 /// More names than any system has.
 const MOST_ENTRIES: usize = 4_000_000;
@@ -107,7 +107,7 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
         let mut first = Vec::new();
         reader.take(FIRST).read_to_end(&mut first)?;
         if magic::of(&first) != Some(Format::Tar) {
-            let error = anyhow!("what is compressed is no tar");
+            let error = anyhow!("what is compressed is not a tar");
             return Err(with_hint(error, "decompress the image first: kuth imports it as it is"));
         }
         let mut entries = Reader::new(first.as_slice().chain(reader));
@@ -121,7 +121,7 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
     })?;
     let count = table.names.len();
     if !table.looks_like_a_root() {
-        let error = anyhow!("the tar has no /etc, /bin or /usr: it is no root file system");
+        let error = anyhow!("the tar has no /etc, /bin or /usr: it is not a root file system");
         let hint =
             "if there is a disk image in it, let `unpack` make a directory of it and import that";
         return Err(with_hint(error, hint));
@@ -194,7 +194,7 @@ impl Table {
     }
 
     fn name(&mut self, key: Key, file: usize) -> Result<()> {
-        ensure!(!key.is_empty(), "the root is no directory");
+        ensure!(!key.is_empty(), "the root is not a directory");
         if let Some(other) = self.names.insert(key, file)
             && self.is_directory(other)
         {
@@ -211,7 +211,7 @@ impl Table {
             match self.names.get(&key[..end]) {
                 Some(file) if self.is_directory(*file) => {}
                 Some(_) => {
-                    bail!("it lies below {}, which is no directory", path(&key[..end]).display())
+                    bail!("it lies below {}, which is not a directory", path(&key[..end]).display())
                 }
                 None => {
                     self.files.push((Metadata::directory(0o755, 0), Runs::default()));
@@ -267,9 +267,9 @@ fn is_left_out(key: &[u8]) -> bool {
 }
 
 fn key(name: &[u8]) -> Result<Key> {
-    ensure!(name.len() <= LONGEST_NAME && !name.contains(&0), "it is no name of a file");
+    ensure!(name.len() <= LONGEST_NAME && !name.contains(&0), "it is not a file name");
     let parts = tree::components(name).context("it leads out of the tree")?;
-    ensure!(parts.iter().all(|part| part.len() <= 255), "it is no name of a file");
+    ensure!(parts.iter().all(|part| part.len() <= 255), "it is not a file name");
     Ok(parts.join(&0))
 }
 

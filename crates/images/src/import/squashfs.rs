@@ -41,7 +41,7 @@ impl Squashfs {
         Ok(Squashfs { stored: Arc::new(stored), owners, attributes })
     }
 
-    /// The inode of `node`, and what stands behind it.
+    /// The inode of `node`, and the data behind it.
     fn inode(&self, node: u64) -> Result<(Inode, Cursor<'_>)> {
         let table = self.stored.superblock.inode_table.0;
         let read = || -> Result<(Inode, Cursor<'_>)> {
@@ -83,7 +83,7 @@ impl Squashfs {
                 "attributes of more than {LONGEST_ATTRIBUTES} bytes"
             );
             let name = String::from_utf8(name).ok().filter(|name| !name.contains('\0'));
-            let name = name.context("the name of an attribute is no text")?;
+            let name = name.context("the name of an attribute is not text")?;
             found.push((format!("{prefix}{name}"), value));
         }
         Ok(found)
@@ -117,7 +117,7 @@ impl Filesystem for Squashfs {
     fn names(&self, node: u64, most: usize) -> Result<Names> {
         let (inode, _) = self.inode(node)?;
         let FileType::Directory { names: at, size } = inode.file_type else {
-            bail!("it is no directory")
+            bail!("it is not a directory")
         };
         let mut left = size.saturating_sub(directory::DOTS);
         let mut names = Names::new();
@@ -145,7 +145,7 @@ impl Filesystem for Squashfs {
 
     fn target(&self, node: u64) -> Result<Vec<u8>> {
         let (inode, mut cursor) = self.inode(node)?;
-        let FileType::Symlink(length) = inode.file_type else { bail!("it is no link") };
+        let FileType::Symlink(length) = inode.file_type else { bail!("it is not a link") };
         ensure!((1..=LONGEST_LINK).contains(&length), "a link of {length} bytes");
         cursor.take(length as usize)
     }
@@ -156,7 +156,7 @@ impl Filesystem for Squashfs {
             XattrIndex::None => None,
             XattrIndex::List(list) => Some(list),
             XattrIndex::AfterTarget => {
-                let FileType::Symlink(length) = inode.file_type else { bail!("it is no link") };
+                let FileType::Symlink(length) = inode.file_type else { bail!("it is not a link") };
                 ensure!(length <= LONGEST_LINK, "a link of {length} bytes");
                 cursor.take(length as usize)?;
                 inode::after_target(&cursor.take(4)?)?
@@ -168,7 +168,7 @@ impl Filesystem for Squashfs {
     fn content(&self, node: u64) -> Result<Content> {
         let (inode, mut cursor) = self.inode(node)?;
         let FileType::File { size, start, fragment } = inode.file_type else {
-            bail!("it is no file")
+            bail!("it is not a file")
         };
         let block = self.stored.superblock.block_size;
         let count = inode::blocks(size, block, fragment.is_some());
@@ -199,7 +199,7 @@ impl Filesystem for Squashfs {
 /// What a file holds.
 struct Data {
     stored: Arc<Stored>,
-    /// Where its blocks are, and the numbers that tell of them.
+    /// Where its blocks are, and their sizes.
     blocks: Vec<(u64, u32)>,
     fragment: Option<(u32, u32)>,
     size: u64,

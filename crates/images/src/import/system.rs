@@ -209,7 +209,7 @@ fn read_file(filesystem: &dyn Filesystem, path: &[&str], most: u64) -> Result<Op
         node = next;
     }
     let found = filesystem.node(node)?;
-    ensure!(found.kind == Kind::File, "/{} is no file", path.join("/"));
+    ensure!(found.kind == Kind::File, "/{} is not a file", path.join("/"));
     ensure!(found.size <= most, "/{} has {} bytes", path.join("/"), found.size);
     let mut bytes = Vec::new();
     filesystem.content(node)?.take(most).read_to_end(&mut bytes)?;

@@ -33,7 +33,7 @@ pub struct Options<'a> {
     pub limit: Bytes,
     /// Looked at all the time.
     pub cancel: &'a Cancel,
-    /// Told how many bytes of files are written.
+    /// Called with the number of bytes of files written.
     pub report: &'a dyn Fn(u64),
 }
 
@@ -203,7 +203,7 @@ impl TreeWriter<'_> {
                 && name.len() <= 255
                 && !name.iter().any(|byte| matches!(byte, b'/' | 0))
                 && !matches!(name.as_slice(), b"." | b"..");
-            ensure!(legal, "{} is no name of a file", name.escape_ascii());
+            ensure!(legal, "{} is not a file name", name.escape_ascii());
             if path.as_os_str().len() + 1 + name.len() > LONGEST_PATH {
                 bail!("the path of {} is too long", name.escape_ascii());
             }

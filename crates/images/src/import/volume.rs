@@ -163,7 +163,7 @@ fn unknown(source: &dyn Source, start: &[u8]) -> Result<&'static str> {
             return Ok(name);
         }
     }
-    Ok("nothing that kuth knows")
+    Ok("unknown data")
 }
 
 impl Volume {

@@ -93,7 +93,7 @@ impl Xfs {
         Inode::read(inode, number).with_context(|| format!("at byte {at}"))
     }
 
-    /// Where what a fork tells is; nothing for one that holds it.
+    /// Where the data of a fork is; nothing for one that holds it.
     fn runs(&self, fork: &Fork) -> Result<Runs> {
         let mut tree = ExtentTree { of: self, runs: Runs::default(), next: 0, blocks: 0 };
         match fork {
@@ -104,7 +104,7 @@ impl Xfs {
         Ok(tree.runs)
     }
 
-    /// The byte at which byte `at` of what `runs` tell is, with `length` bytes behind it.
+    /// The byte at which byte `at` of the data in `runs` is, with `length` bytes behind it.
     fn place(&self, runs: &Runs, at: u64, length: u64) -> Result<u64> {
         let run = runs.iter().find(|run| (run.at..run.at + run.length).contains(&at));
         let run = run.with_context(|| format!("there is nothing at byte {at} of it"))?;

@@ -40,7 +40,7 @@ impl Records {
 
     fn number(&self, key: &str) -> Result<Option<u64>> {
         let value = self.get(key).map(|value| {
-            number(value).with_context(|| format!("the pax record `{key}` is no number"))
+            number(value).with_context(|| format!("the pax record `{key}` is not a number"))
         });
         value.transpose()
     }

@@ -219,7 +219,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// Whether the checksum of a header is right. A block of zeros is no header.
+/// Whether the checksum of a header is right. A block of zeros is not a header.
 pub(crate) fn checksum_holds(block: &[u8; 512]) -> bool {
     let sum =
         |range: std::ops::Range<usize>| block[range].iter().map(|b| u32::from(*b)).sum::<u32>();

@@ -142,7 +142,7 @@ pub(super) fn read_old(
             return Ok(());
         }
         let (at, length) = (part.offset()?, part.length()?);
-        ensure!(length == 0 || sum % BLOCK == 0, "a part of a sparse file is no whole block");
+        ensure!(length == 0 || sum % BLOCK == 0, "a part of a sparse file is not a whole block");
         sum = sum.saturating_add(length);
         map.add((at, length))
     };

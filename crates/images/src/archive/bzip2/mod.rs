@@ -27,7 +27,7 @@ const QUEUE: usize = 1;
 const CHUNK: usize = 1 << 18;
 /// No block is longer: 900 000 symbols of 20 bits, and its tables.
 const LONGEST: usize = 4 << 20;
-/// What a stream begins with, before the digit that tells its block size.
+/// What a stream begins with, before the digit of its block size.
 const HEAD: &[u8] = b"BZh";
 
 enum Job {
@@ -39,7 +39,7 @@ enum Job {
 enum Outcome {
     /// A piece and what it decodes to.
     Block(Piece, io::Result<Vec<u8>>),
-    /// The end of a stream, and what stands behind it.
+    /// The end of a stream, and what follows it.
     End(Piece),
     Failed(io::Error),
 }

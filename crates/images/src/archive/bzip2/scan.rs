@@ -95,7 +95,7 @@ impl Scanner {
         self.base
     }
 
-    /// The last piece, which ends with the input; `None` where the input is no bzip2 data.
+    /// The last piece, which ends with the input; `None` where the input is not a bzip2 data.
     pub(super) fn finish(self) -> Option<Piece> {
         let (mark, start) = self.open.filter(|_| !self.faulty)?;
         let end = self.bytes.len() as u64 * 8;

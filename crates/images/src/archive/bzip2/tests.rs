@@ -53,7 +53,7 @@ fn streams_that_follow_each_other_are_one() {
     assert!(decompressed(&parts, 3).unwrap() == [one, two].concat());
 }
 
-/// A mark inside a block cuts it in two; that such a mark is no end shows when the half fails.
+/// A mark inside a block cuts it in two; that such a mark is not an end shows when the half fails.
 #[test]
 fn a_false_mark_is_seen_through() {
     let noise = noise(300_000);

@@ -53,7 +53,7 @@ pub enum OtherFiles {
     Refused,
 }
 
-/// Opens the image file `path`. Fails on what is no disk, on formats that are not known, and on an image
+/// Opens the image file `path`. Fails on what is not a disk, on formats that are not known, and on an image
 /// that needs another file where there is none.
 pub fn open(path: &Path, other_files: OtherFiles) -> Result<Image> {
     let mut opener = Opener { other_files, files: Vec::new() };
@@ -212,7 +212,7 @@ fn is_disk(format: ImageFormat) -> bool {
     matches!(format, Gpt | Mbr | Ext4 | Xfs | Fat | Squashfs | Lvm2 | Swap)
 }
 
-/// Why something that is no disk is refused.
+/// Why something that is not a disk is refused.
 fn no_image(format: ImageFormat) -> crate::error::Error {
     let error = anyhow!("it is {}, not a disk image", crate::archive::magic::shown(format));
     let hint = match format {

@@ -129,6 +129,6 @@ fn what_makes_no_sense_is_refused() {
     let part: &[_] = &[("trusted.overlay.metacopy", "")];
     let part = Layer(vec![(Kind::Directory, &[], &[("f", 1)]), (Kind::File, part, &[])]);
     assert!(why(vec![lower(), part]).contains("in a layer below"));
-    assert!(why(vec![Layer(vec![(Kind::File, &[], &[])])]).contains("is no directory"));
+    assert!(why(vec![Layer(vec![(Kind::File, &[], &[])])]).contains("is not a directory"));
     assert!(why(Vec::new()).contains("0 layers"));
 }

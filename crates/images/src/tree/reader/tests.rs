@@ -5,7 +5,7 @@ use crate::files::extents::Extents;
 use crate::tree::sparse::UNIT;
 use tar::{Builder, GnuExtSparseHeader};
 
-/// A tar of one file with these parts of data, each byte of which tells where it is.
+/// A tar of one file with these parts of data, each byte of which encodes its position.
 fn sparse(size: u64, map: &Extents) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     let data: Vec<u8> = map.iter().flat_map(|(at, n)| (*at..at + n).map(byte)).collect();

@@ -1,28 +1,18 @@
 //! `kuth ci`: a workflow file for a CI service, with a job for each long-running stage of a pipeline.
-//! A job runs `kuth build` of its stage; results pass between jobs through the remote cache. A
-//! service is one file here and one arm of [`Service`]; it turns a [`Workflow`] into text.
+//! Loads the pipeline once for each row of the matrix; [`crate::ci`] writes the file.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{Exit, project, screen};
+use crate::ci::{Job, OPEN, SECRETS, Service, Workflow, is_variable, jobs, misuse, rows};
 use crate::engine::Plan;
-use crate::error::{Context, Error, Misuse, Result, with_hint};
-use crate::pipeline::{self, Override};
+use crate::error::{Context, Result};
+use crate::pipeline::Override;
 use crate::stage::Table;
-
-mod argo;
-mod github;
-mod gitlab;
-mod jobs;
-mod matrix;
-mod yaml;
-
-use jobs::{Job, JobOutput, jobs};
-use matrix::{Argument, Row, check, rows};
 
 /// Generate a workflow for a CI service
 ///
@@ -38,7 +28,7 @@ use matrix::{Argument, Row, check, rows};
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// CI service: github, gitlab or argo
-    #[arg(value_enum, hide_possible_values = true)]
+    #[arg(value_parser = services(), hide_possible_values = true)]
     service: Service,
 
     /// Pipeline file, such as pipelines/debian.toml
@@ -94,49 +84,15 @@ pub struct Args {
     output: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Service {
-    Github,
-    Gitlab,
-    Argo,
+fn services() -> impl TypedValueParser<Value = Service> {
+    let names = PossibleValuesParser::new(Service::ALL.map(Service::name));
+    names.try_map(|name| Service::ALL.into_iter().find(|service| service.name() == name).ok_or(""))
 }
-
-/// A workflow, independent of the service.
-#[derive(Clone, Debug)]
-struct Workflow {
-    /// The name of the pipeline.
-    pipeline: String,
-    /// The pipeline file, relative to where jobs start.
-    file: String,
-    jobs: Vec<Job>,
-    /// The rows of the matrix; one row without a matrix.
-    rows: Vec<Row>,
-    vars: Vec<Override>,
-    /// The command that installs kuth, if it is not installed.
-    setup: Option<String>,
-    /// The path of kuth in jobs.
-    kuth: String,
-    /// Variables that hold secrets.
-    secrets: Vec<String>,
-    image: Option<String>,
-    branch: String,
-    locked: bool,
-}
-
-/// Variables of a service that are not secret.
-const OPEN: [&str; 3] = ["AWS_ENDPOINT_URL", "AWS_REGION", "KUTH_DEBIAN_MIRROR"];
-
-/// The secrets that the jobs for the main branch get: the key that signs results, and S3's.
-const SECRETS: [&str; 3] = ["KUTH_CACHE_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
 /// Runs `kuth ci`.
 pub fn run(args: &Args) -> Result<Exit> {
     let workflow = workflow(args)?;
-    let text = match args.service {
-        Service::Github => github::text(&workflow)?,
-        Service::Gitlab => gitlab::text(&workflow)?,
-        Service::Argo => argo::text(&workflow)?,
-    };
+    let text = args.service.text(&workflow)?;
     let Some(path) = &args.output else {
         screen::data(&text)?;
         return Ok(Exit::Done);
@@ -148,10 +104,6 @@ pub fn run(args: &Args) -> Result<Exit> {
     std::fs::write(path, text).with_context(what)?;
     screen::data(&format!("{}\n", path.display()))?;
     Ok(Exit::Done)
-}
-
-fn misuse(text: impl Into<String>, hint: impl Into<String>) -> Error {
-    with_hint(Error::new(Misuse(text.into())), hint)
 }
 
 fn workflow(args: &Args) -> Result<Workflow> {
@@ -189,7 +141,7 @@ fn workflow(args: &Args) -> Result<Workflow> {
     let wanted = secrets.into_inner().unwrap_or_default();
     let mut secrets: Vec<String> = SECRETS.map(str::to_string).to_vec();
     for name in wanted.iter().chain(&args.secret) {
-        if !matrix::is_variable(name) {
+        if !is_variable(name) {
             let hint = "the name of a secret consists of letters, digits and `_`";
             return Err(misuse(format!("`{name}` cannot be a secret of a CI service"), hint));
         }
@@ -198,7 +150,7 @@ fn workflow(args: &Args) -> Result<Workflow> {
         }
     }
     let builds_itself = args.setup.is_none() && args.image.is_none();
-    let workflow = Workflow {
+    Ok(Workflow {
         pipeline,
         file: if file.starts_with('-') { format!("./{file}") } else { file.to_string() },
         jobs,
@@ -213,69 +165,5 @@ fn workflow(args: &Args) -> Result<Workflow> {
         image: args.image.clone(),
         branch: args.branch.clone(),
         locked: args.locked,
-    };
-    let marks = match args.service {
-        Service::Github => "${{",
-        Service::Gitlab => "$[[",
-        Service::Argo => "{{",
-    };
-    check(&workflow, marks)?;
-    Ok(workflow)
-}
-
-impl Workflow {
-    /// Whether jobs run once for each of several rows.
-    fn has_matrix(&self) -> bool {
-        self.rows.len() > 1
-    }
-
-    /// The variables that differ from row to row.
-    fn varied(&self) -> Vec<String> {
-        match self.has_matrix() {
-            true => self.rows[0].values.iter().map(|value| value.name.clone()).collect(),
-            false => Vec::new(),
-        }
-    }
-
-    /// The arguments of `kuth` in a job.
-    fn arguments(&self, job: &Job) -> Vec<Argument> {
-        let plain = |word: &str| Argument::Fixed(word.to_string());
-        let mut words = vec![plain("build"), plain(&self.file)];
-        words.extend(job.stages.iter().map(|stage| plain(stage)));
-        if self.locked {
-            words.push(plain("--locked"));
-        }
-        match job.output {
-            // Jobs that need the result fetch it; this job does not use it.
-            JobOutput::Result => words.push(plain("--no-fetch")),
-            JobOutput::Exports => {}
-            // The driver that works on a host without a hypervisor.
-            JobOutput::Machines => words.extend(["--driver", "qemu"].map(plain)),
-        }
-        let fixed = match self.has_matrix() {
-            true => &[],
-            false => self.rows[0].values.as_slice(),
-        };
-        for Override { name, value } in self.vars.iter().chain(fixed) {
-            words.extend([plain("--var"), Argument::Fixed(format!("{name}={value}"))]);
-        }
-        for name in self.varied() {
-            words.extend([plain("--var"), Argument::FromMatrix(name)]);
-        }
-        words
-    }
-
-    /// The directory of exports, relative to where jobs start.
-    fn exports(&self) -> String {
-        let root = pipeline::project_root(self.file.as_ref());
-        let directory = root.join("out").join(&self.pipeline);
-        directory.strip_prefix(".").unwrap_or(&directory).display().to_string()
-    }
-
-    /// The comment at the top of the file.
-    fn header(&self, more: &str) -> String {
-        let notice =
-            "Generated by `kuth ci`; do not edit, generate it again. See docs/ci.md of kuth.";
-        yaml::comment(&format!("{notice}\n{more}"))
-    }
+    })
 }

@@ -124,7 +124,7 @@ fn check_rows(rows: &[Row]) -> Result<()> {
 }
 
 /// Fails for text that the service would evaluate: an expression begins with `marks`.
-pub fn check(workflow: &Workflow, marks: &str) -> Result<()> {
+pub(super) fn check(workflow: &Workflow, marks: &str) -> Result<()> {
     let vars = workflow.vars.iter().map(|var| &var.value);
     let words = [&workflow.file, &workflow.branch];
     let words = words.into_iter().chain(&workflow.setup).chain(&workflow.image).chain(vars);
