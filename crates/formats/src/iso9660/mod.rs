@@ -4,12 +4,14 @@
 //! Source: ECMA-119; Microsoft's Joliet specification; IEEE P1281 (SUSP) and P1282 (RRIP).
 
 mod descriptor;
+mod entry;
 mod names;
 pub mod read;
 mod record;
 pub mod write;
 
-pub use read::{Entry, Image, Kind};
+pub use entry::{Entry, Kind};
+pub use read::Image;
 pub use write::{File, Volume};
 
 pub(crate) const FORMAT: &str = "iso9660";

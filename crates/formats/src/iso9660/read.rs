@@ -6,6 +6,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use super::entry::{Entry, Kind};
 use super::record::{apply, read_at, records, rock_ridge, system_use};
 use super::{DESCRIPTORS, DIRECTORY, FORMAT, MORE_EXTENTS, SECTOR, STANDARD_ID, names};
 use crate::Fault;
@@ -31,39 +32,6 @@ enum Naming {
     RockRidge(usize),
     Joliet,
     Plain,
-}
-
-/// What an entry is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A file, or anything that is neither of the others.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link and where it points.
-    Link(String),
-}
-
-/// A file or directory of an image.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its name, without its directory's.
-    pub name: String,
-    /// What it is.
-    pub kind: Kind,
-    /// Type and permissions, where Rock Ridge has them.
-    pub mode: Option<u32>,
-    /// The length of its contents.
-    pub size: Bytes,
-    /// Offset and length of each extent of the contents.
-    pub(super) extents: Vec<(u64, u64)>,
-}
-
-impl Entry {
-    /// Offset and length in bytes of each extent of its contents.
-    pub fn extents(&self) -> &[(u64, u64)] {
-        &self.extents
-    }
 }
 
 impl<R: Read + Seek> Image<R> {

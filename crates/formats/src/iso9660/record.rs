@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::read::{Entry, Kind};
+use super::entry::{Entry, Kind};
 use super::{FORMAT, SECTOR};
 use crate::Fault;
 use crate::fields::Fields;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::archive::magic;
 use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
 use crate::format::install_sources::{self, Source as Offer};
-use crate::format::iso9660::read::{Entry, Image, Kind as EntryKind};
+use crate::format::iso9660::{Entry, Image, Kind as EntryKind};
 use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 
 use super::filesystem::Filesystem;
