@@ -10,9 +10,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::meter::too_much;
+use super::node::{Content, Node, Properties};
 use super::{LIMIT, LONGEST_NAME, Options, Unpacked, write};
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
-use crate::files::extents::{Extents, Sifter, stored};
+use crate::files::extents::{Sifter, stored};
 
 /// More names than any directory of images or files has.
 const MOST_ENTRIES: usize = 500_000;
@@ -20,47 +21,6 @@ const MOST_ENTRIES: usize = 500_000;
 const BLOCK: u64 = 64 << 10;
 /// A link that leads through more links leads nowhere.
 const MOST_LINKS: usize = 40;
-
-/// What a name stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Node {
-    Directory,
-    /// Which of the contents. Two names of one file have the same.
-    File(usize),
-    Link(PathBuf),
-}
-
-impl Node {
-    fn kind(&self) -> &'static str {
-        match self {
-            Node::Directory => "a directory",
-            Node::File(_) => "a file",
-            Node::Link(_) => "a link",
-        }
-    }
-}
-
-/// A name's properties.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Properties {
-    pub(super) mode: u32,
-    /// In seconds since 1970.
-    pub(super) time: u64,
-}
-
-impl Properties {
-    /// Of a directory that no entry describes.
-    const UNTOLD: Properties = Properties { mode: 0o755, time: 0 };
-}
-
-/// What a file holds.
-pub(super) struct Content {
-    pub(super) size: u64,
-    /// Where it has data.
-    pub(super) extents: Extents,
-    /// Where its data begins in the spool.
-    pub(super) at: u64,
-}
 
 /// The table.
 pub(super) struct Directory<'a> {

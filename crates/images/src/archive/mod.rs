@@ -24,6 +24,7 @@ mod directory;
 pub mod extract;
 pub mod magic;
 mod meter;
+mod node;
 mod plain;
 mod tar;
 mod write;

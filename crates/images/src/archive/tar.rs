@@ -4,7 +4,8 @@ use std::io::Read;
 
 use ::tar::EntryType;
 
-use super::directory::{Directory, Properties, refused};
+use super::directory::{Directory, refused};
+use super::node::Properties;
 use crate::error::{Result, anyhow, bail, ensure, with_hint};
 use crate::tree::{Content, Entry, Reader};
 

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::directory::{Content, Node, Properties};
+use super::node::{Content, Node, Properties};
 use super::{Options, Unpacked};
 use crate::cancel::Cancel;
 use crate::error::{Context, Result};

@@ -12,8 +12,9 @@ use flate2::Crc;
 use flate2::read::DeflateDecoder;
 
 use super::LONGEST_NAME;
-use super::directory::{Directory, Properties, refused};
+use super::directory::{Directory, refused};
 use super::meter::Meter;
+use super::node::Properties;
 use crate::error::{Context, Result, anyhow, bail, ensure};
 
 /// The end of the directory without its comment (4.3.16), and the longest comment.
