@@ -1,16 +1,15 @@
-//! The signed index of a suite, fetched, verified by apt in directories of its own, and kept in
-//! the cache under the digest of its `InRelease`, so that a lock can name it and a changed
-//! request is answered as of the same day, without asking the network.
+//! The signed index of a suite, verified by apt in directories of its own, and kept in the cache
+//! under the digest of its `InRelease`, so that a lock can name it and a changed request is
+//! answered as of the same day, without asking the network.
 
 use std::path::{Path, PathBuf};
 
-use super::{PackageSource, Request, medium, mirror, mirror_index};
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use super::Request;
+use crate::artifact::Artifact;
 use crate::digest::Digest;
-use crate::error::{Context, Result, anyhow, caused_by, with_hint};
-use crate::http::is_refusal;
-use crate::lock::{Date, LockEntry};
-use crate::process::{Command, CommandFailed, find_program};
+use crate::error::{Context, Result, anyhow, with_hint};
+use crate::lock::Date;
+use crate::process::{Command, find_program};
 use crate::recipe::Recipe;
 use crate::sandbox::owners::Owners;
 use crate::stage_context::StageContext;
@@ -43,29 +42,6 @@ pub enum Trust {
     Signature,
     /// It was verified before, or need not be.
     Verified,
-}
-
-/// The index to answer `request` from; see [`super::pin`].
-pub fn current(context: &StageContext, request: &Request) -> Result<Index> {
-    if let PackageSource::Medium(image) = &request.source {
-        let image = image.as_ref().context("the medium is not built yet")?;
-        return medium::current(context, request, image);
-    }
-    // The stage's own entry first, then those of other stages: a build uses one index of a suite.
-    let entries = context.locked.iter().chain(&context.locked_elsewhere);
-    for locked in entries.filter_map(LockEntry::as_packages) {
-        let same = locked.suite == request.suite
-            && locked.architecture == context.settings.architecture
-            && locked.medium.is_none();
-        if !same {
-            continue;
-        }
-        let (release, date) = (locked.release, locked.date);
-        if let Some(record) = context.cache.find(&recipe(context, request, &release).key())? {
-            return Ok(Index { release, date, lists: record.output, medium: None });
-        }
-    }
-    fetch(context, request)
 }
 
 /// The recipe of an index.
@@ -187,53 +163,6 @@ pub(super) fn escaped(path: &Path) -> String {
     escaped.collect()
 }
 
-/// Asks the mirror for its index of today.
-fn fetch(context: &StageContext, request: &Request) -> Result<Index> {
-    let (given, configured) = (context.settings.mirror.as_deref(), request.source.mirror());
-    let url = mirror::find(request.distribution, given, configured)?;
-    if context.settings.offline {
-        return Err(with_hint(
-            anyhow!("the packages of `{}` are not locked yet, and kuth is offline", request.suite),
-            "build once without `--offline`; that writes the lock",
-        ));
-    }
-    let scratch = context.cache.scratch()?;
-    let (directory, own) = (scratch.path().join("mirror"), scratch.path().join("apt"));
-    let apt = Apt::prepare(&own, context, request, &address(&directory), Trust::Signature)?;
-    (context.progress)(0, 0, "index");
-    let what = || format!("fetching the index of {} from {url}", request.suite);
-    mirror_index::fetch(context, request, &url, (scratch.path(), &directory))
-        .map_err(|error| match is_refusal(&error) {
-            true => error,
-            false => {
-                with_hint(error, "name a mirror that this machine reaches with `--mirror URL`")
-            }
-        })
-        .with_context(what)?;
-    let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-    if context.settings.allow_expired {
-        // The signature is still checked, but not the Valid-Until date.
-        command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
-    }
-    command
-        .run(&context.log, &context.cancel)
-        .map_err(|error| explain(error, request))
-        .with_context(what)?;
-    let (release, date) = rename_lists(&apt.lists())?;
-    let recipe = recipe(context, request, &release);
-    let (lists, _) = context.cached(&recipe, |context| {
-        let file = context.scratch("lists.tar");
-        crate::sandbox::pack::pack(
-            &apt.lists(),
-            &file,
-            context.settings.epoch,
-            &Owners::default(),
-        )?;
-        Output::file(ArtifactKind::File, file)
-    })?;
-    Ok(Index { release, date, lists, medium: None })
-}
-
 /// A directory's address for apt, which splits its lines at spaces.
 pub(super) fn address(directory: &Path) -> String {
     format!("copy:{}", escaped(directory))
@@ -246,33 +175,9 @@ pub(super) fn keep(context: &StageContext, apt: &Apt, file: &Path) -> Result<()>
     Ok(())
 }
 
-fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error {
-    let said = |text: &str| {
-        caused_by::<CommandFailed>(&error)
-            .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))
-    };
-    if said("is expired") || said("is not valid anymore") {
-        return with_hint(
-            error.context("the mirror's index is past its Valid-Until date"),
-            "if this mirror is a snapshot on purpose, say so with `--allow-expired`: signatures \
-             are still checked",
-        );
-    }
-    if said("NO_PUBKEY") || said("is not signed") || said("signature") || said("NOSPLIT") {
-        return with_hint(
-            error.context("the mirror's index is not signed by a key of the keyring"),
-            format!(
-                "install a newer {}, or name a keyring with `keyring = \"PATH\"`",
-                request.distribution.keyring_package
-            ),
-        );
-    }
-    error
-}
-
 /// Gives the files the archive's neutral name; the digest and the date of `InRelease`, or of the
 /// `Release` that is there in its place.
-fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
+pub(super) fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
     let mut release = None;
     let what = || format!("reading {}", lists.display());
     for entry in std::fs::read_dir(lists).with_context(what)? {

@@ -12,6 +12,7 @@ use crate::recipe::Recipe;
 use crate::stage_context::{Pin, PinOutcome, StageContext};
 
 pub mod contents;
+mod current;
 pub mod distribution;
 pub mod index;
 pub mod install;
@@ -158,7 +159,7 @@ fn pin_one(context: &StageContext, request: &Request) -> Result<Option<Pin>> {
     {
         return Ok(None);
     }
-    let index = index::current(context, request)?;
+    let index = current::current(context, request)?;
     let Some(packages) = solve::solve(context, request, &index)? else { return Ok(None) };
     let (asked, components) = refusal::noted(request);
     let medium = match (&request.source, index.medium) {
