@@ -1,5 +1,5 @@
-//! The keys of a disk's table, each value checked by itself and kept with its span; `layout` checks
-//! them together.
+//! The keys of a disk's table, each value checked by itself and kept with its span; `rules`
+//! and `placement` check them together.
 //!
 //! ```toml
 //! size = "28 GiB"                      # exactly; the free space of the group stays free
@@ -41,6 +41,9 @@ pub enum Format {
     /// A swap area.
     Swap,
 }
+
+/// The unit of volumes.
+pub const EXTENT: Bytes = Bytes::mib(4);
 
 const TABLES: [(&str, Table); 2] = [("gpt", Table::Gpt), ("mbr", Table::Mbr)];
 const FIRMWARE: [(&str, Firmware); 2] = [("bios", Firmware::Bios), ("uefi", Firmware::Uefi)];
@@ -239,7 +242,7 @@ fn partition(mut fields: Fields<'_>) -> Option<PartitionRow> {
 fn volume(mut fields: Fields<'_>) -> Option<VolumeRow> {
     let name = name(&mut fields, "volume", 64);
     let size = fields.required_size_or_rest("size");
-    let size = size.filter(|size| whole_or_rest(&fields, "a volume", size, super::layout::EXTENT));
+    let size = size.filter(|size| whole_or_rest(&fields, "a volume", size, EXTENT));
     fields.require("filesystem");
     let filesystem = filesystem(&mut fields);
     fields.finish();

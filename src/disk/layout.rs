@@ -1,19 +1,15 @@
-//! From the keys of a disk to every offset on it. Pure: it knows no files and no tree. What does
-//! not fit is refused with the size that is needed, the size that is left, and the difference.
+//! A disk to the byte: every partition, volume and filesystem with its offset, and the names that are
+//! derived from them. Pure: it knows no files and no tree. `placement` computes it from the keys of
+//! a disk.
 
 use std::fmt;
 
 use crate::digest::Digest;
 use crate::format::Guid;
 use crate::format::lvm2::{self, Extents, Id, Origin};
-use crate::pipeline::Fault;
 use crate::units::Bytes;
 
-use super::config::{Config, Firmware, Format, Table};
-use super::{placement, rules};
-
-/// The unit of volumes.
-pub const EXTENT: Bytes = Bytes::mib(4);
+use super::config::{EXTENT, Firmware, Format, Table};
 
 /// A disk to the byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,42 +137,6 @@ impl Filesystem {
 }
 
 impl Layout {
-    /// Computes the layout, or returns every fault.
-    pub fn of(config: &Config) -> Result<Layout, Vec<Fault>> {
-        let mut faults = rules::faults(config);
-        let (partitions, group) = match placement::place(config) {
-            Ok((partitions, group)) if faults.is_empty() => (partitions, group),
-            Ok(_) => return Err(faults),
-            Err(more) => {
-                faults.extend(more);
-                return Err(faults);
-            }
-        };
-        let mut layout = Layout {
-            size: *config.size,
-            table: config.table,
-            firmware: config.firmware.clone(),
-            filesystems: placement::filesystems(config, &partitions, group.as_ref()),
-            partitions,
-            group,
-            cmdline: config.cmdline.clone(),
-        };
-        layout.filesystems.sort_by_key(|filesystem| filesystem.offset);
-        if let Some(small) = layout.filesystems.iter().find(|fs| fs.size < fs.format.least()) {
-            let Filesystem { name, format, size, .. } = small;
-            let what =
-                format!("only {size} are left for `{name}`, too little for {}", format.word());
-            let fault = Fault::new(config.size.span.clone(), what);
-            return Err(vec![fault.hint(format!("the least is {}", format.least()))]);
-        }
-        // What kuth's own rules let pass and LVM2's do not, such as a reserved name.
-        let span = config.volumes.first().map_or(config.size.span.clone(), |v| v.name.span.clone());
-        match layout.lvm(0).map(|lvm| lvm.volume_group()) {
-            Some(Err(fault)) => Err(vec![Fault::new(span, fault.to_string())]),
-            _ => Ok(layout),
-        }
-    }
-
     /// The lines of a recipe: everything above, one thing a line. The identifiers of the disk are
     /// derived from this text, so a change of its form changes the bytes of every disk.
     pub fn lines(&self) -> Vec<String> {

@@ -9,6 +9,7 @@ pub mod assemble;
 pub mod attributes;
 pub mod boot;
 pub mod config;
+mod esp;
 pub mod filesystem;
 pub mod fstab;
 pub mod layout;

@@ -1,14 +1,17 @@
-//! Gives every partition and volume its offset: one after the other, aligned, in the order of the
-//! file, with the automatic partitions in front. Refuses what does not fit; other rules are in
-//! `rules`.
+//! From the keys of a disk to its layout: gives every partition and volume its offset, one after the
+//! other, aligned, in the order of the file, with the automatic partitions in front. What does not
+//! fit is refused with the size that is needed, the size that is left, and the difference; other
+//! rules are in `rules`.
 
 use crate::format::lvm2::{self, Extents};
 use crate::format::{Guid, gpt};
 use crate::pipeline::{Fault, Size, Span, Spanned};
 use crate::units::{Bytes, Human, SECTOR};
 
-use super::config::{Config, Content, FilesystemRow, Firmware, Format, Table};
-use super::layout::{EXTENT, Filesystem, Group, Partition, Role};
+use super::config::{Config, Content, EXTENT, FilesystemRow, Firmware, Format, Table};
+use super::esp::{ESP_MOUNT, has_automatic_esp, is_esp};
+use super::layout::{Filesystem, Group, Layout, Partition, Role};
+use super::rules;
 
 /// Every partition begins at a multiple of this.
 const ALIGNMENT: Bytes = Bytes::MIB;
@@ -16,8 +19,6 @@ const ALIGNMENT: Bytes = Bytes::MIB;
 const BIOS_BOOT: Bytes = Bytes::MIB;
 /// The automatic EFI system partition; /boot then begins at 64 MiB.
 const ESP: Bytes = Bytes::mib(62);
-/// Where the automatic ESP is mounted.
-pub(super) const ESP_MOUNT: &str = "/boot/efi";
 /// Sector numbers of an MBR have 32 bits.
 const MBR_REACH: Bytes = Bytes(2 << 40);
 
@@ -54,23 +55,45 @@ fn planned(config: &Config) -> Vec<PlannedPartition> {
     planned
 }
 
-/// Whether a partition is where the firmware looks for GRUB.
-pub(super) fn is_esp(config: &Config, row: &FilesystemRow) -> bool {
-    let mount = row.mount.as_ref().map(|mount| mount.as_str());
-    config.firmware.contains(&Firmware::Uefi)
-        && *row.format == Format::Vfat
-        && matches!(mount, Some("/boot/efi" | "/efi"))
+impl Layout {
+    /// Computes the layout, or returns every fault.
+    pub fn of(config: &Config) -> Result<Layout, Vec<Fault>> {
+        let mut faults = rules::faults(config);
+        let (partitions, group) = match place(config) {
+            Ok((partitions, group)) if faults.is_empty() => (partitions, group),
+            Ok(_) => return Err(faults),
+            Err(more) => {
+                faults.extend(more);
+                return Err(faults);
+            }
+        };
+        let mut layout = Layout {
+            size: *config.size,
+            table: config.table,
+            firmware: config.firmware.clone(),
+            filesystems: filesystems(config, &partitions, group.as_ref()),
+            partitions,
+            group,
+            cmdline: config.cmdline.clone(),
+        };
+        layout.filesystems.sort_by_key(|filesystem| filesystem.offset);
+        if let Some(small) = layout.filesystems.iter().find(|fs| fs.size < fs.format.least()) {
+            let Filesystem { name, format, size, .. } = small;
+            let what =
+                format!("only {size} are left for `{name}`, too little for {}", format.word());
+            let fault = Fault::new(config.size.span.clone(), what);
+            return Err(vec![fault.hint(format!("the least is {}", format.least()))]);
+        }
+        // What kuth's own rules let pass and LVM2's do not, such as a reserved name.
+        let span = config.volumes.first().map_or(config.size.span.clone(), |v| v.name.span.clone());
+        match layout.lvm(0).map(|lvm| lvm.volume_group()) {
+            Some(Err(fault)) => Err(vec![Fault::new(span, fault.to_string())]),
+            _ => Ok(layout),
+        }
+    }
 }
 
-pub(super) fn has_automatic_esp(config: &Config) -> bool {
-    let own = config.partitions.iter().any(|row| match &row.content {
-        Content::Filesystem(fs) => is_esp(config, fs),
-        Content::Lvm(_) => false,
-    });
-    config.firmware.contains(&Firmware::Uefi) && !own
-}
-
-pub(super) fn place(config: &Config) -> Result<(Vec<Partition>, Option<Group>), Vec<Fault>> {
+fn place(config: &Config) -> Result<(Vec<Partition>, Option<Group>), Vec<Fault>> {
     let one = |fault: Fault| Err(vec![fault]);
     let (size, at) = (*config.size, config.size.span.clone());
     let end = match config.table {
@@ -175,7 +198,7 @@ fn share<'a>(sizes: impl Iterator<Item = &'a Spanned<Size>>, room: Bytes) -> Res
 }
 
 /// Everything to format, in the order of the rows.
-pub(super) fn filesystems(
+fn filesystems(
     config: &Config,
     partitions: &[Partition],
     group: Option<&Group>,

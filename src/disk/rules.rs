@@ -3,7 +3,7 @@
 use crate::pipeline::{Fault, Size, Span, Spanned};
 
 use super::config::{Config, Content, FilesystemRow, Format};
-use super::placement::{ESP_MOUNT, has_automatic_esp};
+use super::esp::{ESP_MOUNT, has_automatic_esp};
 
 /// Every rule that is broken.
 pub fn faults(config: &Config) -> Vec<Fault> {

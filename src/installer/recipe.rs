@@ -142,10 +142,10 @@ pub fn too_tight(config: &Config, layout: &Layout) -> Option<Bytes> {
         return None;
     }
     let extents: u64 = group.volumes.iter().map(|(_, extents)| extents.0).sum();
-    let used = extents * crate::disk::layout::EXTENT.0;
+    let used = extents * crate::disk::config::EXTENT.0;
     // A megabyte a volume, one a partition, and some extents for the ends.
     let needed = (group.volumes.len() + layout.partitions.len()) as u64 * MEGABYTE;
-    let needed = Bytes(needed + (16 << 20)).round_up(crate::disk::layout::EXTENT)?;
+    let needed = Bytes(needed + (16 << 20)).round_up(crate::disk::config::EXTENT)?;
     let free = group.size.0.saturating_sub(used);
     (free < needed.0).then(|| Bytes(needed.0 - free))
 }
