@@ -47,6 +47,10 @@ pub const MARKER: &str = ".kuth";
 pub const SNAPSHOTS: &str = "snapshots";
 /// The file that the machine writes.
 pub const DISK: &str = "disk.qcow2";
+/// A new overlay that is about to take that file's place.
+pub const NEW_DISK: &str = ".disk-new.qcow2";
+/// The name of a full clone's disk.
+pub const FULL_DISK: &str = "disk.raw";
 /// The end of a name under which a record is written before it gets its own.
 pub const ASIDE: &str = ".new";
 /// What `made-by` says.

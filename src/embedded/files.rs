@@ -6,10 +6,9 @@ use std::path::Path;
 use crate::error::{Hint, Result, anyhow};
 
 use super::directory::{
-    self, ASIDE, DISK, MARKER, RECORD, Record, SNAPSHOTS, STARTED, SnapshotRecord,
+    self, ASIDE, DISK, FULL_DISK, MARKER, NEW_DISK, RECORD, Record, SNAPSHOTS, STARTED,
+    SnapshotRecord,
 };
-use super::running;
-use super::store::FULL_DISK;
 
 /// Whether kuth, or QEMU on its behalf, writes a file of this name. A machine has the disks that
 /// its record says; one without a record was never finished, and may have any.
@@ -35,7 +34,7 @@ fn is_known(name: &str, record: Option<&Record>) -> bool {
             "start.log",
             "ssh-port",
             "known_hosts",
-            running::NEW_DISK,
+            NEW_DISK,
         ]
         .contains(&name)
 }

@@ -9,12 +9,12 @@ use crate::files::Lock;
 use crate::hypervisor::{Host, Leftover};
 use crate::units::Bytes;
 
-use super::directory::{self, ASIDE, BASES, MAKING, OLD, RECORD};
-use super::running;
+use super::directory::{self, ASIDE, BASES, MAKING, NEW_DISK, OLD, RECORD};
+use super::process;
 use super::store::{self, Store};
 
 /// What a QEMU leaves when it is killed, and a snapshot that was cut short.
-const OF_A_RUN: [&str; 4] = ["qemu.pid", "qmp.sock", "console.sock", running::NEW_DISK];
+const OF_A_RUN: [&str; 4] = ["qemu.pid", "qmp.sock", "console.sock", NEW_DISK];
 
 /// Everything that was left. Waits for whoever is at work here, so that nothing of theirs is
 /// taken for left.
@@ -78,7 +78,7 @@ fn unfinished(machines: &Path) -> Result<Vec<Leftover>> {
 fn stale_files(machines: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for (place, record) in directory::machines(machines)? {
-        if running::pid(&place, &record.name).is_some() {
+        if process::pid(&place, &record.name).is_some() {
             continue;
         }
         let aside = format!(".{RECORD}{ASIDE}");

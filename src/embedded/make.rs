@@ -13,9 +13,11 @@ use crate::hypervisor::{CopyMode, Host, MachineSpec, refusal};
 use crate::qemu::argv::Durability;
 use crate::units::Bytes;
 
-use super::directory::{self, BASES, DISK, Fresh, Kind, Parent, RECORD, Record, SnapshotRecord};
-use super::store::{self, FULL_DISK, Store};
-use super::{get, listed, running, script};
+use super::directory::{
+    self, BASES, DISK, FULL_DISK, Fresh, Kind, NEW_DISK, Parent, RECORD, Record, SnapshotRecord,
+};
+use super::store::{self, Store};
+use super::{get, listed, script};
 
 /// What lies under the disk of a machine that is to be made.
 pub struct Parts<'a> {
@@ -122,7 +124,7 @@ pub fn freeze(store: &Store<'_>, machine: &str, name: &str) -> Result<String> {
     let (place, mut record) = get(host, machine)?;
     refusal::is_not_running(&listed(place.clone(), record.clone())?)?;
     let disk = place.join(DISK);
-    store::remove_file(&place.join(running::NEW_DISK))?;
+    store::remove_file(&place.join(NEW_DISK))?;
     let known = directory::snapshots(&place)?.into_iter().find(|snapshot| snapshot.name == name);
     if let Some(known) = known {
         // A snapshot is what it was when it was taken.
@@ -139,7 +141,7 @@ pub fn freeze(store: &Store<'_>, machine: &str, name: &str) -> Result<String> {
             std::fs::hard_link(&disk, &below)
                 .with_context(|| format!("freezing {} as {frozen}", disk.display()))?;
         }
-        let new = place.join(running::NEW_DISK);
+        let new = place.join(NEW_DISK);
         store::write(&new, &overlay(&below, &frozen)?, 0o644)?;
         let fresh = Fresh::of(&new)?;
         store::rename(&new, &disk)?;

@@ -20,6 +20,7 @@ pub mod directory;
 mod files;
 mod leftovers;
 mod make;
+mod process;
 pub(crate) mod running;
 mod script;
 pub(crate) mod store;
@@ -240,14 +241,14 @@ impl Inventory for Machines<'_> {
 
     fn start(&self, machine: &Listed) -> Result<()> {
         let (path, record) = self.record(machine)?;
-        match running::pid(&path, &machine.name) {
+        match process::pid(&path, &machine.name) {
             None => running::start(self.host, &path, &record),
             Some(_) => running::mend_networks(self.host, &path, &record),
         }
     }
 
     fn is_running(&self, machine: &Listed) -> Result<bool> {
-        Ok(running::pid(&machine.directory, &machine.name).is_some())
+        Ok(process::pid(&machine.directory, &machine.name).is_some())
     }
 
     fn press_power_button(&self, machine: &Listed) -> Result<()> {
@@ -291,7 +292,7 @@ fn get(host: &Host, name: &str) -> Result<(PathBuf, Record)> {
 }
 
 fn listed(path: PathBuf, record: Record) -> Result<Listed> {
-    let is_running = running::pid(&path, &record.name).is_some();
+    let is_running = process::pid(&path, &record.name).is_some();
     let holds = store::state(&path, &record)?;
     let state = match (is_running, &holds) {
         (true, _) => State::Running,

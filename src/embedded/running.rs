@@ -1,6 +1,4 @@
-//! Machines that run: finding, starting and stopping their QEMU, and what a running one is
-//! reached by. The pid file alone proves nothing (a crash leaves it, and the number comes back),
-//! so the process has to be a QEMU with this machine's name.
+//! Machines that run: starting and stopping their QEMU, and what a running one is reached by.
 
 use std::cmp::Reverse;
 use std::net::TcpListener;
@@ -17,30 +15,12 @@ use crate::qemu::host;
 use crate::qemu::qmp::Qmp;
 
 use super::directory::{self, Record};
+use super::process::pid;
 use super::script::{is_internal, is_reached};
 use super::store;
 
-/// A new overlay that is about to take the disk's place.
-pub const NEW_DISK: &str = ".disk-new.qcow2";
-
 /// How long QEMU may take to set a machine up before it goes to the background.
 const SET_UP: Duration = Duration::from_secs(60);
-
-/// The process that runs the machine `name` in `place`.
-pub fn pid(place: &Path, name: &str) -> Option<u32> {
-    let pid: u32 = std::fs::read_to_string(place.join("qemu.pid")).ok()?.trim().parse().ok()?;
-    let cmdline = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    is_machine(&cmdline, name).then_some(pid)
-}
-
-/// Whether a process's arguments, each ended by a zero byte, are QEMU's for this machine.
-fn is_machine(cmdline: &[u8], name: &str) -> bool {
-    let mut words = cmdline.split(|byte| *byte == 0);
-    let qemu =
-        words.next().is_some_and(|program| String::from_utf8_lossy(program).contains("qemu"));
-    let wanted = format!("kuth-{name}");
-    qemu && words.any(|word| word == wanted.as_bytes())
-}
 
 /// Starts a machine in the background.
 pub fn start(host: &Host, place: &Path, record: &Record) -> Result<()> {
@@ -178,30 +158,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_counts_only_with_the_machines_name() {
-        for (cmdline, is) in [
-            (&b"qemu-system-x86_64\0-name\0kuth-a\0"[..], true),
-            (b"/usr/bin/qemu-system-x86_64\0-name\0kuth-a\0", true),
-            (b"qemu-system-x86_64\0-name\0kuth-ab\0", false),
-            (b"sh\0kuth-a\0", false),
-            (b"", false),
-        ] {
-            assert_eq!(is_machine(cmdline, "a"), is, "{}", String::from_utf8_lossy(cmdline));
-        }
-    }
-
-    #[test]
     fn a_taken_port_gives_way() {
         let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
         assert_ne!(free_port(port).unwrap(), port);
-    }
-
-    #[test]
-    fn a_stale_pid_file_is_no_machine() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(pid(directory.path(), "a"), None);
-        std::fs::write(directory.path().join("qemu.pid"), std::process::id().to_string()).unwrap();
-        assert_eq!(pid(directory.path(), "a"), None);
     }
 }

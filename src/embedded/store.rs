@@ -19,12 +19,9 @@ use crate::hypervisor::{Disk, Host};
 use crate::units::Bytes;
 
 use super::directory::{
-    self, BASES, DISK, MAKING, MARKER, OLD, RECORD, Record, SNAPSHOTS, STARTED,
+    self, BASES, DISK, FULL_DISK, MAKING, MARKER, OLD, RECORD, Record, SNAPSHOTS, STARTED,
 };
-use super::{files, running};
-
-/// The name of a full clone's disk.
-pub const FULL_DISK: &str = "disk.raw";
+use super::{files, process};
 
 /// The directory of machines, to which nobody else has access meanwhile.
 pub struct Store<'a> {
@@ -121,7 +118,7 @@ pub fn base_name(digest: &Digest) -> String {
 
 /// Why a machine holds state, if it does.
 pub fn state(place: &Path, record: &Record) -> Result<Option<String>> {
-    if running::pid(place, &record.name).is_some() {
+    if process::pid(place, &record.name).is_some() {
         return Ok(Some("it is running".into()));
     }
     if place.join(STARTED).exists() {
