@@ -17,6 +17,7 @@ use crate::error::{Context, Error, Result, caused_by, with_hint};
 
 mod ahead;
 mod bound;
+mod range;
 mod resume;
 mod settle;
 mod store;

@@ -10,7 +10,7 @@ use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, IF_RANGE, RANGE};
 
-use super::resume::content_range;
+use super::range::content_range;
 use super::send;
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result, anyhow};

@@ -10,11 +10,11 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use reqwest::blocking::Response;
 use reqwest::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderValue,
-    IF_RANGE, RANGE,
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, IF_RANGE, RANGE,
 };
 
 use super::ahead::{LARGE, Rest, SingleConnectionOnly};
+use super::range::{content_range, supports_ranges};
 use super::settle::BackgroundSync;
 use super::{ATTEMPTS, Http, Refused, TooLong, bound, send};
 use crate::cancel::Cancel;
@@ -315,23 +315,6 @@ fn strong_tag(headers: &HeaderMap) -> Option<String> {
     (tag.starts_with('"') && tag.ends_with('"')).then(|| tag.to_string())
 }
 
-/// Whether the server supports range requests.
-fn supports_ranges(response: &Response) -> bool {
-    let announced = response.headers().get(ACCEPT_RANGES).is_some_and(|units| units == "bytes");
-    response.status() == StatusCode::PARTIAL_CONTENT || announced
-}
-
 fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// Parses `bytes 100-199/1000` or `bytes */1000`: the first offset, and the total length.
-pub(super) fn content_range(value: Option<&HeaderValue>) -> Option<(Option<u64>, Option<u64>)> {
-    let text = value?.to_str().ok()?.strip_prefix("bytes ")?;
-    let (range, total) = text.split_once('/')?;
-    let start = match range {
-        "*" => None,
-        range => Some(range.split_once('-')?.0.parse().ok()?),
-    };
-    Some((start, total.parse().ok()))
 }
