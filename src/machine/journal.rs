@@ -16,9 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result, anyhow, with_hint};
-use crate::hypervisor::{Host, Row, is_legal_name, row};
-
-use super::Driver;
+use crate::hypervisor::{Access, Host, Row, is_legal_name, row};
 
 /// What an entry's `action` may be.
 const ACTIONS: [&str; 3] = ["register", "snapshot", "clone"];
@@ -196,7 +194,8 @@ impl JournalFile {
             Err(error) => return Some(error.to_string()),
         };
         let there = entry.there(host);
-        let fails = || Driver::list(row.driver, &there).err().map(|error| format!("{error:#}"));
+        let list = || row.driver.open(&there, Access::Look)?.all();
+        let fails = || list().err().map(|error| format!("{error:#}"));
         let why = row.driver.unavailable(&there).or_else(fails)?;
         // A failed command is reported on several lines.
         Some(why.lines().map(str::trim).collect::<Vec<_>>().join(", "))
