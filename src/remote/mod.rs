@@ -19,6 +19,7 @@ use crate::error::{Context, Hint, Result, anyhow};
 
 mod cache;
 pub mod chunks;
+mod connection;
 mod directory;
 mod object;
 #[cfg(feature = "object-stores")]
@@ -28,7 +29,8 @@ pub mod trust;
 mod warn;
 mod web;
 
-pub use cache::{Mode, RemoteCache, RemoteSettings};
+pub use cache::RemoteCache;
+pub use connection::{Mode, RemoteSettings};
 pub use push::Pushed;
 pub use warn::{Warn, WarnOnce};
 

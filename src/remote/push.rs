@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::cache::Connection;
+use super::connection::Connection;
 use super::{name, object, trust};
 use crate::cache::{Origin, Record};
 use crate::error::{Context, Error, Result, anyhow, caused_by};
