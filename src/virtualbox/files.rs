@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use super::make::{CONSOLE, SEED};
 use super::record::NOTE;
 
+/// The file of a machine's seed.
+pub const SEED: &str = "seed.iso";
+/// The file its serial console goes to.
+pub const CONSOLE: &str = "console.log";
 /// The directory of a machine's logs.
 const LOGS: &str = "Logs";
 /// The directory of the disks that snapshots left a machine.

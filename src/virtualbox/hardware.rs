@@ -1,10 +1,10 @@
 //! The hardware of a machine, as VirtualBox reports it.
 
-use crate::hardware::VRAM;
-use crate::hardware::{Firmware, Hardware};
+use crate::hardware::nic::reached;
+use crate::hardware::{Firmware, Hardware, Network, VRAM};
 
 use super::answers::Info;
-use super::options::{MOST_NICS, firmware, kind, plain};
+use super::options::{MOST_NICS, Modification, firmware, kind, plain};
 
 /// The first thing in which a machine is not what it was made to be.
 pub fn difference(info: &Info, hardware: &Hardware) -> Option<String> {
@@ -31,6 +31,24 @@ pub fn difference(info: &Info, hardware: &Hardware) -> Option<String> {
         }
     }
     differ.into_iter().next()
+}
+
+impl Modification<'_> {
+    /// Whether a machine has been given all of it.
+    pub fn is_applied(&self, info: &Info) -> bool {
+        let console = format!("file,{}", self.console.display());
+        let shown = info.forwards(MOST_NICS).into_iter().map(|(_, rule)| rule);
+        let mut expected = match reached(&self.hardware.nics) {
+            Some(at) if self.hardware.nics[at].network == Network::Nat => self.rules(),
+            _ => Vec::new(),
+        };
+        let mut shown: Vec<String> = shown.collect();
+        expected.sort();
+        shown.sort();
+        difference(info, self.hardware).is_none()
+            && info.get("uartmode1") == Some(console.as_str())
+            && shown == expected
+    }
 }
 
 /// What a machine that kuth did not make is made of, as far as a clone of it takes that over.

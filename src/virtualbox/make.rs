@@ -16,14 +16,12 @@ use crate::units::Bytes;
 
 use super::answers::{self, Controller, Info};
 use super::config::Config;
+use super::files::{CONSOLE, SEED};
 use super::hardware::difference;
 use super::options::{MOST_NICS, Modification};
 use super::record::{self, Note, Parent, Record};
+use super::remembered::Shape;
 
-/// The file of a machine's seed.
-pub const SEED: &str = "seed.iso";
-/// The file its serial console goes to.
-pub const CONSOLE: &str = "console.log";
 /// The controller that is made where a machine has none with room.
 const OURS: &str = "kuth";
 
@@ -135,14 +133,6 @@ pub fn finish_clone(config: &Config<'_>, spec: &MachineSpec, from: Origin<'_>) -
         config.attach(&uuid, &controller, at, "hdd", &file)?;
     }
     finish(config, spec, record, &rules)
-}
-
-/// What a new clone has of its parent that the rest of its making depends on.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    controllers: Vec<Controller>,
-    /// The card and the name of each rule that forwards a port.
-    rules: Vec<(usize, String)>,
 }
 
 /// The shape of a clone of `parent` that was just made.

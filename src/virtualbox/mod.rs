@@ -32,6 +32,7 @@ pub(crate) mod config;
 pub mod directory;
 mod files;
 mod hardware;
+mod lookup;
 mod make;
 mod options;
 pub(crate) mod record;
@@ -266,7 +267,7 @@ impl Inventory for Config<'_> {
     }
 
     fn console(&self, machine: &Listed) -> PathBuf {
-        machine.directory.join(make::CONSOLE)
+        machine.directory.join(files::CONSOLE)
     }
 
     fn ssh(&self, machine: &Listed) -> Result<Vec<String>> {

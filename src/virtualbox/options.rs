@@ -7,8 +7,6 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::answers::Info;
-use super::hardware::difference;
 use crate::hardware::nic::reached;
 use crate::hardware::{Firmware, Hardware, Mac, Network};
 
@@ -170,22 +168,6 @@ impl Modification<'_> {
             }
         }
         words
-    }
-
-    /// Whether a machine has been given all of it.
-    pub fn is_applied(&self, info: &Info) -> bool {
-        let console = format!("file,{}", self.console.display());
-        let shown = info.forwards(MOST_NICS).into_iter().map(|(_, rule)| rule);
-        let mut expected = match reached(&self.hardware.nics) {
-            Some(at) if self.hardware.nics[at].network == Network::Nat => self.rules(),
-            _ => Vec::new(),
-        };
-        let mut shown: Vec<String> = shown.collect();
-        expected.sort();
-        shown.sort();
-        difference(info, self.hardware).is_none()
-            && info.get("uartmode1") == Some(console.as_str())
-            && shown == expected
     }
 
     /// The forwarded ports, as VirtualBox writes and shows them.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::make::Shape;
+use super::answers::Controller;
 use super::options::Version;
 use super::record::Parent;
 
@@ -15,6 +15,15 @@ const FRESH: Duration = Duration::from_secs(1);
 
 /// UUID and name of each machine.
 pub type Machines = Vec<(String, String)>;
+
+/// What a new clone has of its parent that the rest of its making depends on.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Its controllers, and what is attached to them.
+    pub controllers: Vec<Controller>,
+    /// The card and the name of each rule that forwards a port.
+    pub rules: Vec<(usize, String)>,
+}
 
 /// All that is remembered.
 #[derive(Debug, Default)]
