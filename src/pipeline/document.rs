@@ -8,7 +8,8 @@ use super::fields::{Fields, Scope};
 use super::root::project_root;
 use super::substitute::{Environment, Override, Variables};
 use super::suggest;
-use super::value::{self, Data, Entry, Span, Spanned, Table, Text};
+use super::syntax;
+use super::value::{Data, Entry, Span, Spanned, Table, Text, Value};
 
 /// The tables a pipeline file may have.
 const TABLES: [&str; 3] = ["pipeline", "vars", "stage"];
@@ -57,12 +58,12 @@ impl Document {
     /// even if there are faults.
     pub fn parse(path: &Path, source: &str) -> (Document, Faults) {
         let mut faults = Faults::default();
-        let (mut table, lost) = value::parse(source, &mut faults);
+        let (mut table, lost) = syntax::parse(source, &mut faults);
         let mut found = Faults::default();
         let pipeline = take_table(&mut table, "pipeline", &mut found);
         let vars = take_table(&mut table, "vars", &mut found);
         let stages = match take_table(&mut table, "stage", &mut found) {
-            Some(Entry { value: value::Value { data: Data::Table(table), .. }, .. }) => {
+            Some(Entry { value: Value { data: Data::Table(table), .. }, .. }) => {
                 table.entries.into_iter().map(|entry| Stage::new(entry, &mut found)).collect()
             }
             _ => Vec::new(),
@@ -109,8 +110,7 @@ impl Document {
 
     /// Reads `[pipeline]`.
     pub fn header(&self, scope: &Scope<'_>) -> Header {
-        let Some(Entry { value: value::Value { span, data: Data::Table(table) }, .. }) =
-            &self.pipeline
+        let Some(Entry { value: Value { span, data: Data::Table(table) }, .. }) = &self.pipeline
         else {
             return Header::default();
         };

@@ -140,7 +140,7 @@ fn visit_data(data: &Data, place: &Span, see: &mut dyn FnMut(&Table, &Span)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::parse;
+    use super::super::syntax::parse;
     use super::*;
 
     /// Each fault as `what it points at | title | what it points at besides`.

@@ -13,7 +13,9 @@ mod references;
 mod root;
 mod substitute;
 pub mod suggest;
+mod syntax;
 mod template;
+mod tree;
 mod value;
 
 use std::path::{Path, PathBuf};

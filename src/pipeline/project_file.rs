@@ -6,7 +6,8 @@ use std::path::Path;
 use super::fault::{Fault, Faults, FaultyPipeline};
 use super::fields::{Fields, Scope};
 use super::suggest;
-use super::value::{self, Data, Spanned, Text};
+use super::syntax;
+use super::value::{Data, Spanned, Text};
 
 /// The name of the file.
 pub const NAME: &str = "kuth.toml";
@@ -38,7 +39,7 @@ pub fn load(
     is_key: &dyn Fn(&str) -> Result<(), String>,
 ) -> Result<ProjectFile, FaultyPipeline> {
     let mut faults = Faults::default();
-    let (table, lost) = value::parse(source, &mut faults);
+    let (table, lost) = syntax::parse(source, &mut faults);
     let scope = Scope::new(source, path.parent().unwrap_or(Path::new("")));
     let mut cache = CacheTable::default();
     for entry in &table.entries {

@@ -8,7 +8,8 @@ use toml::de::{DeTable, Error};
 
 use super::duplicates::{self, path_of};
 use super::fault::{Fault, Faults};
-use super::value::{Data, Entry, Span, Table, table_of};
+use super::tree::table_of;
+use super::value::{Data, Entry, Span, Table};
 
 /// After so many syntax errors the file is taken for something that is not TOML at all.
 const MOST: usize = 50;

@@ -270,7 +270,7 @@ impl Resolver<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::value::parse;
+    use super::super::syntax::parse;
     use super::*;
 
     /// The variables of `source`, and each fault as `title @ the text it points at`.

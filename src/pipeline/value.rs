@@ -1,15 +1,8 @@
-//! TOML with spans: a tree of values, each with its place in the source.
-//! It knows the grammar only through the `toml` crate and nothing of pipelines.
+//! TOML with spans: a tree of values, each with its place in the source. It knows nothing of
+//! pipelines, nor how a source is read.
 
 use std::fmt;
 use std::ops::{Deref, Range};
-
-use toml::Spanned as TomlSpanned;
-use toml::de::{DeTable, DeValue};
-
-use super::duplicates;
-use super::fault::{Fault, Faults};
-use super::recovery::recover;
 
 /// A place in the source: a range of bytes.
 pub type Span = Range<usize>;
@@ -158,99 +151,9 @@ impl Table {
     }
 }
 
-/// The tree of `source`, with every syntax error among the faults. Statements that are not TOML
-/// are not in the tree; they are the second thing returned.
-pub fn parse(source: &str, faults: &mut Faults) -> (Table, String) {
-    let (text, lost) = recover(source, faults);
-    let (table, errors) = DeTable::parse_recoverable(&text);
-    let table = table_of(table.get_ref(), faults);
-    duplicates::report(&text, &table, &errors, faults);
-    (table, lost)
-}
-
-pub(super) fn table_of(table: &DeTable<'_>, faults: &mut Faults) -> Table {
-    let mut entries: Vec<Entry> = table
-        .iter()
-        .map(|(key, value)| Entry {
-            key: Spanned::new(key.span(), key.get_ref().to_string()),
-            value: value_of(value, faults),
-        })
-        .collect();
-    // The crate sorts by name; people and graphs want the order of the file.
-    entries.sort_by_key(|entry| entry.key.span.start);
-    Table { entries }
-}
-
-fn value_of(value: &TomlSpanned<DeValue<'_>>, faults: &mut Faults) -> Value {
-    let span = value.span();
-    let data = match value.get_ref() {
-        DeValue::String(text) => Data::String(Text::open(span.clone(), text.as_ref())),
-        DeValue::Boolean(value) => Data::Boolean(*value),
-        DeValue::Datetime(value) => Data::Datetime(value.to_string()),
-        DeValue::Array(values) => {
-            Data::Array(values.iter().map(|value| value_of(value, faults)).collect())
-        }
-        DeValue::Table(table) => Data::Table(table_of(table, faults)),
-        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) => Data::Integer(number),
-            Err(_) => {
-                faults.add(
-                    Fault::new(span.clone(), "the integer does not fit in 64 bits")
-                        .label("too large"),
-                );
-                Data::Faulty
-            }
-        },
-        DeValue::Float(number) => match number.as_str().parse() {
-            Ok(number) => Data::Float(number),
-            Err(_) => {
-                faults.add(Fault::new(span.clone(), "the number cannot be read"));
-                Data::Faulty
-            }
-        },
-    };
-    Value { span, data }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(source: &str) -> (Table, Faults) {
-        let mut faults = Faults::default();
-        let (table, _) = parse(source, &mut faults);
-        (table, faults)
-    }
-
-    #[test]
-    fn tables_keep_the_order_of_the_file_and_their_places() {
-        let source = "b = 1\na = \"é\"\n[z]\n[c]\nx = true\n";
-        let (table, faults) = parsed(source);
-        assert!(faults.is_empty());
-        let keys: Vec<_> = table.entries.iter().map(|entry| entry.key.as_str()).collect();
-        assert_eq!(keys, ["b", "a", "z", "c"]);
-        let c = table.get("c").unwrap();
-        assert_eq!(&source[c.value.span.clone()], "[c]");
-        assert_eq!(&source[c.key.span.clone()], "c");
-        assert_eq!(&source[table.get("a").unwrap().value.span.clone()], "\"é\"");
-    }
-
-    #[test]
-    fn numbers_of_every_notation_read() {
-        let (table, faults) = parsed("a = 0xff\nb = 1_000\nc = -3\nd = 1.5e3\n");
-        assert!(faults.is_empty());
-        let data: Vec<_> = table.entries.into_iter().map(|entry| entry.value.data).collect();
-        let expected =
-            [Data::Integer(255), Data::Integer(1000), Data::Integer(-3), Data::Float(1500.0)];
-        assert_eq!(data, expected);
-    }
-
-    #[test]
-    fn an_integer_past_64_bits_is_a_fault() {
-        let (table, faults) = parsed("a = 99999999999999999999\n");
-        assert_eq!(faults.len(), 1);
-        assert_eq!(table.get("a").unwrap().value.data, Data::Faulty);
-    }
 
     #[test]
     fn a_secret_never_shows() {
