@@ -139,7 +139,9 @@ fn judged(bench: &Bench, attributes: &Attributes, directory: &Path) {
     let copy = directory.join("value");
     let is_ext4 =
         |path: &PathBuf| std::fs::read(path).is_ok_and(|it| it[1080..1082] == [0x53, 0xef]);
-    let image = bench.filesystems().into_iter().find(is_ext4).expect("there is an ext4");
+    // The larger one is that of /.
+    let images = bench.filesystems().into_iter().filter(is_ext4);
+    let image = images.max_by_key(|path| path.metadata().unwrap().len()).expect("there is one");
     for path in ["etc/alone-010", "etc/all", "etc/among-010", "etc/record"] {
         let request = format!("ea_get -f {} /{path} user.value", copy.display());
         if tool("debugfs", &["-R", &request, image.to_str().unwrap()]).is_some() {
