@@ -160,7 +160,7 @@ bad("cut.tar.xz", "xz data cut short", "", lzma.compress(whole)[:-8])
 bad("garbage.tar.xz", "garbage behind xz data", "", lzma.compress(whole) + b"garbage!")
 bad("old-sparse-overlap.tgz", "parts of a sparse file that overlap", "overlap",
     packed(sparse("s", [(4096, 512), (0, 512)], 8192, b"x" * 1024)))
-bad("old-sparse-past.tgz", "a sparse file with a part behind its end", "cut short",
+bad("old-sparse-past.tgz", "a sparse file with a part behind its end", "not that of its data",
     packed(sparse("s", [(0, 512), (8000, 512)], 8192, b"x" * 1024)))
 bad("sparse-huge.tgz", "a sparse file of 1 TiB", "more than 64 GiB",
     packed(sparse("s", [(0, 512)], 1 << 40, b"x" * 512)))
