@@ -19,7 +19,7 @@ use crate::error::{Context, Error, Interrupted, Result};
 
 mod failure;
 
-use failure::read_tail;
+use failure::{AT_LIMIT, read_tail};
 pub use failure::{CommandFailed, ending};
 
 /// How long a process group may take to end after SIGTERM before it gets SIGKILL.
@@ -188,7 +188,7 @@ impl Command {
             Wait::Status(status) if status.success() => Ok(()),
             Wait::Status(status) => Err(self.failure(ending(status), log, start)),
             Wait::TimedOut(limit) => {
-                let how = format!("killed after {} s (time limit)", limit.as_secs());
+                let how = format!("killed after {} s {AT_LIMIT}", limit.as_secs());
                 Err(self.failure(how, log, start))
             }
         }

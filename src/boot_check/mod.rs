@@ -207,7 +207,7 @@ impl Check<'_> {
             Ok(()) => "the machine powered off before it had answered".to_string(),
             Err(error) if caused_by::<Interrupted>(&error).is_some() => return Err(error),
             Err(error) => match caused_by::<crate::process::CommandFailed>(&error) {
-                Some(failed) if failed.status.starts_with("still running") => {
+                Some(failed) if failed.timed_out() => {
                     format!("no end after {} s ({})", self.limit.as_secs(), seen.progress())
                 }
                 _ => {

@@ -19,6 +19,16 @@ pub struct CommandFailed {
     pub log: PathBuf,
 }
 
+/// How the status of a command ends that kuth killed at its time limit.
+pub(super) const AT_LIMIT: &str = "(time limit)";
+
+impl CommandFailed {
+    /// Whether kuth killed the command at its time limit.
+    pub fn timed_out(&self) -> bool {
+        self.status.ends_with(AT_LIMIT)
+    }
+}
+
 impl fmt::Display for CommandFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "a command failed: {}", self.status)?;

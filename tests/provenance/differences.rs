@@ -143,7 +143,7 @@ fn what_cannot_be_compared_is_reported() {
     let words = [&["diff", &stray, &raw][..], &nowhere].concat();
     let said = world().kuth(&words);
     assert_eq!(said.status, 1);
-    assert!(said.out.starts_with("packages: not known of both\n"), "{}", said.out);
+    assert!(said.out.starts_with("packages: not known on both sides\n"), "{}", said.out);
     for word in ["nothing", "ffffffffffff", "out"] {
         let said = world().kuth(&["diff", word, SMALL]);
         assert_eq!(said.status, 2, "{word}: {}", said.err);
