@@ -74,7 +74,7 @@ pub fn clean(
 
 /// Something that may be removed.
 enum Candidate {
-    Result(Entry),
+    Result(Box<Entry>),
     Package(PathBuf, SystemTime),
 }
 
@@ -117,7 +117,7 @@ impl Cache {
         let packages =
             packages.into_iter().map(|path| Candidate::Package(path.clone(), used(&path)));
         let mut candidates: Vec<Candidate> =
-            results.into_iter().map(Candidate::Result).chain(packages).collect();
+            results.into_iter().map(Box::new).map(Candidate::Result).chain(packages).collect();
         candidates.sort_by_key(Candidate::used);
         let mut total = self.sizes()?.total();
         let now = SystemTime::now();
@@ -141,7 +141,7 @@ impl Cache {
                         remove(&self.object(output))?;
                         total = Bytes(total.0.saturating_sub(size.0));
                     }
-                    cleaned.results.push(entry);
+                    cleaned.results.push(*entry);
                 }
                 Candidate::Package(path, _) => {
                     let size = allocated(&path).unwrap_or(Bytes(0));

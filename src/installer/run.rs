@@ -249,7 +249,7 @@ impl Run<'_> {
             }
             Err(error) if caused_by::<Interrupted>(&error).is_some() => Err(error),
             Err(error) => match caused_by::<CommandFailed>(&error) {
-                Some(failed) if failed.timed_out() => {
+                Some(command) if command.timed_out() => {
                     let seconds = self.limit.as_secs();
                     let error = failed(format!("no end after {seconds} s{during}"));
                     Err(with_hint(error, "a busy host needs longer: raise `timeout`"))

@@ -49,7 +49,7 @@ fn comments_and_the_order_of_keys_do_not_count() {
     let text = std::fs::read_to_string(project.root.join(DEBIAN)).unwrap();
     let (head, stages) = text.split_at(text.find("[stage.rootfs]").unwrap());
     let (front, clones) = stages.split_at(stages.find("[stage.nodes]").unwrap());
-    project.write(DEBIAN, &format!("{head}{clones}\n{front}"));
+    project.write(DEBIAN, format!("{head}{clones}\n{front}"));
     project.build(&[DEBIAN]).ok().assert_all("cached");
 }
 
@@ -119,7 +119,7 @@ fn one_role_s_user_data_runs_its_clones_alone() {
     let project = world().fork("role");
     let path = "data/debian/hapx/user-data";
     let text = std::fs::read_to_string(project.root.join(path)).unwrap();
-    project.write(path, &format!("{text}\n# changed\n"));
+    project.write(path, format!("{text}\n# changed\n"));
     let clones = "nodes/hapx-node01 nodes/hapx-node02";
     let plan = project.plan(&[DEBIAN]);
     assert_eq!((plan.those("run"), plan.those("unknown")), (clones.into(), "".into()));

@@ -75,7 +75,7 @@ fn an_iso_without_the_installer_and_a_kernel_without_headers_are_errors() {
             "no headers of 6.1.0-test: add the package linux-headers-amd64",
         ),
     ] {
-        project.write("faulty.toml", &stage(additions));
+        project.write("faulty.toml", stage(additions));
         let run = project.build(&["faulty.toml", "faulty"]).ended(1);
         assert!(run.err.contains(said), "{additions}: {}", run.err);
     }

@@ -80,7 +80,7 @@ impl Built {
         let mut stages = STAGES[..end].replace("PORT", &listen().to_string());
         stages = stages.replace("DIRECTORY", project.root.to_str().unwrap());
         stages = stages.replace("SHA256", &Digest::of(&bytes).to_string());
-        project.write(PIPELINE, &format!("{}{stages}", kuth_test_support::base::SYSTEM));
+        project.write(PIPELINE, format!("{}{stages}", kuth_test_support::base::SYSTEM));
         let names: Vec<&str> = stages
             .lines()
             .filter_map(|line| line.strip_prefix("[stage.")?.strip_suffix(']'))

@@ -30,8 +30,8 @@ fn packages_of_the_cache_give_the_same_bytes() {
 fn a_new_request_on_top_of_a_remote_tree_is_resolved() {
     let world = world();
     let project = world.project("remote");
-    project.write("kuth.toml", &remote("read"));
-    project.write("p.toml", &PIPELINE.replace("[\"htop\"]", "[\"libncursesw6\"]"));
+    project.write("kuth.toml", remote("read"));
+    project.write("p.toml", PIPELINE.replace("[\"htop\"]", "[\"libncursesw6\"]"));
     let keyring = format!("keyring={}", world.keyring());
     let built = project.build(&["p.toml", "--mirror", &world.mirror(), "--var", &keyring]).ok();
     assert_eq!((built.count("run"), built.digest("rootfs")), (1, world.digests[0].as_str()));

@@ -49,7 +49,7 @@ fn entries_of_a_mirror_and_of_a_medium_are_not_exchangeable() {
     let iso = format!("sha256 = \"{}\"", kuth_digest(&world.medium.iso()));
     project.write(
         "p.toml",
-        &MEDIUM.replace("kind = \"download\"", &format!("kind = \"download\"\n{iso}")),
+        MEDIUM.replace("kind = \"download\"", &format!("kind = \"download\"\n{iso}")),
     );
     let run = build_from(&project, &world.medium.iso(), &["--locked"]);
     let words = "`rootfs` means: it has those of a mirror, not of a medium";

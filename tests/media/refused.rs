@@ -16,12 +16,12 @@ fn what_the_medium_does_not_have_is_named() {
     build_from(&project, &iso, &["--var", "suite=bookworm"]).refused(&parts);
 
     let components = "from = \"iso\"\ncomponents = [\"contrib\"]";
-    project.write("p.toml", &MEDIUM.replace("from = \"iso\"", components));
+    project.write("p.toml", MEDIUM.replace("from = \"iso\"", components));
     let parts = ["no packages of contrib for amd64 on", "of trixie it has main", "`components`"];
     build_from(&project, &iso, &[]).refused(&parts);
 
     let several = "from = \"iso\"\npackages = [\"dpkg\", \"no-such-thing\", \"nor-this\"]";
-    project.write("p.toml", &MEDIUM.replace("from = \"iso\"", several));
+    project.write("p.toml", MEDIUM.replace("from = \"iso\"", several));
     let parts = ["there is no no-such-thing and no nor-this in trixie (main) on", NAME, "a mirror"];
     build_from(&project, &iso, &[]).refused(&parts);
 
@@ -50,7 +50,7 @@ fn a_medium_for_others_is_refused() {
     std::fs::remove_dir_all(medium.path("dists")).unwrap();
     build_from(&project, &medium.iso(), &[]).refused(&["has no directory `dists`"]);
 
-    project.write("no.iso", &"no image\n".repeat(10_000));
+    project.write("no.iso", "no image\n".repeat(10_000));
     let parts = ["sector 16 is not a volume descriptor", "a medium is an ISO 9660 image"];
     build_from(&project, &project.path("no.iso"), &[]).refused(&parts);
 }
@@ -127,7 +127,7 @@ fn a_signature_that_does_not_count_is_refused() {
     build_from(&project, &signed.iso(), &[]).refused(&parts);
 
     let keyring = format!("kind = \"bootstrap\"\nkeyring = \"{}\"", world.keyring());
-    project.write("p.toml", &MEDIUM.replace("kind = \"bootstrap\"", &keyring));
+    project.write("p.toml", MEDIUM.replace("kind = \"bootstrap\"", &keyring));
     let changed = world.medium.fork("changed");
     let text = world.signed().replace("Label: Debian", "Label: Another");
     changed.write("dists/trixie/InRelease", text);

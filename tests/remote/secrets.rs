@@ -103,7 +103,7 @@ impl Left {
             std::fs::read_to_string(path).unwrap().trim().to_string()
         };
         for stage in KEPT {
-            assert!(!self.has(&run.digest(stage)), "the digest of {stage} left");
+            assert!(!self.has(run.digest(stage)), "the digest of {stage} left");
             assert!(!self.has(&key(stage)), "the key of {stage} left");
         }
         for stage in MOVED {

@@ -62,11 +62,11 @@ fn a_signed_medium_counts_by_the_keyring() {
     let medium = signed(world, "medium-signed");
     let project = world.project("medium-signed");
     let not_signed = "is not signed by a key of";
-    project.write("p.toml", &signed_pipeline(&world.keyring("theirs")));
+    project.write("p.toml", signed_pipeline(&world.keyring("theirs")));
     refused(&project, &medium, &[], &[not_signed, "keyring.gpg"]);
     project.write("p.toml", PIPELINE);
     refused(&project, &medium, &[], &[not_signed, "debian-archive-keyring.gpg"]);
-    project.write("p.toml", &signed_pipeline(&world.keyring("ours")));
+    project.write("p.toml", signed_pipeline(&world.keyring("ours")));
     taken(world, &project, &medium, &[]);
 
     // Somebody took the signature away, or put another text before it.
@@ -96,7 +96,7 @@ fn a_signed_medium_counts_until_its_day() {
     expire(&medium);
     world.sign(&medium.path(SUITE));
     let project = world.project("medium-expired");
-    project.write("p.toml", &signed_pipeline(&world.keyring("ours")));
+    project.write("p.toml", signed_pipeline(&world.keyring("ours")));
     refused(&project, &medium, &[], &["is past its Valid-Until date", "`--allow-expired`"]);
     taken(world, &project, &medium, &["--allow-expired"]);
     // Nobody answers for the date of one that is not signed.

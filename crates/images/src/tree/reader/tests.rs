@@ -127,7 +127,7 @@ fn a_map_that_lies_and_a_tar_cut_short_are_refused() {
     let overlap = changed(&|header, _| header.sparse[1].set_offset(100));
     assert!(overlap.contains("overlap"), "{overlap}");
     let odd = changed(&|header, _| header.sparse[0].set_length(511));
-    assert!(odd.contains("no whole block"), "{odd}");
+    assert!(odd.contains("not a whole block"), "{odd}");
     let behind = changed(&|_, more| {
         more.sparse[0].set_offset(9_999);
         more.sparse[1].set_offset(9_999 + 512);
