@@ -41,7 +41,6 @@ pub fn run(args: &Args) -> Result<Exit> {
     let remote = remote::open(root, offline, &cache, &cancel, paths.clone())?;
     let summary = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
-        project.check_networks(&plan, &cache)?;
         project.check_lock(&plan, &cache)?;
         let build = Build {
             plan: &plan,

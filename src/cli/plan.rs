@@ -27,7 +27,6 @@ pub fn run(args: &Args) -> Result<Exit> {
     let project = Project::open_to_build(building)?;
     let plan = Plan::new(&project.pipeline, &building.stages)?;
     let (cache, settings) = (project.cache()?, &project.settings);
-    project.check_networks(&plan, &cache)?;
     project.check_lock(&plan, &cache)?;
     let found = inspect::explain(&plan, &cache, settings, &project.lock, &building.rebuild)?;
     let lines: Vec<Line> = plan

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use super::options::{Building, Source};
 use crate::cache::Cache;
 use crate::engine::locked;
-use crate::engine::plan::{Node, Plan, Ready};
+use crate::engine::plan::{Plan, Ready};
 use crate::error::{Context, Error, Misuse, Result, anyhow, with_hint};
 use crate::lock::LockFile;
-use crate::machine::{Replace, RunState, choose, host_of};
+use crate::machine::RunState;
 use crate::pipeline::{self, Environment, Kinds, Override, suggest};
-use crate::stage::{Settings, StageContext, Table};
+use crate::stage::{Settings, Table};
 use crate::virtualbox;
 
 /// The time to which all times in results are clamped, unless `SOURCE_DATE_EPOCH` is set: the first
@@ -45,6 +45,7 @@ impl Project {
             epoch: epoch()?,
             pipeline: pipeline.name.clone(),
             mirror: None,
+            security_mirror: None,
             snapshot: None,
             allow_expired: false,
             offline: false,
@@ -91,26 +92,6 @@ impl Project {
         Ok(Arc::new(Cache::open(&self.cache)?))
     }
 
-    /// Fails if a driver cannot provide the network between this host and the machines of `plan`.
-    /// Called before anything is run, because machines are made last.
-    pub fn check_networks(&self, plan: &Plan<'_>, cache: &Arc<Cache>) -> Result<()> {
-        let mut checked = Vec::new();
-        for node in plan.nodes() {
-            let Some(network) = node.stage.network() else { continue };
-            let word = self.settings.driver.as_deref().or_else(|| driver(plan, node));
-            let Some(word) = word.filter(|word| !checked.contains(&(*word, network))) else {
-                continue;
-            };
-            let host = host_of(&self.context(cache, node), Replace::Never);
-            // A driver that cannot be used is reported by the stage that registers.
-            if let Ok(row) = choose(word, &host) {
-                row.driver.check_network(&host, network)?;
-            }
-            checked.push((word, network));
-        }
-        Ok(())
-    }
-
     /// With `--locked`, fails if the lock file lacks something that `plan` needs. Called before
     /// anything is run.
     pub fn check_lock(&self, plan: &Plan<'_>, cache: &Arc<Cache>) -> Result<()> {
@@ -135,23 +116,6 @@ impl Project {
             ),
         ))
     }
-
-    /// The context of a node that is inspected, not run.
-    pub fn context(&self, cache: &Arc<Cache>, node: &Node<'_>) -> StageContext {
-        let settings = Arc::new(Settings { offline: true, ..self.settings.clone() });
-        let log = cache.log(&settings.pipeline, &node.name);
-        StageContext {
-            locked: self.lock.stage(&node.name),
-            locked_elsewhere: self.lock.all(),
-            ..StageContext::new(cache.clone(), settings, &node.name, log)
-        }
-    }
-}
-
-/// The name of the driver of the machine that `node` depends on.
-fn driver(plan: &Plan<'_>, node: &Node<'_>) -> Option<&'static str> {
-    let inputs = node.inputs.iter().map(|(_, input)| &plan.nodes()[input.0]);
-    node.stage.driver().or_else(|| inputs.into_iter().find_map(|input| driver(plan, input)))
 }
 
 /// Reads and checks the pipeline file at `path`.

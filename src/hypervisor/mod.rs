@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{Result, anyhow};
-use crate::host_network;
 use crate::units::Bytes;
 
 mod host;
@@ -32,11 +31,6 @@ pub trait Hypervisor: Send + Sync {
 
     /// Why it cannot be used on this host, if it cannot.
     fn unavailable(&self, host: &Host) -> Option<String>;
-
-    /// Refuses a network between the host and its machines that it cannot have here.
-    fn check_network(&self, _host: &Host, _network: &host_network::Plan) -> Result<()> {
-        Ok(())
-    }
 
     /// Refuses a machine that it cannot make.
     fn check(&self, _spec: &MachineSpec) -> Result<()> {

@@ -169,8 +169,8 @@ pub fn cards(hardware: &Hardware, ssh_port: &str) -> Vec<Card> {
         let netdev = match &nic.network {
             Network::Nat => format!("user{forward}"),
             Network::HostOnly(_) => format!(
-                "user,restrict=on,net=192.168.254.0/24,host=192.168.254.1,\
-                 dhcpstart=192.168.254.100{forward}"
+                "user,restrict=on,net=192.168.63.0/24,host=192.168.63.1,\
+                 dhcpstart=192.168.63.100{forward}"
             ),
             Network::Internal(name) => {
                 let directory =
@@ -338,7 +338,7 @@ mod tests {
                  remote.type=unix,remote.path=/proc/self/fd/9/dmz/switch"
             )
         );
-        assert!(netdevs[1].ends_with("dhcpstart=192.168.254.100"), "{netdevs:?}");
+        assert!(netdevs[1].ends_with("dhcpstart=192.168.63.100"), "{netdevs:?}");
         let forwards = "hostfwd=tcp:127.0.0.1:2222-:22,hostfwd=udp:127.0.0.1:8053-:53";
         assert_eq!(netdevs[2], format!("user,{forwards}"));
         assert_eq!(netdevs[3], "user");

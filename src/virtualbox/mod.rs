@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::{Result, anyhow};
-use crate::host_network;
 use crate::hypervisor::{
     Access, Address, Base, CloneSpec, Host, Hypervisor, Identity, Inventory, Leftover, Listed,
     Lookup, MachineSpec, Owner, Source, refusal,
@@ -59,10 +58,6 @@ impl Hypervisor for VirtualBox {
 
     fn unavailable(&self, host: &Host) -> Option<String> {
         command::Vbox::open(host).err()
-    }
-
-    fn check_network(&self, host: &Host, network: &host_network::Plan) -> Result<()> {
-        check_network_by(allowed::FILE.as_ref(), host, network)
     }
 
     fn open<'h>(&self, host: &'h Host, access: Access) -> Result<Box<dyn Inventory + 'h>> {
@@ -326,21 +321,6 @@ impl Config<'_> {
         names.dedup();
         Ok(names)
     }
-}
-
-/// Refuses a network of the host that VirtualBox, by the list in `file`, does not allow.
-pub(crate) fn check_network_by(
-    file: &Path,
-    host: &Host,
-    network: &host_network::Plan,
-) -> Result<()> {
-    let Some(refusal) = allowed::refusal(file, &network.host)? else { return Ok(()) };
-    let vbox = command::open(host)?;
-    // An adapter that has it already needs no leave.
-    let has_it = |adapter: &host_network::Adapter| adapter.address == Some(network.host);
-    let is_free = vbox.version < allowed::SINCE
-        || answers::adapters(&vbox.query(["list", "hostonlyifs"])?).iter().any(has_it);
-    if is_free { Ok(()) } else { Err(refusal) }
 }
 
 fn size(path: &Path) -> u64 {

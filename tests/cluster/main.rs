@@ -69,7 +69,7 @@ const CHECKS: &[(&str, Check)] = &[
             ("node", "192.168.2.254/24 192.168.2.1/24"),
             ("glus", "192.168.3.254/24 192.168.3.1/24"),
             ("dmz", "192.168.4.254/24 192.168.4.1/24"),
-            ("host", "192.168.254.254/24"),
+            ("host", "192.168.63.254/24"),
         ] {
             let line = asked.gate.line("addresses", &format!("{card} "));
             assert!(line.split_once("UP").unwrap().1.trim().starts_with(address), "{line}");
@@ -90,8 +90,8 @@ const CHECKS: &[(&str, Check)] = &[
         }
     }),
     ("names lead to the machines", |asked| {
-        asked.hapx.has("gate", "192.168.254.254");
-        asked.glus.has("gate", "192.168.254.254");
+        asked.hapx.has("gate", "192.168.63.254");
+        asked.glus.has("gate", "192.168.63.254");
         asked.hapx.has("glus", "192.168.3.");
         asked.glus.has("hapx", "192.168.4.");
         assert_eq!(asked.hapx.of("full name"), "hapx-node01.kube.local");

@@ -10,7 +10,7 @@ use crate::host_network::{self, Adapters};
 use crate::units::Bytes;
 use crate::virtualbox::adapters::HostOnly;
 use crate::virtualbox::config::Config;
-use crate::virtualbox::{check_network_by, record};
+use crate::virtualbox::record;
 
 const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/virtualbox_fake");
 
@@ -386,31 +386,4 @@ fn a_version_that_is_too_old_is_refused() {
     let why = VirtualBox.unavailable(&world.host).unwrap();
     assert_eq!(why, "VirtualBox 5.2 is too old; 6.1 is needed");
     assert!(!Path::new(&world.host.machines).join("virtualbox").exists());
-}
-
-#[test]
-fn an_address_that_virtualbox_forbids_is_refused_unless_an_adapter_has_it() {
-    let network = |host: &str| host_network::Plan {
-        host: host.parse().unwrap(),
-        gateway: None,
-        routes: vec![],
-        domain: None,
-    };
-    let world = World::new("7.0.20r163906");
-    // A host without a list, whether or not this one has one.
-    let file = world.path("networks.conf");
-    let check = |world: &World, host| check_network_by(&file, &world.host, &network(host));
-    check(&world, "192.168.56.1/24").unwrap();
-    let error = check(&world, "192.168.254.1/24").unwrap_err();
-    let text = "VirtualBox does not allow the host-only address 192.168.254.1/24";
-    assert_eq!(error.to_string(), text);
-    let hint = crate::error::hints(&error).concat();
-    let allows = format!("echo '* 192.168.56.0/21 192.168.254.0/24' >>{}", file.display());
-    assert!(hint.contains(&allows), "{hint}");
-    world.write(
-        "adapters",
-        "Name: vboxnet0\nIPAddress: 192.168.254.1\nNetworkMask: 255.255.255.0\n",
-    );
-    check(&world, "192.168.254.1/24").unwrap();
-    check(&World::new("6.1.26r145957"), "192.168.254.1/24").unwrap();
 }
