@@ -12,12 +12,15 @@
 //! filesystem = "ext4"                  # ext4, xfs, vfat, swap; or `lvm = "vg0"`: holds the volumes
 //! mount = "/boot"                      # vfat at /boot/efi or /efi replaces the automatic ESP
 //! label = "boot"                       # default: the name, where it fits
+//! options = ["nodev"]                  # for fstab, besides what kuth writes
 //! [[volume]]
 //! name = "root"                        # a volume of the group; keys as above, no `lvm`
+//! [[tmpfs]]
+//! mount = "/tmp"                       # with `size` and `options`
 //! ```
 
 pub use crate::artifact::Firmware;
-use crate::pipeline::{Fault, Fields, Size, Spanned};
+use crate::pipeline::{Fault, Fields, Size, Span, Spanned};
 use crate::units::Bytes;
 
 /// The kind of partition table.
@@ -110,6 +113,19 @@ pub struct Config {
     pub volumes: Vec<VolumeRow>,
     /// Kernel arguments behind `root=… ro`.
     pub cmdline: String,
+    /// In the order of the file.
+    pub tmpfs: Vec<TmpfsRow>,
+}
+
+/// One `[[tmpfs]]`: a file system in memory.
+#[derive(Clone, Debug)]
+pub struct TmpfsRow {
+    /// Absolute, without a slash at the end.
+    pub mount: Spanned<String>,
+    /// The most that it holds; `None`: half of the memory.
+    pub size: Option<Bytes>,
+    /// Mount options besides.
+    pub options: Vec<Spanned<String>>,
 }
 
 /// One `[[partition]]`.
@@ -152,6 +168,8 @@ pub struct FilesystemRow {
     pub mount: Option<Spanned<String>>,
     /// A label other than the name.
     pub label: Option<String>,
+    /// Mount options besides those that kuth writes.
+    pub options: Vec<Spanned<String>>,
 }
 
 impl Config {
@@ -164,7 +182,9 @@ impl Config {
         let rows = fields.require("partition").array_of_tables("partition");
         let partitions: Vec<_> = rows.into_iter().map(partition).collect();
         let volumes: Vec<_> = fields.array_of_tables("volume").into_iter().map(volume).collect();
+        let tmpfs: Vec<_> = fields.array_of_tables("tmpfs").into_iter().map(tmpfs).collect();
         Some(Config {
+            tmpfs: tmpfs.into_iter().collect::<Option<_>>()?,
             size: size.filter(|size| whole(fields, "a disk", size.clone(), Bytes::MIB))?,
             table,
             firmware: firmware?,
@@ -172,6 +192,19 @@ impl Config {
             volumes: volumes.into_iter().collect::<Option<_>>()?,
             cmdline: cmdline?,
         })
+    }
+}
+
+impl Config {
+    /// The span of the first mount option or `tmpfs`, if there is one.
+    pub fn mounts_span(&self) -> Option<Span> {
+        let partitions = self.partitions.iter().filter_map(|row| match &row.content {
+            Content::Filesystem(filesystem) => Some(filesystem),
+            Content::Lvm(_) => None,
+        });
+        let rows = partitions.chain(self.volumes.iter().map(|row| &row.filesystem));
+        let options = rows.flat_map(|row| &row.options).map(|option| &option.span);
+        options.chain(self.tmpfs.iter().map(|row| &row.mount.span)).next().cloned()
     }
 }
 
@@ -218,7 +251,7 @@ fn partition(mut fields: Fields<'_>) -> Option<PartitionRow> {
     let size = size.filter(|size| whole_or_rest(&fields, "a partition", size, Bytes::MIB));
     let content = match fields.exactly_one(&["filesystem", "lvm"]) {
         Some("lvm") => {
-            for key in ["mount", "label"] {
+            for key in ["mount", "label", "options"] {
                 if fields.has(key)
                     && let Some(span) = fields.key_span(key)
                 {
@@ -232,6 +265,7 @@ fn partition(mut fields: Fields<'_>) -> Option<PartitionRow> {
         None => {
             fields.has("mount");
             fields.has("label");
+            fields.has("options");
             None
         }
     };
@@ -295,7 +329,16 @@ fn filesystem(fields: &mut Fields<'_>) -> Option<FilesystemRow> {
         None => None,
     };
     let label = fields.text("label");
+    let options = options(fields);
     let format = format?;
+    if mount.is_none()
+        && let Some(first) = options.first()
+    {
+        let fault =
+            Fault::new(first.span.clone(), "`options` are for file systems with a mount point");
+        fields.fault(fault.hint("add `mount`, or leave out `options`"));
+        return None;
+    }
     if let (Format::Swap, Some(mount)) = (*format, &mount) {
         let fault = Fault::new(mount.span.clone(), "a swap area is not mounted");
         fields.fault(fault.hint("leave out `mount`"));
@@ -311,7 +354,41 @@ fn filesystem(fields: &mut Fields<'_>) -> Option<FilesystemRow> {
             return None;
         }
     }
-    Some(FilesystemRow { format, mount, label: label.map(|label| label.text) })
+    Some(FilesystemRow { format, mount, label: label.map(|label| label.text), options })
+}
+
+fn tmpfs(mut fields: Fields<'_>) -> Option<TmpfsRow> {
+    let mount = fields.required_text("mount");
+    let mount = mount.map(|text| Spanned::new(text.span, text.text));
+    let mount = mount.filter(|mount| match check_mount(mount) {
+        Ok(()) => true,
+        Err((message, hint)) => {
+            fields.fault(Fault::new(mount.span.clone(), message).hint(hint));
+            false
+        }
+    });
+    let size = fields.size("size");
+    let size = size.filter(|size| whole(&fields, "a tmpfs", size.clone(), Bytes::MIB));
+    let options = options(&mut fields);
+    fields.finish();
+    Some(TmpfsRow { mount: mount?, size: size.map(|size| size.value), options })
+}
+
+/// Mount options of fstab, each a word.
+fn options(fields: &mut Fields<'_>) -> Vec<Spanned<String>> {
+    let texts = fields.unique_texts("options");
+    let mut options = Vec::new();
+    for text in texts {
+        let plain = |c: char| c.is_ascii_graphic() && !",\"\\#".contains(c);
+        if text.text.is_empty() || !text.text.chars().all(plain) {
+            let fault =
+                Fault::new(text.span.clone(), format!("{} is not a mount option", text.shown()));
+            fields.fault(fault.hint("as in [\"nodev\", \"noatime\"]"));
+            continue;
+        }
+        options.push(Spanned::new(text.span, text.text));
+    }
+    options
 }
 
 /// Why a path cannot be a mount point, and what to write.

@@ -28,6 +28,17 @@ pub struct Layout {
     pub filesystems: Vec<Filesystem>,
     /// Kernel arguments behind `root=… ro`.
     pub cmdline: String,
+    /// File systems in memory.
+    pub tmpfs: Vec<Tmpfs>,
+}
+
+/// A file system in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Where it is mounted.
+    pub mount: String,
+    /// Its mount options, its size among them; may be empty.
+    pub options: Vec<String>,
 }
 
 /// One partition.
@@ -99,6 +110,8 @@ pub struct Filesystem {
     pub size: Bytes,
     /// Where it is mounted.
     pub mount: Option<String>,
+    /// Mount options besides those that its format has.
+    pub options: Vec<String>,
     /// May be empty.
     pub label: String,
     /// What names it. Derived from name, group, format and mount point alone, neither from the
@@ -162,6 +175,18 @@ impl Layout {
             ));
         }
         lines
+    }
+
+    /// The mount options and the file systems in memory, in words: what of the layout is in fstab alone.
+    pub fn mount_lines(&self) -> Vec<String> {
+        let filesystems = self.filesystems.iter().filter(|it| !it.options.is_empty());
+        let options = filesystems.map(|it| {
+            let mount = it.mount.as_deref().unwrap_or("-");
+            format!("options of {mount}: {}", it.options.join(","))
+        });
+        let tmpfs = self.tmpfs.iter();
+        let tmpfs = tmpfs.map(|it| format!("tmpfs on {}: {}", it.mount, it.options.join(",")));
+        options.chain(tmpfs).collect()
     }
 
     /// What the ids of disk, partitions and group are derived from: the layout, never the tree,

@@ -8,9 +8,9 @@ use crate::format::{Guid, gpt};
 use crate::pipeline::{Fault, Size, Span, Spanned};
 use crate::units::{Bytes, Human, SECTOR};
 
-use super::config::{Config, Content, EXTENT, FilesystemRow, Firmware, Format, Table};
+use super::config::{Config, Content, EXTENT, FilesystemRow, Firmware, Format, Table, TmpfsRow};
 use super::esp::{ESP_MOUNT, has_automatic_esp, is_esp};
-use super::layout::{Filesystem, Group, Layout, Partition, Role};
+use super::layout::{Filesystem, Group, Layout, Partition, Role, Tmpfs};
 use super::rules;
 
 /// Every partition begins at a multiple of this.
@@ -75,6 +75,7 @@ impl Layout {
             partitions,
             group,
             cmdline: config.cmdline.clone(),
+            tmpfs: config.tmpfs.iter().map(tmpfs).collect(),
         };
         layout.filesystems.sort_by_key(|filesystem| filesystem.offset);
         if let Some(small) = layout.filesystems.iter().find(|fs| fs.size < fs.format.least()) {
@@ -213,7 +214,9 @@ fn filesystems(
     for (row, partition) in config.partitions.iter().zip(&partitions[automatic..]) {
         let Content::Filesystem(row) = &row.content else { continue };
         let mount = row.mount.as_ref().map(|mount| mount.as_str());
-        filesystems.push(filesystem(partition, None, *row.format, mount, row.label.as_deref()));
+        let label = row.label.as_deref();
+        let filesystem = filesystem(partition, None, *row.format, mount, label);
+        filesystems.push(Filesystem { options: words(&row.options), ..filesystem });
     }
     let Some(group) = group else { return filesystems };
     let mut first = 0;
@@ -225,12 +228,25 @@ fn filesystems(
             size: Bytes(extents.0 * EXTENT.0),
         };
         first += extents.0;
-        let FilesystemRow { format, mount, label } = &row.filesystem;
+        let FilesystemRow { format, mount, label, options } = &row.filesystem;
         let mount = mount.as_ref().map(|mount| mount.as_str());
         let group = Some(group.name.as_str());
-        filesystems.push(filesystem(&volume, group, **format, mount, label.as_deref()));
+        let filesystem = filesystem(&volume, group, **format, mount, label.as_deref());
+        filesystems.push(Filesystem { options: words(options), ..filesystem });
     }
     filesystems
+}
+
+fn words(options: &[Spanned<String>]) -> Vec<String> {
+    options.iter().map(|option| option.value.clone()).collect()
+}
+
+fn tmpfs(row: &TmpfsRow) -> Tmpfs {
+    let size = row.size.map(|size| format!("size={}", size.0));
+    Tmpfs {
+        mount: row.mount.value.clone(),
+        options: size.into_iter().chain(words(&row.options)).collect(),
+    }
 }
 
 fn filesystem(
@@ -252,6 +268,7 @@ fn filesystem(
         offset: place.offset,
         size: place.size,
         mount: mount.map(str::to_string),
+        options: Vec::new(),
         label: if format == Format::Vfat { label.to_uppercase() } else { label.to_string() },
         uuid: Guid::derived(identity, "kuth filesystem"),
         is_esp: place.role == Role::Esp,

@@ -80,6 +80,20 @@ fn one_group(config: &Config) -> Vec<Fault> {
     again.collect()
 }
 
+/// Mount options with which the system does not start.
+fn unbootable(row: &FilesystemRow) -> Vec<Fault> {
+    let mount = row.mount.as_ref().map(|mount| mount.as_str());
+    if !matches!(mount, Some("/" | "/usr")) {
+        return Vec::new();
+    }
+    let of = |option: &&Spanned<String>| ["noexec", "noauto"].contains(&option.as_str());
+    let fault = |option: &Spanned<String>| {
+        let message = format!("`{}` at {} keeps the system from starting", option.value, mount?);
+        Some(Fault::new(option.span.clone(), message).hint("leave it out"))
+    };
+    row.options.iter().filter(of).filter_map(fault).collect()
+}
+
 fn mounts(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     let mut seen: Vec<(&str, Span)> = Vec::new();
@@ -103,6 +117,15 @@ fn mounts(config: &Config) -> Vec<Fault> {
             None => seen.push((mount.as_str(), mount.span.clone())),
         }
     }
+    for row in &config.tmpfs {
+        if let Some((_, first)) = seen.iter().find(|(other, _)| *other == row.mount.as_str()) {
+            let message = format!("two file systems are mounted at {}", row.mount.value);
+            let fault = Fault::new(row.mount.span.clone(), message).label("again");
+            faults.push(fault.also(first.clone(), "first here"));
+        }
+        seen.push((row.mount.as_str(), row.mount.span.clone()));
+    }
+    faults.extend(rows.iter().flat_map(|row| unbootable(row)));
     let root = rows.iter().find(|row| row.mount.as_ref().is_some_and(|mount| **mount == "/"));
     match root {
         Some(row) if !matches!(*row.format, Format::Ext4 | Format::Xfs) => {

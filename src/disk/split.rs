@@ -229,6 +229,7 @@ mod tests {
             offset: Bytes(0),
             size: Bytes::MIB,
             mount: Some(mount.to_string()),
+            options: Vec::new(),
             label: String::new(),
             uuid: Guid::derived(mount, "test"),
             is_esp: false,
@@ -241,6 +242,7 @@ mod tests {
             group: None,
             filesystems: mounts.iter().map(filesystem).collect(),
             cmdline: String::new(),
+            tmpfs: Vec::new(),
         }
     }
 
