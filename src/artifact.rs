@@ -105,12 +105,16 @@ pub enum Facts {
     #[default]
     None,
     /// Of a tree.
-    Tree(TreeFacts),
+    Tree(Box<TreeFacts>),
     /// Of a disk.
     Disk(DiskFacts),
     /// Of a machine, a snapshot or clones.
     Machine(MachineFacts),
 }
+
+/// The packages that settings of a tree need: users, sudo rules, time zones, locales, services.
+pub const SETTING_PACKAGES: [&str; 6] =
+    ["locales", "passwd", "sudo", "systemd", "tzdata", "unattended-upgrades"];
 
 /// Which archive a tree's packages are from, and which packages it has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,8 +126,14 @@ pub struct TreeFacts {
     /// `ubuntu`; none: Debian's, or not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distribution: Option<String>,
+    /// Packages of [`SETTING_PACKAGES`] that it is known to lack.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "words")]
+    pub lacks: Vec<String>,
     /// Names the list of its installed packages: equal lists, equal digests.
     pub packages: Digest,
+    /// The pockets of the suite that its packages are from too, such as `security`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "words")]
+    pub pockets: Vec<String>,
     /// The suite; none: not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
@@ -314,12 +324,14 @@ mod tests {
     fn records_of_0_1_are_read_and_written_unchanged() {
         let digest: Digest = DIGEST.parse().unwrap();
         let tree = |components: &[&str], distribution: Option<&str>| {
-            Facts::Tree(TreeFacts {
+            Facts::Tree(Box::new(TreeFacts {
                 components: components.iter().map(|it| it.to_string()).collect(),
                 distribution: distribution.map(str::to_string),
+                lacks: Vec::new(),
                 packages: digest,
+                pockets: Vec::new(),
                 suite: Some("trixie".to_string()),
-            })
+            }))
         };
         for (kind, facts, text) in [
             ("file", Facts::None, String::new()),

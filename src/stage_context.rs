@@ -29,6 +29,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// `--mirror` or `KUTH_DEBIAN_MIRROR`.
     pub mirror: Option<String>,
+    /// `--security-mirror` or `KUTH_DEBIAN_SECURITY_MIRROR`: Debian's archive of security updates.
+    pub security_mirror: Option<String>,
     /// `--snapshot` or `KUTH_DEBIAN_SNAPSHOT`: the archive of packages that left the mirror.
     pub snapshot: Option<String>,
     /// `--allow-expired`: accept package indexes past their Valid-Until date.
@@ -64,6 +66,7 @@ impl Default for Settings {
             pipeline: String::new(),
             root: PathBuf::new(),
             mirror: None,
+            security_mirror: None,
             snapshot: None,
             allow_expired: false,
             offline: false,

@@ -78,7 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "virtualbox",
         ],
     ),
-    ("ci", &["engine", "pipeline", "process"]),
+    ("ci", &["engine", "pipeline", "process", "stage"]),
 ];
 
 /// The rooms above use whatever is below them: the engine knows no kind of stage, the command

@@ -38,6 +38,16 @@ fn seed() -> String {
     keys
 }
 
+/// The seed, with mount options at one mount point.
+fn with_options(mount: &str, options: &str) -> String {
+    let mount = format!("mount = \"{mount}\"\n");
+    seed().replace(&mount, &format!("{mount}options = {options}\n"))
+}
+
+fn tmpfs(mount: &str) -> String {
+    format!("[[stage.disk.tmpfs]]\nmount = \"{mount}\"\nsize = \"64 MiB\"\n")
+}
+
 fn faults(keys: &str) -> String {
     layout_of(keys).expect_err(keys)
 }
@@ -178,6 +188,21 @@ fn broken_rules_are_all_named() {
         (seed().replace("size = \"rest\"\n", ""), "missing key `size`"),
         (seed().replace("lvm =", "lwm ="), "did you mean `lvm`"),
         (seed().replace("mount = \"/\"", "label = \"0123456789abcdefg\""), "the label of ext4"),
+        (with_options("/opt", "[\"nodev,nosuid\"]"), "`nodev,nosuid` is not a mount option"),
+        (with_options("/", "[\"noexec\"]"), "`noexec` at / keeps the system from starting"),
+        (with_options("/usr", "[\"noauto\"]"), "`noauto` at /usr keeps the system from starting"),
+        (with_options("/opt", "\"nodev\""), "write `options = [\"nodev\"]`"),
+        (
+            seed().replace("mount = \"/opt\"", "options = [\"nodev\"]"),
+            "`options` are for file systems with a mount point",
+        ),
+        (
+            seed().replace("lvm = \"vg0\"", "lvm = \"vg0\"\noptions = [\"nodev\"]"),
+            "`options` is for filesystems",
+        ),
+        (seed() + &tmpfs("/opt"), "two file systems are mounted at /opt"),
+        (seed() + &tmpfs("/etc/x"), "`/etc/x` cannot be a filesystem of its own"),
+        (seed() + &tmpfs("/a").replace("64 MiB", "1 KiB"), "the size of a tmpfs is a multiple"),
     ] {
         let text = faults(&keys);
         assert!(text.contains(why), "wanted: {why}\n{text}");
@@ -208,4 +233,32 @@ fn fstab_names_volumes_and_uuids() {
     assert!(lines[3].contains("\t/boot/efi\tvfat\tumask=0077\t0\t2"));
     assert_eq!(lines[4], "/dev/mapper/my--vg-home\t/home\text4\tdefaults\t0\t2");
     assert!(lines.last().unwrap().starts_with("# written by kuth"));
+}
+
+#[test]
+fn mount_options_and_tmpfs_are_in_fstab_alone() {
+    let keys = with_options("/", "[\"noatime\"]")
+        .replace("mount = \"/opt\"\n", "mount = \"/opt\"\noptions = [\"nodev\", \"nosuid\"]\n");
+    let memory = format!("{}options = [\"noexec\"]\n{}", tmpfs("/scratch"), tmpfs("/srv"));
+    let memory = memory.replace("/srv\"\nsize = \"64 MiB\"", "/srv\"");
+    let layout = layout_of(&(keys + &memory)).unwrap();
+    let fstab = kuth::disk::fstab::text(&layout);
+    for line in [
+        "/dev/vg0/root\t/\text4\terrors=remount-ro,noatime\t0\t1",
+        "/dev/vg0/opt\t/opt\text4\tnodev,nosuid\t0\t2",
+        "tmpfs\t/scratch\ttmpfs\tsize=67108864,noexec\t0\t0",
+        "tmpfs\t/srv\ttmpfs\tdefaults\t0\t0",
+    ] {
+        let device = line.replace("/dev/vg0/", "/dev/mapper/vg0-");
+        assert!(fstab.lines().any(|it| it == line || it == device), "{line} in {fstab}");
+    }
+    // The ids of the disk and of its file systems stay.
+    let plain = layout_of(&seed()).unwrap();
+    assert_eq!(layout.identity(), plain.identity());
+    let ids = |layout: &Layout| layout.filesystems.iter().map(|fs| fs.uuid).collect::<Vec<_>>();
+    assert_eq!(ids(&layout), ids(&plain));
+    assert_eq!(kuth::disk::fstab::warnings(&layout), [""; 0]);
+    let layout = layout_of(&with_options("/var", "[\"noexec\"]")).unwrap();
+    let warnings = kuth::disk::fstab::warnings(&layout);
+    assert!(warnings[0].starts_with("`noexec` at /var: dpkg runs"), "{warnings:?}");
 }

@@ -88,7 +88,8 @@ pub struct Workflow {
 }
 
 /// Variables of a service that are not secret.
-pub const OPEN: [&str; 3] = ["AWS_ENDPOINT_URL", "AWS_REGION", "KUTH_DEBIAN_MIRROR"];
+pub const OPEN: [&str; 4] =
+    ["AWS_ENDPOINT_URL", "AWS_REGION", "KUTH_DEBIAN_MIRROR", "KUTH_DEBIAN_SECURITY_MIRROR"];
 
 /// The secrets that the jobs for the main branch get: the key that signs results, and S3's.
 pub const SECRETS: [&str; 3] = ["KUTH_CACHE_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];

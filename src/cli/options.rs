@@ -106,6 +106,12 @@ pub struct Archive {
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
     pub mirror: Option<String>,
 
+    /// Mirror of Debian's security updates; apt's by
+    /// default
+    #[arg(verbatim_doc_comment)]
+    #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_SECURITY_MIRROR", hide_env_values = true)]
+    pub security_mirror: Option<String>,
+
     /// Snapshot archive, for packages that are no
     /// longer on the mirror
     #[arg(verbatim_doc_comment)]
@@ -124,6 +130,7 @@ impl Archive {
     /// Copies the options into the settings of a build. An empty variable counts as unset.
     pub fn apply_to(&self, settings: &mut Settings) {
         settings.mirror = self.mirror.clone().filter(|url| !url.is_empty());
+        settings.security_mirror = self.security_mirror.clone().filter(|url| !url.is_empty());
         settings.snapshot = self.snapshot.clone().filter(|url| !url.is_empty());
         settings.allow_expired = self.allow_expired;
     }

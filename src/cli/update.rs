@@ -75,8 +75,13 @@ fn summary(changes: &[Changed]) -> String {
 
 fn resolution(changed: &Changed) -> String {
     let count = |matches: fn(&Item) -> bool| changed.items.iter().filter(|it| matches(it)).count();
+    let security = count(|item| item.is_security && item.old.is_some());
+    let word = match security {
+        0 => "changed".to_string(),
+        security => format!("changed ({security} security)"),
+    };
     let counts = [
-        (count(|item| item.old.is_some() && item.new.is_some()), "changed"),
+        (count(|item| item.old.is_some() && item.new.is_some()), word.as_str()),
         (count(|item| item.old.is_none()), "added"),
         (count(|item| item.new.is_none()), "removed"),
         (changed.unchanged, "unchanged"),
@@ -91,6 +96,7 @@ fn resolution(changed: &Changed) -> String {
         .iter()
         .map(|item| {
             let change = match (&item.old, &item.new) {
+                (Some(old), Some(new)) if item.is_security => format!("{old} -> {new} (security)"),
                 (Some(old), Some(new)) => format!("{old} -> {new}"),
                 (Some(old), None) => format!("{old} removed"),
                 (None, new) => format!("{} added", new.as_deref().unwrap_or_default()),
@@ -112,6 +118,7 @@ mod tests {
             name: name.into(),
             old: old.map(String::from),
             new: new.map(String::from),
+            is_security: false,
         };
         let changed = Changed {
             stage: "base".into(),

@@ -1,61 +1,63 @@
-//! Which index answers a request: that of the medium, the one that the lock names if the cache has
-//! it, or the mirror's of today.
+//! Which indexes answer a request: that of the medium, those that the lock names if the cache has
+//! them, or the mirror's of today.
 
 use super::index::{Apt, Index, Trust, address, recipe, rename_lists};
-use super::{PackageSource, Request, medium, mirror, mirror_index};
+use super::{Archive, PackageSource, Request, medium, mirror, mirror_index};
 use crate::artifact::{ArtifactKind, Output};
-use crate::error::{Context, Result, anyhow, caused_by, with_hint};
+use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::http::is_refusal;
 use crate::lock::LockEntry;
 use crate::process::CommandFailed;
 use crate::sandbox::owners::Owners;
 use crate::stage_context::StageContext;
 
-/// The index to answer `request` from; see [`super::pin`].
-pub(super) fn current(context: &StageContext, request: &Request) -> Result<Index> {
+/// The indexes to answer `request` from, one for each of its suites, the release itself first; see
+/// [`super::pin`].
+pub(super) fn current(context: &StageContext, request: &Request) -> Result<Vec<Index>> {
     if let PackageSource::Medium(image) = &request.source {
         let image = image.as_ref().context("the medium is not built yet")?;
-        return medium::current(context, request, image);
+        return Ok(vec![medium::current(context, request, image)?]);
     }
+    request.suites().iter().map(|suite| current_of(context, request, suite)).collect()
+}
+
+fn current_of(context: &StageContext, request: &Request, suite: &str) -> Result<Index> {
+    let archive = request.distribution.archive_of(suite);
     // The stage's own entry first, then those of other stages: a build uses one index of a suite.
     let entries = context.locked.iter().chain(&context.locked_elsewhere);
     for locked in entries.filter_map(LockEntry::as_packages) {
-        let same = locked.suite == request.suite
-            && locked.architecture == context.settings.architecture
-            && locked.medium.is_none();
-        if !same {
+        if locked.architecture != context.settings.architecture || locked.medium.is_some() {
             continue;
         }
-        let (release, date) = (locked.release, locked.date);
-        if let Some(record) = context.cache.find(&recipe(context, request, &release).key())? {
-            return Ok(Index { release, date, lists: record.output, medium: None });
+        let Some((release, date)) = locked.index_of(suite) else { continue };
+        if let Some(record) =
+            context.cache.find(&recipe(context, request, suite, &release).key())?
+        {
+            let (suite, lists) = (suite.to_string(), record.output);
+            return Ok(Index { suite, archive, release, date, lists, medium: None });
         }
     }
-    fetch(context, request)
+    fetch(context, request, suite)
 }
 
-/// Asks the mirror for its index of today.
-fn fetch(context: &StageContext, request: &Request) -> Result<Index> {
-    let (given, configured) = (context.settings.mirror.as_deref(), request.source.mirror());
-    let url = mirror::find(request.distribution, given, configured)?;
+/// Asks the mirror for its index of `suite` of today.
+fn fetch(context: &StageContext, request: &Request, suite: &str) -> Result<Index> {
+    let archive = request.distribution.archive_of(suite);
+    let url = mirror::root(&context.settings, request.distribution, &request.source, archive)?;
     if context.settings.offline {
         return Err(with_hint(
-            anyhow!("the packages of `{}` are not locked yet, and kuth is offline", request.suite),
+            anyhow!("the packages of `{suite}` are not locked yet, and kuth is offline"),
             "build once without `--offline`; that writes the lock",
         ));
     }
     let scratch = context.cache.scratch()?;
     let (directory, own) = (scratch.path().join("mirror"), scratch.path().join("apt"));
-    let apt = Apt::prepare(&own, context, request, &address(&directory), Trust::Signature)?;
+    let source = address(&directory);
+    let apt = Apt::prepare(&own, context, request, &[(suite, &source)], Trust::Signature)?;
     (context.progress)(0, 0, "index");
-    let what = || format!("fetching the index of {} from {url}", request.suite);
-    mirror_index::fetch(context, request, &url, (scratch.path(), &directory))
-        .map_err(|error| match is_refusal(&error) {
-            true => error,
-            false => {
-                with_hint(error, "name a mirror that this machine reaches with `--mirror URL`")
-            }
-        })
+    let what = || format!("fetching the index of {suite} from {url}");
+    mirror_index::fetch(context, request, suite, &url, (scratch.path(), &directory))
+        .map_err(|error| unavailable(error, request, suite, archive))
         .with_context(what)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
     if context.settings.allow_expired {
@@ -66,8 +68,8 @@ fn fetch(context: &StageContext, request: &Request) -> Result<Index> {
         .run(&context.log, &context.cancel)
         .map_err(|error| explain(error, request))
         .with_context(what)?;
-    let (release, date) = rename_lists(&apt.lists())?;
-    let recipe = recipe(context, request, &release);
+    let (release, date) = rename_lists(&apt.lists(), archive)?;
+    let recipe = recipe(context, request, suite, &release);
     let (lists, _) = context.cached(&recipe, |context| {
         let file = context.scratch("lists.tar");
         crate::sandbox::pack::pack(
@@ -78,10 +80,34 @@ fn fetch(context: &StageContext, request: &Request) -> Result<Index> {
         )?;
         Output::file(ArtifactKind::File, file)
     })?;
-    Ok(Index { release, date, lists, medium: None })
+    Ok(Index { suite: suite.to_string(), archive, release, date, lists, medium: None })
 }
 
-fn explain(error: crate::error::Error, request: &Request) -> crate::error::Error {
+/// Adds what the user can do about a suite that cannot be fetched.
+fn unavailable(error: Error, request: &Request, suite: &str, archive: Archive) -> Error {
+    let option = match archive {
+        Archive::Main => "--mirror URL",
+        Archive::Security => "--security-mirror URL",
+    };
+    if !is_refusal(&error) {
+        return with_hint(
+            error,
+            format!("name a mirror that this machine reaches with `{option}`"),
+        );
+    }
+    match suite == request.suite {
+        true => error,
+        false => with_hint(
+            error,
+            format!(
+                "name a mirror that has it with `{option}`; or write in the stage which of them to \
+                 use, as in `pockets = []`"
+            ),
+        ),
+    }
+}
+
+fn explain(error: Error, request: &Request) -> Error {
     let said = |text: &str| {
         caused_by::<CommandFailed>(&error)
             .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))

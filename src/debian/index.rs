@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Request;
+use super::{Archive, Request};
 use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, with_hint};
@@ -15,16 +15,36 @@ use crate::sandbox::owners::Owners;
 use crate::stage_context::StageContext;
 
 /// The address under which a kept index knows its archive: any mirror gives the same bytes.
-pub const ARCHIVE: &str = "http://archive.invalid/debian";
-const ARCHIVE_AS_FILE: &str = "archive.invalid_debian";
+const ARCHIVE: &str = "http://archive.invalid/debian";
+/// The same for Debian's archive of security updates.
+const SECURITY_ARCHIVE: &str = "http://security.invalid/debian";
 
 /// The most bytes of a `Release` file: the one file of an index whose size is not known beforehand.
 /// The lists of packages are limited to the sizes that it names.
 pub(super) const MOST_RELEASE: u64 = 16 << 20;
 
+impl Archive {
+    /// The address under which its kept indexes are.
+    pub(super) fn address(self) -> &'static str {
+        match self {
+            Archive::Main => ARCHIVE,
+            Archive::Security => SECURITY_ARCHIVE,
+        }
+    }
+
+    /// The start of the names of its files in apt's `lists` directory.
+    pub(super) fn file_prefix(self) -> String {
+        self.address().trim_start_matches("http://").replace('/', "_")
+    }
+}
+
 /// An index in the cache.
 #[derive(Clone, Debug)]
 pub struct Index {
+    /// The suite, as in `dists/SUITE`.
+    pub suite: String,
+    /// The archive of the suite.
+    pub archive: Archive,
     /// The SHA-256 of its `InRelease`.
     pub release: Digest,
     /// When it was made, if that is known.
@@ -45,10 +65,15 @@ pub enum Trust {
 }
 
 /// The recipe of an index.
-pub(super) fn recipe(context: &StageContext, request: &Request, release: &Digest) -> Recipe {
+pub(super) fn recipe(
+    context: &StageContext,
+    request: &Request,
+    suite: &str,
+    release: &Digest,
+) -> Recipe {
     let mut recipe = Recipe::new("index", 1);
     recipe.value("architecture", &context.settings.architecture);
-    recipe.value("suite", &request.suite);
+    recipe.value("suite", suite);
     recipe.set("component", &request.components);
     recipe.value("release", release);
     recipe
@@ -60,12 +85,12 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Prepares `directory` for the archive at `url`.
+    /// Prepares `directory` for these suites, each with the address of its archive.
     pub fn prepare(
         directory: &Path,
         context: &StageContext,
         request: &Request,
-        url: &str,
+        suites: &[(&str, &str)],
         trust: Trust,
     ) -> Result<Apt> {
         if find_program("apt-get").is_none() {
@@ -103,8 +128,9 @@ impl Apt {
             }
             Trust::Verified => "trusted=yes".to_string(),
         };
-        let source = format!("deb [{trust}] {url} {} {components}\n", request.suite);
-        apt.write("etc/sources.list", &source)?;
+        let line =
+            |(suite, url): &(&str, &str)| format!("deb [{trust}] {url} {suite} {components}\n");
+        apt.write("etc/sources.list", &suites.iter().map(line).collect::<String>())?;
         apt.write("status", "")?;
         apt.write("etc/apt.conf", &apt.configuration(&context.settings.architecture))?;
         Ok(apt)
@@ -170,14 +196,14 @@ pub(super) fn address(directory: &Path) -> String {
 
 /// Makes the new file `file` a tar of what apt read of a medium.
 pub(super) fn keep(context: &StageContext, apt: &Apt, file: &Path) -> Result<()> {
-    rename_lists(&apt.lists())?;
+    rename_lists(&apt.lists(), Archive::Main)?;
     crate::sandbox::pack::pack(&apt.lists(), file, context.settings.epoch, &Owners::default())?;
     Ok(())
 }
 
 /// Gives the files the archive's neutral name; the digest and the date of `InRelease`, or of the
 /// `Release` that is there in its place.
-pub(super) fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
+pub(super) fn rename_lists(lists: &Path, archive: Archive) -> Result<(Digest, Option<Date>)> {
     let mut release = None;
     let what = || format!("reading {}", lists.display());
     for entry in std::fs::read_dir(lists).with_context(what)? {
@@ -192,7 +218,7 @@ pub(super) fn rename_lists(lists: &Path) -> Result<(Digest, Option<Date>)> {
             }
             continue;
         };
-        let path = lists.join(format!("{ARCHIVE_AS_FILE}{}", &name[at..]));
+        let path = lists.join(format!("{}{}", archive.file_prefix(), &name[at..]));
         std::fs::rename(entry.path(), &path).with_context(what)?;
         if name.ends_with("_InRelease") || name.ends_with("_Release") {
             let bytes = std::fs::read(&path).with_context(what)?;

@@ -156,6 +156,7 @@ mod tests {
             size: 1,
             path: format!("pool/{name}.deb"),
             essential: false,
+            suite: None,
         }
     }
 

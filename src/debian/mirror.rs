@@ -1,11 +1,13 @@
-//! The address of a distribution's archive: the one that the user names, else the one that this
-//! machine's own apt uses, else the distribution's public one.
+//! The addresses of a distribution's archives: those that the user names, else those that this
+//! machine's own apt uses, else the distribution's public ones.
 
 use std::path::Path;
 
-use super::distribution::{Distribution, UBUNTU};
+use super::PackageSource;
+use super::distribution::{Archive, Distribution, UBUNTU};
 use crate::error::{Hint, Result, anyhow};
 use crate::format::deb822;
+use crate::stage_context::Settings;
 
 /// The root of an archive, without a slash at its end: `given` (from the command line or the
 /// environment), else `configured` (from the pipeline), else the machine's apt.
@@ -14,8 +16,47 @@ pub fn find(
     given: Option<&str>,
     configured: Option<&str>,
 ) -> Result<String> {
-    let here = || of_apt(distribution, Path::new("/etc/apt"));
+    let here = || uris_of_apt(Path::new("/etc/apt")).find(|uri| is_of(distribution, uri));
     search(distribution, given, configured, here)
+}
+
+/// The root of `archive`, for packages of `source`, with the options of `settings`.
+pub fn root(
+    settings: &Settings,
+    distribution: &Distribution,
+    source: &PackageSource,
+    archive: Archive,
+) -> Result<String> {
+    let (given, configured) = (settings.mirror.as_deref(), source.mirror());
+    let main = find(distribution, given, configured)?;
+    match (archive, &settings.security_mirror) {
+        (Archive::Main, _) => Ok(main),
+        (Archive::Security, Some(url)) => Ok(url.trim_end_matches('/').to_string()),
+        (Archive::Security, None) => {
+            // A mirror that is named stands for the whole distribution; what this machine uses may
+            // be of another day.
+            let is_named = given.or(configured).is_some_and(|url| !url.is_empty());
+            let here = || uris_of_apt(Path::new("/etc/apt")).find(|uri| is_security(uri));
+            let here = if is_named { None } else { here() };
+            let url = here.unwrap_or_else(|| beside(distribution, &main));
+            Ok(url.trim_end_matches('/').to_string())
+        }
+    }
+}
+
+/// The archive of security updates that belongs to the mirror `main`: Debian's own for Debian's own
+/// mirrors, else the directory beside it.
+pub fn beside(distribution: &Distribution, main: &str) -> String {
+    let host = main.split('/').nth(2).unwrap_or_default();
+    if main.ends_with(distribution.root) && host.ends_with(".debian.org") {
+        return distribution.security_source.to_string();
+    }
+    let root = format!("{}/", distribution.root);
+    match main.rsplit_once(&root) {
+        // A snapshot: `http://HOST/archive/debian/20260101T000000Z`.
+        Some((above, day)) => format!("{above}{}-security/{day}", distribution.root),
+        None => format!("{main}-security"),
+    }
 }
 
 /// A path, name or version as part of an address.
@@ -42,19 +83,19 @@ fn search(
     Ok(url.hint(hint)?.trim_end_matches('/').to_string())
 }
 
-/// The first archive of the distribution in apt's lists of sources in `directory`.
-fn of_apt(distribution: &Distribution, directory: &Path) -> Option<String> {
+/// The archives in apt's lists of sources in `directory`.
+fn uris_of_apt(directory: &Path) -> impl Iterator<Item = String> {
     let mut files = vec![directory.join("sources.list")];
     if let Ok(entries) = std::fs::read_dir(directory.join("sources.list.d")) {
         files.extend(entries.flatten().map(|entry| entry.path()));
     }
     files.sort();
-    files.iter().find_map(|file| {
-        let text = std::fs::read_to_string(file).ok()?;
-        match file.extension()?.to_str()? {
-            "list" => one_line_style(&text).find(|uri| is_of(distribution, uri)),
-            "sources" => deb822_style(&text).find(|uri| is_of(distribution, uri)),
-            _ => None,
+    files.into_iter().flat_map(|file| {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("list") => one_line_style(&text).collect(),
+            Some("sources") => deb822_style(&text).collect(),
+            _ => Vec::new(),
         }
     })
 }
@@ -84,6 +125,11 @@ fn is_of(distribution: &Distribution, uri: &str) -> bool {
     uri.starts_with("http") && uri.ends_with(distribution.root) && !uri.contains("//security.")
 }
 
+/// Whether it is Debian's archive of security updates.
+fn is_security(uri: &str) -> bool {
+    uri.starts_with("http") && uri.trim_end_matches('/').ends_with("/debian-security")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,26 +153,56 @@ mod tests {
     }
 
     #[test]
+    fn security_updates_are_looked_for_beside_a_mirror() {
+        for (main, security) in [
+            ("http://deb.debian.org/debian", DEBIAN.security_source),
+            ("http://ftp.de.debian.org/debian", DEBIAN.security_source),
+            ("http://m/debian", "http://m/debian-security"),
+            ("http://m/mirror", "http://m/mirror-security"),
+            (
+                "http://s/archive/debian/20260101T000000Z",
+                "http://s/archive/debian-security/20260101T000000Z",
+            ),
+        ] {
+            assert_eq!(beside(&DEBIAN, main), security);
+        }
+        let (debian, source) = (Some("http://m/debian".to_string()), PackageSource::Mirror(None));
+        let settings = |security_mirror| Settings {
+            mirror: debian.clone(),
+            security_mirror,
+            ..Settings::default()
+        };
+        let of = |settings: &Settings| root(settings, &DEBIAN, &source, Archive::Security).unwrap();
+        assert_eq!(of(&settings(None)), "http://m/debian-security");
+        assert_eq!(of(&settings(Some("http://x/y/".into()))), "http://x/y");
+    }
+
+    #[test]
     fn both_styles_of_sources_are_read() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("sources.list.d")).unwrap();
         let write = |name: &str, text: &str| {
             std::fs::write(directory.path().join(name), text).unwrap();
         };
-        assert_eq!(of_apt(&DEBIAN, directory.path()), None);
+        let of_apt = |distribution: &Distribution| {
+            uris_of_apt(directory.path()).find(|uri| is_of(distribution, uri))
+        };
+        assert_eq!(of_apt(&DEBIAN), None);
         write(
             "sources.list.d/debian.sources",
             "Types: deb\nURIs: http://x/debian\nSuites: a\n\n\
              Types: deb\nEnabled: no\nURIs: http://off/debian\n",
         );
-        assert_eq!(of_apt(&DEBIAN, directory.path()), Some("http://x/debian".into()));
+        assert_eq!(of_apt(&DEBIAN), Some("http://x/debian".into()));
         write(
             "sources.list",
             "# deb http://no/debian a b\ndeb http://s/debian-security a main\n\
              deb [arch=amd64 signed-by=/k] http://y/debian a main\n\
              deb http://security.z/ubuntu b main\ndeb http://z/ubuntu/ b main\n",
         );
-        assert_eq!(of_apt(&UBUNTU, directory.path()), Some("http://z/ubuntu/".into()));
-        assert_eq!(of_apt(&DEBIAN, directory.path()), Some("http://y/debian".into()));
+        assert_eq!(of_apt(&UBUNTU), Some("http://z/ubuntu/".into()));
+        assert_eq!(of_apt(&DEBIAN), Some("http://y/debian".into()));
+        let security = uris_of_apt(directory.path()).find(|uri| is_security(uri));
+        assert_eq!(security, Some("http://s/debian-security".into()));
     }
 }

@@ -21,18 +21,18 @@ const MOST_SIGNATURE: u64 = 1 << 20;
 /// The most bytes of a list of packages, whatever the `Release` says, which is not verified yet.
 const MOST_LIST: u64 = 1 << 30;
 
-/// Makes `directory` a mirror of `request`'s suite, as the one at `url` is; `aside` is a directory
-/// of the same file system.
+/// Makes `directory` a mirror of `suite`, one of `request`'s, as the one at `url` is; `aside` is a
+/// directory of the same file system.
 pub fn fetch(
     context: &StageContext,
     request: &Request,
+    suite: &str,
     url: &str,
     (aside, directory): (&Path, &Path),
 ) -> Result<()> {
-    let place = directory.join("dists").join(&request.suite);
+    let place = directory.join("dists").join(suite);
     std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
-    let suite =
-        Suite { http: Http::new()?, context, url: format!("{url}/dists/{}", request.suite) };
+    let suite = Suite { http: Http::new()?, context, url: format!("{url}/dists/{suite}") };
     let text = suite.release(&place)?;
     let text = String::from_utf8_lossy(&text);
     let release = Release::read(&text).with_context(|| format!("reading {}/Release", suite.url))?;
@@ -40,9 +40,11 @@ pub fn fetch(
         let mut lists: BTreeMap<&str, Vec<(&str, Digest, u64)>> = BTreeMap::new();
         for list in release.lists(component, &context.settings.architecture) {
             let directory = list.0.rsplit_once('/').map_or("", |(directory, _)| directory);
-            // Where `all` has a list of its own that is in the others too, apt does without.
-            let repeated = directory.ends_with("/binary-all") && says(&text, NO_ALL);
-            if !repeated {
+            // Where `all` has a list of its own that is in the others too, apt does without. It asks
+            // for none either where `all` is no architecture of the suite; mirrors need not have it.
+            let asks_for_all =
+                !says(&text, NO_ALL) && release.architectures.iter().any(|it| it == "all");
+            if asks_for_all || !directory.ends_with("/binary-all") {
                 lists.entry(directory).or_default().push(list);
             }
         }

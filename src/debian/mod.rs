@@ -7,7 +7,7 @@ use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::host_path::HostPath;
-use crate::lock::{LockEntry, LockedMedium, LockedPackages, Part};
+use crate::lock::{LockEntry, LockedMedium, LockedPackages, LockedSuite, Part};
 use crate::recipe::Recipe;
 use crate::stage_context::{Pin, PinOutcome, StageContext};
 
@@ -24,7 +24,7 @@ mod refusal;
 pub mod snapshot;
 pub mod solve;
 
-pub use distribution::{DEBIAN, Distribution, UBUNTU};
+pub use distribution::{Archive, BACKPORTS, DEBIAN, Distribution, UBUNTU};
 
 /// What is installed already where the packages of a request are to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +86,12 @@ pub struct Request {
     pub suite: String,
     /// `main`, ...
     pub components: Vec<String>,
+    /// The pockets that are searched too, such as `security`; the newest version wins.
+    pub pockets: Vec<&'static str>,
     /// Names, as `apt-get install` takes them.
     pub packages: Vec<String>,
+    /// Names of packages to take from the suite's backports.
+    pub backports: Vec<String>,
     /// What they are installed on top of.
     pub base: Base,
     /// Where they are.
@@ -102,6 +106,28 @@ impl Request {
         self.keyring.clone().unwrap_or_else(|| HostPath::new(self.distribution.keyring))
     }
 
+    /// The suites to search, the release itself first. A medium has the release alone.
+    pub fn suites(&self) -> Vec<String> {
+        let mut suites = vec![self.suite.clone()];
+        if let PackageSource::Mirror(_) = self.source {
+            suites.extend(self.pockets.iter().map(|pocket| format!("{}-{pocket}", self.suite)));
+            if !self.backports.is_empty() {
+                suites.push(format!("{}-{BACKPORTS}", self.suite));
+            }
+        }
+        suites
+    }
+
+    /// The packages as `apt-get install` takes them, each from its suite.
+    fn asked(&self) -> Vec<String> {
+        let in_backports = |name: &&String| self.backports.contains(name);
+        let plain = self.packages.iter().filter(|name| !in_backports(name)).cloned();
+        let backports = &self.backports;
+        plain
+            .chain(backports.iter().map(|name| format!("{name}/{}-{BACKPORTS}", self.suite)))
+            .collect()
+    }
+
     /// The request as a recipe: what the answer depends on besides the index.
     fn recipe(&self, context: &StageContext) -> Recipe {
         let mut recipe = Recipe::new("solve", 1);
@@ -112,6 +138,8 @@ impl Request {
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);
+        recipe.set("pocket", &self.pockets);
+        recipe.set("backport", &self.backports);
         if let PackageSource::Medium(_) = self.source {
             // Not which one: the lock has its digest, which is compared with the medium.
             recipe.value("archive", "medium");
@@ -159,9 +187,15 @@ fn pin_one(context: &StageContext, request: &Request) -> Result<Option<Pin>> {
     {
         return Ok(None);
     }
-    let index = current::current(context, request)?;
-    let Some(packages) = solve::solve(context, request, &index)? else { return Ok(None) };
+    let mut indexes = current::current(context, request)?;
+    let Some(packages) = solve::solve(context, request, &indexes)? else { return Ok(None) };
     let (asked, components) = refusal::noted(request);
+    let index = indexes.remove(0);
+    let suites = indexes.into_iter().map(|it| LockedSuite {
+        name: it.suite,
+        release: it.release,
+        date: it.date,
+    });
     let medium = match (&request.source, index.medium) {
         (PackageSource::Medium(Some(image)), Some(label)) => {
             Some(LockedMedium { digest: image.digest, label })
@@ -178,6 +212,7 @@ fn pin_one(context: &StageContext, request: &Request) -> Result<Option<Pin>> {
         asked,
         components: Some(components),
         medium,
+        suites: suites.collect(),
         packages,
     }))))
 }

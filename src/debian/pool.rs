@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::snapshot::Snapshot;
-use super::{Distribution, PackageSource, medium, mirror};
+use super::{Archive, Distribution, PackageSource, medium, mirror};
 use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::http::{Expected, Http, is_other_file, is_refusal};
 use crate::lock::Package;
@@ -26,7 +26,7 @@ const NAMED: usize = 5;
 /// The packages that `pin` locks, and their files in the same order.
 pub fn fetch(
     context: &StageContext,
-    distribution: &Distribution,
+    distribution: &'static Distribution,
     pin: &Pin,
     source: &PackageSource,
 ) -> Result<(Vec<Package>, Vec<PathBuf>)> {
@@ -51,14 +51,53 @@ pub fn fetch(
             };
             return Err(with_hint(error, "build once without `--offline`"));
         }
-        let given = context.settings.mirror.as_deref();
-        let mirror = mirror::find(distribution, given, source.mirror())?;
-        let date = pin.locked.as_packages().and_then(|locked| locked.date);
-        let archive = Snapshot::of(distribution, context.settings.snapshot.as_deref(), date);
-        download(context, &missing, &mirror, archive.as_ref())?;
+        let mirrors = Mirrors::find(context, distribution, source, &missing)?;
+        let locked = pin.locked.as_packages().context("packages are locked as packages")?;
+        let given = context.settings.snapshot.as_deref();
+        let archive = Snapshot::of(distribution, given, locked);
+        download(context, &missing, &mirrors, archive.as_ref())?;
     }
     let files = packages.iter().map(place).collect();
     Ok((packages, files))
+}
+
+/// The archives on the mirrors.
+struct Mirrors<'a> {
+    distribution: &'a Distribution,
+    main: String,
+    /// Empty where none of the packages is in it.
+    security: String,
+}
+
+impl Mirrors<'_> {
+    fn find<'a>(
+        context: &StageContext,
+        distribution: &'a Distribution,
+        source: &PackageSource,
+        packages: &[&Package],
+    ) -> Result<Mirrors<'a>> {
+        let root = |archive| mirror::root(&context.settings, distribution, source, archive);
+        let in_security =
+            |package: &&&Package| distribution.archive_of(suite(package)) == Archive::Security;
+        let security = match packages.iter().find(in_security) {
+            Some(_) => root(Archive::Security)?,
+            None => String::new(),
+        };
+        Ok(Mirrors { distribution, main: root(Archive::Main)?, security })
+    }
+
+    /// The root of the archive that has `package`.
+    fn root_of(&self, package: &Package) -> &str {
+        match self.distribution.archive_of(suite(package)) {
+            Archive::Main => &self.main,
+            Archive::Security => &self.security,
+        }
+    }
+}
+
+/// The pocket that a package is from; empty for the release itself.
+fn suite(package: &Package) -> &str {
+    package.suite.as_deref().unwrap_or_default()
 }
 
 /// The packages whose files are not in the cache, and which of them were there damaged.
@@ -104,17 +143,18 @@ struct Missing<'p> {
 fn download(
     context: &StageContext,
     missing: &[&Package],
-    mirror: &str,
+    mirrors: &Mirrors<'_>,
     archive: Option<&Snapshot>,
 ) -> Result<()> {
     let http = Http::new()?;
     let downloads = Downloads::new(context, &http, missing);
     let hint = "name a mirror that this machine reaches with `--mirror URL`";
     let absent = downloads.get(missing, (CONNECTIONS, hint), |package, get| {
-        get(&format!("{mirror}/{}", mirror::escaped(&package.path)))
+        get(&format!("{}/{}", mirrors.root_of(package), mirror::escaped(&package.path)))
     })?;
+    let mirror = absent.first().map_or("", |absent| mirrors.root_of(absent.package)).to_string();
     let (Some(archive), false) = (archive, absent.is_empty()) else {
-        return refuse(absent, mirror, None);
+        return refuse(absent, &mirror, None);
     };
     (context.progress)(0, 0, "asking the archive of old packages");
     let rest: Vec<&Package> = absent.iter().map(|absent| absent.package).collect();
@@ -122,7 +162,7 @@ fn download(
     let absent = downloads.get(&rest, (FEW_CONNECTIONS, hint), |package, get| {
         archive.find(&http, package, &context.cancel, get)
     })?;
-    refuse(absent, mirror, Some(archive))
+    refuse(absent, &mirror, Some(archive))
 }
 
 /// The downloads of one stage.
@@ -244,6 +284,7 @@ mod tests {
             size: 1,
             path: "p".into(),
             essential: false,
+            suite: None,
         };
         let packages: Vec<Package> = (0..7).map(package).collect();
         let absent = |count: usize| {
@@ -255,7 +296,7 @@ mod tests {
         let expected = "a package of the lock is not on the mirror http://m/debian: p0 1 all";
         assert_eq!(error.to_string(), expected);
         assert!(hints(&error)[0].contains("--snapshot"), "{error:?}");
-        let archive = Snapshot::of(&crate::debian::DEBIAN, Some("http://a/debian"), None);
+        let archive = Snapshot::on(&crate::debian::DEBIAN, Some("http://a/debian"), None);
         let error = refuse(absent(7), "http://m/debian", archive.as_ref()).unwrap_err();
         let expected = "7 packages of the lock are neither on the mirror http://m/debian nor in \
                         the archive http://a/debian: p0 1 all, p1 1 all, p2 1 all, p3 1 all, \

@@ -15,7 +15,7 @@ pub fn noted(request: &Request) -> (Option<Vec<String>>, Vec<String>) {
         names.sort();
         names
     };
-    let asked = (request.base != Base::Exactly).then(|| sorted(&request.packages));
+    let asked = (request.base != Base::Exactly).then(|| sorted(&request.asked()));
     (asked, sorted(&request.components))
 }
 
@@ -72,7 +72,12 @@ fn changed(locked: &LockedPackages, request: &Request) -> String {
         _ => locked.asked.clone(),
     };
     let mut changes = Vec::new();
-    let pairs = [(asked, &request.packages), (locked.components.clone(), &request.components)];
+    let suites = locked.suites.iter().map(|suite| suite.name.clone()).collect();
+    let pairs = [
+        (asked, request.asked()),
+        (locked.components.clone(), request.components.clone()),
+        (Some(suites), request.suites().split_off(1)),
+    ];
     for (before, now) in pairs {
         let Some(before) = before else {
             return "others are asked for than when it was written".to_string();
@@ -102,7 +107,9 @@ mod tests {
             distribution: &DEBIAN,
             suite: "trixie".into(),
             components: vec!["main".into()],
+            pockets: Vec::new(),
             packages: packages.iter().map(|name| name.to_string()).collect(),
+            backports: Vec::new(),
             base: Base::Empty,
             source: PackageSource::Mirror(None),
             keyring: None,
@@ -117,6 +124,7 @@ mod tests {
             asked: asked.clone().and_then(|(asked, _)| asked),
             components: asked.map(|(_, components)| components),
             medium: None,
+            suites: Vec::new(),
             packages: Vec::new(),
         };
         let unknown = "others are asked for than when it was written";

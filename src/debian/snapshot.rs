@@ -2,12 +2,12 @@
 //! keep one. What left the mirror is looked for as of the day of the lock, then by its hash, where
 //! the archive knows files by that. The lock's SHA-256 says whether it is the right one.
 
-use super::distribution::{Distribution, UBUNTU};
+use super::distribution::{Archive, Distribution, UBUNTU};
 use super::mirror;
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result};
 use crate::http::{Http, Refused, is_refusal};
-use crate::lock::{Date, Package};
+use crate::lock::{Date, LockedPackages, Package};
 
 /// The most bytes of an answer about the files of a package.
 const MOST_ANSWER: u64 = 1 << 20;
@@ -17,19 +17,33 @@ const MOST_ANSWER: u64 = 1 << 20;
 pub struct Snapshot {
     /// The directory of days: `http://HOST/archive/debian`.
     url: String,
-    /// When the index was made that the lock is of.
+    distribution: &'static Distribution,
+    /// When the index of the release was made that the lock is of.
     date: Option<Date>,
+    /// The same of the other suites, by name.
+    dates: Vec<(String, Option<Date>)>,
 }
 
 impl Snapshot {
-    /// The archive at `given`, if that is one of the distribution, for a lock of `date`.
+    /// The archive at `given`, if that is one of the distribution, for the packages of `locked`.
     pub fn of(
-        distribution: &Distribution,
+        distribution: &'static Distribution,
+        given: Option<&str>,
+        locked: &LockedPackages,
+    ) -> Option<Snapshot> {
+        let dates = locked.suites.iter().map(|suite| (suite.name.clone(), suite.date)).collect();
+        Some(Snapshot { dates, ..Snapshot::on(distribution, given, locked.date)? })
+    }
+
+    /// The same for packages of the release alone, whose index is of `date`.
+    pub(super) fn on(
+        distribution: &'static Distribution,
         given: Option<&str>,
         date: Option<Date>,
     ) -> Option<Snapshot> {
         let url = given?.trim_end_matches('/').to_string();
-        (url.ends_with(UBUNTU.root) == (*distribution == UBUNTU)).then_some(Snapshot { url, date })
+        let snapshot = Snapshot { url, distribution, date, dates: Vec::new() };
+        (snapshot.url.ends_with(UBUNTU.root) == (*distribution == UBUNTU)).then_some(snapshot)
     }
 
     /// Its address.
@@ -67,8 +81,15 @@ impl Snapshot {
     /// keeps what an index named for longer than a day.
     fn by_day(&self, package: &Package) -> Vec<String> {
         let path = mirror::escaped(&package.path);
-        let days = self.date.map(|date| [date.next_day(), date]).into_iter().flatten();
-        days.map(|day| format!("{}/{day}/{path}", self.url)).collect()
+        let suite = package.suite.as_deref().unwrap_or_default();
+        let of_suite = self.dates.iter().find(|(name, _)| name == suite);
+        let date = of_suite.map_or(self.date, |(_, date)| *date);
+        let archive = match self.distribution.archive_of(suite) {
+            Archive::Main => "",
+            Archive::Security => "-security",
+        };
+        let days = date.map(|date| [date.next_day(), date]).into_iter().flatten();
+        days.map(|day| format!("{}{archive}/{day}/{path}", self.url)).collect()
     }
 
     /// What is above `/archive/debian`: there, files are known by their hash.
@@ -133,24 +154,39 @@ mod tests {
             size: 1,
             path: "pool/main/g/g++/g++_2+b1_amd64.deb".into(),
             essential: false,
+            suite: None,
         }
     }
 
     #[test]
     fn a_package_is_looked_for_by_day_and_by_hash() {
         let date = "20261231T010203Z".parse().ok();
-        let archive = Snapshot::of(&DEBIAN, Some("http://a/archive/debian/"), date).unwrap();
+        let archive = Snapshot::on(&DEBIAN, Some("http://a/archive/debian/"), date).unwrap();
         let path = "pool/main/g/g%2b%2b/g%2b%2b_2%2bb1_amd64.deb";
         let day = |day: &str| format!("http://a/archive/debian/{day}/{path}");
         assert_eq!(archive.by_day(&package()), [day("20270101T010203Z"), day("20261231T010203Z")]);
         let root = archive.root().unwrap();
         let expected = "http://a/mr/binary/g%2b%2b/1%3a2%2bb1/binfiles";
         assert_eq!(question(root, &package()), expected);
-        let plain = Snapshot::of(&DEBIAN, Some("http://a/days"), None).unwrap();
+        let plain = Snapshot::on(&DEBIAN, Some("http://a/days"), None).unwrap();
         assert!(plain.by_day(&package()).is_empty());
         assert_eq!(plain.root(), None);
-        assert!(Snapshot::of(&DEBIAN, Some("http://a/ubuntu"), date).is_none());
-        assert!(Snapshot::of(&UBUNTU, Some("http://a/ubuntu"), date).is_some());
+        assert!(Snapshot::on(&DEBIAN, Some("http://a/ubuntu"), date).is_none());
+        assert!(Snapshot::on(&UBUNTU, Some("http://a/ubuntu"), date).is_some());
+    }
+
+    #[test]
+    fn a_security_update_is_in_an_archive_of_its_own() {
+        let dates = [("trixie-security".to_string(), "20270115T010203Z".parse().ok())];
+        let date = "20261231T010203Z".parse().ok();
+        let archive = Snapshot::on(&DEBIAN, Some("http://a/archive/debian"), date).unwrap();
+        let archive = Snapshot { dates: dates.into(), ..archive };
+        let package = Package { suite: Some("trixie-security".into()), ..package() };
+        let path = "pool/main/g/g%2b%2b/g%2b%2b_2%2bb1_amd64.deb";
+        assert_eq!(
+            archive.by_day(&package)[1],
+            format!("http://a/archive/debian-security/20270115T010203Z/{path}")
+        );
     }
 
     #[test]

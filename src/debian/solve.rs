@@ -4,16 +4,17 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
-use super::index::{ARCHIVE, Apt, Index, Trust};
+use super::index::{Apt, Index, Trust};
 use super::medium::in_words;
-use super::{Base, Request};
+use super::{Archive, Base, Request};
 use crate::artifact::{ArtifactKind, Output};
-use crate::error::{Context, Error, Result, anyhow, bail, caused_by, with_hint};
+use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::format::deb822::{self, Paragraph};
+use crate::format::debian_version;
 use crate::lock::Package;
 use crate::process::CommandFailed;
 use crate::stage_context::StageContext;
@@ -23,10 +24,15 @@ use crate::stage_context::StageContext;
 pub fn solve(
     context: &StageContext,
     request: &Request,
-    index: &Index,
+    indexes: &[Index],
 ) -> Result<Option<Vec<Package>>> {
     let mut recipe = request.recipe(context);
-    recipe.value("index", index.lists.digest);
+    for (at, index) in indexes.iter().enumerate() {
+        match at {
+            0 => recipe.value("index", index.lists.digest),
+            _ => recipe.value(&format!("index {}", index.suite), index.lists.digest),
+        }
+    }
     if let Base::Tree { tree, .. } = &request.base
         && !tree.as_ref().is_some_and(|tree| context.cache.holds(tree))
         && context.cache.find(&recipe.key())?.is_none()
@@ -34,7 +40,7 @@ pub fn solve(
         return Ok(None);
     }
     let (answer, _) = context.cached(&recipe, |context| {
-        let packages = ask_apt(context, request, index)?;
+        let packages = ask_apt(context, request, indexes)?;
         let text = serde_json::to_string_pretty(&packages).context("writing the answer")?;
         Output::text(ArtifactKind::File, &context.work, "packages.json", &text)
     })?;
@@ -44,16 +50,21 @@ pub fn solve(
     packages.map(Some).with_context(|| format!("reading {}", path.display()))
 }
 
-fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<Vec<Package>> {
+fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Result<Vec<Package>> {
+    let index = indexes.first().context("a request has an index")?;
     // The signature of a medium was verified when its index was stored.
     let trust = if index.medium.is_some() { Trust::Verified } else { Trust::Signature };
-    let apt = Apt::prepare(&context.work, context, request, ARCHIVE, trust)?;
-    let lists = context.object(&index.lists);
-    File::open(&lists)
-        .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(apt.lists()))
-        .with_context(|| format!("unpacking {}", lists.display()))?;
+    let suites: Vec<(&str, &str)> =
+        indexes.iter().map(|index| (index.suite.as_str(), index.archive.address())).collect();
+    let apt = Apt::prepare(&context.work, context, request, &suites, trust)?;
+    for index in indexes {
+        let lists = context.object(&index.lists);
+        File::open(&lists)
+            .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(apt.lists()))
+            .with_context(|| format!("unpacking {}", lists.display()))?;
+    }
     (context.progress)(0, 0, "solving");
-    let ask = |wanted: &[String]| -> Result<Vec<String>> {
+    let ask = |wanted: &[String]| -> Result<Vec<Located>> {
         let options = ["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"];
         let command = apt.get().args(options).arg("install").args(wanted);
         let output = command
@@ -62,21 +73,22 @@ fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<V
         uris(&String::from_utf8(output).context("reading apt's answer")?)
     };
     match &request.base {
-        Base::Exactly => by_name(&apt.lists(), request, index),
+        Base::Exactly => by_name(&apt.lists(), request, indexes),
         Base::Tree { tree, .. } => {
             let tree = tree.as_ref().context("the tree is not built yet")?;
             let status = read_from_tar(&context.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
-            describe(&apt.lists(), &ask(&request.packages)?, &[])
+            describe(&apt.lists(), indexes, &ask(&request.asked())?, &[])
         }
         _ => {
             let minimum = ["?essential".to_string(), "apt".to_string()];
             let essential = ask(&minimum)?;
-            let all = match request.packages.is_empty() {
+            let asked = request.asked();
+            let all = match asked.is_empty() {
                 true => essential.clone(),
-                false => ask(&[&minimum[..], &request.packages].concat())?,
+                false => ask(&[&minimum[..], &asked].concat())?,
             };
-            let packages = describe(&apt.lists(), &all, &essential)?;
+            let packages = describe(&apt.lists(), indexes, &all, &essential)?;
             if !packages.iter().any(|package| package.essential && package.name == "dpkg") {
                 let place = place(request, index);
                 return Err(with_hint(
@@ -89,50 +101,76 @@ fn ask_apt(context: &StageContext, request: &Request, index: &Index) -> Result<V
     }
 }
 
-/// The lines `'URI' file size hash` of `--print-uris`, as paths below the archive.
-fn uris(output: &str) -> Result<Vec<String>> {
+/// A file of an archive, by its path below the archive's root.
+type Located = (Archive, String);
+
+/// The lines `'URI' file size hash` of `--print-uris`.
+fn uris(output: &str) -> Result<Vec<Located>> {
     let lines = output.lines().filter_map(|line| line.strip_prefix('\''));
     lines
         .map(|line| {
             let uri = line.split('\'').next().unwrap_or_default();
-            match uri.strip_prefix(ARCHIVE).and_then(|path| path.strip_prefix('/')) {
-                Some(path) => Ok(percent_decode_str(path).decode_utf8_lossy().into_owned()),
-                None => bail!("apt asks for {uri}, which is not of this archive"),
-            }
+            let located = [Archive::Main, Archive::Security].into_iter().find_map(|archive| {
+                let path = uri.strip_prefix(archive.address())?.strip_prefix('/')?;
+                Some((archive, percent_decode_str(path).decode_utf8_lossy().into_owned()))
+            });
+            located.with_context(|| format!("apt asks for {uri}, which is not of this archive"))
         })
         .collect()
 }
 
-/// Looks `paths` up in the package lists, which the signed `InRelease` vouches for.
-fn describe(lists: &Path, paths: &[String], essential: &[String]) -> Result<Vec<Package>> {
-    let wanted: HashMap<&str, usize> =
-        paths.iter().enumerate().map(|(at, path)| (path.as_str(), at)).collect();
-    let mut found: Vec<Option<Package>> = vec![None; paths.len()];
-    for_each_package(lists, |paragraph| {
-        if let Some(at) = paragraph.value("Filename").and_then(|path| wanted.get(path)) {
-            found[*at] = package(paragraph);
+/// Looks `files` up in the package lists, which the signed `InRelease` vouches for. A file that
+/// several suites list is the first one's.
+fn describe(
+    lists: &Path,
+    indexes: &[Index],
+    files: &[Located],
+    essential: &[Located],
+) -> Result<Vec<Package>> {
+    let wanted: HashMap<(Archive, &str), usize> = files
+        .iter()
+        .enumerate()
+        .map(|(at, (archive, path))| ((*archive, path.as_str()), at))
+        .collect();
+    let mut found: Vec<Option<Package>> = vec![None; files.len()];
+    for_each_package(lists, indexes, |index, paragraph| {
+        let path = paragraph.value("Filename").map(|path| (index.archive, path));
+        if let Some(at) = path.and_then(|file| wanted.get(&file))
+            && found[*at].is_none()
+        {
+            found[*at] = package(paragraph, of_pocket(index, indexes));
         }
     })?;
-    let described = found.into_iter().zip(paths).map(|(package, path)| {
-        package.ok_or_else(|| anyhow!("the index does not describe {path}"))
+    let described = found.into_iter().zip(files).map(|(package, file)| {
+        let package = package.ok_or_else(|| anyhow!("the index does not describe {}", file.1))?;
+        Ok(Package { essential: essential.contains(file), ..package })
     });
     let mut packages = described.collect::<Result<Vec<Package>>>()?;
-    packages.iter_mut().for_each(|package| package.essential = essential.contains(&package.path));
     packages.sort();
     Ok(packages)
 }
 
-/// The packages of a request by their names alone; of several versions the last one listed.
-fn by_name(lists: &Path, request: &Request, index: &Index) -> Result<Vec<Package>> {
-    let mut found = BTreeMap::new();
-    for_each_package(lists, |paragraph| {
+/// The suite of `index`, where that is not the release itself.
+fn of_pocket(index: &Index, indexes: &[Index]) -> Option<String> {
+    let is_release = indexes.first().is_some_and(|first| first.suite == index.suite);
+    (!is_release).then(|| index.suite.clone())
+}
+
+/// The packages of a request by their names alone; of several versions the newest.
+fn by_name(lists: &Path, request: &Request, indexes: &[Index]) -> Result<Vec<Package>> {
+    let mut found: BTreeMap<String, Package> = BTreeMap::new();
+    for_each_package(lists, indexes, |index, paragraph| {
         if let Some(name) = paragraph.value("Package")
             && request.packages.iter().any(|wanted| wanted == name)
-            && let Some(package) = package(paragraph)
+            && let Some(package) = package(paragraph, of_pocket(index, indexes))
+            && found.get(name).is_none_or(|other| {
+                debian_version::compare(&other.version, &package.version).is_lt()
+            })
         {
             found.insert(name.to_string(), package);
         }
     })?;
+    let index = &indexes[0];
     if let Some(missing) = request.packages.iter().find(|name| !found.contains_key(*name)) {
         if index.medium.is_some() {
             return Err(absent(&[missing.as_str()], request, index));
@@ -145,16 +183,27 @@ fn by_name(lists: &Path, request: &Request, index: &Index) -> Result<Vec<Package
     Ok(found.into_values().collect())
 }
 
-/// Calls `each` for every package of the lists.
-fn for_each_package(lists: &Path, mut each: impl FnMut(Paragraph<'_>)) -> Result<()> {
+/// Calls `each` for every package of the lists, with its index, in the order of `indexes`.
+fn for_each_package(
+    lists: &Path,
+    indexes: &[Index],
+    mut each: impl FnMut(&Index, Paragraph<'_>),
+) -> Result<()> {
     let entries =
         std::fs::read_dir(lists).with_context(|| format!("reading {}", lists.display()))?;
-    for entry in entries.flatten() {
-        if entry.file_name().to_string_lossy().ends_with("_Packages") {
-            let what = || format!("reading {}", entry.path().display());
-            let file = File::open(entry.path()).with_context(what)?;
-            let reader = BufReader::with_capacity(1 << 18, file);
-            deb822::for_each(reader, &mut each).with_context(what)?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    for index in indexes {
+        let start = format!("{}_dists_{}_", index.archive.file_prefix(), index.suite);
+        let is_list = |file: &&PathBuf| {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with(&start) && name.ends_with("_Packages")
+        };
+        for file in files.iter().filter(is_list) {
+            let what = || format!("reading {}", file.display());
+            let reader = File::open(file).with_context(what)?;
+            let reader = BufReader::with_capacity(1 << 18, reader);
+            deb822::for_each(reader, |paragraph| each(index, paragraph)).with_context(what)?;
         }
     }
     Ok(())
@@ -162,7 +211,7 @@ fn for_each_package(lists: &Path, mut each: impl FnMut(Paragraph<'_>)) -> Result
 
 /// The package of a paragraph; `None` where a field is missing, or is not what it may be: names and
 /// versions become names of files.
-fn package(paragraph: Paragraph<'_>) -> Option<Package> {
+fn package(paragraph: Paragraph<'_>, suite: Option<String>) -> Option<Package> {
     let field = |name: &str| paragraph.value(name).map(str::to_string);
     let plain = |name: &str| {
         paragraph.value(name).is_some_and(|text| {
@@ -182,6 +231,7 @@ fn package(paragraph: Paragraph<'_>) -> Option<Package> {
         size: field("Size")?.parse().ok()?,
         path: field("Filename")?,
         essential: false,
+        suite,
     })
 }
 
@@ -263,10 +313,19 @@ mod tests {
 
     #[test]
     fn uris_of_apt_become_paths_below_the_archive() {
+        let [main, security] = [Archive::Main, Archive::Security].map(Archive::address);
         let output = format!(
-            "Reading package lists...\n'{ARCHIVE}/pool/main/g/g%2b%2b/x_1%2b2_all.deb' x_1+2_all.deb 5 MD5Sum:0\n"
+            "Reading package lists...\n'{main}/pool/main/g/g%2b%2b/x_1%2b2_all.deb' x_1+2_all.deb \
+             5 MD5Sum:0\n'{security}/pool/updates/y.deb' y.deb 5 MD5Sum:0\n"
         );
-        assert_eq!(uris(&output).unwrap(), ["pool/main/g/g++/x_1+2_all.deb"]);
+        let of = |archive, path: &str| (archive, path.to_string());
+        assert_eq!(
+            uris(&output).unwrap(),
+            [
+                of(Archive::Main, "pool/main/g/g++/x_1+2_all.deb"),
+                of(Archive::Security, "pool/updates/y.deb")
+            ]
+        );
         assert!(uris("'http://elsewhere/x' x 1 y").is_err());
     }
 
@@ -283,7 +342,7 @@ mod tests {
                 ("Filename", "pool/x.deb"),
             ];
             let text: String = fields.map(|(name, value)| format!("{name}: {value}\n")).concat();
-            package(deb822::paragraphs(&text).next().unwrap())
+            package(deb822::paragraphs(&text).next().unwrap(), None)
         };
         assert!(of("g++", "1:2+b1~rc1-1.2").is_some());
         for (name, version) in [("../x", "1"), ("a/b", "1"), ("x", "1/../2"), ("-o", "1"), ("", "")]

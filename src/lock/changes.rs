@@ -12,7 +12,7 @@ pub struct Changed {
     /// Which of its questions: `packages`, the address of a download; and what world it is of,
     /// `trixie amd64`.
     pub question: String,
-    /// What differs, sorted by name.
+    /// What differs: security updates first, then by name.
     pub items: Vec<Item>,
     /// How many things are the same.
     pub unchanged: usize,
@@ -27,6 +27,8 @@ pub struct Item {
     pub old: Option<String>,
     /// What it is, if it is.
     pub new: Option<String>,
+    /// Whether the new one is a security update.
+    pub is_security: bool,
 }
 
 /// All questions of both locks, in the order of stages and questions.
@@ -41,25 +43,35 @@ pub fn changes(old: &Entries, new: &Entries) -> Vec<Changed> {
             let before = old.get(question).unwrap_or(&none);
             let after = new.get(question).unwrap_or(&none);
             let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-            let differs = names.iter().filter(|name| before.get(**name) != after.get(**name));
-            let items: Vec<Item> =
+            let bytes = |pinned: Option<&Pinned>| pinned.map(|pinned| pinned.bytes.clone());
+            let differs =
+                names.iter().filter(|name| bytes(before.get(**name)) != bytes(after.get(**name)));
+            let mut items: Vec<Item> =
                 differs.map(|name| item(name, before.get(*name), after.get(*name))).collect();
+            items.sort_by_key(|item| !item.is_security);
             Changed { stage, question: asked, unchanged: names.len() - items.len(), items }
         })
         .collect()
 }
 
-/// What a name is pinned to: the text for people, and the digest of the bytes.
-type Pinned = (String, String);
+/// What a name is pinned to.
+struct Pinned {
+    /// The text for people.
+    word: String,
+    /// The digest of the bytes.
+    bytes: String,
+    is_security: bool,
+}
 
 fn item(name: &str, old: Option<&Pinned>, new: Option<&Pinned>) -> Item {
     // Two packages of one version differ by their bytes.
-    let same_word = old.zip(new).is_some_and(|(old, new)| old.0 == new.0);
-    let shown = |(word, bytes): &Pinned| match same_word {
+    let same_word = old.zip(new).is_some_and(|(old, new)| old.word == new.word);
+    let shown = |Pinned { word, bytes, .. }: &Pinned| match same_word {
         true => format!("{word} ({})", &bytes[..bytes.len().min(12)]),
         false => word.clone(),
     };
-    Item { name: name.to_string(), old: old.map(shown), new: new.map(shown) }
+    let is_security = new.is_some_and(|new| new.is_security);
+    Item { name: name.to_string(), old: old.map(shown), new: new.map(shown), is_security }
 }
 
 /// What each question of each stage is answered with, by names.
@@ -79,12 +91,21 @@ fn pinned(entry: &LockEntry) -> BTreeMap<String, Pinned> {
         LockEntry::Packages(locked) => {
             let packages = locked.packages.iter();
             packages
-                .map(|it| (it.name.clone(), (it.version.clone(), it.sha256.to_string())))
+                .map(|it| {
+                    let suite = it.suite.as_deref().unwrap_or_default();
+                    let pinned = Pinned {
+                        word: it.version.clone(),
+                        bytes: it.sha256.to_string(),
+                        is_security: suite.ends_with("-security"),
+                    };
+                    (it.name.clone(), pinned)
+                })
                 .collect()
         }
         LockEntry::Download(locked) => {
             let (algorithm, digits) = locked.checksum.parts();
-            BTreeMap::from([(algorithm.to_string(), (digits.clone(), digits))])
+            let pinned = Pinned { word: digits.clone(), bytes: digits, is_security: false };
+            BTreeMap::from([(algorithm.to_string(), pinned)])
         }
     }
 }
@@ -105,6 +126,7 @@ mod tests {
             size: 1,
             path: format!("pool/{name}"),
             essential: false,
+            suite: None,
         };
         let locked = LockedPackages {
             part: Part::Packages,
@@ -116,6 +138,7 @@ mod tests {
             asked: None,
             components: None,
             medium: None,
+            suites: Vec::new(),
             packages: rows.iter().map(package).collect(),
         };
         Entries::from([("base".to_string(), vec![LockEntry::Packages(locked)])])
@@ -131,6 +154,7 @@ mod tests {
             name: name.into(),
             old: old.map(String::from),
             new: new.map(String::from),
+            is_security: false,
         };
         let expected = Changed {
             stage: "base".into(),
@@ -163,10 +187,20 @@ mod tests {
         ]);
         let new = Entries::from([of("iso", "http://a/x", sha256("two"))]);
         let found = changes(&old, &new);
-        let gone = Item { name: "sha512".into(), old: Some("ab".repeat(64)), new: None };
+        let gone = Item {
+            name: "sha512".into(),
+            old: Some("ab".repeat(64)),
+            new: None,
+            is_security: false,
+        };
         assert_eq!((found[0].stage.as_str(), &found[0].items[..]), ("gone", &[gone][..]));
         let digits = |text: &str| Some(Digest::of(text).to_string());
-        let other = Item { name: "sha256".into(), old: digits("one"), new: digits("two") };
+        let other = Item {
+            name: "sha256".into(),
+            old: digits("one"),
+            new: digits("two"),
+            is_security: false,
+        };
         assert_eq!((found[1].question.as_str(), &found[1].items[..]), ("http://a/x", &[other][..]));
     }
 }

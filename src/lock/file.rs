@@ -147,6 +147,7 @@ mod tests {
             asked: None,
             components: None,
             medium: None,
+            suites: Vec::new(),
             packages: vec![Package {
                 name: "a+b".into(),
                 version: version.into(),
@@ -155,6 +156,7 @@ mod tests {
                 size: 1,
                 path: "pool/a".into(),
                 essential: false,
+                suite: None,
             }],
         })
     }
@@ -185,9 +187,9 @@ mod tests {
     fn a_lock_of_another_version_is_refused_with_a_way_out() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.lock");
-        std::fs::write(&path, "version = 2\n").unwrap();
+        std::fs::write(&path, "version = 3\n").unwrap();
         let error = LockFile::open(&path).unwrap_err();
-        assert!(format!("{error:#}").contains("it has version 2, this kuth knows 1"));
+        assert!(format!("{error:#}").contains("it has version 3, this kuth knows 2"));
         assert_eq!(crate::error::hints(&error).len(), 1);
     }
 }

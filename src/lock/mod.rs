@@ -59,8 +59,23 @@ pub struct LockedPackages {
     pub components: Option<Vec<String>>,
     /// The installation medium that the packages are on; none: they are a mirror's.
     pub medium: Option<LockedMedium>,
+    /// The other suites that were searched, such as `trixie-security`; none in locks of version 1.
+    pub suites: Vec<LockedSuite>,
     /// The packages, sorted by name.
     pub packages: Vec<Package>,
+}
+
+/// A suite that was searched besides the release itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedSuite {
+    /// Its name, as in `dists/NAME`: `trixie-security`.
+    pub name: String,
+    /// The SHA-256 of its index (`InRelease`).
+    pub release: Digest,
+    /// When that index was made, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub date: Option<Date>,
 }
 
 /// An installation medium that packages are on.
@@ -156,6 +171,9 @@ pub struct Package {
     /// to do it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub essential: bool,
+    /// The suite that it is from, where that is another than the entry's: `trixie-security`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
 }
 
 impl Package {
@@ -189,6 +207,17 @@ impl fmt::Display for Question {
             Some((suite, architecture)) => write!(f, "{} {suite} {architecture}", self.part),
             None => f.write_str(&self.part),
         }
+    }
+}
+
+impl LockedPackages {
+    /// The digest and the date of the index of `suite`, where that was searched.
+    pub fn index_of(&self, suite: &str) -> Option<(Digest, Option<Date>)> {
+        if self.suite == suite {
+            return Some((self.release, self.date));
+        }
+        let other = self.suites.iter().find(|other| other.name == suite)?;
+        Some((other.release, other.date))
     }
 }
 

@@ -298,6 +298,42 @@ impl<'a> Fields<'a> {
         read.collect()
     }
 
+    /// The strings and integers below the table `key`, by their paths: `net.ipv4.ip_forward = 1` is
+    /// one, whether or not its name is quoted. In file order.
+    pub fn values_by_path(&mut self, key: &str) -> Vec<(Spanned<String>, Text)> {
+        let Some(value) = self.raw(key) else { return Vec::new() };
+        let mut found = Vec::new();
+        match &value.data {
+            Data::Table(table) => self.collect_values("", table, &mut found),
+            _ => self.wrong_type(key, value, "a table of strings and integers", None),
+        }
+        found
+    }
+
+    fn collect_values(
+        &self,
+        above: &str,
+        table: &'a Table,
+        found: &mut Vec<(Spanned<String>, Text)>,
+    ) {
+        for entry in &table.entries {
+            let path = format!("{above}{}", entry.key.value);
+            let text = match &entry.value.data {
+                Data::Table(table) => {
+                    self.collect_values(&format!("{path}."), table, found);
+                    continue;
+                }
+                Data::Integer(number) => {
+                    Some(Text::open(entry.value.span.clone(), number.to_string()))
+                }
+                _ => self
+                    .as_text(&entry.key, &entry.value, "a string or an integer")
+                    .and_then(|text| self.as_open(&path, text)),
+            };
+            found.extend(text.map(|text| (Spanned::new(entry.key.span.clone(), path), text)));
+        }
+    }
+
     /// The string under `key`, parsed as a `T`; `what` names the type in a fault: `a SHA-256`.
     pub fn parsed<T>(&mut self, key: &str, what: &str) -> Option<Spanned<T>>
     where

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::origin::{MEDIA, Origin};
+use super::origin::{MEDIA, Origin, POCKETS};
 use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, materials};
-use crate::artifact::{ArtifactKind, Facts, Output, TreeFacts};
-use crate::debian::{self, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool};
+use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
+use crate::debian::{
+    self, Archive, BACKPORTS, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool,
+};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::lock::{Package, Part};
@@ -29,6 +31,8 @@ struct Bootstrap {
     components: Vec<String>,
     packages: Vec<String>,
     origin: Origin,
+    /// The archive that the installed system takes its packages from, if the pipeline names one.
+    guest_mirror: Option<String>,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
@@ -51,18 +55,27 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     }
     let mirror = fields.text("mirror").map(|mirror| mirror.text);
     let keyring = fields.existing_file("keyring").map(|keyring| keyring.path);
+    let has_pockets = fields.has("pockets");
+    let pockets = fields.choices("pockets", &POCKETS).into_iter().map(|word| word.value).collect();
+    let pockets = has_pockets.then_some(pockets);
+    fields.at_most_one(&["from", "backports"]);
+    let backports = texts(fields.unique_texts("backports")).collect();
+    let guest_mirror = fields.text("guest-mirror").map(|mirror| mirror.text);
     // The one variant there is; the key is there so that a file can say so.
     fields.choice("variant", &["minbase"]);
     let suite = suite?.text;
     let inputs = medium.iter().cloned().collect();
-    let origin = Origin { mirror, keyring, medium };
-    let stage = Bootstrap { distribution, suite, components, packages, origin };
+    let origin = Origin { mirror, keyring, medium, pockets, backports };
+    let stage = Bootstrap { distribution, suite, components, packages, origin, guest_mirror };
     Some(Parsed::one(inputs, stage))
 }
 
 impl Bootstrap {
     /// What the installed system takes its packages from.
     fn source(&self, context: &StageContext) -> Result<String> {
+        if let Some(mirror) = &self.guest_mirror {
+            return Ok(mirror.trim_end_matches('/').to_string());
+        }
         let (given, configured) =
             (context.settings.mirror.as_deref(), self.origin.mirror.as_deref());
         match self.distribution.source {
@@ -71,15 +84,42 @@ impl Bootstrap {
         }
     }
 
+    /// The pockets that the installed system uses.
+    fn pockets(&self) -> Vec<&'static str> {
+        let named = self.origin.pockets.clone();
+        named.unwrap_or_else(|| self.distribution.pockets_of(&self.suite))
+    }
+
+    /// The apt sources of the installed system.
+    fn sources(&self, context: &StageContext) -> Result<String> {
+        let source = self.source(context)?;
+        let security = match &self.guest_mirror {
+            Some(_) => mirror::beside(self.distribution, &source),
+            None => self.distribution.security_source.to_string(),
+        };
+        let mut suites = vec![self.suite.clone()];
+        suites.extend(self.pockets().iter().map(|pocket| format!("{}-{pocket}", self.suite)));
+        if !self.origin.backports.is_empty() {
+            suites.push(format!("{}-{BACKPORTS}", self.suite));
+        }
+        Ok(sources(self.distribution, (&source, &security), &suites, &self.components))
+    }
+
     /// What the tree is, for stages that take it.
     fn facts(&self, packages: &[Package]) -> Facts {
         let is_debian = *self.distribution == DEBIAN;
-        Facts::Tree(TreeFacts {
+        Facts::Tree(Box::new(TreeFacts {
             components: self.components.clone(),
             distribution: (!is_debian).then(|| self.distribution.name.to_string()),
+            lacks: SETTING_PACKAGES
+                .into_iter()
+                .filter(|name| !packages.iter().any(|package| package.name == *name))
+                .map(str::to_string)
+                .collect(),
             packages: installed(packages, None),
+            pockets: self.pockets().into_iter().map(str::to_string).collect(),
             suite: Some(self.suite.clone()),
-        })
+        }))
     }
 
     fn request(&self, inputs: &Inputs) -> Result<Request> {
@@ -88,7 +128,9 @@ impl Bootstrap {
             distribution: self.distribution,
             suite: self.suite.clone(),
             components: self.components.clone(),
+            pockets: self.origin.searched(self.distribution.pockets_of(&self.suite)),
             packages: self.packages.clone(),
+            backports: self.origin.backports.clone(),
             base: Base::Empty,
             source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
@@ -105,9 +147,11 @@ impl Stage for Bootstrap {
         if *self.distribution != DEBIAN {
             recipe.value("distribution", self.distribution.name);
         }
-        if self.distribution.source.is_none() {
+        if self.distribution.source.is_none() || self.guest_mirror.is_some() {
             recipe.value("source", self.source(context)?);
         }
+        recipe.set("pocket", self.pockets());
+        recipe.set("backport", &self.origin.backports);
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);
@@ -149,11 +193,12 @@ impl Stage for Bootstrap {
         if !rest.is_empty() {
             steps.extend(install::kernel_defaults());
         }
-        steps.extend(install::install(&rest, &self.packages));
+        let asked = [&self.packages[..], &self.origin.backports].concat();
+        steps.extend(install::install(&rest, &asked));
         steps.push(install::initial_ram_disks());
         steps.push(install::write(
             &format!("/etc/apt/sources.list.d/{}.sources", self.distribution.name),
-            sources(self.distribution, &self.source(context)?, &self.suite, &self.components),
+            self.sources(context)?,
         ));
         steps.extend(install::scrub());
         steps.push(Step::Pack { file: PACKED.into() });
@@ -206,19 +251,28 @@ pub(super) fn installed(packages: &[Package], below: Option<&str>) -> Digest {
     recipe.key().0
 }
 
-/// deb822 sources for the installed system.
+/// deb822 sources for the installed system: a paragraph for each archive of the suites, of which
+/// `main` and `security` are the addresses.
 fn sources(
     distribution: &Distribution,
-    source: &str,
-    suite: &str,
+    (main, security): (&str, &str),
+    suites: &[String],
     components: &[String],
 ) -> String {
-    let also: String = distribution.also.iter().map(|also| format!(" {suite}{also}")).collect();
-    format!(
-        "Types: deb\nURIs: {source}\nSuites: {suite}{also}\nComponents: {}\nSigned-By: {}\n",
-        components.join(" "),
-        distribution.keyring
-    )
+    let paragraph = |(archive, url): (Archive, &str)| {
+        let suites = suites.iter().filter(|suite| distribution.archive_of(suite) == archive);
+        let suites: Vec<&str> = suites.map(String::as_str).collect();
+        (!suites.is_empty()).then(|| {
+            format!(
+                "Types: deb\nURIs: {url}\nSuites: {}\nComponents: {}\nSigned-By: {}\n",
+                suites.join(" "),
+                components.join(" "),
+                distribution.keyring
+            )
+        })
+    };
+    let archives = [(Archive::Main, main), (Archive::Security, security)];
+    archives.into_iter().filter_map(paragraph).collect::<Vec<String>>().join("\n")
 }
 
 /// Decompresses the contents of the packages of `first` into tars of the exchange directory, on all
@@ -261,11 +315,20 @@ mod tests {
 
     #[test]
     fn the_mirror_of_the_build_is_not_in_the_image() {
-        let source = DEBIAN.source.unwrap();
-        let text = sources(&DEBIAN, source, "trixie", &["main".into(), "contrib".into()]);
-        assert!(text.contains("Suites: trixie\nComponents: main contrib\n"));
-        assert!(text.contains(source));
-        let text = sources(&UBUNTU, "http://a/ubuntu", "noble", &["main".into()]);
+        let suites = ["", "-updates", "-security"];
+        let of = |suite: &str| suites.map(|pocket| format!("{suite}{pocket}"));
+        let urls = (DEBIAN.source.unwrap(), DEBIAN.security_source);
+        let text = sources(&DEBIAN, urls, &of("trixie"), &["main".into(), "contrib".into()]);
+        let expected = format!(
+            "Types: deb\nURIs: {}\nSuites: trixie trixie-updates\nComponents: main contrib\n\
+             Signed-By: {keyring}\n\nTypes: deb\nURIs: {}\nSuites: trixie-security\n\
+             Components: main contrib\nSigned-By: {keyring}\n",
+            urls.0,
+            urls.1,
+            keyring = DEBIAN.keyring
+        );
+        assert_eq!(text, expected);
+        let text = sources(&UBUNTU, ("http://a/ubuntu", ""), &of("noble"), &["main".into()]);
         assert!(text.contains("Suites: noble noble-updates noble-security\nComponents: main\n"));
     }
 }

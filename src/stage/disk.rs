@@ -97,6 +97,9 @@ impl Disk {
         let mut splitter = Splitter::new(layout, &context.work, epoch, replaced)?;
         splitter.stream(watched(tree, context)?, &context.cancel)?;
         splitter.survey().check(layout)?;
+        for warning in fstab::warnings(layout) {
+            (context.warn)(&format!("{}: {warning}", context.stage));
+        }
         let menu = boot::menu(layout, splitter.survey())?;
         splitter.add_file(FSTAB, fstab::text(layout).as_bytes())?;
         splitter.add_file(boot::MENU, menu.as_bytes())?;
@@ -130,6 +133,7 @@ impl Stage for Disk {
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         boot::check_firmware(&self.layout, &context.settings.architecture)?;
         recipe.list("layout", self.layout.lines());
+        recipe.list("mounts", self.layout.mount_lines());
         Ok(())
     }
 
@@ -146,7 +150,9 @@ impl Stage for Disk {
             distribution: &debian::DEBIAN,
             suite: tools::SUITE.to_string(),
             components: vec!["main".to_string()],
+            pockets: Vec::new(),
             packages: packages.map(|name| name.to_string()).collect(),
+            backports: Vec::new(),
             base: Base::Exactly,
             source: self.origin.package_source(inputs)?,
             keyring: None,

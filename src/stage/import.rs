@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::archive::magic::{self, Format};
 use crate::archive::{self, extract};
 use crate::artifact::{Artifact, ArtifactKind, Facts, Output, TreeFacts};
+use crate::debian::Distribution;
 use crate::error::{Context, Result};
 use crate::import::{self, Imported, Options, OtherFiles};
 use crate::pipeline::{Fault, Fields, Spanned};
@@ -79,14 +80,19 @@ pub(super) fn made(context: &StageContext, file: PathBuf, imported: Imported) ->
     let notes = imported.notes.join("\n") + "\n";
     open_log(&context.log)?.write_all(notes.as_bytes()).context("writing the log")?;
     let Imported { digest, size, release, .. } = imported;
+    let distribution = Distribution::named(release.distribution.as_deref());
+    let pockets =
+        release.suite.as_deref().map_or(Vec::new(), |suite| distribution.pockets_of(suite));
     let facts = TreeFacts {
         components: Vec::new(),
         distribution: release.distribution,
         // The list of installed packages is not read, so the digest of the whole tree is used.
+        lacks: Vec::new(),
         packages: digest,
+        pockets: pockets.into_iter().map(str::to_string).collect(),
         suite: release.suite,
     };
-    Ok(Output::hashed(ArtifactKind::Tree, file, digest, size).with(Facts::Tree(facts)))
+    Ok(Output::hashed(ArtifactKind::Tree, file, digest, size).with(Facts::Tree(Box::new(facts))))
 }
 
 impl Import {

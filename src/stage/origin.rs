@@ -20,7 +20,14 @@ pub struct Origin {
     pub keyring: Option<HostPath>,
     /// The input that is the medium.
     pub medium: Option<Input>,
+    /// The pockets that the pipeline names, if it does.
+    pub pockets: Option<Vec<&'static str>>,
+    /// Packages to take from the suite's backports.
+    pub backports: Vec<String>,
 }
+
+/// The words of `pockets`, which Debian and Ubuntu share.
+pub const POCKETS: [&str; 2] = ["updates", "security"];
 
 impl Origin {
     /// The package source that requests go to.
@@ -31,6 +38,16 @@ impl Origin {
             }
             Some(medium) => Ok(PackageSource::Medium(Some(inputs.get(medium.key)?.clone()))),
             None => Ok(PackageSource::Mirror(self.mirror.clone())),
+        }
+    }
+
+    /// The pockets that requests search; `default` where the pipeline names none.
+    pub fn searched(&self, default: Vec<&'static str>) -> Vec<&'static str> {
+        match (&self.medium, &self.pockets) {
+            // A medium has the release alone.
+            (Some(_), _) => Vec::new(),
+            (None, Some(pockets)) => pockets.clone(),
+            (None, None) => default,
         }
     }
 

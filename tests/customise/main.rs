@@ -4,6 +4,7 @@
 mod additions;
 mod built;
 mod files;
+mod minimal;
 mod packages;
 mod scripts;
 mod seal;

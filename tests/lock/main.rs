@@ -4,5 +4,6 @@
 
 mod moved;
 mod refused;
+mod suites;
 mod update;
 mod world;

@@ -21,7 +21,7 @@ fn update_shows_and_writes_changes() {
     let project = world.without_the_moved("update");
     let sha256 = kuth::digest::Digest::of("gone");
     let gone = format!("\n[[stage.iso]]\npart = \"http://a/x.iso\"\nsha256 = \"{sha256}\"\n");
-    project.write("p.lock", &format!("{}{gone}", world.lock()));
+    project.write("p.lock", format!("{}{gone}", world.lock()));
     let before = project.read("p.lock");
     let old = world.old.path.rsplit('_').nth(1).unwrap();
     let change = format!("  {MOVED}  {old} -> {NEW}\n");
@@ -61,12 +61,12 @@ fn update_shows_and_writes_changes() {
     assert_ne!(built.digest("base"), world.digests[1]);
 
     // The pipeline asks for less.
-    project.write("p.toml", &PIPELINE.replace("[\"htop\"]", "[\"libncursesw6\"]"));
+    project.write("p.toml", PIPELINE.replace("[\"htop\"]", "[\"libncursesw6\"]"));
     let run = update(world, &project, &["base"]).ok();
     let expected = "base: packages trixie amd64: 1 removed, 1 unchanged\n";
     assert!(run.out.contains(expected), "{}", run.out);
     assert!(run.out.contains(&format!("  {MOVED}  {NEW} removed\n")), "{}", run.out);
-    project.write("p.toml", &PIPELINE.replace("packages = [\"htop\"]", "hostname = \"x\""));
+    project.write("p.toml", PIPELINE.replace("packages = [\"htop\"]", "hostname = \"x\""));
     let run = update(world, &project, &[]).ok();
     assert!(!project.read("p.lock").contains("[[stage.base]]"), "{}", run.out);
 

@@ -26,6 +26,7 @@ keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 [stage.rootfs]
 kind = "bootstrap"
 suite = "${suite}"
+pockets = []
 keyring = "${keyring}"
 
 [stage.base]
@@ -95,6 +96,40 @@ impl World {
     pub fn mirror_with(&self, name: &str) -> String {
         self.write_mirror(&format!("{name}/debian"), name);
         format!("{}/{name}/debian", self.server.address)
+    }
+
+    /// An archive of three suites and one of security updates, in which packages have other versions:
+    /// `version` is called with a suite and a package's name; `None`: the suite does not have it.
+    pub fn write_suites(&self, root: &str, version: impl Fn(&str, &str) -> Option<&'static str>) {
+        for suite in ["trixie", "trixie-updates", "trixie-security", "trixie-backports"] {
+            let archive = if suite == "trixie-security" { "debian-security" } else { "debian" };
+            let debs: Vec<Deb> = self
+                .debs
+                .iter()
+                .filter_map(|deb| {
+                    let (directory, file) = deb.path.rsplit_once('/').unwrap();
+                    let name = file.split('_').next().unwrap();
+                    match version(suite, name) {
+                        Some(version) => {
+                            let file = self.directory.join(format!("{name}-{version}.deb"));
+                            mirror::with_version(&deb.file, version, &file);
+                            let path = format!("{directory}/{name}_{version}_amd64.deb");
+                            Some(Deb { path, file })
+                        }
+                        None => (suite == "trixie").then(|| deb.clone()),
+                    }
+                })
+                .collect();
+            let root = self.web(root).join(archive);
+            mirror::write(&root, suite, &debs, &self.directory.join("keys"));
+            if suite == "trixie-backports" {
+                let release = root.join("dists").join(suite).join("Release");
+                let text = std::fs::read_to_string(&release).unwrap();
+                let text = format!("NotAutomatic: yes\nButAutomaticUpgrades: yes\n{text}");
+                std::fs::write(&release, text).unwrap();
+                mirror::sign(release.parent().unwrap(), &self.directory.join("keys"));
+            }
+        }
     }
 
     /// The same for one test alone, which looks at what is asked.

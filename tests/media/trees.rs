@@ -11,7 +11,8 @@ fn an_unsigned_medium_gives_the_mirror_s_tree_without_a_network() {
     let built = build_from(&project, &iso, &["--offline"]).ok();
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
     let sources = file(&project, built.digest("base"), "etc/apt/sources.list.d/debian.sources");
-    assert!(sources.contains("URIs: http://ftp.debian.org/debian\nSuites: trixie\n"), "{sources}");
+    let expected = "URIs: http://ftp.debian.org/debian\nSuites: trixie trixie-updates\n";
+    assert!(sources.contains(expected), "{sources}");
     let lock = project.read("p.lock");
     let label = "label = 'Debian GNU/Linux 13.9.0 \"Trixie\" - Official amd64 DVD Binary-1'";
     assert!(lock.contains(label), "{lock}");
@@ -45,7 +46,7 @@ fn a_suite_by_its_other_name_and_compressed_lists_will_do() {
     let status = file(&project, built.digest("rootfs"), "var/lib/dpkg/status");
     assert!(status.contains("Package: dpkg\n"));
     let sources = file(&project, built.digest("rootfs"), "etc/apt/sources.list.d/debian.sources");
-    assert!(sources.contains("Suites: stable\n"), "{sources}");
+    assert!(sources.contains("Suites: stable stable-updates\n"), "{sources}");
 }
 
 #[test]
@@ -55,7 +56,7 @@ fn a_directory_of_its_files_is_a_medium_too() {
     let directory = "[stage.directory]\nkind = \"unpack\"\nfrom = \"iso\"\n";
     let pipeline = MEDIUM.replace("from = \"iso\"", "from = \"directory\"");
     let pipeline = pipeline.replace("medium = \"iso\"", "medium = \"directory\"");
-    project.write("p.toml", &format!("{pipeline}\n{directory}"));
+    project.write("p.toml", format!("{pipeline}\n{directory}"));
     let medium = world.medium.fork("files");
     let built = build_from(&project, &medium.tar(), &["--offline"]).ok();
     assert_eq!(["rootfs", "base"].map(|stage| built.digest(stage)), world.digests);
@@ -66,7 +67,7 @@ fn a_signature_is_checked_by_a_keyring() {
     let world = world();
     let keyring = format!("kind = \"bootstrap\"\nkeyring = \"{}\"", world.keyring());
     let project = world.project("signed");
-    project.write("p.toml", &MEDIUM.replace("kind = \"bootstrap\"", &keyring));
+    project.write("p.toml", MEDIUM.replace("kind = \"bootstrap\"", &keyring));
     let inside = world.medium.fork("inside");
     inside.write("dists/trixie/InRelease", world.signed());
     let beside = world.medium.fork("beside");

@@ -127,7 +127,8 @@ impl World {
         let mut command = Command::new(kuth_test_support::program());
         command.args(["remote-build", &format!("ssh://127.0.0.1:{}", self.port)]);
         command.arg("pipelines/small.toml").args(arguments).env_clear();
-        let variables = ["PATH", "KUTH_DEBIAN_MIRROR", "KUTH_ALLOW_EXPIRED"];
+        let variables =
+            ["PATH", "KUTH_DEBIAN_MIRROR", "KUTH_DEBIAN_SECURITY_MIRROR", "KUTH_ALLOW_EXPIRED"];
         command.envs(variables.iter().filter_map(|name| Some((name, std::env::var(name).ok()?))));
         command.env("KUTH_SSH", ssh).env("SOME_SECRET", "hunter2");
         command.current_dir(self.path("project"));

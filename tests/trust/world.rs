@@ -29,6 +29,7 @@ keyring = ""
 [stage.rootfs]
 kind = "bootstrap"
 suite = "trixie"
+pockets = []
 keyring = "${keyring}"
 "#;
 
@@ -101,8 +102,10 @@ impl World {
         let prefix = format!("{name}-");
         let directory = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.directory);
         let directory = directory.unwrap();
-        let project =
-            Project::rooted(directory.path()).owning(directory).without("KUTH_DEBIAN_SNAPSHOT");
+        let project = Project::rooted(directory.path())
+            .owning(directory)
+            .without("KUTH_DEBIAN_SNAPSHOT")
+            .without("KUTH_ALLOW_EXPIRED");
         project.write("p.toml", PIPELINE);
         project
     }

@@ -48,6 +48,7 @@ pub mod cpio;
 pub mod crc32;
 mod crc32c;
 pub mod deb822;
+pub mod debian_version;
 pub mod digest;
 pub mod disk_info;
 pub mod dpkg;

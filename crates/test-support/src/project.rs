@@ -10,7 +10,12 @@ use crate::judge::tool;
 use crate::run::{Live, Run};
 
 /// The variables of kuth that its runs inherit: where this machine gets packages from.
-const SOURCES: [&str; 3] = ["KUTH_ALLOW_EXPIRED", "KUTH_DEBIAN_MIRROR", "KUTH_DEBIAN_SNAPSHOT"];
+const SOURCES: [&str; 4] = [
+    "KUTH_ALLOW_EXPIRED",
+    "KUTH_DEBIAN_MIRROR",
+    "KUTH_DEBIAN_SECURITY_MIRROR",
+    "KUTH_DEBIAN_SNAPSHOT",
+];
 
 /// A checkout, and where kuth keeps what it makes of it.
 #[derive(Debug)]

@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     kuth: Option<String>,
 
-    /// Command line of ssh [default: ssh]
+    /// Command of ssh [default: ssh]
     #[arg(long, value_name = "CMD", env = "KUTH_SSH", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     ssh: Option<String>,

@@ -65,7 +65,8 @@ fn rows(lines: impl Iterator<Item = &'static str>) -> impl Iterator<Item = Row> 
     })
 }
 
-/// A row; for a reference (`as in`), the row that it refers to with the keys below it.
+/// A row; for a reference (`as in`), the row that it refers to with the keys below it, but for those
+/// that are said to be `not for` this section.
 fn follow(row: Row, section: &str, sections: &BTreeMap<&str, Vec<Row>>) -> Vec<Row> {
     let of = row.meaning.split("as in `").nth(1).and_then(|rest| rest.split('`').next());
     let Some(of) = of.filter(|_| row.kind.is_empty()) else { return vec![row] };
@@ -76,6 +77,7 @@ fn follow(row: Row, section: &str, sections: &BTreeMap<&str, Vec<Row>>) -> Vec<R
     let is_below = |key: &str| key.strip_prefix(&wanted).is_some_and(|rest| rest.starts_with('.'));
     let found: Vec<Row> = rows
         .filter(|other| other.key == wanted || is_below(&other.key))
+        .filter(|other| !other.meaning.contains(&format!("not for `{section}`")))
         .map(|other| Row { key: other.key.replacen(&wanted, &row.key, 1), ..other.clone() })
         .collect();
     // A reference to nothing is kept, so that the test sees a row without a type.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::{Medium, Signature, Suite, named};
 use crate::artifact::{Artifact, ArtifactKind, Output};
-use crate::debian::Request;
 use crate::debian::index::{Apt, Index, Trust, address, keep, recipe};
+use crate::debian::{Archive, Request};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::lock::Date;
@@ -27,7 +27,7 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
     let suite = medium.suite(context, request)?;
     let (components, lists) = medium.lists(context, request, &suite)?;
     let trust = trust(&medium, request, &suite)?;
-    let mut recipe = recipe(context, request, &suite.digest());
+    let mut recipe = recipe(context, request, &request.suite, &suite.digest());
     recipe.set("found", &components);
     recipe.value("trust", &trust);
     let date = Date::of_release(&suite.release.date);
@@ -41,7 +41,14 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
             .map_err(|error| explain(error, &medium, &request))?;
         Output::file(ArtifactKind::File, context.scratch("lists.tar"))
     })?;
-    Ok(Index { release: suite.digest(), date, lists: artifact, medium: Some(label) })
+    Ok(Index {
+        suite: request.suite.clone(),
+        archive: Archive::Main,
+        release: suite.digest(),
+        date,
+        lists: artifact,
+        medium: Some(label),
+    })
 }
 
 /// What the index is trusted for. It is in the index's recipe, so that the index is verified again
@@ -151,7 +158,9 @@ fn read_by_apt(
         Signature::None(_) => Trust::Verified,
         _ => Trust::Signature,
     };
-    let apt = Apt::prepare(&context.scratch("apt"), context, request, &address(directory), trust)?;
+    let source = address(directory);
+    let suites = [(request.suite.as_str(), source.as_str())];
+    let apt = Apt::prepare(&context.scratch("apt"), context, request, &suites, trust)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any"]);
     if trust == Trust::Verified || context.settings.allow_expired {
         // The date of a medium that is not signed proves nothing, and the medium does not change.

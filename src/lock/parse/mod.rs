@@ -4,16 +4,17 @@
 use super::Entries;
 use crate::error::{Context, Result, anyhow, bail};
 
-mod v1;
+mod v2;
 
 /// The version that is written.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// The entries in `text`, whatever its version.
 pub fn read(text: &str) -> Result<Entries> {
     let mut table: toml::Table = toml::from_str(text)?;
     match table.remove("version").and_then(|version| version.as_integer()) {
-        Some(1) => v1::read(table),
+        // Version 1 lacks the keys `suites` and `suite` of a package, and is the same otherwise.
+        Some(1 | 2) => v2::read(table),
         Some(version) => bail!("it has version {version}, this kuth knows {VERSION}"),
         None => Err(anyhow!("it has no `version`")),
     }
@@ -21,7 +22,7 @@ pub fn read(text: &str) -> Result<Entries> {
 
 /// The text of a lock with `entries`.
 pub fn write(entries: &Entries) -> Result<String> {
-    let text = v1::write(entries)?;
+    let text = v2::write(entries)?;
     // What cannot be read back must not be written.
     read(&text).context("checking the lock")?;
     Ok(text)

@@ -6,7 +6,7 @@ use super::origin::Origin;
 use super::{
     Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, bootstrap, materials,
 };
-use crate::artifact::{ArtifactKind, Facts, Output, TreeFacts};
+use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
 use crate::debian::{self, Base, Distribution, Request, install, pool};
 use crate::error::{Context, Result, anyhow, bail, with_hint};
 use crate::lock::{Package, Part};
@@ -19,9 +19,11 @@ mod additions;
 mod content;
 pub(super) mod read;
 mod steps;
+mod system;
 
 use additions::Additions;
 use content::Content;
+use system::System;
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "customise", output: ArtifactKind::Tree, read: read_fields };
@@ -38,6 +40,7 @@ pub(super) struct Customise {
     timezone: Option<String>,
     files: Vec<File>,
     users: Vec<User>,
+    system: System,
     scripts: Vec<Script>,
     additions: Option<Additions>,
     seal: bool,
@@ -97,20 +100,49 @@ fn read_fields(fields: &mut Fields<'_>) -> Option<Parsed> {
 }
 
 impl Customise {
+    /// The packages that its settings need, whatever the tree has.
+    fn needed(&self) -> Vec<&'static str> {
+        let is_made = |locale: &String| !steps::is_always_there(locale);
+        let needed = [
+            (self.locale.as_ref().is_some_and(is_made), "locales"),
+            (!self.users.is_empty(), "passwd"),
+            (self.users.iter().any(|user| user.sudo), "sudo"),
+            (self.system.has_services(), "systemd"),
+            (self.timezone.is_some(), "tzdata"),
+            (self.system.upgrades_itself(), "unattended-upgrades"),
+        ];
+        needed.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, name)| name).collect()
+    }
+
+    /// The packages to add to a tree with these facts: those that are named, and those that settings
+    /// need and the tree is known to lack.
+    fn wanted(&self, facts: &Facts) -> Vec<String> {
+        let lacks = facts.tree().map_or(&[][..], |tree| &tree.lacks);
+        let missing = self.needed().into_iter().filter(|name| lacks.iter().any(|it| it == name));
+        let named = |name: &str| self.packages.iter().any(|package| package == name);
+        let missing = missing.filter(|name| !named(name)).map(str::to_string);
+        self.packages.iter().cloned().chain(missing).collect()
+    }
+
+    fn adds_packages(&self, facts: &Facts) -> bool {
+        !self.wanted(facts).is_empty() || !self.origin.backports.is_empty()
+    }
+
     /// The question to the archive, if there are packages to add.
     fn request(&self, inputs: &Inputs) -> Result<Option<Request>> {
-        if self.packages.is_empty() {
+        let facts = inputs.facts("from")?;
+        if !self.adds_packages(facts) {
             return Ok(None);
         }
         let tree = inputs.artifacts.get("from").cloned();
-        let installed = match (inputs.facts("from")?.tree(), &tree) {
+        let installed = match (facts.tree(), &tree) {
             (Some(facts), _) => facts.packages,
             // Without a list the digest of the whole tree is used.
             (None, Some(tree)) => tree.digest,
             (None, None) => bail!("the tree is not built yet"),
         };
         let base = Base::Tree { installed, tree };
-        self.question(Part::Packages, self.packages.clone(), base, inputs).map(Some)
+        self.question(Part::Packages, self.wanted(facts), base, inputs).map(Some)
     }
 
     /// The question for the package that holds the guest additions, if that is where they are from.
@@ -122,6 +154,8 @@ impl Customise {
                     self.question(Part::GuestAdditions, packages, Base::Exactly, inputs)?;
                 // Nothing else is asked for, and the lists of `main` are long.
                 request.components = vec![request.distribution.additions.to_string()];
+                request.pockets.clear();
+                request.backports.clear();
                 Ok(Some(request))
             }
             _ => Ok(None),
@@ -149,12 +183,21 @@ impl Customise {
             ([], of_tree) => of_tree.to_vec(),
             (own, _) => own.to_vec(),
         };
+        let distribution = distribution_of(facts);
+        // What the tree is from, unless this stage names another suite.
+        let of_tree = facts.tree().filter(|tree| tree.suite.as_ref() == Some(&suite));
+        let mut pockets = distribution.pockets_of(&suite);
+        if let Some(tree) = of_tree {
+            pockets.retain(|pocket| tree.pockets.iter().any(|known| known == pocket));
+        }
         Ok(Request {
             part,
-            distribution: distribution_of(facts),
+            distribution,
             suite,
             components,
+            pockets: self.origin.searched(pockets),
             packages,
+            backports: self.origin.backports.clone(),
             base,
             source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
@@ -176,7 +219,12 @@ impl Stage for Customise {
         recipe.optional("suite", self.suite.as_ref());
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);
+        recipe.set("needed package", self.needed());
         recipe.set("remove", &self.remove);
+        recipe.set("backport", &self.origin.backports);
+        if let Some(pockets) = &self.origin.pockets {
+            recipe.value("pockets", pockets.join(" "));
+        }
         recipe.optional("hostname", self.hostname.as_ref());
         recipe.optional("locale", self.locale.as_ref());
         recipe.optional("timezone", self.timezone.as_ref());
@@ -187,6 +235,7 @@ impl Stage for Customise {
             recipe.optional(&format!("{name} owner"), file.owner.as_ref());
         }
         self.users.iter().try_for_each(|user| user.describe(context, recipe))?;
+        self.system.describe(recipe);
         if let Some(additions) = &self.additions {
             additions.describe(context, recipe)?;
         }
@@ -213,17 +262,19 @@ impl Stage for Customise {
     }
 
     fn predict(&self, inputs: &Inputs, pins: &[Pin]) -> Option<Facts> {
-        let added = match self.packages.is_empty() {
-            true => &[],
-            false => pins.first()?.packages(),
+        let facts = inputs.facts("from").ok()?;
+        let added = match self.adds_packages(facts) {
+            true => pins.first()?.packages(),
+            false => &[],
         };
-        Some(self.facts(inputs.facts("from").ok()?, added))
+        Some(self.facts(facts, added))
     }
 
     fn need(&self, _context: &StageContext, inputs: &Inputs) -> u64 {
         let tree = inputs.get("from").map_or(0, |tree| tree.size);
+        let adds = inputs.facts("from").is_ok_and(|facts| self.adds_packages(facts));
         // The tree unpacked and packed, and as much again for what is added.
-        2 * tree + if self.packages.is_empty() { 64 << 20 } else { 2 << 30 }
+        2 * tree + if adds { 2 << 30 } else { 64 << 20 }
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
@@ -245,12 +296,25 @@ impl Customise {
         for package in &self.remove {
             installed += &format!(" -{package}");
         }
-        Facts::Tree(TreeFacts {
+        Facts::Tree(Box::new(TreeFacts {
             components: below.map_or(Vec::new(), |below| below.components.clone()),
             distribution: below.and_then(|below| below.distribution.clone()),
+            lacks: self.lacks(below, added),
             packages: bootstrap::installed(added, Some(&installed)),
+            pockets: below.map_or(Vec::new(), |below| below.pockets.clone()),
             suite: below.and_then(|below| below.suite.clone()),
-        })
+        }))
+    }
+
+    /// The packages for settings that the tree lacks in the end.
+    fn lacks(&self, below: Option<&TreeFacts>, added: &[Package]) -> Vec<String> {
+        let below = below.map_or(&[][..], |below| &below.lacks);
+        let is_added = |name: &str| added.iter().any(|package| package.name == name);
+        let lacks = |name: &&str| match self.remove.iter().any(|removed| removed == name) {
+            true => true,
+            false => below.iter().any(|it| it == name) && !is_added(name),
+        };
+        SETTING_PACKAGES.into_iter().filter(lacks).map(str::to_string).collect()
     }
 
     /// Does the work and packs the tree; notes the packages that were added.
@@ -282,7 +346,7 @@ impl Customise {
         }
         sandbox.offer(&context.object(tree), "input.tar")?;
         let mut steps = vec![Step::Unpack { files: vec!["input.tar".into()] }];
-        steps.extend(self.steps_before_scripts(sandbox, added)?);
+        steps.extend(self.steps_before_scripts(sandbox, &tree.facts, added)?);
         let mut network = Network::None;
         for (at, script) in self.scripts.iter().enumerate() {
             if script.network != network {

@@ -1,6 +1,7 @@
 //! What a `customise` table means as steps of a sandbox.
 
 use super::{Content, Customise, File, Script, User};
+use crate::artifact::Facts;
 use crate::debian::install;
 use crate::error::Result;
 use crate::lock::Package;
@@ -8,12 +9,18 @@ use crate::sandbox::{EXCHANGE, Sandbox, Step};
 
 impl Customise {
     /// Everything that comes before the scripts. Puts what it needs into the exchange directory.
-    pub fn steps_before_scripts(&self, sandbox: &Sandbox, added: &[Package]) -> Result<Vec<Step>> {
+    pub fn steps_before_scripts(
+        &self,
+        sandbox: &Sandbox,
+        tree: &Facts,
+        added: &[Package],
+    ) -> Result<Vec<Step>> {
         let mut steps = Vec::new();
         if !added.is_empty() {
             steps.extend(install::kernel_defaults());
         }
-        steps.extend(install::install(&added.iter().collect::<Vec<_>>(), &self.packages));
+        let asked = [&self.wanted(tree)[..], &self.origin.backports].concat();
+        steps.extend(install::install(&added.iter().collect::<Vec<_>>(), &asked));
         if !self.remove.is_empty() {
             let argv = ["apt-get", "--yes", "--auto-remove", "purge"].map(String::from);
             steps.push(install::no_services());
@@ -35,6 +42,7 @@ impl Customise {
         for (at, file) in self.files.iter().enumerate() {
             steps.push(file.step(sandbox, at)?);
         }
+        steps.extend(self.system.steps());
         if let Some(additions) = &self.additions {
             steps.extend(additions.steps());
         }
@@ -55,10 +63,14 @@ fn hosts(hostname: &str) -> String {
     )
 }
 
-/// `C.UTF-8` is always there; others are made, for which the tree needs the package locales.
+/// Whether every tree has the locale; others are made, by the package locales.
+pub(super) fn is_always_there(locale: &str) -> bool {
+    locale.starts_with("C.") || locale == "C" || locale == "POSIX"
+}
+
 fn locale_steps(locale: &str) -> Vec<Step> {
     let mut steps = Vec::new();
-    if !locale.starts_with("C.") && locale != "C" && locale != "POSIX" {
+    if !is_always_there(locale) {
         let charset = locale.split_once('.').map_or("UTF-8", |(_, charset)| charset);
         steps.push(install::write("/etc/locale.gen", format!("{locale} {charset}\n")));
         let script = "command -v locale-gen >/dev/null || { echo 'locale-gen is missing: add the \

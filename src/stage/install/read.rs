@@ -92,6 +92,11 @@ fn laid_out(fields: &mut Fields<'_>) -> Option<(Config, Layout)> {
         fields.fault(fault.hint("write `firmware = [\"bios\"]` or `firmware = [\"uefi\"]`"));
         return None;
     }
+    if let Some(span) = config.mounts_span() {
+        let fault = Fault::new(span, "an installer writes its own mount options");
+        fields.fault(fault.hint("change /etc/fstab in the installed system, with `answers`"));
+        return None;
+    }
     let layout = disk::layout(fields, &config)?;
     let span = config.size.span.clone();
     if let Some(missing) = recipe::too_tight(&config, &layout) {

@@ -1,4 +1,4 @@
-//! Version 1 of the lock's form: a table `stage` with an array of entries for each stage. Keys are
+//! Version 2 of the lock's form: a table `stage` with an array of entries for each stage. Keys are
 //! sorted; an array has a line for each item, so that a change reads well in a diff.
 
 use serde::{Deserialize, Serialize};
@@ -6,13 +6,14 @@ use serde::{Deserialize, Serialize};
 use crate::digest::{Digest, Sha512};
 use crate::error::{Context, Result, bail};
 use crate::lock::{
-    Checksum, Entries, LockEntry, LockedDownload, LockedMedium, LockedPackages, Package, Part,
+    Checksum, Entries, LockEntry, LockedDownload, LockedMedium, LockedPackages, LockedSuite,
+    Package, Part,
 };
 use crate::recipe::Key;
 
 const HEADER: &str = "# Written by kuth: the exact packages that each stage means.\n\
     # Commit it to build the same image on another day; `kuth update` takes what the mirror has now.\n\
-    version = 1\n";
+    version = 2\n";
 
 /// An entry with all keys that either kind has. `part` is the word of a [`Part`] or an address.
 #[derive(Default, Serialize, Deserialize)]
@@ -33,6 +34,7 @@ struct Row {
     sha512: Option<String>,
     size: Option<u64>,
     suite: Option<String>,
+    suites: Option<Vec<LockedSuite>>,
 }
 
 /// What the tables beside `version` say.
@@ -78,6 +80,7 @@ fn entry(row: Row) -> Result<LockEntry> {
         asked: row.asked,
         components: row.components,
         medium,
+        suites: row.suites.unwrap_or_default(),
         packages: row.package.with_context(|| lacks("package"))?,
     }))
 }
@@ -98,6 +101,7 @@ fn row(entry: &LockEntry) -> Row {
                 release: Some(it.release),
                 request: Some(it.request),
                 suite: Some(it.suite),
+                suites: (!it.suites.is_empty()).then_some(it.suites),
                 ..Row::default()
             }
         }
@@ -154,15 +158,18 @@ fn inline(value: &toml::Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use crate::digest::Digest;
     use crate::lock::parse::{read, write};
+    use crate::lock::{LockEntry, LockedSuite};
 
     /// A lock that kuth 0.1 wrote, with all kinds of entries; package lists are shortened.
     const LOCK: &str = include_str!("v1.lock");
 
     #[test]
-    fn a_lock_of_0_1_is_read_and_written_unchanged() {
+    fn a_lock_of_0_1_is_read_and_keeps_all_it_says() {
         let entries = read(LOCK).unwrap();
-        assert_eq!(write(&entries).unwrap(), LOCK);
+        let newer = LOCK.replace("\nversion = 1\n", "\nversion = 2\n");
+        assert_eq!(write(&entries).unwrap(), newer);
         let parts: Vec<String> =
             entries.values().flatten().map(|entry| entry.question().to_string()).collect();
         assert_eq!(
@@ -179,6 +186,26 @@ mod tests {
                 "packages trixie amd64",
             ]
         );
+    }
+
+    #[test]
+    fn suites_that_were_searched_are_kept() {
+        let mut entries = read(LOCK).unwrap();
+        let suite = LockedSuite {
+            name: "trixie-security".into(),
+            release: Digest::of("release"),
+            date: "20261129T005314Z".parse().ok(),
+        };
+        let locked = entries.values_mut().flatten().find_map(|entry| match entry {
+            LockEntry::Packages(locked) => Some(locked),
+            LockEntry::Download(_) => None,
+        });
+        let locked = locked.unwrap();
+        locked.packages[0].suite = Some(suite.name.clone());
+        locked.suites.push(suite);
+        let text = write(&entries).unwrap();
+        assert_eq!(read(&text).unwrap(), entries);
+        assert!(text.contains("{ date = \"20261129T005314Z\", name = \"trixie-security\", rel"));
     }
 
     #[test]
