@@ -17,7 +17,7 @@ use crate::pipeline::suggest;
 use crate::process::Command;
 use crate::units::Human;
 
-/// Look after the machines that builds made
+/// Manage the machines that builds made
 ///
 /// The embedded driver keeps them in KUTH_MACHINES, by default kuth/machines in
 /// the user's data directory. Nothing that kuth did not make is ever touched.
