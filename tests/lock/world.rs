@@ -111,7 +111,9 @@ impl World {
                     let name = file.split('_').next().unwrap();
                     match version(suite, name) {
                         Some(version) => {
-                            let file = self.directory.join(format!("{name}-{version}.deb"));
+                            // Tests that run at the same time have roots of their own.
+                            let file = format!("{root}-{name}-{version}.deb");
+                            let file = self.directory.join(file);
                             mirror::with_version(&deb.file, version, &file);
                             let path = format!("{directory}/{name}_{version}_amd64.deb");
                             Some(Deb { path, file })
