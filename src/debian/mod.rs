@@ -24,7 +24,8 @@ mod refusal;
 pub mod snapshot;
 pub mod solve;
 
-pub use distribution::{Archive, BACKPORTS, DEBIAN, Distribution, UBUNTU};
+use distribution::BACKPORTS;
+pub use distribution::{Archive, DEBIAN, Distribution, UBUNTU};
 
 /// What is installed already where the packages of a request are to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +76,14 @@ impl PackageSource {
     }
 }
 
+/// `suite` itself, its pockets, and its backports where packages are taken from there.
+pub fn suites(suite: &str, pockets: &[&str], backports: &[String]) -> Vec<String> {
+    let backports = (!backports.is_empty()).then_some(BACKPORTS);
+    let beside = pockets.iter().copied().chain(backports);
+    let beside = beside.map(|pocket| format!("{suite}-{pocket}"));
+    [suite.to_string()].into_iter().chain(beside).collect()
+}
+
 /// A question to the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
@@ -108,14 +117,10 @@ impl Request {
 
     /// The suites to search, the release itself first. A medium has the release alone.
     pub fn suites(&self) -> Vec<String> {
-        let mut suites = vec![self.suite.clone()];
-        if let PackageSource::Mirror(_) = self.source {
-            suites.extend(self.pockets.iter().map(|pocket| format!("{}-{pocket}", self.suite)));
-            if !self.backports.is_empty() {
-                suites.push(format!("{}-{BACKPORTS}", self.suite));
-            }
+        match self.source {
+            PackageSource::Mirror(_) => suites(&self.suite, &self.pockets, &self.backports),
+            PackageSource::Medium(_) => vec![self.suite.clone()],
         }
-        suites
     }
 
     /// The packages as `apt-get install` takes them, each from its suite.

@@ -10,7 +10,7 @@ use super::origin::{MEDIA, Origin, POCKETS};
 use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, materials};
 use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
 use crate::debian::{
-    self, Archive, BACKPORTS, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool,
+    self, Archive, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool,
 };
 use crate::digest::Digest;
 use crate::error::{Context, Result};
@@ -97,11 +97,7 @@ impl Bootstrap {
             Some(_) => mirror::beside(self.distribution, &source),
             None => self.distribution.security_source.to_string(),
         };
-        let mut suites = vec![self.suite.clone()];
-        suites.extend(self.pockets().iter().map(|pocket| format!("{}-{pocket}", self.suite)));
-        if !self.origin.backports.is_empty() {
-            suites.push(format!("{}-{BACKPORTS}", self.suite));
-        }
+        let suites = debian::suites(&self.suite, &self.pockets(), &self.origin.backports);
         Ok(sources(self.distribution, (&source, &security), &suites, &self.components))
     }
 

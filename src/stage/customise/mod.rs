@@ -116,7 +116,7 @@ impl Customise {
 
     /// The packages to add to a tree with these facts: those that are named, and those that settings
     /// need and the tree is known to lack.
-    fn wanted(&self, facts: &Facts) -> Vec<String> {
+    fn packages_to_add(&self, facts: &Facts) -> Vec<String> {
         let lacks = facts.tree().map_or(&[][..], |tree| &tree.lacks);
         let missing = self.needed().into_iter().filter(|name| lacks.iter().any(|it| it == name));
         let named = |name: &str| self.packages.iter().any(|package| package == name);
@@ -125,7 +125,7 @@ impl Customise {
     }
 
     fn adds_packages(&self, facts: &Facts) -> bool {
-        !self.wanted(facts).is_empty() || !self.origin.backports.is_empty()
+        !self.packages_to_add(facts).is_empty() || !self.origin.backports.is_empty()
     }
 
     /// The question to the archive, if there are packages to add.
@@ -142,7 +142,7 @@ impl Customise {
             (None, None) => bail!("the tree is not built yet"),
         };
         let base = Base::Tree { installed, tree };
-        self.question(Part::Packages, self.wanted(facts), base, inputs).map(Some)
+        self.question(Part::Packages, self.packages_to_add(facts), base, inputs).map(Some)
     }
 
     /// The question for the package that holds the guest additions, if that is where they are from.

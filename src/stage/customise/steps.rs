@@ -19,7 +19,7 @@ impl Customise {
         if !added.is_empty() {
             steps.extend(install::kernel_defaults());
         }
-        let asked = [&self.wanted(tree)[..], &self.origin.backports].concat();
+        let asked = [&self.packages_to_add(tree)[..], &self.origin.backports].concat();
         steps.extend(install::install(&added.iter().collect::<Vec<_>>(), &asked));
         if !self.remove.is_empty() {
             let argv = ["apt-get", "--yes", "--auto-remove", "purge"].map(String::from);
