@@ -21,6 +21,15 @@ pub enum Excess {
     Announced(u64),
     /// This many bytes were received before the connection was closed.
     Sent(u64),
+    /// There is more, and no more was read than needed to notice.
+    Unknown,
+}
+
+impl TooLong {
+    /// There are more than `most` bytes.
+    pub fn than(most: u64) -> TooLong {
+        TooLong { most, excess: Excess::Unknown }
+    }
 }
 
 impl fmt::Display for TooLong {
@@ -33,6 +42,7 @@ impl fmt::Display for TooLong {
             Excess::Sent(got) => {
                 write!(f, "expected at most {most} bytes, got {got} and closed the connection")
             }
+            Excess::Unknown => write!(f, "expected at most {most} bytes, there are more"),
         }
     }
 }

@@ -5,7 +5,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::PathBuf;
 
 use super::Remote;
-use crate::error::{Context, Result, anyhow, bail};
+use crate::error::{Context, Result, anyhow};
+use crate::http::TooLong;
 
 /// A remote in a directory.
 pub(super) struct Directory {
@@ -31,7 +32,7 @@ impl Remote for Directory {
         let mut bytes = Vec::new();
         file.take(most + 1).read_to_end(&mut bytes).with_context(what)?;
         if bytes.len() as u64 > most {
-            bail!("{} has more than the {most} bytes expected at most", path.display());
+            return Err(TooLong::than(most)).with_context(what);
         }
         Ok(Some(bytes))
     }

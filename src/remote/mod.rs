@@ -36,8 +36,8 @@ pub use warn::{Warn, WarnOnce};
 
 /// Stores small files by name.
 pub trait Remote: Send + Sync {
-    /// The file `name`, of at most `most` bytes; `None` if there is none. A longer file is an error;
-    /// no more of it is read than needed to notice.
+    /// The file `name`, of at most `most` bytes; `None` if there is none. A longer file is the error
+    /// [`TooLong`](crate::http::TooLong); no more of it is read than needed to notice.
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>>;
 
     /// Stores `bytes` as `name`, and replaces an existing file.

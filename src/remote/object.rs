@@ -18,8 +18,9 @@ use super::{Remote, name};
 use crate::artifact::Artifact;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
-use crate::error::{Context, Error, Result, anyhow};
+use crate::error::{Context, Error, Result, anyhow, caused_by};
 use crate::files::sparse::{data_extents, is_zero};
+use crate::http::TooLong;
 
 /// The compression level of Zstandard, its default.
 const LEVEL: i32 = 3;
@@ -39,8 +40,17 @@ fn max_stored(chunk: &Chunk) -> u64 {
 /// The manifest of `artifact` on the remote, if it has a consistent one.
 fn manifest_of(remote: &dyn Remote, artifact: &Artifact) -> Result<Option<Manifest>> {
     let most = Manifest::max_length(artifact.size).min(MAX_MANIFEST);
-    let text = remote.get(&manifest_name(artifact), most)?;
+    let text = stored(remote, &manifest_name(artifact), most)?;
     Ok(text.and_then(|text| Manifest::read(&text, artifact)))
+}
+
+/// The file `name` on the remote. One that is longer than it can be is damaged, as good as none, and
+/// no sign of a remote that fails.
+fn stored(remote: &dyn Remote, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
+    match remote.get(name, most) {
+        Err(error) if caused_by::<TooLong>(&error).is_some() => Ok(None),
+        outcome => outcome,
+    }
 }
 
 /// The name of an object's manifest.
@@ -212,8 +222,7 @@ pub(super) fn fetch(
     let one = |chunk: &Chunk, start: u64| -> Result<()> {
         cancel.check()?;
         let name = chunk_name(chunk);
-        let bytes = remote
-            .get(&name, max_stored(chunk))?
+        let bytes = stored(remote, &name, max_stored(chunk))?
             .and_then(|stored| decompressed(&stored, chunk))
             .ok_or_else(|| Error::new(Damaged(name)))?;
         let mut rest = &bytes[..];

@@ -10,6 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::Remote;
 use crate::error::{Context, Result, anyhow, bail};
+use crate::http::TooLong;
 
 /// The bytes that are read at once.
 const PIECE: usize = 256 << 10;
@@ -156,7 +157,7 @@ impl Remote for ObjectStore {
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         match self.runtime.block_on(self.read(name, most)) {
             Ok(bytes) if bytes.len() as u64 > most => {
-                bail!("{name}: expected at most {most} bytes, the service sends more")
+                Err(TooLong::than(most)).with_context(|| format!("reading {name}"))
             }
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
