@@ -2,7 +2,7 @@
 # make quick   formats, lints and the tests that need no tools: under a minute
 # make check AREA=remote   the unit and integration tests of one area of the sources
 # make test    installs what the tests need, lints, runs all tests; ARGS="--test cli" runs a part
-# make test-boots     boots a machine and an image, which is left out above; minutes without KVM
+# make test-boots     boots whole systems, which is left out above; half an hour without KVM
 # make test-install   really installs Debian from a medium it makes; half an hour without KVM
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=

@@ -108,6 +108,11 @@ test boots ... ignored, takes half an hour
 test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 1.00s
 ";
 
+const BOOTS: &str = "     Running tests/cli.rs (target/debug/deps/cli-fedcba9876543210)
+test boots ... ok
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 900.0s
+";
+
 const FAILED: &str = "     Running tests/cli.rs (target/debug/deps/cli-fedcba9876543210)
 test one ... FAILED
 test two ... ok
@@ -122,6 +127,8 @@ fn a_summary_counts_and_fails_for_whatever_could_have_been_tested() {
     let without = "by hand: cli::boots: without a reason: write #[ignore = \"...\"]";
     for (log, skipped, status, lines) in [
         (GOOD, "", 0, &[by_hand, "3 passed, 0 failed, 1 skipped"][..]),
+        // What is left out may run by itself afterwards.
+        (&format!("{GOOD}{BOOTS}"), "", 0, &["4 passed, 0 failed, 0 skipped"]),
         // What cannot be installed is not a fault.
         (
             GOOD,
@@ -227,7 +234,7 @@ impl Checkout {
         for file in [".ci/run", "Makefile", "scripts/test", "scripts/test-summary"] {
             std::fs::copy(checkout().join(file), root.join(file)).unwrap();
         }
-        for name in ["scripts/setup", "scripts/lint", "scripts/virtualbox"] {
+        for name in ["scripts/setup", "scripts/lint", "scripts/virtualbox", "scripts/test-boots"] {
             script(&root.join(name), "exit 0");
         }
         script(&root.join("bin/cargo"), cargo);
@@ -359,6 +366,23 @@ fn ci_fails_for_what_could_have_been_installed_and_for_whatever_fails() {
         assert_eq!(lines.last().unwrap(), last, "{lines:#?}");
         assert_eq!(status == 0, is_good, "{lines:#?}");
     }
+}
+
+#[test]
+fn ci_boots_whole_systems_once_the_other_tests_have_passed() {
+    const GOOD: &str = "echo 'test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured'";
+    let boots = |first: &str, boots: &str| {
+        let place = Checkout::with(&[("x", first)]);
+        script(&place.directory.path().join("scripts/test-boots"), boots);
+        let (status, lines) = place.ci(&after(&place.directory.path().join("bin")));
+        (status == 0, lines.last().unwrap().clone())
+    };
+    assert_eq!(boots(GOOD, GOOD), (true, "4 passed, 0 failed, 0 skipped".into()));
+    let misses = format!("echo 'MISSING: x::y: no qemu' >>\"$KUTH_SKIPPED\"\n{GOOD}");
+    assert_eq!(boots(GOOD, &misses), (false, "3 passed, 0 failed, 1 skipped".into()));
+    assert!(!boots(GOOD, "exit 1").0);
+    let bad = format!("{GOOD}\nexit 1");
+    assert_eq!(boots(&bad, GOOD), (false, "2 passed, 0 failed, 0 skipped".into()));
 }
 
 #[test]
