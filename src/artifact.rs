@@ -148,6 +148,9 @@ pub struct DiskFacts {
     pub firmware: Vec<Firmware>,
     /// The root file system as the kernel's `root=` names it.
     pub root: String,
+    /// Whose signed boot loader it has, which starts it under Secure Boot too: `debian`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secure_boot: Option<String>,
     /// The UUID of the root file system.
     pub root_uuid: String,
     /// The word for its partition table: `gpt`, `mbr`.
@@ -355,6 +358,7 @@ mod tests {
                     firmware: vec![Firmware::Bios, Firmware::Uefi],
                     root: "UUID=1".to_string(),
                     root_uuid: "1".to_string(),
+                    secure_boot: None,
                     table: "gpt".to_string(),
                 }),
                 r#","facts":{"firmware":"bios uefi","root":"UUID=1","root-uuid":"1","table":"gpt"}"#

@@ -162,6 +162,57 @@ pub fn tools(context: &StageContext, pin: &Pin) -> Result<ToolsTree> {
     ToolsTree::unpack(&debs, &context.scratch("tools"), digest_of(&digests), context)
 }
 
+/// The boot loader that firmware with Secure Boot starts.
+#[derive(Clone, Debug)]
+pub struct SignedBoot {
+    /// The first stage, signed by the key that firmware comes with.
+    pub shim: Vec<u8>,
+    /// GRUB, signed by a key that `shim` has.
+    pub grub: Vec<u8>,
+}
+
+/// The packages that hold them for an image of `architecture` (Debian's word).
+pub fn signed_packages(architecture: &str) -> &'static [&'static str] {
+    match architecture {
+        "amd64" => &["shim-signed", "grub-efi-amd64-signed"],
+        "arm64" => &["shim-signed", "grub-efi-arm64-signed"],
+        _ => &[],
+    }
+}
+
+/// The signed boot loader in the packages that `pin` locks, whose files are in the cache already;
+/// `None` where it locks none.
+pub fn signed_boot(context: &StageContext, pin: &Pin) -> Result<Option<SignedBoot>> {
+    if pin.packages().is_empty() {
+        return Ok(None);
+    }
+    let directory = context.scratch("signed");
+    for package in pin.packages() {
+        let deb = context.cache.package(&package.sha256);
+        let command = Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&directory);
+        command
+            .run(&context.log, &context.cancel)
+            .with_context(|| format!("unpacking {}", deb.display()))?;
+    }
+    let (shims, grub): (&[&str], &str) = match context.settings.architecture.as_str() {
+        "arm64" => (
+            &["usr/lib/shim/shimaa64.efi.signed", "usr/lib/shim/shimaa64.efi.signed.latest"],
+            "usr/lib/grub/arm64-efi-signed/grubaa64.efi.signed",
+        ),
+        _ => (
+            // Ubuntu has the first name as a link that its package makes when it is configured.
+            &["usr/lib/shim/shimx64.efi.signed", "usr/lib/shim/shimx64.efi.signed.latest"],
+            "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+        ),
+    };
+    let read = |path: &str| {
+        let file = directory.join(path);
+        std::fs::read(&file).with_context(|| format!("reading {}", file.display()))
+    };
+    let shim = shims.iter().find(|path| directory.join(path).is_file()).unwrap_or(&shims[0]);
+    Ok(Some(SignedBoot { shim: read(shim)?, grub: read(grub)? }))
+}
+
 /// What names a tree made of these packages.
 pub fn digest_of(packages: &[Digest]) -> Digest {
     let mut lines: Vec<String> = packages.iter().map(Digest::to_string).collect();

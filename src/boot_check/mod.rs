@@ -33,6 +33,8 @@ pub struct Check<'a> {
     pub size: Bytes,
     /// What starts it.
     pub firmware: Firmware,
+    /// Whether the firmware starts nothing but what is signed.
+    pub secure_boot: bool,
     /// Debian's word.
     pub architecture: &'a str,
     /// Processors.
@@ -149,7 +151,11 @@ impl Check<'_> {
             ..Template::default()
         };
         write("seed.iso", &template.render(Secrets::Withheld)?.iso(self.epoch)?)?;
-        let flash = host::own_flash(self.architecture, self.firmware, &place("variables.fd"))?;
+        let variables = place("variables.fd");
+        let flash = match self.secure_boot {
+            true => Some(host::secure_flash(self.architecture, &variables)?),
+            false => host::own_flash(self.architecture, self.firmware, &variables)?,
+        };
         let drive =
             |file: &str, format, durability| Drive { file: file.into(), format, durability };
         Ok(Launch {
@@ -293,6 +299,7 @@ mod tests {
             disk: &path,
             size: Bytes(0),
             firmware: Firmware::Uefi,
+            secure_boot: false,
             architecture: "amd64",
             cpus: 1,
             memory: 1,

@@ -41,6 +41,8 @@ pub enum Expectation {
     },
     /// cloud-init came to its end without an error.
     CloudInit,
+    /// The firmware has checked what it started.
+    SecureBoot,
     /// A command succeeds.
     Command {
         /// A line for `sh`.
@@ -49,6 +51,10 @@ pub enum Expectation {
         output: Option<String>,
     },
 }
+
+/// The firmware's variable, by the UEFI specification's name and vendor GUID.
+const SECURE_BOOT: &str =
+    "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
 
 impl Expectation {
     /// What it is about, for a recipe, a report and a message.
@@ -59,6 +65,7 @@ impl Expectation {
             Expectation::Service { unit } => format!("service {unit}"),
             Expectation::FailedUnits { .. } => "failed units".to_string(),
             Expectation::CloudInit => "cloud-init".to_string(),
+            Expectation::SecureBoot => "Secure Boot".to_string(),
             Expectation::Command { run, .. } => format!("command {run}"),
         }
     }
@@ -72,6 +79,7 @@ impl Expectation {
             Expectation::FailedUnits { most: 0 } => "none".to_string(),
             Expectation::FailedUnits { most } => format!("at most {most}"),
             Expectation::CloudInit => "status: done".to_string(),
+            Expectation::SecureBoot => "enabled".to_string(),
             Expectation::Command { output: None, .. } => "exit status 0".to_string(),
             Expectation::Command { output: Some(output), .. } => {
                 format!("`{output}` in its output")
@@ -104,6 +112,11 @@ impl Expectation {
             }
             // Recoverable errors give status 2, which the output says in words.
             Expectation::CloudInit => "cloud-init status --long; true".to_string(),
+            // The last byte of the variable, behind four of attributes.
+            Expectation::SecureBoot => format!(
+                "case $(od -An -t u1 -j 4 -N 1 {SECURE_BOOT}) in *1) echo enabled;; \
+                 *) echo disabled;; esac"
+            ),
             Expectation::Command { run, .. } => run.clone(),
         }
     }
@@ -141,6 +154,7 @@ impl Expectation {
                 output.lines().any(|line| line.trim() == "status: done")
                     && !output.lines().any(|line| line.trim() == "extended_status: degraded done")
             }
+            Expectation::SecureBoot => output == "enabled",
             Expectation::Command { output: wanted, .. } => {
                 status == 0 && wanted.as_ref().is_none_or(|wanted| output.contains(wanted))
             }

@@ -103,6 +103,8 @@ pub struct Request {
     pub backports: Vec<String>,
     /// What they are installed on top of.
     pub base: Base,
+    /// With [`Base::Exactly`]: where the suites lack one of the packages, none is taken.
+    pub optional: bool,
     /// Where they are.
     pub source: PackageSource,
     /// The keyring the pipeline names, if it does.
@@ -145,6 +147,9 @@ impl Request {
         recipe.set("package", &self.packages);
         recipe.set("pocket", &self.pockets);
         recipe.set("backport", &self.backports);
+        if self.optional {
+            recipe.value("optional", true);
+        }
         if let PackageSource::Medium(_) = self.source {
             // Not which one: the lock has its digest, which is compared with the medium.
             recipe.value("archive", "medium");

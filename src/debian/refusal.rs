@@ -48,6 +48,7 @@ fn noun(part: Part) -> &'static str {
         Part::Packages => "packages",
         Part::Tools => "tools",
         Part::GuestAdditions => "guest additions",
+        Part::BootLoader => "boot loader",
     }
 }
 
@@ -111,6 +112,7 @@ mod tests {
             packages: packages.iter().map(|name| name.to_string()).collect(),
             backports: Vec::new(),
             base: Base::Empty,
+            optional: false,
             source: PackageSource::Mirror(None),
             keyring: None,
         };

@@ -171,6 +171,9 @@ fn by_name(lists: &Path, request: &Request, indexes: &[Index]) -> Result<Vec<Pac
         }
     })?;
     let index = &indexes[0];
+    if request.optional && found.len() < request.packages.len() {
+        return Ok(Vec::new());
+    }
     if let Some(missing) = request.packages.iter().find(|name| !found.contains_key(*name)) {
         if index.medium.is_some() {
             return Err(absent(&[missing.as_str()], request, index));

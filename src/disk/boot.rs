@@ -5,7 +5,7 @@
 use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 use crate::format::grub::{self, Entry, Home, Menu, Room, Serial};
 use crate::stage_context::StageContext;
-use crate::tools::ToolsTree;
+use crate::tools::{SignedBoot, ToolsTree};
 
 use super::config::{Firmware, Table};
 use super::layout::{Layout, Role};
@@ -40,12 +40,40 @@ const MODULES: [&str; 21] = [
     "halt",
 ];
 
-/// GRUB as one EFI file in the tools tree, and the name under which firmware looks for it, by the
-/// architecture of the image (Debian's word).
-const EFI: [(&str, &str, &str); 2] = [
-    ("amd64", "usr/lib/grub/x86_64-efi/monolithic/grubx64.efi", "BOOTX64.EFI"),
-    ("arm64", "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi", "BOOTAA64.EFI"),
+/// Names of EFI files by architecture.
+struct Efi {
+    /// Debian's word for the architecture.
+    architecture: &'static str,
+    /// GRUB as one file in the tools tree, without a signature.
+    unsigned: &'static str,
+    /// The name under which firmware looks for what it starts.
+    first: &'static str,
+    /// The name under which shim looks for GRUB, beside it.
+    second: &'static str,
+}
+
+const EFI: [Efi; 2] = [
+    Efi {
+        architecture: "amd64",
+        unsigned: "usr/lib/grub/x86_64-efi/monolithic/grubx64.efi",
+        first: "BOOTX64.EFI",
+        second: "grubx64.efi",
+    },
+    Efi {
+        architecture: "arm64",
+        unsigned: "usr/lib/grub/arm64-efi/monolithic/grubaa64.efi",
+        first: "BOOTAA64.EFI",
+        second: "grubaa64.efi",
+    },
 ];
+
+/// A signed boot loader, and whose it is.
+pub struct Signed<'a> {
+    /// The directory below `EFI` where its GRUB looks for its configuration: `debian`, `ubuntu`.
+    pub vendor: &'a str,
+    /// Its files.
+    pub boot: &'a SignedBoot,
+}
 
 /// Where grub.cfg goes in the tree.
 pub const MENU: &str = "/boot/grub/grub.cfg";
@@ -66,7 +94,7 @@ pub fn check_firmware(layout: &Layout, architecture: &str) -> Result<()> {
             "write `firmware = [\"uefi\"]`",
         ));
     }
-    if !EFI.iter().any(|(known, ..)| *known == architecture) {
+    if !EFI.iter().any(|efi| efi.architecture == architecture) {
         bail!("kuth cannot make disks for the architecture {architecture} bootable");
     }
     Ok(())
@@ -103,28 +131,37 @@ fn serial(cmdline: &str) -> Option<Serial> {
     })
 }
 
-/// Paths of the files on the EFI system partition; empty without UEFI.
-pub fn esp_paths(layout: &Layout, architecture: &str) -> Result<Vec<String>> {
+/// The files on the EFI system partition, by their paths in the tree; empty without UEFI. Without a
+/// signed boot loader GRUB comes from the tools.
+pub fn esp_files(
+    layout: &Layout,
+    architecture: &str,
+    tools: &ToolsTree,
+    signed: Option<&Signed<'_>>,
+) -> Result<Vec<(String, Vec<u8>)>> {
     if !layout.firmware.contains(&Firmware::Uefi) {
         return Ok(Vec::new());
     }
     let esp = layout.filesystems.iter().find(|filesystem| filesystem.is_esp);
     let mount = esp.and_then(|esp| esp.mount.as_deref());
     let mount = mount.context("finding the EFI system partition")?;
-    let (_, _, name) = efi(architecture)?;
-    // The second is where Debian's monolithic images look for their configuration.
-    Ok(vec![format!("{mount}/EFI/BOOT/{name}"), format!("{mount}/EFI/debian/grub.cfg")])
-}
-
-/// The bytes for [`esp_paths`].
-pub fn esp_files(layout: &Layout, architecture: &str, tools: &ToolsTree) -> Result<Vec<Vec<u8>>> {
-    let (_, image, _) = efi(architecture)?;
-    Ok(vec![tools.read(image)?, home(layout)?.esp_config()?.into_bytes()])
-}
-
-fn efi(architecture: &str) -> Result<&'static (&'static str, &'static str, &'static str)> {
-    let row = EFI.iter().find(|(known, ..)| *known == architecture);
-    row.with_context(|| format!("finding GRUB for the architecture {architecture}"))
+    let efi = EFI.iter().find(|efi| efi.architecture == architecture);
+    let efi = efi.with_context(|| format!("finding GRUB for the architecture {architecture}"))?;
+    let config = home(layout)?.esp_config()?.into_bytes();
+    let first = format!("{mount}/EFI/BOOT/{}", efi.first);
+    let files = match signed {
+        // Where Debian's monolithic images look for their configuration.
+        None => vec![
+            (first, tools.read(efi.unsigned)?),
+            (format!("{mount}/EFI/debian/grub.cfg"), config),
+        ],
+        Some(Signed { vendor, boot }) => vec![
+            (first, boot.shim.clone()),
+            (format!("{mount}/EFI/BOOT/{}", efi.second), boot.grub.clone()),
+            (format!("{mount}/EFI/{vendor}/grub.cfg"), config),
+        ],
+    };
+    Ok(files)
 }
 
 /// Boot code and core.img, and the room they were made for; `None` without BIOS.

@@ -40,8 +40,11 @@ impl Script<'_> {
     /// The whole text.
     pub fn text(&self) -> String {
         let hardware = self.hardware;
-        let flash = needs_flash(&hardware.architecture, hardware.firmware)
-            .then(|| Flash { code: "@CODE@".into(), variables: "@VARIABLES@".into() });
+        let flash = needs_flash(&hardware.architecture, hardware.firmware).then(|| Flash {
+            code: "@CODE@".into(),
+            variables: "@VARIABLES@".into(),
+            secure: false,
+        });
         let drive = |(file, format, durability): &(String, &'static str, Durability)| Drive {
             file: file.clone(),
             format,

@@ -109,10 +109,12 @@ pub enum Part {
     Tools,
     /// The one that holds VirtualBox's guest additions.
     GuestAdditions,
+    /// The boot loader that is signed for Secure Boot.
+    BootLoader,
 }
 
 impl Part {
-    const ALL: [Part; 3] = [Part::Packages, Part::Tools, Part::GuestAdditions];
+    const ALL: [Part; 4] = [Part::Packages, Part::Tools, Part::GuestAdditions, Part::BootLoader];
 
     /// The word in the lock.
     pub fn word(self) -> &'static str {
@@ -120,6 +122,7 @@ impl Part {
             Part::Packages => "packages",
             Part::Tools => "tools",
             Part::GuestAdditions => "guest-additions",
+            Part::BootLoader => "boot-loader",
         }
     }
 }

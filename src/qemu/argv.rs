@@ -64,6 +64,8 @@ pub struct Flash {
     pub code: String,
     /// This machine's own copy of the variables.
     pub variables: String,
+    /// Whether the firmware starts nothing but what is signed.
+    pub secure: bool,
 }
 
 /// A card and what is behind it.
@@ -113,7 +115,15 @@ impl Launch {
         let mut put = |option: &str, value: String| argv.extend([option.to_string(), value]);
         let machine = if self.architecture == "arm64" { "virt" } else { "q35" };
         put("-name", format!("kuth-{}", self.name));
-        put("-machine", machine.to_string());
+        let is_secure = self.flash.as_ref().is_some_and(|flash| flash.secure);
+        match is_secure && machine == "q35" {
+            true => {
+                // Nothing but the firmware may write its variables.
+                put("-machine", "q35,smm=on".to_string());
+                put("-global", "driver=cfi.pflash01,property=secure,value=on".to_string());
+            }
+            false => put("-machine", machine.to_string()),
+        }
         put("-accel", self.accelerator.accel.clone());
         put("-cpu", self.accelerator.cpu.clone());
         put("-smp", self.cpus.to_string());
@@ -228,6 +238,21 @@ pub fn flash_images(architecture: &str) -> &'static [(&'static str, &'static str
     }
 }
 
+/// The same for firmware with Secure Boot, whose variables hold Microsoft's keys.
+pub fn secure_flash_images(architecture: &str) -> &'static [(&'static str, &'static str)] {
+    match architecture {
+        "arm64" => &[("/usr/share/AAVMF/AAVMF_CODE.ms.fd", "/usr/share/AAVMF/AAVMF_VARS.ms.fd")],
+        _ => &[
+            ("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"),
+            ("/usr/share/OVMF/OVMF_CODE.secboot.fd", "/usr/share/OVMF/OVMF_VARS.ms.fd"),
+            (
+                "/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd",
+                "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd",
+            ),
+        ],
+    }
+}
+
 /// The package that brings them on Debian.
 pub fn flash_package(architecture: &str) -> &'static str {
     if architecture == "arm64" { "qemu-efi-aarch64" } else { "ovmf" }
@@ -277,7 +302,10 @@ mod tests {
             (|it| it.architecture = "arm64".into(), &["virt"]),
             (|it| it.accelerator = Accelerator::kvm(), &["kvm", "host"]),
             (
-                |it| it.flash = Some(Flash { code: "/c".into(), variables: "/a,b".into() }),
+                |it| {
+                    it.flash =
+                        Some(Flash { code: "/c".into(), variables: "/a,b".into(), secure: false })
+                },
                 &[
                     "-drive",
                     "if=pflash,format=raw,readonly=on,file=/c",

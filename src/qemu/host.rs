@@ -7,7 +7,9 @@ use crate::error::{Context, Hint, Result, anyhow};
 use crate::hardware::Firmware;
 use crate::process::find_program;
 
-use super::argv::{Accelerator, Flash, flash_images, flash_package, needs_flash, program};
+use super::argv::{
+    Accelerator, Flash, flash_images, flash_package, needs_flash, program, secure_flash_images,
+};
 
 /// qemu-system for `architecture`, or an error that says what to install.
 pub fn require_program(architecture: &str) -> Result<PathBuf> {
@@ -66,7 +68,23 @@ pub fn own_flash(architecture: &str, firmware: Firmware, copy: &Path) -> Result<
         std::fs::read(variables).with_context(|| format!("reading {}", variables.display()))?;
     std::fs::write(copy, bytes).with_context(|| format!("writing {}", copy.display()))?;
     let (code, variables) = (code.display().to_string(), copy.display().to_string());
-    Ok(Some(Flash { code, variables }))
+    Ok(Some(Flash { code, variables, secure: false }))
+}
+
+/// The UEFI images for a machine that starts nothing but what Microsoft's keys, or keys signed by
+/// them, have signed; `copy` as for [`own_flash`].
+pub fn secure_flash(architecture: &str, copy: &Path) -> Result<Flash> {
+    let there = |(code, variables): &&(&'static str, &'static str)| {
+        Path::new(code).is_file() && Path::new(variables).is_file()
+    };
+    let (code, variables) = secure_flash_images(architecture)
+        .iter()
+        .find(there)
+        .ok_or_else(|| anyhow!("there is no UEFI firmware with Secure Boot for QEMU on this host"))
+        .hint(format!("install it: `apt-get install {}`", flash_package(architecture)))?;
+    std::fs::copy(variables, copy).with_context(|| format!("writing {}", copy.display()))?;
+    let (code, variables) = (code.to_string(), copy.display().to_string());
+    Ok(Flash { code, variables, secure: true })
 }
 
 #[cfg(test)]

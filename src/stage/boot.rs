@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::artifact::{ArtifactKind, Output};
 use crate::boot_check::Check;
 use crate::boot_check::probe::Expectation;
-use crate::error::Result;
+use crate::error::{Result, anyhow, with_hint};
 use crate::hardware::Firmware;
 use crate::pipeline::{Data, Fault, Fields};
 use crate::recipe::Recipe;
@@ -32,6 +32,7 @@ struct Boot {
     cpus: u32,
     memory: Bytes,
     limit: Duration,
+    secure_boot: bool,
     expectations: Vec<Expectation>,
 }
 
@@ -46,8 +47,19 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         read_expectations(&mut expect, &mut expectations);
         expect.finish();
     }
-    let firmware = firmware.unwrap_or(&[Firmware::Bios]);
-    Some(Parsed::one(vec![from?], Boot { firmware, cpus, memory, limit, expectations }))
+    let secure_boot = fields.boolean("secure-boot", false);
+    if secure_boot && firmware.is_some_and(|firmware| firmware != [Firmware::Uefi]) {
+        let span = fields.key_span("secure-boot").unwrap_or(fields.span());
+        let fault = Fault::new(span, "`secure-boot` is of UEFI alone");
+        fields.fault(fault.hint("write `firmware = \"uefi\"`, or leave it out"));
+    }
+    let default = if secure_boot { &[Firmware::Uefi] } else { &[Firmware::Bios] };
+    let firmware = firmware.unwrap_or(default);
+    if secure_boot {
+        expectations.push(Expectation::SecureBoot);
+    }
+    let boot = Boot { firmware, cpus, memory, limit, secure_boot, expectations };
+    Some(Parsed::one(vec![from?], boot))
 }
 
 /// `timeout`: a count of seconds, or a string with a unit.
@@ -137,6 +149,12 @@ impl Stage for Boot {
         let disk = inputs.get("from")?;
         let file = context.object(disk);
         self.firmware.iter().try_for_each(|firmware| register::check_firmware(disk, *firmware))?;
+        if self.secure_boot && disk.facts.disk().is_none_or(|facts| facts.secure_boot.is_none()) {
+            return Err(with_hint(
+                anyhow!("the boot loader of the disk is not signed for Secure Boot"),
+                "`disk` takes a signed one where the tree's suite has it; see `secure-boot` there",
+            ));
+        }
         let mut boots = Vec::new();
         for (index, firmware) in self.firmware.iter().enumerate() {
             let (done, all) = (index as u64, self.firmware.len() as u64);
@@ -145,6 +163,7 @@ impl Stage for Boot {
                 disk: &file,
                 size: Bytes(disk.size),
                 firmware: *firmware,
+                secure_boot: self.secure_boot,
                 architecture: &context.settings.architecture,
                 cpus: self.cpus,
                 memory: self.memory.0 / Bytes::MIB.0,

@@ -128,6 +128,7 @@ impl Bootstrap {
             packages: self.packages.clone(),
             backports: self.origin.backports.clone(),
             base: Base::Empty,
+            optional: false,
             source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
         })

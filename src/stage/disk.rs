@@ -7,12 +7,12 @@ use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use crate::artifact::{Artifact, ArtifactKind, DiskFacts, Facts, Output};
-use crate::debian::{self, Base, Request, pool};
-use crate::disk::config::Config;
+use crate::debian::{self, Base, Distribution, Request, pool};
+use crate::disk::config::{Config, Firmware};
 use crate::disk::layout::Layout;
 use crate::disk::split::Splitter;
 use crate::disk::{assemble, boot, filesystem, fstab};
-use crate::error::{Context, Result};
+use crate::error::{Context, Result, anyhow, with_hint};
 use crate::files::sparse;
 use crate::lock::Part;
 use crate::pipeline::{Fault, Fields};
@@ -38,17 +38,27 @@ pub struct Disk {
     layout: Layout,
     /// Where the tools are from.
     origin: Origin,
+    /// `secure-boot`, if the pipeline has it.
+    secure_boot: Option<bool>,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let from = fields.required_input("from", &[ArtifactKind::Tree]);
     let medium = fields.input("medium", MEDIA);
+    let has_secure_boot = fields.has("secure-boot");
+    let secure_boot = fields.boolean("secure-boot", true);
+    let secure_boot = has_secure_boot.then_some(secure_boot);
     let config = Config::read(fields)?;
+    if secure_boot == Some(true) && !config.firmware.contains(&Firmware::Uefi) {
+        let span = fields.key_span("secure-boot").unwrap_or(fields.span());
+        let fault = Fault::new(span, "Secure Boot needs UEFI, which does not start this disk");
+        fields.fault(fault.hint("add `uefi` to `firmware`, or leave out `secure-boot`"));
+    }
     let layout = layout(fields, &config)?;
     let mut inputs = vec![from?];
     inputs.extend(medium.clone());
     let origin = Origin { medium, ..Origin::default() };
-    Some(Parsed::one(inputs, Disk { layout, origin }))
+    Some(Parsed::one(inputs, Disk { layout, origin, secure_boot }))
 }
 
 /// The layout that `config` asks for; faults go to the collector.
@@ -63,6 +73,7 @@ pub(super) fn made(
     (image, file): (PathBuf, &File),
     layout: &Layout,
     (root, root_uuid): (String, String),
+    secure_boot: Option<String>,
 ) -> Result<Output> {
     (context.progress)(0, 0, "hashing");
     let digest = sparse::tree_hash(file).context("hashing the disk")?;
@@ -70,6 +81,7 @@ pub(super) fn made(
         firmware: layout.firmware.clone(),
         root,
         root_uuid,
+        secure_boot,
         table: layout.table.word().to_string(),
     };
     Ok(Output::sparse(ArtifactKind::Disk, image, digest, layout.size.0).with(Facts::Disk(facts)))
@@ -78,7 +90,43 @@ pub(super) fn made(
 impl Disk {
     /// A stage that makes this layout.
     pub fn new(layout: Layout) -> Disk {
-        Disk { layout, origin: Origin::default() }
+        Disk { layout, origin: Origin::default(), secure_boot: None }
+    }
+
+    /// The question for the signed boot loader of a tree with these facts, if it is to have one.
+    fn signed_request(&self, context: &StageContext, inputs: &Inputs) -> Result<Option<Request>> {
+        let uefi = self.layout.firmware.contains(&Firmware::Uefi);
+        if !uefi || self.secure_boot == Some(false) {
+            return Ok(None);
+        }
+        let tree = inputs.facts("from")?.tree();
+        let suite = tree.and_then(|tree| tree.suite.clone());
+        let (Some(tree), Some(suite)) = (tree, suite) else {
+            return match self.secure_boot {
+                Some(true) => Err(with_hint(
+                    anyhow!("the tree does not say which suite its boot loader would be from"),
+                    "leave out `secure-boot`",
+                )),
+                _ => Ok(None),
+            };
+        };
+        let distribution = Distribution::named(tree.distribution.as_deref());
+        let pockets = distribution.pockets_of(&suite).into_iter();
+        let pockets = pockets.filter(|pocket| tree.pockets.iter().any(|known| known == pocket));
+        let packages = tools::signed_packages(&context.settings.architecture).iter();
+        Ok(Some(Request {
+            part: Part::BootLoader,
+            distribution,
+            suite,
+            components: vec!["main".to_string()],
+            pockets: self.origin.searched(pockets.collect()),
+            packages: packages.map(|name| name.to_string()).collect(),
+            backports: Vec::new(),
+            base: Base::Exactly,
+            optional: self.secure_boot.is_none(),
+            source: self.origin.package_source(inputs)?,
+            keyring: None,
+        }))
     }
 
     /// Makes the disk of the tree in `tree` with these tools.
@@ -86,14 +134,15 @@ impl Disk {
         &self,
         tree: &Artifact,
         tools: &ToolsTree,
+        signed: Option<&boot::Signed<'_>>,
         context: &StageContext,
     ) -> Result<Output> {
         let layout = &self.layout;
         let settings = &context.settings;
         let (epoch, architecture) = (settings.epoch, settings.architecture.as_str());
-        let esp_paths = boot::esp_paths(layout, architecture)?;
+        let esp_files = boot::esp_files(layout, architecture, tools, signed)?;
         let replaced = [FSTAB.to_string(), boot::MENU.to_string()];
-        let replaced = replaced.into_iter().chain(esp_paths.iter().cloned());
+        let replaced = replaced.into_iter().chain(esp_files.iter().map(|(path, _)| path.clone()));
         let mut splitter = Splitter::new(layout, &context.work, epoch, replaced)?;
         splitter.stream(watched(tree, context)?, &context.cancel)?;
         splitter.survey().check(layout)?;
@@ -103,11 +152,8 @@ impl Disk {
         let menu = boot::menu(layout, splitter.survey())?;
         splitter.add_file(FSTAB, fstab::text(layout).as_bytes())?;
         splitter.add_file(boot::MENU, menu.as_bytes())?;
-        if !esp_paths.is_empty() {
-            let files = boot::esp_files(layout, architecture, tools)?;
-            for (path, bytes) in esp_paths.iter().zip(files) {
-                splitter.add_file(path, &bytes)?;
-            }
+        for (path, bytes) in &esp_files {
+            splitter.add_file(path, bytes)?;
         }
         let parts = splitter.finish()?;
 
@@ -121,7 +167,8 @@ impl Disk {
         let image = context.scratch("disk.raw");
         let disk = assemble::write(&image, layout, &files, boot.as_ref(), epoch, &context.cancel)?;
         let root = layout.mounted("/").context("finding the root filesystem")?;
-        made(context, (image, &disk), layout, (root.device(), root.uuid_text()))
+        let vendor = signed.map(|signed| signed.vendor.to_string());
+        made(context, (image, &disk), layout, (root.device(), root.uuid_text()), vendor)
     }
 }
 
@@ -134,6 +181,7 @@ impl Stage for Disk {
         boot::check_firmware(&self.layout, &context.settings.architecture)?;
         recipe.list("layout", self.layout.lines());
         recipe.list("mounts", self.layout.mount_lines());
+        recipe.optional("secure-boot", self.secure_boot);
         Ok(())
     }
 
@@ -154,14 +202,21 @@ impl Stage for Disk {
             packages: packages.map(|name| name.to_string()).collect(),
             backports: Vec::new(),
             base: Base::Exactly,
+            optional: false,
             source: self.origin.package_source(inputs)?,
             keyring: None,
         };
-        debian::pin(context, [&request])
+        let signed = self.signed_request(context, inputs)?;
+        debian::pin(context, [Some(request), signed].iter().flatten())
     }
 
-    fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
-        Ok(materials::packages(&debian::DEBIAN, pins))
+    fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
+        let (tools, signed) = pins.split_at(pins.len().min(1));
+        let mut all = materials::packages(&debian::DEBIAN, tools);
+        if !signed.is_empty() {
+            all.extend(materials::packages(distribution(inputs)?, signed));
+        }
+        Ok(all)
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
@@ -169,8 +224,23 @@ impl Stage for Disk {
         pool::fetch(context, &debian::DEBIAN, pin, &self.origin.package_source(inputs)?)?;
         (context.progress)(0, 0, "unpacking the tools");
         let tools = tools::tools(context, pin)?;
-        self.make(inputs.get("from")?, &tools, context)
+        let distribution = distribution(inputs)?;
+        let signed = match pins.get(1) {
+            Some(pin) => {
+                pool::fetch(context, distribution, pin, &self.origin.package_source(inputs)?)?;
+                tools::signed_boot(context, pin)?
+            }
+            None => None,
+        };
+        let signed = signed.as_ref().map(|boot| boot::Signed { vendor: distribution.name, boot });
+        self.make(inputs.get("from")?, &tools, signed.as_ref(), context)
     }
+}
+
+/// The distribution of the tree.
+fn distribution(inputs: &Inputs) -> Result<&'static Distribution> {
+    let tree = inputs.facts("from")?.tree();
+    Ok(Distribution::named(tree.and_then(|tree| tree.distribution.as_deref())))
 }
 
 /// The tar of the tree; reports how much of it was read.

@@ -1,4 +1,5 @@
-//! The image comes up by BIOS and by UEFI; what is to be found inside, the pipeline says itself.
+//! The image comes up by BIOS and by UEFI with Secure Boot; what is to be found inside, the pipeline
+//! says itself.
 
 use crate::tools::is_there;
 use crate::world::{DEBIAN, world};
@@ -12,24 +13,46 @@ fn patient() -> Project {
     project
 }
 
+/// A boot by UEFI that starts nothing but what is signed.
+const SECURE: &str = r#"
+[stage.secure]
+kind = "boot"
+from = "disk"
+secure-boot = true
+timeout = "60 min"
+
+[stage.secure.expect]
+services = ["ssh", "ntpsec"]
+failed-units = 0
+cloud-init = true
+"#;
+
 #[test]
 fn the_image_boots_by_both_firmwares_and_is_as_expected() {
     if !is_there("qemu-system-x86_64") {
         return;
     }
     let project = patient();
-    let run = project.build(&[DEBIAN, "check"]).ok();
+    project.edit(DEBIAN, "firmware = \"both\"\nmemory", "firmware = \"bios\"\nmemory");
+    project.write(DEBIAN, project.read(DEBIAN) + SECURE);
+    let stages = [DEBIAN, "check", "secure"];
+    let run = project.build(&stages).ok();
     eprintln!("boots: {:?}, {}", run.wall, run.out.lines().last().unwrap());
-    assert_eq!(run.those("done"), "check");
-    let report = std::fs::read_to_string(run.of("check", "path")).unwrap();
-    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    let boots = report["boots"].as_array().unwrap();
-    let firmware: Vec<_> = boots.iter().map(|boot| boot["firmware"].as_str().unwrap()).collect();
-    assert_eq!(firmware, ["bios", "uefi"]);
-    for expectation in boots.iter().flat_map(|boot| boot["expectations"].as_array().unwrap()) {
-        assert_eq!(expectation["holds"], true, "{expectation}");
+    assert_eq!(run.those("done"), "check secure");
+    for (stage, firmware) in [("check", "bios"), ("secure", "uefi")] {
+        let report = std::fs::read_to_string(run.of(stage, "path")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        let boots = report["boots"].as_array().unwrap();
+        assert_eq!(boots.len(), 1);
+        assert_eq!(boots[0]["firmware"], firmware);
+        let expectations = boots[0]["expectations"].as_array().unwrap();
+        for expectation in expectations {
+            assert_eq!(expectation["holds"], true, "{expectation}");
+        }
+        let says_secure = expectations.iter().any(|it| it["what"] == "Secure Boot");
+        assert_eq!(says_secure, stage == "secure");
     }
-    project.build(&[DEBIAN, "check"]).ok().assert_all("cached");
+    project.build(&stages).ok().assert_all("cached");
 }
 
 #[test]

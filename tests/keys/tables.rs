@@ -250,6 +250,8 @@ const ROWS: &[Row] = &[
         Moves(&["disk"]),
     ),
     ("disk", "cmdline", "console=ttyS0", "console=tty1", Moves(&["disk"])),
+    ("disk", "secure-boot", "secure-boot = true", "", Moves(&["disk"])),
+    ("boot", "secure-boot", "secure-boot = false", "secure-boot = true", Moves(&["check"])),
     (
         "disk",
         "partition",

@@ -199,6 +199,7 @@ impl Customise {
             packages,
             backports: self.origin.backports.clone(),
             base,
+            optional: false,
             source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
         })
