@@ -163,6 +163,13 @@ fn keys() -> BTreeMap<String, BTreeSet<String>> {
             "pipeline/document.rs" => "pipeline",
             "disk/config.rs" => "disk",
             "stage/mod.rs" => continue,
+            // Where packages are from, which two kinds read.
+            "stage/origin.rs" => {
+                for kind in ["bootstrap", "customise"] {
+                    keys.entry(kind.to_string()).or_default().extend(asked(code, &getters));
+                }
+                continue;
+            }
             // The reader itself, and the namesake that reads bytes.
             _ if file.starts_with("pipeline/") || file.starts_with("format/") => continue,
             _ if !code.contains("Fields<'_>") => continue,

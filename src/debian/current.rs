@@ -2,7 +2,8 @@
 //! them, or the mirror's of today.
 
 use super::index::{Apt, Index, Trust, address, recipe, rename_lists};
-use super::{Archive, PackageSource, Request, medium, mirror, mirror_index};
+use super::searched::SearchedSuite;
+use super::{Archive, PackageSource, Request, medium, mirror_index};
 use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::http::is_refusal;
@@ -18,46 +19,44 @@ pub(super) fn current(context: &StageContext, request: &Request) -> Result<Vec<I
         let image = image.as_ref().context("the medium is not built yet")?;
         return Ok(vec![medium::current(context, request, image)?]);
     }
-    request.suites().iter().map(|suite| current_of(context, request, suite)).collect()
+    let suites = request.searched(context)?.into_iter();
+    suites.map(|suite| current_of(context, request, suite)).collect()
 }
 
-fn current_of(context: &StageContext, request: &Request, suite: &str) -> Result<Index> {
-    let archive = request.distribution.archive_of(suite);
+fn current_of(context: &StageContext, request: &Request, suite: SearchedSuite) -> Result<Index> {
     // The stage's own entry first, then those of other stages: a build uses one index of a suite.
     let entries = context.locked.iter().chain(&context.locked_elsewhere);
     for locked in entries.filter_map(LockEntry::as_packages) {
         if locked.architecture != context.settings.architecture || locked.medium.is_some() {
             continue;
         }
-        let Some((release, date)) = locked.index_of(suite) else { continue };
-        if let Some(record) =
-            context.cache.find(&recipe(context, request, suite, &release).key())?
-        {
-            let (suite, lists) = (suite.to_string(), record.output);
-            return Ok(Index { suite, archive, release, date, lists, medium: None });
+        let repository = suite.repository.as_deref();
+        let Some((release, date)) = locked.index_of(&suite.name, repository) else { continue };
+        if let Some(record) = context.cache.find(&recipe(context, &suite, &release).key())? {
+            return Ok(Index { suite, release, date, lists: record.output, medium: None });
         }
     }
     fetch(context, request, suite)
 }
 
 /// Asks the mirror for its index of `suite` of today.
-fn fetch(context: &StageContext, request: &Request, suite: &str) -> Result<Index> {
-    let archive = request.distribution.archive_of(suite);
-    let url = mirror::root(&context.settings, request.distribution, &request.source, archive)?;
+fn fetch(context: &StageContext, request: &Request, suite: SearchedSuite) -> Result<Index> {
+    let url = suite.root(context, request)?;
+    let name = suite.name.as_str();
     if context.settings.offline {
         return Err(with_hint(
-            anyhow!("the packages of `{suite}` are not locked yet, and kuth is offline"),
+            anyhow!("the packages of `{name}` are not locked yet, and kuth is offline"),
             "build once without `--offline`; that writes the lock",
         ));
     }
     let scratch = context.cache.scratch()?;
     let (directory, own) = (scratch.path().join("mirror"), scratch.path().join("apt"));
     let source = address(&directory);
-    let apt = Apt::prepare(&own, context, request, &[(suite, &source)], Trust::Signature)?;
+    let apt = Apt::prepare(&own, context, request, &[(&suite, source)], Trust::Signature)?;
     (context.progress)(0, 0, "index");
-    let what = || format!("fetching the index of {suite} from {url}");
-    mirror_index::fetch(context, request, suite, &url, (scratch.path(), &directory))
-        .map_err(|error| unavailable(error, request, suite, archive))
+    let what = || format!("fetching the index of {name} from {url}");
+    mirror_index::fetch(context, &suite, &url, (scratch.path(), &directory))
+        .map_err(|error| unavailable(error, request, &suite))
         .with_context(what)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
     if context.settings.allow_expired {
@@ -66,10 +65,10 @@ fn fetch(context: &StageContext, request: &Request, suite: &str) -> Result<Index
     }
     command
         .run(&context.log, &context.cancel)
-        .map_err(|error| explain(error, request))
+        .map_err(|error| explain(error, request, &suite))
         .with_context(what)?;
-    let (release, date) = rename_lists(&apt.lists(), archive)?;
-    let recipe = recipe(context, request, suite, &release);
+    let (release, date) = rename_lists(&apt.lists(), request, &suite)?;
+    let recipe = recipe(context, &suite, &release);
     let (lists, _) = context.cached(&recipe, |context| {
         let file = context.scratch("lists.tar");
         crate::sandbox::pack::pack(
@@ -80,12 +79,18 @@ fn fetch(context: &StageContext, request: &Request, suite: &str) -> Result<Index
         )?;
         Output::file(ArtifactKind::File, file)
     })?;
-    Ok(Index { suite: suite.to_string(), archive, release, date, lists, medium: None })
+    Ok(Index { suite, release, date, lists, medium: None })
 }
 
 /// Adds what the user can do about a suite that cannot be fetched.
-fn unavailable(error: Error, request: &Request, suite: &str, archive: Archive) -> Error {
-    let option = match archive {
+fn unavailable(error: Error, request: &Request, suite: &SearchedSuite) -> Error {
+    if suite.repository.is_some() {
+        return match is_refusal(&error) {
+            true => with_hint(error, "check the `url` and the `suite` of the repository"),
+            false => error,
+        };
+    }
+    let option = match request.distribution.archive_of(&suite.name) {
         Archive::Main => "--mirror URL",
         Archive::Security => "--security-mirror URL",
     };
@@ -95,7 +100,7 @@ fn unavailable(error: Error, request: &Request, suite: &str, archive: Archive) -
             format!("name a mirror that this machine reaches with `{option}`"),
         );
     }
-    match suite == request.suite {
+    match suite.name == request.suite {
         true => error,
         false => with_hint(
             error,
@@ -107,7 +112,7 @@ fn unavailable(error: Error, request: &Request, suite: &str, archive: Archive) -
     }
 }
 
-fn explain(error: Error, request: &Request) -> Error {
+fn explain(error: Error, request: &Request, suite: &SearchedSuite) -> Error {
     let said = |text: &str| {
         caused_by::<CommandFailed>(&error)
             .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))
@@ -120,6 +125,12 @@ fn explain(error: Error, request: &Request) -> Error {
         );
     }
     if said("NO_PUBKEY") || said("is not signed") || said("signature") || said("NOSPLIT") {
+        if suite.repository.is_some() {
+            return with_hint(
+                error.context("the index of the repository is not signed by its `key`"),
+                "get the key that its maker publishes; kuth takes nothing that is not signed",
+            );
+        }
         return with_hint(
             error.context("the mirror's index is not signed by a key of the keyring"),
             format!(

@@ -4,47 +4,28 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Archive, Request};
+use super::Request;
+use super::searched::SearchedSuite;
 use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, with_hint};
+use crate::format::openpgp;
+use crate::host_path::HostPath;
 use crate::lock::Date;
 use crate::process::{Command, find_program};
 use crate::recipe::Recipe;
 use crate::sandbox::owners::Owners;
 use crate::stage_context::StageContext;
 
-/// The address under which a kept index knows its archive: any mirror gives the same bytes.
-const ARCHIVE: &str = "http://archive.invalid/debian";
-/// The same for Debian's archive of security updates.
-const SECURITY_ARCHIVE: &str = "http://security.invalid/debian";
-
 /// The most bytes of a `Release` file: the one file of an index whose size is not known beforehand.
 /// The lists of packages are limited to the sizes that it names.
 pub(super) const MOST_RELEASE: u64 = 16 << 20;
 
-impl Archive {
-    /// The address under which its kept indexes are.
-    pub(super) fn address(self) -> &'static str {
-        match self {
-            Archive::Main => ARCHIVE,
-            Archive::Security => SECURITY_ARCHIVE,
-        }
-    }
-
-    /// The start of the names of its files in apt's `lists` directory.
-    pub(super) fn file_prefix(self) -> String {
-        self.address().trim_start_matches("http://").replace('/', "_")
-    }
-}
-
 /// An index in the cache.
 #[derive(Clone, Debug)]
 pub struct Index {
-    /// The suite, as in `dists/SUITE`.
-    pub suite: String,
-    /// The archive of the suite.
-    pub archive: Archive,
+    /// The suite.
+    pub suite: SearchedSuite,
     /// The SHA-256 of its `InRelease`.
     pub release: Digest,
     /// When it was made, if that is known.
@@ -65,16 +46,12 @@ pub enum Trust {
 }
 
 /// The recipe of an index.
-pub(super) fn recipe(
-    context: &StageContext,
-    request: &Request,
-    suite: &str,
-    release: &Digest,
-) -> Recipe {
+pub(super) fn recipe(context: &StageContext, suite: &SearchedSuite, release: &Digest) -> Recipe {
     let mut recipe = Recipe::new("index", 1);
     recipe.value("architecture", &context.settings.architecture);
-    recipe.value("suite", suite);
-    recipe.set("component", &request.components);
+    recipe.value("suite", &suite.name);
+    recipe.set("component", &suite.components);
+    recipe.optional("repository", suite.repository.as_ref());
     recipe.value("release", release);
     recipe
 }
@@ -85,12 +62,12 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Prepares `directory` for these suites, each with the address of its archive.
+    /// Prepares `directory` for these suites of `request`, each with the address of its archive.
     pub fn prepare(
         directory: &Path,
         context: &StageContext,
         request: &Request,
-        suites: &[(&str, &str)],
+        suites: &[(&SearchedSuite, String)],
         trust: Trust,
     ) -> Result<Apt> {
         if find_program("apt-get").is_none() {
@@ -99,38 +76,27 @@ impl Apt {
                 "install the package apt (Debian, Ubuntu and Fedora have it)",
             ));
         }
-        let keyring = request.keys();
-        if trust == Trust::Signature && !keyring.as_path().is_file() {
-            return Err(with_hint(
-                anyhow!("the keyring {keyring} does not exist"),
-                format!(
-                    "install it with `apt-get install {}`, or name one with `keyring = \"PATH\"`",
-                    request.distribution.keyring_package
-                ),
-            ));
-        }
         for name in ["lists/partial", "cache/archives/partial", "state", "etc"] {
             let path = directory.join(name);
             std::fs::create_dir_all(&path).with_context(|| format!("making {}", path.display()))?;
         }
         let apt = Apt { directory: directory.to_path_buf() };
-        let components = request.components.join(" ");
-        let trust = match trust {
-            Trust::Signature => {
-                // A copy of what was hashed. apt recognises armoured keys by the extension.
-                let copy = directory.join("etc/keyring");
-                let copy = match keyring.as_path().extension() {
-                    Some(extension) => copy.with_extension(extension),
-                    None => copy,
-                };
-                keyring.copy(&copy)?;
-                format!("signed-by={}", escaped(&copy))
-            }
-            Trust::Verified => "trusted=yes".to_string(),
-        };
-        let line =
-            |(suite, url): &(&str, &str)| format!("deb [{trust}] {url} {suite} {components}\n");
-        apt.write("etc/sources.list", &suites.iter().map(line).collect::<String>())?;
+        let mut sources = String::new();
+        for (at, (suite, url)) in suites.iter().enumerate() {
+            let trust = match trust {
+                Trust::Signature => {
+                    let copy = directory.join(format!("etc/keyring-{at}"));
+                    let copy = copy_keys(&suite.keys, &copy, request)?;
+                    format!("signed-by={}", escaped(&copy))
+                }
+                Trust::Verified => "trusted=yes".to_string(),
+            };
+            sources += &suite.line(&trust, url);
+        }
+        apt.write("etc/sources.list", &sources)?;
+        let host = |url: &str| SearchedSuite::host(url);
+        let pins = request.repositories.iter().map(|it| it.preferences(&host(&it.url)));
+        apt.write("etc/preferences", &pins.collect::<String>())?;
         apt.write("status", "")?;
         apt.write("etc/apt.conf", &apt.configuration(&context.settings.architecture))?;
         Ok(apt)
@@ -143,7 +109,7 @@ impl Apt {
              Dir::State::status \"{status}\";\nDir::Cache \"{cache}\";\nDir::Log \"{state}\";\n\
              Dir::Etc::main \"/dev/null\";\nDir::Etc::parts \"/dev/null\";\n\
              Dir::Etc::sourcelist \"{sources}\";\nDir::Etc::sourceparts \"/dev/null\";\n\
-             Dir::Etc::preferences \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
+             Dir::Etc::preferences \"{preferences}\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
              Dir::Etc::trusted \"/dev/null\";\nDir::Etc::trustedparts \"/dev/null\";\n\
              APT::Architecture \"{architecture}\";\nAPT::Architectures {{ \"{architecture}\"; }};\n\
              APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\n\
@@ -153,6 +119,7 @@ impl Apt {
             status = at("status"),
             cache = at("cache"),
             sources = at("etc/sources.list"),
+            preferences = at("etc/preferences"),
         )
     }
 
@@ -177,6 +144,25 @@ impl Apt {
     }
 }
 
+/// Copies a keyring as it was hashed to `copy`, with an extension that apt knows it by; where to.
+fn copy_keys(keys: &HostPath, copy: &Path, request: &Request) -> Result<PathBuf> {
+    if !keys.as_path().is_file() {
+        return Err(with_hint(
+            anyhow!("the keyring {keys} does not exist"),
+            format!(
+                "install it with `apt-get install {}`, or name one with `keyring = \"PATH\"`",
+                request.distribution.keyring_package
+            ),
+        ));
+    }
+    keys.copy(copy)?;
+    let what = || format!("reading {}", copy.display());
+    let is_armoured = openpgp::is_armoured(&std::fs::read(copy).with_context(what)?);
+    let named = copy.with_extension(if is_armoured { "asc" } else { "gpg" });
+    std::fs::rename(copy, &named).with_context(|| format!("renaming {}", copy.display()))?;
+    Ok(named)
+}
+
 /// A path for a line of apt's sources, which splits them at spaces.
 pub(super) fn escaped(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
@@ -195,21 +181,31 @@ pub(super) fn address(directory: &Path) -> String {
 }
 
 /// Makes the new file `file` a tar of what apt read of a medium.
-pub(super) fn keep(context: &StageContext, apt: &Apt, file: &Path) -> Result<()> {
-    rename_lists(&apt.lists(), Archive::Main)?;
+pub(super) fn keep(
+    context: &StageContext,
+    request: &Request,
+    (apt, suite): (&Apt, &SearchedSuite),
+    file: &Path,
+) -> Result<()> {
+    rename_lists(&apt.lists(), request, suite)?;
     crate::sandbox::pack::pack(&apt.lists(), file, context.settings.epoch, &Owners::default())?;
     Ok(())
 }
 
 /// Gives the files the archive's neutral name; the digest and the date of `InRelease`, or of the
 /// `Release` that is there in its place.
-pub(super) fn rename_lists(lists: &Path, archive: Archive) -> Result<(Digest, Option<Date>)> {
+pub(super) fn rename_lists(
+    lists: &Path,
+    request: &Request,
+    suite: &SearchedSuite,
+) -> Result<(Digest, Option<Date>)> {
+    let (middle, prefix) = (suite.file_middle(), suite.file_prefix(request));
     let mut release = None;
     let what = || format!("reading {}", lists.display());
     for entry in std::fs::read_dir(lists).with_context(what)? {
         let entry = entry.with_context(what)?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(at) = name.rfind("_dists_") else {
+        let Some(at) = name.rfind(&middle) else {
             // apt's lock and working directories.
             if entry.path().is_dir() {
                 std::fs::remove_dir_all(entry.path()).with_context(what)?;
@@ -218,7 +214,7 @@ pub(super) fn rename_lists(lists: &Path, archive: Archive) -> Result<(Digest, Op
             }
             continue;
         };
-        let path = lists.join(format!("{}{}", archive.file_prefix(), &name[at..]));
+        let path = lists.join(format!("{prefix}{}", &name[at + middle.len()..]));
         std::fs::rename(entry.path(), &path).with_context(what)?;
         if name.ends_with("_InRelease") || name.ends_with("_Release") {
             let bytes = std::fs::read(&path).with_context(what)?;

@@ -157,6 +157,7 @@ mod tests {
             path: format!("pool/{name}.deb"),
             essential: false,
             suite: None,
+            repository: None,
         }
     }
 

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::Request;
 use super::index::MOST_RELEASE;
+use super::searched::SearchedSuite;
 use crate::digest::Digest;
 use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::format::release::Release;
@@ -21,24 +21,29 @@ const MOST_SIGNATURE: u64 = 1 << 20;
 /// The most bytes of a list of packages, whatever the `Release` says, which is not verified yet.
 const MOST_LIST: u64 = 1 << 30;
 
-/// Makes `directory` a mirror of `suite`, one of `request`'s, as the one at `url` is; `aside` is a
-/// directory of the same file system.
+/// Makes `directory` a mirror of `suite` as the one at `url` is; `aside` is a directory of the same
+/// file system.
 pub fn fetch(
     context: &StageContext,
-    request: &Request,
-    suite: &str,
+    suite: &SearchedSuite,
     url: &str,
     (aside, directory): (&Path, &Path),
 ) -> Result<()> {
-    let place = directory.join("dists").join(suite);
+    let below = suite.directory();
+    let place = directory.join(&below);
     std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
-    let suite = Suite { http: Http::new()?, context, url: format!("{url}/dists/{suite}") };
-    let text = suite.release(&place)?;
+    let url = format!("{url}/{below}").trim_end_matches('/').to_string();
+    let remote = RemoteSuite { http: Http::new()?, context, url };
+    let text = remote.release(&place)?;
     let text = String::from_utf8_lossy(&text);
-    let release = Release::read(&text).with_context(|| format!("reading {}/Release", suite.url))?;
-    for component in &request.components {
+    let release =
+        Release::read(&text).with_context(|| format!("reading {}/Release", remote.url))?;
+    let of_components =
+        suite.components.iter().map(|it| release.lists(it, &context.settings.architecture));
+    let flat = suite.is_flat().then(|| release.flat_lists());
+    for named in of_components.chain(flat) {
         let mut lists: BTreeMap<&str, Vec<(&str, Digest, u64)>> = BTreeMap::new();
-        for list in release.lists(component, &context.settings.architecture) {
+        for list in named {
             let directory = list.0.rsplit_once('/').map_or("", |(directory, _)| directory);
             // Where `all` has a list of its own that is in the others too, apt does without. It asks
             // for none either where `all` is no architecture of the suite; mirrors need not have it.
@@ -50,7 +55,7 @@ pub fn fetch(
         }
         for files in lists.values_mut() {
             files.sort_by_key(|(_, _, size)| *size);
-            suite.list(files, says(&text, BY_HASH), (aside, &place))?;
+            remote.list(files, says(&text, BY_HASH), (aside, &place))?;
         }
     }
     Ok(())
@@ -65,7 +70,7 @@ fn says(text: &str, line: &str) -> bool {
 }
 
 /// A suite's directory on a mirror.
-struct Suite<'a> {
+struct RemoteSuite<'a> {
     http: Http,
     context: &'a StageContext,
     url: String,
@@ -76,7 +81,7 @@ fn is_absent(error: &Error) -> bool {
     is_refusal(error) && !is_other_file(error)
 }
 
-impl Suite<'_> {
+impl RemoteSuite<'_> {
     fn small(&self, name: &str, most: u64) -> Result<Vec<u8>> {
         self.http.small(&format!("{}/{name}", self.url), most, &self.context.cancel)
     }
@@ -124,7 +129,8 @@ impl Suite<'_> {
             }
             let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
             // While a mirror is brought up to date, the name may be that of the next one already.
-            let hashed = by_hash.then(|| format!("{directory}/by-hash/SHA256/{sha256}"));
+            let slash = if directory.is_empty() { "" } else { "/" };
+            let hashed = by_hash.then(|| format!("{directory}{slash}by-hash/SHA256/{sha256}"));
             for name in hashed.into_iter().chain([path.to_string()]) {
                 let (url, expected) =
                     (format!("{}/{name}", self.url), Expected { sha256: *sha256, size: *size });

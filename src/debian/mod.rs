@@ -21,11 +21,15 @@ pub mod mirror;
 mod mirror_index;
 pub mod pool;
 mod refusal;
+pub mod repository;
+mod searched;
 pub mod snapshot;
 pub mod solve;
 
 use distribution::BACKPORTS;
 pub use distribution::{Archive, DEBIAN, Distribution, UBUNTU};
+use repository::Repository;
+use searched::SearchedSuite;
 
 /// What is installed already where the packages of a request are to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +113,8 @@ pub struct Request {
     pub source: PackageSource,
     /// The keyring the pipeline names, if it does.
     pub keyring: Option<HostPath>,
+    /// Repositories of others that are searched too.
+    pub repositories: Vec<Repository>,
 }
 
 impl Request {
@@ -123,6 +129,30 @@ impl Request {
             PackageSource::Mirror(_) => suites(&self.suite, &self.pockets, &self.backports),
             PackageSource::Medium(_) => vec![self.suite.clone()],
         }
+    }
+
+    /// The names of all suites but the release itself, as the lock's are shown.
+    fn other_suites(&self) -> Vec<String> {
+        let own = self.suites().into_iter().skip(1);
+        let others = self.repositories.iter();
+        own.chain(others.map(|it| format!("{} of {}", it.suite, it.url))).collect()
+    }
+
+    /// The release itself.
+    fn release(&self) -> SearchedSuite {
+        self.suite_of_distribution(self.suite.clone())
+    }
+
+    fn suite_of_distribution(&self, name: String) -> SearchedSuite {
+        let (components, keys) = (self.components.clone(), self.keys());
+        SearchedSuite { name, components, keys, repository: None }
+    }
+
+    /// All that is searched: the distribution's suites, the release first, and repositories. Their keys
+    /// are in the cache afterwards.
+    fn searched(&self, context: &StageContext) -> Result<Vec<SearchedSuite>> {
+        let own = self.suites().into_iter().map(|name| Ok(self.suite_of_distribution(name)));
+        own.chain(self.repositories.iter().map(|it| it.searched(context))).collect()
     }
 
     /// The packages as `apt-get install` takes them, each from its suite.
@@ -147,6 +177,7 @@ impl Request {
         recipe.set("package", &self.packages);
         recipe.set("pocket", &self.pockets);
         recipe.set("backport", &self.backports);
+        recipe.set("repository", self.repositories.iter().map(Repository::line));
         if self.optional {
             recipe.value("optional", true);
         }
@@ -165,10 +196,11 @@ impl Request {
 
 /// Resolves each of `requests` to exact packages: from the lock if that answers it, else from the
 /// index that the lock names, if the cache has it, else from the mirror's present index. A medium has
-/// one index.
+/// one index. The pins of `keys` come last.
 pub fn pin<'a>(
     context: &StageContext,
     requests: impl IntoIterator<Item = &'a Request>,
+    keys: Vec<Pin>,
 ) -> Result<PinOutcome> {
     let mut pins = Vec::new();
     for request in requests {
@@ -177,6 +209,7 @@ pub fn pin<'a>(
             None => return Ok(PinOutcome::NeedsInputs),
         }
     }
+    pins.extend(keys);
     Ok(PinOutcome::Pinned(pins))
 }
 
@@ -202,7 +235,8 @@ fn pin_one(context: &StageContext, request: &Request) -> Result<Option<Pin>> {
     let (asked, components) = refusal::noted(request);
     let index = indexes.remove(0);
     let suites = indexes.into_iter().map(|it| LockedSuite {
-        name: it.suite,
+        name: it.suite.name,
+        repository: it.suite.repository,
         release: it.release,
         date: it.date,
     });

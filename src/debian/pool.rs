@@ -77,8 +77,10 @@ impl Mirrors<'_> {
         packages: &[&Package],
     ) -> Result<Mirrors<'a>> {
         let root = |archive| mirror::root(&context.settings, distribution, source, archive);
-        let in_security =
-            |package: &&&Package| distribution.archive_of(suite(package)) == Archive::Security;
+        let in_security = |package: &&&Package| {
+            package.repository.is_none()
+                && distribution.archive_of(suite(package)) == Archive::Security
+        };
         let security = match packages.iter().find(in_security) {
             Some(_) => root(Archive::Security)?,
             None => String::new(),
@@ -87,7 +89,10 @@ impl Mirrors<'_> {
     }
 
     /// The root of the archive that has `package`.
-    fn root_of(&self, package: &Package) -> &str {
+    fn root_of<'p>(&'p self, package: &'p Package) -> &'p str {
+        if let Some(url) = &package.repository {
+            return url;
+        }
         match self.distribution.archive_of(suite(package)) {
             Archive::Main => &self.main,
             Archive::Security => &self.security,
@@ -285,6 +290,7 @@ mod tests {
             path: "p".into(),
             essential: false,
             suite: None,
+            repository: None,
         };
         let packages: Vec<Package> = (0..7).map(package).collect();
         let absent = |count: usize| {

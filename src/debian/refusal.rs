@@ -3,7 +3,7 @@
 
 use super::{Base, PackageSource, Request};
 use crate::error::{Error, anyhow, with_hint};
-use crate::lock::{LockEntry, LockedPackages, Part};
+use crate::lock::{LockEntry, LockedPackages, LockedSuite, Part};
 use crate::stage_context::StageContext;
 
 /// What an entry of the lock keeps of a request besides its key, for people and to say later what
@@ -73,11 +73,11 @@ fn changed(locked: &LockedPackages, request: &Request) -> String {
         _ => locked.asked.clone(),
     };
     let mut changes = Vec::new();
-    let suites = locked.suites.iter().map(|suite| suite.name.clone()).collect();
+    let suites = locked.suites.iter().map(LockedSuite::to_string).collect();
     let pairs = [
         (asked, request.asked()),
         (locked.components.clone(), request.components.clone()),
-        (Some(suites), request.suites().split_off(1)),
+        (Some(suites), request.other_suites()),
     ];
     for (before, now) in pairs {
         let Some(before) = before else {
@@ -115,6 +115,7 @@ mod tests {
             optional: false,
             source: PackageSource::Mirror(None),
             keyring: None,
+            repositories: Vec::new(),
         };
         let entry = |asked: Option<(Option<Vec<String>>, Vec<String>)>| LockedPackages {
             part: Part::Packages,

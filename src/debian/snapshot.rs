@@ -31,7 +31,8 @@ impl Snapshot {
         given: Option<&str>,
         locked: &LockedPackages,
     ) -> Option<Snapshot> {
-        let dates = locked.suites.iter().map(|suite| (suite.name.clone(), suite.date)).collect();
+        let own = locked.suites.iter().filter(|suite| suite.repository.is_none());
+        let dates = own.map(|suite| (suite.name.clone(), suite.date)).collect();
         Some(Snapshot { dates, ..Snapshot::on(distribution, given, locked.date)? })
     }
 
@@ -59,6 +60,9 @@ impl Snapshot {
         cancel: &Cancel,
         download: impl Fn(&str) -> Result<()>,
     ) -> Result<()> {
+        if package.repository.is_some() {
+            return Err(Error::new(Refused("it has the distribution's packages alone".into())));
+        }
         let mut last = None;
         for url in self.by_day(package) {
             if there(download(&url), &mut last)?.is_some() {
@@ -155,6 +159,7 @@ mod tests {
             path: "pool/main/g/g++/g++_2+b1_amd64.deb".into(),
             essential: false,
             suite: None,
+            repository: None,
         }
     }
 

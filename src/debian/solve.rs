@@ -10,7 +10,8 @@ use percent_encoding::percent_decode_str;
 
 use super::index::{Apt, Index, Trust};
 use super::medium::in_words;
-use super::{Archive, Base, Request};
+use super::searched::SearchedSuite;
+use super::{Base, Request};
 use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::format::deb822::{self, Paragraph};
@@ -30,7 +31,7 @@ pub fn solve(
     for (at, index) in indexes.iter().enumerate() {
         match at {
             0 => recipe.value("index", index.lists.digest),
-            _ => recipe.value(&format!("index {}", index.suite), index.lists.digest),
+            _ => recipe.value(&format!("index {}", index.shown()), index.lists.digest),
         }
     }
     if let Base::Tree { tree, .. } = &request.base
@@ -54,8 +55,8 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
     let index = indexes.first().context("a request has an index")?;
     // The signature of a medium was verified when its index was stored.
     let trust = if index.medium.is_some() { Trust::Verified } else { Trust::Signature };
-    let suites: Vec<(&str, &str)> =
-        indexes.iter().map(|index| (index.suite.as_str(), index.archive.address())).collect();
+    let suites: Vec<(&SearchedSuite, String)> =
+        indexes.iter().map(|index| (&index.suite, index.suite.address(request))).collect();
     let apt = Apt::prepare(&context.work, context, request, &suites, trust)?;
     for index in indexes {
         let lists = context.object(&index.lists);
@@ -70,7 +71,8 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
         let output = command
             .run(&context.log, &context.cancel)
             .map_err(|error| explain(error, request, index))?;
-        uris(&String::from_utf8(output).context("reading apt's answer")?)
+        let addresses = suites.iter().map(|(_, address)| address.as_str());
+        uris(&String::from_utf8(output).context("reading apt's answer")?, addresses)
     };
     match &request.base {
         Base::Exactly => by_name(&apt.lists(), request, indexes),
@@ -78,7 +80,7 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
             let tree = tree.as_ref().context("the tree is not built yet")?;
             let status = read_from_tar(&context.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
-            describe(&apt.lists(), indexes, &ask(&request.asked())?, &[])
+            describe(&apt.lists(), request, indexes, (&ask(&request.asked())?, &[]))
         }
         _ => {
             let minimum = ["?essential".to_string(), "apt".to_string()];
@@ -88,7 +90,7 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
                 true => essential.clone(),
                 false => ask(&[&minimum[..], &asked].concat())?,
             };
-            let packages = describe(&apt.lists(), indexes, &all, &essential)?;
+            let packages = describe(&apt.lists(), request, indexes, (&all, &essential))?;
             if !packages.iter().any(|package| package.essential && package.name == "dpkg") {
                 let place = place(request, index);
                 return Err(with_hint(
@@ -101,18 +103,22 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
     }
 }
 
-/// A file of an archive, by its path below the archive's root.
-type Located = (Archive, String);
+/// A file of an archive, by the address that apt knows the archive by, and the path below its root.
+type Located = (String, String);
 
-/// The lines `'URI' file size hash` of `--print-uris`.
-fn uris(output: &str) -> Result<Vec<Located>> {
+/// The lines `'URI' file size hash` of `--print-uris`, of archives at these addresses.
+fn uris<'a>(
+    output: &str,
+    addresses: impl Iterator<Item = &'a str> + Clone,
+) -> Result<Vec<Located>> {
     let lines = output.lines().filter_map(|line| line.strip_prefix('\''));
     lines
         .map(|line| {
             let uri = line.split('\'').next().unwrap_or_default();
-            let located = [Archive::Main, Archive::Security].into_iter().find_map(|archive| {
-                let path = uri.strip_prefix(archive.address())?.strip_prefix('/')?;
-                Some((archive, percent_decode_str(path).decode_utf8_lossy().into_owned()))
+            let located = addresses.clone().find_map(|address| {
+                let path = uri.strip_prefix(address)?.strip_prefix('/')?;
+                let path = percent_decode_str(path).decode_utf8_lossy().into_owned();
+                Some((address.to_string(), path))
             });
             located.with_context(|| format!("apt asks for {uri}, which is not of this archive"))
         })
@@ -123,24 +129,27 @@ fn uris(output: &str) -> Result<Vec<Located>> {
 /// several suites list is the first one's.
 fn describe(
     lists: &Path,
+    request: &Request,
     indexes: &[Index],
-    files: &[Located],
-    essential: &[Located],
+    (files, essential): (&[Located], &[Located]),
 ) -> Result<Vec<Package>> {
-    let wanted: HashMap<(Archive, &str), usize> = files
+    let wanted: HashMap<(&str, &str), usize> = files
         .iter()
         .enumerate()
-        .map(|(at, (archive, path))| ((*archive, path.as_str()), at))
+        .map(|(at, (address, path))| ((address.as_str(), path.as_str()), at))
         .collect();
     let mut found: Vec<Option<Package>> = vec![None; files.len()];
-    for_each_package(lists, indexes, |index, paragraph| {
-        let path = paragraph.value("Filename").map(|path| (index.archive, path));
-        if let Some(at) = path.and_then(|file| wanted.get(&file))
-            && found[*at].is_none()
-        {
-            found[*at] = package(paragraph, of_pocket(index, indexes));
-        }
-    })?;
+    for index in indexes {
+        let address = index.suite.address(request);
+        for_each_package(lists, request, index, |paragraph| {
+            let path = paragraph.value("Filename");
+            if let Some(at) = path.and_then(|path| wanted.get(&(address.as_str(), path)))
+                && found[*at].is_none()
+            {
+                found[*at] = package(paragraph, index.suite_in(indexes));
+            }
+        })?;
+    }
     let described = found.into_iter().zip(files).map(|(package, file)| {
         let package = package.ok_or_else(|| anyhow!("the index does not describe {}", file.1))?;
         Ok(Package { essential: essential.contains(file), ..package })
@@ -150,26 +159,38 @@ fn describe(
     Ok(packages)
 }
 
-/// The suite of `index`, where that is not the release itself.
-fn of_pocket(index: &Index, indexes: &[Index]) -> Option<String> {
-    let is_release = indexes.first().is_some_and(|first| first.suite == index.suite);
-    (!is_release).then(|| index.suite.clone())
+impl Index {
+    /// The suite, where that is not the release itself, which is the first of `indexes`.
+    fn suite_in(&self, indexes: &[Index]) -> Option<&SearchedSuite> {
+        let is_release = indexes.first().is_some_and(|first| first.suite == self.suite);
+        (!is_release).then_some(&self.suite)
+    }
+
+    /// What it is called in a recipe.
+    fn shown(&self) -> String {
+        match &self.suite.repository {
+            Some(url) => format!("{} of {url}", self.suite.name),
+            None => self.suite.name.clone(),
+        }
+    }
 }
 
 /// The packages of a request by their names alone; of several versions the newest.
 fn by_name(lists: &Path, request: &Request, indexes: &[Index]) -> Result<Vec<Package>> {
     let mut found: BTreeMap<String, Package> = BTreeMap::new();
-    for_each_package(lists, indexes, |index, paragraph| {
-        if let Some(name) = paragraph.value("Package")
-            && request.packages.iter().any(|wanted| wanted == name)
-            && let Some(package) = package(paragraph, of_pocket(index, indexes))
-            && found.get(name).is_none_or(|other| {
-                debian_version::compare(&other.version, &package.version).is_lt()
-            })
-        {
-            found.insert(name.to_string(), package);
-        }
-    })?;
+    for index in indexes {
+        for_each_package(lists, request, index, |paragraph| {
+            if let Some(name) = paragraph.value("Package")
+                && request.packages.iter().any(|wanted| wanted == name)
+                && let Some(package) = package(paragraph, index.suite_in(indexes))
+                && found.get(name).is_none_or(|other| {
+                    debian_version::compare(&other.version, &package.version).is_lt()
+                })
+            {
+                found.insert(name.to_string(), package);
+            }
+        })?;
+    }
     let index = &indexes[0];
     if request.optional && found.len() < request.packages.len() {
         return Ok(Vec::new());
@@ -186,35 +207,34 @@ fn by_name(lists: &Path, request: &Request, indexes: &[Index]) -> Result<Vec<Pac
     Ok(found.into_values().collect())
 }
 
-/// Calls `each` for every package of the lists, with its index, in the order of `indexes`.
+/// Calls `each` for every package of an index.
 fn for_each_package(
     lists: &Path,
-    indexes: &[Index],
-    mut each: impl FnMut(&Index, Paragraph<'_>),
+    request: &Request,
+    index: &Index,
+    mut each: impl FnMut(Paragraph<'_>),
 ) -> Result<()> {
     let entries =
         std::fs::read_dir(lists).with_context(|| format!("reading {}", lists.display()))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.sort();
-    for index in indexes {
-        let start = format!("{}_dists_{}_", index.archive.file_prefix(), index.suite);
-        let is_list = |file: &&PathBuf| {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with(&start) && name.ends_with("_Packages")
-        };
-        for file in files.iter().filter(is_list) {
-            let what = || format!("reading {}", file.display());
-            let reader = File::open(file).with_context(what)?;
-            let reader = BufReader::with_capacity(1 << 18, reader);
-            deb822::for_each(reader, |paragraph| each(index, paragraph)).with_context(what)?;
-        }
+    let start = index.suite.file_prefix(request);
+    let is_list = |file: &&PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&start) && name.ends_with("Packages")
+    };
+    for file in files.iter().filter(is_list) {
+        let what = || format!("reading {}", file.display());
+        let reader = File::open(file).with_context(what)?;
+        let reader = BufReader::with_capacity(1 << 18, reader);
+        deb822::for_each(reader, &mut each).with_context(what)?;
     }
     Ok(())
 }
 
 /// The package of a paragraph; `None` where a field is missing, or is not what it may be: names and
 /// versions become names of files.
-fn package(paragraph: Paragraph<'_>, suite: Option<String>) -> Option<Package> {
+fn package(paragraph: Paragraph<'_>, suite: Option<&SearchedSuite>) -> Option<Package> {
     let field = |name: &str| paragraph.value(name).map(str::to_string);
     let plain = |name: &str| {
         paragraph.value(name).is_some_and(|text| {
@@ -234,7 +254,8 @@ fn package(paragraph: Paragraph<'_>, suite: Option<String>) -> Option<Package> {
         size: field("Size")?.parse().ok()?,
         path: field("Filename")?,
         essential: false,
-        suite,
+        suite: suite.map(|suite| suite.name.clone()),
+        repository: suite.and_then(|suite| suite.repository.clone()),
     })
 }
 
@@ -316,20 +337,18 @@ mod tests {
 
     #[test]
     fn uris_of_apt_become_paths_below_the_archive() {
-        let [main, security] = [Archive::Main, Archive::Security].map(Archive::address);
+        let (main, security) = ("http://archive.invalid/debian", "http://security.invalid/debian");
         let output = format!(
             "Reading package lists...\n'{main}/pool/main/g/g%2b%2b/x_1%2b2_all.deb' x_1+2_all.deb \
              5 MD5Sum:0\n'{security}/pool/updates/y.deb' y.deb 5 MD5Sum:0\n"
         );
-        let of = |archive, path: &str| (archive, path.to_string());
+        let of = |archive: &str, path: &str| (archive.to_string(), path.to_string());
+        let addresses = [main, security].into_iter();
         assert_eq!(
-            uris(&output).unwrap(),
-            [
-                of(Archive::Main, "pool/main/g/g++/x_1+2_all.deb"),
-                of(Archive::Security, "pool/updates/y.deb")
-            ]
+            uris(&output, addresses.clone()).unwrap(),
+            [of(main, "pool/main/g/g++/x_1+2_all.deb"), of(security, "pool/updates/y.deb")]
         );
-        assert!(uris("'http://elsewhere/x' x 1 y").is_err());
+        assert!(uris("'http://elsewhere/x' x 1 y", addresses).is_err());
     }
 
     #[test]

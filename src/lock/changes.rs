@@ -127,6 +127,7 @@ mod tests {
             path: format!("pool/{name}"),
             essential: false,
             suite: None,
+            repository: None,
         };
         let locked = LockedPackages {
             part: Part::Packages,

@@ -157,6 +157,7 @@ mod tests {
                 path: "pool/a".into(),
                 essential: false,
                 suite: None,
+                repository: None,
             }],
         })
     }

@@ -65,12 +65,16 @@ pub struct LockedPackages {
     pub packages: Vec<Package>,
 }
 
-/// A suite that was searched besides the release itself.
+/// A suite that was searched besides the release itself: another one of the distribution, or one of a
+/// repository of somebody else's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedSuite {
     /// Its name, as in `dists/NAME`: `trixie-security`.
     pub name: String,
+    /// The address of the repository; none: it is the distribution's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
     /// The SHA-256 of its index (`InRelease`).
     pub release: Digest,
     /// When that index was made, if that is known.
@@ -177,6 +181,19 @@ pub struct Package {
     /// The suite that it is from, where that is another than the entry's: `trixie-security`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<String>,
+    /// The address of the repository that it is from, where that is not the distribution's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+}
+
+/// `trixie-security`, or `stable of http://HOST/PATH`
+impl fmt::Display for LockedSuite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.repository {
+            Some(url) => write!(f, "{} of {url}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
 }
 
 impl Package {
@@ -214,12 +231,19 @@ impl fmt::Display for Question {
 }
 
 impl LockedPackages {
-    /// The digest and the date of the index of `suite`, where that was searched.
-    pub fn index_of(&self, suite: &str) -> Option<(Digest, Option<Date>)> {
-        if self.suite == suite {
+    /// The digest and the date of the index of `suite`, of the distribution or of a repository, where
+    /// that was searched.
+    pub fn index_of(
+        &self,
+        suite: &str,
+        repository: Option<&str>,
+    ) -> Option<(Digest, Option<Date>)> {
+        if self.suite == suite && repository.is_none() {
             return Some((self.release, self.date));
         }
-        let other = self.suites.iter().find(|other| other.name == suite)?;
+        let is_it =
+            |other: &&LockedSuite| other.name == suite && other.repository.as_deref() == repository;
+        let other = self.suites.iter().find(is_it)?;
         Some((other.release, other.date))
     }
 }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::origin::{MEDIA, Origin, POCKETS};
+use super::origin::Origin;
 use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, materials};
 use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
 use crate::debian::{
-    self, Archive, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool,
+    self, Archive, Base, DEBIAN, Distribution, Request, UBUNTU, install, mirror, pool, repository,
 };
 use crate::digest::Digest;
 use crate::error::{Context, Result};
@@ -48,24 +48,16 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         components.push("main".into());
     }
     let packages = texts(fields.unique_texts("packages")).collect();
-    let medium = fields.input("from", MEDIA);
     if *distribution == DEBIAN {
         // For Ubuntu, the mirror is also the source of packages of the installed system.
         fields.at_most_one(&["from", "mirror"]);
     }
-    let mirror = fields.text("mirror").map(|mirror| mirror.text);
-    let keyring = fields.existing_file("keyring").map(|keyring| keyring.path);
-    let has_pockets = fields.has("pockets");
-    let pockets = fields.choices("pockets", &POCKETS).into_iter().map(|word| word.value).collect();
-    let pockets = has_pockets.then_some(pockets);
-    fields.at_most_one(&["from", "backports"]);
-    let backports = texts(fields.unique_texts("backports")).collect();
+    let origin = Origin::read(fields, "from");
     let guest_mirror = fields.text("guest-mirror").map(|mirror| mirror.text);
     // The one variant there is; the key is there so that a file can say so.
     fields.choice("variant", &["minbase"]);
     let suite = suite?.text;
-    let inputs = medium.iter().cloned().collect();
-    let origin = Origin { mirror, keyring, medium, pockets, backports };
+    let inputs = origin.medium.iter().cloned().collect();
     let stage = Bootstrap { distribution, suite, components, packages, origin, guest_mirror };
     Some(Parsed::one(inputs, stage))
 }
@@ -118,7 +110,7 @@ impl Bootstrap {
         }))
     }
 
-    fn request(&self, inputs: &Inputs) -> Result<Request> {
+    fn request(&self, inputs: &Inputs, keys: &[Pin]) -> Result<Request> {
         Ok(Request {
             part: Part::Packages,
             distribution: self.distribution,
@@ -131,6 +123,7 @@ impl Bootstrap {
             optional: false,
             source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
+            repositories: self.origin.repositories(keys),
         })
     }
 }
@@ -152,7 +145,7 @@ impl Stage for Bootstrap {
         recipe.value("suite", &self.suite);
         recipe.set("component", &self.components);
         recipe.set("package", &self.packages);
-        Ok(())
+        self.origin.describe_repositories(context, recipe)
     }
 
     fn resource(&self) -> Resource {
@@ -160,7 +153,8 @@ impl Stage for Bootstrap {
     }
 
     fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<PinOutcome> {
-        debian::pin(context, [&self.request(inputs)?])
+        let keys = repository::pin_keys(context, &self.origin.repositories)?;
+        debian::pin(context, [&self.request(inputs, &keys)?], keys)
     }
 
     fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
@@ -197,6 +191,7 @@ impl Stage for Bootstrap {
             &format!("/etc/apt/sources.list.d/{}.sources", self.distribution.name),
             self.sources(context)?,
         ));
+        steps.extend(self.origin.keep_repositories(context, &sandbox, pins)?);
         steps.extend(install::scrub());
         steps.push(Step::Pack { file: PACKED.into() });
         let last = steps.len() - 1;

@@ -126,6 +126,7 @@ impl Disk {
             optional: self.secure_boot.is_none(),
             source: self.origin.package_source(inputs)?,
             keyring: None,
+            repositories: Vec::new(),
         }))
     }
 
@@ -205,9 +206,10 @@ impl Stage for Disk {
             optional: false,
             source: self.origin.package_source(inputs)?,
             keyring: None,
+            repositories: Vec::new(),
         };
         let signed = self.signed_request(context, inputs)?;
-        debian::pin(context, [Some(request), signed].iter().flatten())
+        debian::pin(context, [Some(request), signed].iter().flatten(), Vec::new())
     }
 
     fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {

@@ -6,6 +6,7 @@ mod built;
 mod files;
 mod minimal;
 mod packages;
+mod repositories;
 mod scripts;
 mod seal;
 mod settings;

@@ -16,6 +16,8 @@ const ROWS: &[Row] = &[
     // Who may have signed is not what was signed, which is in the pin by digest.
     ("download", "keyring", "data/download.gpg", &[]),
     ("bootstrap", "keyring", "data/bootstrap.gpg", &[]),
+    ("bootstrap", "repository.key", "data/one.gpg", &["rootfs"]),
+    ("customise", "repository.key", "data/two.gpg", &["base"]),
     ("customise", "keyring", "data/customise.gpg", &[]),
     ("customise", "file.source", "data/source", &["base"]),
     ("customise", "file.source", "data/directory/below/file", &["base"]),

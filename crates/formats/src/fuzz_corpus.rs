@@ -178,6 +178,7 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
         ("lvm2", lvm2_disk()),
         ("lvm2_text", group.into()),
         ("mbr", mbr::Table::default().write(None).unwrap().into()),
+        ("openpgp", b"\x98\x03\x04\x00\x01\xc6\x02\x06\x00".into()),
         ("os_release", b"ID=debian\nPRETTY_NAME=\"Debian \\\"13\\\"\"\n".into()),
         ("ovf", b"web-1".into()),
         ("probe", structure(36 << 10, &[(1080, &[0x53, 0xef]), (257, b"ustar")])),

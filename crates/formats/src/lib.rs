@@ -29,6 +29,7 @@
 //! | Control files | [`deb822`] | deb822(5) | reads |
 //! | `Release`, `InRelease` | [`release`] | Debian Wiki, DebianRepository/Format | reads |
 //! | dpkg's status database | [`dpkg`] | deb-control(5), dpkg(1) | reads |
+//! | OpenPGP certificates | [`openpgp`] | RFC 9580 | reads fingerprints |
 //! | os-release | [`os_release`] | os-release(5) | reads |
 //! | `.disk/info` of installation media | [`disk_info`] | debian-cd, livecd-rootfs | reads |
 //! | `install-sources.yaml` of Ubuntu | [`install_sources`] | Ubuntu media, 22.04 to 26.04 | reads |
@@ -65,6 +66,7 @@ pub mod intoto;
 pub mod iso9660;
 pub mod lvm2;
 pub mod mbr;
+pub mod openpgp;
 pub mod os_release;
 pub mod ovf;
 pub mod probe;

@@ -85,6 +85,18 @@ impl Release {
                 rest.is_some_and(|end| end.is_empty() || end.starts_with('.') && !end.contains('/'))
             })
         };
+        self.named(wanted)
+    }
+
+    /// The index files of a flat repository, which has no components, in the same way.
+    pub fn flat_lists(&self) -> Vec<(&str, Digest, u64)> {
+        self.named(|path| {
+            let rest = path.strip_prefix("./").unwrap_or(path).strip_prefix("Packages");
+            rest.is_some_and(|end| end.is_empty() || end.starts_with('.') && !end.contains('/'))
+        })
+    }
+
+    fn named(&self, wanted: impl Fn(&str) -> bool) -> Vec<(&str, Digest, u64)> {
         let files = self.files.iter().filter(|(path, _)| wanted(path));
         files.map(|(path, (digest, length))| (path.as_str(), *digest, *length)).collect()
     }

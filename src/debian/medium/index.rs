@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::{Medium, Signature, Suite, named};
 use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::debian::Request;
 use crate::debian::index::{Apt, Index, Trust, address, keep, recipe};
-use crate::debian::{Archive, Request};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::lock::Date;
@@ -27,7 +27,8 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
     let suite = medium.suite(context, request)?;
     let (components, lists) = medium.lists(context, request, &suite)?;
     let trust = trust(&medium, request, &suite)?;
-    let mut recipe = recipe(context, request, &request.suite, &suite.digest());
+    let searched = request.release();
+    let mut recipe = recipe(context, &searched, &suite.digest());
     recipe.set("found", &components);
     recipe.value("trust", &trust);
     let date = Date::of_release(&suite.release.date);
@@ -42,8 +43,7 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
         Output::file(ArtifactKind::File, context.scratch("lists.tar"))
     })?;
     Ok(Index {
-        suite: request.suite.clone(),
-        archive: Archive::Main,
+        suite: searched,
         release: suite.digest(),
         date,
         lists: artifact,
@@ -158,8 +158,8 @@ fn read_by_apt(
         Signature::None(_) => Trust::Verified,
         _ => Trust::Signature,
     };
-    let source = address(directory);
-    let suites = [(request.suite.as_str(), source.as_str())];
+    let searched = request.release();
+    let suites = [(&searched, address(directory))];
     let apt = Apt::prepare(&context.scratch("apt"), context, request, &suites, trust)?;
     let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any"]);
     if trust == Trust::Verified || context.settings.allow_expired {
@@ -167,7 +167,7 @@ fn read_by_apt(
         command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
     }
     command.arg("update").run(&context.log, &context.cancel)?;
-    keep(context, &apt, &context.scratch("lists.tar"))
+    keep(context, request, (&apt, &searched), &context.scratch("lists.tar"))
 }
 
 fn explain(error: Error, medium: &Medium, request: &Request) -> Error {

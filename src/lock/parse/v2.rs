@@ -193,6 +193,7 @@ mod tests {
         let mut entries = read(LOCK).unwrap();
         let suite = LockedSuite {
             name: "trixie-security".into(),
+            repository: None,
             release: Digest::of("release"),
             date: "20261129T005314Z".parse().ok(),
         };

@@ -7,7 +7,7 @@ use super::{
     Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, bootstrap, materials,
 };
 use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
-use crate::debian::{self, Base, Distribution, Request, install, pool};
+use crate::debian::{self, Base, Distribution, Request, install, pool, repository};
 use crate::error::{Context, Result, anyhow, bail, with_hint};
 use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
@@ -129,7 +129,7 @@ impl Customise {
     }
 
     /// The question to the archive, if there are packages to add.
-    fn request(&self, inputs: &Inputs) -> Result<Option<Request>> {
+    fn request(&self, inputs: &Inputs, keys: &[Pin]) -> Result<Option<Request>> {
         let facts = inputs.facts("from")?;
         if !self.adds_packages(facts) {
             return Ok(None);
@@ -142,7 +142,10 @@ impl Customise {
             (None, None) => bail!("the tree is not built yet"),
         };
         let base = Base::Tree { installed, tree };
-        self.question(Part::Packages, self.packages_to_add(facts), base, inputs).map(Some)
+        let packages = self.packages_to_add(facts);
+        let mut request = self.question(Part::Packages, packages, base, inputs)?;
+        request.repositories = self.origin.repositories(keys);
+        Ok(Some(request))
     }
 
     /// The question for the package that holds the guest additions, if that is where they are from.
@@ -202,6 +205,7 @@ impl Customise {
             optional: false,
             source: self.origin.package_source(inputs)?,
             keyring: self.origin.keyring.clone(),
+            repositories: Vec::new(),
         })
     }
 }
@@ -246,7 +250,7 @@ impl Stage for Customise {
             recipe.value(&format!("{name} network"), script.network == Network::Host);
         }
         recipe.value("seal", self.seal);
-        Ok(())
+        self.origin.describe_repositories(context, recipe)
     }
 
     fn resource(&self) -> Resource {
@@ -254,8 +258,9 @@ impl Stage for Customise {
     }
 
     fn pin(&self, context: &StageContext, inputs: &Inputs) -> Result<PinOutcome> {
-        let requests = [self.request(inputs)?, self.additions_request(inputs)?];
-        debian::pin(context, requests.iter().flatten())
+        let keys = repository::pin_keys(context, &self.origin.repositories)?;
+        let requests = [self.request(inputs, &keys)?, self.additions_request(inputs)?];
+        debian::pin(context, requests.iter().flatten(), keys)
     }
 
     fn materials(&self, inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
@@ -328,8 +333,10 @@ impl Customise {
         added: &mut Vec<Package>,
     ) -> Result<Option<Packed>> {
         let tree = inputs.get("from")?;
-        let (source, mut pins) = (self.origin.package_source(inputs)?, pins.iter());
-        if self.request(inputs)?.is_some() {
+        let source = self.origin.package_source(inputs)?;
+        let repositories = self.origin.keep_repositories(context, sandbox, pins)?;
+        let mut pins = pins.iter();
+        if self.adds_packages(&tree.facts) {
             let pin = pins.next().context("a pin is missing")?;
             let files;
             (*added, files) = pool::fetch(context, distribution_of(&tree.facts), pin, &source)?;
@@ -347,6 +354,7 @@ impl Customise {
         }
         sandbox.offer(&context.object(tree), "input.tar")?;
         let mut steps = vec![Step::Unpack { files: vec!["input.tar".into()] }];
+        steps.extend(repositories);
         steps.extend(self.steps_before_scripts(sandbox, &tree.facts, added)?);
         let mut network = Network::None;
         for (at, script) in self.scripts.iter().enumerate() {

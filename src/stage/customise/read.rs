@@ -5,25 +5,16 @@ use super::system;
 use super::{Content, Customise, File, Script, User};
 use crate::pipeline::{Element, Fault, Fields, Text};
 use crate::sandbox::Network;
-use crate::stage::origin::{MEDIA, Origin, POCKETS};
+use crate::stage::origin::Origin;
 
 /// Reads everything but `from`; faults go to the collector.
 pub fn read(fields: &mut Fields<'_>) -> Customise {
     fields.at_most_one(&["medium", "mirror"]);
-    fields.at_most_one(&["medium", "backports"]);
-    let has_pockets = fields.has("pockets");
-    let pockets = fields.choices("pockets", &POCKETS).into_iter().map(|word| word.value).collect();
     let plain = |texts: Vec<Text>| texts.into_iter().map(|text| text.text).collect::<Vec<_>>();
     Customise {
         suite: fields.text("suite").map(|text| text.text),
         components: plain(fields.unique_texts("components")),
-        origin: Origin {
-            mirror: fields.text("mirror").map(|text| text.text),
-            keyring: fields.existing_file("keyring").map(|local| local.path),
-            medium: fields.input("medium", MEDIA),
-            pockets: has_pockets.then_some(pockets),
-            backports: plain(fields.unique_texts("backports")),
-        },
+        origin: Origin::read(fields, "medium"),
         packages: plain(fields.unique_texts("packages")),
         remove: plain(fields.unique_texts("remove")),
         hostname: hostname(fields),

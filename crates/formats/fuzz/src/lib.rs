@@ -10,15 +10,15 @@ use kuth_formats::appliance::{Appliance, Card, Firmware, Plug};
 use kuth_formats::units::Bytes;
 use kuth_formats::{
     Guid, cpio, deb822, disk_info, dpkg, dsse, ext4, fat, gpt, grub, install_sources, intoto,
-    iso9660, lvm2, mbr, os_release, ovf, probe, purl, qcow2, release, sbom, squashfs, swap, vbox,
-    vdi, vhd, vmdk, xfs, yaml,
+    iso9660, lvm2, mbr, openpgp, os_release, ovf, probe, purl, qcow2, release, sbom, squashfs,
+    swap, vbox, vdi, vhd, vmdk, xfs, yaml,
 };
 
 /// A target's name, which is that of its file in `fuzz_targets` and of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 26] = [
+pub const TARGETS: [Target; 27] = [
     ("cpio", |data| ignore(cpio::read(data))),
     ("documents", documents),
     ("dpkg", |data| ignore(dpkg::read(&text(data)))),
@@ -31,6 +31,7 @@ pub const TARGETS: [Target; 26] = [
     ("lvm2", lvm2),
     ("lvm2_text", |data| ignore(lvm2::text::read(&text(data)))),
     ("mbr", |data| ignore((mbr::Table::read(data), mbr::Logical::read(data)))),
+    ("openpgp", |data| ignore(openpgp::fingerprints(data))),
     ("os_release", |data| ignore((os_release::System::read(&text(data)), disk(data)))),
     ("ovf", ovf),
     ("probe", |data| ignore(probe::probe(data))),

@@ -1,0 +1,73 @@
+//! What kuth says of wrong values of keys, word for word: one error each, with place and hint.
+//! KUTH_BLESS=1 writes the golden file anew; read the difference.
+
+use std::fmt::Write as _;
+
+use kuth_test_support::home::{Home, golden};
+
+const CUSTOMISE: &str = "[stage.x]\nkind = \"customise\"\nfrom = \"rootfs\"\n";
+const DISK: &str = "[stage.x]\nkind = \"disk\"\nfrom = \"rootfs\"\nsize = \"4 GiB\"\n";
+const ROOT: &str = "[[stage.x.partition]]\nname = \"root\"\nsize = \"rest\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
+const BOOT: &str = "[stage.x]\nkind = \"boot\"\nfrom = \"disk\"\n";
+
+/// A sound repository but for what the rows add or leave out.
+const REPOSITORY: &str = "[[stage.x.repository]]\n";
+const URL: &str = "url = \"https://packages.example/debian\"\n";
+const SUITE: &str = "suite = \"stable\"\ncomponents = [\"main\"]\n";
+const KEY: &str = "key = \"key.asc\"\n";
+
+/// The parts of a stage `x`, in which one thing is wrong.
+const BAD: &[&[&str]] = &[
+    // Suites and settings.
+    &[CUSTOMISE, "pockets = [\"proposed\"]\n"],
+    &[CUSTOMISE, "backports = [\"a\", \"a\"]\n"],
+    &[CUSTOMISE, "services.enable = [\"a b\"]\n"],
+    &[CUSTOMISE, "services = { enable = [\"a\"], mask = [\"a\"] }\n"],
+    &[CUSTOMISE, "sysctl.\"a b\" = 1\n"],
+    &[CUSTOMISE, "kernel-modules = [\"-x\"]\n"],
+    &[CUSTOMISE, "unattended-upgrades = \"yes\"\n"],
+    // Repositories.
+    &[CUSTOMISE, REPOSITORY, SUITE, KEY],
+    &[CUSTOMISE, REPOSITORY, "url = \"ftp://x/y\"\n", SUITE, KEY],
+    &[CUSTOMISE, REPOSITORY, "url = \"https://me:secret@x/y\"\n", SUITE, KEY],
+    &[CUSTOMISE, REPOSITORY, URL, KEY],
+    &[CUSTOMISE, REPOSITORY, URL, "suite = \"stable\"\n", KEY],
+    &[CUSTOMISE, REPOSITORY, URL, "suite = \"./\"\ncomponents = [\"main\"]\n", KEY],
+    &[CUSTOMISE, REPOSITORY, URL, "suite = \"../x/\"\n", KEY],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, "key = \"nowhere.asc\"\n"],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, "key = \"https://x/key\"\n"],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, "key = \"https://x/key\"\nfingerprint = \"abc\"\n"],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, KEY, "fingerprint = \"abc\"\n"],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, KEY, "packages = [\"a b\"]\n"],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, KEY, "priority = 2000\n"],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, KEY, "keep = 1\n"],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, KEY, "architectures = [\"x 86\"]\n"],
+    &[CUSTOMISE, REPOSITORY, URL, SUITE, KEY, REPOSITORY, URL, SUITE, KEY],
+    &[CUSTOMISE, "medium = \"iso\"\n", REPOSITORY, URL, SUITE, KEY],
+    // Secure Boot.
+    &[DISK, "firmware = [\"bios\"]\nsecure-boot = true\n", ROOT],
+    &[DISK, "secure-boot = \"on\"\n", ROOT],
+    &[BOOT, "firmware = \"bios\"\nsecure-boot = true\n"],
+];
+
+#[test]
+fn a_wrong_value_has_one_clear_error() {
+    let mut text = String::new();
+    for parts in BAD {
+        let stage: String = parts.concat();
+        let pipeline = format!(
+            "[pipeline]\nname = \"t\"\n\n[stage.rootfs]\nkind = \"bootstrap\"\nsuite = \"trixie\"\n\n\
+             [stage.iso]\nkind = \"download\"\nurl = \"file:///x.iso\"\n\n[stage.disk]\nkind = \"disk\"\nfrom = \"rootfs\"\nsize = \"4 GiB\"\n{}\n{stage}",
+            ROOT.replace("stage.x", "stage.disk")
+        );
+        let home = Home::with(&pipeline);
+        home.write("key.asc", "a key");
+        let said = home.kuth(&["check", "pipelines/small.toml"]);
+        assert_eq!((said.status, said.out.as_str()), (2, ""), "{stage}{}", said.err);
+        let errors = said.err.lines().filter(|line| line.starts_with("error")).count();
+        assert_eq!(errors, 1, "{stage}{}", said.err);
+        let _ = writeln!(text, "# {}\n{}", stage.trim_end().replace('\n', "\n# "), said.err);
+    }
+    golden("bad-keys.txt", &text);
+}
