@@ -4,14 +4,13 @@
 use std::path::PathBuf;
 
 use crate::error::{Context, Hint, Result, anyhow, bail, with_hint};
+use crate::format::openpgp;
 use crate::host_path::HostPath;
 use crate::process::{Command, find_program};
 use crate::stage::StageContext;
 
 /// The most bytes of a keyring.
 const MOST_KEYS: u64 = 16 << 20;
-
-const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// Fails unless `signature` is one of `text` by a key of the file `keyring`, and none is wrong.
 pub(super) fn verify(
@@ -27,12 +26,8 @@ pub(super) fn verify(
         Ok(path)
     };
     let keys = keyring.read(MOST_KEYS)?;
-    let keys = match std::str::from_utf8(&keys) {
-        Ok(text) if text.contains(ARMOR) => {
-            dearmored(text).with_context(|| format!("reading the keys in {keyring}"))?
-        }
-        _ => keys,
-    };
+    let keys =
+        openpgp::dearmoured(&keys).with_context(|| format!("reading the keys in {keyring}"))?;
     let (keys, text) = (put("keys.gpg", &keys)?, put("text", text)?);
     let signature = put("text.sig", signature)?;
     let what = || format!("checking the signature by the keys of {keyring}");
@@ -93,43 +88,9 @@ fn judge(status: &str) -> Result<()> {
     })
 }
 
-/// The bytes of every key block in an ASCII text (RFC 9580, 6.2).
-fn dearmored(text: &str) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    for block in text.split(ARMOR).skip(1) {
-        let block = block.split("-----END").next().unwrap_or_default();
-        // An empty line ends the headers; a line that begins with `=` is the checksum.
-        let body = block.lines().skip(1).skip_while(|line| line.contains(": "));
-        let lines = body.map(str::trim).filter(|line| !line.starts_with('='));
-        let digits: Vec<u32> = lines
-            .flat_map(|line| line.trim_end_matches('=').bytes())
-            .map(|byte| value(byte).with_context(|| format!("`{}`", byte.escape_ascii())))
-            .collect::<Result<_>>()?;
-        for group in digits.chunks(4) {
-            let all = group.iter().fold(0, |all, digit| all << 6 | digit);
-            let all = all << (6 * (4 - group.len()));
-            bytes.extend_from_slice(&all.to_be_bytes()[1..group.len().max(1)]);
-        }
-    }
-    Ok(bytes)
-}
-
-/// What a digit of base64 is worth.
-fn value(byte: u8) -> Option<u32> {
-    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    digits.iter().position(|digit| *digit == byte).map(|at| at as u32)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn armoured_keys_are_decoded() {
-        let text = format!("x\n{ARMOR}\nVersion: 1\n\naGVs\nbG8h\nISE=\n=abcd\n-----END PGP\n");
-        assert_eq!(dearmored(&text).unwrap(), b"hello!!!");
-        assert!(dearmored(&format!("{ARMOR}\n\na-b\n-----END")).is_err());
-    }
 
     #[test]
     fn one_good_signature_suffices_and_a_bad_one_is_refused() {
