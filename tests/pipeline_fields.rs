@@ -108,6 +108,12 @@ fn lists_of_strings() {
     let texts = |fields: &mut Fields<'_>| fields.require("k").texts("k").len();
     assert_eq!(read("k = []", texts), (0, vec![]));
     assert_eq!(read("", texts), (0, vec!["missing key `k`".to_string()]));
+    let texts = |fields: &mut Fields<'_>| fields.secret_text_or_texts("k").len();
+    let (values, fault) = thrice(["k = ['a', '${env:X}']", "k = '${env:X}'", "k = 1"], texts);
+    assert_eq!((values, fault.as_str()), ([2, 1, 0], "wrong type for `k`"));
+    let texts = |fields: &mut Fields<'_>| fields.unique_texts_and_tables("k").len();
+    let (values, fault) = thrice(["k = ['a', {}]", "", "k = ['a', {}, 'a']"], texts);
+    assert_eq!((values, fault.as_str()), ([2, 0, 2], "`a` is in `k` twice"));
     let named = |fields: &mut Fields<'_>| {
         let named = fields.texts_by_name("k").into_iter();
         named.map(|(name, text)| format!("{}={}", name.value, text.text)).collect::<Vec<_>>()

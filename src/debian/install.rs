@@ -58,8 +58,8 @@ pub fn no_services() -> Step {
     Step::Write { path: POLICY.into(), content: "#!/bin/sh\nexit 101\n".into(), mode: 0o755 }
 }
 
-/// Installs `packages` with the tree's apt. Those that `asked` does not name are dependencies, and
-/// are marked as installed automatically.
+/// Installs `packages` with the tree's apt. Those that are not files, and that `asked` does not name,
+/// are dependencies, and are marked as installed automatically.
 pub fn install(packages: &[&Package], asked: &[String]) -> Vec<Step> {
     if packages.is_empty() {
         return Vec::new();
@@ -71,7 +71,7 @@ pub fn install(packages: &[&Package], asked: &[String]) -> Vec<Step> {
     let install = with_files(apt, PACKAGES, vec![("INITRD".into(), "No".into())]);
     let automatic: Vec<String> = packages
         .iter()
-        .filter(|package| !asked.iter().any(|name| names(name, package)))
+        .filter(|package| !package.file && !asked.iter().any(|name| names(name, package)))
         .map(|package| package.name.clone())
         .collect();
     let mut steps = vec![no_services(), install];
@@ -158,13 +158,15 @@ mod tests {
             essential: false,
             suite: None,
             repository: None,
+            file: false,
         }
     }
 
     #[test]
     fn dependencies_are_marked_as_automatic() {
         let (vim, libc) = (package("vim"), package("libc"));
-        let steps = install(&[&vim, &libc], &["vim=1:2".to_string()]);
+        let app = Package { file: true, ..package("app") };
+        let steps = install(&[&vim, &libc, &app], &["vim=1:2".to_string()]);
         let Some(Step::Run { argv, .. }) = steps.last() else { panic!("{steps:?}") };
         assert_eq!(argv, &["apt-mark", "-qq", "auto", "libc"]);
         let Step::Run { argv, .. } = &steps[1] else { panic!("{steps:?}") };

@@ -19,6 +19,7 @@ pub mod install;
 pub mod medium;
 pub mod mirror;
 mod mirror_index;
+pub mod package_file;
 pub mod pool;
 mod refusal;
 pub mod repository;
@@ -28,6 +29,7 @@ pub mod solve;
 
 use distribution::BACKPORTS;
 pub use distribution::{Archive, DEBIAN, Distribution, UBUNTU};
+use package_file::{Comparison, PackageFile};
 use repository::Repository;
 use searched::SearchedSuite;
 
@@ -105,6 +107,10 @@ pub struct Request {
     pub packages: Vec<String>,
     /// Names of packages to take from the suite's backports.
     pub backports: Vec<String>,
+    /// Packages that are files; for [`Base::Tree`] alone.
+    pub files: Vec<PackageFile>,
+    /// Whether the packages that others recommend are taken too.
+    pub recommends: bool,
     /// What they are installed on top of.
     pub base: Base,
     /// With [`Base::Exactly`]: where the suites lack one of the packages, none is taken.
@@ -166,7 +172,7 @@ impl Request {
     }
 
     /// The request as a recipe: what the answer depends on besides the index.
-    fn recipe(&self, context: &StageContext) -> Recipe {
+    fn recipe(&self, context: &StageContext) -> Result<Recipe> {
         let mut recipe = Recipe::new("solve", 1);
         recipe.value("architecture", &context.settings.architecture);
         if *self.distribution != DEBIAN {
@@ -178,6 +184,11 @@ impl Request {
         recipe.set("pocket", &self.pockets);
         recipe.set("backport", &self.backports);
         recipe.set("repository", self.repositories.iter().map(Repository::line));
+        let files = self.files.iter().map(PackageFile::described);
+        recipe.set("package file", files.collect::<Result<Vec<String>>>()?);
+        if self.recommends {
+            recipe.value("recommends", true);
+        }
         if self.optional {
             recipe.value("optional", true);
         }
@@ -190,7 +201,7 @@ impl Request {
             Base::Exactly => recipe.value("base", "exactly"),
             Base::Tree { installed, .. } => recipe.value("base", installed),
         }
-        recipe
+        Ok(recipe)
     }
 }
 
@@ -213,17 +224,21 @@ pub fn pin<'a>(
     Ok(PinOutcome::Pinned(pins))
 }
 
-/// `None` where the tree or the medium of `request` is needed and not in the cache.
+/// `None` where the tree, the medium or a file of `request` is needed and not in the cache.
 fn pin_one(context: &StageContext, request: &Request) -> Result<Option<Pin>> {
-    let question = request.recipe(context).key();
+    let question = request.recipe(context)?.key();
     let mut locked = context.locked.iter().filter_map(LockEntry::as_packages);
     let answers =
         |locked: &&LockedPackages| locked.request == question && request.source.is_that_of(locked);
     if let Some(locked) = locked.find(answers) {
-        return Ok(Some(Pin::new(LockEntry::Packages(locked.clone()))));
+        match package_file::compare(context, request, locked)? {
+            Comparison::Same => return Ok(Some(Pin::new(LockEntry::Packages(locked.clone())))),
+            Comparison::NeedsInputs => return Ok(None),
+            Comparison::Other(_) => {}
+        }
     }
     if context.settings.locked {
-        return Err(refusal::not_locked(context, request));
+        return Err(refusal::not_locked(context, request)?);
     }
     if let PackageSource::Medium(image) = &request.source
         && !image.as_ref().is_some_and(|image| context.cache.holds(image))

@@ -291,6 +291,7 @@ mod tests {
             essential: false,
             suite: None,
             repository: None,
+            file: false,
         };
         let packages: Vec<Package> = (0..7).map(package).collect();
         let absent = |count: usize| {

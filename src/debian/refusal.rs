@@ -1,8 +1,9 @@
 //! The error for a request that the lock does not answer and must not be changed for: how the request
 //! differs from the one that was locked.
 
+use super::package_file::{self, Comparison};
 use super::{Base, PackageSource, Request};
-use crate::error::{Error, anyhow, with_hint};
+use crate::error::{Error, Result, anyhow, with_hint};
 use crate::lock::{LockEntry, LockedPackages, LockedSuite, Part};
 use crate::stage_context::StageContext;
 
@@ -15,12 +16,19 @@ pub fn noted(request: &Request) -> (Option<Vec<String>>, Vec<String>) {
         names.sort();
         names
     };
-    let asked = (request.base != Base::Exactly).then(|| sorted(&request.asked()));
+    let asked = (request.base != Base::Exactly).then(|| sorted(&named(request)));
     (asked, sorted(&request.components))
 }
 
-/// The error for a request that no entry of the lock answers.
-pub fn not_locked(context: &StageContext, request: &Request) -> Error {
+/// The packages of a request, and its files as the pipeline calls them.
+fn named(request: &Request) -> Vec<String> {
+    let files = request.files.iter().map(|file| file.name.clone());
+    request.asked().into_iter().chain(files).collect()
+}
+
+/// The error for a request that no entry of the lock answers. Fails where a file of the request cannot
+/// be read.
+pub fn not_locked(context: &StageContext, request: &Request) -> Result<Error> {
     let (stage, architecture) = (&context.stage, &context.settings.architecture);
     let locked = context.locked.iter().filter_map(LockEntry::as_packages);
     let of_part: Vec<&LockedPackages> =
@@ -29,17 +37,19 @@ pub fn not_locked(context: &StageContext, request: &Request) -> Error {
         .iter()
         .find(|locked| locked.suite == request.suite && locked.architecture == *architecture);
     let what = match (same, of_part.first()) {
-        (Some(locked), _) => changed(locked, request),
+        (Some(locked), _) => {
+            changed(locked, request, &package_file::compare(context, request, locked)?)
+        }
         (None, Some(other)) => format!(
             "it has packages of {} on {}, not of {} on {architecture}",
             other.suite, other.architecture, request.suite,
         ),
         (None, None) => format!("it has no {}", noun(request.part)),
     };
-    with_hint(
+    Ok(with_hint(
         anyhow!("the lock does not say which {} `{stage}` means: {what}", noun(request.part)),
         format!("`kuth update PIPELINE {stage}` writes them, as does a build without `--locked`"),
-    )
+    ))
 }
 
 /// What a part of the lock is called.
@@ -52,8 +62,8 @@ fn noun(part: Part) -> &'static str {
     }
 }
 
-/// How a request differs from the one that `locked` is the answer to.
-fn changed(locked: &LockedPackages, request: &Request) -> String {
+/// How a request differs from the one that `locked` is the answer to; `files` is how its files do.
+fn changed(locked: &LockedPackages, request: &Request, files: &Comparison) -> String {
     if !request.source.is_that_of(locked) {
         return match (&request.source, &locked.medium) {
             (PackageSource::Medium(_), None) => {
@@ -75,7 +85,7 @@ fn changed(locked: &LockedPackages, request: &Request) -> String {
     let mut changes = Vec::new();
     let suites = locked.suites.iter().map(LockedSuite::to_string).collect();
     let pairs = [
-        (asked, request.asked()),
+        (asked, named(request)),
         (locked.components.clone(), request.components.clone()),
         (Some(suites), request.other_suites()),
     ];
@@ -88,9 +98,10 @@ fn changed(locked: &LockedPackages, request: &Request) -> String {
         changes.extend(added.map(|name| format!("{name} is new")));
         changes.extend(gone.map(|name| format!("{name} is no longer asked for")));
     }
-    match changes.is_empty() {
-        true => "what they go on top of is another".to_string(),
-        false => changes.join(", "),
+    match (changes.is_empty(), files) {
+        (true, Comparison::Other(name)) => format!("{name} is another file"),
+        (true, _) => "what they go on top of is another, or `recommends` is".to_string(),
+        (false, _) => changes.join(", "),
     }
 }
 
@@ -111,6 +122,8 @@ mod tests {
             pockets: Vec::new(),
             packages: packages.iter().map(|name| name.to_string()).collect(),
             backports: Vec::new(),
+            files: Vec::new(),
+            recommends: false,
             base: Base::Empty,
             optional: false,
             source: PackageSource::Mirror(None),
@@ -131,6 +144,9 @@ mod tests {
             packages: Vec::new(),
         };
         let unknown = "others are asked for than when it was written";
+        let changed = |locked: &LockedPackages, request: &Request| {
+            changed(locked, request, &Comparison::Same)
+        };
         assert_eq!(changed(&entry(None), &request(&["vim"])), unknown);
         let entry = entry(Some(noted(&request(&["vim", "htop"]))));
         assert_eq!(
@@ -139,7 +155,10 @@ mod tests {
         );
         assert_eq!(
             changed(&entry, &request(&["vim", "htop"])),
-            "what they go on top of is another"
+            "what they go on top of is another, or `recommends` is"
         );
+        let other = Comparison::Other("files/app.deb".into());
+        let said = super::changed(&entry, &request(&["vim", "htop"]), &other);
+        assert_eq!(said, "files/app.deb is another file");
     }
 }

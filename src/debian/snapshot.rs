@@ -160,6 +160,7 @@ mod tests {
             essential: false,
             suite: None,
             repository: None,
+            file: false,
         }
     }
 

@@ -11,7 +11,7 @@ use percent_encoding::percent_decode_str;
 use super::index::{Apt, Index, Trust};
 use super::medium::in_words;
 use super::searched::SearchedSuite;
-use super::{Base, Request};
+use super::{Base, Request, package_file};
 use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::format::deb822::{self, Paragraph};
@@ -20,14 +20,16 @@ use crate::lock::Package;
 use crate::process::CommandFailed;
 use crate::stage_context::StageContext;
 
-/// Solves `request`, or finds that it was solved before. `None` where that takes a tree that is not
-/// in the cache.
+/// Solves `request`, or finds that it was solved before. `None` where that takes a tree, or a file of
+/// a stage, that is not in the cache.
 pub fn solve(
     context: &StageContext,
     request: &Request,
     indexes: &[Index],
 ) -> Result<Option<Vec<Package>>> {
-    let mut recipe = request.recipe(context);
+    let Some(files) = package_file::digests(context, &request.files)? else { return Ok(None) };
+    let mut recipe = request.recipe(context)?;
+    recipe.set("digest of a package file", files);
     for (at, index) in indexes.iter().enumerate() {
         match at {
             0 => recipe.value("index", index.lists.digest),
@@ -65,9 +67,12 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
             .with_context(|| format!("unpacking {}", lists.display()))?;
     }
     (context.progress)(0, 0, "solving");
+    let files = package_file::offer(context, &request.files)?;
+    let recommends = format!("APT::Install-Recommends={}", request.recommends);
     let ask = |wanted: &[String]| -> Result<Vec<Located>> {
         let options = ["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"];
-        let command = apt.get().args(options).arg("install").args(wanted);
+        let command = apt.get().args(options).args(["-o", &recommends]).arg("install").args(wanted);
+        let command = command.args(files.iter().map(|(path, _)| path));
         let output = command
             .run(&context.log, &context.cancel)
             .map_err(|error| explain(error, request, index))?;
@@ -80,7 +85,10 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
             let tree = tree.as_ref().context("the tree is not built yet")?;
             let status = read_from_tar(&context.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
-            describe(&apt.lists(), request, indexes, (&ask(&request.asked())?, &[]))
+            let mut packages = describe(&apt.lists(), request, indexes, (&ask(&request.asked())?, &[]))?;
+            packages.extend(files.into_iter().map(|(_, package)| package));
+            packages.sort();
+            Ok(packages)
         }
         _ => {
             let minimum = ["?essential".to_string(), "apt".to_string()];
@@ -106,12 +114,14 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
 /// A file of an archive, by the address that apt knows the archive by, and the path below its root.
 type Located = (String, String);
 
-/// The lines `'URI' file size hash` of `--print-uris`, of archives at these addresses.
+/// The lines `'URI' file size hash` of `--print-uris`, of archives at these addresses, without
+/// those of the files that apt was given.
 fn uris<'a>(
     output: &str,
     addresses: impl Iterator<Item = &'a str> + Clone,
 ) -> Result<Vec<Located>> {
     let lines = output.lines().filter_map(|line| line.strip_prefix('\''));
+    let lines = lines.filter(|line| !line.starts_with("file:/"));
     lines
         .map(|line| {
             let uri = line.split('\'').next().unwrap_or_default();
@@ -236,13 +246,7 @@ fn for_each_package(
 /// versions become names of files.
 fn package(paragraph: Paragraph<'_>, suite: Option<&SearchedSuite>) -> Option<Package> {
     let field = |name: &str| paragraph.value(name).map(str::to_string);
-    let plain = |name: &str| {
-        paragraph.value(name).is_some_and(|text| {
-            let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
-            first
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.~:".contains(&byte))
-        })
-    };
+    let plain = |name: &str| paragraph.value(name).is_some_and(is_plain);
     if !["Package", "Version", "Architecture"].into_iter().all(plain) {
         return None;
     }
@@ -256,7 +260,14 @@ fn package(paragraph: Paragraph<'_>, suite: Option<&SearchedSuite>) -> Option<Pa
         essential: false,
         suite: suite.map(|suite| suite.name.clone()),
         repository: suite.and_then(|suite| suite.repository.clone()),
+        file: false,
     })
+}
+
+/// Whether a name, a version or an architecture is what it may be: it becomes part of a file's name.
+pub(super) fn is_plain(text: &str) -> bool {
+    let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    first && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.~:".contains(&byte))
 }
 
 /// One file of a tar, without reading the rest of it.
@@ -340,7 +351,8 @@ mod tests {
         let (main, security) = ("http://archive.invalid/debian", "http://security.invalid/debian");
         let output = format!(
             "Reading package lists...\n'{main}/pool/main/g/g%2b%2b/x_1%2b2_all.deb' x_1+2_all.deb \
-             5 MD5Sum:0\n'{security}/pool/updates/y.deb' y.deb 5 MD5Sum:0\n"
+             5 MD5Sum:0\n'{security}/pool/updates/y.deb' y.deb 5 MD5Sum:0\n\
+             'file:/work/files/0.deb' app_1_all.deb 656 \n"
         );
         let of = |archive: &str, path: &str| (archive.to_string(), path.to_string());
         let addresses = [main, security].into_iter();

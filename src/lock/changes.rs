@@ -128,6 +128,7 @@ mod tests {
             essential: false,
             suite: None,
             repository: None,
+            file: false,
         };
         let locked = LockedPackages {
             part: Part::Packages,

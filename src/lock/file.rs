@@ -158,6 +158,7 @@ mod tests {
                 essential: false,
                 suite: None,
                 repository: None,
+                file: false,
             }],
         })
     }

@@ -172,7 +172,8 @@ pub struct Package {
     pub sha256: Digest,
     /// The length of the `.deb` in bytes.
     pub size: u64,
-    /// Below the archive's root: `pool/main/h/htop/htop_3.4.1-5_amd64.deb`.
+    /// Below the archive's root: `pool/main/h/htop/htop_3.4.1-5_amd64.deb`. Of a file, what the
+    /// pipeline calls it.
     pub path: String,
     /// Whether it is an essential package or a dependency of one: unpacked before there is a dpkg
     /// to do it.
@@ -184,6 +185,9 @@ pub struct Package {
     /// The address of the repository that it is from, where that is not the distribution's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repository: Option<String>,
+    /// Whether it is a file that the pipeline names, not one of an archive.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub file: bool,
 }
 
 /// `trixie-security`, or `stable of http://HOST/PATH`

@@ -220,6 +220,38 @@ impl<'a> Fields<'a> {
         read.collect()
     }
 
+    /// The elements of the array under `key`, strings and tables. A string that has come before is a
+    /// fault and left out.
+    pub fn unique_texts_and_tables(&mut self, key: &str) -> Vec<Element<'a>> {
+        let Some(value) = self.raw(key) else { return Vec::new() };
+        let Data::Array(elements) = &value.data else {
+            let hint = match &value.data {
+                Data::String(_) => self.written(value).map(|it| format!("write `{key} = [{it}]`")),
+                _ => None,
+            };
+            self.wrong_type(key, value, "an array of strings and tables", hint);
+            return Vec::new();
+        };
+        let path = format!("{}.{key}", self.path);
+        let mut texts = Vec::new();
+        let mut kept = Vec::new();
+        for element in elements {
+            match &element.data {
+                Data::Table(_) => {
+                    let table = self.reader(key, element, path.clone(), "a table", None);
+                    kept.extend(table.map(Element::Table));
+                }
+                _ => {
+                    let text = self.as_text(key, element, "a string or a table");
+                    let text = text.and_then(|text| self.as_open(key, text));
+                    let text = text.and_then(|text| self.unless_before(key, text, &mut texts));
+                    kept.extend(text.map(Element::Text));
+                }
+            }
+        }
+        kept
+    }
+
     /// The string under `key`. One that comes from the environment is a fault: it would stand in
     /// recipes, logs and file names.
     pub fn text(&mut self, key: &str) -> Option<Text> {
@@ -255,18 +287,21 @@ impl<'a> Fields<'a> {
 
     /// Like [`Fields::texts`]; an element that has come before is a fault and left out.
     pub fn unique_texts(&mut self, key: &str) -> Vec<Text> {
-        let mut kept: Vec<Text> = Vec::new();
-        for text in self.texts(key) {
-            match kept.iter().find(|other| other.text == text.text) {
-                None => kept.push(text),
-                Some(first) => {
-                    let message = format!("{} is in `{key}` twice", text.shown());
-                    let fault = Fault::new(text.span, message).label("again");
-                    self.fault(fault.also(first.span.clone(), "first here"));
-                }
-            }
-        }
-        kept
+        let mut before = Vec::new();
+        let texts = self.texts(key).into_iter();
+        texts.filter_map(|text| self.unless_before(key, text, &mut before)).collect()
+    }
+
+    /// A text that is not among those `before`, which it is added to; else a fault.
+    fn unless_before(&self, key: &str, text: Text, before: &mut Vec<Text>) -> Option<Text> {
+        let Some(first) = before.iter().find(|other| other.text == text.text) else {
+            before.push(text.clone());
+            return Some(text);
+        };
+        let message = format!("{} is in `{key}` twice", text.shown());
+        let fault = Fault::new(text.span, message).label("again");
+        self.fault(fault.also(first.span.clone(), "first here"));
+        None
     }
 
     /// The string, or the strings, under `key`.
@@ -280,6 +315,19 @@ impl<'a> Fields<'a> {
                 Vec::new()
             }
             _ => self.texts(key),
+        }
+    }
+
+    /// Like [`Fields::text_or_texts`]; they may come from the environment, and the caller must not
+    /// show those that do.
+    pub fn secret_text_or_texts(&mut self, key: &str) -> Vec<Text> {
+        let expected = "a string or an array of strings";
+        match self.raw(key) {
+            None => Vec::new(),
+            Some(Value { data: Data::Array(values), .. }) => {
+                values.iter().filter_map(|value| self.as_text(key, value, "a string")).collect()
+            }
+            Some(value) => self.as_text(key, value, expected).into_iter().collect(),
         }
     }
 

@@ -62,6 +62,12 @@ impl Fields<'_> {
         self.must_be(Requirement::File, local, None)
     }
 
+    /// The same for a path that `key` has among other values.
+    pub fn existing_file_at(&self, key: &str, written: Text) -> Option<LocalPath> {
+        let local = self.as_path(key, written)?;
+        self.must_be(Requirement::File, local, None)
+    }
+
     /// The path under `key` of what is read once, now: a file, or a pipe. A fault if there is none.
     pub fn readable_path(&mut self, key: &str) -> Option<LocalPath> {
         let local = self.path(key)?;

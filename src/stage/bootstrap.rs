@@ -119,6 +119,8 @@ impl Bootstrap {
             pockets: self.origin.searched(self.distribution.pockets_of(&self.suite)),
             packages: self.packages.clone(),
             backports: self.origin.backports.clone(),
+            files: Vec::new(),
+            recommends: false,
             base: Base::Empty,
             optional: false,
             source: self.origin.package_source(inputs)?,
@@ -240,6 +242,9 @@ pub(super) fn installed(packages: &[Package], below: Option<&str>) -> Digest {
     let mut recipe = Recipe::new("installed", 1);
     recipe.optional("below", below);
     recipe.set("package", packages);
+    // An archive has one package of a name and a version.
+    let files = packages.iter().filter(|package| package.file);
+    recipe.set("package file", files.map(|package| package.sha256));
     recipe.key().0
 }
 

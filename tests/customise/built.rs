@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 use ::kuth::digest::Digest;
 
 use crate::additions::iso;
+use crate::package_files;
 use kuth_test_support::base::{PIPELINE, system};
 use kuth_test_support::project::Project;
 use kuth_test_support::tree::Tree;
@@ -71,6 +72,7 @@ impl Built {
             "#!/usr/bin/perl\nprint STDERR \"perl $0\\n\"; mkdir '/srv/perl';\n",
             0o644,
         );
+        let packages = package_files::make(&project.root.join("data"));
         let source = iso(&project.root.join("data"), "by-path");
         let staged = iso(&project.root.join("data"), "by-stage");
         let bytes = staged.map(|path| std::fs::read(path).unwrap()).unwrap_or_default();
@@ -80,6 +82,10 @@ impl Built {
         let mut stages = STAGES[..end].replace("PORT", &listen().to_string());
         stages = stages.replace("DIRECTORY", project.root.to_str().unwrap());
         stages = stages.replace("SHA256", &Digest::of(&bytes).to_string());
+        for (name, path) in ["PACKAGE", "PACKED"].into_iter().zip(packages) {
+            let digest = Digest::of(std::fs::read(path).unwrap());
+            stages = stages.replace(&format!("\"{name}\""), &format!("\"{digest}\""));
+        }
         project.write(PIPELINE, format!("{}{stages}", kuth_test_support::base::SYSTEM));
         let names: Vec<&str> = stages
             .lines()

@@ -3,8 +3,10 @@
 
 mod additions;
 mod built;
+mod faults;
 mod files;
 mod minimal;
+mod package_files;
 mod packages;
 mod repositories;
 mod scripts;

@@ -19,6 +19,7 @@ const ROWS: &[Row] = &[
     ("bootstrap", "repository.key", "data/one.gpg", &["rootfs"]),
     ("customise", "repository.key", "data/two.gpg", &["base"]),
     ("customise", "keyring", "data/customise.gpg", &[]),
+    ("customise", "packages", "data/package.deb", &["base"]),
     ("customise", "file.source", "data/source", &["base"]),
     ("customise", "file.source", "data/directory/below/file", &["base"]),
     ("customise", "run.source", "data/script", &["base"]),
@@ -154,8 +155,12 @@ fn modes_links_and_names_are_part_of_a_file_or_directory() {
 #[test]
 fn a_path_without_a_file_is_a_fault() {
     let world = World::new();
-    symlink("nothing", world.at("data/dangling")).unwrap();
-    symlink("circle", world.at("data/circle")).unwrap();
+    // Some keys know a path by its ending.
+    for ending in ["", ".deb"] {
+        symlink("nothing", world.at(&format!("data/dangling{ending}"))).unwrap();
+        symlink(format!("circle{ending}"), world.at(&format!("data/circle{ending}"))).unwrap();
+    }
+    std::fs::create_dir(world.at("data/directory.deb")).unwrap();
     let said = |find: &str, replace: &str| {
         assert_eq!(BASE.matches(find).count(), 1, "{find}");
         world.load(&BASE.replacen(find, replace, 1)).map(drop).expect_err(replace)
@@ -163,26 +168,21 @@ fn a_path_without_a_file_is_a_fault() {
     for (_, _, file, _) in ROWS {
         let named = file.strip_suffix("/below/file").unwrap_or(file);
         let key = format!("\"{named}\"");
+        let ending = if named.ends_with(".deb") { ".deb" } else { "" };
         for (other, message, label) in [
-            (
-                "data/dangling",
-                "`data/dangling` is a link to what is not there",
-                "there is no nothing",
-            ),
-            (
-                "data/circle",
-                "`data/circle` is a link that ends nowhere",
-                "the links lead in a circle",
-            ),
-            ("data/missing", "there is no file `data/missing`", "not found"),
+            ("data/dangling", "NAME is a link to what is not there", "there is no nothing"),
+            ("data/circle", "NAME is a link that ends nowhere", "the links lead in a circle"),
+            ("data/missing", "there is no file NAME", "not found"),
         ] {
-            let said = said(&key, &format!("\"{other}\""));
+            let message = message.replace("NAME", &format!("`{other}{ending}`"));
+            let said = said(&key, &format!("\"{other}{ending}\""));
             assert!(said.starts_with(&format!("error: {message}")), "{said}");
             assert!(said.contains(label) && said.contains("pipelines/keys.toml:"), "{said}");
         }
         if !matches!(*file, "data/source" | "data/directory/below/file") {
-            let said = said(&key, "\"data/directory\"");
-            assert!(said.starts_with("error: `data/directory` is a directory"), "{said}");
+            let said = said(&key, &format!("\"data/directory{ending}\""));
+            let message = format!("error: `data/directory{ending}` is a directory");
+            assert!(said.starts_with(&message), "{said}");
         }
     }
     let said = said("\"data/source\"", "\"/dev/null\"");

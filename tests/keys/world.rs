@@ -18,12 +18,13 @@ use kuth::stage::{KINDS, Settings, StageContext, Table};
 pub const BASE: &str = include_str!("base.toml");
 
 /// The files that it names. An `A` in each is the byte that a test turns into a `B`.
-pub const FILES: [(&str, &str); 14] = [
+pub const FILES: [(&str, &str); 15] = [
     ("data/download.gpg", "keys A"),
     ("data/bootstrap.gpg", "keys A"),
     ("data/customise.gpg", "keys A"),
     ("data/one.gpg", "repository A"),
     ("data/two.gpg", "repository A"),
+    ("data/package.deb", "A"),
     ("data/script", "#!/bin/sh\necho A\n"),
     ("data/source", "A"),
     ("data/directory/below/file", "A"),

@@ -11,7 +11,7 @@ use crate::fuzz_targets::{TARGETS, run};
 use crate::lvm2::{Extents, Id, Layout, Origin};
 use crate::units::Bytes;
 use crate::{
-    Guid, Pieces, cpio, dpkg, dsse, fat, gpt, iso9660, mbr, qcow2, swap, vbox, vdi, vhd, vmdk,
+    Guid, Pieces, cpio, deb, dpkg, dsse, fat, gpt, iso9660, mbr, qcow2, swap, vbox, vdi, vhd, vmdk,
 };
 
 fn joined(pieces: &Pieces) -> Vec<u8> {
@@ -166,6 +166,7 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
     let grub = structure(1536, &[(0x5c, &[1]), (0x64, &[0xff, 0, 0xeb, 5]), (510, &[0x55, 0xaa])]);
     vec![
         ("cpio", cpio::write(&[cpio::Entry::file("a", 0o644, "xyz")]).unwrap()),
+        ("deb", deb::tests::sample()),
         ("documents", envelope.write().into_bytes()),
         ("dpkg", dpkg::tests::STATUS.into()),
         ("ext4", ext4_file_system()),

@@ -26,6 +26,7 @@
 //! | VirtualBox settings | [`vbox`] | VirtualBox-settings.xsd 1.16 | reads, writes |
 //! | GRUB 2 images and grub.cfg | [`grub`] | GRUB, `boot.h` for i386-pc | patches, writes |
 //! | cpio (newc) | [`cpio`] | Linux, buffer-format.rst | reads, writes |
+//! | Debian packages: control data | [`deb`] | deb(5), deb-control(5) | reads |
 //! | Control files | [`deb822`] | deb822(5) | reads |
 //! | `Release`, `InRelease` | [`release`] | Debian Wiki, DebianRepository/Format | reads |
 //! | dpkg's status database | [`dpkg`] | deb-control(5), dpkg(1) | reads |
@@ -48,6 +49,7 @@ pub mod blocks;
 pub mod cpio;
 pub mod crc32;
 mod crc32c;
+pub mod deb;
 pub mod deb822;
 pub mod debian_version;
 pub mod digest;

@@ -106,6 +106,7 @@ fn value(rows: &[Row], row: &Row) -> Result<Value> {
         "list" | "list of stages" => list(string()),
         "list of sizes" => list(size()),
         "string or list" => json!({ "anyOf": [string(), list(string())] }),
+        "list of strings and tables" => list(json!({ "anyOf": [string(), below()?] })),
         "string or integer" => json!({ "type": ["string", "integer"] }),
         "strings by path" => by_name(string()),
         "sizes by name" => by_name(size()),
@@ -154,5 +155,7 @@ mod tests {
             run["anyOf"][1]["items"]["anyOf"][1]["properties"]["network"]["type"],
             "boolean"
         );
+        let packages = &schema["definitions"]["customise"]["properties"]["packages"];
+        assert_eq!(packages["items"]["anyOf"][1]["required"], json!(["from"]));
     }
 }

@@ -62,7 +62,7 @@ impl Files {
         }
     }
 
-    /// The names in `directory`; none where there is no such directory.
+    /// The names in `directory` (empty: the top); none where there is no such directory.
     pub fn names(&mut self, directory: &str) -> Result<Vec<(String, Kind)>> {
         match self {
             Files::Iso(image) => {
@@ -77,7 +77,10 @@ impl Files {
                 Ok(entries.map(|entry| (entry.name, entry.kind)).collect())
             }
             Files::Directory(_, entries) => {
-                let below = format!("{directory}/");
+                let below = match directory {
+                    "" => String::new(),
+                    directory => format!("{directory}/"),
+                };
                 let inside = entries.iter().filter_map(|(path, place)| {
                     let name = path.strip_prefix(&below).filter(|name| !name.contains('/'))?;
                     let kind = match place {

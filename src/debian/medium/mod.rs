@@ -15,7 +15,7 @@ use crate::format::release::Release;
 use crate::lock::Package;
 use crate::stage_context::StageContext;
 
-mod files;
+pub(super) mod files;
 mod index;
 
 use files::{Files, Kind};

@@ -1,13 +1,13 @@
 //! `customise`: adds packages, files, users and settings to a tree. Input: tree. Output: tree. The
-//! work is done in a sandbox, in this order: packages in, packages out, settings, users, files, guest
-//! additions, scripts, seal.
+//! work is done in a sandbox, in this order: answers for debconf, packages in, packages out, holds,
+//! settings, users, files, guest additions, scripts, seal.
 
 use super::origin::Origin;
 use super::{
     Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, bootstrap, materials,
 };
 use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
-use crate::debian::{self, Base, Distribution, Request, install, pool, repository};
+use crate::debian::{self, Base, Distribution, Request, install, package_file, pool, repository};
 use crate::error::{Context, Result, anyhow, bail, with_hint};
 use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
@@ -17,12 +17,16 @@ use crate::sandbox::{Network, Packed, Sandbox, Step};
 
 mod additions;
 mod content;
+mod debconf;
+mod packages;
 pub(super) mod read;
 mod steps;
 mod system;
 
 use additions::Additions;
 use content::Content;
+use debconf::Answers;
+use packages::Packages;
 use system::System;
 
 /// The row of the table of kinds.
@@ -33,7 +37,8 @@ pub(super) struct Customise {
     suite: Option<String>,
     components: Vec<String>,
     origin: Origin,
-    packages: Vec<String>,
+    packages: Packages,
+    debconf: Answers,
     remove: Vec<String>,
     hostname: Option<String>,
     locale: Option<String>,
@@ -96,6 +101,7 @@ fn read_fields(fields: &mut Fields<'_>) -> Option<Parsed> {
         inputs.push(input);
     }
     inputs.extend(customise.origin.medium.clone());
+    inputs.extend(customise.packages.inputs.iter().cloned());
     Some(Parsed::one(inputs, customise))
 }
 
@@ -119,13 +125,15 @@ impl Customise {
     fn packages_to_add(&self, facts: &Facts) -> Vec<String> {
         let lacks = facts.tree().map_or(&[][..], |tree| &tree.lacks);
         let missing = self.needed().into_iter().filter(|name| lacks.iter().any(|it| it == name));
-        let named = |name: &str| self.packages.iter().any(|package| package == name);
+        let named = |name: &str| self.packages.names.iter().any(|package| package == name);
         let missing = missing.filter(|name| !named(name)).map(str::to_string);
-        self.packages.iter().cloned().chain(missing).collect()
+        self.packages.names.iter().cloned().chain(missing).collect()
     }
 
     fn adds_packages(&self, facts: &Facts) -> bool {
-        !self.packages_to_add(facts).is_empty() || !self.origin.backports.is_empty()
+        !self.packages_to_add(facts).is_empty()
+            || !self.origin.backports.is_empty()
+            || self.packages.has_files()
     }
 
     /// The question to the archive, if there are packages to add.
@@ -142,10 +150,10 @@ impl Customise {
             (None, None) => bail!("the tree is not built yet"),
         };
         let base = Base::Tree { installed, tree };
-        let packages = self.packages_to_add(facts);
-        let mut request = self.question(Part::Packages, packages, base, inputs)?;
-        request.repositories = self.origin.repositories(keys);
-        Ok(Some(request))
+        let request = self.question(Part::Packages, self.packages_to_add(facts), base, inputs)?;
+        let (files, recommends) = (self.packages.files(inputs), self.packages.recommends);
+        let repositories = self.origin.repositories(keys);
+        Ok(Some(Request { files, recommends, repositories, ..request }))
     }
 
     /// The question for the package that holds the guest additions, if that is where they are from.
@@ -201,6 +209,8 @@ impl Customise {
             pockets: self.origin.searched(pockets),
             packages,
             backports: self.origin.backports.clone(),
+            files: Vec::new(),
+            recommends: false,
             base,
             optional: false,
             source: self.origin.package_source(inputs)?,
@@ -223,7 +233,8 @@ impl Stage for Customise {
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         recipe.optional("suite", self.suite.as_ref());
         recipe.set("component", &self.components);
-        recipe.set("package", &self.packages);
+        self.packages.describe(recipe)?;
+        self.debconf.describe(context, recipe)?;
         recipe.set("needed package", self.needed());
         recipe.set("remove", &self.remove);
         recipe.set("backport", &self.origin.backports);
@@ -335,9 +346,11 @@ impl Customise {
         let tree = inputs.get("from")?;
         let source = self.origin.package_source(inputs)?;
         let repositories = self.origin.keep_repositories(context, sandbox, pins)?;
+        let request = self.request(inputs, pins)?;
         let mut pins = pins.iter();
-        if self.adds_packages(&tree.facts) {
+        if let Some(request) = request {
             let pin = pins.next().context("a pin is missing")?;
+            package_file::store(context, &request.files, pin.packages())?;
             let files;
             (*added, files) = pool::fetch(context, distribution_of(&tree.facts), pin, &source)?;
             bootstrap::offer(sandbox, added, &files)?;

@@ -1,6 +1,8 @@
 //! Reads a `customise` table.
 
 use super::additions;
+use super::debconf;
+use super::packages;
 use super::system;
 use super::{Content, Customise, File, Script, User};
 use crate::pipeline::{Element, Fault, Fields, Text};
@@ -10,13 +12,15 @@ use crate::stage::origin::Origin;
 /// Reads everything but `from`; faults go to the collector.
 pub fn read(fields: &mut Fields<'_>) -> Customise {
     fields.at_most_one(&["medium", "mirror"]);
+    let remove = fields.unique_texts("remove");
     let plain = |texts: Vec<Text>| texts.into_iter().map(|text| text.text).collect::<Vec<_>>();
     Customise {
         suite: fields.text("suite").map(|text| text.text),
         components: plain(fields.unique_texts("components")),
         origin: Origin::read(fields, "medium"),
-        packages: plain(fields.unique_texts("packages")),
-        remove: plain(fields.unique_texts("remove")),
+        packages: packages::read(fields, &remove),
+        debconf: debconf::read(fields),
+        remove: plain(remove),
         hostname: hostname(fields),
         locale: fields.text("locale").map(|text| text.text),
         timezone: fields.text("timezone").map(|text| text.text),

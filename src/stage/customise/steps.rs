@@ -15,7 +15,7 @@ impl Customise {
         tree: &Facts,
         added: &[Package],
     ) -> Result<Vec<Step>> {
-        let mut steps = Vec::new();
+        let mut steps = Vec::from_iter(self.debconf.step());
         if !added.is_empty() {
             steps.extend(install::kernel_defaults());
         }
@@ -26,6 +26,7 @@ impl Customise {
             steps.push(install::no_services());
             steps.push(install::run(argv.into_iter().chain(self.remove.iter().cloned())));
         }
+        steps.extend(self.packages.hold_step());
         if let Some(hostname) = &self.hostname {
             steps.push(install::write("/etc/hostname", format!("{hostname}\n")));
             steps.push(install::write("/etc/hosts", hosts(hostname)));

@@ -9,7 +9,7 @@ use std::io::{Cursor, Read};
 use kuth_formats::appliance::{Appliance, Card, Firmware, Plug};
 use kuth_formats::units::Bytes;
 use kuth_formats::{
-    Guid, cpio, deb822, disk_info, dpkg, dsse, ext4, fat, gpt, grub, install_sources, intoto,
+    Guid, cpio, deb, deb822, disk_info, dpkg, dsse, ext4, fat, gpt, grub, install_sources, intoto,
     iso9660, lvm2, mbr, openpgp, os_release, ovf, probe, purl, qcow2, release, sbom, squashfs,
     swap, vbox, vdi, vhd, vmdk, xfs, yaml,
 };
@@ -20,6 +20,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All targets.
 pub const TARGETS: [Target; 27] = [
     ("cpio", |data| ignore(cpio::read(data))),
+    ("deb", |data| ignore(deb::read(Cursor::new(data)))),
     ("documents", documents),
     ("dpkg", |data| ignore(dpkg::read(&text(data)))),
     ("ext4", ext4),
