@@ -73,9 +73,10 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
         let options = ["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"];
         let command = apt.get().args(options).args(["-o", &recommends]).arg("install").args(wanted);
         let command = command.args(files.iter().map(|(path, _)| path));
-        let output = command
-            .run(&context.log, &context.cancel)
-            .map_err(|error| explain(error, request, index))?;
+        let mut output = Vec::new();
+        command
+            .watch(&context.log, &context.cancel, |bytes| output.extend_from_slice(bytes))
+            .map_err(|error| explain(error, &String::from_utf8_lossy(&output), request, index))?;
         let addresses = suites.iter().map(|(_, address)| address.as_str());
         uris(&String::from_utf8(output).context("reading apt's answer")?, addresses)
     };
@@ -311,8 +312,9 @@ fn absent(names: &[&str], request: &Request, index: &Index) -> Error {
     )
 }
 
-/// apt's words for a package that does not exist, with a hint.
-fn explain(error: Error, request: &Request, index: &Index) -> Error {
+/// apt's words for a package that does not exist or cannot be installed, with a hint; `output` is what
+/// it said besides errors.
+fn explain(error: Error, output: &str, request: &Request, index: &Index) -> Error {
     let Some(failed) = caused_by::<CommandFailed>(&error) else { return error };
     let lines = failed.tail.iter().filter_map(|line| line.strip_prefix("E: "));
     let lines: Vec<String> = lines.map(str::to_string).collect();
@@ -323,6 +325,13 @@ fn explain(error: Error, request: &Request, index: &Index) -> Error {
     if index.medium.is_some() && !missing.is_empty() {
         return absent(&missing, request, index);
     }
+    if line.contains("were downgraded") {
+        return with_hint(
+            error.context("the tree has a newer version of a package"),
+            "take it out with `remove` in a stage before this one, or ask for the newer one",
+        );
+    }
+    let line = unmet(output).unwrap_or(line);
     let hint = match missing.is_empty() {
         false => {
             let place = place(request, index);
@@ -331,6 +340,17 @@ fn explain(error: Error, request: &Request, index: &Index) -> Error {
         true => format!("these packages do not go together in {}", place(request, index)),
     };
     with_hint(error.context(line), hint)
+}
+
+/// The dependencies that apt reports as unmet, on one line.
+fn unmet(output: &str) -> Option<String> {
+    let headings = ["unmet dependencies:", "Unsatisfied dependencies:"];
+    let mut lines = output.lines();
+    lines.find(|line| headings.iter().any(|heading| line.ends_with(heading)))?;
+    let lines = lines.take_while(|line| line.starts_with(' '));
+    let lines: Vec<String> =
+        lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    (!lines.is_empty()).then(|| format!("unmet dependencies: {}", lines.join("; ")))
 }
 
 /// The package that apt reports as missing.
@@ -383,6 +403,16 @@ mod tests {
         {
             assert!(of(name, version).is_none(), "{name} {version}");
         }
+    }
+
+    #[test]
+    fn unmet_dependencies_are_read_from_what_apt_says() {
+        let output = "Reading package lists...\nThe following packages have unmet dependencies:\n \
+                      app : Depends: none but it is not installable\n       Depends: jq (>= 9)\nE: x\n";
+        let expected = "unmet dependencies: app : Depends: none but it is not installable; \
+                        Depends: jq (>= 9)";
+        assert_eq!(unmet(output).as_deref(), Some(expected));
+        assert_eq!(unmet("Reading package lists...\n"), None);
     }
 
     #[test]

@@ -38,12 +38,12 @@ fn faults_about_packages_are_one_error_each_with_its_place() {
         ("packages = [{ from = \"fil\" }]", "there is no stage `fil`", "did you mean `file`?"),
         (
             "packages = [{ from = \"directory\" }]",
-            "`from` takes a file, but `directory` (kind `unpack`) makes a directory",
+            "`packages.from` takes a file, but `directory` (kind `unpack`) makes a directory",
             "what fits: `file`",
         ),
         (
             "packages = [{ from = \"file\", path = \"a.deb\" }]",
-            "`from` takes a directory, but `file` (kind `download`) makes a file",
+            "`packages.from` takes a directory, but `file` (kind `download`) makes a file",
             "what fits: `directory`",
         ),
         (
@@ -54,7 +54,7 @@ fn faults_about_packages_are_one_error_each_with_its_place() {
         (
             "packages = [{ from = \"file\", name = \"a\" }]",
             "unknown key `name`",
-            "`from` and `path`",
+            "`path` and `from`",
         ),
         (many.as_str(), "`packages` takes files of more than 8 stages", "one `unpack`"),
         ("recommends = \"true\"", "wrong type for `recommends`", "without quotes"),

@@ -163,12 +163,12 @@ fn each_faulty_package_file_is_one_error_with_a_hint() {
         ),
         (
             "packages = [\"data/short.deb\"]",
-            "reading data/short.deb: deb: it is cut short: `data.tar",
+            "reading data/short.deb\n  because: deb: it is cut short: `data.tar",
             "give a whole package",
         ),
         (
             "packages = [\"data/page.deb\"]",
-            "reading data/page.deb: deb: it is not a Debian package",
+            "reading data/page.deb\n  because: deb: it is not a Debian package",
             "dpkg-deb --info",
         ),
         (
@@ -181,7 +181,11 @@ fn each_faulty_package_file_is_one_error_with_a_hint() {
             "there is no file debs/other.deb of the stage unpacked",
             "the packages in debs are twice.deb",
         ),
-        ("packages = [\"data/wanting.deb\"]", "no-such-package", "do not go together"),
+        (
+            "packages = [\"data/wanting.deb\"]",
+            "unmet dependencies: wanting : Depends: no-such-package",
+            "these packages do not go together in trixie",
+        ),
     ] {
         let run = build(&project, keys, &[]).ended(1);
         assert_eq!(run.err.matches("error:").count(), 1, "{keys}: {}", run.err);

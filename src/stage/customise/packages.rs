@@ -11,16 +11,16 @@ use crate::recipe::Recipe;
 use crate::sandbox::Step;
 
 /// The keys of stages whose output is a package, in the order in which the pipeline first names them:
-/// the name of a stage is in no recipe.
+/// recipes have these, and no names of stages.
 const INPUTS: [&str; 8] = [
-    "packages 1",
-    "packages 2",
-    "packages 3",
-    "packages 4",
-    "packages 5",
-    "packages 6",
-    "packages 7",
-    "packages 8",
+    "packages.from",
+    "packages.from 2",
+    "packages.from 3",
+    "packages.from 4",
+    "packages.from 5",
+    "packages.from 6",
+    "packages.from 7",
+    "packages.from 8",
 ];
 
 /// The packages of one stage.
