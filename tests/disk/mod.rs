@@ -42,8 +42,8 @@ fn tools() -> &'static (Pin, Vec<(Digest, PathBuf)>) {
     })
 }
 
-/// The smallest disk there is.
-const ANY_LAYOUT: &str = "size = \"1 GiB\"\n[[stage.disk.partition]]\nname = \"root\"\n\
+/// The smallest disk there is. Without UEFI it asks nothing of a tree.
+const ANY_LAYOUT: &str = "size = \"1 GiB\"\nfirmware = \"bios\"\n[[stage.disk.partition]]\nname = \"root\"\n\
     size = \"rest\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
 
 /// Only the disk kind, read by a function, and one that stands for any tree.
