@@ -64,7 +64,7 @@ fn build(directory: &Path, seed: &[u8]) -> [Identity; 3] {
     let disk = Source::from(Disk { file, digest, size: Bytes::mib(64) });
     let base = Qemu.register(&host, &spec("base", seed), &disk).unwrap();
     let golden = Qemu.snapshot(&host, &base, "golden").unwrap();
-    let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed };
+    let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, size: None, seed };
     let clone = Qemu.clone_snapshot(&host, &spec("web", seed), &from).unwrap();
     [base, golden, clone]
 }

@@ -72,7 +72,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
     let start = Instant::now();
     let base = Qemu.register(&host, &spec("base"), &disk).unwrap();
     let golden = Qemu.snapshot(&host, &base, "golden").unwrap();
-    let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed: &seed };
+    let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, size: None, seed: &seed };
     Qemu.clone_snapshot(&host, &spec("web"), &from).unwrap();
     eprintln!("registered, snapshotted, cloned: {:?}", start.elapsed());
 

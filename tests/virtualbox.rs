@@ -164,7 +164,7 @@ fn try_clone(
     let spec = spec(name, &golden.origin.to_string(), memory, &[500 << 30]);
     let template = Template { hostname: name.into(), user: "debian".into(), ..Template::default() };
     let seed = template.render(Secrets::Withheld).unwrap().iso(host.epoch).unwrap();
-    let from = CloneSpec { snapshot: golden, copy, seed: &seed };
+    let from = CloneSpec { snapshot: golden, copy, size: None, seed: &seed };
     VirtualBox.clone_snapshot(host, &spec, &from)
 }
 

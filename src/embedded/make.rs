@@ -29,6 +29,8 @@ pub struct Parts<'a> {
     pub bases: Vec<String>,
     /// What the machine shares with it.
     pub copy: CopyMode,
+    /// The size of its disk, no less than that one's; `None`: the same.
+    pub size: Option<Bytes>,
     /// The image of its seed.
     pub seed: Option<&'a [u8]>,
     /// Where it comes from.
@@ -42,12 +44,18 @@ pub fn make(store: &Store<'_>, spec: &MachineSpec, parts: Parts<'_>) -> Result<P
     let below = host.machines.join(parts.disk);
     let (file, format, backing, bases) = match parts.copy {
         CopyMode::Linked => {
-            let overlay = overlay(&below, parts.disk)?;
+            let base = virtual_size(&below)?;
+            let size = parts.size.unwrap_or(base);
+            refusal::is_no_smaller_than_base(&spec.name, size, base)?;
+            let overlay = overlay(parts.disk, size)?;
             store::put(&making.join(DISK), &overlay, 0o644)?;
             (DISK, "qcow2", Some(parts.disk.to_string()), parts.bases)
         }
         CopyMode::Full => {
-            copy_whole(host, &below, &making.join(FULL_DISK))?;
+            let base = virtual_size(&below)?;
+            let size = parts.size.unwrap_or(base);
+            refusal::is_no_smaller_than_base(&spec.name, size, base)?;
+            copy_whole(host, &below, &making.join(FULL_DISK), size)?;
             (FULL_DISK, "raw", None, Vec::new())
         }
     };
@@ -86,24 +94,29 @@ pub fn make(store: &Store<'_>, spec: &MachineSpec, parts: Parts<'_>) -> Result<P
     store.finish(&making, &spec.name)
 }
 
-/// An empty overlay for a machine's directory, over `below`, which is `name` among the machines.
-fn overlay(below: &Path, name: &str) -> Result<Vec<u8>> {
-    let what = || format!("reading {}", below.display());
-    let file = File::open(below).with_context(what)?;
-    let (backing_format, size) = if name.ends_with(".qcow2") {
+/// An empty overlay of this size for a machine's directory, over `name` among the machines.
+fn overlay(name: &str, size: Bytes) -> Result<Vec<u8>> {
+    let is_frozen = name.ends_with(".qcow2");
+    let backing_format = if is_frozen { BackingFormat::Qcow2 } else { BackingFormat::Raw };
+    let backing = format!("../{name}");
+    Ok(Overlay { size, backing, backing_format }.write()?)
+}
+
+/// The size of a base disk as a machine sees it.
+fn virtual_size(disk: &Path) -> Result<Bytes> {
+    let what = || format!("reading {}", disk.display());
+    let file = File::open(disk).with_context(what)?;
+    if disk.extension().is_some_and(|extension| extension == "qcow2") {
         // The header's field `size`.
         let mut size = [0; 8];
         file.read_exact_at(&mut size, 24).with_context(what)?;
-        (BackingFormat::Qcow2, u64::from_be_bytes(size))
-    } else {
-        (BackingFormat::Raw, file.metadata().with_context(what)?.len())
-    };
-    let backing = format!("../{name}");
-    Ok(Overlay { size: Bytes(size), backing, backing_format }.write()?)
+        return Ok(Bytes(u64::from_be_bytes(size)));
+    }
+    Ok(Bytes(file.metadata().with_context(what)?.len()))
 }
 
-/// Copies a base disk whole; one that a snapshot froze is read by qemu-img.
-fn copy_whole(host: &Host, below: &Path, to: &Path) -> Result<()> {
+/// Copies a base disk whole, to a disk of this size; one that a snapshot froze is read by qemu-img.
+fn copy_whole(host: &Host, below: &Path, to: &Path, size: Bytes) -> Result<()> {
     if below.extension().is_some_and(|extension| extension == "qcow2") {
         let convert = crate::process::Command::new("qemu-img")
             .args(["convert", "-O", "raw"])
@@ -112,8 +125,10 @@ fn copy_whole(host: &Host, below: &Path, to: &Path) -> Result<()> {
     } else {
         sparse::copy_file(below, to)?;
     }
-    std::fs::set_permissions(to, Permissions::from_mode(0o644))
-        .with_context(|| format!("finishing {}", to.display()))
+    let what = || format!("finishing {}", to.display());
+    std::fs::set_permissions(to, Permissions::from_mode(0o644)).with_context(what)?;
+    let copy = File::options().write(true).open(to).with_context(what)?;
+    copy.set_len(size.0).with_context(what)
 }
 
 /// Takes the snapshot `name` of a machine; gives the disk it is. Each step leaves a machine that
@@ -142,7 +157,7 @@ pub fn freeze(store: &Store<'_>, machine: &str, name: &str) -> Result<String> {
                 .with_context(|| format!("freezing {} as {frozen}", disk.display()))?;
         }
         let new = place.join(NEW_DISK);
-        store::write(&new, &overlay(&below, &frozen)?, 0o644)?;
+        store::write(&new, &overlay(&frozen, virtual_size(&below)?)?, 0o644)?;
         let fresh = Fresh::of(&new)?;
         store::rename(&new, &disk)?;
         std::fs::set_permissions(&below, Permissions::from_mode(0o444))

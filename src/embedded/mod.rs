@@ -177,6 +177,7 @@ impl Inventory for Machines<'_> {
             disk: &disk,
             bases: vec![disk.clone()],
             copy: CopyMode::Linked,
+            size: None,
             seed: None,
             snapshot: None,
         };
@@ -196,6 +197,7 @@ impl Inventory for Machines<'_> {
             disk,
             bases: bases_under(self.host, snapshot, disk)?,
             copy: from.copy,
+            size: from.size,
             seed: Some(from.seed),
             snapshot: Some(Parent {
                 machine: snapshot.machine.clone(),

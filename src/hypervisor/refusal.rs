@@ -2,6 +2,7 @@
 
 use super::{Listed, State};
 use crate::error::{Hint, Result, anyhow};
+use crate::units::Bytes;
 
 fn stop_it(machine: &Listed) -> String {
     format!("stop it first: `kuth machine stop {}`", machine.name)
@@ -26,6 +27,15 @@ pub fn is_not_replaced_while_active(machine: &Listed) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Refuses a first disk for the clone `name` that is smaller than its `base`.
+pub fn is_no_smaller_than_base(name: &str, size: Bytes, base: Bytes) -> Result<()> {
+    if size >= base {
+        return Ok(());
+    }
+    Err(anyhow!("the disk of `{name}` is to have {size}, less than the {base} of its base"))
+        .hint(format!("write at least \"{base}\", or make the disk of the base smaller"))
 }
 
 /// Refuses to remove a machine that `clones` rest on.

@@ -80,6 +80,8 @@ pub struct CloneSpec<'a> {
     pub snapshot: &'a Identity,
     /// What it shares with it.
     pub copy: CopyMode,
+    /// The size of its first disk in whole MiB, no less than the snapshot's; `None`: the same.
+    pub size: Option<Bytes>,
     /// The image of its seed.
     pub seed: &'a [u8],
 }

@@ -332,7 +332,7 @@ impl Stage for Clone {
         };
         let secrets = Secrets::Plain(&context.settings.machines);
         let seed = self.template.render(secrets)?.iso(context.settings.epoch)?;
-        let from = CloneSpec { snapshot: &snapshot, copy: self.copy, seed: &seed };
+        let from = CloneSpec { snapshot: &snapshot, copy: self.copy, size: None, seed: &seed };
         let host = host_of(context, self.replace);
         let driver = snapshot.row(&host)?.driver;
         journal::recover(&host, &snapshot.driver, &self.name)?;

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use crate::host_network::{Adapter, Cidr};
+use crate::units::Bytes;
 
 /// What `showvminfo --machinereadable` says of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -235,6 +236,12 @@ pub fn media_in_snapshots(text: &str, uuid: &str) -> Vec<PathBuf> {
     held.filter_map(|text| value(text, "Location")).map(PathBuf::from).collect()
 }
 
+/// The size in `showmediuminfo`, which rounds down to whole MiB: `Capacity:       64 MBytes`.
+pub fn capacity(text: &str) -> Option<Bytes> {
+    let mib = value(text, "Capacity")?.strip_suffix(" MBytes")?.parse::<u64>().ok()?;
+    mib.checked_mul(Bytes::MIB.0).map(Bytes)
+}
+
 /// The value of a line `NAME: value`.
 fn value(text: &str, name: &str) -> Option<String> {
     let mut lines = text.lines();
@@ -341,6 +348,9 @@ CurrentSnapshotName="later"
         assert_eq!(media_in_snapshots(text, "2"), [] as [PathBuf; 0]);
         let text = "Name:            vboxnet3\nGUID: 1\n\nName: vboxnet4\n";
         assert_eq!(adapters(text)[0].name, "vboxnet3");
+        let text = "UUID:           e4af\nCapacity:       200 MBytes\nSize on disk:   2 MBytes\n";
+        assert_eq!(capacity(text), Some(Bytes::mib(200)));
+        assert_eq!(capacity("Capacity: much\n"), None);
     }
 
     #[test]

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-use crate::error::Result;
+use crate::error::{Result, anyhow};
 use crate::format::vbox::AHCI;
 use crate::hypervisor::Controller;
+use crate::units::Bytes;
 
 use super::answers::Info;
 use super::config::Config;
@@ -143,6 +144,17 @@ impl Config<'_> {
         let description = "Made by kuth; clones depend on it.";
         let words = ["snapshot", uuid, "take", name, "--description", description];
         self.change_machine(uuid, words, |info| info.snapshots().contains_key(name))
+    }
+
+    /// Gives a disk that no machine runs with a larger size in whole MiB.
+    pub fn resize(&self, disk: &str, size: Bytes) -> Result<()> {
+        let bytes = size.0.to_string();
+        let words = ["modifymedium", "disk", disk, "--resizebyte", &bytes];
+        self.change(words, || Ok(self.capacity(disk)? == size))?;
+        match self.capacity(disk)? {
+            is if is == size => Ok(()),
+            is => Err(anyhow!("VirtualBox did not give {disk} the size {size}: it has {is}")),
+        }
     }
 
     /// Has VirtualBox forget a disk that no machine uses.

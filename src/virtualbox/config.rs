@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::error::{Context, Hint, Result, anyhow};
 use crate::files::Lock;
 use crate::hypervisor::Host;
+use crate::units::Bytes;
 
 use super::answers::{self, Info, Medium};
 use super::command::{self, Vbox};
@@ -166,6 +167,13 @@ impl<'a> Config<'a> {
     /// Every disk that VirtualBox knows.
     pub fn media(&self) -> Result<Vec<Medium>> {
         Ok(answers::media(&self.vbox.query(["list", "hdds"])?))
+    }
+
+    /// The size of a disk as a machine sees it, in whole MiB.
+    pub fn capacity(&self, disk: &str) -> Result<Bytes> {
+        let answer = self.vbox.query(["showmediuminfo", "disk", disk])?;
+        answers::capacity(&answer)
+            .ok_or_else(|| anyhow!("VBoxManage does not say how large {disk} is"))
     }
 
     /// The files of the disks that snapshots of a machine hold.

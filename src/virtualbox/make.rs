@@ -10,7 +10,9 @@ use crate::format::blocks::BlockMap;
 use crate::format::{Guid, vbox, vdi};
 use crate::hardware::Network;
 use crate::hardware::nic::preferred_port;
-use crate::hypervisor::{Controller as NewController, CopyMode, MachineSpec, Source, Storage};
+use crate::hypervisor::{
+    Controller as NewController, CopyMode, MachineSpec, Source, Storage, refusal,
+};
 use crate::image::{self, Container};
 use crate::units::Bytes;
 
@@ -31,6 +33,8 @@ pub struct Origin<'a> {
     pub parent: Parent,
     /// What the clone shares with it.
     pub copy: CopyMode,
+    /// The size of the clone's first disk; `None`: the parent's.
+    pub size: Option<Bytes>,
     /// The image of the clone's seed.
     pub seed: &'a [u8],
 }
@@ -120,6 +124,12 @@ pub fn finish_clone(config: &Config<'_>, spec: &MachineSpec, from: Origin<'_>) -
     let place = config.machine_directory(&spec.name);
     let Shape { mut controllers, rules } = shape(config, &from.parent, &uuid)?;
     record.cloned_from = Some(from.parent);
+    if let Some(size) = from.size {
+        let disk = first_disk(config, &uuid)?;
+        if config.capacity(&disk)? != size {
+            config.resize(&disk, size)?;
+        }
+    }
 
     let seed = place.join(SEED);
     std::fs::write(&seed, from.seed).with_context(|| format!("writing {}", seed.display()))?;
@@ -133,6 +143,31 @@ pub fn finish_clone(config: &Config<'_>, spec: &MachineSpec, from: Origin<'_>) -
         config.attach(&uuid, &controller, at, "hdd", &file)?;
     }
     finish(config, spec, record, &rules)
+}
+
+/// Refuses a size of the first disk that a clone cannot have. VirtualBox resizes a differencing image
+/// too, but fails to read what is beyond the end of its parent (seen with 7.2.22).
+pub fn check_size(config: &Config<'_>, spec: &MachineSpec, from: &Origin<'_>) -> Result<()> {
+    let Some(size) = from.size else { return Ok(()) };
+    let base = config.capacity(&first_disk(config, &from.parent.uuid)?)?;
+    refusal::is_no_smaller_than_base(&spec.name, size, base)?;
+    if from.copy == CopyMode::Full || size == base {
+        return Ok(());
+    }
+    let name = &spec.name;
+    Err(anyhow!("VirtualBox gives the linked clone `{name}` no larger disk than its base has"))
+        .hint("write `linked = false` in the stage `clone`, or use the driver `qemu`")
+}
+
+/// The file of a machine's first disk.
+fn first_disk(config: &Config<'_>, uuid: &str) -> Result<String> {
+    let disk = known(config, uuid)?.files().into_iter().find(|path| !is_iso(path));
+    let disk = disk.ok_or_else(|| anyhow!("the machine {uuid} has no hard disk"))?;
+    Ok(disk.to_string_lossy().into_owned())
+}
+
+fn is_iso(path: &Path) -> bool {
+    path.extension().is_some_and(|it| it.eq_ignore_ascii_case("iso"))
 }
 
 /// The shape of a clone of `parent` that was just made.
@@ -154,8 +189,6 @@ fn shape(config: &Config<'_>, parent: &Parent, clone: &str) -> Result<Shape> {
 /// Takes out what the parent had in its drives for removable media.
 fn empty_drives(config: &Config<'_>, uuid: &str, controllers: &mut [Controller]) -> Result<()> {
     for controller in controllers {
-        let is_iso =
-            |path: &Path| path.extension().is_some_and(|it| it.eq_ignore_ascii_case("iso"));
         let drives: Vec<(u32, u32)> = controller
             .attached
             .iter()

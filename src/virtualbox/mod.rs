@@ -198,6 +198,9 @@ impl Inventory for Config<'_> {
             },
             snapshot: snapshot.snapshot.clone().unwrap_or_default(),
         };
+        let origin = Origin { parent, copy: from.copy, size: from.size, seed: from.seed };
+        make::check_size(self, spec, &origin)?;
+        let parent = &origin.parent;
         let base = self.machine_directory(&parent.machine);
         let note = Note::read(&base, &parent.machine);
         let settings = record::settings_of(&base, &parent.machine);
@@ -205,7 +208,6 @@ impl Inventory for Config<'_> {
             self.make_way(&self.named(&machine.name)?, spec, Children::Refuse)?;
         }
         remove::undo(self, &spec.name, &spec.origin)?;
-        let origin = Origin { parent, copy: from.copy, seed: from.seed };
         make::begin_clone(self, spec, &origin)?;
         // The clone's disk is written down in the settings of the base.
         if let Some(note) = note {

@@ -266,7 +266,7 @@ fn make(
     }
     let was_there = listed(driver, host, name)?.is_some();
     let seed = files.seed(host)?.iso(host.epoch)?;
-    let clone_spec = CloneSpec { snapshot: &snapshot, copy, seed: &seed };
+    let clone_spec = CloneSpec { snapshot: &snapshot, copy, size: None, seed: &seed };
     let identity = driver
         .clone_snapshot(host, &spec, &clone_spec)
         .with_context(|| format!("creating the machine `{name}`"))?;

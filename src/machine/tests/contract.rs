@@ -119,13 +119,24 @@ impl Case {
     }
 
     fn clone(&self, host: &Host, origin: &str) -> Result<Identity> {
+        self.clone_of_size(host, origin, CopyMode::Linked, None)
+    }
+
+    /// The same as a copy of this kind, with another size of its first disk.
+    fn clone_of_size(
+        &self,
+        host: &Host,
+        origin: &str,
+        copy: CopyMode,
+        size: Option<Bytes>,
+    ) -> Result<Identity> {
         let base = self.register(&self.host, "base")?;
         let golden = self.driver().snapshot(&self.host, &base, "golden")?;
         // VirtualBox attaches nothing but a real ISO image.
         let file = File { path: "user-data".to_string(), bytes: b"#cloud-config\n".to_vec() };
         let volume = Volume { label: "cidata".to_string(), time: 0, files: vec![file] };
         let seed = volume.write().unwrap();
-        let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed: &seed };
+        let from = CloneSpec { snapshot: &golden, copy, size, seed: &seed };
         self.driver().clone_snapshot(host, &spec("web", origin), &from)
     }
 
@@ -202,6 +213,38 @@ fn machines_are_made_found_and_removed() {
         assert_eq!(case.names(), [""; 0]);
         let error = driver.snapshot(host, &base.identity, "golden").unwrap_err();
         assert_eq!(error.to_string(), "the machine `base` is no longer there", "{:?}", case.row);
+    }
+}
+
+/// The disk of the base has 1 MiB.
+#[test]
+fn the_first_disk_of_a_clone_is_never_smaller_than_its_base() {
+    for case in cases().into_iter().filter(|case| case.row.name != "memory") {
+        let clone =
+            |origin: &str, copy, size| case.clone_of_size(&case.host, origin, copy, Some(size));
+        let (linked, full) = (CopyMode::Linked, CopyMode::Full);
+        for (origin, copy, size) in [("one", full, Bytes::mib(3)), ("two", linked, Bytes::mib(1))] {
+            let web = clone(origin, copy, size).unwrap();
+            assert!(is_present(&case.find(&case.host, &web)), "{:?} {size}", case.row);
+        }
+        for copy in [linked, full] {
+            let error = clone("three", copy, Bytes(1 << 19)).unwrap_err();
+            let said = "the disk of `web` is to have 512 KiB, less than the 1 MiB of its base";
+            assert_eq!(error.root_cause().to_string(), said, "{:?}", case.row);
+            let hint = "write at least \"1 MiB\", or make the disk of the base smaller";
+            assert_eq!(hints(&error), [hint], "{:?}", case.row);
+        }
+        match (case.row.name, clone("four", linked, Bytes::mib(3))) {
+            ("virtualbox", Err(error)) => {
+                let said =
+                    "VirtualBox gives the linked clone `web` no larger disk than its base has";
+                assert_eq!(error.root_cause().to_string(), said);
+                assert!(hints(&error)[0].contains("`linked = false`"), "{error:?}");
+                assert_eq!(case.names(), ["base", "web"], "what was there stays");
+            }
+            ("qemu", Ok(_)) => {}
+            (driver, made) => panic!("{driver}: {made:?}"),
+        }
     }
 }
 

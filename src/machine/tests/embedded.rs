@@ -67,7 +67,17 @@ impl World {
         let mut spec = spec("web", "");
         spec.origin = Digest::of(origin);
         spec.hardware.disks = vec![64 << 20];
-        Qemu.clone_snapshot(&self.host, &spec, &CloneSpec { snapshot: golden, copy, seed })
+        Qemu.clone_snapshot(
+            &self.host,
+            &spec,
+            &CloneSpec { snapshot: golden, copy, size: None, seed },
+        )
+    }
+
+    /// Makes the clone with a first disk of this size.
+    fn clone_of_size(&self, golden: &Identity, size: Bytes, copy: CopyMode) -> Result<Identity> {
+        let from = CloneSpec { snapshot: golden, copy, size: Some(size), seed: b"seed" };
+        Qemu.clone_snapshot(&self.host, &spec("web", &format!("{size} {copy:?}")), &from)
     }
 
     fn find(&self, identity: &Identity) -> Location {
@@ -97,6 +107,29 @@ fn spec(name: &str, origin: &str) -> MachineSpec {
         },
         user: Some("debian".into()),
     }
+}
+
+#[test]
+fn the_first_disk_of_a_clone_is_as_large_as_asked_for() {
+    let world = World::new();
+    let [_, golden, _] = world.build("one", b"seed").unwrap();
+    let large = Bytes::gib(60);
+    world.clone_of_size(&golden, large, CopyMode::Linked).unwrap();
+    let disk = File::open(world.place("web/disk.qcow2")).unwrap();
+    let mut size = [0; 8];
+    disk.read_exact_at(&mut size, 24).unwrap();
+    assert_eq!(u64::from_be_bytes(size), large.0);
+    world.clone_of_size(&golden, large, CopyMode::Full).unwrap();
+    let copy = world.place("web/disk.raw").metadata().unwrap();
+    assert_eq!(copy.len(), large.0);
+    assert!(copy.blocks() * 512 < 16 << 20, "what is beyond the base is a hole");
+    for copy in [CopyMode::Linked, CopyMode::Full] {
+        let error = world.clone_of_size(&golden, Bytes::mib(7), copy).unwrap_err();
+        let said = "the disk of `web` is to have 7 MiB, less than the 8 MiB of its base";
+        assert_eq!(error.root_cause().to_string(), said);
+    }
+    // The machine that was there stays.
+    assert_eq!(world.place("web/disk.raw").metadata().unwrap().len(), large.0);
 }
 
 #[test]

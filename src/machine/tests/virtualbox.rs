@@ -73,7 +73,8 @@ impl World {
     fn clone(&self, name: &str, networks: &[&str]) -> Result<Identity> {
         let base = self.base();
         let golden = VirtualBox.snapshot(&self.host, &base, "golden")?;
-        let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed: b"seed" };
+        let from =
+            CloneSpec { snapshot: &golden, copy: CopyMode::Linked, size: None, seed: b"seed" };
         VirtualBox.clone_snapshot(&self.host, &spec(name, networks), &from)
     }
 
@@ -320,7 +321,7 @@ fn a_running_machine_is_never_replaced() {
     let file = world.path("disk.img");
     let disk = Source::from(Disk { file, digest: Digest([1; 32]), size: Bytes::mib(1) });
     let other = |name: &str| MachineSpec { origin: Digest::of("other"), ..spec(name, &[]) };
-    let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, seed: b"seed" };
+    let from = CloneSpec { snapshot: &golden, copy: CopyMode::Linked, size: None, seed: b"seed" };
     for name in ["web", "base"] {
         VirtualBox.start(&world.host, name).unwrap();
     }
