@@ -146,6 +146,9 @@ pub struct DiskFacts {
     /// The firmware that it has a boot loader for; sorted.
     #[serde(with = "words")]
     pub firmware: Vec<Firmware>,
+    /// Where the file system is mounted that grows at boot with the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grows: Option<String>,
     /// The root file system as the kernel's `root=` names it.
     pub root: String,
     /// Whose signed boot loader it has, which starts it under Secure Boot too: `debian`.
@@ -163,6 +166,9 @@ pub struct DiskFacts {
 pub struct MachineFacts {
     /// The name of its hypervisor's driver.
     pub driver: String,
+    /// Where the file system is mounted that grows at boot with its first disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grows: Option<String>,
     /// Its name.
     pub machine: String,
 }
@@ -356,6 +362,7 @@ mod tests {
                 "disk",
                 Facts::Disk(DiskFacts {
                     firmware: vec![Firmware::Bios, Firmware::Uefi],
+                    grows: None,
                     root: "UUID=1".to_string(),
                     root_uuid: "1".to_string(),
                     secure_boot: None,
@@ -366,7 +373,11 @@ mod tests {
             ),
             (
                 "machines",
-                Facts::Machine(MachineFacts { driver: "qemu".into(), machine: "a1".into() }),
+                Facts::Machine(MachineFacts {
+                    driver: "qemu".into(),
+                    grows: None,
+                    machine: "a1".into(),
+                }),
                 r#","facts":{"driver":"qemu","machine":"a1"}"#.to_string(),
             ),
         ] {

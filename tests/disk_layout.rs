@@ -44,6 +44,12 @@ fn with_options(mount: &str, options: &str) -> String {
     seed().replace(&mount, &format!("{mount}options = {options}\n"))
 }
 
+/// The seed, with `grow = true` at the filesystem of a mount point.
+fn growing(mount: &str) -> String {
+    let mount = format!("mount = \"{mount}\"\n");
+    seed().replace(&mount, &format!("{mount}grow = true\n"))
+}
+
 fn tmpfs(mount: &str) -> String {
     format!("[[stage.disk.tmpfs]]\nmount = \"{mount}\"\nsize = \"64 MiB\"\n")
 }
@@ -199,6 +205,27 @@ fn broken_rules_are_all_named() {
         (
             seed().replace("lvm = \"vg0\"", "lvm = \"vg0\"\noptions = [\"nodev\"]"),
             "`options` is for filesystems",
+        ),
+        (growing("/boot"), "the partition `boot` cannot grow: it is not the last"),
+        (growing("/boot"), "move `boot` to the end of the list of partitions"),
+        (
+            growing("/var") + &partition("more", "1 GiB", "/more"),
+            "the partition `system` cannot grow: it is not the last",
+        ),
+        (growing("/var").replace("mount = \"/opt\"\n", "grow = true\n"), "only one can grow"),
+        (growing("/var").replace("grow = true", "grow = \"yes\""), "expected a boolean"),
+        (growing("/var").replace("ext4\"\nmount = \"/var\"\n", "swap\"\n"), "swap cannot grow"),
+        (
+            growing("/var").replace("mount = \"/var\"\n", ""),
+            "`grow` is for file systems with a mount point",
+        ),
+        (
+            growing("/opt").replace("grow = true", "grow = true\noptions = [\"noauto\"]"),
+            "with `noauto` it is not mounted when it would grow",
+        ),
+        (
+            seed().replace("lvm = \"vg0\"", "lvm = \"vg0\"\ngrow = true"),
+            "`grow` is for filesystems",
         ),
         (seed() + &tmpfs("/opt"), "two file systems are mounted at /opt"),
         (seed() + &tmpfs("/etc/x"), "`/etc/x` cannot be a filesystem of its own"),

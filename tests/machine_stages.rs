@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kuth::artifact::{Artifact, ArtifactKind, Facts, Hashing, Output};
+use kuth::artifact::{Artifact, ArtifactKind, DiskFacts, Facts, Firmware, Hashing, Output};
 use kuth::cache::Cache;
 use kuth::digest::Digest;
 use kuth::files::sparse;
@@ -252,6 +252,11 @@ fn faults_are_told_before_anything_runs() {
             "`vmware` is not a valid `driver` (choose one of `auto`, `virtualbox` and `qemu`)",
         ),
         (
+            "memory = \"512 MiB\"\nnics = [\"nat\"",
+            "disk = \"1025 KiB\"\nmemory = \"512 MiB\"\nnics = [\"nat\"",
+            "1025 KiB is not a disk size (write whole MiB or GiB, as in \"500 GiB\")",
+        ),
+        (
             "name = \"golden\"",
             "name = \"a/b\"",
             "`a/b` cannot be a snapshot's name (a name is made of lower-case letters, digits and `-`)",
@@ -299,6 +304,47 @@ fn a_pipeline_ends_with_machines_that_stay() {
         Placement::Present(_)
     ));
     check_overlay(&machines.join("hapx-node01/disk.qcow2"));
+}
+
+/// That a disk grows is known of the machine, the snapshot, and so to the clones; a larger disk of a
+/// clone of another base is worth a warning.
+#[test]
+fn a_larger_disk_of_a_clone_is_for_a_base_that_grows() {
+    let text = PIPELINE.replace("[\"gate-node01\"]\n", "[\"gate-node01\"]\ndisk = \"60 GiB\"\n");
+    for (grows, expected) in [(Some("/"), 0), (None, 1)] {
+        let mut world = World::new();
+        let warnings = Arc::new(Mutex::new(Vec::new()));
+        let heard = warnings.clone();
+        world.context.warn = Arc::new(move |text| heard.lock().unwrap().push(text.to_string()));
+        let pipeline = world.load(&text).unwrap();
+        let stage = |name: &str, index: usize| &*pipeline.stage(name).unwrap().stage[index].1;
+        let disk = Artifact {
+            facts: Facts::Disk(DiskFacts {
+                firmware: vec![Firmware::Bios],
+                grows: grows.map(str::to_string),
+                root: "/dev/vda1".into(),
+                root_uuid: "1".into(),
+                secure_boot: None,
+                table: "gpt".into(),
+            }),
+            ..world.disk("one")
+        };
+        let machine = world.run(stage("machine", 0), &disk);
+        let golden = world.run(stage("golden", 0), &machine);
+        for artifact in [&machine, &golden] {
+            assert_eq!(artifact.facts.machine().unwrap().grows.as_deref(), grows);
+        }
+        world.run(stage("nodes", 0), &golden);
+        world.run(stage("nodes", 1), &golden);
+        let warnings = warnings.lock().unwrap();
+        assert_eq!(warnings.len(), expected, "{warnings:?}");
+        assert!(warnings.iter().all(|it| it.contains("nothing in the base grows with `disk`")));
+        let overlay = world.directory.path().join("machines/gate-node01/disk.qcow2");
+        let mut size = [0; 8];
+        File::open(&overlay).unwrap().read_exact_at(&mut size, 24).unwrap();
+        assert_eq!(u64::from_be_bytes(size), 60 << 30);
+        check_overlay(&overlay);
+    }
 }
 
 #[test]

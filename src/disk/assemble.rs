@@ -9,7 +9,7 @@ use crate::cancel::Cancel;
 use crate::error::{Context, Result};
 use crate::files::sparse;
 use crate::format::grub::{Boot, Room};
-use crate::format::{Guid, gpt, mbr};
+use crate::format::{gpt, mbr};
 
 use super::config::Table;
 use super::layout::{Layout, Role};
@@ -51,7 +51,6 @@ pub fn write(
 
 /// The partition table as bytes at offsets.
 fn table(layout: &Layout, code: Option<&[u8; 440]>) -> Result<Vec<(u64, Vec<u8>)>> {
-    let identity = layout.identity().0;
     match layout.table {
         Table::Gpt => {
             let partitions =
@@ -64,13 +63,13 @@ fn table(layout: &Layout, code: Option<&[u8; 440]>) -> Result<Vec<(u64, Vec<u8>)
                         Role::Swap => gpt::SWAP,
                         Role::Lvm => gpt::LVM,
                     },
-                    guid: Guid::derived(identity, &format!("partition {}", index + 1)),
+                    guid: layout.partition_guid(index + 1),
                     first: partition.offset.sectors(),
                     length: partition.size.sectors(),
                     attributes: 0,
                 });
             let table = gpt::Table {
-                disk_guid: Guid::derived(identity, "disk"),
+                disk_guid: layout.disk_id(),
                 disk: layout.size,
                 partitions: partitions.collect(),
             };
@@ -78,11 +77,7 @@ fn table(layout: &Layout, code: Option<&[u8; 440]>) -> Result<Vec<(u64, Vec<u8>)
             Ok(pieces.into_iter().map(|(at, bytes)| (at.0, bytes)).collect())
         }
         Table::Mbr => {
-            let id = Guid::derived(identity, "disk").0;
-            let mut table = mbr::Table {
-                disk_id: u32::from_be_bytes([id[0], id[1], id[2], id[3]]),
-                slots: [None; 4],
-            };
+            let mut table = mbr::Table { disk_id: layout.mbr_id(), slots: [None; 4] };
             for (slot, partition) in table.slots.iter_mut().zip(&layout.partitions) {
                 *slot = Some(mbr::Partition {
                     kind: match partition.role {

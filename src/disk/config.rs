@@ -13,6 +13,7 @@
 //! mount = "/boot"                      # vfat at /boot/efi or /efi replaces the automatic ESP
 //! label = "boot"                       # default: the name, where it fits
 //! options = ["nodev"]                  # for fstab, besides what kuth writes
+//! grow = true                          # takes what the disk gains, once; at the end of the disk
 //! [[volume]]
 //! name = "root"                        # a volume of the group; keys as above, no `lvm`
 //! [[tmpfs]]
@@ -170,6 +171,8 @@ pub struct FilesystemRow {
     pub label: Option<String>,
     /// Mount options besides those that kuth writes.
     pub options: Vec<Spanned<String>>,
+    /// Whether it takes, at boot, what the disk has gained.
+    pub grow: Spanned<bool>,
 }
 
 impl Config {
@@ -196,15 +199,24 @@ impl Config {
 }
 
 impl Config {
-    /// The span of the first mount option or `tmpfs`, if there is one.
-    pub fn mounts_span(&self) -> Option<Span> {
+    /// The filesystems of partitions and volumes.
+    pub fn filesystems(&self) -> impl Iterator<Item = &FilesystemRow> {
         let partitions = self.partitions.iter().filter_map(|row| match &row.content {
             Content::Filesystem(filesystem) => Some(filesystem),
             Content::Lvm(_) => None,
         });
-        let rows = partitions.chain(self.volumes.iter().map(|row| &row.filesystem));
-        let options = rows.flat_map(|row| &row.options).map(|option| &option.span);
+        partitions.chain(self.volumes.iter().map(|row| &row.filesystem))
+    }
+
+    /// The span of the first mount option or `tmpfs`, if there is one.
+    pub fn mounts_span(&self) -> Option<Span> {
+        let options = self.filesystems().flat_map(|row| &row.options).map(|option| &option.span);
         options.chain(self.tmpfs.iter().map(|row| &row.mount.span)).next().cloned()
+    }
+
+    /// The span of the first `grow = true`, if there is one.
+    pub fn grow_span(&self) -> Option<Span> {
+        self.filesystems().find(|row| *row.grow).map(|row| row.grow.span.clone())
     }
 }
 
@@ -251,7 +263,7 @@ fn partition(mut fields: Fields<'_>) -> Option<PartitionRow> {
     let size = size.filter(|size| whole_or_rest(&fields, "a partition", size, Bytes::MIB));
     let content = match fields.exactly_one(&["filesystem", "lvm"]) {
         Some("lvm") => {
-            for key in ["mount", "label", "options"] {
+            for key in ["mount", "label", "options", "grow"] {
                 if fields.has(key)
                     && let Some(span) = fields.key_span(key)
                 {
@@ -266,6 +278,7 @@ fn partition(mut fields: Fields<'_>) -> Option<PartitionRow> {
             fields.has("mount");
             fields.has("label");
             fields.has("options");
+            fields.has("grow");
             None
         }
     };
@@ -330,6 +343,8 @@ fn filesystem(fields: &mut Fields<'_>) -> Option<FilesystemRow> {
     };
     let label = fields.text("label");
     let options = options(fields);
+    let grow_span = fields.key_span("grow").unwrap_or(fields.span());
+    let grow = Spanned::new(grow_span, fields.boolean("grow", false));
     let format = format?;
     if mount.is_none()
         && let Some(first) = options.first()
@@ -354,7 +369,8 @@ fn filesystem(fields: &mut Fields<'_>) -> Option<FilesystemRow> {
             return None;
         }
     }
-    Some(FilesystemRow { format, mount, label: label.map(|label| label.text), options })
+    let label = label.map(|label| label.text);
+    Some(FilesystemRow { format, mount, label, options, grow })
 }
 
 fn tmpfs(mut fields: Fields<'_>) -> Option<TmpfsRow> {

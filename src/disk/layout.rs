@@ -30,6 +30,9 @@ pub struct Layout {
     pub cmdline: String,
     /// File systems in memory.
     pub tmpfs: Vec<Tmpfs>,
+    /// Where the file system is mounted that takes, at boot, what the disk has gained; it is on the
+    /// last partition.
+    pub grow: Option<String>,
 }
 
 /// A file system in memory.
@@ -193,6 +196,30 @@ impl Layout {
     /// so that they stay when the files change.
     pub fn identity(&self) -> Digest {
         Digest::of(self.lines().join("\n"))
+    }
+
+    /// The id of the disk in a GPT.
+    pub fn disk_id(&self) -> Guid {
+        Guid::derived(self.identity().0, "disk")
+    }
+
+    /// The id in a GPT of the partition of this number, counted from 1.
+    pub fn partition_guid(&self, number: usize) -> Guid {
+        Guid::derived(self.identity().0, &format!("partition {number}"))
+    }
+
+    /// What `PARTUUID=` calls the partition of this number, counted from 1.
+    pub fn partition_id(&self, number: usize) -> String {
+        match self.table {
+            Table::Gpt => self.partition_guid(number).to_string(),
+            Table::Mbr => format!("{:08x}-{number:02x}", self.mbr_id()),
+        }
+    }
+
+    /// The id of the disk in an MBR.
+    pub fn mbr_id(&self) -> u32 {
+        let id = self.disk_id().0;
+        u32::from_be_bytes([id[0], id[1], id[2], id[3]])
     }
 
     /// The filesystem at exactly this mount point.

@@ -12,6 +12,7 @@ pub mod config;
 mod esp;
 pub mod filesystem;
 pub mod fstab;
+pub mod grow;
 pub mod layout;
 pub mod part;
 pub mod placement;

@@ -76,6 +76,7 @@ impl Layout {
             group,
             cmdline: config.cmdline.clone(),
             tmpfs: config.tmpfs.iter().map(tmpfs).collect(),
+            grow: grow(config),
         };
         layout.filesystems.sort_by_key(|filesystem| filesystem.offset);
         if let Some(small) = layout.filesystems.iter().find(|fs| fs.size < fs.format.least()) {
@@ -228,13 +229,19 @@ fn filesystems(
             size: Bytes(extents.0 * EXTENT.0),
         };
         first += extents.0;
-        let FilesystemRow { format, mount, label, options } = &row.filesystem;
+        let FilesystemRow { format, mount, label, options, .. } = &row.filesystem;
         let mount = mount.as_ref().map(|mount| mount.as_str());
         let group = Some(group.name.as_str());
         let filesystem = filesystem(&volume, group, **format, mount, label.as_deref());
         filesystems.push(Filesystem { options: words(options), ..filesystem });
     }
     filesystems
+}
+
+/// Where the filesystem that grows is mounted.
+fn grow(config: &Config) -> Option<String> {
+    let row = config.filesystems().find(|row| *row.grow)?;
+    row.mount.as_ref().map(|mount| mount.value.clone())
 }
 
 fn words(options: &[Spanned<String>]) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use crate::pipeline::{Fault, Size, Span, Spanned};
 
-use super::config::{Config, Content, FilesystemRow, Format};
+use super::config::{Config, Content, FilesystemRow, Format, PartitionRow};
 use super::esp::{ESP_MOUNT, has_automatic_esp};
 
 /// Every rule that is broken.
@@ -16,6 +16,7 @@ pub fn faults(config: &Config) -> Vec<Fault> {
     faults.extend(one_rest(config.volumes.iter().map(|row| &row.size)));
     faults.extend(one_group(config));
     faults.extend(mounts(config));
+    faults.extend(grows(config));
     for (size, row) in sized(config) {
         let (least, what) = (row.format.least(), row.format.word());
         if let Size::Exactly(bytes) = size.value
@@ -78,6 +79,42 @@ fn one_group(config: &Config) -> Vec<Fault> {
         fault.also(first.span.clone(), "first here")
     });
     again.collect()
+}
+
+/// What cannot grow at boot: a script in the guest grows one file system at the end of the disk.
+fn grows(config: &Config) -> Vec<Fault> {
+    let mut rows = config.filesystems().filter(|row| *row.grow);
+    let Some(row) = rows.next() else { return Vec::new() };
+    let again = rows.map(|other| {
+        let fault = Fault::new(other.grow.span.clone(), "only one can grow").label("again");
+        fault.also(row.grow.span.clone(), "first here").hint("leave out `grow` at one of them")
+    });
+    let mut faults: Vec<Fault> = again.collect();
+    let fault = |message: String| Fault::new(row.grow.span.clone(), message);
+    if !matches!(*row.format, Format::Ext4 | Format::Xfs) {
+        let fault = fault(format!("{} cannot grow", row.format.word()));
+        faults.push(fault.hint("grow a file system of ext4 or xfs"));
+    } else if row.mount.is_none() {
+        let fault = fault("`grow` is for file systems with a mount point".to_string());
+        faults.push(fault.hint("add `mount`, or leave out `grow`"));
+    } else if row.options.iter().any(|option| option.value == "noauto") {
+        let fault = fault("with `noauto` it is not mounted when it would grow".to_string());
+        faults.push(fault.hint("leave out `noauto`, or `grow`"));
+    }
+    let holds = |partition: &&PartitionRow| match &partition.content {
+        Content::Filesystem(filesystem) => *filesystem.grow,
+        Content::Lvm(_) => config.volumes.iter().any(|volume| *volume.filesystem.grow),
+    };
+    let holder = config.partitions.iter().find(holds);
+    if let (Some(holder), Some(last)) = (holder, config.partitions.last())
+        && holder.name.value != last.name.value
+    {
+        let (name, behind) = (&holder.name.value, &last.name.value);
+        let fault = fault(format!("the partition `{name}` cannot grow: it is not the last"));
+        let fault = fault.also(last.name.span.clone(), format!("`{behind}` is behind it"));
+        faults.push(fault.hint(format!("move `{name}` to the end of the list of partitions")));
+    }
+    faults
 }
 
 /// Mount options with which the system does not start.

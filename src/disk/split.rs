@@ -162,12 +162,21 @@ impl Splitter {
 
     /// Adds a file of root's, with the directories above it that are not there.
     pub fn add_file(&mut self, path: &str, content: &[u8]) -> Result<()> {
+        self.add(path, &Metadata::file(content.len() as u64, self.epoch), content)
+    }
+
+    /// Adds a symbolic link to `target`, likewise.
+    pub fn add_link(&mut self, path: &str, target: &str) -> Result<()> {
+        self.add(path, &Metadata::symlink(target.as_bytes().to_vec(), self.epoch), &[])
+    }
+
+    fn add(&mut self, path: &str, meta: &Metadata, content: &[u8]) -> Result<()> {
         let path = relative(path.as_bytes())?;
         if let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
             self.add_directory(&path[..slash])?;
         }
         let (index, inner) = self.place(&path)?;
-        self.write(index, &inner, &Metadata::file(content.len() as u64, self.epoch), content)
+        self.write(index, &inner, meta, content)
     }
 
     /// Adds a directory, with those above it, unless it is there.
@@ -243,6 +252,7 @@ mod tests {
             filesystems: mounts.iter().map(filesystem).collect(),
             cmdline: String::new(),
             tmpfs: Vec::new(),
+            grow: None,
         }
     }
 

@@ -19,6 +19,9 @@ pub struct Survey {
     links: [Option<String>; 2],
     /// Whether `lvm` is there, which the initramfs needs to find volumes.
     has_lvm: bool,
+    /// Whether `sfdisk` and `systemd-growfs` are there, which a disk that grows needs.
+    has_sfdisk: bool,
+    has_growfs: bool,
     /// PRETTY_NAME of os-release.
     name: Option<String>,
 }
@@ -41,7 +44,10 @@ impl Survey {
     /// Notes the file at `path`, relative to the root; `link` is its target if it is one.
     pub fn see(&mut self, path: &[u8], link: Option<&[u8]>) {
         let Ok(path) = std::str::from_utf8(path) else { return };
-        self.has_lvm |= matches!(path, "usr/sbin/lvm" | "sbin/lvm" | "usr/bin/lvm");
+        let program = path.strip_prefix("usr/").unwrap_or(path);
+        self.has_lvm |= matches!(program, "sbin/lvm" | "bin/lvm");
+        self.has_sfdisk |= matches!(program, "sbin/sfdisk" | "bin/sfdisk");
+        self.has_growfs |= program == "lib/systemd/systemd-growfs";
         let Some(name) = path.strip_prefix("boot/") else { return };
         if let Some(at) = LINKS.iter().position(|link| *link == name) {
             self.links[at] = link.map(|link| String::from_utf8_lossy(link).into_owned());
@@ -109,7 +115,28 @@ impl Survey {
                 "add `lvm2` to `packages` of the bootstrap stage",
             ));
         }
+        if layout.grow.is_some() {
+            self.check_growing()?;
+        }
         Ok(())
+    }
+
+    /// Refuses a tree whose file systems cannot grow by themselves.
+    fn check_growing(&self) -> Result<()> {
+        let needed = [
+            (self.has_sfdisk, "usr/sbin/sfdisk", "`fdisk`"),
+            (self.has_growfs, "usr/lib/systemd/systemd-growfs", "`systemd-sysv`"),
+        ];
+        let lacking = needed.iter().filter(|(has, ..)| !has);
+        let (files, packages): (Vec<_>, Vec<_>) =
+            lacking.map(|(_, file, package)| (*file, *package)).unzip();
+        if files.is_empty() {
+            return Ok(());
+        }
+        Err(with_hint(
+            anyhow!("the disk is to grow at boot, but the tree has no {}", files.join(" and no ")),
+            format!("add {} to `packages` of the customise stage", packages.join(" and ")),
+        ))
     }
 }
 

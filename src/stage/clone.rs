@@ -31,6 +31,8 @@ struct Clone {
     shape: Shape,
     nics: Vec<Nic>,
     forwards: Vec<Forward>,
+    /// The size of the first disk; `None`: the snapshot's.
+    disk: Option<Bytes>,
     disks: Vec<Bytes>,
     auto_start: bool,
     user: String,
@@ -115,6 +117,7 @@ fn read_role(role_name: &str, role: &mut Fields<'_>, common: &Common) -> Vec<(Cl
     let shape = Shape::read(role);
     let networks = read_networks(role);
     let forwards = read_forwards(role, &networks);
+    let disk = read_disk(role);
     let disks = read_disks(role);
     let auto_start = role.boolean("auto-start", false);
     let words = [("never", Replace::Never), ("always", Replace::Always)];
@@ -164,6 +167,7 @@ fn read_role(role_name: &str, role: &mut Fields<'_>, common: &Common) -> Vec<(Cl
             shape: shape.clone(),
             nics,
             forwards: forwards.clone(),
+            disk,
             disks: disks.clone(),
             auto_start,
             user: common.user.clone(),
@@ -214,6 +218,19 @@ fn read_forwards(role: &mut Fields<'_>, networks: &[Network]) -> Vec<Forward> {
     forwards
 }
 
+/// The size of the first disk.
+fn read_disk(role: &mut Fields<'_>) -> Option<Bytes> {
+    let size = role.size("disk")?;
+    if size.value.0 == 0 || !size.value.0.is_multiple_of(Bytes::MIB.0) {
+        let fault = Fault::new(size.span, format!("{} is not a disk size", size.value));
+        role.fault(fault.hint(DISK_HINT));
+        return None;
+    }
+    Some(size.value)
+}
+
+const DISK_HINT: &str = "write whole MiB or GiB, as in \"500 GiB\"";
+
 fn read_disks(role: &mut Fields<'_>) -> Vec<Bytes> {
     let mut disks = Vec::new();
     for text in role.texts("disks") {
@@ -221,8 +238,7 @@ fn read_disks(role: &mut Fields<'_>) -> Vec<Bytes> {
             Ok(size) if size.0 >= Bytes::MIB.0 && size.0 % Bytes::MIB.0 == 0 => disks.push(size),
             _ => {
                 let message = format!("{} is not a disk size", text.shown());
-                let hint = "write whole MiB or GiB, as in \"500 GiB\"";
-                role.fault(Fault::new(text.span, message).hint(hint));
+                role.fault(Fault::new(text.span, message).hint(DISK_HINT));
             }
         }
     }
@@ -300,6 +316,7 @@ impl Stage for Clone {
         self.shape.describe(recipe);
         recipe.list("nic", self.nics.iter().map(|nic| format!("{} {}", nic.network, nic.mac)));
         recipe.list("forward", &self.forwards);
+        recipe.optional("first-disk", self.disk);
         recipe.list("disk", &self.disks);
         let secrets = Secrets::Hashed(&context.settings.machines);
         recipe.value("seed", self.template.render(secrets)?.digest());
@@ -332,7 +349,16 @@ impl Stage for Clone {
         };
         let secrets = Secrets::Plain(&context.settings.machines);
         let seed = self.template.render(secrets)?.iso(context.settings.epoch)?;
-        let from = CloneSpec { snapshot: &snapshot, copy: self.copy, size: None, seed: &seed };
+        let grows = input.facts.machine().is_some_and(|machine| machine.grows.is_some());
+        if self.disk.is_some() && !grows {
+            (context.warn)(&format!(
+                "{}: nothing in the base grows with `disk`; write `grow = true` at a volume or \
+                 partition of the stage `disk`, or grow it in `user-data`",
+                context.stage
+            ));
+        }
+        let (copy, size) = (self.copy, self.disk);
+        let from = CloneSpec { snapshot: &snapshot, copy, size, seed: &seed };
         let host = host_of(context, self.replace);
         let driver = snapshot.row(&host)?.driver;
         journal::recover(&host, &snapshot.driver, &self.name)?;
@@ -340,7 +366,7 @@ impl Stage for Clone {
         if self.auto_start && driver.list(&host)?.iter().any(|it| self.is_to_start(it)) {
             driver.start(&host, &self.name)?;
         }
-        register::made(context, ArtifactKind::Machines, &identity)
+        register::made(context, ArtifactKind::Machines, &identity, None)
     }
 
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {

@@ -11,7 +11,7 @@ use crate::debian::{self, Base, Distribution, Request, pool};
 use crate::disk::config::{Config, Firmware};
 use crate::disk::layout::Layout;
 use crate::disk::split::Splitter;
-use crate::disk::{assemble, boot, filesystem, fstab};
+use crate::disk::{assemble, boot, filesystem, fstab, grow};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::files::sparse;
 use crate::lock::Part;
@@ -82,6 +82,7 @@ pub(super) fn made(
         root,
         root_uuid,
         secure_boot,
+        grows: layout.grow.clone(),
         table: layout.table.word().to_string(),
     };
     Ok(Output::sparse(ArtifactKind::Disk, image, digest, layout.size.0).with(Facts::Disk(facts)))
@@ -144,8 +145,13 @@ impl Disk {
         let settings = &context.settings;
         let (epoch, architecture) = (settings.epoch, settings.architecture.as_str());
         let esp_files = boot::esp_files(layout, architecture, tools, signed)?;
-        let replaced = [FSTAB.to_string(), boot::MENU.to_string()];
-        let replaced = replaced.into_iter().chain(esp_files.iter().map(|(path, _)| path.clone()));
+        let grow = grow::script(layout)?;
+        let mut replaced = vec![FSTAB, boot::MENU];
+        if grow.is_some() {
+            replaced.extend([grow::SCRIPT, grow::UNIT, grow::WANTED, grow::STATE]);
+        }
+        replaced.extend(esp_files.iter().map(|(path, _)| path.as_str()));
+        let replaced = replaced.into_iter().map(str::to_string);
         let mut splitter = Splitter::new(layout, &context.work, epoch, replaced)?;
         splitter.stream(watched(tree, context)?, &context.cancel)?;
         splitter.survey().check(layout)?;
@@ -155,6 +161,11 @@ impl Disk {
         let menu = boot::menu(layout, splitter.survey())?;
         splitter.add_file(FSTAB, fstab::text(layout).as_bytes())?;
         splitter.add_file(boot::MENU, menu.as_bytes())?;
+        if let Some(script) = &grow {
+            splitter.add_file(grow::SCRIPT, script.as_bytes())?;
+            splitter.add_file(grow::UNIT, grow::UNIT_TEXT.as_bytes())?;
+            splitter.add_link(grow::WANTED, grow::UNIT)?;
+        }
         for (path, bytes) in &esp_files {
             splitter.add_file(path, bytes)?;
         }
@@ -185,6 +196,7 @@ impl Stage for Disk {
         recipe.list("layout", self.layout.lines());
         recipe.list("mounts", self.layout.mount_lines());
         recipe.optional("secure-boot", self.secure_boot);
+        recipe.optional("grow", self.layout.grow.as_ref());
         Ok(())
     }
 

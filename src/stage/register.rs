@@ -207,15 +207,16 @@ pub(super) fn identity(context: &StageContext, artifact: &Artifact) -> Result<Id
     serde_json::from_slice(&text).with_context(what)
 }
 
-/// The artifact of an identity.
+/// The artifact of an identity; `grows` is the mount point of what grows with its first disk.
 pub(super) fn made(
     context: &StageContext,
     kind: ArtifactKind,
     identity: &Identity,
+    grows: Option<String>,
 ) -> Result<Output> {
     let (driver, machine) = (identity.driver.clone(), identity.machine.clone());
     Ok(Output::text(kind, &context.work, "identity.json", &identity.to_text()?)?
-        .with(Facts::Machine(MachineFacts { driver, machine })))
+        .with(Facts::Machine(MachineFacts { driver, grows, machine })))
 }
 
 /// Like [`locate`], once the driver has finished or undone what a killed run left of the machine.
@@ -294,7 +295,8 @@ impl Stage for Register {
         let row = choose(word, &host)?;
         journal::recover(&host, row.name, &self.name)?;
         let identity = row.driver.register(&host, &spec, &source)?;
-        made(context, ArtifactKind::Machine, &identity)
+        let grows = input.facts.disk().and_then(|disk| disk.grows.clone());
+        made(context, ArtifactKind::Machine, &identity, grows)
     }
 
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {

@@ -43,11 +43,13 @@ impl Stage for Snapshot {
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
-        let machine = register::identity(context, inputs.get("from")?)?;
+        let input = inputs.get("from")?;
+        let machine = register::identity(context, input)?;
         let host = host_of(context, Replace::Never);
         journal::recover(&host, &machine.driver, &machine.machine)?;
         let identity = machine.row(&host)?.driver.snapshot(&host, &machine, &self.name)?;
-        register::made(context, ArtifactKind::Snapshot, &identity)
+        let grows = input.facts.machine().and_then(|machine| machine.grows.clone());
+        register::made(context, ArtifactKind::Snapshot, &identity, grows)
     }
 
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {

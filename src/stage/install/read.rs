@@ -97,6 +97,11 @@ fn laid_out(fields: &mut Fields<'_>) -> Option<(Config, Layout)> {
         fields.fault(fault.hint("change /etc/fstab in the installed system, with `answers`"));
         return None;
     }
+    if let Some(span) = config.grow_span() {
+        let fault = Fault::new(span, "an installed system does not grow by itself");
+        fields.fault(fault.hint("leave out `grow`; give it to a stage `disk`"));
+        return None;
+    }
     let layout = disk::layout(fields, &config)?;
     let span = config.size.span.clone();
     if let Some(missing) = recipe::too_tight(&config, &layout) {

@@ -54,6 +54,11 @@ impl Metadata {
         Metadata { kind: Kind::Directory, mode, ..Metadata::file(0, mtime) }
     }
 
+    /// A symbolic link of root's to `target`.
+    pub fn symlink(target: Vec<u8>, mtime: u64) -> Metadata {
+        Metadata { kind: Kind::Symlink, mode: 0o777, link: target, ..Metadata::file(0, mtime) }
+    }
+
     /// A regular file of root's with mode 0644 and `size` bytes.
     pub fn file(size: u64, mtime: u64) -> Metadata {
         Metadata {
