@@ -319,11 +319,14 @@ fn a_disk_that_grows_has_what_it_needs_or_is_refused() {
         ["add `fdisk` and `systemd-sysv` to `packages` of the customise stage"]
     );
     let mut tree = Tree::bootable();
-    for directory in ["usr/lib/", "usr/lib/systemd/", "var/lib/", "var/lib/kuth/"] {
+    for directory in
+        ["usr/lib/", "usr/lib/systemd/", "usr/lib/systemd/system/", "var/lib/", "var/lib/kuth/"]
+    {
         tree.entry(directory, EntryType::Directory, 0o755, b"", "");
     }
     tree.file("usr/sbin/sfdisk", b"sfdisk");
     tree.file("usr/lib/systemd/systemd-growfs", b"growfs");
+    tree.file("usr/lib/systemd/system/kuth-grow.service", b"of that machine\n");
     tree.file("var/lib/kuth/grown", b"of the machine that the tree was imported from\n");
     let tree = bench.tree(&tree.finish());
     let (made, _) = bench.run(stage.as_ref(), &tree).unwrap();
@@ -348,6 +351,14 @@ fn a_disk_that_grows_has_what_it_needs_or_is_refused() {
     let still = disk_of(&keys.replace("grow = true\n", "")).unwrap();
     let (still, _) = bench.run(still.as_ref(), &tree).unwrap();
     assert_eq!(still.artifact.facts.disk().unwrap().grows, None);
+    let image = format!("{}?offset={root}", still.image.display());
+    let (_, text, faults) =
+        judge::verdict("debugfs", &["-R", "cat /usr/lib/systemd/system/kuth-grow.service", &image])
+            .unwrap();
+    assert!(
+        (text + &faults).contains("File not found"),
+        "nothing of another disk's growth is kept"
+    );
 }
 
 /// A system without cloud-init that prints what it has, and powers off.

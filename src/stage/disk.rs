@@ -146,10 +146,9 @@ impl Disk {
         let (epoch, architecture) = (settings.epoch, settings.architecture.as_str());
         let esp_files = boot::esp_files(layout, architecture, tools, signed)?;
         let grow = grow::script(layout)?;
+        // What a tree has of the growth of another disk, which it was imported from, is of no use here.
         let mut replaced = vec![FSTAB, boot::MENU];
-        if grow.is_some() {
-            replaced.extend([grow::SCRIPT, grow::UNIT, grow::WANTED, grow::STATE]);
-        }
+        replaced.extend([grow::SCRIPT, grow::UNIT, grow::WANTED, grow::STATE]);
         replaced.extend(esp_files.iter().map(|(path, _)| path.as_str()));
         let replaced = replaced.into_iter().map(str::to_string);
         let mut splitter = Splitter::new(layout, &context.work, epoch, replaced)?;
