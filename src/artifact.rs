@@ -107,7 +107,7 @@ pub enum Facts {
     /// Of a tree.
     Tree(Box<TreeFacts>),
     /// Of a disk.
-    Disk(DiskFacts),
+    Disk(Box<DiskFacts>),
     /// Of a machine, a snapshot or clones.
     Machine(MachineFacts),
 }
@@ -143,6 +143,9 @@ pub struct TreeFacts {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DiskFacts {
+    /// What of it runs what a hypervisor passes to it at boot; none: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_software: Option<BootSoftware>,
     /// The firmware that it has a boot loader for; sorted.
     #[serde(with = "words")]
     pub firmware: Vec<Firmware>,
@@ -158,6 +161,42 @@ pub struct DiskFacts {
     pub root_uuid: String,
     /// The word for its partition table: `gpt`, `mbr`.
     pub table: String,
+}
+
+/// The software of a disk that runs what a hypervisor passes to it at boot. Its text names what is
+/// there, with a space between two: `cloud-init systemd-257`, or `none`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct BootSoftware {
+    /// Whether cloud-init is there.
+    pub cloud_init: bool,
+    /// The version of systemd, if it is there.
+    pub systemd: Option<u32>,
+}
+
+impl From<BootSoftware> for String {
+    fn from(software: BootSoftware) -> String {
+        let cloud_init = software.cloud_init.then(|| "cloud-init".to_string());
+        let systemd = software.systemd.map(|version| format!("systemd-{version}"));
+        let names: Vec<String> = cloud_init.into_iter().chain(systemd).collect();
+        if names.is_empty() { "none".to_string() } else { names.join(" ") }
+    }
+}
+
+impl TryFrom<String> for BootSoftware {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<BootSoftware, String> {
+        let mut software = BootSoftware::default();
+        for name in text.split(' ').filter(|name| *name != "none") {
+            match name.strip_prefix("systemd-").map(str::parse) {
+                Some(Ok(version)) => software.systemd = Some(version),
+                None if name == "cloud-init" => software.cloud_init = true,
+                _ => return Err(format!("the software `{name}` is unknown")),
+            }
+        }
+        Ok(software)
+    }
 }
 
 /// Which machine it is.
@@ -360,14 +399,15 @@ mod tests {
             ),
             (
                 "disk",
-                Facts::Disk(DiskFacts {
+                Facts::Disk(Box::new(DiskFacts {
+                    boot_software: None,
                     firmware: vec![Firmware::Bios, Firmware::Uefi],
                     grows: None,
                     root: "UUID=1".to_string(),
                     root_uuid: "1".to_string(),
                     secure_boot: None,
                     table: "gpt".to_string(),
-                }),
+                })),
                 r#","facts":{"firmware":"bios uefi","root":"UUID=1","root-uuid":"1","table":"gpt"}"#
                     .to_string(),
             ),
@@ -388,6 +428,29 @@ mod tests {
             assert_eq!(artifact.facts, facts);
             assert_eq!(serde_json::to_string(&artifact).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn the_boot_software_of_a_disk_is_one_text() {
+        for (cloud_init, systemd, text) in [
+            (true, Some(257), "cloud-init systemd-257"),
+            (true, None, "cloud-init"),
+            (false, Some(255), "systemd-255"),
+            (false, None, "none"),
+        ] {
+            let software = BootSoftware { cloud_init, systemd };
+            let written = serde_json::to_string(&software).unwrap();
+            assert_eq!(written, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<BootSoftware>(&written).unwrap(), software);
+        }
+        for text in ["\"sysvinit\"", "\"systemd-\"", "\"systemd-x\"", "\"\""] {
+            assert!(serde_json::from_str::<BootSoftware>(text).is_err(), "{text}");
+        }
+        let facts = r#"{"boot-software":"systemd-257","firmware":"uefi","root":"r","root-uuid":"1","table":"gpt"}"#;
+        let read: Facts = serde_json::from_str(facts).unwrap();
+        let software = BootSoftware { cloud_init: false, systemd: Some(257) };
+        assert_eq!(read.disk().unwrap().boot_software, Some(software));
+        assert_eq!(serde_json::to_string(&read).unwrap(), facts);
     }
 
     #[test]

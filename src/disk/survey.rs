@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use crate::artifact::BootSoftware;
 use crate::error::{Result, anyhow, with_hint};
 use crate::format::os_release;
 
@@ -22,6 +23,12 @@ pub struct Survey {
     /// Whether `sfdisk` and `systemd-growfs` are there, which a disk that grows needs.
     has_sfdisk: bool,
     has_growfs: bool,
+    /// Whether cloud-init is there.
+    has_cloud_init: bool,
+    /// Whether systemd is there, and not only its library, which udev has too.
+    has_systemd: bool,
+    /// The version of systemd's library.
+    systemd_version: Option<u32>,
     /// PRETTY_NAME of os-release.
     name: Option<String>,
 }
@@ -48,6 +55,9 @@ impl Survey {
         self.has_lvm |= matches!(program, "sbin/lvm" | "bin/lvm");
         self.has_sfdisk |= matches!(program, "sbin/sfdisk" | "bin/sfdisk");
         self.has_growfs |= program == "lib/systemd/systemd-growfs";
+        self.has_cloud_init |= path == "usr/bin/cloud-init";
+        self.has_systemd |= matches!(path, "usr/lib/systemd/systemd" | "lib/systemd/systemd");
+        self.systemd_version = systemd_version(path).or(self.systemd_version);
         let Some(name) = path.strip_prefix("boot/") else { return };
         if let Some(at) = LINKS.iter().position(|link| *link == name) {
             self.links[at] = link.map(|link| String::from_utf8_lossy(link).into_owned());
@@ -56,6 +66,12 @@ impl Survey {
         } else if let Some(version) = name.strip_prefix("initrd.img-") {
             self.initrds.push(version.to_string());
         }
+    }
+
+    /// What of the tree runs what a hypervisor passes to it at boot.
+    pub fn boot_software(&self) -> BootSoftware {
+        let systemd = self.systemd_version.filter(|_| self.has_systemd);
+        BootSoftware { cloud_init: self.has_cloud_init, systemd }
     }
 
     /// Notes the content of `usr/lib/os-release`.
@@ -140,6 +156,17 @@ impl Survey {
     }
 }
 
+/// The version of systemd whose library is at `path`: its file has it in its name, with what a
+/// distribution adds, wherever that keeps it.
+fn systemd_version(path: &str) -> Option<u32> {
+    let (directory, file) = path.rsplit_once('/')?;
+    let rest = file.strip_prefix("libsystemd-shared-")?;
+    let is_own = directory.starts_with("usr/lib") || directory.starts_with("lib/");
+    let version =
+        rest.strip_suffix(".so").filter(|_| is_own)?.split(|c: char| !c.is_ascii_digit()).next()?;
+    version.parse().ok()
+}
+
 /// Debian's order of versions, near enough for kernels: runs of digits compare as numbers.
 fn by_version(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
@@ -178,6 +205,26 @@ mod tests {
         paths.iter().for_each(|path| survey.see(path.as_bytes(), None));
         links.iter().for_each(|(path, to)| survey.see(path.as_bytes(), Some(to.as_bytes())));
         survey
+    }
+
+    #[test]
+    fn cloud_init_and_systemd_are_known_by_their_files() {
+        const SYSTEMD: &str = "usr/lib/systemd/systemd";
+        const DEBIAN: &str = "usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-257.so";
+        const FEDORA: &str = "usr/lib64/systemd/libsystemd-shared-258.2-1.fc43.so";
+        for (paths, cloud_init, systemd) in [
+            (&["usr/bin/cloud-init", DEBIAN, SYSTEMD][..], true, Some(257)),
+            (&[SYSTEMD, "usr/lib/systemd/libsystemd-shared-252.so"], false, Some(252)),
+            (&[SYSTEMD, FEDORA], false, Some(258)),
+            (&["lib/systemd/systemd", "lib/systemd/libsystemd-shared-247.so"], false, Some(247)),
+            (&["usr/bin/cloud-init", DEBIAN], true, None),
+            (&[SYSTEMD, "usr/share/cloud-init"], false, None),
+            (&[SYSTEMD, "usr/lib/libsystemd-shared-x.so"], false, None),
+            (&[SYSTEMD, "srv/libsystemd-shared-257.so"], false, None),
+        ] {
+            let expected = BootSoftware { cloud_init, systemd };
+            assert_eq!(survey(paths, &[]).boot_software(), expected, "{paths:?}");
+        }
     }
 
     #[test]

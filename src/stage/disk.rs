@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
-use crate::artifact::{Artifact, ArtifactKind, DiskFacts, Facts, Output};
+use crate::artifact::{Artifact, ArtifactKind, BootSoftware, DiskFacts, Facts, Output};
 use crate::debian::{self, Base, Distribution, Request, pool};
 use crate::disk::config::{Config, Firmware};
 use crate::disk::layout::Layout;
@@ -74,17 +74,19 @@ pub(super) fn made(
     layout: &Layout,
     (root, root_uuid): (String, String),
     secure_boot: Option<String>,
+    boot_software: Option<BootSoftware>,
 ) -> Result<Output> {
     (context.progress)(0, 0, "hashing");
     let digest = sparse::tree_hash(file).context("hashing the disk")?;
-    let facts = DiskFacts {
+    let facts = Box::new(DiskFacts {
+        boot_software,
         firmware: layout.firmware.clone(),
         root,
         root_uuid,
         secure_boot,
         grows: layout.grow.clone(),
         table: layout.table.word().to_string(),
-    };
+    });
     Ok(Output::sparse(ArtifactKind::Disk, image, digest, layout.size.0).with(Facts::Disk(facts)))
 }
 
@@ -168,6 +170,7 @@ impl Disk {
         for (path, bytes) in &esp_files {
             splitter.add_file(path, bytes)?;
         }
+        let boot_software = splitter.survey().boot_software();
         let parts = splitter.finish()?;
 
         let filesystems = filesystem::make_all(&layout.filesystems, &parts, tools, context)?;
@@ -181,7 +184,8 @@ impl Disk {
         let disk = assemble::write(&image, layout, &files, boot.as_ref(), epoch, &context.cancel)?;
         let root = layout.mounted("/").context("finding the root filesystem")?;
         let vendor = signed.map(|signed| signed.vendor.to_string());
-        made(context, (image, &disk), layout, (root.device(), root.uuid_text()), vendor)
+        let root = (root.device(), root.uuid_text());
+        made(context, (image, &disk), layout, root, vendor, Some(boot_software))
     }
 }
 

@@ -243,6 +243,6 @@ impl Stage for Install {
         log.write_all(text.as_bytes()).context("writing the log")?;
         let file = File::open(&disk).context("opening the disk")?;
         let root = (installed.root, installed.root_uuid);
-        super::disk::made(context, (disk, &file), &self.layout, root, None)
+        super::disk::made(context, (disk, &file), &self.layout, root, None, None)
     }
 }
