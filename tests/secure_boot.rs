@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use kuth::boot_check::Check;
+use kuth::boot_check::{Check, Via};
 use kuth::cancel::Cancel;
 use kuth::disk::config::Firmware;
 use kuth::units::Bytes;
@@ -39,6 +39,7 @@ fn one_flipped_byte_of_grub_is_refused_by_the_firmware() {
         size: Bytes(disk.metadata().unwrap().len()),
         firmware: Firmware::Uefi,
         secure_boot: true,
+        via: Via::CloudInit,
         architecture: "amd64",
         cpus: 1,
         memory: 1024,

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::artifact::BootSoftware;
 use crate::cancel::Cancel;
-use crate::error::{Context, Error, Interrupted, Result, caused_by, with_hint};
+use crate::error::{Context, Error, Interrupted, Result, anyhow, caused_by, with_hint};
 use crate::format::qcow2::{BackingFormat, Overlay};
 use crate::hardware::{Firmware, Mac, Network, Nic};
 use crate::process::Command;
@@ -19,10 +20,65 @@ use crate::seed::{Secrets, Template};
 use crate::units::Bytes;
 
 pub mod console;
+pub mod credentials;
+pub mod junit;
 pub mod probe;
 
 use console::{Event, Parser};
 use probe::Expectation;
+
+/// How the questions get into the machine, which has to have what runs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// A seed for cloud-init.
+    CloudInit,
+    /// Credentials for systemd of [`credentials::SYSTEMD`] or later.
+    Credentials,
+}
+
+impl Via {
+    /// The word in a pipeline.
+    pub fn word(self) -> &'static str {
+        match self {
+            Via::CloudInit => "cloud-init",
+            Via::Credentials => "credentials",
+        }
+    }
+
+    /// The way into a disk with this software, where it is known: the one that is `asked` for, else
+    /// cloud-init if it is there or could be. An error where nothing in it would run the questions.
+    pub fn choose(asked: Option<Via>, software: Option<BootSoftware>) -> Result<Via> {
+        let Some(BootSoftware { cloud_init, systemd }) = software else {
+            return Ok(asked.unwrap_or(Via::CloudInit));
+        };
+        let takes_units = systemd.is_some_and(|version| version >= credentials::SYSTEMD);
+        let has = match systemd {
+            Some(version) => format!("the disk has systemd {version}"),
+            None => "the disk has no systemd".to_string(),
+        };
+        let needed = credentials::SYSTEMD;
+        let (add, leave) = ("add `cloud-init` to the packages of the tree", "leave out `via`");
+        match (asked, cloud_init, takes_units) {
+            (None | Some(Via::CloudInit), true, _) => Ok(Via::CloudInit),
+            (None | Some(Via::Credentials), _, true) => Ok(Via::Credentials),
+            (Some(Via::CloudInit), false, _) => Err(with_hint(
+                anyhow!("the disk has no cloud-init to run the checks"),
+                if takes_units { leave } else { add },
+            )),
+            (Some(Via::Credentials), _, false) => Err(with_hint(
+                anyhow!("{has}; checks by credentials need {needed} or later"),
+                if cloud_init { leave } else { add },
+            )),
+            (None, false, false) => Err(with_hint(
+                anyhow!(
+                    "nothing on the disk can run the checks: it has no cloud-init, and without it \
+                     they need systemd {needed} or later; {has}"
+                ),
+                add,
+            )),
+        }
+    }
+}
 
 /// A disk to boot.
 #[derive(Clone, Debug)]
@@ -41,11 +97,13 @@ pub struct Check<'a> {
     pub cpus: u32,
     /// MiB.
     pub memory: u64,
+    /// How the questions get in.
+    pub via: Via,
     /// What must hold inside.
     pub expectations: &'a [Expectation],
     /// How long it may take in all.
     pub limit: Duration,
-    /// A directory for the overlay and the seed.
+    /// A directory for the overlay and the questions.
     pub work: &'a Path,
     /// Where QEMU's own messages go.
     pub log: &'a Path,
@@ -66,6 +124,8 @@ pub struct BootFailed {
     pub tail: Vec<String>,
     /// All of it.
     pub console: PathBuf,
+    /// The exit status and the output that answered each expectation until then, in their order.
+    pub answers: Vec<Option<(i32, String)>>,
 }
 
 impl fmt::Display for BootFailed {
@@ -144,20 +204,34 @@ impl Check<'_> {
         let nic = Nic { network: Network::Nat, mac: Mac::derived("kuth-probe", 0) };
         let card = Card { mac: nic.mac.to_string(), netdev: "user,restrict=on".into() };
         let script = probe::script(self.expectations, self.limit);
-        let template = Template {
-            hostname: "kuth-probe".into(),
-            nics: vec![nic],
-            user_data: Some(probe::user_data(&script)),
-            ..Template::default()
-        };
-        write("seed.iso", &template.render(Secrets::Withheld)?.iso(self.epoch)?)?;
+        let drive =
+            |file: &str, format, durability| Drive { file: file.into(), format, durability };
+        let mut drives = vec![drive("boot.qcow2", "qcow2", Durability::Scratch)];
+        let mut oem_strings = Vec::new();
+        match self.via {
+            Via::CloudInit => {
+                let template = Template {
+                    hostname: "kuth-probe".into(),
+                    nics: vec![nic],
+                    user_data: Some(probe::user_data(&script)),
+                    ..Template::default()
+                };
+                write("seed.iso", &template.render(Secrets::Withheld)?.iso(self.epoch)?)?;
+                drives.push(drive("seed.iso", "raw", Durability::ReadOnly));
+            }
+            Via::Credentials => {
+                for (index, string) in credentials::strings(&script)?.iter().enumerate() {
+                    let name = format!("credential-{index}");
+                    write(&name, string.as_bytes())?;
+                    oem_strings.push(name);
+                }
+            }
+        }
         let variables = place("variables.fd");
         let flash = match self.secure_boot {
             true => Some(host::secure_flash(self.architecture, &variables)?),
             false => host::own_flash(self.architecture, self.firmware, &variables)?,
         };
-        let drive =
-            |file: &str, format, durability| Drive { file: file.into(), format, durability };
         Ok(Launch {
             architecture: self.architecture.to_string(),
             name: "probe".into(),
@@ -165,11 +239,9 @@ impl Check<'_> {
             cpus: self.cpus,
             memory: self.memory,
             flash,
-            drives: vec![
-                drive("boot.qcow2", "qcow2", Durability::Scratch),
-                drive("seed.iso", "raw", Durability::ReadOnly),
-            ],
+            drives,
             cards: vec![card],
+            oem_strings,
         })
     }
 
@@ -186,14 +258,14 @@ impl Check<'_> {
         let how = format!("booting by {}", self.firmware.word().to_uppercase());
         if let Some(line) = &seen.fatal {
             let what = format!("{how}: the machine does not come up: {line}");
-            return Err(self.failed(what, None, self.tail()));
+            return Err(self.failed(&seen, what, None, self.tail()));
         }
         for (expectation, answer) in self.expectations.iter().zip(&seen.answers) {
             let Some((status, output)) = answer else { continue };
             if let Err(found) = expectation.judge(*status, output) {
                 let what = format!("{how}: {} is not as expected", expectation.subject());
                 let difference = Some((expectation.expected(), found));
-                return Err(self.failed(what, difference, Vec::new()));
+                return Err(self.failed(&seen, what, difference, Vec::new()));
             }
         }
         if seen.done.is_some() {
@@ -204,7 +276,7 @@ impl Check<'_> {
                 Some((expectation, _)) => {
                     let what =
                         format!("{how}: no answer came through for {}", expectation.subject());
-                    Err(self.failed(what, None, self.tail()))
+                    Err(self.failed(&seen, what, None, self.tail()))
                 }
             };
         }
@@ -223,12 +295,22 @@ impl Check<'_> {
                 }
             },
         };
-        let error = self.failed(format!("{how}: {ended}"), None, self.tail());
+        let error = self.failed(&seen, format!("{how}: {ended}"), None, self.tail());
         Err(match (seen.login, seen.answers.iter().any(Option::is_some)) {
             (Some(()), false) => with_hint(
                 error,
-                "the system came up, but nothing ran the seed: cloud-init with the NoCloud source \
-                 must be in the image",
+                match self.via {
+                    Via::CloudInit => {
+                        "the system came up, but nothing ran the seed: cloud-init with the NoCloud \
+                         source must be in the image, or `via = \"credentials\"` and systemd of \
+                         256 or later"
+                    }
+                    Via::Credentials => {
+                        "the system came up, but nothing ran the checks: systemd must be of 256 or \
+                         later, the kernel must have DMI_SYSFS built in, and the system must reach \
+                         multi-user.target"
+                    }
+                },
             ),
             _ => with_hint(error, "a busy host needs longer: raise `timeout`"),
         })
@@ -236,11 +318,13 @@ impl Check<'_> {
 
     fn failed(
         &self,
+        seen: &Observed,
         what: String,
         difference: Option<(String, String)>,
         tail: Vec<String>,
     ) -> Error {
-        Error::new(BootFailed { what, difference, tail, console: self.console.to_path_buf() })
+        let (console, answers) = (self.console.to_path_buf(), seen.answers.clone());
+        Error::new(BootFailed { what, difference, tail, console, answers })
     }
 
     /// The last lines of the console that say something.
@@ -291,25 +375,30 @@ mod tests {
 
     type Answers = Vec<(i32, String)>;
 
-    fn verdict(console: &str, result: Result<()>) -> std::result::Result<Answers, String> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("console");
-        std::fs::write(&path, console).unwrap();
-        let check = Check {
-            disk: &path,
+    fn check(path: &Path) -> Check<'_> {
+        Check {
+            disk: path,
             size: Bytes(0),
             firmware: Firmware::Uefi,
             secure_boot: false,
+            via: Via::CloudInit,
             architecture: "amd64",
             cpus: 1,
             memory: 1,
             expectations: &EXPECTATIONS,
             limit: Duration::from_secs(9),
-            work: directory.path(),
-            log: &path,
-            console: &path,
+            work: path,
+            log: path,
+            console: path,
             epoch: 0,
-        };
+        }
+    }
+
+    fn verdict(console: &str, result: Result<()>) -> std::result::Result<Answers, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("console");
+        std::fs::write(&path, console).unwrap();
+        let check = check(&path);
         let mut seen = Observed { answers: vec![None; 2], ..Observed::default() };
         seen.take(console.as_bytes());
         let place = path.display().to_string();
@@ -333,6 +422,64 @@ mod tests {
         let expected = "booting by UEFI: failed units is not as expected\n  expected: none\n  \
                         found: a.b\n  console log: LOG";
         assert_eq!(verdict(&console, Ok(())), Err(expected.into()));
+    }
+
+    #[test]
+    fn the_way_in_follows_from_the_software_and_the_pipeline() {
+        const CLOUD: Option<Via> = Some(Via::CloudInit);
+        const CREDENTIALS: Option<Via> = Some(Via::Credentials);
+        let none = "nothing on the disk can run the checks: it has no cloud-init, and without it \
+                    they need systemd 256 or later; the disk has ";
+        let none = |has: &str| Err(format!("{none}{has}"));
+        let (old, new) = (Some(255), Some(256));
+        let no_cloud_init = || Err("the disk has no cloud-init to run the checks".to_string());
+        for (asked, cloud_init, systemd, expected) in [
+            (None, true, old, Ok(Via::CloudInit)),
+            (None, true, new, Ok(Via::CloudInit)),
+            (None, false, new, Ok(Via::Credentials)),
+            (None, false, old, none("systemd 255")),
+            (None, false, None, none("no systemd")),
+            (CLOUD, true, None, Ok(Via::CloudInit)),
+            (CLOUD, false, new, no_cloud_init()),
+            (CLOUD, false, old, no_cloud_init()),
+            (CREDENTIALS, true, new, Ok(Via::Credentials)),
+            (CREDENTIALS, false, new, Ok(Via::Credentials)),
+            (
+                CREDENTIALS,
+                true,
+                old,
+                Err("the disk has systemd 255; checks by credentials need 256 or later".into()),
+            ),
+        ] {
+            let chosen = Via::choose(asked, Some(BootSoftware { cloud_init, systemd }));
+            if let Err(error) = &chosen {
+                assert_eq!(crate::error::hints(error).len(), 1, "{error}");
+            }
+            let chosen = chosen.map_err(|error| error.to_string());
+            assert_eq!(chosen, expected, "{asked:?} {cloud_init} {systemd:?}");
+        }
+        assert_eq!(Via::choose(None, None).unwrap(), Via::CloudInit);
+        assert_eq!(Via::choose(CREDENTIALS, None).unwrap(), Via::Credentials);
+    }
+
+    #[test]
+    fn the_questions_come_by_a_seed_or_by_credentials() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        let check = Check { size: Bytes::GIB, work: directory.path(), ..check(&path) };
+        let launch = check.launch().unwrap();
+        let files = |launch: &Launch| -> Vec<String> {
+            launch.drives.iter().map(|drive| drive.file.clone()).collect()
+        };
+        assert_eq!(files(&launch), ["boot.qcow2", "seed.iso"]);
+        assert!(launch.oem_strings.is_empty());
+        let launch = Check { via: Via::Credentials, ..check }.launch().unwrap();
+        assert_eq!(files(&launch), ["boot.qcow2"]);
+        assert_eq!(launch.oem_strings.len(), 3);
+        for file in &launch.oem_strings {
+            let text = std::fs::read_to_string(directory.path().join(file)).unwrap();
+            assert!(text.starts_with("io.systemd.credential.binary:"), "{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a booted machine is expected to be, and the script that asks it. The script travels in
-//! the seed, runs once the system has come up, and answers on the console in the lines that
-//! `console.rs` reads. Pure: text in, text out.
+//! the seed or in credentials, runs once the system has come up, and answers on the console in the
+//! lines that `console.rs` reads. Pure: text in, text out.
 
 use std::time::Duration;
 
@@ -43,6 +43,35 @@ pub enum Expectation {
     CloudInit,
     /// The firmware has checked what it started.
     SecureBoot,
+    /// A package is installed.
+    Package {
+        /// Its name.
+        name: String,
+        /// A pattern for its version, in which `*` stands for anything; none: any version.
+        version: Option<String>,
+    },
+    /// Something listens at a port, on any address.
+    Port {
+        /// Its number.
+        number: u16,
+        /// TCP or UDP.
+        protocol: Protocol,
+    },
+    /// A file, or a directory or another thing, exists.
+    File {
+        /// Its path.
+        path: String,
+    },
+    /// The journal of this boot has no message of priority `err` or worse about a unit.
+    Journal {
+        /// The unit.
+        unit: String,
+    },
+    /// Kernel and user space have come up in a time, firmware and boot loader left out.
+    BootTime {
+        /// The longest.
+        most: Duration,
+    },
     /// A command succeeds.
     Command {
         /// A line for `sh`.
@@ -50,6 +79,34 @@ pub enum Expectation {
         /// What its output must contain.
         output: Option<String>,
     },
+}
+
+/// What a port is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    /// The word behind a port's number.
+    pub fn word(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+
+    /// The state of a socket that waits for whoever comes, as /proc/net has it: TCP_LISTEN, and for
+    /// UDP TCP_CLOSE, which is one without a peer.
+    fn waiting(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "0A",
+            Protocol::Udp => "07",
+        }
+    }
 }
 
 /// The firmware's variable, by the UEFI specification's name and vendor GUID.
@@ -66,6 +123,11 @@ impl Expectation {
             Expectation::FailedUnits { .. } => "failed units".to_string(),
             Expectation::CloudInit => "cloud-init".to_string(),
             Expectation::SecureBoot => "Secure Boot".to_string(),
+            Expectation::Package { name, .. } => format!("package {name}"),
+            Expectation::Port { number, protocol } => format!("port {number}/{}", protocol.word()),
+            Expectation::File { path } => format!("file {path}"),
+            Expectation::Journal { unit } => format!("journal of {unit}"),
+            Expectation::BootTime { .. } => "boot time".to_string(),
             Expectation::Command { run, .. } => format!("command {run}"),
         }
     }
@@ -80,6 +142,12 @@ impl Expectation {
             Expectation::FailedUnits { most } => format!("at most {most}"),
             Expectation::CloudInit => "status: done".to_string(),
             Expectation::SecureBoot => "enabled".to_string(),
+            Expectation::Package { version: None, .. } => "installed".to_string(),
+            Expectation::Package { version: Some(version), .. } => format!("version {version}"),
+            Expectation::Port { .. } => LISTENS.to_string(),
+            Expectation::File { .. } => EXISTS.to_string(),
+            Expectation::Journal { .. } => "no errors".to_string(),
+            Expectation::BootTime { most } => format!("at most {} s", most.as_secs()),
             Expectation::Command { output: None, .. } => "exit status 0".to_string(),
             Expectation::Command { output: Some(output), .. } => {
                 format!("`{output}` in its output")
@@ -117,6 +185,38 @@ impl Expectation {
                 "case $(od -An -t u1 -j 4 -N 1 {SECURE_BOOT}) in *1) echo enabled;; \
                  *) echo disabled;; esac"
             ),
+            // Of several architectures there are several lines.
+            Expectation::Package { name, .. } => format!(
+                "dpkg-query --show --showformat '${{db:Status-Status}} ${{Version}}\\n' {}",
+                quote(name)
+            ),
+            // No program that lists sockets has to be in the image.
+            Expectation::Port { number, protocol } => {
+                let (word, state) = (protocol.word(), protocol.waiting());
+                format!(
+                    "if grep -qsE '^ *[0-9]+: [0-9A-F]+:{number:04X} [0-9A-F]+:[0-9A-F]+ {state} ' \
+                     /proc/net/{word} /proc/net/{word}6; \
+                     then echo {LISTENS}; else echo nothing {LISTENS}; fi"
+                )
+            }
+            Expectation::File { path } => {
+                let path = quote(path);
+                format!("if [ -e {path} ]; then echo {EXISTS}; else echo does not exist; fi")
+            }
+            // Of a unit that does not exist there are no messages either.
+            Expectation::Journal { unit } => {
+                let unit = quote(unit);
+                format!(
+                    "state=$(systemctl show --property=LoadState --value {unit})\n\
+                     [ \"$state\" = loaded ] || echo \"the unit is $state\"\n\
+                     journalctl --quiet --no-pager --boot --priority=err --lines=20 --output=cat \
+                     --unit={unit}"
+                )
+            }
+            // Microseconds since the kernel began; 0 until all is up.
+            Expectation::BootTime { .. } => {
+                "systemctl show --property=FinishTimestampMonotonic --value".to_string()
+            }
             Expectation::Command { run, .. } => run.clone(),
         }
     }
@@ -155,6 +255,22 @@ impl Expectation {
                     && !output.lines().any(|line| line.trim() == "extended_status: degraded done")
             }
             Expectation::SecureBoot => output == "enabled",
+            Expectation::Package { version, .. } => {
+                let installed = output.lines().filter_map(|line| line.strip_prefix("installed "));
+                let is_wanted = |found: &str| version.as_ref().is_none_or(|it| matches(it, found));
+                status == 0 && installed.into_iter().any(is_wanted)
+            }
+            Expectation::Port { .. } => output == LISTENS,
+            Expectation::File { .. } => output == EXISTS,
+            Expectation::Journal { .. } => status == 0 && output.is_empty(),
+            Expectation::BootTime { most } => {
+                return match output.parse() {
+                    Ok(0) => Err("it is not up yet".to_string()),
+                    Ok(time) if Duration::from_micros(time) <= *most => Ok(()),
+                    Ok(time) => Err(format!("{:.1} s", Duration::from_micros(time).as_secs_f64())),
+                    Err(_) => Err(found()),
+                };
+            }
             Expectation::Command { output: wanted, .. } => {
                 status == 0 && wanted.as_ref().is_none_or(|wanted| output.contains(wanted))
             }
@@ -167,6 +283,25 @@ impl Expectation {
         let holds = self.judge(status, output).is_ok();
         json!({ "what": self.subject(), "expected": self.expected(), "holds": holds })
     }
+}
+
+/// What is said of a port.
+const LISTENS: &str = "listens";
+/// What is said of a file.
+const EXISTS: &str = "exists";
+
+/// Whether `text` is what `pattern` describes, in which `*` stands for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(start) else { return false };
+    let (middle, end) = rest.rsplit_once('*').map_or((None, rest), |(it, end)| (Some(it), end));
+    let Some(mut text) = text.strip_suffix(end) else { return false };
+    for part in middle.into_iter().flat_map(|middle| middle.split('*')) {
+        // The first place leaves the most for those that follow.
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    true
 }
 
 /// The script that asks for `expectations` and then powers off. It waits for the system to come
@@ -241,6 +376,12 @@ mod tests {
             Expectation::FailedUnits { most: 0 },
             Expectation::CloudInit,
             Expectation::Command { run: "echo 'it''s'".into(), output: Some("its".into()) },
+            Expectation::Package { name: "htop".into(), version: None },
+            Expectation::Package { name: "htop".into(), version: Some("3.4*".into()) },
+            Expectation::Port { number: 22, protocol: Protocol::Tcp },
+            Expectation::File { path: "/etc/motd".into() },
+            Expectation::Journal { unit: "ssh".into() },
+            Expectation::BootTime { most: Duration::from_secs(90) },
         ]
     }
 
@@ -265,6 +406,30 @@ mod tests {
             (5, 0, "its\n", Ok(())),
             (5, 0, "other\n", Err("other")),
             (5, 1, "its\n", Err("exit status 1: its")),
+            (6, 0, "installed 3.4.1-5\n", Ok(())),
+            (6, 0, "config-files 3.4.1-5\n", Err("config-files 3.4.1-5")),
+            (
+                6,
+                1,
+                "dpkg-query: no packages found",
+                Err("exit status 1: dpkg-query: no packages found"),
+            ),
+            (7, 0, "installed 3.3\ninstalled 3.4.1-5\n", Ok(())),
+            (7, 0, "installed 3.3.4-1\n", Err("installed 3.3.4-1")),
+            (7, 0, "config-files 3.4.1-5\n", Err("config-files 3.4.1-5")),
+            (8, 0, "listens\n", Ok(())),
+            (8, 0, "nothing listens\n", Err("nothing listens")),
+            (9, 0, "exists\n", Ok(())),
+            (9, 0, "does not exist\n", Err("does not exist")),
+            (10, 0, "", Ok(())),
+            (10, 0, "the unit is not-found\n", Err("the unit is not-found")),
+            (10, 0, "error: no key\n", Err("error: no key")),
+            (10, 127, "", Err("exit status 127 and no output")),
+            (11, 0, "90000000\n", Ok(())),
+            (11, 0, "90000001\n", Err("90.0 s")),
+            (11, 0, "123456789\n", Err("123.5 s")),
+            (11, 0, "0\n", Err("it is not up yet")),
+            (11, 0, "", Err("nothing")),
         ] {
             let found = all[index].judge(status, output);
             assert_eq!(found, verdict.map_err(str::to_string), "{:?} {output:?}", all[index]);
@@ -272,6 +437,160 @@ mod tests {
             assert_eq!(report["holds"], verdict.is_ok(), "{report}");
         }
         assert_eq!(Expectation::FailedUnits { most: 1 }.judge(0, "a\n"), Ok(()));
+    }
+
+    #[test]
+    fn a_pattern_is_of_the_whole_version() {
+        for (pattern, text, is_match) in [
+            ("3.4", "3.4", true),
+            ("3.4", "3.4.1", false),
+            ("3.4*", "3.4", true),
+            ("3.4*", "13.4", false),
+            ("*-1", "3.4-1", true),
+            ("*-1", "3.4-12", false),
+            ("1:*+deb13*", "1:10.0+deb13u2", true),
+            ("1:*+deb13*", "1:10.0+deb12u2", false),
+            ("*a*b*", "ab", true),
+            ("*a*b*", "ba", false),
+            ("a*a", "a", false),
+            ("*", "", true),
+        ] {
+            assert_eq!(matches(pattern, text), is_match, "{pattern} {text}");
+        }
+    }
+
+    /// What `sh` answers on this host.
+    fn answer(expectation: &Expectation) -> Result<(), String> {
+        answer_to(&expectation.question(), expectation)
+    }
+
+    fn answer_to(question: &str, expectation: &Expectation) -> Result<(), String> {
+        let mut sh = std::process::Command::new("sh");
+        let output = sh.arg("-c").arg(question).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        expectation.judge(output.status.code().unwrap(), &String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn a_port_listens_where_a_socket_of_this_host_does() {
+        use std::net::{TcpListener, UdpSocket};
+        let port = |number, protocol| answer(&Expectation::Port { number, protocol });
+        for address in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(address) else {
+                kuth_test_support::judge::skip(&format!("no address as in {address}"));
+                continue;
+            };
+            let number = listener.local_addr().unwrap().port();
+            assert_eq!(port(number, Protocol::Tcp), Ok(()), "{address}");
+            let socket = UdpSocket::bind(address).unwrap();
+            let number = socket.local_addr().unwrap().port();
+            assert_eq!(port(number, Protocol::Udp), Ok(()), "{address}");
+        }
+    }
+
+    /// As the kernel writes them: SSH listens by IPv6, a client of port 22 is connected, port 22 is
+    /// nobody's by UDP, and a connected UDP socket has 68.
+    const SOCKETS: [(&str, &str); 3] = [
+        (
+            "tcp",
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n   \
+             0: 0100007F:0019 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n   \
+             1: 0100007F:8016 0100007F:0016 01 00000000:00000000 00:00000000 00000000     0\n",
+        ),
+        (
+            "tcp6",
+            "  sl  local_address                         remote_address                        st\n   \
+             0: 00000000000000000000000000000000:0016 00000000000000000000000000000000:0000 0A 0\n",
+        ),
+        (
+            "udp",
+            "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n  \
+             331: 00000000:0035 00000000:0000 07 00000000:00000000 00:00000000 00000000   102\n  \
+             345: 0202000A:0044 0202000A:0043 01 00000000:00000000 00:00000000 00000000     0\n",
+        ),
+    ];
+
+    #[test]
+    fn only_sockets_that_wait_for_anybody_listen() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in SOCKETS {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        for (number, protocol, listens) in [
+            (25, Protocol::Tcp, true),
+            (22, Protocol::Tcp, true),
+            (0x8016, Protocol::Tcp, false),
+            (2, Protocol::Tcp, false),
+            (0, Protocol::Tcp, false),
+            (53, Protocol::Tcp, false),
+            (53, Protocol::Udp, true),
+            (68, Protocol::Udp, false),
+            (67, Protocol::Udp, false),
+            (22, Protocol::Udp, false),
+        ] {
+            let expectation = Expectation::Port { number, protocol };
+            let question = expectation.question();
+            let question = question.replace("/proc/net", directory.path().to_str().unwrap());
+            let verdict = answer_to(&question, &expectation);
+            let expected = if listens { Ok(()) } else { Err("nothing listens".to_string()) };
+            assert_eq!(verdict, expected, "{number}/{}", protocol.word());
+        }
+    }
+
+    #[test]
+    fn a_file_exists_or_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("it's a \"file\" $HOME");
+        let expectation = Expectation::File { path: path.display().to_string() };
+        assert_eq!(answer(&expectation), Err("does not exist".to_string()));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(answer(&expectation), Ok(()));
+    }
+
+    #[test]
+    fn packages_are_known_by_dpkg() {
+        if !kuth_test_support::judge::is_there("dpkg-query") {
+            return;
+        }
+        let package = |name: &str, version: Option<&str>| {
+            let version = version.map(str::to_string);
+            answer(&Expectation::Package { name: name.into(), version })
+        };
+        assert_eq!(package("dpkg", None), Ok(()));
+        assert_eq!(package("dpkg", Some("1.*")), Ok(()));
+        assert!(package("dpkg", Some("0.*")).unwrap_err().starts_with("installed 1."));
+        assert!(package("no-such-package-of-kuth", None).is_err());
+    }
+
+    /// With stand-ins for systemd's programs, which say what those of Debian 13 say.
+    #[test]
+    fn the_journal_and_the_time_are_asked_of_systemd() {
+        const SYSTEMCTL: &str = "systemctl() { case $* in
+            'show --property=FinishTimestampMonotonic --value') echo 4242424 ;;
+            'show --property=LoadState --value noisy') echo loaded ;;
+            'show --property=LoadState --value quiet') echo loaded ;;
+            *) echo not-found ;;
+        esac; }\n";
+        const JOURNALCTL: &str = "journalctl() { case $* in
+            *--boot*--priority=err*--unit=noisy) echo 'error: no key' ;;
+        esac; }\n";
+        const WITHOUT: &str = "PATH=/nonexistent\n";
+        let journal = |programs: &[&str], unit: &str| {
+            let expectation = Expectation::Journal { unit: unit.into() };
+            answer_to(&(programs.concat() + &expectation.question()), &expectation)
+        };
+        let all = [SYSTEMCTL, JOURNALCTL];
+        assert_eq!(journal(&all, "quiet"), Ok(()));
+        assert_eq!(journal(&all, "noisy"), Err("error: no key".to_string()));
+        assert_eq!(journal(&all, "typo"), Err("the unit is not-found".to_string()));
+        let error = journal(&[WITHOUT, SYSTEMCTL], "quiet").unwrap_err();
+        assert!(error.starts_with("exit status 127: "), "{error}");
+        let time = |seconds| {
+            let expectation = Expectation::BootTime { most: Duration::from_secs(seconds) };
+            answer_to(&format!("{SYSTEMCTL}{}", expectation.question()), &expectation)
+        };
+        assert_eq!(time(5), Ok(()));
+        assert_eq!(time(4), Err("4.2 s".to_string()));
     }
 
     /// Runs the script here with stand-ins for what only a guest has.

@@ -59,6 +59,7 @@ impl Script<'_> {
             flash: flash.clone(),
             drives: self.drives.iter().map(drive).collect(),
             cards: cards(hardware, "@PORT@"),
+            oem_strings: Vec::new(),
         };
         let firmware = flash.map(|_| find_flash(&hardware.architecture)).unwrap_or_default();
         let words: Vec<String> = launch.argv().iter().map(|word| shell_word(word)).collect();

@@ -270,7 +270,8 @@ impl Run<'_> {
             .map(|line| line.trim_end().to_string())
             .collect::<Vec<_>>();
         tail.extend(syslog[syslog.len().saturating_sub(6)..].iter().cloned());
-        Error::new(BootFailed { what, difference: None, tail, console: self.console.clone() })
+        let (console, answers) = (self.console.clone(), Vec::new());
+        Error::new(BootFailed { what, difference: None, tail, console, answers })
     }
 
     /// The arguments of QEMU.
@@ -300,6 +301,7 @@ impl Run<'_> {
                 mac: Mac::derived("kuth-installer", 0).to_string(),
                 netdev: netdev.into(),
             }],
+            oem_strings: Vec::new(),
         };
         let mut argv = launch.argv();
         let mut put = |words: &[&str]| argv.extend(words.iter().map(|word| word.to_string()));

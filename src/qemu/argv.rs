@@ -96,6 +96,8 @@ pub struct Launch {
     pub drives: Vec<Drive>,
     /// In order.
     pub cards: Vec<Card>,
+    /// Files, each with one string for the guest's SMBIOS table (type 11); without NUL bytes.
+    pub oem_strings: Vec<String>,
 }
 
 /// The program that runs machines of an architecture.
@@ -155,6 +157,10 @@ impl Launch {
         }
         if self.cards.is_empty() {
             put("-nic", "none".to_string());
+        }
+        // By files, as an argument has a limit of its own.
+        for file in &self.oem_strings {
+            put("-smbios", format!("type=11,path={}", escape(file)));
         }
         argv
     }
@@ -277,6 +283,7 @@ mod tests {
             flash: None,
             drives: Vec::new(),
             cards: Vec::new(),
+            oem_strings: Vec::new(),
         }
     }
 
@@ -298,7 +305,7 @@ mod tests {
             change(&mut launch);
             launch.argv().into_iter().filter(|word| !plain.contains(word)).collect::<Vec<_>>()
         };
-        let cases: [(Change, &[&str]); 5] = [
+        let cases: [(Change, &[&str]); 6] = [
             (|it| it.architecture = "arm64".into(), &["virt"]),
             (|it| it.accelerator = Accelerator::kvm(), &["kvm", "host"]),
             (
@@ -337,6 +344,10 @@ mod tests {
             (
                 |it| it.cards = vec![Card { mac: "m".into(), netdev: "user,restrict=on".into() }],
                 &["-netdev", "user,id=net0,restrict=on", "virtio-net-pci,netdev=net0,mac=m"],
+            ),
+            (
+                |it| it.oem_strings = vec!["one".into(), "a,b".into()],
+                &["-smbios", "type=11,path=one", "-smbios", "type=11,path=a,,b"],
             ),
         ];
         for (change, expected) in cases {

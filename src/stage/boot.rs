@@ -1,21 +1,28 @@
 //! `boot`: starts a disk in QEMU and looks inside. The result is a report of what was expected
 //! and held; what did not hold is an error. The report has no times and no measured values, so
-//! the same disk and expectations give the same bytes.
+//! the same disk and expectations give the same bytes. A JUnit file in `out/PIPELINE/` has the
+//! outcome too, also of a boot that failed.
 
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::artifact::{ArtifactKind, Output};
-use crate::boot_check::Check;
+use crate::artifact::{Artifact, ArtifactKind, Output};
+use crate::boot_check::junit::{self, Suite};
 use crate::boot_check::probe::Expectation;
-use crate::error::{Result, anyhow, with_hint};
+use crate::boot_check::{BootFailed, Check, Via};
+use crate::error::{Context, Hint, Result, anyhow, caused_by, with_hint};
+use crate::files::write_aside;
 use crate::hardware::Firmware;
-use crate::pipeline::{Data, Fault, Fields};
+use crate::pipeline::{Data, Fault, Fields, Value};
 use crate::recipe::Recipe;
 use crate::units::Bytes;
 
-use super::{Inputs, Kind, Parsed, Pin, Resource, Stage, StageContext, register};
+use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext, register};
+
+mod expect;
 
 /// The row of this kind.
 pub const KIND: Kind = Kind { name: "boot", output: ArtifactKind::Report, read };
@@ -27,12 +34,16 @@ const BOTH: &[Firmware] = &[Firmware::Bios, Firmware::Uefi];
 const FIRMWARE: &[(&str, &[Firmware])] =
     &[("bios", &[Firmware::Bios]), ("uefi", &[Firmware::Uefi]), ("both", BOTH)];
 
+const VIA: &[(&str, Via)] = &[("cloud-init", Via::CloudInit), ("credentials", Via::Credentials)];
+
 struct Boot {
     firmware: &'static [Firmware],
     cpus: u32,
     memory: Bytes,
     limit: Duration,
     secure_boot: bool,
+    /// `via`, if the pipeline has it.
+    via: Option<Via>,
     expectations: Vec<Expectation>,
 }
 
@@ -42,9 +53,10 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let cpus = fields.integer("cpus", 1..=64).map_or(2, |cpus| cpus.value as u32);
     let memory = register::checked_memory(fields).unwrap_or(Bytes::GIB);
     let limit = read_limit(fields, LIMIT);
+    let via = fields.choice_of("via", VIA).map(|via| via.value);
     let mut expectations = Vec::new();
     if let Some(mut expect) = fields.table("expect") {
-        read_expectations(&mut expect, &mut expectations);
+        expectations = expect::read(&mut expect);
         expect.finish();
     }
     let secure_boot = fields.boolean("secure-boot", false);
@@ -58,27 +70,30 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     if secure_boot {
         expectations.push(Expectation::SecureBoot);
     }
-    let boot = Boot { firmware, cpus, memory, limit, secure_boot, expectations };
+    let boot = Boot { firmware, cpus, memory, limit, secure_boot, via, expectations };
     Some(Parsed::one(vec![from?], boot))
 }
 
-/// `timeout`: a count of seconds, or a string with a unit.
+/// `timeout`, or `default`.
 pub(super) fn read_limit(fields: &mut Fields<'_>, default: Duration) -> Duration {
-    let Some(value) = fields.raw("timeout") else { return default };
+    let value = fields.raw("timeout");
+    value.and_then(|value| time(fields, "timeout", value)).unwrap_or(default)
+}
+
+/// The value of `key`, a count of seconds, or a string with a unit; from 1 s to a day.
+fn time(fields: &Fields<'_>, key: &str, value: &Value) -> Option<Duration> {
     let seconds = match &value.data {
         Data::Integer(seconds) => u64::try_from(*seconds).ok(),
         Data::String(text) => seconds(text.as_str()),
-        Data::Faulty => return default,
+        Data::Faulty => return None,
         _ => None,
     };
-    match seconds {
-        Some(seconds @ 1..=86_400) => Duration::from_secs(seconds),
-        _ => {
-            let fault = Fault::new(value.span.clone(), "`timeout` is not a time");
-            fields.fault(fault.hint("write seconds or minutes, as in \"300 s\" or \"5 min\""));
-            default
-        }
+    let seconds = seconds.filter(|seconds| (1..=86_400).contains(seconds));
+    if seconds.is_none() {
+        let fault = Fault::new(value.span.clone(), format!("`{key}` is not a time"));
+        fields.fault(fault.hint("write seconds or minutes, as in \"300 s\" or \"5 min\""));
     }
+    seconds.map(Duration::from_secs)
 }
 
 fn seconds(text: &str) -> Option<u64> {
@@ -89,38 +104,37 @@ fn seconds(text: &str) -> Option<u64> {
     number.trim().parse::<u64>().ok()?.checked_mul(factor)
 }
 
-fn read_expectations(expect: &mut Fields<'_>, into: &mut Vec<Expectation>) {
-    for (path, source) in expect.texts_by_name("mounts") {
-        if !path.value.starts_with('/') {
-            let message = format!("`{}` is not a mount point", path.value);
-            expect.fault(Fault::new(path.span, message).hint("it begins with `/`"));
-            continue;
+impl Boot {
+    /// The file of the outcome, for CI services.
+    fn junit(&self, context: &StageContext) -> PathBuf {
+        context.settings.output.join(format!("{}.junit.xml", context.stage))
+    }
+
+    /// The suite's name of a boot by `firmware`.
+    fn suite(context: &StageContext, firmware: Firmware) -> String {
+        format!("{}.{}", context.stage, firmware.word())
+    }
+
+    /// The suites of the first `count` boots, in which all was as expected.
+    fn passed(&self, context: &StageContext, count: usize) -> Vec<Suite> {
+        let firmware = self.firmware.iter().take(count);
+        let name = |firmware: &Firmware| Boot::suite(context, *firmware);
+        firmware.map(|it| Suite::passed(name(it), &self.expectations)).collect()
+    }
+
+    /// Writes the file, unless it is so already.
+    fn write_junit(&self, context: &StageContext, suites: &[Suite]) -> Result<()> {
+        let path = self.junit(context);
+        let name = format!("{}.{}", context.settings.pipeline, context.stage);
+        let text = junit::write(&name, suites);
+        if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+            return Ok(());
         }
-        into.push(Expectation::Mount { path: path.value, source: source.text });
-    }
-    for (name, size) in expect.texts_by_name("volumes") {
-        match size.text.parse() {
-            Ok(size) => into.push(Expectation::Volume { name: name.value, size }),
-            Err(error) => {
-                let message = format!("{} is not a size", size.shown());
-                let label = crate::units::SizeError::to_string(&error);
-                expect.fault(Fault::new(size.span, message).label(label));
-            }
-        }
-    }
-    let services = expect.unique_texts("services").into_iter();
-    into.extend(services.map(|unit| Expectation::Service { unit: unit.text }));
-    if let Some(most) = expect.integer("failed-units", 0..=i64::MAX) {
-        into.push(Expectation::FailedUnits { most: most.value as u64 });
-    }
-    if expect.boolean("cloud-init", false) {
-        into.push(Expectation::CloudInit);
-    }
-    for mut command in expect.array_of_tables("command") {
-        let run = command.required_text("run");
-        let output = command.text("output").map(|output| output.text);
-        into.extend(run.map(|run| Expectation::Command { run: run.text, output }));
-        command.finish();
+        let directory = &context.settings.output;
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("making the output directory {}", directory.display()))
+            .hint("use another directory with `--output DIR`")?;
+        write_aside(directory, &path, text.as_bytes())
     }
 }
 
@@ -134,6 +148,7 @@ impl Stage for Boot {
         recipe.list("firmware", self.firmware.iter().map(|firmware| firmware.word()));
         recipe.value("cpus", self.cpus);
         recipe.value("memory", self.memory);
+        recipe.optional("via", self.via.map(Via::word));
         for expectation in &self.expectations {
             let line = format!("{}: {}", expectation.subject(), expectation.expected());
             recipe.value("expect", line);
@@ -146,6 +161,14 @@ impl Stage for Boot {
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
+        // What an earlier run wrote is not the outcome of this one, however it ends.
+        let junit = self.junit(context);
+        match std::fs::remove_file(&junit) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {}", junit.display()));
+            }
+            _ => {}
+        }
         let disk = inputs.get("from")?;
         let file = context.object(disk);
         self.firmware.iter().try_for_each(|firmware| register::check_firmware(disk, *firmware))?;
@@ -155,6 +178,7 @@ impl Stage for Boot {
                 "`disk` takes a signed one where the tree's suite has it; see `secure-boot` there",
             ));
         }
+        let via = Via::choose(self.via, disk.facts.disk().and_then(|facts| facts.boot_software))?;
         let mut boots = Vec::new();
         for (index, firmware) in self.firmware.iter().enumerate() {
             let (done, all) = (index as u64, self.firmware.len() as u64);
@@ -164,6 +188,7 @@ impl Stage for Boot {
                 size: Bytes(disk.size),
                 firmware: *firmware,
                 secure_boot: self.secure_boot,
+                via,
                 architecture: &context.settings.architecture,
                 cpus: self.cpus,
                 memory: self.memory.0 / Bytes::MIB.0,
@@ -174,7 +199,20 @@ impl Stage for Boot {
                 console: &context.log.with_extension(format!("{}.console", firmware.word())),
                 epoch: context.settings.epoch,
             };
-            let answers = check.run(&context.cancel)?;
+            let answers = match check.run(&context.cancel) {
+                Ok(answers) => answers,
+                Err(error) => {
+                    if let Some(failed) = caused_by::<BootFailed>(&error) {
+                        let mut suites = self.passed(context, index);
+                        let name = Boot::suite(context, *firmware);
+                        suites.push(Suite::failed(name, &self.expectations, failed));
+                        if let Err(error) = self.write_junit(context, &suites) {
+                            (context.warn)(&format!("{}: {error:#}", context.stage));
+                        }
+                    }
+                    return Err(error);
+                }
+            };
             let answered = self.expectations.iter().zip(&answers);
             let reports: Vec<_> =
                 answered.map(|(it, (status, output))| it.report(*status, output)).collect();
@@ -183,4 +221,13 @@ impl Stage for Boot {
         let report = serde_json::to_string_pretty(&json!({ "boots": boots }))? + "\n";
         Output::text(ArtifactKind::Report, &context.work, "report.json", &report)
     }
+
+    /// Only a boot in which all is as expected has a result, so the file follows from the stage.
+    fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
+        self.write_junit(context, &self.passed(context, self.firmware.len()))?;
+        self.locate(context, artifact)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ const SPEED: &str = "it says how fast or how long, not what";
 const ELSEWHERE: &str = "where packages come from; what came is in the pin, by digest";
 const TRUST: &str = "who may have signed; what was signed is in the pin, by digest";
 const PINNED: &str = "the sum that the list has of the file is in the pin";
+const SAME_PORT: &str = "a port without a protocol is of TCP";
 const ONE_VALUE: &str = "it is the one value there is";
 
 const ROWS: &[Row] = &[
@@ -554,6 +555,8 @@ const ROWS: &[Row] = &[
     ("boot", "cpus", "cpus = 4", "cpus = 9", Moves(&["check"])),
     ("boot", "memory", "\"5 GiB\"\ntimeout", "\"9 GiB\"\ntimeout", Moves(&["check"])),
     ("boot", "timeout", "\"80 min\"", "\"81 min\"", Stays(SPEED)),
+    ("boot", "via", "via = \"credentials\"", "via = \"cloud-init\"", Moves(&["check"])),
+    ("boot", "via", "via = \"credentials\"", "", Moves(&["check"])),
     ("boot", "expect", "services = [\"ssh\"]\nfailed-units = 2", "", Moves(&["check"])),
     ("boot", "expect.mounts", "\"/dev/mapper/vg0-root\"", "\"/dev/sda1\"", Moves(&["check"])),
     ("boot", "expect.mounts", "{ \"/\" =", "{ \"/srv\" =", Moves(&["check"])),
@@ -567,6 +570,19 @@ const ROWS: &[Row] = &[
     ),
     ("boot", "expect.failed-units", "failed-units = 2", "failed-units = 0", Moves(&["check"])),
     ("boot", "expect.cloud-init", "cloud-init = false", "cloud-init = true", Moves(&["check"])),
+    ("boot", "expect.packages", "htop = \"3.4*\"", "htop = \"3.3*\"", Moves(&["check"])),
+    (
+        "boot",
+        "expect.packages",
+        "packages = { htop = \"3.4*\" }\nports",
+        "packages = [\"htop\"]\nports",
+        Moves(&["check"]),
+    ),
+    ("boot", "expect.ports", "[22, \"53/udp\"]", "[22, \"53/tcp\"]", Moves(&["check"])),
+    ("boot", "expect.ports", "[22, \"53/udp\"]", "[\"22/tcp\", \"53/udp\"]", Stays(SAME_PORT)),
+    ("boot", "expect.files", "[\"/etc/motd\"]", "[\"/etc/issue\"]", Moves(&["check"])),
+    ("boot", "expect.journal", "journal = [\"cron\"]", "journal = [\"ssh\"]", Moves(&["check"])),
+    ("boot", "expect.boot-time", "\"90 s\"", "\"91 s\"", Moves(&["check"])),
     (
         "boot",
         "expect.command",

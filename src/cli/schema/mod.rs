@@ -105,6 +105,8 @@ fn value(rows: &[Row], row: &Row) -> Result<Value> {
         "size or `\"rest\"`" => json!({ "anyOf": [size(), { "const": "rest" }] }),
         "list" | "list of stages" => list(string()),
         "list of sizes" => list(size()),
+        "list of integers and strings" => list(json!({ "type": ["string", "integer"] })),
+        "list, or strings by name" => json!({ "anyOf": [list(string()), by_name(string())] }),
         "string or list" => json!({ "anyOf": [string(), list(string())] }),
         "list of strings and tables" => list(json!({ "anyOf": [string(), below()?] })),
         "string or integer" => json!({ "type": ["string", "integer"] }),
