@@ -319,14 +319,15 @@ fn a_larger_disk_of_a_clone_is_for_a_base_that_grows() {
         let pipeline = world.load(&text).unwrap();
         let stage = |name: &str, index: usize| &*pipeline.stage(name).unwrap().stage[index].1;
         let disk = Artifact {
-            facts: Facts::Disk(DiskFacts {
+            facts: Facts::Disk(Box::new(DiskFacts {
+                boot_software: None,
                 firmware: vec![Firmware::Bios],
                 grows: grows.map(str::to_string),
                 root: "/dev/vda1".into(),
                 root_uuid: "1".into(),
                 secure_boot: None,
                 table: "gpt".into(),
-            }),
+            })),
             ..world.disk("one")
         };
         let machine = world.run(stage("machine", 0), &disk);

@@ -141,8 +141,18 @@ impl PackageFile {
             ));
         }
         let path = self.name.clone();
-        let (essential, suite, file) = (false, None, true);
-        Ok(Package { name, version, architecture, sha256, size, path, essential, suite, file })
+        Ok(Package {
+            name,
+            version,
+            architecture,
+            sha256,
+            size,
+            path,
+            essential: false,
+            suite: None,
+            repository: None,
+            file: true,
+        })
     }
 
     fn changed(&self) -> Error {

@@ -86,7 +86,8 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
             let tree = tree.as_ref().context("the tree is not built yet")?;
             let status = read_from_tar(&context.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
-            let mut packages = describe(&apt.lists(), request, indexes, (&ask(&request.asked())?, &[]))?;
+            let mut packages =
+                describe(&apt.lists(), request, indexes, (&ask(&request.asked())?, &[]))?;
             packages.extend(files.into_iter().map(|(_, package)| package));
             packages.sort();
             Ok(packages)

@@ -130,6 +130,7 @@ fn disk(boot_software: Option<BootSoftware>) -> Artifact {
     let facts = DiskFacts {
         boot_software,
         firmware: vec![Firmware::Bios],
+        grows: None,
         root: "UUID=1".into(),
         secure_boot: None,
         root_uuid: "1".into(),

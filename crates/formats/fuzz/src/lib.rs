@@ -18,7 +18,7 @@ use kuth_formats::{
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 27] = [
+pub const TARGETS: [Target; 28] = [
     ("cpio", |data| ignore(cpio::read(data))),
     ("deb", |data| ignore(deb::read(Cursor::new(data)))),
     ("documents", documents),
