@@ -57,6 +57,14 @@ fn faults_are_told_with_their_place() {
         assert!(found.contains(part), "{part}\nis not in\n{found}");
         assert!(found.contains("pipelines/p.toml:"), "{found}");
     }
+    for (key, part) in [
+        ("grow = true", "an installed system does not grow by itself"),
+        ("options = [\"nodev\"]", "an installer writes its own mount options"),
+    ] {
+        let volumes = VOLUMES.replace("mount = \"/var\"\n", &format!("mount = \"/var\"\n{key}\n"));
+        let found = faults_of("size = \"28 GiB\"\n", &volumes);
+        assert!(found.contains(part) && found.contains(key), "{part}\nis not in\n{found}");
+    }
 }
 
 /// The recipe of an `install` with these keys.

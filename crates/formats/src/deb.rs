@@ -224,7 +224,7 @@ pub(crate) mod tests {
         let mut bytes = MAGIC.to_vec();
         for (name, content) in members {
             let length = content.len();
-            write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n", 0, 0, 0, 100644)
+            writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`", 0, 0, 0, 100644)
                 .unwrap();
             bytes.extend_from_slice(content);
             bytes.resize(bytes.len().next_multiple_of(2), b'\n');

@@ -41,7 +41,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Answers {
                 continue;
             }
             match answer(line, &text) {
-                Err(fault) => fields.fault(fault),
+                Err(fault) => fields.fault(*fault),
                 Ok(answer) => match answers.iter().find(|it| it.question == answer.question) {
                     None => answers.push(answer),
                     Some(first) => {
@@ -63,12 +63,13 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Answers {
 }
 
 /// The answer in a line of `text`.
-fn answer(line: &str, text: &Text) -> Result<Answer, Fault> {
+fn answer(line: &str, text: &Text) -> Result<Answer, Box<Fault>> {
     let shown = match text.secret {
         true => "a line of the secret value".to_string(),
         false => format!("`{line}`"),
     };
-    let fault = |why: String| Fault::new(text.span.clone(), format!("{shown} {why}")).hint(HINT);
+    let fault =
+        |why: String| Box::new(Fault::new(text.span.clone(), format!("{shown} {why}")).hint(HINT));
     let mut rest = line;
     let mut words = Vec::new();
     while words.len() < 3 {
@@ -83,8 +84,8 @@ fn answer(line: &str, text: &Text) -> Result<Answer, Fault> {
     let kind = words[2];
     if !TYPES.contains(&kind) {
         let kind = if text.secret { String::new() } else { format!(" `{kind}`") };
-        return Err(fault(format!("has the unknown type{kind}"))
-            .label(format!("the types are {}", TYPES.join(", "))));
+        let fault = fault(format!("has the unknown type{kind}"));
+        return Err(Box::new(fault.label(format!("the types are {}", TYPES.join(", ")))));
     }
     if line.ends_with('\\') {
         return Err(fault("ends in `\\`, which joins it with the next one".to_string()));
