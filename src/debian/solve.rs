@@ -332,6 +332,12 @@ fn explain(error: Error, output: &str, request: &Request, index: &Index) -> Erro
             "take it out with `remove` in a stage before this one, or ask for the newer one",
         );
     }
+    if line.contains("Held packages were changed") {
+        return with_hint(
+            error.context("a package that the tree holds would be changed"),
+            "hold it in the last stage that installs packages, not before",
+        );
+    }
     let line = unmet(output).unwrap_or(line);
     let hint = match missing.is_empty() {
         false => {

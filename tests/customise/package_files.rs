@@ -19,9 +19,19 @@ const POSTINST: &str = "#!/bin/sh\nset -e\n. /usr/share/debconf/confmodule\ndb_g
 
 /// Makes `directory/NAME.deb`, with these lines in its control file and these control files besides.
 fn deb(directory: &Path, name: &str, lines: &str, control: &[(&str, &str)]) -> PathBuf {
+    deb_of(directory, (name, "1:1.0-1"), lines, control)
+}
+
+/// The same with a name and a version.
+fn deb_of(
+    directory: &Path,
+    (name, version): (&str, &str),
+    lines: &str,
+    control: &[(&str, &str)],
+) -> PathBuf {
     let (files, package) = (directory.join(name), directory.join(format!("{name}.deb")));
     std::fs::create_dir_all(files.join("DEBIAN")).unwrap();
-    let head = format!("Package: {name}\nVersion: 1:1.0-1\nMaintainer: a <a@example.org>\n");
+    let head = format!("Package: {name}\nVersion: {version}\nMaintainer: a <a@example.org>\n");
     let text = format!("{head}{lines}\nDescription: a test\n");
     for (name, text) in [("control", text.as_str())].iter().chain(control) {
         let path = files.join("DEBIAN").join(name);
@@ -96,6 +106,16 @@ fn recommended_packages_come_where_they_are_asked_for() {
     let tree = tree("recommended");
     assert!(tree.package("nano").unwrap().contains("\nStatus: install ok installed\n"));
     assert!(automatic(&tree, "nano") && !automatic(&tree, "needed"));
+}
+
+/// dpkg and debconf rewrite their databases.
+#[test]
+fn another_run_gives_the_same_bytes() {
+    let project = &crate::built::built().project;
+    let before = std::fs::read(project.artifact(PIPELINE, "files")).unwrap();
+    let again = project.build(&[PIPELINE, "files", "--rebuild", "files"]).ok();
+    assert_eq!(again.count("run"), 1);
+    assert!(before == std::fs::read(project.artifact(PIPELINE, "files")).unwrap());
 }
 
 #[test]
@@ -211,6 +231,26 @@ fn a_changed_file_is_another_request_and_an_update_takes_it() {
     assert!(updated.out.contains("app") && updated.out.contains("1:1.0-1 ("), "{}", updated.out);
     let built = build(&project, keys, &["--locked"]).ok();
     assert_eq!(built.count("run"), 1);
+}
+
+#[test]
+fn an_older_file_and_one_that_is_held_are_errors() {
+    let project = project("customise-older-file", |data| {
+        for (name, version) in [("older", "0.1"), ("newer", "99:1")] {
+            let path = deb_of(data, ("less", version), "Architecture: all", &[]);
+            std::fs::rename(path, data.join(format!("{name}.deb"))).unwrap();
+        }
+    });
+    let first = "packages = [\"less\"]\nhold = [\"less\"]\n\n[stage.last]\nkind = \"customise\"\n\
+                 from = \"more\"\npackages = [\"data/NAME.deb\"]";
+    for (name, said, hint) in [
+        ("older", "the tree has a newer version of a package", "take it out with `remove`"),
+        ("newer", "a package that the tree holds would be changed", "hold it in the last stage"),
+    ] {
+        build(&project, &first.replace("NAME", name), &[]).ok();
+        let run = project.build(&[PIPELINE, "last"]).ended(1);
+        assert!(run.err.contains(said) && run.err.contains(hint), "{}", run.err);
+    }
 }
 
 #[test]
