@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::customise::packages::is_path;
 use super::origin::Origin;
 use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, materials};
 use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
@@ -15,7 +16,7 @@ use crate::debian::{
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::lock::{Package, Part};
-use crate::pipeline::Fields;
+use crate::pipeline::{Fault, Fields, Text};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
 use crate::sandbox::{Network, Packed, Sandbox, Step};
@@ -39,7 +40,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     if fields.has("layers") {
         return layers::read(fields);
     }
-    let texts = |texts: Vec<crate::pipeline::Text>| texts.into_iter().map(|text| text.text);
+    let texts = |texts: Vec<Text>| texts.into_iter().map(|text| text.text);
     let words = [(DEBIAN.name, &DEBIAN), (UBUNTU.name, &UBUNTU)];
     let distribution = fields.choice_of("distribution", &words).map_or(&DEBIAN, |it| it.value);
     let suite = fields.required_text("suite");
@@ -47,7 +48,13 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     if components.is_empty() {
         components.push("main".into());
     }
-    let packages = texts(fields.unique_texts("packages")).collect();
+    let (files, packages): (Vec<Text>, Vec<Text>) =
+        fields.unique_texts("packages").into_iter().partition(|text| is_path(&text.text));
+    for file in files {
+        let fault = Fault::new(file.span.clone(), format!("{} is a file", file.shown()));
+        fields.fault(fault.hint("let a `customise` behind this stage install package files"));
+    }
+    let packages = texts(packages).collect();
     if *distribution == DEBIAN {
         // For Ubuntu, the mirror is also the source of packages of the installed system.
         fields.at_most_one(&["from", "mirror"]);

@@ -32,6 +32,11 @@ fn faults_about_packages_are_one_error_each_with_its_place() {
         ("packages = [\"a\", \"b\", \"a\"]", "`a` is in `packages` twice", "first here"),
         ("packages = [\"${env:X}\"]", "`packages` cannot be a secret", "`--var`"),
         ("packages = [\"files/a.deb\"]", "there is no file `files/a.deb`", "project root"),
+        (
+            "[stage.other]\nkind = \"bootstrap\"\nsuite = \"trixie\"\npackages = [\"a.deb\"]",
+            "`a.deb` is a file",
+            "let a `customise` behind this stage",
+        ),
         ("packages = [\"./a\"]", "there is no file `./a`", "project root"),
         ("packages = [\"directory.deb\"]", "`directory.deb` is a directory", "expected a file"),
         ("packages = [{ path = \"a.deb\" }]", "missing key `from`", "is required here"),

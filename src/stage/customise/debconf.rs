@@ -68,14 +68,16 @@ fn answer(line: &str, text: &Text) -> Result<Answer, Box<Fault>> {
         true => "a line of the secret value".to_string(),
         false => format!("`{line}`"),
     };
-    let fault =
-        |why: String| Box::new(Fault::new(text.span.clone(), format!("{shown} {why}")).hint(HINT));
+    let fault = |why: String, label: String| {
+        let fault = Fault::new(text.span.clone(), format!("{shown} {why}"));
+        Box::new(fault.label(label).hint(HINT))
+    };
     let mut rest = line;
     let mut words = Vec::new();
     while words.len() < 3 {
         let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         if word.is_empty() {
-            return Err(fault("is not an answer for debconf".to_string()));
+            return Err(fault("is not an answer for debconf".into(), String::new()));
         }
         words.push(word);
         // One space separates the value, which may begin with others.
@@ -84,11 +86,12 @@ fn answer(line: &str, text: &Text) -> Result<Answer, Box<Fault>> {
     let kind = words[2];
     if !TYPES.contains(&kind) {
         let kind = if text.secret { String::new() } else { format!(" `{kind}`") };
-        let fault = fault(format!("has the unknown type{kind}"));
-        return Err(Box::new(fault.label(format!("the types are {}", TYPES.join(", ")))));
+        let types = format!("the types are {}", TYPES.join(", "));
+        return Err(fault(format!("has the unknown type{kind}"), types));
     }
     if line.ends_with('\\') {
-        return Err(fault("ends in `\\`, which joins it with the next one".to_string()));
+        let why = "ends in `\\`, which joins it with the next one";
+        return Err(fault(why.into(), String::new()));
     }
     let value = Text { text: rest.to_string(), ..text.clone() };
     Ok(Answer { question: words.join(" "), value })

@@ -18,7 +18,7 @@ use crate::sandbox::{Network, Packed, Sandbox, Step};
 mod additions;
 mod content;
 mod debconf;
-mod packages;
+pub(super) mod packages;
 pub(super) mod read;
 mod steps;
 mod system;

@@ -59,7 +59,7 @@ pub(super) fn read(fields: &mut Fields<'_>, removed: &[Text]) -> Packages {
 }
 
 /// Whether an element of `packages` is a path: `htop/trixie` is the name of a package and a suite.
-fn is_path(text: &str) -> bool {
+pub(in crate::stage) fn is_path(text: &str) -> bool {
     text.ends_with(".deb") || ["./", "../", "/"].iter().any(|start| text.starts_with(start))
 }
 
