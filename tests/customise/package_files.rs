@@ -233,6 +233,30 @@ fn a_changed_file_is_another_request_and_an_update_takes_it() {
     assert_eq!(built.count("run"), 1);
 }
 
+/// The lock is compared with what a stage makes once it is made.
+#[test]
+fn a_changed_output_of_a_stage_is_another_request() {
+    let project = project("customise-changed-output", |data| {
+        deb(data, "app", "Architecture: all", &[]);
+    });
+    let keys = || {
+        let file = project.path("data/app.deb");
+        let digest = kuth_test_support::sha256(std::fs::read(&file).unwrap());
+        format!(
+            "packages = [{{ from = \"app\" }}]\n\n[stage.app]\nkind = \"download\"\nurl = \
+             \"file://{}\"\nsha256 = \"{digest}\"",
+            file.display()
+        )
+    };
+    build(&project, &keys(), &[]).ok();
+    let again = build(&project, &keys(), &["--locked", "--rebuild", "app"]).ok();
+    assert_eq!(again.count("run"), 1, "the same bytes");
+    deb(&project.path("data"), "app", "Architecture: all\nRecommends: nano", &[]);
+    let run = build(&project, &keys(), &["--locked"]).ended(1);
+    assert!(run.err.contains("the output of the stage app is another file"), "{}", run.err);
+    assert_eq!(build(&project, &keys(), &[]).ok().count("run"), 1);
+}
+
 #[test]
 fn an_older_file_and_one_that_is_held_are_errors() {
     let project = project("customise-older-file", |data| {
