@@ -1,5 +1,6 @@
 //! The real QEMU. A machine with nothing on its disk, whose QEMU is killed or hangs; and, by hand,
-//! a clone that is started in the background, logged in to, and stopped, one to four minutes:
+//! a clone of pipelines/debian.toml's disk that is started in the background, logged in to, asked
+//! for updates, and stopped, one to six minutes:
 //! `KUTH_TEST_DISK=disk.img cargo test --test machine_real -- --ignored --nocapture`
 
 use std::fs::{self, File};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use kuth::cancel::Cancel;
+use kuth::debian::{Archive, DEBIAN, PackageSource, mirror};
 use kuth::digest::Digest;
 use kuth::embedded::Qemu;
 use kuth::files::sparse;
@@ -19,6 +21,7 @@ use kuth::machine::{
 };
 use kuth::process::Command;
 use kuth::seed::{Secrets, Template};
+use kuth::stage_context::Settings;
 use kuth::units::Bytes;
 
 use kuth_test_support::judge;
@@ -82,17 +85,18 @@ fn a_clone_starts_takes_a_login_and_stops() {
     eprintln!("started: {:?}, port {:?}", start.elapsed(), listed.ssh_port);
     assert!(Qemu.remove(&host, "web").is_err());
     let arguments = Qemu.ssh(&host, "web").unwrap();
-    let ssh = || {
+    let ssh = |script: &str| {
         Command::new("ssh")
             .args(["-o", "BatchMode=yes", "-o", "ConnectTimeout=5", "-i"])
             .arg(&key)
             .args(&arguments)
-            .arg("hostname; ip -brief address; lsblk --noheadings --nodeps --output NAME,SIZE")
-            .time_limit(Duration::from_secs(60))
+            .arg(script)
+            .time_limit(Duration::from_secs(600))
             .run(&log, &cancel)
     };
+    let asks = "hostname; ip -brief address; lsblk --noheadings --nodeps --output NAME,SIZE";
     let output = loop {
-        match ssh() {
+        match ssh(asks) {
             Ok(output) => break output,
             Err(error) if start.elapsed() > Duration::from_secs(400) => panic!("{error:#}"),
             Err(_) => std::thread::sleep(Duration::from_secs(5)),
@@ -101,6 +105,24 @@ fn a_clone_starts_takes_a_login_and_stops() {
     let output = String::from_utf8(output).unwrap();
     eprintln!("logged in: {:?}\n{output}", start.elapsed());
     assert!(output.starts_with("web\n") && output.contains("nic2"), "{output}");
+
+    // Its own apt, with the archives that this host takes packages from: nothing newer is there.
+    let settings = Settings::default();
+    let root = |archive| mirror::root(&settings, &DEBIAN, &PackageSource::Mirror(None), archive);
+    let [main, security] = [Archive::Main, Archive::Security].map(|archive| root(archive).unwrap());
+    let script = format!(
+        "sudo sed -i -e 's|^URIs: .*/debian$|URIs: {main}|' \
+         -e 's|^URIs: .*-security$|URIs: {security}|' /etc/apt/sources.list.d/debian.sources && \
+         sudo apt-get -qq -oAcquire::Check-Valid-Until=false update 2>&1 && echo == && \
+         apt-get -s dist-upgrade"
+    );
+    let start = Instant::now();
+    let output = ssh(&script).unwrap_or_else(|error| panic!("{error:#}"));
+    let output = String::from_utf8(output).unwrap();
+    eprintln!("asked its apt: {:?}", start.elapsed());
+    let (warnings, upgrade) = output.split_once("==\n").unwrap();
+    assert_eq!(warnings, "", "a key or an index is not right");
+    assert!(upgrade.contains("\n0 upgraded, 0 newly installed"), "{upgrade}");
 
     let start = Instant::now();
     assert_eq!(Qemu.stop(&host, "web").unwrap(), Stopped::PoweredOff);

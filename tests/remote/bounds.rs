@@ -45,7 +45,7 @@ fn a_service_is_cut_at_the_bound() {
     // A service has to announce how much it sends.
     let server = Server::start(|_, _| Answer::long(b"x"));
     let why = refused(&format!("{}/cache", server.address.replace("http", "webdav")));
-    let said = format!("expected at most {MOST} bytes, the service sends more");
+    let said = format!("expected at most {MOST} bytes, there are more");
     assert!(why.contains(&said), "{why}");
     // It may be asked twice.
     assert!(server.sent() < 2 * (MOST + (16 << 20)), "{}", server.sent());

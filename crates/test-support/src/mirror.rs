@@ -128,8 +128,10 @@ pub fn with_version(file: &Path, version: &str, to: &Path) {
 pub fn debs(project: &Project, lock: &str) -> Vec<Deb> {
     let lock: toml::Table = project.read(lock).parse().unwrap();
     let mut debs: Vec<Deb> = Vec::new();
-    for (_, entries) in lock["stage"].as_table().unwrap() {
-        for package in entries[0]["package"].as_array().unwrap() {
+    let stages = lock["stage"].as_table().unwrap().values();
+    for entry in stages.flat_map(|entries| entries.as_array().unwrap()) {
+        let packages = entry.get("package").and_then(|packages| packages.as_array());
+        for package in packages.into_iter().flatten() {
             let text = |key: &str| package[key].as_str().unwrap().to_string();
             let digest = text("sha256");
             let file = project.cache.join("packages").join(&digest[..2]).join(&digest);
