@@ -111,9 +111,9 @@ fn a_clone_starts_takes_a_login_and_stops() {
     let root = |archive| mirror::root(&settings, &DEBIAN, &PackageSource::Mirror(None), archive);
     let [main, security] = [Archive::Main, Archive::Security].map(|archive| root(archive).unwrap());
     let script = format!(
-        "sudo sed -i -e 's|^URIs: .*/debian$|URIs: {main}|' \
+        "sudo sh -c \"sed -i -e 's|^URIs: .*/debian$|URIs: {main}|' \
          -e 's|^URIs: .*-security$|URIs: {security}|' /etc/apt/sources.list.d/debian.sources && \
-         sudo apt-get -qq -oAcquire::Check-Valid-Until=false update 2>&1 && echo == && \
+         apt-get -qq -oAcquire::Check-Valid-Until=false update 2>&1\" && echo == && \
          apt-get -s dist-upgrade"
     );
     let start = Instant::now();

@@ -29,9 +29,9 @@ fn one_flipped_byte_of_grub_is_refused_by_the_firmware() {
     let mut esp = vec![0; ESP.1];
     file.read_exact_at(&mut esp, ESP.0).unwrap();
     // Something that GRUB says, and shim does not.
-    let text = b"Welcome to GRUB!";
+    let text = b"grub rescue> ";
     let at = esp.windows(text.len()).position(|bytes| bytes == text).expect("GRUB is there");
-    file.write_all_at(b"w", ESP.0 + at as u64).unwrap();
+    file.write_all_at(b"G", ESP.0 + at as u64).unwrap();
 
     let (log, console) = (path("log"), path("console"));
     let check = Check {

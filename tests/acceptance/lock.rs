@@ -21,7 +21,13 @@ fn the_first_build_writes_every_package_into_the_lock() {
             entries.as_array().unwrap().iter().map(part).collect::<Vec<_>>()
         })
         .collect();
-    let wanted = ["base guest-additions", "base packages", "disk tools", "rootfs packages"];
+    let wanted = [
+        "base guest-additions",
+        "base packages",
+        "disk boot-loader",
+        "disk tools",
+        "rootfs packages",
+    ];
     assert_eq!(parts, wanted.map(String::from).into());
     for name in ["linux-image-amd64", "cloud-init", "dpkg", "e2fsprogs"] {
         assert!(text.contains(&format!("name = \"{name}\"")), "{name}");
