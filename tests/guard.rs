@@ -294,7 +294,9 @@ impl Checkout {
     fn command(&self, program: &str, path: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(self.directory.path()).stdin(Stdio::null()).env("PATH", path);
-        for name in ["KUTH_SKIPPED", "KUTH_REQUIRE_TOOLS", "KUTH_TEST_VIRTUALBOX", "MAKEFLAGS"] {
+        for name in
+            ["KUTH_SKIPPED", "KUTH_REQUIRE_TOOLS", "KUTH_TEST_VIRTUALBOX", "MAKEFLAGS", "ARGS"]
+        {
             command.env_remove(name);
         }
         command
