@@ -4,12 +4,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Request;
 use super::searched::SearchedSuite;
+use super::{Request, repository};
 use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, with_hint};
-use crate::format::openpgp;
 use crate::host_path::HostPath;
 use crate::lock::Date;
 use crate::process::{Command, find_program};
@@ -86,7 +85,7 @@ impl Apt {
             let trust = match trust {
                 Trust::Signature => {
                     let copy = directory.join(format!("etc/keyring-{at}"));
-                    let copy = copy_keys(&suite.keys, &copy, request)?;
+                    let copy = keyring(&suite.keys, &copy, request)?;
                     format!("signed-by={}", escaped(&copy))
                 }
                 Trust::Verified => "trusted=yes".to_string(),
@@ -94,8 +93,8 @@ impl Apt {
             sources += &suite.line(&trust, url);
         }
         apt.write("etc/sources.list", &sources)?;
-        let host = |url: &str| SearchedSuite::host(url);
-        let pins = request.repositories.iter().map(|it| it.preferences(&host(&it.url)));
+        let pins = request.repositories.iter();
+        let pins = pins.map(|it| it.preferences(&SearchedSuite::host(&it.url)));
         apt.write("etc/preferences", &pins.collect::<String>())?;
         apt.write("status", "")?;
         apt.write("etc/apt.conf", &apt.configuration(&context.settings.architecture))?;
@@ -145,7 +144,7 @@ impl Apt {
 }
 
 /// Copies a keyring as it was hashed to `copy`, with an extension that apt knows it by; where to.
-fn copy_keys(keys: &HostPath, copy: &Path, request: &Request) -> Result<PathBuf> {
+fn keyring(keys: &HostPath, copy: &Path, request: &Request) -> Result<PathBuf> {
     if !keys.as_path().is_file() {
         return Err(with_hint(
             anyhow!("the keyring {keys} does not exist"),
@@ -155,10 +154,7 @@ fn copy_keys(keys: &HostPath, copy: &Path, request: &Request) -> Result<PathBuf>
             ),
         ));
     }
-    keys.copy(copy)?;
-    let what = || format!("reading {}", copy.display());
-    let is_armoured = openpgp::is_armoured(&std::fs::read(copy).with_context(what)?);
-    let named = copy.with_extension(if is_armoured { "asc" } else { "gpg" });
+    let named = copy.with_extension(repository::copy_keys(keys, copy)?);
     std::fs::rename(copy, &named).with_context(|| format!("renaming {}", copy.display()))?;
     Ok(named)
 }

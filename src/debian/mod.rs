@@ -7,7 +7,7 @@ use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::host_path::HostPath;
-use crate::lock::{LockEntry, LockedMedium, LockedPackages, LockedSuite, Part};
+use crate::lock::{LockEntry, LockedMedium, LockedPackages, LockedSuite, Part, suite_in_words};
 use crate::recipe::Recipe;
 use crate::stage_context::{Pin, PinOutcome, StageContext};
 
@@ -141,7 +141,7 @@ impl Request {
     fn other_suites(&self) -> Vec<String> {
         let own = self.suites().into_iter().skip(1);
         let others = self.repositories.iter();
-        own.chain(others.map(|it| format!("{} of {}", it.suite, it.url))).collect()
+        own.chain(others.map(|it| suite_in_words(&it.suite, Some(&it.url)))).collect()
     }
 
     /// The release itself.

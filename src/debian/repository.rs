@@ -148,6 +148,13 @@ fn store(
     Ok(HostPath::new(context.object(&artifact)))
 }
 
+/// Copies a file of keys as it was hashed to `to`; the extension by which apt knows what it is.
+pub(super) fn copy_keys(keys: &HostPath, to: &Path) -> Result<&'static str> {
+    keys.copy(to)?;
+    let bytes = std::fs::read(to).with_context(|| format!("reading {}", to.display()))?;
+    Ok(if openpgp::is_armoured(&bytes) { "asc" } else { "gpg" })
+}
+
 /// Fails unless the only primary key of `bytes` has this fingerprint.
 fn check(bytes: &[u8], fingerprint: &str) -> Result<()> {
     let found = openpgp::fingerprints(bytes)?;
@@ -193,9 +200,7 @@ impl Repository {
 
     /// Copies the key to `to`; the extension by which apt knows what it is.
     pub fn offer_key(&self, context: &StageContext, to: &Path) -> Result<&'static str> {
-        self.key_file(context)?.copy(to)?;
-        let bytes = std::fs::read(to).with_context(|| format!("reading {}", to.display()))?;
-        Ok(if openpgp::is_armoured(&bytes) { "asc" } else { "gpg" })
+        copy_keys(&self.key_file(context)?, to)
     }
 
     /// What of it an answer depends on, as one line.

@@ -16,7 +16,7 @@ use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::format::deb822::{self, Paragraph};
 use crate::format::debian_version;
-use crate::lock::Package;
+use crate::lock::{Package, suite_in_words};
 use crate::process::CommandFailed;
 use crate::stage_context::StageContext;
 
@@ -33,7 +33,11 @@ pub fn solve(
     for (at, index) in indexes.iter().enumerate() {
         match at {
             0 => recipe.value("index", index.lists.digest),
-            _ => recipe.value(&format!("index {}", index.shown()), index.lists.digest),
+            _ => {
+                let suite = &index.suite;
+                let name = suite_in_words(&suite.name, suite.repository.as_deref());
+                recipe.value(&format!("index {name}"), index.lists.digest);
+            }
         }
     }
     if let Base::Tree { tree, .. } = &request.base
@@ -176,14 +180,6 @@ impl Index {
     fn suite_in(&self, indexes: &[Index]) -> Option<&SearchedSuite> {
         let is_release = indexes.first().is_some_and(|first| first.suite == self.suite);
         (!is_release).then_some(&self.suite)
-    }
-
-    /// What it is called in a recipe.
-    fn shown(&self) -> String {
-        match &self.suite.repository {
-            Some(url) => format!("{} of {url}", self.suite.name),
-            None => self.suite.name.clone(),
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 
 use crate::error::{Context, Result};
 use crate::format::lvm2;
+use crate::process::quote;
 
 use super::config::EXTENT;
 use super::layout::{Filesystem, Layout};
@@ -83,7 +84,7 @@ fi
 mkdir -p \"${{state%/*}}\"
 echo \"$size\" >\"$state\"
 ",
-        quoted(mount)
+        quote(mount)
     );
     Ok(Some(script))
 }
@@ -109,9 +110,4 @@ if [ \"$more\" -gt 0 ]; then lvextend --extents \"+$more\" {group}/{name} \"$dev
         group = group.name,
         extent = EXTENT.0,
     ))
-}
-
-/// A word of a shell, whatever is in it.
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "'\\''"))
 }

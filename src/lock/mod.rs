@@ -193,10 +193,15 @@ pub struct Package {
 /// `trixie-security`, or `stable of http://HOST/PATH`
 impl fmt::Display for LockedSuite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.repository {
-            Some(url) => write!(f, "{} of {url}", self.name),
-            None => f.write_str(&self.name),
-        }
+        f.write_str(&suite_in_words(&self.name, self.repository.as_deref()))
+    }
+}
+
+/// A suite of the distribution by its name, and one of a repository as `stable of http://HOST/PATH`.
+pub fn suite_in_words(name: &str, repository: Option<&str>) -> String {
+    match repository {
+        Some(url) => format!("{name} of {url}"),
+        None => name.to_string(),
     }
 }
 
