@@ -23,9 +23,14 @@ const BEHIND_THE_WRAPPER: &str = "/usr/lib/virtualbox/VBoxManage";
 /// How long one command may take; copying a large disk takes longest.
 const LIMIT: Duration = Duration::from_secs(3600);
 
-/// How often a command is repeated: for 8 s in all.
+/// How often a command is repeated: for 20 s in all. A VBoxManage that a killed run left may hold its
+/// machine for the 10 s that it lingers (see [`super::retry`]), and longer on a busy host.
 const RETRIES: RetryPolicy = RetryPolicy {
-    pauses: if cfg!(test) { &[1; 9] } else { &[50, 100, 200, 400, 800, 1200, 1600, 1800, 1850] },
+    pauses: if cfg!(test) {
+        &[1; 9]
+    } else {
+        &[50, 100, 200, 400, 800, 1200, 1600, 1800, 1850, 3000, 4000, 5000]
+    },
     observe_after: Duration::from_secs(1),
 };
 
