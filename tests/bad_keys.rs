@@ -49,6 +49,16 @@ const BAD: &[&[&str]] = &[
     &[DISK, "firmware = [\"bios\"]\nsecure-boot = true\n", ROOT],
     &[DISK, "secure-boot = \"on\"\n", ROOT],
     &[BOOT, "firmware = \"bios\"\nsecure-boot = true\n"],
+    // Tests of other tools.
+    &[BOOT, "goss = \"key.asc\"\n"],
+    &[BOOT, "goss-binary = \"key.asc\"\n"],
+    &[BOOT, "goss = \"nowhere.yaml\"\ngoss-binary = { from = \"iso\" }\n"],
+    &[BOOT, "goss = \"key.asc\"\ngoss-binary = \"nowhere\"\n"],
+    &[BOOT, "goss = \"key.asc\"\ngoss-binary = { from = \"rootfs\" }\n"],
+    &[BOOT, "goss = \"key.asc\"\ngoss-binary = {}\n"],
+    &[BOOT, "goss = [\"key.asc\"]\ngoss-binary = { from = \"iso\" }\n"],
+    &[BOOT, "pytest = \"key.asc\"\n"],
+    &[BOOT, "pytest = \"no-tests\"\n"],
 ];
 
 #[test]

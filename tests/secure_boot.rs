@@ -44,6 +44,8 @@ fn one_flipped_byte_of_grub_is_refused_by_the_firmware() {
         cpus: 1,
         memory: 1024,
         expectations: &[],
+        goss: None,
+        pytest: None,
         // Firmware and shim take seconds; after a refusal the firmware waits for a key.
         limit: Duration::from_secs(180),
         work: directory.path(),

@@ -10,8 +10,8 @@ pub const EXPECT: &str = "KUTH-EXPECT";
 /// The probe's last line.
 pub const DONE: &str = "KUTH-DONE";
 
-/// No line is longer; what is, is cut.
-const LONGEST: usize = 64 << 10;
+/// No line is longer; what is, is cut. A whole report of goss is one line.
+const LONGEST: usize = 1 << 20;
 
 /// What is seen on the console.
 #[derive(Clone, Debug, PartialEq, Eq)]

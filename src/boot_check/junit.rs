@@ -39,14 +39,27 @@ pub enum CaseOutcome {
     },
     /// Something went wrong with the boot itself.
     Error(String),
-    /// Nobody knows: the boot had ended before.
-    Skipped,
+    /// Nobody knows, and the reason: [`UNANSWERED`] or [`BY_TEST`].
+    Skipped(&'static str),
 }
 
+impl CaseOutcome {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        matches!(self, CaseOutcome::Passed | CaseOutcome::Skipped(_))
+    }
+}
+
+/// The boot had ended before.
+pub const UNANSWERED: &str = "no answer";
+/// The test itself says so.
+pub const BY_TEST: &str = "skipped by the test";
+
 impl Suite {
-    /// A boot in which all was as expected.
-    pub fn passed(name: String, expectations: &[Expectation]) -> Suite {
-        Suite::of(name, CaseOutcome::Passed, expectations, |_, _| CaseOutcome::Passed)
+    /// A boot in which all was as expected, also these cases of other tools' tests.
+    pub fn passed(name: String, expectations: &[Expectation], tests: &[Case]) -> Suite {
+        let passed = CaseOutcome::Passed;
+        Suite::of(name, passed.clone(), expectations, tests, |_, _| passed.clone())
     }
 
     /// A boot that failed.
@@ -56,9 +69,9 @@ impl Suite {
             Some(_) => CaseOutcome::Passed,
             None => CaseOutcome::Error(failed.to_string()),
         };
-        Suite::of(name, boot, expectations, |index, expectation| {
+        Suite::of(name, boot, expectations, &failed.tests, |index, expectation| {
             match failed.answers.get(index).and_then(Option::as_ref) {
-                None => CaseOutcome::Skipped,
+                None => CaseOutcome::Skipped(UNANSWERED),
                 Some((status, output)) => match expectation.judge(*status, output) {
                     Ok(()) => CaseOutcome::Passed,
                     Err(found) => CaseOutcome::Failed { expected: expectation.expected(), found },
@@ -71,6 +84,7 @@ impl Suite {
         name: String,
         boot: CaseOutcome,
         expectations: &[Expectation],
+        tests: &[Case],
         outcome: impl Fn(usize, &Expectation) -> CaseOutcome,
     ) -> Suite {
         let boot = Case { name: "boot".to_string(), outcome: boot };
@@ -78,7 +92,8 @@ impl Suite {
             name: expectation.subject(),
             outcome: outcome(index, expectation),
         });
-        Suite { name, cases: [boot].into_iter().chain(cases).collect() }
+        let cases = [boot].into_iter().chain(cases).chain(tests.iter().cloned());
+        Suite { name, cases: cases.collect() }
     }
 }
 
@@ -103,7 +118,9 @@ pub fn write(name: &str, suites: &[Suite]) -> String {
                     let first = text.lines().next().unwrap_or_default();
                     format!("<error message=\"{}\">{}</error>", escape(first), escape(text))
                 }
-                CaseOutcome::Skipped => "<skipped message=\"no answer\"/>".to_string(),
+                CaseOutcome::Skipped(reason) => {
+                    format!("<skipped message=\"{}\"/>", escape(reason))
+                }
             };
             let case = format!("    <testcase classname=\"{class}\" name=\"{name}\"");
             let _ = match inner.is_empty() {
@@ -125,7 +142,7 @@ fn counts<'a>(cases: impl Iterator<Item = &'a Case> + Clone) -> String {
         count(|_| true),
         count(|it| matches!(it, CaseOutcome::Failed { .. })),
         count(|it| matches!(it, CaseOutcome::Error(_))),
-        count(|it| *it == CaseOutcome::Skipped),
+        count(|it| matches!(it, CaseOutcome::Skipped(_))),
     )
 }
 
@@ -175,7 +192,10 @@ mod tests {
             ),
             suite(
                 "check.uefi",
-                &[("boot", CaseOutcome::Error("no end\ntail".into())), ("a", CaseOutcome::Skipped)],
+                &[
+                    ("boot", CaseOutcome::Error("no end\ntail".into())),
+                    ("a", CaseOutcome::Skipped(UNANSWERED)),
+                ],
             ),
         ];
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
@@ -205,7 +225,7 @@ mod tests {
             assert_eq!(names, ["boot", "file /a", "file /b", "file /c"]);
             suite.cases.into_iter().map(|case| case.outcome).collect()
         };
-        let passed = outcomes(Suite::passed("s".into(), &expectations));
+        let passed = outcomes(Suite::passed("s".into(), &expectations, &[]));
         assert_eq!(passed, vec![CaseOutcome::Passed; 4]);
         let mut boot = BootFailed {
             what: "no end".into(),
@@ -213,8 +233,10 @@ mod tests {
             tail: vec!["last".into()],
             console: "log".into(),
             answers: vec![Some((0, "exists".into())), Some((0, "does not exist".into())), None],
+            tests: Vec::new(),
         };
-        let rest = [CaseOutcome::Passed, failed("exists", "does not exist"), CaseOutcome::Skipped];
+        let skipped = CaseOutcome::Skipped(UNANSWERED);
+        let rest = [CaseOutcome::Passed, failed("exists", "does not exist"), skipped.clone()];
         let error = CaseOutcome::Error("no end\n  | last\n  console log: log".into());
         let found = outcomes(Suite::failed("s".into(), &expectations, &boot));
         assert_eq!((&found[0], &found[1..]), (&error, &rest[..]));
@@ -223,7 +245,30 @@ mod tests {
         assert_eq!((&found[0], &found[1..]), (&CaseOutcome::Passed, &rest[..]));
         boot.answers.clear();
         let found = outcomes(Suite::failed("s".into(), &expectations, &boot));
-        assert_eq!(found[1..], vec![CaseOutcome::Skipped; 3]);
+        assert_eq!(found[1..], vec![skipped; 3]);
+    }
+
+    #[test]
+    fn tests_of_other_tools_are_cases_behind_the_expectations() {
+        let expectations = [Expectation::File { path: "/a".into() }];
+        let tests = suite("", &[("goss x", CaseOutcome::Passed), ("goss y", failed("a", "b"))]);
+        let names = |suite: &Suite| -> Vec<String> {
+            suite.cases.iter().map(|case| case.name.clone()).collect()
+        };
+        let passed = Suite::passed("s".into(), &expectations, &tests.cases[..1]);
+        assert_eq!(names(&passed), ["boot", "file /a", "goss x"]);
+        let boot = BootFailed {
+            what: "tests failed".into(),
+            difference: Some(("a".into(), "b".into())),
+            tail: Vec::new(),
+            console: "log".into(),
+            answers: vec![Some((0, "exists".into()))],
+            tests: tests.cases.clone(),
+        };
+        let failed = Suite::failed("s".into(), &expectations, &boot);
+        assert_eq!(names(&failed), ["boot", "file /a", "goss x", "goss y"]);
+        assert_eq!(failed.cases[2..], tests.cases);
+        assert_eq!(failed.cases[1].outcome, CaseOutcome::Passed);
     }
 
     /// Python's parser gives back what was written.

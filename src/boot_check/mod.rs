@@ -5,12 +5,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use crate::artifact::BootSoftware;
 use crate::cancel::Cancel;
-use crate::error::{Context, Error, Interrupted, Result, anyhow, caused_by, with_hint};
+use crate::error::{Context, Error, Interrupted, Result, anyhow, caused_by, hints, with_hint};
 use crate::format::qcow2::{BackingFormat, Overlay};
 use crate::hardware::{Firmware, Mac, Network, Nic};
 use crate::process::Command;
@@ -21,11 +21,16 @@ use crate::units::Bytes;
 
 pub mod console;
 pub mod credentials;
+pub mod goss;
 pub mod junit;
 pub mod probe;
+pub mod pytest;
 
 use console::{Event, Parser};
-use probe::Expectation;
+use goss::Goss;
+use junit::{Case, CaseOutcome};
+use probe::{Access, Expectation, Tests};
+use pytest::Session;
 
 /// How the questions get into the machine, which has to have what runs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +106,10 @@ pub struct Check<'a> {
     pub via: Via,
     /// What must hold inside.
     pub expectations: &'a [Expectation],
+    /// Tests that run inside.
+    pub goss: Option<&'a Goss>,
+    /// A directory with [`pytest::TESTS`], which run on the host.
+    pub pytest: Option<&'a Path>,
     /// How long it may take in all.
     pub limit: Duration,
     /// A directory for the overlay and the questions.
@@ -126,6 +135,17 @@ pub struct BootFailed {
     pub console: PathBuf,
     /// The exit status and the output that answered each expectation until then, in their order.
     pub answers: Vec<Option<(i32, String)>>,
+    /// What became of other tools' tests.
+    pub tests: Vec<Case>,
+}
+
+/// A boot in which all was as expected.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Booted {
+    /// The exit status and the output that answer each expectation, in their order.
+    pub answers: Vec<(i32, String)>,
+    /// Other tools' tests, none of which failed.
+    pub tests: Vec<Case>,
 }
 
 impl fmt::Display for BootFailed {
@@ -148,20 +168,28 @@ impl std::error::Error for BootFailed {}
 #[derive(Debug, Default)]
 struct Observed {
     parser: Parser,
+    /// Those of the expectations, then goss's, then that of [`pytest::SSH`].
     answers: Vec<Option<(i32, String)>>,
     fatal: Option<String>,
     login: Option<()>,
     done: Option<()>,
     writing: Option<std::io::Error>,
+    /// What came of the tests on the host, if they ran to their end.
+    outside: Option<Result<Vec<Case>>>,
 }
 
 impl Check<'_> {
-    /// Boots it; gives the exit status and the output that answer each expectation, in their order.
-    /// Where one does not hold, that is the error; it is a [`BootFailed`] unless QEMU itself
-    /// failed.
-    pub fn run(&self, cancel: &Cancel) -> Result<Vec<(i32, String)>> {
+    /// Boots it; gives what was found. Where something is not as expected, that is the error; it is a
+    /// [`BootFailed`] unless QEMU itself failed, or the host lacks something.
+    pub fn run(&self, cancel: &Cancel) -> Result<Booted> {
         let qemu = host::require_program(self.architecture)?;
-        let launch = self.launch()?;
+        let nic = Nic { network: Network::Nat, mac: Mac::derived("kuth-probe", 0) };
+        let outside = self
+            .pytest
+            .map(|directory| Session::new(directory, nic.mac.to_string(), self.log, cancel))
+            .transpose()?;
+        let (session, access) = outside.unzip();
+        let launch = self.launch(nic, session.as_ref().zip(access.as_ref()))?;
         if let Some(directory) = self.console.parent() {
             std::fs::create_dir_all(directory)
                 .with_context(|| format!("making {}", directory.display()))?;
@@ -174,25 +202,55 @@ impl Check<'_> {
             .current_dir(self.work)
             .time_limit(self.limit);
         let stop = cancel.child();
-        let seen = Mutex::new(Observed {
-            answers: vec![None; self.expectations.len()],
-            ..Observed::default()
+        let seen =
+            Mutex::new(Observed { answers: vec![None; self.questions()], ..Observed::default() });
+        let (ready, is_ready) = mpsc::channel();
+        let (result, outside) = std::thread::scope(|scope| {
+            // The machine runs until the tests on the host are through; where it ends earlier, so do they.
+            let tests = session.as_ref().map(|session| {
+                let stop = stop.clone();
+                scope.spawn(move || {
+                    let outcome = is_ready.recv().ok().map(|()| session.run(&stop));
+                    stop.cancel();
+                    outcome
+                })
+            });
+            let result = command.watch(self.log, &stop, |bytes| {
+                let Ok(mut seen) = seen.lock() else { return };
+                if let Err(error) = (&console).write_all(bytes) {
+                    seen.writing = Some(error);
+                }
+                match seen.take(bytes) {
+                    Some(Step::Ready) if self.lets_tests_in(&seen) => _ = ready.send(()),
+                    Some(_) => stop.cancel(),
+                    None => {}
+                }
+            });
+            stop.cancel();
+            drop(ready);
+            (result, tests.and_then(|tests| tests.join().ok().flatten()))
         });
-        let result = command.watch(self.log, &stop, |bytes| {
-            let Ok(mut seen) = seen.lock() else { return };
-            if let Err(error) = (&console).write_all(bytes) {
-                seen.writing = Some(error);
-            }
-            if seen.take(bytes) {
-                stop.cancel();
-            }
-        });
-        let seen = seen.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut seen = seen.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        seen.outside = outside;
         self.verdict(result, seen, cancel)
     }
 
+    /// How many answers there are to be.
+    fn questions(&self) -> usize {
+        self.expectations.len()
+            + usize::from(self.goss.is_some())
+            + usize::from(self.pytest.is_some())
+    }
+
+    /// Whether there are tests on the host, and something that lets them in.
+    fn lets_tests_in(&self, seen: &Observed) -> bool {
+        let answer = seen.answers.last().and_then(Option::as_ref);
+        let listens = |(status, output): &(i32, String)| pytest::SSH.judge(*status, output).is_ok();
+        self.pytest.is_some() && answer.is_some_and(listens)
+    }
+
     /// Writes what the machine is made of to the work directory.
-    fn launch(&self) -> Result<Launch> {
+    fn launch(&self, nic: Nic, outside: Option<(&Session<'_>, &Access)>) -> Result<Launch> {
         let place = |name: &str| self.work.join(name);
         let write = |name: &str, bytes: &[u8]| {
             std::fs::write(place(name), bytes).with_context(|| format!("writing {name}"))
@@ -201,9 +259,14 @@ impl Check<'_> {
         let overlay =
             Overlay { size: self.size, backing: disk, backing_format: BackingFormat::Raw };
         write("boot.qcow2", &overlay.write()?)?;
-        let nic = Nic { network: Network::Nat, mac: Mac::derived("kuth-probe", 0) };
-        let card = Card { mac: nic.mac.to_string(), netdev: "user,restrict=on".into() };
-        let script = probe::script(self.expectations, self.limit);
+        let mut netdev = "user,restrict=on".to_string();
+        if let Some((session, _)) = outside {
+            let guest = pytest::ADDRESS;
+            netdev += &format!(",hostfwd=tcp:127.0.0.1:{}-{guest}:22", session.port);
+        }
+        let card = Card { mac: nic.mac.to_string(), netdev };
+        let tests = Tests { goss: self.goss, outside: outside.map(|(_, access)| access) };
+        let script = probe::script(self.expectations, tests, self.limit);
         let drive =
             |file: &str, format, durability| Drive { file: file.into(), format, durability };
         let mut drives = vec![drive("boot.qcow2", "qcow2", Durability::Scratch)];
@@ -227,6 +290,10 @@ impl Check<'_> {
                 }
             }
         }
+        if let Some(goss) = self.goss {
+            write("tests.iso", &goss.medium(self.epoch)?)?;
+            drives.push(drive("tests.iso", "raw", Durability::ReadOnly));
+        }
         let variables = place("variables.fd");
         let flash = match self.secure_boot {
             true => Some(host::secure_flash(self.architecture, &variables)?),
@@ -245,12 +312,7 @@ impl Check<'_> {
         })
     }
 
-    fn verdict(
-        &self,
-        result: Result<()>,
-        seen: Observed,
-        cancel: &Cancel,
-    ) -> Result<Vec<(i32, String)>> {
+    fn verdict(&self, result: Result<()>, mut seen: Observed, cancel: &Cancel) -> Result<Booted> {
         cancel.check()?;
         if let Some(error) = seen.writing {
             return Err(error).with_context(|| format!("writing {}", self.console.display()));
@@ -269,19 +331,41 @@ impl Check<'_> {
             }
         }
         if seen.done.is_some() {
-            let unanswered = self.expectations.iter().zip(&seen.answers);
-            let mut unanswered = unanswered.filter(|(_, answer)| answer.is_none());
-            return match unanswered.next() {
-                None => Ok(seen.answers.into_iter().flatten().collect()),
-                Some((expectation, _)) => {
-                    let what =
-                        format!("{how}: no answer came through for {}", expectation.subject());
-                    Err(self.failed(&seen, what, None, self.tail()))
-                }
-            };
+            if let Some(at) = seen.answers.iter().position(Option::is_none) {
+                let what = format!("{how}: no answer came through for {}", self.subject(at));
+                return Err(self.failed(&seen, what, None, self.tail()));
+            }
+            if self.pytest.is_some() && !self.lets_tests_in(&seen) {
+                let what = format!("{how}: nothing listens at port 22 of the guest");
+                let error = self.failed(&seen, what, None, Vec::new());
+                let hint =
+                    "`pytest` logs in by SSH: add `openssh-server` to the packages of the tree";
+                return Err(with_hint(error, hint));
+            }
+            // Where they were interrupted, the machine had ended.
+            if let Some(Err(error)) = seen.outside.take_if(|outcome| outcome.is_err())
+                && caused_by::<Interrupted>(&error).is_none()
+            {
+                let failed = self.failed(&seen, format!("{how}: {error:#}"), None, Vec::new());
+                return Err(hints(&error).into_iter().fold(failed, with_hint));
+            }
+            let tests = self.tests(&seen);
+            let failed = tests.iter().filter_map(failure).collect::<Vec<_>>();
+            if !failed.is_empty() {
+                let what = format!("{how}: {} of {} tests failed", failed.len(), tests.len());
+                let difference = Some(("every test passes".to_string(), failed.join("\n")));
+                return Err(self.failed(&seen, what, difference, Vec::new()));
+            }
+            if self.pytest.is_none() || seen.outside.is_some() {
+                seen.answers.truncate(self.expectations.len());
+                return Ok(Booted { answers: seen.answers.into_iter().flatten().collect(), tests });
+            }
         }
         let ended = match result {
             // QEMU ended by itself: somebody powered the machine off.
+            Ok(()) if seen.done.is_some() => {
+                "the machine powered off before the tests of `pytest` had ended".to_string()
+            }
             Ok(()) => "the machine powered off before it had answered".to_string(),
             Err(error) if caused_by::<Interrupted>(&error).is_some() => return Err(error),
             Err(error) => match caused_by::<crate::process::CommandFailed>(&error) {
@@ -324,7 +408,34 @@ impl Check<'_> {
         tail: Vec<String>,
     ) -> Error {
         let (console, answers) = (self.console.to_path_buf(), seen.answers.clone());
-        Error::new(BootFailed { what, difference, tail, console, answers })
+        let tests = self.tests(seen);
+        Error::new(BootFailed { what, difference, tail, console, answers, tests })
+    }
+
+    /// What the question of this number is about.
+    fn subject(&self, number: usize) -> String {
+        match self.expectations.get(number) {
+            Some(expectation) => expectation.subject(),
+            None if number == self.expectations.len() && self.goss.is_some() => {
+                goss::NAME.to_string()
+            }
+            None => pytest::SSH.subject(),
+        }
+    }
+
+    /// What is known of other tools' tests: goss's, then pytest's.
+    fn tests(&self, seen: &Observed) -> Vec<Case> {
+        let mut tests = Vec::new();
+        if self.goss.is_some() {
+            let answer = seen.answers.get(self.expectations.len()).and_then(Option::as_ref);
+            tests.extend(goss::cases(answer));
+        }
+        match &seen.outside {
+            Some(Ok(cases)) => tests.extend(cases.iter().cloned()),
+            _ if self.pytest.is_some() => tests.push(pytest::unanswered()),
+            _ => {}
+        }
+        tests
     }
 
     /// The last lines of the console that say something.
@@ -336,9 +447,31 @@ impl Check<'_> {
     }
 }
 
+/// What the console has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// All is asked, and the machine runs on for a while.
+    Ready,
+    /// It will not come up.
+    Lost,
+}
+
+/// The lines that name a test that failed, with the last of what it said.
+fn failure(case: &Case) -> Option<String> {
+    /// Lines: a trace has its reason at the end.
+    const SHOWN: usize = 8;
+    let said = match &case.outcome {
+        CaseOutcome::Passed | CaseOutcome::Skipped(_) => return None,
+        CaseOutcome::Failed { found, .. } => found,
+        CaseOutcome::Error(text) => text,
+    };
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    Some(format!("{}: {}", case.name, lines[lines.len().saturating_sub(SHOWN)..].join("\n  ")))
+}
+
 impl Observed {
-    /// Takes in what the console wrote; whether that is the end.
-    fn take(&mut self, bytes: &[u8]) -> bool {
+    /// Takes in what the console wrote; what it has come to, if anything.
+    fn take(&mut self, bytes: &[u8]) -> Option<Step> {
         for event in self.parser.feed(bytes) {
             match event {
                 Event::Result { number, status, output } => {
@@ -353,7 +486,11 @@ impl Observed {
                 }
             }
         }
-        self.done.is_some() || self.fatal.is_some()
+        match (&self.fatal, self.done) {
+            (Some(_), _) => Some(Step::Lost),
+            (None, Some(())) => Some(Step::Ready),
+            (None, None) => None,
+        }
     }
 
     fn progress(&self) -> String {
@@ -361,6 +498,7 @@ impl Observed {
         match (answers, self.login) {
             (0, None) => "no login prompt was seen".to_string(),
             (0, Some(())) => "a login prompt was seen, but no answer".to_string(),
+            _ if self.done.is_some() => "the tests of `pytest` had not ended".to_string(),
             (some, _) => format!("{some} of {} answers came", self.answers.len()),
         }
     }
@@ -373,8 +511,6 @@ mod tests {
     const EXPECTATIONS: [Expectation; 2] =
         [Expectation::CloudInit, Expectation::FailedUnits { most: 0 }];
 
-    type Answers = Vec<(i32, String)>;
-
     fn check(path: &Path) -> Check<'_> {
         Check {
             disk: path,
@@ -386,6 +522,8 @@ mod tests {
             cpus: 1,
             memory: 1,
             expectations: &EXPECTATIONS,
+            goss: None,
+            pytest: None,
             limit: Duration::from_secs(9),
             work: path,
             log: path,
@@ -394,12 +532,24 @@ mod tests {
         }
     }
 
-    fn verdict(console: &str, result: Result<()>) -> std::result::Result<Answers, String> {
+    fn verdict(console: &str, result: Result<()>) -> std::result::Result<Booted, String> {
+        verdict_with(None, None, None, console, result)
+    }
+
+    /// The same of a check with other tests, and of what became of those on the host.
+    fn verdict_with(
+        goss: Option<&Goss>,
+        pytest: Option<&Path>,
+        outside: Option<Result<Vec<Case>>>,
+        console: &str,
+        result: Result<()>,
+    ) -> std::result::Result<Booted, String> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("console");
         std::fs::write(&path, console).unwrap();
-        let check = check(&path);
-        let mut seen = Observed { answers: vec![None; 2], ..Observed::default() };
+        let check = Check { goss, pytest, ..check(&path) };
+        let answers = vec![None; check.questions()];
+        let mut seen = Observed { answers, outside, ..Observed::default() };
         seen.take(console.as_bytes());
         let place = path.display().to_string();
         check
@@ -413,7 +563,83 @@ mod tests {
     fn all_as_expected() {
         let console = format!("{DONE}KUTH-EXPECT 1 0 0  .\nKUTH-DONE\n");
         let answers = vec![(0, "status: done".to_string()), (0, String::new())];
-        assert_eq!(verdict(&console, Err(Error::new(Interrupted))), Ok(answers));
+        let booted = Booted { answers, tests: Vec::new() };
+        assert_eq!(verdict(&console, Err(Error::new(Interrupted))), Ok(booted));
+    }
+
+    fn line(number: usize, text: &str) -> String {
+        use base64::prelude::{BASE64_STANDARD, Engine};
+        let text = BASE64_STANDARD.encode(text);
+        format!("KUTH-EXPECT {number} 0 {} {text} .\n", text.len())
+    }
+
+    /// goss's answer, as the probe packs it.
+    fn goss_line(number: usize, report: &str) -> String {
+        use base64::prelude::{BASE64_STANDARD, Engine};
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+        encoder.write_all(report.as_bytes()).unwrap();
+        line(number, &BASE64_STANDARD.encode(encoder.finish().unwrap()))
+    }
+
+    fn goss_report(tests: &[(&str, bool)]) -> String {
+        let results = tests.iter().map(|(path, successful)| {
+            serde_json::json!({
+                "resource-type": "File", "resource-id": path, "property": "exists",
+                "successful": successful,
+                "summary-line": format!("File: {path}: exists: found: {successful}"),
+            })
+        });
+        serde_json::json!({ "results": results.collect::<Vec<_>>() }).to_string()
+    }
+
+    fn goss() -> Goss {
+        Goss { program: b"p".into(), tests: b"t".into(), format: goss::Format::Yaml }
+    }
+
+    #[test]
+    fn each_test_of_goss_that_failed_is_named() {
+        let goss = goss();
+        let with = |console: &str| verdict_with(Some(&goss), None, None, console, Ok(()));
+        let both = format!("{DONE}KUTH-EXPECT 1 0 0  .\n");
+        let report = goss_report(&[("/c", false), ("/a", false), ("/b", true)]);
+        let error = with(&format!("{both}{}KUTH-DONE\n", goss_line(2, &report))).unwrap_err();
+        let expected = "booting by UEFI: 2 of 3 tests failed\n  expected: every test passes\n  found: \
+                        goss File /a exists: found: false\n         goss File /c exists: found: \
+                        false\n  console log: LOG";
+        assert_eq!(error, expected);
+        let report = goss_report(&[("/b", true)]);
+        let booted = with(&format!("{both}{}KUTH-DONE\n", goss_line(2, &report))).unwrap();
+        let names: Vec<&str> = booted.tests.iter().map(|case| case.name.as_str()).collect();
+        assert_eq!((booted.answers.len(), &names[..]), (2, &["goss File /b exists"][..]));
+        let error = with(&format!("{both}KUTH-DONE\n")).unwrap_err();
+        assert!(error.starts_with("booting by UEFI: no answer came through for goss\n"), "{error}");
+    }
+
+    #[test]
+    fn tests_on_the_host_decide_once_the_guest_has_answered() {
+        let case = |outcome| Case { name: "pytest t.py::a".into(), outcome };
+        let with = |outside, ssh: &str, result| {
+            let console =
+                format!("{DONE}KUTH-EXPECT 1 0 0  .\n{}KUTH-DONE\n", line(2, &format!("{ssh}\n")));
+            verdict_with(None, Some(Path::new("/t")), outside, &console, result)
+        };
+        let passed = vec![case(CaseOutcome::Passed)];
+        let booted = with(Some(Ok(passed.clone())), "listens", Err(Error::new(Interrupted)));
+        assert_eq!(booted.unwrap().tests, passed);
+        let failed = case(CaseOutcome::Failed { expected: "x".into(), found: "E 1\n\nE 2".into() });
+        let error = with(Some(Ok(vec![failed])), "listens", Ok(())).unwrap_err();
+        assert!(error.starts_with("booting by UEFI: 1 of 1 tests failed\n"), "{error}");
+        assert!(error.contains("found: pytest t.py::a: E 1\n           E 2\n"), "{error}");
+        let error = with(None, "nothing listens", Err(Error::new(Interrupted))).unwrap_err();
+        assert!(error.starts_with("booting by UEFI: nothing listens at port 22"), "{error}");
+        let error = with(Some(Err(anyhow!("no log-in"))), "listens", Ok(())).unwrap_err();
+        assert!(error.starts_with("booting by UEFI: no log-in\n"), "{error}");
+        let interrupted = Some(Err(Error::new(Interrupted)));
+        let error = with(interrupted, "listens", Ok(())).unwrap_err();
+        let ended =
+            "booting by UEFI: the machine powered off before the tests of `pytest` had ended";
+        assert!(error.starts_with(ended), "{error}");
     }
 
     #[test]
@@ -467,13 +693,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk");
         let check = Check { size: Bytes::GIB, work: directory.path(), ..check(&path) };
-        let launch = check.launch().unwrap();
+        let nic = || Nic { network: Network::Nat, mac: Mac::derived("a", 0) };
+        let launch = check.launch(nic(), None).unwrap();
         let files = |launch: &Launch| -> Vec<String> {
             launch.drives.iter().map(|drive| drive.file.clone()).collect()
         };
         assert_eq!(files(&launch), ["boot.qcow2", "seed.iso"]);
         assert!(launch.oem_strings.is_empty());
-        let launch = Check { via: Via::Credentials, ..check }.launch().unwrap();
+        let goss = goss();
+        let with_goss = Check { goss: Some(&goss), ..check.clone() };
+        let launch = with_goss.launch(nic(), None).unwrap();
+        assert_eq!(files(&launch), ["boot.qcow2", "seed.iso", "tests.iso"]);
+        assert_eq!(launch.cards[0].netdev, "user,restrict=on");
+        let launch = Check { via: Via::Credentials, ..check }.launch(nic(), None).unwrap();
         assert_eq!(files(&launch), ["boot.qcow2"]);
         assert_eq!(launch.oem_strings.len(), 3);
         for file in &launch.oem_strings {

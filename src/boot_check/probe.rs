@@ -11,6 +11,8 @@ use crate::process::quote;
 use crate::units::Bytes;
 
 use super::console::{DONE, EXPECT};
+use super::goss::Goss;
+use super::pytest::{ADDRESS, SSH};
 
 /// One thing that is to hold inside the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -304,12 +306,68 @@ fn matches(pattern: &str, text: &str) -> bool {
     true
 }
 
-/// The script that asks for `expectations` and then powers off. It waits for the system to come
-/// up for at most `limit`.
-pub fn script(expectations: &[Expectation], limit: Duration) -> String {
+/// The tests of other tools that a boot has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tests<'a> {
+    /// goss runs inside.
+    pub goss: Option<&'a Goss>,
+    /// Tests run on the host meanwhile, which log in with this.
+    pub outside: Option<&'a Access>,
+}
+
+/// What lets tests on the host into the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// The line of the public key.
+    pub key: String,
+    /// The address of the card that leads to the host.
+    pub mac: String,
+}
+
+impl Access {
+    /// The lines that let the key in as root, and set the card up if nothing in the image does.
+    fn lines(&self) -> String {
+        let Access { key, mac } = self;
+        let (key, directory) = (quote(key), "/run/systemd/network");
+        format!(
+            "mkdir -p -m 700 /root/.ssh
+echo {key} >>/root/.ssh/authorized_keys
+chmod 600 /root/.ssh/authorized_keys
+if [ \"$(wc -l </proc/net/route)\" -lt 2 ]; then
+    mkdir -p {directory}
+    printf '[Match]\\nMACAddress=%s\\n[Network]\\nAddress=%s\\n' {mac} {ADDRESS}/24 \\
+        >{directory}/05-kuth.network
+    systemctl restart systemd-networkd
+fi
+"
+        )
+    }
+}
+
+/// The script that asks for `expectations`, has goss run, and then powers off; where tests run on the
+/// host, once they have had `limit`. It waits for the system to come up for at most `limit`. Goss's
+/// answer has the number behind the last expectation's, that of [`SSH`] the next.
+pub fn script(expectations: &[Expectation], tests: Tests<'_>, limit: Duration) -> String {
     let mut asks = String::new();
     for (number, expectation) in expectations.iter().enumerate() {
         asks += &format!("ask {number} {}\n", quote(&expectation.question()));
+    }
+    let (mut number, mut end) = (expectations.len(), String::new());
+    if let Some(goss) = tests.goss {
+        asks += &goss.lines("/run/kuth-answer", "/run/kuth-tests", limit.as_secs());
+        // Packed, and in base64 once more, as an answer is text.
+        asks += &format!(
+            "text=$(gzip -c /run/kuth-answer | base64 -w 0 | base64 -w 0)
+say \"{EXPECT} {number} $status ${{#text}} $text .\"
+"
+        );
+        number += 1;
+    }
+    if let Some(access) = tests.outside {
+        asks += &access.lines();
+        asks += &format!("ask {number} {}\n", quote(&SSH.question()));
+        // The host ends the machine when it is through.
+        end = format!("sleep {}\n", limit.as_secs());
     }
     // /dev/console and not the serial line itself: when a login is started there, the line is
     // hung up and what others write is lost. Only where the kernel has no console on it, the
@@ -341,7 +399,7 @@ ask() {{
 timeout {limit} systemctl is-system-running --wait >/dev/null 2>&1
 command -v cloud-init >/dev/null && timeout {limit} cloud-init status --wait >/dev/null 2>&1
 {asks}say {DONE}
-systemctl poweroff
+{end}systemctl poweroff
 ",
         limit = limit.as_secs(),
     )
@@ -599,7 +657,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("probe");
         let command = |run: &str| Expectation::Command { run: run.into(), output: None };
-        let script = script(&[command("echo one"), command("exit 3")], Duration::from_secs(1));
+        let script = script(
+            &[command("echo one"), command("exit 3")],
+            Tests::default(),
+            Duration::from_secs(1),
+        );
         let script = script
             .replace("/dev/console", "/dev/stdout")
             .replace("ttyS0 ttyAMA0", "none")
@@ -619,9 +681,97 @@ mod tests {
         assert_eq!(events, [one.clone(), one, two.clone(), two, Done, Done]);
     }
 
+    /// The part for goss, with a stand-in for the program and for the mount.
+    #[test]
+    fn goss_answers_whole_however_long_its_report_is() {
+        use super::super::console::{Event, Parser};
+        use super::super::goss::{Format, cases};
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).display().to_string();
+        let goss = Goss { program: Vec::new(), tests: Vec::new(), format: Format::Yaml };
+        let tests = Tests { goss: Some(&goss), outside: None };
+        let script = script(&[Expectation::CloudInit], tests, Duration::from_secs(9));
+        let (_, end) = script.split_once("ask 0 'cloud-init status --long; true'\n").unwrap();
+        let end = end
+            .replace("/run/kuth-answer", &at("answer"))
+            .replace("/run/kuth-tests", &at("tests"))
+            .replace("systemctl", ": systemctl");
+        let results: Vec<String> = (0..2000)
+            .map(|n| {
+                format!(
+                    "{{\"resource-type\":\"File\",\"resource-id\":\"/{n}\",\
+                     \"property\":\"exists\",\"successful\":true}}"
+                )
+            })
+            .collect();
+        let report = format!("{{\"results\":[{}]}}", results.join(","));
+        std::fs::create_dir(at("tests")).unwrap();
+        std::fs::write(at("report"), report).unwrap();
+        let cases_of = |program: &str, mount: &str| {
+            std::fs::write(at("tests/goss"), format!("#!/bin/sh\n{program}\n")).unwrap();
+            let head = format!(
+                "mount() {{ [ \"$6\" = {} ] && chmod +x {}; {mount}; }}\n\
+                 say() {{ printf '%s\\n' \"$1\"; }}\n",
+                at("tests"),
+                at("tests/goss")
+            );
+            std::fs::write(at("probe"), format!("{head}{end}")).unwrap();
+            let run = crate::process::Command::new("sh").arg(at("probe"));
+            let output = run.run(at("log").as_ref(), &crate::cancel::Cancel::default()).unwrap();
+            let events = Parser::default().feed(&output);
+            let [Event::Result { number: 1, status, output }, Event::Done] = &events[..] else {
+                panic!("{events:?}");
+            };
+            cases(Some(&(*status, output.clone())))
+        };
+        let asked = format!(
+            "[ \"$*\" = '-g {}/goss.yaml validate --format json --no-color' ]",
+            at("tests")
+        );
+        let found = cases_of(&format!("echo noise >&2; {asked} && cat {}", at("report")), "true");
+        assert_eq!(found.len(), 2000, "{:?}", found[0]);
+        let said = |found: &[super::super::junit::Case]| format!("{:?}", found[0].outcome);
+        let found = cases_of("echo no such thing >&2; exit 7", "true");
+        assert_eq!(said(&found), "Error(\"exit status 7: no such thing\")");
+        let found = cases_of("true", "echo no medium >&2; return 32");
+        assert_eq!(said(&found), "Error(\"exit status 32: no medium\")");
+    }
+
+    /// With a stand-in for systemd, and the files of a guest elsewhere.
+    #[test]
+    fn tests_on_the_host_get_a_key_in_and_a_network_where_there_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).display().to_string();
+        let access =
+            Access { key: "ssh-ed25519 AAAA kuth".into(), mac: "02:00:00:00:00:01".into() };
+        let tests = Tests { goss: None, outside: Some(&access) };
+        let whole = script(&[], tests, Duration::from_secs(77));
+        assert!(whole.ends_with("say KUTH-DONE\nsleep 77\nsystemctl poweroff\n"), "{whole}");
+        assert!(whole.contains("\nask 0 'if grep "), "{whole}");
+        std::fs::create_dir(at("root")).unwrap();
+        for (routes, starts) in [("Iface\n", true), ("Iface\neth0\n", false)] {
+            std::fs::write(at("route"), routes).unwrap();
+            let lines = access
+                .lines()
+                .replace("/root/", &format!("{}/", at("root")))
+                .replace("/run/systemd", &at("systemd"))
+                .replace("/proc/net/route", &at("route"));
+            let head = "systemctl() { echo \"$*\"; }\n";
+            let run = crate::process::Command::new("sh").args(["-ec", &format!("{head}{lines}")]);
+            let output = run.run(at("log").as_ref(), &crate::cancel::Cancel::default()).unwrap();
+            let started = if starts { "restart systemd-networkd\n" } else { "" };
+            assert_eq!(String::from_utf8(output).unwrap(), started);
+        }
+        let network = std::fs::read_to_string(at("systemd/network/05-kuth.network")).unwrap();
+        let expected = "[Match]\nMACAddress=02:00:00:00:00:01\n[Network]\nAddress=10.0.2.15/24\n";
+        assert_eq!(network, expected);
+        let keys = std::fs::read_to_string(at("root/.ssh/authorized_keys")).unwrap();
+        assert_eq!(keys, "ssh-ed25519 AAAA kuth\n".repeat(2));
+    }
+
     #[test]
     fn the_seed_is_sound() {
-        let script = script(&all(), Duration::from_secs(300));
+        let script = script(&all(), Tests::default(), Duration::from_secs(300));
         assert_eq!(check::user_data(&user_data(&script)), []);
         assert!(script.contains("ask 5 'echo '\\''it'\\'''\\''s'\\'''\n"), "{script}");
     }

@@ -270,8 +270,8 @@ impl Run<'_> {
             .map(|line| line.trim_end().to_string())
             .collect::<Vec<_>>();
         tail.extend(syslog[syslog.len().saturating_sub(6)..].iter().cloned());
-        let (console, answers) = (self.console.clone(), Vec::new());
-        Error::new(BootFailed { what, difference: None, tail, console, answers })
+        let (console, answers, tests) = (self.console.clone(), Vec::new(), Vec::new());
+        Error::new(BootFailed { what, difference: None, tail, console, answers, tests })
     }
 
     /// The arguments of QEMU.

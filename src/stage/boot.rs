@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::artifact::{Artifact, ArtifactKind, Output};
-use crate::boot_check::junit::{self, Suite};
+use crate::boot_check::junit::{self, Case, Suite};
 use crate::boot_check::probe::Expectation;
 use crate::boot_check::{BootFailed, Check, Via};
 use crate::error::{Context, Hint, Result, anyhow, caused_by, with_hint};
@@ -23,6 +23,9 @@ use crate::units::Bytes;
 use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext, register};
 
 mod expect;
+mod other_tests;
+
+use other_tests::OtherTests;
 
 /// The row of this kind.
 pub const KIND: Kind = Kind { name: "boot", output: ArtifactKind::Report, read };
@@ -45,6 +48,7 @@ struct Boot {
     /// `via`, if the pipeline has it.
     via: Option<Via>,
     expectations: Vec<Expectation>,
+    other_tests: OtherTests,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
@@ -70,8 +74,9 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     if secure_boot {
         expectations.push(Expectation::SecureBoot);
     }
-    let boot = Boot { firmware, cpus, memory, limit, secure_boot, via, expectations };
-    Some(Parsed::one(vec![from?], boot))
+    let (other_tests, program) = other_tests::read(fields);
+    let boot = Boot { firmware, cpus, memory, limit, secure_boot, via, expectations, other_tests };
+    Some(Parsed::one([from?].into_iter().chain(program).collect(), boot))
 }
 
 /// `timeout`, or `default`.
@@ -115,11 +120,11 @@ impl Boot {
         format!("{}.{}", context.stage, firmware.word())
     }
 
-    /// The suites of the first `count` boots, in which all was as expected.
-    fn passed(&self, context: &StageContext, count: usize) -> Vec<Suite> {
-        let firmware = self.firmware.iter().take(count);
+    /// The suites of the first boots, in which all was as expected; `tests` has those of each.
+    fn passed(&self, context: &StageContext, tests: &[Vec<Case>]) -> Vec<Suite> {
+        let boots = self.firmware.iter().zip(tests);
         let name = |firmware: &Firmware| Boot::suite(context, *firmware);
-        firmware.map(|it| Suite::passed(name(it), &self.expectations)).collect()
+        boots.map(|(it, tests)| Suite::passed(name(it), &self.expectations, tests)).collect()
     }
 
     /// Writes the file, unless it is so already.
@@ -153,7 +158,7 @@ impl Stage for Boot {
             let line = format!("{}: {}", expectation.subject(), expectation.expected());
             recipe.value("expect", line);
         }
-        Ok(())
+        self.other_tests.describe(recipe)
     }
 
     fn resource(&self) -> Resource {
@@ -179,7 +184,9 @@ impl Stage for Boot {
             ));
         }
         let via = Via::choose(self.via, disk.facts.disk().and_then(|facts| facts.boot_software))?;
-        let mut boots = Vec::new();
+        let goss = self.other_tests.goss(context, inputs)?;
+        let pytest = self.other_tests.pytest(context)?;
+        let (mut boots, mut tests) = (Vec::new(), Vec::new());
         for (index, firmware) in self.firmware.iter().enumerate() {
             let (done, all) = (index as u64, self.firmware.len() as u64);
             (context.progress)(done, all, "boots");
@@ -193,17 +200,19 @@ impl Stage for Boot {
                 cpus: self.cpus,
                 memory: self.memory.0 / Bytes::MIB.0,
                 expectations: &self.expectations,
+                goss: goss.as_ref(),
+                pytest: pytest.as_deref(),
                 limit: self.limit,
                 work: &context.work,
                 log: &context.log,
                 console: &context.log.with_extension(format!("{}.console", firmware.word())),
                 epoch: context.settings.epoch,
             };
-            let answers = match check.run(&context.cancel) {
-                Ok(answers) => answers,
+            let booted = match check.run(&context.cancel) {
+                Ok(booted) => booted,
                 Err(error) => {
                     if let Some(failed) = caused_by::<BootFailed>(&error) {
-                        let mut suites = self.passed(context, index);
+                        let mut suites = self.passed(context, &tests);
                         let name = Boot::suite(context, *firmware);
                         suites.push(Suite::failed(name, &self.expectations, failed));
                         if let Err(error) = self.write_junit(context, &suites) {
@@ -213,18 +222,28 @@ impl Stage for Boot {
                     return Err(error);
                 }
             };
-            let answered = self.expectations.iter().zip(&answers);
+            let answered = self.expectations.iter().zip(&booted.answers);
             let reports: Vec<_> =
                 answered.map(|(it, (status, output))| it.report(*status, output)).collect();
-            boots.push(json!({ "firmware": firmware.word(), "expectations": reports }));
+            let mut boot = json!({ "firmware": firmware.word(), "expectations": reports });
+            if self.other_tests.are_there() {
+                boot["tests"] = other_tests::report(&booted.tests);
+            }
+            boots.push(boot);
+            tests.push(booted.tests);
         }
         let report = serde_json::to_string_pretty(&json!({ "boots": boots }))? + "\n";
         Output::text(ArtifactKind::Report, &context.work, "report.json", &report)
     }
 
-    /// Only a boot in which all is as expected has a result, so the file follows from the stage.
+    /// Only a boot in which all is as expected has a result, so the file follows from the stage, and
+    /// from the report where there are tests whose names the stage does not know.
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
-        self.write_junit(context, &self.passed(context, self.firmware.len()))?;
+        let tests = match self.other_tests.are_there() {
+            true => other_tests::of_report(context, artifact)?,
+            false => vec![Vec::new(); self.firmware.len()],
+        };
+        self.write_junit(context, &self.passed(context, &tests))?;
         self.locate(context, artifact)
     }
 }

@@ -18,7 +18,7 @@ use kuth::stage::{KINDS, Settings, StageContext, Table};
 pub const BASE: &str = include_str!("base.toml");
 
 /// The files that it names. An `A` in each is the byte that a test turns into a `B`.
-pub const FILES: [(&str, &str); 15] = [
+pub const FILES: [(&str, &str); 19] = [
     ("data/download.gpg", "keys A"),
     ("data/bootstrap.gpg", "keys A"),
     ("data/customise.gpg", "keys A"),
@@ -30,6 +30,10 @@ pub const FILES: [(&str, &str); 15] = [
     ("data/directory/below/file", "A"),
     ("data/additions.iso", "A"),
     ("data/answers", "d-i a/b string A\n"),
+    ("data/goss.yaml", "file: {} # A\n"),
+    ("data/goss.json", "{\"A\": {}}\n"),
+    ("data/goss", "#!/bin/sh\necho goss A\n"),
+    ("data/tests/below/test_a.py", "def test_A(): pass\n"),
     ("data/ssh.pub", "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 comment-A\n"),
     ("data/user-data", "#cloud-config\nfinal_message: A\n"),
     ("data/meta-data", "instance-id: #UUID#\nlocal-hostname: A\n"),

@@ -119,6 +119,7 @@ fn value(rows: &[Row], row: &Row) -> Result<Value> {
             let one = json!({ "anyOf": [string(), below()?] });
             json!({ "anyOf": [one, list(one.clone())] })
         }
+        "path or table" => json!({ "anyOf": [string(), below()?] }),
         words if words.ends_with(" or table") => {
             json!({ "anyOf": [choice(words)?, below()?] })
         }
@@ -159,5 +160,8 @@ mod tests {
         );
         let packages = &schema["definitions"]["customise"]["properties"]["packages"];
         assert_eq!(packages["items"]["anyOf"][1]["required"], json!(["from"]));
+        let program = &schema["definitions"]["boot"]["properties"]["goss-binary"];
+        assert_eq!(program["anyOf"][0]["type"], "string");
+        assert_eq!(program["anyOf"][1]["required"], json!(["from"]));
     }
 }

@@ -77,6 +77,38 @@ fn the_recipe_has_what_is_expected_and_nothing_of_keys_that_are_not_there() {
     assert_eq!(recipe(&expect(list)), recipe(&expect(table)));
 }
 
+/// A stage that could be goss's program.
+const PROGRAM: &str = "[stage.program]\nkind = \"download\"\nurl = \"https://example.org/goss-linux-amd64\"\n\
+     sha256 = \"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"\n";
+
+#[test]
+fn the_recipe_has_what_is_in_the_files_of_other_tests() {
+    let digest = |path: &str| Digest::of(std::fs::read(path).unwrap());
+    let lines = |keys: &str| recipe(keys)[3..].to_vec();
+    let (file, program) = (digest("rustfmt.toml"), digest("LICENSE"));
+    let host = lines("goss = \"rustfmt.toml\"\ngoss-binary = \"LICENSE\"\n");
+    let goss = format!("goss = {file}");
+    assert_eq!(host, [&goss, "goss format = yaml", &format!("goss-binary = {program}")]);
+    // The output of a stage is among the inputs.
+    let keys =
+        format!("goss = \"rustfmt.toml\"\ngoss-binary = {{ from = \"program\" }}\n{PROGRAM}");
+    assert_eq!(lines(&keys), [&goss, "goss format = yaml"]);
+    let pytest = lines("pytest = \"src/boot_check\"\n");
+    assert_eq!(pytest[0], "pytest = directory");
+    let one = format!("pytest/junit.rs = {}", digest("src/boot_check/junit.rs"));
+    assert!(pytest.contains(&one), "{pytest:#?}");
+}
+
+#[test]
+fn the_output_of_a_stage_can_be_the_program_of_goss() {
+    let source =
+        format!("{HEAD}goss = \"rustfmt.toml\"\ngoss-binary = {{ from = \"program\" }}\n{PROGRAM}");
+    let pipeline = load(Path::new("pipelines/p.toml"), &source, &[], &|_| None, &Table).unwrap();
+    let stage = pipeline.stages.iter().find(|stage| stage.name == "check").unwrap();
+    let keys: Vec<&str> = stage.inputs.iter().map(|input| input.key).collect();
+    assert_eq!(keys, ["from", "goss-binary"]);
+}
+
 #[test]
 fn bad_input_is_one_fault_with_its_place_and_the_next_step() {
     let on_expectations = [
@@ -115,6 +147,51 @@ fn bad_input_is_one_fault_with_its_place_and_the_next_step() {
         ("via = \"cloudinit\"\n".to_string(), "`cloudinit` is not a valid `via`", "`cloud-init`"),
         ("via = true\n".to_string(), "wrong type for `via`", "a string"),
         ("timeout = \"9\"\n".to_string(), "`timeout` is not a time", "\"300 s\" or \"5 min\""),
+        (
+            "goss = \"rustfmt.toml\"\n".to_string(),
+            "`goss` needs `goss-binary`",
+            "goss-binary = { from = \"STAGE\" }",
+        ),
+        (
+            "goss-binary = \"LICENSE\"\n".to_string(),
+            "`goss-binary` has no tests to run",
+            "with `goss`",
+        ),
+        (
+            "goss = \"goss.yml\"\ngoss-binary = \"LICENSE\"\n".to_string(),
+            "there is no file `goss.yml`",
+            "paths start at the project root",
+        ),
+        (
+            "goss = \"rustfmt.toml\"\ngoss-binary = \"src\"\n".to_string(),
+            "`src` is a directory",
+            "expected a file",
+        ),
+        (
+            "goss = \"rustfmt.toml\"\ngoss-binary = 3\n".to_string(),
+            "wrong type for `goss-binary`",
+            "a string",
+        ),
+        (
+            "goss = \"rustfmt.toml\"\ngoss-binary = {}\n".to_string(),
+            "missing key `from`",
+            "`from` is required here",
+        ),
+        (
+            "goss = \"rustfmt.toml\"\ngoss-binary = { from = \"base\" }\n".to_string(),
+            "`goss-binary` takes a file, but `base` (kind `bootstrap`) makes a tree",
+            "the wrong thing",
+        ),
+        (
+            "pytest = \"rustfmt.toml\"\n".to_string(),
+            "`rustfmt.toml` is not a directory",
+            "name the directory that has the tests",
+        ),
+        (
+            "pytest = \"no-tests\"\n".to_string(),
+            "there is no file `no-tests`",
+            "paths start at the project root",
+        ),
     ];
     for (keys, message, next) in on_expectations.into_iter().chain(on_stage) {
         let Err(text) = boot(&keys) else { panic!("{keys} is taken") };
@@ -185,4 +262,33 @@ fn the_junit_file_of_a_cached_result_is_written_again() {
     std::fs::remove_file(&junit).unwrap();
     stage.locate(&context, &report).unwrap();
     assert!(!junit.exists());
+}
+
+#[test]
+fn the_junit_file_of_a_cached_result_has_the_tests_that_the_report_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context(directory.path());
+    let keys = "goss = \"rustfmt.toml\"\ngoss-binary = \"LICENSE\"\n";
+    let stage = boot(keys).unwrap();
+    let text = r#"{ "boots": [{ "firmware": "bios", "expectations": [], "tests": [
+        { "what": "goss File /a exists", "outcome": "passed" },
+        { "what": "goss File /b mode", "outcome": "skipped" }] }] }"#;
+    let report = disk(None);
+    let object = context.object(&report);
+    std::fs::create_dir_all(object.parent().unwrap()).unwrap();
+    std::fs::write(&object, text).unwrap();
+    stage.materialize(&context, &report).unwrap();
+    let junit = directory.path().join("out/p/check.junit.xml");
+    let written = std::fs::read_to_string(&junit).unwrap();
+    for part in [
+        "<testsuite name=\"check.bios\" tests=\"3\" failures=\"0\" errors=\"0\" skipped=\"1\">",
+        "name=\"goss File /a exists\"/>",
+        "name=\"goss File /b mode\"><skipped message=\"skipped by the test\"/></testcase>",
+    ] {
+        assert!(written.contains(part), "{part} is not in\n{written}");
+    }
+    std::fs::write(&object, "{}").unwrap();
+    let error = stage.materialize(&context, &report).unwrap_err();
+    assert!(format!("{error:#}").contains("there are no boots in it"), "{error:#}");
+    assert_eq!(hints(&error).len(), 1);
 }
