@@ -1,7 +1,8 @@
-//! A disk without cloud-init says what is expected of it, by credentials for its systemd.
+//! A disk without cloud-init says what is expected of it, by credentials for its systemd; and the
+//! tests of goss and pytest run in it and against it.
 
 use kuth_test_support::base::{collect_packages, lend_packages};
-use kuth_test_support::judge::{is_there, tool};
+use kuth_test_support::judge::{is_there, skip, tool, verdict};
 use kuth_test_support::project::Project;
 use kuth_test_support::target_tmp;
 
@@ -93,7 +94,7 @@ const JUDGE: &str = "import sys, xml.etree.ElementTree as tree\n\
     assert suites.get('tests') == str(len(suite)), suites.get('tests')\n\
     for case in suite:\n\
     \x20   for outcome in case:\n\
-    \x20       print(case.get('name'), '|', outcome.tag, '|', ' '.join(outcome.text.split()))\n";
+    \x20       print(case.get('name'), '|', outcome.tag, '|', ' '.join((outcome.text or '').split()))\n";
 
 #[test]
 #[ignore = "boots a machine, minutes without KVM; `make test-boots`"]
@@ -141,4 +142,145 @@ fn a_disk_without_cloud_init_is_checked_by_credentials() {
     assert_eq!(failed[1..5], rest, "{failed:#?}");
     let time = "boot time | failure | expected: at most 1 s found: ";
     assert!(failed[5].starts_with(time) && failed.len() == 6, "{failed:#?}");
+}
+
+/// Speaks as goss does, for a file that is a list of paths. No distribution has goss, and tests
+/// download nothing, so this is a stand-in: it shows how a program gets into the guest, is started
+/// there and is understood, and not that goss still speaks so. KUTH_TEST_GOSS can name a goss, for
+/// which the same tests are written in its own language.
+const STAND_IN: &str = r#"#!/bin/sh
+[ "$1 $3 $4 $5 $6" = "-g validate --format json --no-color" ] || exit 2
+results= failed=0
+while read -r path; do
+    successful=true
+    [ -e "$path" ] || { successful=false; failed=1; }
+    results="$results${results:+,}{\"resource-type\":\"File\",\"resource-id\":\"$path\","
+    results="$results\"property\":\"exists\",\"successful\":$successful,\"skipped\":false,"
+    results="$results\"summary-line\":\"File: $path: exists: $successful\"}"
+done <"$2"
+echo "{\"results\":[$results],\"summary\":{\"failed-count\":$failed}}"
+exit $failed
+"#;
+
+/// What testinfra asks by SSH.
+const TESTINFRA: &str = r#"
+import pytest
+
+def test_name(host):
+    assert host.check_output("hostname") == "plain"
+
+def test_unit(host):
+    assert host.service("greeter.socket").is_running
+
+@pytest.mark.skip
+def test_left_out(host):
+    assert False
+"#;
+
+/// The same tests by both firmwares, of which one has more.
+const OTHER_TESTS: &str = r#"
+[stage.check]
+kind = "boot"
+from = "disk"
+firmware = "uefi"
+timeout = "60 min"
+goss = "tests/good.yaml"
+goss-binary = "tests/goss"
+pytest = "tests/good"
+
+[stage.failing]
+kind = "boot"
+from = "disk"
+timeout = "60 min"
+goss = "tests/bad.yaml"
+goss-binary = "tests/goss"
+pytest = "tests/bad"
+"#;
+
+#[test]
+#[ignore = "boots a machine, minutes without KVM; `make test-boots`"]
+fn goss_runs_in_the_guest_and_testinfra_from_outside() {
+    if !is_there("qemu-system-x86_64") {
+        return;
+    }
+    let here = verdict("python3", &["-c", "import pytest, testinfra"]);
+    let has_testinfra = here.is_some_and(|(success, ..)| success);
+    if !has_testinfra {
+        skip("python3 has no pytest or no testinfra; goss alone");
+    }
+    let directory = tempfile::tempdir_in(target_tmp()).unwrap();
+    let project = Project::within(directory);
+    lend_packages(&project.cache);
+    let (system, _) = PIPELINE.split_once("[stage.check]").unwrap();
+    let system = system.replace("\"zstd\", ", "\"zstd\", \"openssh-server\", ");
+    let pipeline = match has_testinfra {
+        true => format!("{system}{OTHER_TESTS}"),
+        false => format!("{system}{OTHER_TESTS}").replace("pytest = ", "# pytest = "),
+    };
+    project.write("p.toml", pipeline);
+    let goss = std::env::var_os("KUTH_TEST_GOSS");
+    let program = goss.as_ref().map_or(STAND_IN.into(), |path| std::fs::read(path).unwrap());
+    project.write("tests/goss", program);
+    let file = |paths: &[&str]| match goss {
+        None => paths.iter().map(|path| format!("{path}\n")).collect::<String>(),
+        Some(_) => {
+            let lines = paths.iter().map(|path| format!("  {path}:\n    exists: true\n"));
+            format!("file:\n{}", lines.collect::<String>())
+        }
+    };
+    project.write("tests/good.yaml", file(&["/etc/hostname"]));
+    project.write("tests/bad.yaml", file(&["/nonexistent", "/etc/hostname", "/also-not"]));
+    project.write("tests/good/test_guest.py", TESTINFRA);
+    let bad = TESTINFRA.replace("\"plain\"", "\"another\"");
+    project.write("tests/bad/test_guest.py", bad);
+
+    project.build(&["p.toml", "check"]).ok();
+    collect_packages(&project.cache);
+    let junit = |name: &str| {
+        let path = project.output().join(format!("p/{name}.junit.xml"));
+        (
+            std::fs::read_to_string(&path).unwrap(),
+            tool("python3", &["-c", JUDGE, path.to_str().unwrap()]),
+        )
+    };
+    let (written, failed) = junit("check");
+    let expected = match has_testinfra {
+        true => "pytest tests/test_guest.py::test_left_out[ssh://guest] | skipped |\n",
+        false => "",
+    };
+    if let Some(failed) = failed {
+        // What was skipped has no text but an attribute.
+        assert_eq!(
+            failed.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"),
+            expected.trim()
+        );
+    }
+    assert!(written.contains("name=\"goss File /etc/hostname exists\"/>"), "{written}");
+    if has_testinfra {
+        let unit = "name=\"pytest tests/test_guest.py::test_unit[ssh://guest]\"/>";
+        assert!(written.contains(unit), "{written}");
+    }
+
+    // A hit writes the file again, by the report.
+    std::fs::remove_file(project.output().join("p/check.junit.xml")).unwrap();
+    project.build(&["p.toml", "check"]).ok().assert_all("cached");
+    assert_eq!(junit("check").0, written);
+
+    let run = project.build(&["p.toml", "failing"]).ended(1);
+    let count = if has_testinfra { "3 of 6" } else { "2 of 3" };
+    let mut said = vec![
+        format!("booting by BIOS: {count} tests failed\n"),
+        "goss File /nonexistent exists: ".to_string(),
+        "goss File /also-not exists: ".to_string(),
+    ];
+    if has_testinfra {
+        said.push("pytest tests/test_guest.py::test_name[ssh://guest]: ".to_string());
+    }
+    for said in said {
+        assert!(run.err.contains(&said), "{said} is not in\n{}", run.err);
+    }
+    let (written, _) = junit("failing");
+    let failures = written.matches("<failure ").count();
+    assert_eq!(failures, if has_testinfra { 3 } else { 2 }, "{written}");
+    assert!(written.contains("name=\"goss File /etc/hostname exists\"/>"), "{written}");
 }
