@@ -50,6 +50,7 @@ WantedBy=multi-user.target
 kind = "disk"
 from = "base"
 size = "2 GiB"
+swap-file = "64 MiB"
 partition = [{ name = "root", size = "rest", filesystem = "ext4", mount = "/" }]
 
 [stage.check]
@@ -69,6 +70,8 @@ boot-time = "60 min"
 command = [
     { run = "hostname", output = "plain" },
     { run = "! command -v cloud-init" },
+    { run = "swapon --show=NAME,SIZE --noheadings", output = "/swapfile 64M" },
+    { run = "stat -c %a /swapfile", output = "600" },
 ]
 "#;
 

@@ -50,6 +50,10 @@ fn growing(mount: &str) -> String {
     seed().replace(&mount, &format!("{mount}grow = true\n"))
 }
 
+fn swap_file(size: &str) -> String {
+    format!("swap-file = {size}\n{}", seed())
+}
+
 fn tmpfs(mount: &str) -> String {
     format!("[[stage.disk.tmpfs]]\nmount = \"{mount}\"\nsize = \"64 MiB\"\n")
 }
@@ -227,6 +231,11 @@ fn broken_rules_are_all_named() {
             seed().replace("lvm = \"vg0\"", "lvm = \"vg0\"\ngrow = true"),
             "`grow` is for filesystems",
         ),
+        (swap_file("\"1 KiB\""), "the size of a swap file is a multiple of 1 MiB"),
+        (swap_file("\"100 GiB\""), "the swap file has no room"),
+        (swap_file("\"100 GiB\""), "`root`, which holds it, has"),
+        (swap_file("512"), "a size in a string"),
+        (swap_file("\"0 MiB\""), "the least is"),
         (seed() + &tmpfs("/opt"), "two file systems are mounted at /opt"),
         (seed() + &tmpfs("/etc/x"), "`/etc/x` cannot be a filesystem of its own"),
         (seed() + &tmpfs("/a").replace("64 MiB", "1 KiB"), "the size of a tmpfs is a multiple"),

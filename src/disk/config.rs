@@ -3,6 +3,7 @@
 //!
 //! ```toml
 //! size = "28 GiB"                      # exactly; the free space of the group stays free
+//! swap-file = "1 GiB"                  # /swapfile, made at the first boot
 //! table = "gpt"                        # or "mbr"; default gpt
 //! firmware = ["bios", "uefi"]          # default both; ESP and BIOS boot partition come by themselves
 //! cmdline = "console=tty0"             # kernel arguments behind `root=… ro`
@@ -116,6 +117,8 @@ pub struct Config {
     pub cmdline: String,
     /// In the order of the file.
     pub tmpfs: Vec<TmpfsRow>,
+    /// The size of the swap file that the first boot makes.
+    pub swap_file: Option<Spanned<Bytes>>,
 }
 
 /// One `[[tmpfs]]`: a file system in memory.
@@ -182,6 +185,9 @@ impl Config {
         let table = fields.choice_of("table", &TABLES).map_or(Table::Gpt, |table| table.value);
         let firmware = firmware(fields);
         let cmdline = cmdline(fields);
+        let swap_file = fields.size("swap-file");
+        let swap_file =
+            swap_file.filter(|size| whole(fields, "a swap file", size.clone(), Bytes::MIB));
         let rows = fields.require("partition").array_of_tables("partition");
         let partitions: Vec<_> = rows.into_iter().map(partition).collect();
         let volumes: Vec<_> = fields.array_of_tables("volume").into_iter().map(volume).collect();
@@ -194,6 +200,7 @@ impl Config {
             partitions: partitions.into_iter().collect::<Option<_>>()?,
             volumes: volumes.into_iter().collect::<Option<_>>()?,
             cmdline: cmdline?,
+            swap_file,
         })
     }
 }

@@ -3,6 +3,7 @@
 
 use super::config::Format;
 use super::layout::{Filesystem, Layout};
+use super::swap_file;
 
 /// The text, which depends on the layout alone.
 pub fn text(layout: &Layout) -> String {
@@ -29,6 +30,9 @@ pub fn text(layout: &Layout) -> String {
     }
     for swap in layout.filesystems.iter().filter(|fs| fs.format == Format::Swap) {
         text += &format!("{}\tnone\tswap\tsw\t0\t0\n", swap.device());
+    }
+    if layout.swap_file.is_some() {
+        text += swap_file::FSTAB_LINE;
     }
     text += "# written by kuth from the layout of the disk\n";
     text

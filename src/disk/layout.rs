@@ -33,6 +33,8 @@ pub struct Layout {
     /// Where the file system is mounted that takes, at boot, what the disk has gained; it is on the
     /// last partition.
     pub grow: Option<String>,
+    /// The size of the swap file on the root file system, which the first boot makes.
+    pub swap_file: Option<Bytes>,
 }
 
 /// A file system in memory.

@@ -20,5 +20,6 @@ pub mod rules;
 pub mod source;
 pub mod split;
 pub mod survey;
+pub mod swap_file;
 pub mod vfat;
 pub mod xfs;

@@ -77,6 +77,7 @@ impl Layout {
             cmdline: config.cmdline.clone(),
             tmpfs: config.tmpfs.iter().map(tmpfs).collect(),
             grow: grow(config),
+            swap_file: config.swap_file.as_ref().map(|size| size.value),
         };
         layout.filesystems.sort_by_key(|filesystem| filesystem.offset);
         if let Some(small) = layout.filesystems.iter().find(|fs| fs.size < fs.format.least()) {
@@ -85,6 +86,16 @@ impl Layout {
                 format!("only {size} are left for `{name}`, too little for {}", format.word());
             let fault = Fault::new(config.size.span.clone(), what);
             return Err(vec![fault.hint(format!("the least is {}", format.least()))]);
+        }
+        if let (Some(swap), Some(root)) = (&config.swap_file, layout.mounted("/"))
+            && swap.value >= root.size
+        {
+            let Filesystem { name, size, .. } = root;
+            let fault = Fault::new(swap.span.clone(), "the swap file has no room");
+            let fault = fault.label(format!("`{name}`, which holds it, has {size}"));
+            return Err(vec![
+                fault.hint(format!("make `{name}` larger, or the swap file smaller")),
+            ]);
         }
         // What kuth's own rules let pass and LVM2's do not, such as a reserved name.
         let span = config.volumes.first().map_or(config.size.span.clone(), |v| v.name.span.clone());

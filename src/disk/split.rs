@@ -253,6 +253,7 @@ mod tests {
             cmdline: String::new(),
             tmpfs: Vec::new(),
             grow: None,
+            swap_file: None,
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Survey {
     /// Whether `sfdisk` and `systemd-growfs` are there, which a disk that grows needs.
     has_sfdisk: bool,
     has_growfs: bool,
+    /// Whether `mkswap` is there, which a swap file needs.
+    has_mkswap: bool,
     /// Whether cloud-init is there.
     has_cloud_init: bool,
     /// Whether systemd is there, and not only its library, which udev has too.
@@ -54,6 +56,7 @@ impl Survey {
         let program = path.strip_prefix("usr/").unwrap_or(path);
         self.has_lvm |= matches!(program, "sbin/lvm" | "bin/lvm");
         self.has_sfdisk |= matches!(program, "sbin/sfdisk" | "bin/sfdisk");
+        self.has_mkswap |= matches!(program, "sbin/mkswap" | "bin/mkswap");
         self.has_growfs |= program == "lib/systemd/systemd-growfs";
         self.has_cloud_init |= path == "usr/bin/cloud-init";
         self.has_systemd |= matches!(path, "usr/lib/systemd/systemd" | "lib/systemd/systemd");
@@ -131,29 +134,36 @@ impl Survey {
                 "add `lvm2` to `packages` of the bootstrap stage",
             ));
         }
-        if layout.grow.is_some() {
-            self.check_growing()?;
-        }
-        Ok(())
-    }
-
-    /// Refuses a tree whose file systems cannot grow by themselves.
-    fn check_growing(&self) -> Result<()> {
-        let needed = [
+        let growing = [
             (self.has_sfdisk, "usr/sbin/sfdisk", "`fdisk`"),
             (self.has_growfs, "usr/lib/systemd/systemd-growfs", "`systemd-sysv`"),
         ];
-        let lacking = needed.iter().filter(|(has, ..)| !has);
-        let (files, packages): (Vec<_>, Vec<_>) =
-            lacking.map(|(_, file, package)| (*file, *package)).unzip();
-        if files.is_empty() {
-            return Ok(());
+        let swap_file = [
+            (self.has_systemd, "usr/lib/systemd/systemd", "`systemd-sysv`"),
+            (self.has_mkswap, "usr/sbin/mkswap", "`util-linux`"),
+        ];
+        if layout.grow.is_some() {
+            check_programs("the disk is to grow at boot", &growing)?;
         }
-        Err(with_hint(
-            anyhow!("the disk is to grow at boot, but the tree has no {}", files.join(" and no ")),
-            format!("add {} to `packages` of the customise stage", packages.join(" and ")),
-        ))
+        if layout.swap_file.is_some() {
+            check_programs("the first boot is to make a swap file", &swap_file)?;
+        }
+        Ok(())
     }
+}
+
+/// Refuses a tree that lacks a program: rows of whether it is there, its file and its package.
+fn check_programs(purpose: &str, programs: &[(bool, &str, &str)]) -> Result<()> {
+    let lacking = programs.iter().filter(|(has, ..)| !has);
+    let (files, packages): (Vec<_>, Vec<_>) =
+        lacking.map(|(_, file, package)| (*file, *package)).unzip();
+    if files.is_empty() {
+        return Ok(());
+    }
+    Err(with_hint(
+        anyhow!("{purpose}, but the tree has no {}", files.join(" and no ")),
+        format!("add {} to `packages` of the customise stage", packages.join(" and ")),
+    ))
 }
 
 /// The version of systemd whose library is at `path`: its file has it in its name, with what a

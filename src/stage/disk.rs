@@ -11,7 +11,7 @@ use crate::debian::{self, Base, Distribution, Request, pool};
 use crate::disk::config::{Config, Firmware};
 use crate::disk::layout::Layout;
 use crate::disk::split::Splitter;
-use crate::disk::{assemble, boot, filesystem, fstab, grow};
+use crate::disk::{assemble, boot, filesystem, fstab, grow, swap_file};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::files::sparse;
 use crate::lock::Part;
@@ -148,9 +148,11 @@ impl Disk {
         let (epoch, architecture) = (settings.epoch, settings.architecture.as_str());
         let esp_files = boot::esp_files(layout, architecture, tools, signed)?;
         let grow = grow::script(layout)?;
-        // What a tree has of the growth of another disk, which it was imported from, is of no use here.
+        let swap_file = swap_file::script(layout);
+        // What a tree has of another disk, which it was imported from, is of no use here.
         let mut replaced = vec![FSTAB, boot::MENU];
         replaced.extend([grow::SCRIPT, grow::UNIT, grow::WANTED, grow::STATE]);
+        replaced.extend([swap_file::SCRIPT, swap_file::UNIT, swap_file::REQUIRED]);
         replaced.extend(esp_files.iter().map(|(path, _)| path.as_str()));
         let replaced = replaced.into_iter().map(str::to_string);
         let mut splitter = Splitter::new(layout, &context.work, epoch, replaced)?;
@@ -167,11 +169,17 @@ impl Disk {
             splitter.add_file(grow::UNIT, grow::UNIT_TEXT.as_bytes())?;
             splitter.add_link(grow::WANTED, grow::UNIT)?;
         }
+        if let Some(script) = &swap_file {
+            splitter.add_file(swap_file::SCRIPT, script.as_bytes())?;
+            splitter.add_file(swap_file::UNIT, swap_file::UNIT_TEXT.as_bytes())?;
+            splitter.add_link(swap_file::REQUIRED, swap_file::UNIT)?;
+        }
         for (path, bytes) in &esp_files {
             splitter.add_file(path, bytes)?;
         }
         let boot_software = splitter.survey().boot_software();
         let parts = splitter.finish()?;
+        swap_file::check_room(layout, &parts)?;
 
         let filesystems = filesystem::make_all(&layout.filesystems, &parts, tools, context)?;
         for part in parts.into_iter().flatten() {
@@ -200,6 +208,7 @@ impl Stage for Disk {
         recipe.list("mounts", self.layout.mount_lines());
         recipe.optional("secure-boot", self.secure_boot);
         recipe.optional("grow", self.layout.grow.as_ref());
+        recipe.optional("swap-file", self.layout.swap_file);
         Ok(())
     }
 

@@ -371,6 +371,8 @@ const ROWS: &[Row] = &[
         "options = [\"noatime\"]",
         Moves(&["disk"]),
     ),
+    ("disk", "swap-file", "\"256 MiB\"", "\"255 MiB\"", Moves(&["disk"])),
+    ("disk", "swap-file", "swap-file = \"256 MiB\"\n", "", Moves(&["disk"])),
     ("disk", "tmpfs.mount", "mount = \"/tmp\"", "mount = \"/var/tmp\"", Moves(&["disk"])),
     ("disk", "tmpfs.size", "\"100 MiB\"", "\"101 MiB\"", Moves(&["disk"])),
     ("disk", "tmpfs.options", "\"strictatime\"", "\"nodiratime\"", Moves(&["disk"])),

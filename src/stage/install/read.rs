@@ -97,6 +97,12 @@ fn laid_out(fields: &mut Fields<'_>) -> Option<(Config, Layout)> {
         fields.fault(fault.hint("change /etc/fstab in the installed system, with `answers`"));
         return None;
     }
+    if let Some(size) = &config.swap_file {
+        let fault =
+            Fault::new(size.span.clone(), "an installed system makes no swap file by itself");
+        fields.fault(fault.hint("add a volume with `filesystem = \"swap\"`"));
+        return None;
+    }
     if let Some(span) = config.grow_span() {
         let fault = Fault::new(span, "an installed system does not grow by itself");
         fields.fault(fault.hint("leave out `grow`; give it to a stage `disk`"));
