@@ -51,6 +51,8 @@ pub struct Settings {
     pub run_state: RunState,
     /// `--replace`: replace machines that hold state.
     pub replace: bool,
+    /// `--allow-host-tests`: run tests of the pipeline on this host.
+    pub allow_host_tests: bool,
     /// `--on-error keep`: keep the work directory of a stage that failed.
     pub keep_failed: bool,
     /// `--jobs`: the number of processors to use.
@@ -77,6 +79,7 @@ impl Default for Settings {
             driver_commands: BTreeMap::new(),
             run_state: RunState::default(),
             replace: false,
+            allow_host_tests: false,
             keep_failed: false,
             jobs: 1,
         }

@@ -237,7 +237,12 @@ fn goss_runs_in_the_guest_and_testinfra_from_outside() {
     let bad = TESTINFRA.replace("\"plain\"", "\"another\"");
     project.write("tests/bad/test_guest.py", bad);
 
-    project.build(&["p.toml", "check"]).ok();
+    if has_testinfra {
+        let run = project.build(&["p.toml", "check"]).ended(1);
+        assert_eq!(run.those("failed"), "check");
+        assert!(run.err.contains("`--allow-host-tests`"), "{}", run.err);
+    }
+    project.build(&["p.toml", "check", "--allow-host-tests"]).ok();
     collect_packages(&project.cache);
     let junit = |name: &str| {
         let path = project.output().join(format!("p/{name}.junit.xml"));
@@ -264,12 +269,12 @@ fn goss_runs_in_the_guest_and_testinfra_from_outside() {
         assert!(written.contains(unit), "{written}");
     }
 
-    // A hit writes the file again, by the report.
+    // A hit writes the file again, by the report, and runs nothing that had to be allowed.
     std::fs::remove_file(project.output().join("p/check.junit.xml")).unwrap();
     project.build(&["p.toml", "check"]).ok().assert_all("cached");
     assert_eq!(junit("check").0, written);
 
-    let run = project.build(&["p.toml", "failing"]).ended(1);
+    let run = project.build(&["p.toml", "failing", "--allow-host-tests"]).ended(1);
     let count = if has_testinfra { "3 of 6" } else { "2 of 3" };
     let mut said = vec![
         format!("booting by BIOS: {count} tests failed\n"),

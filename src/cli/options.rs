@@ -95,6 +95,13 @@ pub struct Building {
     /// Replace machines that hold state
     #[arg(long)]
     pub replace: bool,
+
+    /// Run the `pytest` tests of `boot` stages, which
+    /// are not in a sandbox
+    #[arg(verbatim_doc_comment)]
+    #[arg(long, env = "KUTH_ALLOW_HOST_TESTS", hide_env_values = true)]
+    #[arg(value_parser = FalseyValueParser::new())]
+    pub allow_host_tests: bool,
 }
 
 /// The source of packages.

@@ -56,6 +56,7 @@ impl Project {
             driver_commands: driver_commands(source.vboxmanage.as_deref()),
             run_state: RunState::default(),
             replace: false,
+            allow_host_tests: false,
             keep_failed: false,
             jobs: std::thread::available_parallelism().map_or(1, usize::from),
             root: root.clone(),
@@ -73,6 +74,7 @@ impl Project {
         settings.offline = building.offline;
         settings.locked = building.locked;
         settings.replace = building.replace;
+        settings.allow_host_tests = building.allow_host_tests;
         settings.keep_failed = building.on_error.keeps();
         settings.jobs = building.jobs.map_or(settings.jobs, usize::from);
         if !building.rebuild.is_empty() {

@@ -13,13 +13,14 @@ fn patient() -> Project {
     project
 }
 
-/// A boot by UEFI that starts nothing but what is signed.
+/// A boot by UEFI that starts nothing but what is signed. testinfra logs in to what cloud-init set up.
 const SECURE: &str = r#"
 [stage.secure]
 kind = "boot"
 from = "disk"
 secure-boot = true
 timeout = "60 min"
+pytest = "data/checks/testinfra"
 
 [stage.secure.expect]
 services = ["ssh", "ntpsec"]
@@ -36,7 +37,7 @@ fn the_image_boots_by_both_firmwares_and_is_as_expected() {
     project.edit(DEBIAN, "firmware = \"both\"\nmemory", "firmware = \"bios\"\nmemory");
     project.write(DEBIAN, project.read(DEBIAN) + SECURE);
     let stages = [DEBIAN, "check", "secure"];
-    let run = project.build(&stages).ok();
+    let run = project.build(&[&stages[..], &["--allow-host-tests"]].concat()).ok();
     eprintln!("boots: {:?}, {}", run.wall, run.out.lines().last().unwrap());
     assert_eq!(run.those("done"), "check secure");
     for (stage, firmware) in [("check", "bios"), ("secure", "uefi")] {
@@ -51,6 +52,8 @@ fn the_image_boots_by_both_firmwares_and_is_as_expected() {
         }
         let says_secure = expectations.iter().any(|it| it["what"] == "Secure Boot");
         assert_eq!(says_secure, stage == "secure");
+        let tests = boots[0]["tests"].as_array().map_or(0, Vec::len);
+        assert_eq!(tests > 0, stage == "secure", "{report}");
     }
     project.build(&stages).ok().assert_all("cached");
 }

@@ -863,7 +863,13 @@ fn settings_of_the_build_change_no_key() {
         Settings { mirror: Some("http://another.example/debian".into()), ..settings() },
         Settings { snapshot: Some("http://another.example".into()), ..settings() },
         Settings { allow_expired: true, locked: true, offline: false, ..settings() },
-        Settings { replace: true, keep_failed: true, jobs: 7, ..settings() },
+        Settings {
+            allow_host_tests: true,
+            replace: true,
+            keep_failed: true,
+            jobs: 7,
+            ..settings()
+        },
         Settings { output: world.at("elsewhere"), root: world.at("x"), ..settings() },
         Settings { machines: world.at("other-machines"), ..settings() },
     ] {

@@ -174,6 +174,7 @@ fn request(args: &Args, project: &Project) -> Result<Request> {
         ("--no-fetch", building.no_fetch),
         ("--allow-expired", building.archive.allow_expired),
         ("--replace", building.replace),
+        ("--allow-host-tests", building.allow_host_tests),
     ];
     for (name, given) in flags {
         if given {

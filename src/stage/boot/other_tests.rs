@@ -4,7 +4,7 @@ use crate::artifact::{Artifact, ArtifactKind};
 use crate::boot_check::goss::{Format, Goss};
 use crate::boot_check::junit::{BY_TEST, Case, CaseOutcome};
 use crate::boot_check::pytest;
-use crate::error::{Context, Hint, Result, bail};
+use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::host_path::{FileKind, HostPath};
 use crate::pipeline::{Data, Fault, Fields, Input};
 use crate::recipe::Recipe;
@@ -132,9 +132,17 @@ impl OtherTests {
     }
 
     /// Copies pytest's tests to the work directory and gives the directory for a boot. An error where
-    /// this host cannot run them.
+    /// the user has not allowed them, or this host cannot run them.
     pub fn pytest(&self, context: &StageContext) -> Result<Option<std::path::PathBuf>> {
         let Some(tests) = &self.pytest else { return Ok(None) };
+        if !context.settings.allow_host_tests {
+            return Err(anyhow!(
+                "`pytest` of the stage `{}` runs code of the project on this host, outside of the \
+                 sandbox, which you have not allowed",
+                context.stage
+            ))
+            .hint(format!("if you trust what is in {tests}, build with `--allow-host-tests`"));
+        }
         pytest::require(&context.log, &context.cancel)?;
         let directory = pytest::directory(&context.work);
         std::fs::create_dir_all(&directory)

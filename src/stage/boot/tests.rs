@@ -236,6 +236,21 @@ fn a_disk_that_nothing_could_look_into_is_not_booted() {
 }
 
 #[test]
+fn tests_on_the_host_need_a_permission() {
+    let directory = tempfile::tempdir().unwrap();
+    let context = context(directory.path());
+    let software = BootSoftware { cloud_init: true, systemd: Some(257) };
+    let inputs = [("from", disk(Some(software)))].into_iter().collect();
+    let stage = boot("pytest = \"src/boot_check\"\n").unwrap();
+    let error = stage.run(&context, &inputs, &[]).unwrap_err();
+    let expected = "`pytest` of the stage `check` runs code of the project on this host, outside of \
+                    the sandbox, which you have not allowed";
+    assert_eq!(error.to_string(), expected);
+    let hints = hints(&error);
+    assert!(hints[0].contains("src/boot_check") && hints[0].contains("`--allow-host-tests`"));
+}
+
+#[test]
 fn the_junit_file_of_a_cached_result_is_written_again() {
     let directory = tempfile::tempdir().unwrap();
     let context = context(directory.path());
