@@ -2,7 +2,7 @@
 //! tests of goss and pytest run in it and against it.
 
 use kuth_test_support::base::{collect_packages, lend_packages};
-use kuth_test_support::judge::{is_there, skip, tool, verdict};
+use kuth_test_support::judge::{is_there, path_with_testinfra, tool};
 use kuth_test_support::project::Project;
 use kuth_test_support::target_tmp;
 
@@ -203,24 +203,14 @@ pytest = "tests/bad"
 #[test]
 #[ignore = "boots a machine, minutes without KVM; `make test-boots`"]
 fn goss_runs_in_the_guest_and_testinfra_from_outside() {
-    if !is_there("qemu-system-x86_64") {
-        return;
-    }
-    let here = verdict("python3", &["-c", "import pytest, testinfra"]);
-    let has_testinfra = here.is_some_and(|(success, ..)| success);
-    if !has_testinfra {
-        skip("python3 has no pytest or no testinfra; goss alone");
-    }
+    let path = path_with_testinfra();
+    let (true, Some(path)) = (is_there("qemu-system-x86_64"), path) else { return };
     let directory = tempfile::tempdir_in(target_tmp()).unwrap();
-    let project = Project::within(directory);
+    let project = Project::within(directory).with("PATH", &path);
     lend_packages(&project.cache);
     let (system, _) = PIPELINE.split_once("[stage.check]").unwrap();
     let system = system.replace("\"zstd\", ", "\"zstd\", \"openssh-server\", ");
-    let pipeline = match has_testinfra {
-        true => format!("{system}{OTHER_TESTS}"),
-        false => format!("{system}{OTHER_TESTS}").replace("pytest = ", "# pytest = "),
-    };
-    project.write("p.toml", pipeline);
+    project.write("p.toml", format!("{system}{OTHER_TESTS}"));
     let goss = std::env::var_os("KUTH_TEST_GOSS");
     let program = goss.as_ref().map_or(STAND_IN.into(), |path| std::fs::read(path).unwrap());
     project.write("tests/goss", program);
@@ -237,11 +227,9 @@ fn goss_runs_in_the_guest_and_testinfra_from_outside() {
     let bad = TESTINFRA.replace("\"plain\"", "\"another\"");
     project.write("tests/bad/test_guest.py", bad);
 
-    if has_testinfra {
-        let run = project.build(&["p.toml", "check"]).ended(1);
-        assert_eq!(run.those("failed"), "check");
-        assert!(run.err.contains("`--allow-host-tests`"), "{}", run.err);
-    }
+    let run = project.build(&["p.toml", "check"]).ended(1);
+    assert_eq!(run.those("failed"), "check");
+    assert!(run.err.contains("`--allow-host-tests`"), "{}", run.err);
     project.build(&["p.toml", "check", "--allow-host-tests"]).ok();
     collect_packages(&project.cache);
     let junit = |name: &str| {
@@ -252,22 +240,14 @@ fn goss_runs_in_the_guest_and_testinfra_from_outside() {
         )
     };
     let (written, failed) = junit("check");
-    let expected = match has_testinfra {
-        true => "pytest tests/test_guest.py::test_left_out[ssh://guest] | skipped |\n",
-        false => "",
-    };
     if let Some(failed) = failed {
         // What was skipped has no text but an attribute.
-        assert_eq!(
-            failed.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"),
-            expected.trim()
-        );
+        let expected = "pytest tests/test_guest.py::test_left_out[ssh://guest] | skipped |";
+        assert_eq!(failed.trim(), expected);
     }
     assert!(written.contains("name=\"goss File /etc/hostname exists\"/>"), "{written}");
-    if has_testinfra {
-        let unit = "name=\"pytest tests/test_guest.py::test_unit[ssh://guest]\"/>";
-        assert!(written.contains(unit), "{written}");
-    }
+    let unit = "name=\"pytest tests/test_guest.py::test_unit[ssh://guest]\"/>";
+    assert!(written.contains(unit), "{written}");
 
     // A hit writes the file again, by the report, and runs nothing that had to be allowed.
     std::fs::remove_file(project.output().join("p/check.junit.xml")).unwrap();
@@ -275,20 +255,16 @@ fn goss_runs_in_the_guest_and_testinfra_from_outside() {
     assert_eq!(junit("check").0, written);
 
     let run = project.build(&["p.toml", "failing", "--allow-host-tests"]).ended(1);
-    let count = if has_testinfra { "3 of 6" } else { "2 of 3" };
-    let mut said = vec![
-        format!("booting by BIOS: {count} tests failed\n"),
-        "goss File /nonexistent exists: ".to_string(),
-        "goss File /also-not exists: ".to_string(),
-    ];
-    if has_testinfra {
-        said.push("pytest tests/test_guest.py::test_name[ssh://guest]: ".to_string());
-    }
-    for said in said {
-        assert!(run.err.contains(&said), "{said} is not in\n{}", run.err);
+    for said in [
+        "booting by BIOS: 3 of 6 tests failed\n",
+        "goss File /nonexistent exists: ",
+        "goss File /also-not exists: ",
+        "pytest tests/test_guest.py::test_name[ssh://guest]: ",
+    ] {
+        assert!(run.err.contains(said), "{said} is not in\n{}", run.err);
     }
     let (written, _) = junit("failing");
     let failures = written.matches("<failure ").count();
-    assert_eq!(failures, if has_testinfra { 3 } else { 2 }, "{written}");
+    assert_eq!(failures, 3, "{written}");
     assert!(written.contains("name=\"goss File /etc/hostname exists\"/>"), "{written}");
 }

@@ -26,6 +26,17 @@ use kuth::units::Bytes;
 
 use kuth_test_support::judge;
 
+/// However the test ends, its machine does not go on running.
+struct Running<'a>(&'a Host, &'static str);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("stopped: {:?}", Qemu.stop(self.0, self.1));
+        }
+    }
+}
+
 #[test]
 #[ignore = "boots a machine; see the top of this file"]
 fn a_clone_starts_takes_a_login_and_stops() {
@@ -80,6 +91,7 @@ fn a_clone_starts_takes_a_login_and_stops() {
     eprintln!("registered, snapshotted, cloned: {:?}", start.elapsed());
 
     let start = Instant::now();
+    let _running = Running(&host, "web");
     let listed = Qemu.start(&host, "web").unwrap_or_else(|error| panic!("{error:#}"));
     assert!(matches!(listed.state, State::Running), "{listed:?}");
     eprintln!("started: {:?}, port {:?}", start.elapsed(), listed.ssh_port);

@@ -347,15 +347,13 @@ mod tests {
         };
         let log = directory.path().join("log");
         let cancel = Cancel::default();
-        if python().args(["-c", "import pytest"]).run(&log, &cancel).is_err() {
-            kuth_test_support::judge::skip("python3 has no pytest");
-            return;
-        }
+        let Some(path) = kuth_test_support::judge::path_with_testinfra() else { return };
         write(PLUGIN_FILE, PLUGIN);
         write("test_a.py", TEST);
         write("test_b.py", "import no_such_module_of_kuth\n");
         let outcomes_file = directory.path().join("outcomes");
         let run = python()
+            .env("PATH", path)
             .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "kuth_outcomes"])
             .args(["--continue-on-collection-errors", "."])
             .env("KUTH_OUTCOMES", &outcomes_file)

@@ -3,6 +3,7 @@
 
 use crate::tools::is_there;
 use crate::world::{DEBIAN, world};
+use kuth_test_support::judge::path_with_testinfra;
 use kuth_test_support::project::Project;
 
 /// The image, which may take its time to boot: minutes without KVM, and many of them on a busy machine.
@@ -30,10 +31,9 @@ cloud-init = true
 
 #[test]
 fn the_image_boots_by_both_firmwares_and_is_as_expected() {
-    if !is_there("qemu-system-x86_64") {
-        return;
-    }
-    let project = patient();
+    let path = path_with_testinfra();
+    let (true, Some(path)) = (is_there("qemu-system-x86_64"), path) else { return };
+    let project = patient().with("PATH", &path);
     project.edit(DEBIAN, "firmware = \"both\"\nmemory", "firmware = \"bios\"\nmemory");
     project.write(DEBIAN, project.read(DEBIAN) + SECURE);
     let stages = [DEBIAN, "check", "secure"];

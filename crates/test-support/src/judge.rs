@@ -9,6 +9,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::target_tmp;
+
 /// Runs a tool: its stdout, after it must have succeeded. `None` where it is not installed.
 pub fn tool(name: &str, args: &[&str]) -> Option<String> {
     tool_in(Path::new("."), name, args)
@@ -52,6 +54,18 @@ pub fn search_path() -> Vec<PathBuf> {
         directories.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
     }
     directories
+}
+
+/// A PATH on which python3 has pytest and testinfra, which `scripts/setup` installs; says what is
+/// skipped where it does not, as [`missing`] does.
+pub fn path_with_testinfra() -> Option<String> {
+    let directory = target_tmp().with_file_name("testinfra").join("bin");
+    if !directory.join("pytest").is_file() {
+        missing("testinfra");
+        return None;
+    }
+    let path = std::env::join_paths([directory].into_iter().chain(search_path())).unwrap();
+    Some(path.into_string().unwrap())
 }
 
 /// Whether a tool is in [`search_path`]; says what is skipped where it is not, as [`missing`] does.
