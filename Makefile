@@ -3,12 +3,13 @@
 # make check AREA=remote   the unit and integration tests of one area of the sources
 # make test    installs what the tests need, lints, runs all tests; ARGS="--test cli" runs a part
 # make test-boots     boots whole systems, which is left out above; half an hour without KVM
+# make audit   checks licences, sources and known vulnerabilities of the crates, with cargo-deny
 # make test-install   really installs Debian from a medium it makes; half an hour without KVM
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=
 AREA ?=
 
-.PHONY: image quick check test test-boots test-install build lint bench clean
+.PHONY: image quick check test test-boots test-install audit build lint bench clean
 
 image: build
 	target/release/kuth build $(PIPELINE) $(ARGS)
@@ -36,6 +37,9 @@ test-boots:
 test-install:
 	scripts/setup test
 	cargo test --locked --release --test install -- --ignored --nocapture real
+
+audit:
+	scripts/audit
 
 lint:
 	scripts/lint
