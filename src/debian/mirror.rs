@@ -35,9 +35,11 @@ pub fn root(
         (Archive::Security, None) => {
             // A mirror that is named stands for the whole distribution; what this machine uses may
             // be of another day.
-            let is_named = given.or(configured).is_some_and(|url| !url.is_empty());
             let here = || uris_of_apt(Path::new("/etc/apt")).find(|uri| is_security(uri));
-            let here = if is_named { None } else { here() };
+            let here = match named(distribution, given, configured) {
+                Some(_) => None,
+                None => here(),
+            };
             let url = here.unwrap_or_else(|| beside(distribution, &main));
             Ok(url.trim_end_matches('/').to_string())
         }
@@ -64,17 +66,26 @@ pub fn escaped(text: &str) -> String {
     text.replace('+', "%2b").replace(':', "%3a")
 }
 
+/// The address among those of the user and of the pipeline that is the distribution's: one cannot
+/// serve both, and a build of Ubuntu takes its tools from Debian.
+fn named<'a>(
+    distribution: &Distribution,
+    given: Option<&'a str>,
+    configured: Option<&'a str>,
+) -> Option<&'a str> {
+    let is_ubuntus = |url: &str| url.trim_end_matches('/').ends_with(UBUNTU.root);
+    let is_own = |url: &&str| is_ubuntus(url) == (*distribution == UBUNTU);
+    let [given, configured] = [given, configured].map(|url| url.filter(|url| !url.is_empty()));
+    given.filter(is_own).or(configured)
+}
+
 fn search(
     distribution: &Distribution,
     given: Option<&str>,
     configured: Option<&str>,
     here: impl FnOnce() -> Option<String>,
 ) -> Result<String> {
-    // One address cannot serve both, and a build of Ubuntu takes its tools from Debian.
-    let is_ubuntus = |url: &str| url.trim_end_matches('/').ends_with(UBUNTU.root);
-    let given = given.filter(|url| is_ubuntus(url) == (*distribution == UBUNTU));
-    let configured = configured.filter(|url| !url.is_empty());
-    let chosen = given.or(configured).map(str::to_string);
+    let chosen = named(distribution, given, configured).map(str::to_string);
     let url = chosen.or_else(here).or(distribution.mirror.map(str::to_string));
     let url =
         url.ok_or_else(|| anyhow!("no mirror of {} is known on this machine", distribution.name));
@@ -150,6 +161,9 @@ mod tests {
         assert_eq!(find(&UBUNTU, a, ubuntu).unwrap(), "http://c/ubuntu");
         assert_eq!(find(&DEBIAN, ubuntu, b).unwrap(), "http://b/debian");
         assert!(find(&UBUNTU, a, Some("")).unwrap_err().contains("no mirror of ubuntu"));
+        // A mirror of another distribution says nothing of where this one's updates are.
+        assert_eq!(named(&DEBIAN, ubuntu, None), None);
+        assert_eq!(named(&DEBIAN, Some(""), b), b);
     }
 
     #[test]
