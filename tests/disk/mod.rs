@@ -142,6 +142,15 @@ impl Bench {
         Bench { directory, _temporary: temporary, cache, pin: pin.clone() }
     }
 
+    /// Name and version of each of the tools' packages, sorted.
+    pub fn tools(&self) -> impl Iterator<Item = String> {
+        let packages = self.pin.packages().iter();
+        let mut lines: Vec<String> =
+            packages.map(|package| format!("{} {}", package.name, package.version)).collect();
+        lines.sort();
+        lines.into_iter()
+    }
+
     /// Takes a tar in as a tree.
     pub fn tree(&self, tar: &[u8]) -> Artifact {
         let scratch = self.cache.scratch().unwrap();

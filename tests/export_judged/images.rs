@@ -8,6 +8,7 @@ use kuth::stage::export::Export;
 use kuth::stage::{Placement, Stage};
 
 use crate::bench::{Bench, SIZE, WORDS, Zeros, export, here};
+use kuth_test_support::home::golden;
 use kuth_test_support::judge::tool;
 
 /// qemu-img's stdout, after it must have succeeded. `None` where it is not installed.
@@ -21,6 +22,19 @@ fn of_qemu(word: &str) -> (&str, bool) {
         "vhd" => ("vpc", false),
         other => (other, other != "raw"),
     }
+}
+
+/// Whatever reaches the bytes of a format shows here, and needs a line in CHANGELOG.md.
+#[test]
+fn exports_have_the_digests_of_the_golden_file() {
+    let bench = Bench::new();
+    let (context, disk) = (bench.context("image", 2), bench.disk(Zeros::Holes));
+    let line = |word| {
+        let artifact = bench.run(&export(word), &context, &disk).unwrap();
+        format!("{}  {word}\n", artifact.digest)
+    };
+    let text: String = WORDS.into_iter().chain(["ova", "tar.bz2"]).map(line).collect();
+    golden("digests-exports.txt", &text);
 }
 
 #[test]
