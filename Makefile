@@ -4,12 +4,13 @@
 # make test    installs what the tests need, lints, runs all tests; ARGS="--test cli" runs a part
 # make test-boots     boots whole systems, which is left out above; half an hour without KVM
 # make audit   checks licences, sources and known vulnerabilities of the crates, with cargo-deny
+# make fuzz    fuzzes every reader of foreign files for 10 seconds, with cargo-fuzz
 # make test-install   really installs Debian from a medium it makes; half an hour without KVM
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=
 AREA ?=
 
-.PHONY: image quick check test test-boots test-install audit build lint bench clean
+.PHONY: image quick check test test-boots test-install audit fuzz build lint bench clean
 
 image: build
 	target/release/kuth build $(PIPELINE) $(ARGS)
@@ -40,6 +41,9 @@ test-install:
 
 audit:
 	scripts/audit
+
+fuzz:
+	scripts/fuzz
 
 lint:
 	scripts/lint

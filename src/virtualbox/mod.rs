@@ -24,7 +24,7 @@ use crate::units::Bytes;
 
 pub mod adapters;
 pub mod allowed;
-mod answers;
+pub mod answers;
 mod changes;
 mod command;
 pub(crate) mod config;

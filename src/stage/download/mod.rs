@@ -20,7 +20,7 @@ use crate::units::Bytes;
 
 mod fetch;
 mod signed;
-mod sums;
+pub mod sums;
 
 use fetch::{Bound, Expectation};
 

@@ -12,7 +12,7 @@ fn from_hex(hex: &str) -> Option<Checksum> {
 
 /// The checksum of the file at `path` in the list `text`: of the entry whose name is the longest
 /// suffix of the path.
-pub(super) fn find(text: &str, path: &str) -> Result<Checksum> {
+pub fn find(text: &str, path: &str) -> Result<Checksum> {
     let file = Path::new(path);
     let mut found: Vec<(usize, &str)> = Vec::new();
     for line in text.lines() {
