@@ -26,6 +26,12 @@ const BAD: &[&[&str]] = &[
     &[CUSTOMISE, "sysctl.\"a b\" = 1\n"],
     &[CUSTOMISE, "kernel-modules = [\"-x\"]\n"],
     &[CUSTOMISE, "unattended-upgrades = \"yes\"\n"],
+    &[CUSTOMISE, "locale = \"\"\n"],
+    &[CUSTOMISE, "locale = \"en_GB.UTF-8 UTF-8\"\n"],
+    &[CUSTOMISE, "timezone = \"\"\n"],
+    &[CUSTOMISE, "timezone = \"Europe/../../etc/passwd\"\n"],
+    &[CUSTOMISE, "timezone = \"/usr/share/zoneinfo/Europe/Berlin\"\n"],
+    &[CUSTOMISE, "timezone = \"zone.tab\"\n"],
     // Repositories.
     &[CUSTOMISE, REPOSITORY, SUITE, KEY],
     &[CUSTOMISE, REPOSITORY, "url = \"ftp://x/y\"\n", SUITE, KEY],

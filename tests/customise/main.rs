@@ -8,6 +8,7 @@ mod files;
 mod minimal;
 mod package_files;
 mod packages;
+mod region;
 mod repositories;
 mod scripts;
 mod seal;

@@ -20,6 +20,7 @@ mod content;
 mod debconf;
 pub(super) mod packages;
 pub(super) mod read;
+pub(super) mod region;
 mod steps;
 mod system;
 
@@ -108,7 +109,7 @@ fn read_fields(fields: &mut Fields<'_>) -> Option<Parsed> {
 impl Customise {
     /// The packages that its settings need, whatever the tree has.
     fn needed(&self) -> Vec<&'static str> {
-        let is_made = |locale: &String| !steps::is_always_there(locale);
+        let is_made = |locale: &String| !region::is_always_there(locale);
         let needed = [
             (self.locale.as_ref().is_some_and(is_made), "locales"),
             (!self.users.is_empty(), "passwd"),
@@ -242,7 +243,9 @@ impl Stage for Customise {
             recipe.value("pockets", pockets.join(" "));
         }
         recipe.optional("hostname", self.hostname.as_ref());
-        recipe.optional("locale", self.locale.as_ref());
+        if let Some(locale) = &self.locale {
+            region::describe_locale(locale, recipe);
+        }
         recipe.optional("timezone", self.timezone.as_ref());
         for file in &self.files {
             let name = format!("file {}", file.path);

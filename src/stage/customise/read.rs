@@ -3,6 +3,7 @@
 use super::additions;
 use super::debconf;
 use super::packages;
+use super::region;
 use super::system;
 use super::{Content, Customise, File, Script, User};
 use crate::pipeline::{Element, Fault, Fields, Text};
@@ -22,8 +23,8 @@ pub fn read(fields: &mut Fields<'_>) -> Customise {
         debconf: debconf::read(fields),
         remove: plain(remove),
         hostname: hostname(fields),
-        locale: fields.text("locale").map(|text| text.text),
-        timezone: fields.text("timezone").map(|text| text.text),
+        locale: region::locale(fields),
+        timezone: region::time_zone(fields),
         files: files(fields),
         users: users(fields),
         system: system::read(fields),

@@ -1,6 +1,6 @@
 //! What a `customise` table means as steps of a sandbox.
 
-use super::{Content, Customise, File, Script, User};
+use super::{Content, Customise, File, Script, User, region};
 use crate::artifact::Facts;
 use crate::debian::install;
 use crate::error::Result;
@@ -32,10 +32,10 @@ impl Customise {
             steps.push(install::write("/etc/hosts", hosts(hostname)));
         }
         if let Some(locale) = &self.locale {
-            steps.extend(locale_steps(locale));
+            steps.extend(region::locale_steps(locale));
         }
         if let Some(timezone) = &self.timezone {
-            steps.extend(timezone_steps(timezone));
+            steps.extend(region::time_zone_steps(timezone));
         }
         for user in &self.users {
             steps.extend(user.steps());
@@ -62,34 +62,6 @@ fn hosts(hostname: &str) -> String {
         "127.0.0.1\tlocalhost\n127.0.1.1\t{names}\n\n::1\tlocalhost ip6-localhost ip6-loopback\n\
          ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n"
     )
-}
-
-/// Whether every tree has the locale; others are made, by the package locales.
-pub(super) fn is_always_there(locale: &str) -> bool {
-    locale.starts_with("C.") || locale == "C" || locale == "POSIX"
-}
-
-fn locale_steps(locale: &str) -> Vec<Step> {
-    let mut steps = Vec::new();
-    if !is_always_there(locale) {
-        let charset = locale.split_once('.').map_or("UTF-8", |(_, charset)| charset);
-        steps.push(install::write("/etc/locale.gen", format!("{locale} {charset}\n")));
-        let script = "command -v locale-gen >/dev/null || { echo 'locale-gen is missing: add the \
-            package locales' >&2; exit 1; }; exec locale-gen";
-        steps.push(install::run(["/bin/sh", "-c", script]));
-    }
-    steps.push(install::write("/etc/default/locale", format!("LANG={locale}\n")));
-    steps
-}
-
-fn timezone_steps(timezone: &str) -> Vec<Step> {
-    let zone = format!("/usr/share/zoneinfo/{timezone}");
-    let script = "[ -e \"$1\" ] || { echo \"no such time zone: $1 (is the package tzdata there?)\" \
-        >&2; exit 1; }; ln -sf \"$1\" /etc/localtime";
-    vec![
-        install::run(["/bin/sh", "-c", script, "sh", &zone]),
-        install::write("/etc/timezone", format!("{timezone}\n")),
-    ]
 }
 
 impl File {

@@ -28,8 +28,8 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Install> {
     let packages = packages.into_iter().filter_map(|name| word(fields, "a package", name));
     let packages: Vec<String> = packages.collect();
     let hostname = customise::read::hostname(fields);
-    let locale = fields.text("locale").and_then(|text| word(fields, "a locale", text));
-    let timezone = fields.text("timezone").and_then(|text| word(fields, "a time zone", text));
+    let locale = customise::region::locale(fields);
+    let timezone = customise::region::time_zone(fields);
     let users = customise::read::users(fields);
     let mirror = mirror(fields);
     let answers = fields.secret_text("answers");
