@@ -32,6 +32,15 @@ const BAD: &[&[&str]] = &[
     &[CUSTOMISE, "timezone = \"Europe/../../etc/passwd\"\n"],
     &[CUSTOMISE, "timezone = \"/usr/share/zoneinfo/Europe/Berlin\"\n"],
     &[CUSTOMISE, "timezone = \"zone.tab\"\n"],
+    // Files that the finished tree would not have.
+    &[CUSTOMISE, "file.\"/tmp/x\".content = \"x\"\n"],
+    &[CUSTOMISE, "file.\"/run/x\".content = \"x\"\n"],
+    &[CUSTOMISE, "file.\"/var/lock/x\".content = \"x\"\n"],
+    &[CUSTOMISE, "file.\"/dev/x\".content = \"x\"\n"],
+    &[CUSTOMISE, "file.\"/proc/x\".content = \"x\"\n"],
+    &[CUSTOMISE, "file.\"/sys/x\".content = \"x\"\n"],
+    &[CUSTOMISE, "file.\"/etc/machine-id\".content = \"x\"\n"],
+    &[CUSTOMISE, "file.\"/etc/ssh/ssh_host_rsa_key\".content = \"x\"\n"],
     // Repositories.
     &[CUSTOMISE, REPOSITORY, SUITE, KEY],
     &[CUSTOMISE, REPOSITORY, "url = \"ftp://x/y\"\n", SUITE, KEY],

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::commands::{CommandError, Commands};
 use super::host_files::HostFiles;
-use super::{EXCHANGE, Job, Network, Report, Step, mounts, owners, pack, unpack};
+use super::{EXCHANGE, Job, Network, Report, Step, mounts, owners, pack, seal, unpack};
 use crate::error::{Context, Result, bail};
 use crate::files::sparse;
 
@@ -128,7 +128,7 @@ impl Tree {
             Step::Remove { path } => remove(Path::new(path)),
             Step::Empty { path } => empty(Path::new(path)),
             Step::Truncate { path } => truncate(Path::new(path)),
-            Step::Seal => seal(),
+            Step::Seal => seal_tree(),
             Step::Pack { file } => {
                 let directory = format!("/proc/self/fd/{}", self.view.output.as_raw_fd());
                 let file = Path::new(&directory).join(file);
@@ -259,43 +259,28 @@ fn truncate(path: &Path) -> Result<()> {
     std::fs::write(path, b"").with_context(|| format!("truncating {}", path.display()))
 }
 
-/// What makes a copy of a machine recognisable as one: its id, its keys, its random seed, its
-/// logs; and what a later first boot would take for answers already given.
-fn seal() -> Result<()> {
-    for file in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {
-        // Present but empty: systemd makes a new one at the first boot. A link stays a link.
+/// Removes what [`seal`] lists, and has the SSH server make new host keys where nothing else would.
+fn seal_tree() -> Result<()> {
+    for file in seal::TRUNCATED {
+        // Present but empty. A link stays a link.
         truncate(Path::new(file))?;
     }
     if !Path::new("/etc/machine-id").exists() && Path::new("/etc/systemd").is_dir() {
         write(Path::new("/etc/machine-id"), b"", 0o444)?;
     }
-    remove_matching("/etc/ssh", |name| name.starts_with("ssh_host_"))?;
-    for path in [
-        "/var/lib/systemd/random-seed",
-        "/var/lib/urandom/random-seed",
-        "/var/lib/systemd/credential.secret",
-        "/var/lib/cloud",
-        "/root/.bash_history",
-        "/root/.ssh/known_hosts",
-        "/etc/udev/rules.d/70-persistent-net.rules",
-        "/etc/resolv.conf.dpkg-old",
-    ] {
+    for path in seal::REMOVED {
         remove(Path::new(path))?;
     }
-    // What installers leave would make cloud-init keep their network or ignore its seed.
-    for (directory, names) in [
-        ("/etc/netplan", ["00-installer-config", "50-curtin", "50-cloud-init"].as_slice()),
-        ("/etc/cloud/cloud.cfg.d", &["50-curtin", "99-installer", "curtin", "subiquity"]),
-    ] {
+    for (directory, names) in seal::MATCHING {
         remove_matching(directory, |name| names.iter().any(|prefix| name.starts_with(prefix)))?;
     }
-    for directory in ["/var/lib/dhcp", "/var/lib/dhcpcd", "/var/lib/NetworkManager", "/var/crash"] {
+    for directory in seal::EMPTIED {
         empty(Path::new(directory))?;
     }
     if Path::new("/usr/sbin/sshd").exists() && !Path::new("/usr/bin/cloud-init").exists() {
         write(Path::new(HOST_KEYS.0), HOST_KEYS.1.as_bytes(), 0o644)?;
     }
-    clear_logs(Path::new("/var/log"))
+    clear_logs(Path::new(seal::LOGS))
 }
 
 /// Without cloud-init nobody else would make the host keys that sealing removed.

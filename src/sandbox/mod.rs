@@ -21,6 +21,7 @@ pub mod inside;
 mod mounts;
 pub mod owners;
 pub mod pack;
+pub mod seal;
 pub mod unpack;
 
 /// The hidden subcommand that runs [`inside::main`].
@@ -98,7 +99,7 @@ pub enum Step {
         /// The file.
         path: String,
     },
-    /// Removes what must not be the same on two machines, such as host keys; see [`inside`].
+    /// Removes what must not be the same on two machines, such as host keys; see [`seal`].
     Seal,
     /// Writes the tree as a canonical tar into the output directory.
     Pack {

@@ -16,6 +16,7 @@ use crate::recipe::Recipe;
 use crate::sandbox::{Network, Packed, Sandbox, Step};
 
 mod additions;
+mod cleared;
 mod content;
 mod debconf;
 pub(super) mod packages;

@@ -1,6 +1,7 @@
 //! Reads a `customise` table.
 
 use super::additions;
+use super::cleared::{self, Cleared, Seal};
 use super::debconf;
 use super::packages;
 use super::region;
@@ -15,6 +16,7 @@ pub fn read(fields: &mut Fields<'_>) -> Customise {
     fields.at_most_one(&["medium", "mirror"]);
     let remove = fields.unique_texts("remove");
     let plain = |texts: Vec<Text>| texts.into_iter().map(|text| text.text).collect::<Vec<_>>();
+    let seal = fields.boolean("seal", true);
     Customise {
         suite: fields.text("suite").map(|text| text.text),
         components: plain(fields.unique_texts("components")),
@@ -25,12 +27,12 @@ pub fn read(fields: &mut Fields<'_>) -> Customise {
         hostname: hostname(fields),
         locale: region::locale(fields),
         timezone: region::time_zone(fields),
-        files: files(fields),
+        files: files(fields, if seal { Seal::Yes } else { Seal::No }),
         users: users(fields),
         system: system::read(fields),
         scripts: scripts(fields),
         additions: additions::read(fields),
-        seal: fields.boolean("seal", true),
+        seal,
     }
 }
 
@@ -64,7 +66,7 @@ pub(in crate::stage) fn hostname(fields: &mut Fields<'_>) -> Option<String> {
     Some(text.text)
 }
 
-fn files(fields: &mut Fields<'_>) -> Vec<File> {
+fn files(fields: &mut Fields<'_>, seal: Seal) -> Vec<File> {
     let mut files = Vec::new();
     for (path, mut table) in fields.tables("file") {
         if !is_normal(&path.value) {
@@ -80,6 +82,11 @@ fn files(fields: &mut Fields<'_>) -> Vec<File> {
         let mode = mode(&mut table);
         let owner = table.text("owner").map(|text| text.text);
         table.finish();
+        let is_empty = matches!(&content, Some(Content::Text(text)) if text.text.is_empty());
+        if let Some(Cleared { why, hint }) = cleared::reason(&path.value, is_empty, seal) {
+            let message = format!("`{}` would not be in the finished tree", path.value);
+            fields.fault(Fault::new(path.span.clone(), message).label(why).hint(hint));
+        }
         if let Some(content) = content {
             files.push(File { path: path.value, content, mode, owner });
         }
