@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use kuth_test_support::home::{Home, golden};
 
 const CUSTOMISE: &str = "[stage.x]\nkind = \"customise\"\nfrom = \"rootfs\"\n";
+const USER: &str = "[[stage.x.user]]\nname = \"ops\"\n";
 const DISK: &str = "[stage.x]\nkind = \"disk\"\nfrom = \"rootfs\"\nsize = \"4 GiB\"\n";
 const ROOT: &str = "[[stage.x.partition]]\nname = \"root\"\nsize = \"rest\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
 const BOOT: &str = "[stage.x]\nkind = \"boot\"\nfrom = \"disk\"\n";
@@ -32,6 +33,14 @@ const BAD: &[&[&str]] = &[
     &[CUSTOMISE, "timezone = \"Europe/../../etc/passwd\"\n"],
     &[CUSTOMISE, "timezone = \"/usr/share/zoneinfo/Europe/Berlin\"\n"],
     &[CUSTOMISE, "timezone = \"zone.tab\"\n"],
+    // Keys of users.
+    &[CUSTOMISE, USER, "ssh-keys = [\"\"]\n"],
+    &[CUSTOMISE, USER, "ssh-keys = [\"~/.ssh/id_ed25519.pub\"]\n"],
+    &[CUSTOMISE, USER, "ssh-keys = [\"https://example.org/me.keys\"]\n"],
+    &[CUSTOMISE, USER, "ssh-keys = [\"me@example.org\"]\n"],
+    &[CUSTOMISE, USER, "ssh-keys = [\"-----BEGIN OPENSSH PRIVATE KEY-----\"]\n"],
+    &[CUSTOMISE, USER, "ssh-keys = [\"---- BEGIN SSH2 PUBLIC KEY ----\"]\n"],
+    &[CUSTOMISE, USER, "ssh-keys = ['form=\"10.*\" ssh-ed25519 AAAAC3 me']\n"],
     // Files that the finished tree would not have.
     &[CUSTOMISE, "file.\"/tmp/x\".content = \"x\"\n"],
     &[CUSTOMISE, "file.\"/run/x\".content = \"x\"\n"],

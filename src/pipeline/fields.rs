@@ -101,6 +101,11 @@ impl<'a> Fields<'a> {
         &self.scope.variables
     }
 
+    /// Whether something was filled into a string of the file.
+    pub fn is_filled_in(&self, text: &Text) -> bool {
+        self.scope.source.get(text.span.clone()).is_some_and(|written| written.contains("${"))
+    }
+
     /// Records a fault the caller has found, of a value or of several together.
     pub fn fault(&self, fault: Fault) {
         self.scope.faults.borrow_mut().add(fault);

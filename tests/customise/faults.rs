@@ -103,3 +103,16 @@ fn names_with_a_suite_and_comments_among_answers_are_no_faults() {
         assert_eq!(faults(keys), "", "{keys}");
     }
 }
+
+#[test]
+fn keys_with_options_and_any_comment_are_no_faults() {
+    let user = "[[stage.base.user]]\nname = \"ops\"\n";
+    for keys in [
+        "ssh-keys = ['from=\"10.0.0.0/8\",command=\"echo \\\"a b\\\"\" ssh-ed25519 AAAAC3 me']",
+        "ssh-keys = ['ssh-rsa AAAAB3 \"J\u{f6}rg\" & | $(x) #1']",
+        "ssh-keys = [\"# mine\\nssh-rsa AAAAB3 a\\n\\nssh-ed25519 AAAAC3 b\\n\"]",
+        "ssh-keys = []",
+    ] {
+        assert_eq!(faults(&format!("{user}{keys}")), "", "{keys}");
+    }
+}

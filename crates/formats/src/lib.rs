@@ -30,6 +30,7 @@
 //! | Control files | [`deb822`] | deb822(5) | reads |
 //! | `Release`, `InRelease` | [`release`] | Debian Wiki, DebianRepository/Format | reads |
 //! | dpkg's status database | [`dpkg`] | deb-control(5), dpkg(1) | reads |
+//! | Public keys of OpenSSH | [`authorized_keys`] | sshd(8) | checks |
 //! | OpenPGP certificates | [`openpgp`] | RFC 9580 | reads fingerprints |
 //! | os-release | [`os_release`] | os-release(5) | reads |
 //! | `.disk/info` of installation media | [`disk_info`] | debian-cd, livecd-rootfs | reads |
@@ -45,6 +46,7 @@
 
 mod acl;
 pub mod appliance;
+pub mod authorized_keys;
 pub mod blocks;
 pub mod cpio;
 pub mod crc32;

@@ -7,6 +7,7 @@ use super::packages;
 use super::region;
 use super::system;
 use super::{Content, Customise, File, Script, User};
+use crate::format::authorized_keys::{self, NotAKey};
 use crate::pipeline::{Element, Fault, Fields, Text};
 use crate::sandbox::Network;
 use crate::stage::origin::Origin;
@@ -145,7 +146,7 @@ pub(in crate::stage) fn users(fields: &mut Fields<'_>) -> Vec<User> {
             let fault = Fault::new(hash.span.clone(), "this is not a hashed password");
             table.fault(fault.hint("make one with `openssl passwd -6`"));
         }
-        let ssh_keys = table.texts("ssh-keys").into_iter().map(|text| text.text).collect();
+        let ssh_keys = ssh_keys(&mut table);
         table.finish();
         if let Some(name) = name {
             let name = name.text;
@@ -153,6 +154,64 @@ pub(in crate::stage) fn users(fields: &mut Fields<'_>) -> Vec<User> {
         }
     }
     users
+}
+
+/// `ssh-keys`: each a public key, or several lines of them with comments, as authorized_keys takes it.
+/// A variable may be empty, which gives access to nobody.
+fn ssh_keys(table: &mut Fields<'_>) -> Vec<String> {
+    let mut keys = Vec::new();
+    for text in table.texts("ssh-keys") {
+        let lines = text.text.lines().map(str::trim);
+        let lines: Vec<&str> =
+            lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        let wrong = lines.iter().find_map(|line| Some((line, authorized_keys::check(line).err()?)));
+        if let Some((line, wrong)) = wrong {
+            table.fault(not_a_key(&text, line, wrong));
+        } else if lines.is_empty() && !(text.text.trim().is_empty() && table.is_filled_in(&text)) {
+            let fault = Fault::new(text.span, "there is no public key here");
+            table.fault(fault.hint(KEY_HINT));
+        } else {
+            keys.push(text.text);
+        }
+    }
+    keys
+}
+
+const KEY_HINT: &str = "give a public key, as in the file ~/.ssh/id_ed25519.pub";
+
+fn not_a_key(text: &Text, line: &str, wrong: NotAKey) -> Fault {
+    let fault = |message: &str, hint: &str| Fault::new(text.span.clone(), message).hint(hint);
+    match wrong {
+        NotAKey::Private => fault(
+            "this is a private key; give the one that ends in `.pub`",
+            "replace the key if the pipeline was seen by others",
+        ),
+        NotAKey::OtherFormat => fault(
+            "this is a public key in another format than OpenSSH's",
+            "convert it with `ssh-keygen -i -f FILE`",
+        ),
+        NotAKey::Option(option) => {
+            let message = format!("sshd knows no option `{option}` of a key");
+            fault(&message, "as in `from=\"192.0.2.0/24\",no-pty ssh-ed25519 AAAA...`, see sshd(8)")
+        }
+        NotAKey::Other if is_path(line) => fault(
+            "`user.ssh-keys` takes public keys, not the paths of files",
+            "write the key itself, or a variable: `--var key=\"$(cat FILE)\"`",
+        ),
+        NotAKey::Other if line.contains("://") => fault(
+            "`user.ssh-keys` takes public keys, not addresses",
+            "download them, and write the keys themselves",
+        ),
+        NotAKey::Other => {
+            fault("a public key is one line: its type, its data, a comment", KEY_HINT)
+        }
+    }
+}
+
+fn is_path(line: &str) -> bool {
+    !line.contains(char::is_whitespace)
+        && !line.contains("://")
+        && (line.starts_with(['/', '.', '~']) || line.contains('/') || line.ends_with(".pub"))
 }
 
 fn scripts(fields: &mut Fields<'_>) -> Vec<Script> {
