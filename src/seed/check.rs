@@ -92,18 +92,38 @@ pub fn meta_data(text: &str, id: &str) -> Vec<SeedFault> {
 pub fn network_config(text: &str, nics: &[Nic]) -> Vec<SeedFault> {
     let mut faults = Vec::new();
     let Some(root) = mapping(text, "network-config", &mut faults) else { return faults };
+    addresses_as_numbers(&root, &mut faults);
     let root = root.get("network").unwrap_or(&root);
+    // The one thing without a version: cloud-init leaves the network to the image.
+    if root.get("config").and_then(Node::text) == Some("disabled") {
+        return faults;
+    }
     let version = root.get("version");
     match version.and_then(Node::text) {
-        Some("1") => return faults,
-        Some("2") => {}
+        Some("1") => version_1(root, nics, &mut faults),
+        Some("2") => version_2(root, nics, &mut faults),
         _ => {
             let message = "`version` is neither 1 nor 2";
             let fault = SeedFault::of(version.unwrap_or(root), message);
             faults.push(fault.hint("begin with `version: 2`"));
-            return faults;
         }
     }
+    faults
+}
+
+/// Version 1: a list of devices, of which those of the type `physical` are found by their addresses.
+/// What bonds, bridges and others have is an address to give them.
+fn version_1(root: &Node, nics: &[Nic], faults: &mut Vec<SeedFault>) {
+    for device in root.get("config").map(Node::elements).unwrap_or_default() {
+        if device.get("type").and_then(Node::text) == Some("physical")
+            && let Some(address) = device.get("mac_address")
+        {
+            faults.extend(foreign(address, nics));
+        }
+    }
+}
+
+fn version_2(root: &Node, nics: &[Nic], faults: &mut Vec<SeedFault>) {
     for (key, _) in root.pairs() {
         let word = key.text().unwrap_or_default();
         if !NETWORK_KEYS.contains(&word) {
@@ -112,19 +132,38 @@ pub fn network_config(text: &str, nics: &[Nic]) -> Vec<SeedFault> {
             faults.push(SeedFault { hint, ..SeedFault::of(key, message) });
         }
     }
-    let addresses: BTreeSet<String> = nics.iter().map(|nic| nic.mac.to_string()).collect();
     for (_, card) in root.get("ethernets").map(Node::pairs).unwrap_or_default() {
-        let address = card.get("match").and_then(|it| it.get("macaddress"));
-        if let Some(address) = address
-            && let Some(text) = address.text()
-            && !addresses.contains(&text.to_lowercase())
-        {
-            let message = format!("`{text}` is the address of no card of this machine");
-            faults
-                .push(SeedFault::of(address, message).hint("write `\"#MAC1#\"`, `\"#MAC2#\"` ..."));
+        if let Some(address) = card.get("match").and_then(|it| it.get("macaddress")) {
+            faults.extend(foreign(address, nics));
         }
     }
-    faults
+}
+
+/// The fault of an address by which a card is looked for, and which none of the machine's has.
+fn foreign(address: &Node, nics: &[Nic]) -> Option<SeedFault> {
+    let text = address.text()?;
+    if nics.iter().any(|nic| nic.mac.to_string() == text.to_lowercase()) {
+        return None;
+    }
+    let message = format!("`{text}` is the address of no card of this machine");
+    Some(SeedFault::of(address, message).hint("write `\"#MAC1#\"`, `\"#MAC2#\"` ..."))
+}
+
+/// Addresses of cards that PyYAML, cloud-init's reader, takes for a number to the base of 60: digits
+/// alone, without quotes.
+fn addresses_as_numbers(node: &Node, faults: &mut Vec<SeedFault>) {
+    for (key, value) in node.pairs() {
+        let is_address = matches!(key.text(), Some("macaddress" | "mac_address"));
+        if let Data::Scalar { text, plain: true } = &value.data
+            && is_address
+            && yaml::is_sexagesimal(text)
+        {
+            let message = format!("`{text}` is read as a number");
+            faults.push(SeedFault::of(value, message).hint("write the address in quotes"));
+        }
+        addresses_as_numbers(value, faults);
+    }
+    node.elements().iter().for_each(|element| addresses_as_numbers(element, faults));
 }
 
 /// The mapping that a file is; an empty one where there is nothing in it.

@@ -291,6 +291,27 @@ mod tests {
                  (write `\"#MAC1#\"`, `\"#MAC2#\"` ...)"
                     .into(),
             ),
+            ("instance-id: #UUID#\n", "config: disabled\n", String::new()),
+            ("instance-id: #UUID#\n", "network: {config: disabled}\n", String::new()),
+            (
+                "instance-id: #UUID#\n",
+                "version: 1\nconfig:\n- {type: physical, name: a, mac_address: '#MAC1#'}\n\
+                 - {type: bond, name: b, mac_address: '52:54:00:00:00:01'}\n",
+                String::new(),
+            ),
+            (
+                "instance-id: #UUID#\n",
+                "network:\n  version: 1\n  config:\n  - type: physical\n    name: a\n    \
+                 mac_address: '52:54:00:00:00:01'\n",
+                "6: `52:54:00:00:00:01` is the address of no card of this machine \
+                 (write `\"#MAC1#\"`, `\"#MAC2#\"` ...)"
+                    .into(),
+            ),
+            (
+                "instance-id: #UUID#\n",
+                "version: 2\nbonds:\n  a:\n    macaddress: 52:54:00:12:34:56\n",
+                "4: `52:54:00:12:34:56` is read as a number (write the address in quotes)".into(),
+            ),
         ] {
             template.meta_data = Some(meta_data.into());
             template.network_config = Some(network_config.into());

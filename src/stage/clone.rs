@@ -127,7 +127,7 @@ fn read_role(role_name: &str, role: &mut Fields<'_>, common: &Common) -> Vec<(Cl
     let user_data = read_file(role, "user-data");
     let meta_data = read_file(role, "meta-data");
     let network_config = read_file(role, "network-config");
-    let mut clones = Vec::new();
+    let (mut clones, mut reported) = (Vec::new(), false);
     for Text { text: name, span, secret } in names {
         if !is_legal_name(&name) || secret {
             let message = format!("`{name}` cannot be a machine's name");
@@ -151,11 +151,17 @@ fn read_role(role_name: &str, role: &mut Fields<'_>, common: &Common) -> Vec<(Cl
             network_config: text(&network_config),
         };
         match template.faults() {
-            // The machines of a role are alike, so the first speaks for all.
-            Ok(faults) if clones.is_empty() => {
-                report(role, &user_data, faults.user_data);
-                report(role, &meta_data, faults.meta_data);
-                report(role, &network_config, faults.network_config);
+            // The machines of a role differ in names and addresses alone, so one speaks for all.
+            Ok(faults) if !reported => {
+                let files = [
+                    (&user_data, faults.user_data),
+                    (&meta_data, faults.meta_data),
+                    (&network_config, faults.network_config),
+                ];
+                for (file, faults) in files {
+                    reported |= !faults.is_empty();
+                    report(role, file, faults);
+                }
             }
             Ok(_) => {}
             Err(error) => role.fault(Fault::new(span.clone(), error.to_string())),

@@ -120,6 +120,16 @@ fn other_files_and_another_label_are_told_too() {
             ["`#MAC2#` names a card, but `a1` has 1", "data/seed:3:3", "is named here"],
         ),
         (
+            "network-config = \"data/seed\"",
+            "version: 1\nconfig:\n- type: physical\n  mac_address: '52:54:00:00:00:01'\n",
+            ["is the address of no card of this machine", "data/seed:4:16", "#MAC1#"],
+        ),
+        (
+            "network-config = \"data/seed\"",
+            "version: 2\nethernets:\n  a: {macaddress: 52:54:00:12:34:56}\n",
+            ["`52:54:00:12:34:56` is read as a number", "data/seed:3:19", "in quotes"],
+        ),
+        (
             "label = \"seed\"",
             "",
             ["`seed` is not a valid `label`", "pipelines/p.toml:32:9", "cidata"],

@@ -208,7 +208,7 @@ impl Node {
             Data::Scalar { text, .. } => match text.as_str() {
                 "" | "~" | "null" | "Null" | "NULL" => "nothing",
                 _ if is_boolean(text) => "a truth value",
-                _ if text.parse::<f64>().is_ok() => "a number",
+                _ if text.parse::<f64>().is_ok() || is_sexagesimal(text) => "a number",
                 _ => "text",
             },
         }
@@ -251,9 +251,44 @@ fn is_boolean(text: &str) -> bool {
     ["true", "false", "yes", "no", "on", "off"].contains(&lower.as_str())
 }
 
+/// Whether YAML 1.1 takes a plain scalar for a number to the base of 60: `12:30:45`, and so
+/// `52:54:00:12:34:56`, the address of a network card. YAML 1.2 has no such numbers, PyYAML does.
+pub fn is_sexagesimal(text: &str) -> bool {
+    let mut parts = text.trim_start_matches(['-', '+']).split(':');
+    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit() || c == '_');
+    let first = parts.next().unwrap_or_default();
+    let mut rest = parts.peekable();
+    first.starts_with(|c: char| ('1'..='9').contains(&c))
+        && digits(first)
+        && rest.peek().is_some()
+        && rest.all(|part| match part.as_bytes() {
+            [one] => one.is_ascii_digit(),
+            [ten, one] => (b'0'..=b'5').contains(ten) && one.is_ascii_digit(),
+            _ => false,
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_to_the_base_of_60_are_those_of_pyyaml() {
+        for (text, expected) in [
+            ("52:54:00:12:34:56", true),
+            ("-1:0", true),
+            ("190:20:30", true),
+            ("08:00:27:12:34:56", false),
+            ("52:54:00:12:34:60", false),
+            ("52:54:00:12:34:5a", false),
+            ("52:54:00:12:34:", false),
+            ("52-54-00-12-34-56", false),
+            ("1", false),
+            ("", false),
+        ] {
+            assert_eq!(is_sexagesimal(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_position_is_found_in_the_text() {
