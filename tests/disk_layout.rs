@@ -247,6 +247,30 @@ fn broken_rules_are_all_named() {
 }
 
 #[test]
+fn more_partitions_or_volumes_than_their_tables_describe_are_refused() {
+    let partitions = |count: usize| {
+        let mut keys = "size = \"64 GiB\"\n".to_string() + &partition("root", "4 GiB", "/");
+        for at in 1..count {
+            keys += &partition(&format!("p{at}"), "8 MiB", &format!("/srv/{at}"));
+        }
+        keys
+    };
+    // Two come by themselves.
+    assert_eq!(layout_of(&partitions(126)).unwrap().partitions.len(), 128);
+    for count in [127, 129] {
+        let text = faults(&partitions(count));
+        assert!(text.contains(&format!("a GPT has 128 partitions, not {}", count + 2)), "{text}");
+        assert!(text.contains("name = \"p126\"") && text.contains("with `lvm`"), "{text}");
+    }
+    let mut keys = "size = \"64 GiB\"\n".to_string() + &pv("rest") + &volume("root", "4 GiB", "/");
+    for at in 0..3000 {
+        keys += &volume(&format!("a-volume-with-a-long-name-{at}"), "8 MiB", &format!("/srv/{at}"));
+    }
+    let text = faults(&keys);
+    assert!(text.contains("bytes of metadata do not fit into half of its area"), "{text}");
+}
+
+#[test]
 fn an_mbr_has_its_limits() {
     let mut keys = "size = \"8 GiB\"\ntable = \"mbr\"\n".to_string();
     keys += &partition("root", "1 GiB", "/");

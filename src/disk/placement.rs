@@ -97,9 +97,10 @@ impl Layout {
                 fault.hint(format!("make `{name}` larger, or the swap file smaller")),
             ]);
         }
-        // What kuth's own rules let pass and LVM2's do not, such as a reserved name.
+        // What kuth's own rules let pass and LVM2's do not, such as a reserved name, or more volumes
+        // than its metadata area describes. Every time of creation has ten digits.
         let span = config.volumes.first().map_or(config.size.span.clone(), |v| v.name.span.clone());
-        match layout.lvm(0).map(|lvm| lvm.volume_group()) {
+        match layout.lvm(u32::MAX.into()).map(|lvm| lvm.write()) {
             Some(Err(fault)) => Err(vec![Fault::new(span, fault.to_string())]),
             _ => Ok(layout),
         }
@@ -123,6 +124,14 @@ fn place(config: &Config) -> Result<(Vec<Partition>, Option<Group>), Vec<Fault>>
         let message = format!("an MBR has 4 partitions, not {}", planned.len());
         let fault = Fault::new(at, message).label(names.join(", "));
         return one(fault.hint("write `table = \"gpt\"`, or make volumes of some"));
+    }
+    if config.table == Table::Gpt && planned.len() > gpt::ENTRIES {
+        let message = format!("a GPT has {} partitions, not {}", gpt::ENTRIES, planned.len());
+        let automatic = planned.len() - config.partitions.len();
+        let first = config.partitions.get(gpt::ENTRIES.saturating_sub(automatic));
+        let span = first.map_or(at, |row| row.name.span.clone());
+        let fault = Fault::new(span, message).label("the first that is too many");
+        return one(fault.hint("make volumes of some, with `lvm`"));
     }
     let room = Bytes(end.round_down(ALIGNMENT).0.saturating_sub(ALIGNMENT.0));
     let rows = planned.iter().map(|partition| &partition.size);

@@ -11,7 +11,8 @@ const FORMAT: &str = "gpt";
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 const REVISION: u32 = 0x0001_0000;
 const HEADER_SIZE: usize = 92;
-const ENTRIES: usize = 128;
+/// The most partitions that a table has.
+pub const ENTRIES: usize = 128;
 const ENTRY_SIZE: usize = 128;
 /// Sectors of one copy of the entries.
 const ENTRIES_SECTORS: u64 = (ENTRIES * ENTRY_SIZE) as u64 / SECTOR;
@@ -91,7 +92,7 @@ impl Table {
             return refuse(format!("a disk of {disk} has no room for a table"));
         };
         if self.partitions.len() > ENTRIES {
-            return refuse(format!("{} partitions, the most is 128", self.partitions.len()));
+            return refuse(format!("{} partitions, the most is {ENTRIES}", self.partitions.len()));
         }
         let mut taken: Vec<(u64, u64, &str)> = Vec::new();
         for (i, partition) in self.partitions.iter().enumerate() {
