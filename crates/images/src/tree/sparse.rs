@@ -78,6 +78,15 @@ fn put_name(builder: &mut Builder<impl Write>, name: &[u8], header: &mut Header)
     if name.len() == fits {
         return Ok(());
     }
+    append_long(builder, EntryType::GNULongName, name)
+}
+
+/// Appends the entry that carries a name or the target of a link that is too long for the next header.
+pub(super) fn append_long(
+    builder: &mut Builder<impl Write>,
+    kind: EntryType,
+    name: &[u8],
+) -> io::Result<()> {
     let mut long = Header::new_gnu();
     let title = b"././@LongLink";
     gnu(&mut long)?.name[..title.len()].copy_from_slice(title);
@@ -86,7 +95,7 @@ fn put_name(builder: &mut Builder<impl Write>, name: &[u8], header: &mut Header)
     long.set_gid(0);
     long.set_mtime(0);
     long.set_size(name.len() as u64 + 1);
-    long.set_entry_type(EntryType::GNULongName);
+    long.set_entry_type(kind);
     long.set_cksum();
     builder.append(&long, [name, b"\0"].concat().as_slice())
 }

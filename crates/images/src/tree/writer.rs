@@ -99,7 +99,7 @@ impl<W: Write> Writer<W> {
         self.builder.append_pax_extensions(records)?;
         match metadata.kind {
             EntryType::Regular => return Ok(self.file(header, name, metadata, data)?),
-            EntryType::Symlink => return Ok(self.builder.append_link(&mut header, name, link)?),
+            EntryType::Symlink => return Ok(self.symlink(header, name, &metadata.link)?),
             EntryType::Block | EntryType::Char => {
                 header.set_device_major(metadata.device.0)?;
                 header.set_device_minor(metadata.device.1)?;
@@ -109,6 +109,24 @@ impl<W: Write> Writer<W> {
         let is_directory = metadata.kind.is_dir();
         let name = if is_directory { with_slash(name) } else { name.to_path_buf() };
         Ok(self.builder.append_data(&mut header, name, io::empty())?)
+    }
+
+    /// A symbolic link, with its target as it is: the crate would leave `//` and `/./` out of it.
+    fn symlink(&mut self, mut header: Header, name: &Path, target: &[u8]) -> io::Result<()> {
+        let link = Path::new(OsStr::from_bytes(target));
+        let mut rewritten = header.clone();
+        let is_kept = match rewritten.set_link_name(link) {
+            Ok(()) => rewritten.link_name_bytes().as_deref() == Some(target),
+            // One that is too long for a header has an entry of its own.
+            Err(_) => target.len() >= header.as_old().linkname.len(),
+        };
+        if is_kept {
+            return self.builder.append_link(&mut header, name, link);
+        }
+        if header.set_link_name_literal(target).is_err() {
+            sparse::append_long(&mut self.builder, EntryType::GNULongLink, target)?;
+        }
+        self.builder.append_data(&mut header, name, io::empty())
     }
 
     fn file(
@@ -283,6 +301,48 @@ mod tests {
         let (tar, stored) = both(8 * UNIT + 7, &[(3 * UNIT - 1, b"ab"), (8 * UNIT, b"end")]);
         assert_eq!(stored, 2 * UNIT + 7);
         assert!(tar < 5 * UNIT, "{tar}");
+    }
+
+    #[test]
+    fn the_target_of_a_link_is_kept_to_the_byte() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tar");
+        let long = |part: &str| part.repeat(60);
+        let targets = [
+            "a".into(),
+            "a/".into(),
+            "/".into(),
+            "//".into(),
+            ".".into(),
+            "./a".into(),
+            "..".into(),
+            "a//b".into(),
+            "//a".into(),
+            "a/./b".into(),
+            "a/.".into(),
+            "/./".into(),
+            "a/../b//".into(),
+            "n".repeat(100),
+            long("ab/"),
+            long("a//"),
+            long("/./a"),
+            format!("a/{}b", "./".repeat(60)),
+        ];
+        let mut writer = FileWriter::create(&path, 5).unwrap();
+        for (at, target) in targets.iter().enumerate() {
+            let metadata = Metadata::symlink(target.as_bytes().to_vec(), 0);
+            // Names short and long.
+            let name = format!("{at}{}", "n".repeat(120 * (at % 2)));
+            writer.add(Path::new(&name), &metadata, Data::Nothing).unwrap();
+        }
+        writer.finish().unwrap();
+        let mut entries = Reader::new(File::open(&path).unwrap());
+        for (at, target) in targets.iter().enumerate() {
+            let (entry, _) = entries.next_entry().unwrap().unwrap();
+            assert_eq!(String::from_utf8(entry.metadata.link).unwrap(), *target);
+            assert_eq!(entry.path, format!("{at}{}", "n".repeat(120 * (at % 2))).as_bytes());
+        }
+        assert!(entries.next_entry().unwrap().is_none());
     }
 
     #[test]
