@@ -130,6 +130,36 @@ fn a_zip_is_read_as_unzip_reads_it() {
 }
 
 #[test]
+fn a_zip_of_windows_has_its_directories_and_the_letters_of_its_names() {
+    let bench = Bench::new();
+    let root = bench.path("in");
+    std::fs::create_dir_all(&root).unwrap();
+    let names = ["one_file", "gr_n", "plain"];
+    for name in names {
+        std::fs::write(root.join(name), "text").unwrap();
+    }
+    let args = [&["-q", "-X", "../x.zip"][..], &names].concat();
+    if tool_in(&root, "zip", &args).is_none() {
+        return;
+    }
+    let mut zip = std::fs::read(bench.path("x.zip")).unwrap();
+    for at in 0..zip.len() - 10 {
+        match &zip[at..] {
+            bytes if bytes.starts_with(b"one_file") => zip[at + 3] = b'\\',
+            // An u with two dots, in IBM 437.
+            bytes if bytes.starts_with(b"gr_n") => zip[at + 2] = 0x81,
+            // Made by MS-DOS.
+            bytes if bytes.starts_with(b"PK\x01\x02") => zip[at + 5] = 0,
+            _ => {}
+        }
+    }
+    std::fs::write(bench.path("windows.zip"), &zip).unwrap();
+    let found: Vec<_> = bench.unpacked(&bench.path("windows.zip")).into_keys().collect();
+    let expected = ["gr\u{fc}n", "one", "one/file", "plain"];
+    assert_eq!(found, expected.map(std::path::PathBuf::from));
+}
+
+#[test]
 fn any_number_of_threads_and_any_tool_decompress_bzip2_alike() {
     let bench = Bench::new();
     fill(&bench.path("in"));

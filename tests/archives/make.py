@@ -189,6 +189,29 @@ bad("zip-shared.zip", "a zip of which two files share their bytes", "share their
     bytes(twice))
 block = bytearray(tar(file("zeros"))[:512])
 block[124:136] = number(7 << 30)
+def counted(change):
+    """A zip of three files whose end record is changed."""
+    data = bytearray(zipped(*((name, b"text", 0o100644) for name in ("a", "b", "c"))))
+    change(data, data.rfind(b"PK\5\6"))
+    return bytes(data)
+
+
+def fewer(data, end):
+    data[end + 8: end + 12] = struct.pack("<HH", 1, 1)
+
+
+def shorter(data, end):
+    fewer(data, end)
+    length = data.find(b"PK\1\2", data.find(b"PK\1\2") + 1) - data.find(b"PK\1\2")
+    data[end + 12: end + 16] = struct.pack("<I", length)
+
+
+bad("zip-fewer.zip", "a zip whose end counts one of its three files",
+    "counts 1 files, its directory holds 3", counted(fewer))
+bad("zip-shorter.zip", "the same, and the length of the directory is that of one",
+    "counts 1 files, its directory holds more", counted(shorter))
+bad("zip-backslash-up.zip", "a zip of Windows with a name that climbs out", OUT,
+    zipped(("..\\x", b"x", 0o100644)).replace(b"\x14\x03", b"\x14\x00"))
 bad("bomb.tar.bz2", "7 GiB of zeros in 10 KB", "of the archive unpack to more than",
     bz2.compress(checksum(block)) + bz2.compress(bytes(45_899_235)) * 60)
 
@@ -209,6 +232,15 @@ good("long-pax.tgz", "names of 200 characters, pax's way",
                 format=tarfile.PAX_FORMAT)))
 good("sparse.tgz", "a sparse file",
      packed(sparse("s", [(4096, 512), (1 << 30, 512), ((1 << 30) + 4096, 0)], (1 << 30) + 4096, b"x" * 1024)))
+good("sizes.tgz", "a directory and a hard link with a size, and no data",
+     packed(b"".join(checksum(block) + data for block, data in (
+         (bytearray(tar(file("a", b"a"))[:512]), b"a".ljust(512, b"\0")),
+         (bytearray(tar(folder("d"))[:124] + number(1024) + tar(folder("d"))[136:512]), b""),
+         (bytearray(tar(hard("h", "a"))[:124] + number(1024) + tar(hard("h", "a"))[136:512]), b""),
+         (bytearray(tar(file("b", b"b"))[:512]), b"b".ljust(512, b"\0")))) + bytes(1024)))
+good("targets.tgz", "links whose targets are not in their shortest form",
+     packed(tar(folder("d"), link("one", "d//x"), link("two", "./d/./x"), link("three", "d/."),
+                link("four", "d//" * 60), link("d/five", "..//d///"))))
 good("streams.tar.bz2", "three bzip2 streams, one of them empty",
      bz2.compress(whole[:1000]) + bz2.compress(b"") + bz2.compress(whole[1000:], 1))
 good("padded.tar.bz2", "bzip2 data filled up with zeros", bz2.compress(whole) + bytes(5000))

@@ -1,6 +1,6 @@
 //! Reads a zip into a [`Directory`], by its directory: stored and deflated files, links and modes
-//! as Unix tools write them, and zip64. Files that share their bytes are refused; only bombs do
-//! that.
+//! as Unix tools write them, and zip64; names as [`names`] understands them. Files that share their
+//! bytes are refused; only bombs do that. Nor may the end of the directory leave out a part of it.
 //!
 //! Source: PKWARE's APPNOTE.TXT 6.3.10 (the numbers of the sections), and Info-ZIP's extrafld.txt.
 
@@ -17,9 +17,13 @@ use super::meter::Meter;
 use super::node::Properties;
 use crate::error::{Context, Result, anyhow, bail, ensure};
 
+mod names;
+
 /// The end of the directory without its comment (4.3.16), and the longest comment.
 const END: u64 = 22;
 const COMMENT: u64 = 65_535;
+/// What each entry of the directory begins with (4.3.12).
+const ENTRY: &[u8] = b"PK\x01\x02";
 /// A directory that is longer names more than a directory takes.
 const MOST_DIRECTORY: u64 = 256 << 20;
 /// In the external attributes of Unix: what kind of file it is.
@@ -70,11 +74,19 @@ pub(super) fn read(file: &File, meter: &Meter<'_>, directory: &mut Directory<'_>
     let central = part(file, at, size)?;
     let mut entries = Vec::new();
     let mut rest = &central[..];
-    for _ in 0..count {
+    // Not by the count: old tools keep 16 bits of it, and what it leaves out would be lost in silence.
+    while rest.starts_with(ENTRY) || (entries.len() as u64) < count {
         let (entry, behind) = parse(rest)?;
         entries.push(entry);
         rest = behind;
     }
+    let found = entries.len() as u64;
+    let follows = part(file, at + size, 4.min(length - at - size))?;
+    ensure!(
+        (count == found || count == found & 0xffff) && follows != ENTRY,
+        "the end of the zip counts {count} files, its directory holds {}; it is damaged",
+        if follows == ENTRY { "more".to_string() } else { found.to_string() }
+    );
     let mut taken = Vec::new();
     for entry in &entries {
         let shown = String::from_utf8_lossy(&entry.name).escape_debug().to_string();
@@ -133,7 +145,7 @@ fn parse(bytes: &[u8]) -> Result<(Entry, &[u8])> {
     let head = Bytes(bytes);
     let lengths = [28, 30, 32].map(|at| head.u16(at) as usize);
     let length = 46 + lengths.iter().sum::<usize>();
-    let whole = bytes.starts_with(b"PK\x01\x02") && length <= bytes.len();
+    let whole = bytes.starts_with(ENTRY) && length <= bytes.len();
     ensure!(whole, "the directory of the zip is damaged");
     let (name, behind) = bytes[46..].split_at(lengths[0]);
     let mut entry = Entry {
@@ -148,6 +160,7 @@ fn parse(bytes: &[u8]) -> Result<(Entry, &[u8])> {
         at: head.u32(42),
         time: dos_time(head.u16(14), head.u16(12)),
     };
+    let mut unicode = None;
     let mut extra = &behind[..lengths[1]];
     while extra.len() >= 4 {
         let (id, size) = (Bytes(extra).u16(0), Bytes(extra).u16(2) as usize);
@@ -163,6 +176,7 @@ fn parse(bytes: &[u8]) -> Result<(Entry, &[u8])> {
                     }
                 }
             }
+            names::UNICODE_PATH => unicode = Some(field),
             // Seconds since 1970.
             0x5455 if field.len() >= 5 && field[0] & 1 == 1 => {
                 entry.time = u64::try_from(Bytes(field).u32(1) as i32).unwrap_or(0);
@@ -171,6 +185,7 @@ fn parse(bytes: &[u8]) -> Result<(Entry, &[u8])> {
         }
         extra = &extra[(4 + size).min(extra.len())..];
     }
+    entry.name = names::name(name, entry.flags, entry.made_by, unicode);
     Ok((entry, &bytes[length..]))
 }
 

@@ -70,10 +70,11 @@ impl Records {
         self.number("gid")
     }
 
-    /// Whole seconds since 1970; `None` for earlier times too.
+    /// Whole seconds since 1970; 0 for earlier times.
     pub(super) fn mtime(&self) -> Option<u64> {
         let text = std::str::from_utf8(self.get("mtime")?).ok()?;
-        text.split('.').next()?.parse().ok()
+        let seconds: i64 = text.split('.').next()?.parse().ok()?;
+        Some(u64::try_from(seconds).unwrap_or(0))
     }
 
     /// The size of a sparse file.
@@ -160,6 +161,19 @@ mod tests {
         assert_eq!(records.size().unwrap(), Some(12_345_678_901));
         assert_eq!(records.mtime(), Some(1_700_000_000));
         assert!(records.is_about_an_entry());
+    }
+
+    #[test]
+    fn a_time_before_1970_is_the_earliest() {
+        for (text, expected) in [
+            ("mtime=-5", Some(0)),
+            ("mtime=-0.5", Some(0)),
+            ("mtime=0.999", Some(0)),
+            ("mtime=9", Some(9)),
+            ("mtime=x", None),
+        ] {
+            assert_eq!(records(&[text]).mtime(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,15 @@ use crate::error::{Context, Result, anyhow, ensure};
 use crate::files::extents::Filled;
 
 const BLOCK: u64 = 512;
+/// Entries without data.
+const HAVE_NO_DATA: [EntryType; 6] = [
+    EntryType::Directory,
+    EntryType::Link,
+    EntryType::Symlink,
+    EntryType::Char,
+    EntryType::Block,
+    EntryType::Fifo,
+];
 /// The most bytes of an extension header.
 const LONGEST_EXTENSION: u64 = 1 << 20;
 /// How much of a file is copied at a time.
@@ -158,7 +167,10 @@ impl<R: Read> Reader<R> {
         let (mut size, mut stored, mut data) = (written, written, None);
         let kind = match header.entry_type() {
             // Old programs wrote directories so.
-            EntryType::Regular if path.ends_with(b"/") => EntryType::Directory,
+            EntryType::Regular if path.ends_with(b"/") => {
+                (size, stored) = (0, 0);
+                EntryType::Directory
+            }
             EntryType::GNUSparse => {
                 let (extents, real) =
                     sparse::read_old(header, stored, &mut self.input).map_err(cut_short_in)?;
@@ -179,6 +191,12 @@ impl<R: Read> Reader<R> {
                     (size, data) = (real, Some(extents.map_err(cut_short_in).with_context(what)?));
                 }
                 EntryType::Regular
+            }
+            // Nothing follows these, whatever their field of the size says: bsdtar reads on with each of
+            // them, GNU tar with directories and hard links.
+            kind if HAVE_NO_DATA.contains(&kind) => {
+                (size, stored) = (0, 0);
+                kind
             }
             kind => kind,
         };

@@ -106,6 +106,40 @@ fn read_all(tar: &[u8]) -> Result<()> {
 }
 
 #[test]
+fn entries_without_data_have_none_whatever_their_size_says() {
+    for kind in HAVE_NO_DATA {
+        let mut builder = Builder::new(Vec::new());
+        let mut header = Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_device_major(0).unwrap();
+        header.set_device_minor(0).unwrap();
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_path("a").unwrap();
+        header.set_link_name("x").unwrap();
+        header.set_entry_type(kind);
+        header.set_size(4096);
+        header.set_cksum();
+        builder.append(&header, io::empty()).unwrap();
+        header.set_entry_type(EntryType::Regular);
+        header.set_size(1);
+        builder.append_data(&mut header, "b", &b"b"[..]).unwrap();
+        let tar = builder.into_inner().unwrap();
+        // Both ways to pass over content.
+        let mut entries = Reader::new(tar.as_slice());
+        let (entry, content) = entries.next_entry().unwrap().unwrap();
+        assert_eq!((entry.metadata.kind, entry.metadata.size), (kind, 0));
+        assert!(content.extents().iter().all(|(_, length)| *length == 0), "{kind:?}");
+        assert_eq!(next_name(&mut entries), "b");
+        assert!(entries.next_entry().unwrap().is_none());
+        let mut entries = Reader::seeking(io::Cursor::new(&tar));
+        entries.next_entry().unwrap();
+        assert_eq!(next_name(&mut entries), "b");
+    }
+}
+
+#[test]
 fn a_map_that_lies_and_a_tar_cut_short_are_refused() {
     let map = vec![(0, 512), (1024, 512), (2048, 512), (4096, 512), (8192, 512)];
     let good = sparse(10_000, &map);
