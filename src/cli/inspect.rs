@@ -52,9 +52,9 @@ fn human(survey: &DiskReport) -> String {
         survey.table.map_or("no partition table".to_string(), |table| format!("{table} table"));
     let mut text = format!("{}, {}, {table}\n", survey.format, Human(survey.size));
     let row = |part: &Part| {
-        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        let word = |word: &Option<String>| one_line(word.as_deref().unwrap_or_default());
         [
-            part.place.to_string(),
+            one_line(&part.place.to_string()),
             part.size.map_or(String::new(), |size| Human(size).to_string()),
             part.holds.to_string(),
             word(&part.label),
@@ -64,13 +64,19 @@ fn human(survey: &DiskReport) -> String {
     text += &screen::table(&survey.parts.iter().map(row).collect::<Vec<_>>());
     for part in &survey.parts {
         if let Some(fault) = &part.fault {
-            text += &format!("{} cannot be read: {fault}\n", part.place);
+            let place = one_line(&part.place.to_string());
+            text += &format!("{place} cannot be read: {}\n", screen::escaped(fault));
         }
     }
     if let Some(why) = &survey.no_system {
-        text += &format!("no system: {why}\n");
+        text += &format!("no system: {}\n", screen::escaped(why));
     }
     text
+}
+
+/// A cell of the table: a name on the disk may have line ends too.
+fn one_line(text: &str) -> String {
+    screen::escaped(text).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 fn machine(survey: &DiskReport) -> Value {

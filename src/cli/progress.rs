@@ -63,7 +63,9 @@ fn message_for(event: &Event<'_>, paint: Paint) -> Option<String> {
         Event::Withheld { stage } => {
             format!("{stage}: not pushed, it contains a secret")
         }
-        Event::Warning { text } => format!("{} {text}", paint.yellow("warning:")),
+        Event::Warning { text } => {
+            format!("{} {}", paint.yellow("warning:"), screen::escaped(text))
+        }
         Event::Pushed { results, bytes, to } => {
             let results = match results {
                 1 => "1 result".to_string(),

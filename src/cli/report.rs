@@ -2,7 +2,7 @@
 //! repeated, and hints what to try next.
 
 use super::Exit;
-use super::screen::Paint;
+use super::screen::{Paint, escaped};
 use crate::error::{Error, Interrupted, Misuse, caused_by, hints};
 use crate::pipeline::FaultyPipeline;
 use crate::process::CommandFailed;
@@ -22,14 +22,16 @@ pub fn render(error: &Error, paint: Paint) -> String {
             0 => format!("{} ", paint.red("error:")),
             _ => "  because: ".to_string(),
         };
-        lines.push(format!("{label}{}", cause.replace('\n', "\n    ")));
+        lines.push(format!("{label}{}", escaped(cause).replace('\n', "\n    ")));
     }
     if let Some(failed) = failed {
         lines.push(format!("  command: {}", failed.command));
         lines.extend(failed.tail.iter().map(|line| format!("  | {line}")));
         lines.push(format!("  full log: {}", failed.log.display()));
     }
-    lines.extend(hints(error).iter().map(|hint| format!("{} {hint}", paint.cyan("hint:"))));
+    let hints = hints(error);
+    let hints = hints.iter().map(|hint| escaped(hint));
+    lines.extend(hints.map(|hint| format!("{} {hint}", paint.cyan("hint:"))));
     lines.join("\n")
 }
 
@@ -83,6 +85,13 @@ hint: try `ls`";
         assert_eq!(render(&error, PLAIN), expected);
         assert_eq!(line(&error), "reading the lock: opening x: no such file");
         assert_eq!(exit(&error), Exit::Failed);
+    }
+
+    #[test]
+    fn names_in_an_error_control_no_terminal() {
+        let error = with_hint(anyhow!("no \u{1b}[31mname\u{7}"), "write \u{1b}c");
+        let expected = "error: no \\u{1b}[31mname\\u{7}\nhint: write \\u{1b}c";
+        assert_eq!(render(&error, PLAIN), expected);
     }
 
     #[test]

@@ -72,6 +72,21 @@ pub fn can_draw() -> bool {
     is_terminal() && !is_dumb(|name| std::env::var(name).ok())
 }
 
+/// Text that others have written, such as labels and names in images, with escapes for what would
+/// control a terminal or turn the direction of the text. Line ends and tabs stay.
+pub fn escaped(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut plain = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => plain.push(c),
+            c if c.is_control() || turns(c) => plain.extend(c.escape_unicode()),
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
 /// Writes a message and a line end to standard error. There is nowhere to report a failure.
 pub fn talk(text: &str) {
     let _ = std::io::stderr().lock().write_all(format!("{text}\n").as_bytes());
@@ -127,6 +142,14 @@ mod tests {
         assert_eq!(colour(true, with(&[("TERM", "xterm"), ("NO_COLOR", "1")])), Color::Never);
         assert_eq!(colour(true, with(&[("TERM", "dumb")])), Color::Never);
         assert_eq!(colour(false, with(&[("TERM", "xterm")])), Color::Never);
+    }
+
+    #[test]
+    fn what_controls_a_terminal_is_escaped() {
+        assert_eq!(escaped("a\tb\n\u{fc} \u{2019}"), "a\tb\n\u{fc} \u{2019}");
+        let hostile = "\u{1b}[2J\u{7}\r\u{9b}1m\u{202e}x\u{7f}";
+        let expected = "\\u{1b}[2J\\u{7}\\u{d}\\u{9b}1m\\u{202e}x\\u{7f}";
+        assert_eq!(escaped(hostile), expected);
     }
 
     #[test]
