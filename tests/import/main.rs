@@ -7,6 +7,7 @@ mod containers;
 mod disk;
 mod disks;
 mod filesystems;
+mod foreign;
 mod hostile;
 mod inspected;
 mod journals;

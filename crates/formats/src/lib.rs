@@ -30,6 +30,8 @@
 //! | Control files | [`deb822`] | deb822(5) | reads |
 //! | `Release`, `InRelease` | [`release`] | Debian Wiki, DebianRepository/Format | reads |
 //! | dpkg's status database | [`dpkg`] | deb-control(5), dpkg(1) | reads |
+//! | Foreign images, file systems and RAID | [`foreign`] | QEMU, libewf, util-linux | names |
+//! | IBM 437 | [`ibm437`] | Unicode, CP437.TXT | decodes |
 //! | Public keys of OpenSSH | [`authorized_keys`] | sshd(8) | checks |
 //! | OpenPGP certificates | [`openpgp`] | RFC 9580 | reads fingerprints |
 //! | os-release | [`os_release`] | os-release(5) | reads |
@@ -62,9 +64,11 @@ pub mod ext4;
 pub mod fat;
 pub mod fault;
 pub mod fields;
+pub mod foreign;
 pub mod gpt;
 pub mod grub;
 pub mod guid;
+pub mod ibm437;
 pub mod install_sources;
 pub mod intoto;
 pub mod iso9660;

@@ -9,7 +9,7 @@
 mod read;
 mod write;
 
-pub use read::{BOOT_SECTOR, BootSector, Entry, FatType, Item, MOST_ENTRIES, entries};
+pub use read::{BOOT_SECTOR, BootSector, Entry, FatType, Item, MOST_ENTRIES, entries, label};
 pub use write::{END_OF_CHAIN, Geometry, Name, NewItem, ROOT_CLUSTER, Timestamp, padded};
 
 pub(crate) const FORMAT: &str = "fat";

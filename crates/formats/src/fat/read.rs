@@ -1,9 +1,9 @@
 //! Reads the boot sector, entries of the FAT, and directories of FAT12, FAT16 and FAT32.
 
 use super::{ENTRY, FORMAT, attribute, short_name_checksum};
-use crate::Fault;
 use crate::fields::Fields;
 use crate::units::Bytes;
+use crate::{Fault, ibm437};
 
 /// The length of a boot sector, which [`BootSector::read`] needs whole.
 pub const BOOT_SECTOR: usize = 512;
@@ -210,6 +210,24 @@ pub fn entries(bytes: &[u8]) -> Result<Vec<Entry>, Fault> {
     Ok(found)
 }
 
+/// The label of the volume in the bytes of its root directory, which counts more than that of the boot
+/// sector: tools that change it leave the latter as it was.
+pub fn label(bytes: &[u8]) -> Option<String> {
+    let kind = attribute::VOLUME_ID | attribute::DIRECTORY;
+    let mut entries = bytes.chunks_exact(ENTRY).take_while(|entry| entry[0] != 0);
+    let entry = entries.find(|entry| {
+        entry[0] != 0xe5
+            && entry[11] & 0x3f != attribute::LONG_NAME
+            && entry[11] & kind == attribute::VOLUME_ID
+            && [20, 21, 26, 27].iter().all(|at| entry[*at] == 0)
+    })?;
+    let label = match entry[0] {
+        0x05 => format!("{}{}", ibm437::character(0xe5), ibm437::decode(&entry[1..11])),
+        _ => ibm437::decode(&entry[..11]),
+    };
+    Some(label.trim_end().to_string()).filter(|label| !label.is_empty() && label != "NO NAME")
+}
+
 /// A long name being read: its entries come before the short one, the last piece first.
 #[derive(Default)]
 struct LongName {
@@ -251,16 +269,12 @@ impl LongName {
     }
 }
 
-/// The characters of code page 437 for the bytes from 128 on.
-const CODE_PAGE_437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
-
 /// `README.TXT`; base and extension are in lower case where the flags in `DIR_NTRes` say so.
 fn short_name(entry: &[u8]) -> String {
     let part = |bytes: &[u8], lower: bool| -> String {
         let shown = bytes.iter().map(|byte| match byte {
             0x05 => 'σ',
-            byte if *byte < 128 => char::from(*byte),
-            byte => CODE_PAGE_437.chars().nth(usize::from(*byte) - 128).unwrap_or('_'),
+            byte => ibm437::character(*byte),
         });
         let shown: String = shown.collect();
         let shown = shown.trim_end_matches(' ');
@@ -347,10 +361,35 @@ mod tests {
         assert_eq!(names, expected);
     }
 
+    #[test]
+    fn the_label_is_the_first_that_is_one() {
+        let entry = |name: &[u8; 11], attributes: u8, cluster: u8| {
+            let mut entry = vec![0; ENTRY];
+            entry[..11].copy_from_slice(name);
+            (entry[11], entry[26]) = (attributes, cluster);
+            entry
+        };
+        let others = [
+            entry(b"FILE    TXT", 0x20, 0),
+            entry(b"\xe5ELETED    ", 0x08, 0),
+            entry(b"Along name ", 0x0f, 0),
+            entry(b"DIRECTORY  ", 0x18, 0),
+            entry(b"WITH DATA  ", 0x08, 7),
+        ]
+        .concat();
+        let with = |name: &[u8; 11]| label(&[&others[..], &entry(name, 0x28, 0)].concat());
+        assert_eq!(with(b"BOOT PART  ").as_deref(), Some("BOOT PART"));
+        assert_eq!(with(b"\x05\x81X        ").as_deref(), Some("σüX"));
+        assert_eq!(with(b"NO NAME    "), None);
+        assert_eq!(label(&others), None);
+        let behind_the_end = [&entry(&[0; 11], 0, 0)[..], &entry(b"LABEL      ", 8, 0)].concat();
+        assert_eq!(label(&behind_the_end), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 512..700)) {
-            let _ = (BootSector::read(&bytes), entries(&bytes));
+            let _ = (BootSector::read(&bytes), entries(&bytes), label(&bytes));
         }
     }
 }

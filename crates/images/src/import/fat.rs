@@ -3,7 +3,7 @@
 //! its entry.
 
 use crate::error::{Context, Result, bail, ensure};
-use crate::format::fat::{BOOT_SECTOR, BootSector, ENTRY, Item, MOST_ENTRIES, entries};
+use crate::format::fat::{BOOT_SECTOR, BootSector, ENTRY, Item, MOST_ENTRIES, entries, label};
 
 use super::filesystem::{Content, Filesystem, Kind, Names, Node, Run, Runs};
 use crate::image::source::{Recent, Shared, bytes};
@@ -27,6 +27,13 @@ impl Fat {
         let end = boot.data.0 + u64::from(boot.clusters) * boot.cluster_size.0;
         ensure!(end <= source.size(), "cut short: it ends at {end} of {}", source.size());
         Ok(Fat { source, boot, table: Recent::of(TABLE.1, TABLE.0 as usize) })
+    }
+
+    /// Its label: that of the root directory, else that of the boot sector.
+    pub fn label(&self) -> Option<String> {
+        // What cannot be read is reported by whoever wants the names.
+        let of_root = self.directory(ROOT).ok().and_then(|(content, _)| label(&content));
+        of_root.or_else(|| Some(self.boot.label.clone()).filter(|label| !label.is_empty()))
     }
 
     /// Its boot sector.
@@ -71,6 +78,26 @@ impl Fat {
         Ok(runs)
     }
 
+    /// The bytes of a directory, and where they are.
+    fn directory(&self, node: u64) -> Result<(Vec<u8>, Runs)> {
+        let item = self.item(node)?;
+        ensure!(item.is_directory, "it is not a directory");
+        let runs = match (node, self.boot.root_directory_length.0) {
+            (ROOT, length) if length > 0 => {
+                let from = self.boot.root_directory.0;
+                let mut runs = Runs::default();
+                runs.push(Run { at: 0, length, from })?;
+                runs
+            }
+            _ => self.chain(item.first_cluster, (MOST_ENTRIES * ENTRY) as u64, Ends::Anywhere)?,
+        };
+        let mut content = Vec::new();
+        for run in runs.iter() {
+            content.extend(bytes(&*self.source, run.from, run.length as usize)?);
+        }
+        Ok((content, runs))
+    }
+
     fn item(&self, node: u64) -> Result<Item> {
         if node == ROOT {
             let first_cluster = self.boot.root_cluster;
@@ -109,21 +136,7 @@ impl Filesystem for Fat {
     }
 
     fn names(&self, node: u64, most: usize) -> Result<Names> {
-        let item = self.item(node)?;
-        ensure!(item.is_directory, "it is not a directory");
-        let runs = match (node, self.boot.root_directory_length.0) {
-            (ROOT, length) if length > 0 => {
-                let from = self.boot.root_directory.0;
-                let mut runs = Runs::default();
-                runs.push(Run { at: 0, length, from })?;
-                runs
-            }
-            _ => self.chain(item.first_cluster, (MOST_ENTRIES * ENTRY) as u64, Ends::Anywhere)?,
-        };
-        let mut content = Vec::new();
-        for run in runs.iter() {
-            content.extend(bytes(&*self.source, run.from, run.length as usize)?);
-        }
+        let (content, runs) = self.directory(node)?;
         let mut names = Names::new();
         for entry in entries(&content)? {
             ensure!(names.len() < most, "too many names");

@@ -49,13 +49,16 @@ pub struct Part {
 /// Looks through the disk in `image`.
 pub fn inspect(image: &Image) -> Result<DiskReport> {
     let disk = &image.disk;
+    let is_foreign = volume::foreign_disk(disk)?.is_some();
     let table = match probe(&head(&**disk, PROBE_LENGTH)?) {
+        _ if is_foreign => None,
         Some(ImageFormat::Gpt) => Some("GPT"),
         Some(ImageFormat::Mbr) => Some("MBR"),
         _ => None,
     };
     let mut parts = Vec::new();
-    for partition in partitions::read(disk)? {
+    let partitions = if is_foreign { Vec::new() } else { partitions::read(disk)? };
+    for partition in partitions {
         if volumes::is_physical(&partition)? {
             parts.push(Part {
                 place: partition.number.map_or(Location::Disk, Location::Partition),

@@ -2,6 +2,7 @@
 //! that a table of mounts may give it.
 
 use crate::error::{Context, Result, anyhow};
+use crate::format::foreign::{self, Foreign, Table};
 use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 
 use super::ext4::Ext4;
@@ -11,7 +12,7 @@ use super::partitions::{self, Partition};
 use super::squashfs::Squashfs;
 use super::volumes::{self, mapper_name};
 use super::xfs::Xfs;
-use crate::image::source::{Shared, Source, head};
+use crate::image::source::{Shared, Source, bytes, head};
 
 /// Where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,8 +64,38 @@ pub struct Volume {
     pub holds: VolumeContent,
 }
 
+/// What all of `disk` is, as far as kuth knows it by name alone.
+pub fn foreign_disk(disk: &Shared) -> Result<Option<&'static Foreign>> {
+    let table = match probe(&head(&**disk, PROBE_LENGTH)?) {
+        Some(ImageFormat::Gpt | ImageFormat::Mbr) => Table::Partitioned,
+        _ => Table::None,
+    };
+    Ok(foreign(&**disk, table))
+}
+
+/// What `source` is, as far as kuth knows it by name alone. Where it cannot be read is reported by
+/// whoever wants more of it.
+fn foreign(source: &dyn Source, table: Table) -> Option<&'static Foreign> {
+    foreign::volume(source.size(), table, |at, length| bytes(source, at, length)).ok().flatten()
+}
+
+fn unreadable(foreign: &'static Foreign) -> VolumeContent {
+    VolumeContent::Unreadable(foreign.name, anyhow!("kuth does not read it: {}", foreign.help))
+}
+
 /// Everything on `disk` that may be mounted.
 pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
+    if let Some(foreign) = foreign_disk(disk)? {
+        return Ok(vec![Volume {
+            place: Location::Disk,
+            uuid: None,
+            label: None,
+            partition_id: None,
+            partition_label: None,
+            size: Some(disk.size()),
+            holds: unreadable(foreign),
+        }]);
+    }
     let partitions = partitions::read(disk)?;
     let mut found = Vec::new();
     for partition in &partitions {
@@ -102,8 +133,11 @@ type Names = (Option<String>, Option<String>);
 
 /// What is in `source`, and its id and label.
 fn open(source: &Shared) -> Result<(VolumeContent, Names)> {
-    let start = head(&**source, PROBE_LENGTH)?;
     let none = (None, None);
+    if let Some(foreign) = foreign(&**source, Table::None) {
+        return Ok((unreadable(foreign), none));
+    }
+    let start = head(&**source, PROBE_LENGTH)?;
     let shown = |label: &str| Some(label.to_string()).filter(|label| !label.is_empty());
     Ok(match probe(&start) {
         Some(ImageFormat::Ext4) => match Ext4::open(source.clone()) {
@@ -116,10 +150,7 @@ fn open(source: &Shared) -> Result<(VolumeContent, Names)> {
         },
         Some(ImageFormat::Fat) => match Fat::open(source.clone()) {
             Ok(opened) => {
-                let names = (
-                    Some(opened.boot_sector().volume_id.clone()),
-                    shown(&opened.boot_sector().label),
-                );
+                let names = (Some(opened.boot_sector().volume_id.clone()), opened.label());
                 (VolumeContent::Filesystem("vfat", Box::new(opened)), names)
             }
             Err(error) => (VolumeContent::Unreadable("vfat", error), none),
@@ -150,7 +181,7 @@ fn unknown(source: &dyn Source, start: &[u8]) -> Result<&'static str> {
         if source.size() < at + magic.len() as u64 {
             return Ok(false);
         }
-        Ok(crate::image::source::bytes(source, at, magic.len())? == magic)
+        Ok(bytes(source, at, magic.len())? == magic)
     };
     for (place, magic, name) in [
         (65_600, b"_BHRfS_M".as_slice(), "btrfs"),

@@ -4,16 +4,14 @@
 
 use flate2::Crc;
 
+use crate::format::ibm437;
+
 /// The id of the field that has the name in UTF-8 (4.6.9).
 pub(super) const UNICODE_PATH: u64 = 0x7075;
 /// The flag of a name that is UTF-8.
 const UTF8: u64 = 1 << 11;
 /// Systems (4.4.2) in whose names a backslash is a character: Unix, BeOS and macOS.
 const WITH_BACKSLASHES: [u64; 3] = [3, 16, 19];
-
-/// The upper half of IBM 437.
-const IBM_437: &str = "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐\
-    └┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u{a0}";
 
 /// The name of an entry: `raw` as its header has it, or its Unicode Path field, whose checksum says
 /// that it is of this name; with `/` between its parts.
@@ -22,7 +20,7 @@ pub(super) fn name(raw: &[u8], flags: u64, made_by: u64, unicode: Option<&[u8]>)
         Some(name) => name.to_vec(),
         // Many write UTF-8 without saying so; text in another charset is hardly ever valid as it.
         None if flags & UTF8 != 0 || std::str::from_utf8(raw).is_ok() => raw.to_vec(),
-        None => ibm_437(raw).into_bytes(),
+        None => ibm437::decode(raw).into_bytes(),
     };
     if !WITH_BACKSLASHES.contains(&made_by) {
         name.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
@@ -40,15 +38,6 @@ fn unicode_path<'a>(raw: &[u8], field: &'a [u8]) -> Option<&'a [u8]> {
     (is_of_it && !name.is_empty() && std::str::from_utf8(name).is_ok()).then_some(name)
 }
 
-fn ibm_437(bytes: &[u8]) -> String {
-    let upper: Vec<char> = IBM_437.chars().collect();
-    let letter = |byte: &u8| match byte.checked_sub(128) {
-        Some(at) => upper.get(usize::from(at)).copied().unwrap_or('\u{fffd}'),
-        None => char::from(*byte),
-    };
-    bytes.iter().map(letter).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,7 +48,6 @@ mod tests {
 
     #[test]
     fn names_without_the_flag_are_of_ibm_437_unless_they_are_utf_8() {
-        assert_eq!(IBM_437.chars().count(), 128);
         assert_eq!(shown(b"gr\x81n\x80", 0, 0, None), "gr\u{fc}n\u{c7}");
         assert_eq!(shown(b"\xe1\xff\xfe", 0, 3, None), "\u{df}\u{a0}\u{25a0}");
         assert_eq!(shown("gr\u{fc}n".as_bytes(), 0, 3, None), "gr\u{fc}n");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::cancel::Progress;
 use crate::error::{Context, Hint, Result, anyhow, ensure, with_hint};
 use crate::files::sparse::write_data;
+use crate::format::foreign;
 use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::format::vhd::FOOTER_LENGTH;
 use crate::format::vhd::read::{DiskType, Footer};
@@ -76,6 +77,12 @@ impl Opener {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let file: Shared = Arc::new(Plain::new(file)?);
         let start = head(&*file, PROBE_LENGTH)?;
+        if known != Some("raw")
+            && let Some(foreign) = foreign::image(&start, &tail(&*file, foreign::TAIL)?)
+        {
+            let error = anyhow!("it is {}, which kuth does not read", foreign.name);
+            return Err(with_hint(error, foreign.help));
+        }
         let format = match known {
             Some("raw") => None,
             _ => probe(&start),
@@ -225,6 +232,12 @@ fn no_image(format: ImageFormat) -> crate::error::Error {
         _ => "kuth reads raw, qcow2, vmdk, vdi, vhd and squashfs images",
     };
     with_hint(error, hint)
+}
+
+/// The last bytes of a file, or all there are.
+fn tail(file: &dyn Source, length: usize) -> Result<Vec<u8>> {
+    let length = file.size().min(length as u64);
+    bytes(file, file.size() - length, length as usize)
 }
 
 /// A fixed VHD is a disk with a footer.
