@@ -59,6 +59,11 @@ const VIRTUAL: [&str; 34] = [
     "virtiofs",
 ];
 
+/// Devices whose media come and go, some with a number behind the name.
+const DRIVES: [&str; 6] = ["fd", "floppy", "sr", "scd", "cdrom", "dvd"];
+/// What names a file system or a partition by what is in it.
+const TAGS: [&str; 4] = ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="];
+
 /// The mounts of `text` that belong to the tree, those above before those below. What is mounted by
 /// hand, lies in memory or comes over the network is left out.
 pub fn read(text: &[u8]) -> Result<Vec<Mount>> {
@@ -69,6 +74,7 @@ pub fn read(text: &[u8]) -> Result<Vec<Mount>> {
         let options: Vec<&str> = rest.first().map_or(Vec::new(), |all| all.split(',').collect());
         let has = |option: &str| options.contains(&option);
         let left_out = device.starts_with('#')
+            || !is_disk(device)
             || VIRTUAL.contains(&kind)
             || !point.starts_with('/')
             || ["noauto", "bind", "rbind", "_netdev"].iter().any(|option| has(option));
@@ -96,6 +102,18 @@ pub fn read(text: &[u8]) -> Result<Vec<Mount>> {
     }
     mounts.sort_by(|a, b| a.point.cmp(&b.point));
     Ok(mounts)
+}
+
+/// Whether a line names a disk. A share, a remote directory, a keyword or a file does not.
+fn is_disk(device: &str) -> bool {
+    let device = device.trim_matches('"');
+    let path = device.strip_prefix("/dev/");
+    let is_numbered = |path: &str, drive: &str| {
+        path.strip_prefix(drive).is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let is_drive = path.is_some_and(|path| DRIVES.iter().any(|drive| is_numbered(path, drive)));
+    let is_tag = TAGS.iter().any(|tag| device.starts_with(tag));
+    path.is_some() && !is_drive || is_tag
 }
 
 /// `\040` is a space.
@@ -136,6 +154,21 @@ mod tests {
             server:/x /mnt/x nfs defaults 0 0\n\
             /srv/a /srv/b none bind 0 0\n\
             /dev/vdb1 /with\\040space ext4\n\
+            share /media/share vboxsf defaults 0 0\n\
+            .host:/ /mnt/hgfs fuse.vmhgfs-fuse defaults,allow_other 0 0\n\
+            .host:/x /mnt/old hgfs defaults 0 0\n\
+            https://example.org/dav /mnt/dav davfs rw,user 0 0\n\
+            sshfs#me@host:/ /mnt/ssh fuse defaults 0 0\n\
+            me@host:/ /mnt/sshfs fuse.sshfs defaults 0 0\n\
+            none /mnt/ram ramfs defaults 0 0\n\
+            ramfs /mnt/ram2 ramfs size=1m 0 0\n\
+            host0 /mnt/9p 9p trans=virtio 0 0\n\
+            tag /mnt/fs virtiofs defaults 0 0\n\
+            mergerfs#/a:/b /mnt/pool fuse defaults 0 0\n\
+            /images/data.img /mnt/image ext4 loop 0 0\n\
+            /dev/fd0 /media/floppy auto rw,user 0 0\n\
+            /dev/cdrom /media/cdrom auto ro,user 0 0\n\
+            /dev/srv/data /srv ext4 defaults 0 0\n\
             short\n";
         let mounts = read(text.as_bytes()).unwrap();
         let shown: Vec<_> =
@@ -146,6 +179,7 @@ mod tests {
                 ("/".into(), "PARTUUID=1234", false),
                 ("/boot".into(), "LABEL=BOOT", false),
                 ("/boot/efi".into(), "UUID=AB-CD", true),
+                ("/srv".into(), "/dev/srv/data", false),
                 ("/with space".into(), "/dev/vdb1", false),
             ]
         );

@@ -58,6 +58,8 @@ pub struct Volume {
     pub partition_id: Option<String>,
     /// The partition's label.
     pub partition_label: Option<String>,
+    /// The ids of a logical volume and its group, without hyphens.
+    pub mapper_ids: Option<String>,
     /// Its length in bytes, where that is known.
     pub size: Option<u64>,
     /// What is in it.
@@ -92,6 +94,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
             label: None,
             partition_id: None,
             partition_label: None,
+            mapper_ids: None,
             size: Some(disk.size()),
             holds: unreadable(foreign),
         }]);
@@ -111,6 +114,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
             label: names.1,
             partition_id: id,
             partition_label: label.filter(|label| !label.is_empty()),
+            mapper_ids: None,
             size: Some(source.size()),
             holds,
         });
@@ -124,7 +128,17 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
         };
         let (partition_id, partition_label) = (None, None);
         let (uuid, label) = names;
-        found.push(Volume { place, uuid, label, partition_id, partition_label, size, holds });
+        let mapper_ids = Some(volume.ids);
+        found.push(Volume {
+            place,
+            uuid,
+            label,
+            partition_id,
+            partition_label,
+            mapper_ids,
+            size,
+            holds,
+        });
     }
     Ok(found)
 }
@@ -201,6 +215,11 @@ impl Volume {
     /// Whether a table of mounts means this one by `device`, such as `UUID=...` or `/dev/vda1`.
     pub fn is(&self, device: &str) -> bool {
         let device = device.trim_matches('"');
+        // udev writes characters of a label so that are none of a path's.
+        let device = &match device.starts_with("/dev/disk/") {
+            true => unescaped(device),
+            false => device.to_string(),
+        };
         let same = |name: &Option<String>, other: &str| name.as_deref() == Some(other);
         let any_case = |name: &Option<String>, other: &str| {
             name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(other))
@@ -222,15 +241,40 @@ impl Volume {
             return same(&self.partition_label, label);
         }
         let Some(path) = device.strip_prefix("/dev/") else { return false };
+        if let Some(ids) = path.strip_prefix("disk/by-id/dm-uuid-LVM-") {
+            return same(&self.mapper_ids, ids);
+        }
         match &self.place {
             Location::Logical(group, name) => {
-                path == format!("{group}/{name}")
-                    || path.strip_prefix("mapper/") == Some(&mapper_name(group, name))
+                let mapper = ["mapper/", "disk/by-id/dm-name-"];
+                let called = mapper.iter().find_map(|directory| path.strip_prefix(directory));
+                path == format!("{group}/{name}") || called == Some(&mapper_name(group, name))
             }
             Location::Partition(number) => is_partition(path, *number),
             Location::Disk => ["sda", "vda", "xvda", "hda", "nvme0n1", "mmcblk0"].contains(&path),
         }
     }
+}
+
+/// `\x20` is a space, as udev writes it.
+fn unescaped(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, behind)) = rest.split_once("\\x") {
+        bytes.extend(before.as_bytes());
+        match behind.get(..2).and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &behind[2..];
+            }
+            None => {
+                bytes.extend(b"\\x");
+                rest = behind;
+            }
+        }
+    }
+    bytes.extend(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Whether `path` is partition `number` of a first disk.
@@ -252,6 +296,7 @@ mod tests {
             label: Some("root".into()),
             partition_id: Some("deadbeef-02".into()),
             partition_label: None,
+            mapper_ids: None,
             size: None,
             holds: VolumeContent::Other("swap"),
         }
@@ -275,7 +320,31 @@ mod tests {
             assert!(!partition.is(name), "{name}");
         }
         let logical = volume(Location::Logical("my-vg".into(), "ro-ot".into()));
-        assert!(logical.is("/dev/mapper/my--vg-ro--ot") && logical.is("/dev/my-vg/ro-ot"));
-        assert!(!logical.is("/dev/mapper/my-vg-ro-ot"));
+        let logical = Volume { mapper_ids: Some("VgVg1234".into()), ..logical };
+        for name in [
+            "/dev/mapper/my--vg-ro--ot",
+            "/dev/my-vg/ro-ot",
+            "/dev/disk/by-id/dm-name-my--vg-ro--ot",
+            "/dev/disk/by-id/dm-uuid-LVM-VgVg1234",
+        ] {
+            assert!(logical.is(name), "{name}");
+        }
+        for name in [
+            "/dev/mapper/my-vg-ro-ot",
+            "/dev/disk/by-id/dm-uuid-LVM-VgVg",
+            "/dev/disk/by-id/dm-uuid-LVM-vgvg1234",
+        ] {
+            assert!(!logical.is(name), "{name}");
+        }
+        assert!(!partition.is("/dev/disk/by-id/dm-uuid-LVM-"));
+    }
+
+    #[test]
+    fn labels_are_known_as_udev_writes_them() {
+        let labelled =
+            |label: &str| Volume { label: Some(label.into()), ..volume(Location::Partition(1)) };
+        let name = "/dev/disk/by-label/my\\x20disk\\x2f\u{fc}";
+        assert!(labelled("my disk/\u{fc}").is(name));
+        assert!(labelled("a\\xyz\\x4").is("/dev/disk/by-label/a\\xyz\\x4"));
     }
 }

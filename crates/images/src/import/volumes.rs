@@ -23,6 +23,8 @@ pub struct Volume {
     pub group: String,
     /// Its own.
     pub name: String,
+    /// The ids of group and volume, as a device mapper has them in the UUID of the device.
+    pub ids: String,
     /// Its bytes, or why they cannot be read.
     pub source: Result<Shared, String>,
 }
@@ -71,6 +73,7 @@ pub fn read(partitions: &[Partition]) -> Result<Vec<Volume>> {
                 volumes.push(Volume {
                     group: group.name.clone(),
                     name: volume.name.clone(),
+                    ids: format!("{}{}", group.id, volume.id).replace('-', ""),
                     source: open(&group, &volume.segments, &physical)
                         .map_err(|error| format!("{error:#}")),
                 });
