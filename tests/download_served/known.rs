@@ -99,16 +99,22 @@ fn a_list_counts_when_it_is_signed() {
     run(&["--export", "--output", "them.gpg", "them"]);
     run(&["--export", "--output", "late.gpg", "late"]);
     run(&["-u", "us", "--detach-sign", "--armor", "--output", "list.sig", "list"]);
+    run(&["-u", "us", "--clearsign", "--output", "clear", "list"]);
     let time = ["--faked-system-time", "20200101T120000"];
     run(&[&time[..], &["-u", "late", "--detach-sign", "--output", "late.sig", "list"]].concat());
     let read = |name: &str| std::fs::read(directory.path().join(name)).unwrap();
     let (signature, late) = (read("list.sig"), read("late.sig"));
+    let clear = String::from_utf8(read("clear")).unwrap();
+    // What is around a signed text is nobody's.
+    let around = format!("{}  ./d/f\n{clear}", kuth::digest::Digest::of("other"));
     let (served, good) = (body.clone(), list.clone());
     let server = Server::start(move |_, request| match request.path.as_str() {
         "/list" => Answer::ok(good.as_bytes()),
         "/changed" => Answer::ok(good.replace('0', "1").as_bytes()),
         "/list.sig" => Answer::ok(&signature),
         "/late.sig" => Answer::ok(&late),
+        "/clear" => Answer::ok(around.as_bytes()),
+        "/clear-changed" => Answer::ok(clear.replace("./d/f", "./d/g").as_bytes()),
         _ => Answer::part(request, &served, "\"one\""),
     });
     let world = World::new("");
@@ -142,6 +148,13 @@ fn a_list_counts_when_it_is_signed() {
     let asked = server.requests().len();
     assert_eq!(world.build(&["--offline", "--locked"]).status, 0);
     assert_eq!(server.requests().len(), asked);
+    // A list that has its signature in it.
+    stage("clear-changed", "clear-changed", "us.asc");
+    world.fails("is wrong: the text was changed");
+    stage("clear", "clear", "them.gpg");
+    world.fails("whose key is not there");
+    stage("clear", "clear", "us.asc");
+    world.gives(&body);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Verifies the signature of a text by the keys of a keyring, with `gpgv`, or with `sqv` where apt
 //! uses that; apt depends on one of the two.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Hint, Result, anyhow, bail, with_hint};
+use crate::files::Scratch;
 use crate::format::openpgp;
 use crate::host_path::HostPath;
 use crate::process::{Command, find_program};
@@ -19,43 +20,87 @@ pub(super) fn verify(
     signature: &[u8],
     keyring: &HostPath,
 ) -> Result<()> {
-    let directory = context.cache.scratch()?;
-    let put = |name: &str, bytes: &[u8]| -> Result<PathBuf> {
-        let path = directory.path().join(name);
-        std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
-    };
-    let keys = keyring.read(MOST_KEYS)?;
-    let keys =
-        openpgp::dearmoured(&keys).with_context(|| format!("reading the keys in {keyring}"))?;
-    let (keys, text) = (put("keys.gpg", &keys)?, put("text", text)?);
-    let signature = put("text.sig", signature)?;
+    let bench = Bench::new(context, keyring)?;
+    let (text, signature) = (bench.put("text", text)?, bench.put("text.sig", signature)?);
     let what = || format!("checking the signature by the keys of {keyring}");
     if find_program("gpgv").is_some() {
-        let command = Command::new("gpgv")
-            .args(["--status-fd", "1", "--weak-digest", "SHA1", "--homedir"])
-            .arg(directory.path())
-            .arg("--keyring")
-            .args([&keys, &signature, &text]);
-        // It also fails when one of several signers is unknown, so its status lines are read.
-        let mut said = Vec::new();
-        let ended =
-            command.watch(&context.log, &context.cancel, |bytes| said.extend_from_slice(bytes));
-        context.cancel.check()?;
-        return judge(&String::from_utf8_lossy(&said))
-            .map_err(|error| match ended {
-                Err(ended) if said.is_empty() => ended,
-                _ => error,
-            })
-            .with_context(what);
+        return bench.gpgv(context, [&signature, &text]).with_context(what);
     }
     if find_program("sqv").is_some() {
-        let command = Command::new("sqv").arg("--keyring").args([&keys, &signature, &text]);
+        let command = Command::new("sqv").arg("--keyring").args([&bench.keys, &signature, &text]);
         let ran = command.run(&context.log, &context.cancel).map(drop);
         return ran.with_context(what);
     }
     Err(anyhow!("neither `gpgv` nor `sqv` is installed; kuth uses one to check signatures"))
         .hint("install the package gpgv, or write the file's `sha256` instead of `checksums`")
+}
+
+/// The text that is signed in `clearsigned` by a key of the file `keyring`; nothing of what is around
+/// it.
+pub(super) fn verified_text(
+    context: &StageContext,
+    clearsigned: &[u8],
+    keyring: &HostPath,
+) -> Result<Vec<u8>> {
+    if find_program("gpgv").is_none() {
+        return Err(anyhow!("`gpgv` is not installed; kuth uses it to check clearsigned texts"))
+            .hint("install the package gpgv, or write the file's `sha256` instead of `checksums`");
+    }
+    let bench = Bench::new(context, keyring)?;
+    let signed = bench.put("text.asc", clearsigned)?;
+    let text = bench.directory.path().join("text");
+    let option = Path::new("--output");
+    bench
+        .gpgv(context, [option, text.as_path(), signed.as_path()])
+        .with_context(|| format!("checking the signature by the keys of {keyring}"))?;
+    std::fs::read(&text).context("reading the text that is signed")
+}
+
+/// Files for a program that verifies.
+struct Bench {
+    directory: Scratch,
+    keys: PathBuf,
+}
+
+impl Bench {
+    fn new(context: &StageContext, keyring: &HostPath) -> Result<Bench> {
+        let mut bench = Bench { directory: context.cache.scratch()?, keys: PathBuf::new() };
+        let keys = keyring.read(MOST_KEYS)?;
+        let keys =
+            openpgp::dearmoured(&keys).with_context(|| format!("reading the keys in {keyring}"))?;
+        bench.keys = bench.put("keys.gpg", &keys)?;
+        Ok(bench)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn gpgv<P: AsRef<Path>>(
+        &self,
+        context: &StageContext,
+        arguments: impl IntoIterator<Item = P>,
+    ) -> Result<()> {
+        let mut command = Command::new("gpgv")
+            .args(["--status-fd", "1", "--weak-digest", "SHA1", "--homedir"])
+            .arg(self.directory.path())
+            .arg("--keyring")
+            .arg(&self.keys);
+        for argument in arguments {
+            command = command.arg(argument.as_ref());
+        }
+        // It also fails when one of several signers is unknown, so its status lines are read.
+        let mut said = Vec::new();
+        let ended =
+            command.watch(&context.log, &context.cancel, |bytes| said.extend_from_slice(bytes));
+        context.cancel.check()?;
+        judge(&String::from_utf8_lossy(&said)).map_err(|error| match ended {
+            Err(ended) if said.is_empty() => ended,
+            _ => error,
+        })
+    }
 }
 
 /// What gpgv's status lines mean.
