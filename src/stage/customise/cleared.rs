@@ -1,6 +1,8 @@
 //! Files of `file` that would not be in the finished tree, and why not: something is mounted over them
 //! while the stage works, or the end of the stage removes them.
 
+use std::path::Path;
+
 use crate::debian::install;
 use crate::sandbox::{self, Step, seal};
 
@@ -82,6 +84,24 @@ pub fn reason(path: &str, is_empty: bool, seal: Seal) -> Option<Cleared> {
     None
 }
 
+/// The first file of the directory `local`, which is copied to `path`, that would be lost, by its path in
+/// the tree. What cannot be read is reported when it is hashed.
+pub fn first_inside(local: &Path, path: &str, seal: Seal) -> Option<(String, Cleared)> {
+    let mut entries: Vec<_> = std::fs::read_dir(local).ok()?.flatten().collect();
+    entries.sort_by_key(|entry| entry.file_name());
+    entries.into_iter().find_map(|entry| {
+        let inside = format!("{path}/{}", entry.file_name().to_string_lossy());
+        let found = entry.metadata().ok()?;
+        match found.is_dir() {
+            true => first_inside(&entry.path(), &inside, seal),
+            false => {
+                let is_empty = found.is_file() && found.len() == 0;
+                reason(&inside, is_empty, seal).map(|cleared| (inside, cleared))
+            }
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +127,25 @@ mod tests {
             let found = reason(path, false, Seal::Yes).unwrap_or_else(|| panic!("{path}"));
             assert!(found.why.contains(why), "{path}: {found:?}");
         }
+    }
+
+    #[test]
+    fn files_in_a_directory_are_looked_at_one_by_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        };
+        let first = |seal| first_inside(directory.path(), "/var", seal).map(|(path, _)| path);
+        write("lib/x");
+        std::fs::create_dir(directory.path().join("run")).unwrap();
+        assert_eq!(first(Seal::Yes), None);
+        write("log/app/x");
+        assert_eq!(first(Seal::Yes).as_deref(), Some("/var/log/app/x"));
+        assert_eq!(first(Seal::No), None);
+        write("lib/apt/lists/x");
+        assert_eq!(first(Seal::No).as_deref(), Some("/var/lib/apt/lists/x"));
     }
 
     #[test]

@@ -83,9 +83,8 @@ fn files(fields: &mut Fields<'_>, seal: Seal) -> Vec<File> {
         let mode = mode(&mut table);
         let owner = table.text("owner").map(|text| text.text);
         table.finish();
-        let is_empty = matches!(&content, Some(Content::Text(text)) if text.text.is_empty());
-        if let Some(Cleared { why, hint }) = cleared::reason(&path.value, is_empty, seal) {
-            let message = format!("`{}` would not be in the finished tree", path.value);
+        if let Some((lost, Cleared { why, hint })) = lost(&path.value, content.as_ref(), seal) {
+            let message = format!("`{lost}` would not be in the finished tree");
             fields.fault(Fault::new(path.span.clone(), message).label(why).hint(hint));
         }
         if let Some(content) = content {
@@ -95,6 +94,19 @@ fn files(fields: &mut Fields<'_>, seal: Seal) -> Vec<File> {
     // The order of tables means nothing; that of paths makes a directory come before what is in it.
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
+}
+
+/// The path, or that of a file in the directory that is copied there, which the finished tree would not
+/// have.
+fn lost(path: &str, content: Option<&Content>, seal: Seal) -> Option<(String, Cleared)> {
+    let is_empty = matches!(content, Some(Content::Text(text)) if text.text.is_empty());
+    if let Some(cleared) = cleared::reason(path, is_empty, seal) {
+        return Some((path.to_string(), cleared));
+    }
+    match content {
+        Some(Content::Local(local)) => cleared::first_inside(local.as_path(), path, seal),
+        _ => None,
+    }
 }
 
 fn is_normal(path: &str) -> bool {
