@@ -38,7 +38,8 @@ pub fn find(text: &str, path: &str) -> Result<Checksum> {
         // Names may begin with spaces; more often somebody has aligned them.
         let names = [&**name, name.trim_start()];
         let paths = [path, &*decoded].map(Path::new);
-        let pairs = names.iter().flat_map(|name| paths.iter().map(|path| agreement(path, name)));
+        let pairs =
+            names.iter().flat_map(|name| paths.iter().map(move |path| agreement(path, name)));
         let parts = pairs.max().unwrap_or(0);
         if parts > 0 {
             found.push((parts, entry));

@@ -9,9 +9,9 @@ use std::io::{Cursor, Read};
 use kuth_formats::appliance::{Appliance, Card, Firmware, Plug};
 use kuth_formats::units::Bytes;
 use kuth_formats::{
-    Guid, cpio, deb, deb822, disk_info, dpkg, dsse, ext4, fat, gpt, grub, install_sources, intoto,
-    iso9660, lvm2, mbr, openpgp, os_release, ovf, probe, purl, qcow2, release, sbom, squashfs,
-    swap, vbox, vdi, vhd, vmdk, xfs, yaml,
+    Guid, authorized_keys, cpio, deb, deb822, disk_info, dpkg, dsse, ext4, fat, foreign, gpt, grub,
+    install_sources, intoto, iso9660, lvm2, mbr, openpgp, os_release, ovf, probe, purl, qcow2,
+    release, sbom, squashfs, swap, vbox, vdi, vhd, vmdk, xfs, yaml,
 };
 
 /// A target's name, which is that of its file in `fuzz_targets` and of its corpus, and its function.
@@ -35,7 +35,7 @@ pub const TARGETS: [Target; 28] = [
     ("openpgp", |data| ignore(openpgp::fingerprints(data))),
     ("os_release", |data| ignore((os_release::System::read(&text(data)), disk(data)))),
     ("ovf", ovf),
-    ("probe", |data| ignore(probe::probe(data))),
+    ("probe", named),
     ("purl", |data| ignore(purl::read(&text(data)))),
     ("qcow2", qcow2),
     ("release", release),
@@ -77,8 +77,16 @@ fn disk(data: &[u8]) -> disk_info::DiskInfo {
     disk_info::DiskInfo::read(&text(data))
 }
 
+/// What is known by its magic numbers alone.
+fn named(data: &[u8]) {
+    let read = |at: u64, length: usize| Ok::<_, ()>(data[at as usize..][..length].to_vec());
+    let volume = foreign::volume(data.len() as u64, foreign::Table::None, read);
+    let _ = (probe::probe(data), foreign::image(data, data), volume);
+}
+
 fn documents(data: &[u8]) {
     let text = text(data);
+    text.lines().for_each(|line| ignore(authorized_keys::check(line)));
     let _ = (dsse::Envelope::read(&text), intoto::Statement::read(data), sbom::packages(&text));
 }
 

@@ -81,7 +81,7 @@ pub(super) fn read(file: &File, meter: &Meter<'_>, directory: &mut Directory<'_>
         rest = behind;
     }
     let found = entries.len() as u64;
-    let follows = part(file, at + size, 4.min(length - at - size))?;
+    let follows = part(file, at + size, (length - at - size).min(4))?;
     ensure!(
         (count == found || count == found & 0xffff) && follows != ENTRY,
         "the end of the zip counts {count} files, its directory holds {}; it is damaged",

@@ -77,7 +77,7 @@ pub fn foreign_disk(disk: &Shared) -> Result<Option<&'static Foreign>> {
 
 /// What `source` is, as far as kuth knows it by name alone. Where it cannot be read is reported by
 /// whoever wants more of it.
-fn foreign(source: &dyn Source, table: Table) -> Option<&'static Foreign> {
+pub(super) fn foreign(source: &dyn Source, table: Table) -> Option<&'static Foreign> {
     foreign::volume(source.size(), table, |at, length| bytes(source, at, length)).ok().flatten()
 }
 

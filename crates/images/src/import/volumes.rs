@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Context, Result, anyhow, bail, ensure};
+use crate::format::foreign::Table;
 use crate::format::lvm2::{Mapping, Segment, VolumeGroup, header, text};
 use crate::format::probe::{ImageFormat, probe};
 use crate::units::Bytes;
 
 use super::partitions::Partition;
+use super::volume::foreign;
 use crate::image::source::{Shared, Source, bytes, check, head};
 
 /// Where a label may be.
@@ -37,10 +39,11 @@ struct Physical {
     group: Option<VolumeGroup>,
 }
 
-/// Whether `partition` is a physical volume.
+/// Whether `partition` is a physical volume, and not a member of an array of which one begins there.
 pub fn is_physical(partition: &Partition) -> Result<bool> {
     let start = head(&*partition.source, LABEL)?;
-    Ok(probe(&start) == Some(ImageFormat::Lvm2))
+    let is_labelled = probe(&start) == Some(ImageFormat::Lvm2);
+    Ok(is_labelled && foreign(&*partition.source, Table::None).is_none())
 }
 
 /// The volumes of all groups on these partitions, those that are parts of others left out.
