@@ -33,6 +33,7 @@ const AT_BOOT: &str =
     "let the system make it at each boot: with a file in /etc/tmpfiles.d, or `sysctl`";
 const OF_SCRIPTS: &str = "a file for a script can be anywhere else, such as in /srv, and be removed by \
                           the script; `run.source` needs none";
+const MACHINE_ID: &str = "leave it out: each machine makes an id at its first boot";
 const ELSEWHERE: &str = "put it elsewhere";
 const UNSEALED: &str = "put it elsewhere, or write `seal = false`";
 
@@ -73,11 +74,16 @@ pub fn reason(path: &str, is_empty: bool, seal: Seal) -> Option<Cleared> {
         _ => None,
     };
     if let Some(why) = install::scrub().iter().find_map(cleared) {
-        let hint = if seal::is_inside(&real, "/tmp") { OF_SCRIPTS } else { ELSEWHERE };
+        let hint = match real.as_str() {
+            "/etc/machine-id" => MACHINE_ID,
+            path if seal::is_inside(path, "/tmp") => OF_SCRIPTS,
+            _ => ELSEWHERE,
+        };
         return Some(Cleared { why, hint });
     }
-    let is_sealed_away = seal == Seal::Yes && seal::clears(&real);
-    if is_sealed_away && !(is_empty && seal::is_inside(&real, seal::LOGS)) {
+    let serves_empty =
+        seal::is_inside(&real, seal::LOGS) || seal::TRUNCATED.contains(&real.as_str());
+    if seal == Seal::Yes && seal::clears(&real) && !(is_empty && serves_empty) {
         let why = "sealing removes it at the end of the stage".to_string();
         return Some(Cleared { why, hint: UNSEALED });
     }
