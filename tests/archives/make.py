@@ -144,7 +144,9 @@ bad("name-in-all.tgz", "pax records that name all files", "for all files",
     packed(tar(file("x"), format=tarfile.PAX_FORMAT).join([tarfile.TarInfo.create_pax_global_header({"path": "y"}), b""])))
 whole = tar(file("x", b"y" * 5000))
 bad("cut.tar", "cut short inside a file", "cut short", whole[:3000])
-bad("no-end.tgz", "no end of the tar", "cut short", packed(whole[: 512 + 5120]))
+bad("no-end.tgz", "a tar that ends behind a header for the next", "cut short",
+    packed(tar(file("l" * 120), format=tarfile.PAX_FORMAT)[:1024]))
+bad("empty.tgz", "nothing at all", "cut short", packed(b""))
 bad("header.tgz", "a flipped bit in a header", "checksum of a header",
     packed(bytes([whole[0] ^ 1]) + whole[1:]))
 bad("behind.tgz", "something behind the end of the tar", "follows the end",
@@ -152,6 +154,8 @@ bad("behind.tgz", "something behind the end of the tar", "follows the end",
 bad("cut.tar.gz", "gzip data cut short", "", packed(whole)[:-6])
 bad("checksum.tar.gz", "a flipped bit in gzip's checksum", "",
     packed(whole)[:-6] + bytes([packed(whole)[-6] ^ 1]) + packed(whole)[-5:])
+bad("zeros.tar.gz", "gzip data, zeros, and gzip data", "something follows the gzip data",
+    packed(whole[:1000]) + bytes(512) + packed(whole[1000:]))
 bad("garbage.tar.gz", "garbage behind gzip data", "", packed(whole) + b"garbage")
 bad("cut.tar.bz2", "bzip2 data cut short", "", bz2.compress(whole)[:-5])
 bad("garbage.tar.bz2", "garbage behind bzip2 data", "followed by something else",
@@ -173,7 +177,7 @@ bad("zip-link.zip", "a zip with a link that leads out", "leads out",
     zipped(("a", b"../x", 0o120777)))
 bad("zip-through.zip", "a zip with a file below a link", "lies below a, a link",
     zipped(("a", b"b", 0o120777), ("a/x", b"x", 0o100644)))
-bad("zip-device.zip", "a zip with a device", "a device or a pipe", zipped(("d", b"", 0o020600)))
+bad("zip-device.zip", "a zip with a device", "it is a device", zipped(("d", b"", 0o020600)))
 bad("zip-cut.zip", "a zip cut short", "directory of the zip is missing",
     zipped(("a", b"text" * 100, 0o100644))[:-30])
 broken = bytearray(zipped(("a", b"text" * 100, 0o100644)))
@@ -244,7 +248,25 @@ good("targets.tgz", "links whose targets are not in their shortest form",
 good("streams.tar.bz2", "three bzip2 streams, one of them empty",
      bz2.compress(whole[:1000]) + bz2.compress(b"") + bz2.compress(whole[1000:], 1))
 good("padded.tar.bz2", "bzip2 data filled up with zeros", bz2.compress(whole) + bytes(5000))
+good("ends.tgz", "a tar without the zeros at its end", packed(whole[: 512 + 5120]))
+good("filled.tgz", "a long name that is filled up with zeros",
+     packed(b"".join(checksum(block) + data for block, data in (
+         (bytearray(tar(entry("././@LongLink", b"L"))[:124] + number(512) + tar(entry("././@LongLink", b"L"))[136:512]),
+          (b"n" * 150).ljust(512, b"\0")),
+         (bytearray(tar(file("short", b"a"))[:512]), b"a".ljust(512, b"\0")))) + bytes(1024)))
+good("label.tgz", "a tar with a label", packed(tar(entry("label", b"V"))[:512] + whole))
+good("lines.tgz", "a name with a line end", packed(tar(file("a\nb"))))
+good("lines-pax.tgz", "the same, pax's way", packed(pax("x", {"path": "a\nb"})))
+good("zeros.tar.gz", "gzip data filled up with zeros", packed(whole) + bytes(1000))
 good("members.tar.gz", "two gzip members", packed(whole[:1000]) + packed(whole[1000:]))
+good("stdin.zip", "a zip of what came from standard input",
+     zipped(("-", b"text", 0o010600)))
+parted = bytearray(b"PK00" + zipped(("a", b"text", 0o100644)))
+at = parted.find(b"PK\1\2")
+parted[at + 42: at + 46] = struct.pack("<I", 4)
+at = parted.find(b"PK\5\6")
+parted[at + 16: at + 20] = struct.pack("<I", struct.unpack("<I", parted[at + 16: at + 20])[0] + 4)
+good("parted.zip", "a zip that was to be in several parts", bytes(parted))
 good("modes.zip", "a zip with a link, a script and a directory",
      zipped(("d/", b"", 0o040755), ("d/s", b"#!/bin/sh\n", 0o100755), ("l", b"d/s", 0o120777)))
 

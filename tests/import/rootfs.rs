@@ -196,3 +196,46 @@ fn what_is_no_root_is_refused() {
         assert!(error.contains(why), "{code}: {error}");
     }
 }
+
+#[test]
+fn access_lists_that_are_texts_become_lists_as_bytes() {
+    if !have(&["tar", "bsdtar", "setfacl", "setfattr"]) {
+        return;
+    }
+    let world = World::new();
+    let (root, expected) = world.tree("/dev/vda1 / ext4 defaults 0 1\n");
+    // As this host calls the ids in the lists, which is how tar writes them.
+    let name = |list: &str, id: &str| {
+        let found = run("sh", &["-c", &format!("getent {list} {id} | cut -d: -f1")]);
+        Some(found.trim().to_string()).filter(|name| !name.is_empty()).unwrap_or("ops".to_string())
+    };
+    let (user, group) = (name("passwd", "1000"), name("group", "7"));
+    let users = format!("root:x:0:0::/root:/bin/sh\n{user}:x:1000:7::/:\n");
+    std::fs::write(root.join("etc/passwd"), users).unwrap();
+    std::fs::write(root.join("etc/group"), format!("root:x:0:\n{group}:x:7:\n")).unwrap();
+    crate::world::packed(&root, &expected);
+    let tar = world.at("lists.tar");
+    let (to, from) = (tar.display(), root.display());
+    let gnu = format!(
+        "tar -cf '{to}' --format=posix --acls --xattrs --xattrs-include='user.*' \
+         --xattrs-include='security.*' --xattrs-include='trusted.*' -C '{from}' ."
+    );
+    let libarchive = format!("bsdtar -cf '{to}' --format=pax --acls --xattrs -C '{from}' .");
+    for command in [gnu.clone(), libarchive] {
+        run("sh", &["-c", &command]);
+        let bytes = std::fs::read(&tar).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(text.contains("SCHILY.acl.access=") && text.contains("SCHILY.acl.default="));
+        import(&world, &tar).unwrap_or_else(|error| panic!("{command}: {error}"));
+        assert_same(&expected, &world.at("imported.tar"));
+    }
+    // Names are those of the system in the tar, and without one a list says nothing.
+    std::fs::write(root.join("etc/group"), "root:x:0:\n").unwrap();
+    run("sh", &["-c", &gnu]);
+    let bytes = std::fs::read(&tar).unwrap();
+    if String::from_utf8_lossy(&bytes).contains(&format!("group:{group}:")) {
+        let error = import(&world, &tar).unwrap_err();
+        let expected = format!("the access list of /etc/fstab: acl: `{group}` has no id");
+        assert!(error.contains(&expected), "{error}");
+    }
+}

@@ -1,8 +1,8 @@
 //! Access control lists: the form in which Linux shows them as extended attributes, and the forms
-//! in which file systems keep them.
+//! in which file systems and tar archives keep them.
 //!
 //! Source: the kernel's include/uapi/linux/posix_acl_xattr.h, fs/ext4/acl.h and
-//! fs/xfs/libxfs/xfs_format.h.
+//! fs/xfs/libxfs/xfs_format.h; acl(5) and star(5) for the text.
 
 use super::Fault;
 
@@ -18,6 +18,11 @@ const EXT4_VERSION: u32 = 1;
 /// Tags of entries that name a user or a group.
 const NAMED: [u16; 2] = [0x02, 0x08];
 const ALL_TAGS: [u16; 6] = [0x01, 0x02, 0x04, 0x08, 0x10, 0x20];
+/// The tags of users and of groups, without a name and with one.
+const USER: [u16; 2] = [0x01, 0x02];
+const GROUP: [u16; 2] = [0x04, 0x08];
+const MASK: u16 = 0x10;
+const OTHER: u16 = 0x20;
 /// Where an entry names nobody.
 const NOBODY: u32 = u32::MAX;
 
@@ -74,9 +79,144 @@ pub fn from_xfs(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     shown(&rest.chunks_exact(12).map(entry).collect::<Vec<_>>())
 }
 
+/// Whom an entry of a list names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named<'a> {
+    /// A user.
+    User(&'a str),
+    /// A group.
+    Group(&'a str),
+}
+
+/// From a text, in either of acl(5)'s forms and with the ids that star(5) adds to names; `id` knows the
+/// ids of other names. `None`: the list says no more than a mode.
+///
+/// # Errors
+///
+/// An entry cannot be understood, or its name has no id.
+pub fn from_text(
+    text: &str,
+    id: impl Fn(Named<'_>) -> Option<u32>,
+) -> Result<Option<Vec<u8>>, Fault> {
+    let mut entries = Vec::new();
+    for entry in text.split([',', '\n', '\0']) {
+        let entry = entry.split('#').next().unwrap_or(entry).trim();
+        if !entry.is_empty() {
+            entries.push(from_entry(entry, &id)?);
+        }
+    }
+    // The kernel takes them in this order alone.
+    entries.sort_unstable();
+    let is_mode = entries.iter().all(|(tag, ..)| [USER[0], GROUP[0], OTHER].contains(tag));
+    if is_mode { Ok(None) } else { shown(&entries).map(Some) }
+}
+
+/// `user:NAME:rwx`, `user:NAME:rwx:ID`, `mask::rwx`, `other:rwx`: tag, permissions and id.
+fn from_entry(
+    entry: &str,
+    id: &impl Fn(Named<'_>) -> Option<u32>,
+) -> Result<(u16, u16, u32), Fault> {
+    let wrong = || Fault::new(FORMAT, format!("the entry `{}`", entry.escape_debug()));
+    let mut fields = entry.split(':').map(str::trim);
+    let tag = fields.next().unwrap_or_default();
+    let rest: Vec<&str> = fields.collect();
+    let (name, rest) = match (tag, &rest[..]) {
+        ("mask" | "m" | "other" | "o", ["", rest @ ..] | rest) => ("", rest),
+        (_, [name, rest @ ..]) => (*name, rest),
+        _ => return Err(wrong()),
+    };
+    let (permissions, number) = match rest {
+        [permissions] => (permissions, None),
+        [permissions, number] => (permissions, Some(number.parse().map_err(|_| wrong())?)),
+        _ => return Err(wrong()),
+    };
+    let mut bits = 0;
+    for c in permissions.chars() {
+        bits |= match c {
+            'r' => 4,
+            'w' => 2,
+            'x' => 1,
+            '-' => 0,
+            _ => return Err(wrong()),
+        };
+    }
+    let named = |tags: [u16; 2], named: Named<'_>| {
+        if name.is_empty() {
+            return Ok((tags[0], NOBODY));
+        }
+        let number = number.or_else(|| name.parse().ok()).or_else(|| id(named));
+        let unknown = || Fault::new(FORMAT, format!("`{}` has no id", name.escape_debug()));
+        number.map(|number| (tags[1], number)).ok_or_else(unknown)
+    };
+    let (tag, id) = match tag {
+        "user" | "u" => named(USER, Named::User(name))?,
+        "group" | "g" => named(GROUP, Named::Group(name))?,
+        "mask" | "m" => (MASK, NOBODY),
+        "other" | "o" => (OTHER, NOBODY),
+        _ => return Err(wrong()),
+    };
+    Ok((tag, bits, id))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> Result<Option<Vec<u8>>, Fault> {
+        from_text(text, |named| match named {
+            Named::User("ops") => Some(1000),
+            Named::Group("ops") => Some(7),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn texts_of_all_programs_give_one_list() {
+        let expected = [
+            (1, 6, NOBODY),
+            (2, 4, 1000),
+            (4, 4, NOBODY),
+            (8, 5, 7),
+            (16, 5, NOBODY),
+            (32, 0, NOBODY),
+        ];
+        let expected = shown(&expected).unwrap();
+        for text in [
+            // GNU tar's, with names and without; star's and libarchive's; by hand.
+            "user::rw-\nuser:ops:r--\ngroup::r--\ngroup:ops:r-x\nmask::r-x\nother::---\n",
+            "user::rw-\nuser:1000:r--\ngroup::r--\ngroup:7:r-x\nmask::r-x\nother::---",
+            "user::rw-,group::r--,other::---,user:joe:r--:1000,group:x:r-x:7,mask::r-x",
+            "u::rw,u:ops:r,g::r,g:ops:rx,m:rx,o:- # none",
+        ] {
+            assert_eq!(read(text).unwrap(), Some(expected.clone()), "{text}");
+        }
+        assert_eq!(read("user::rw-\ngroup::r--\nother::r--\n").unwrap(), None);
+        assert_eq!(read("").unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        for text in [
+            "user:joe:r--",
+            "user::rwz",
+            "owner::rw-",
+            "user",
+            "user:ops",
+            "user:ops:r--:x",
+            "user:ops:r--:1:2",
+            "mask:1:2:3",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[ugmo:,rwx0-9\n# -]{0,40}") {
+            let _ = read(&text);
+        }
+    }
 
     #[test]
     fn both_forms_are_shown_alike() {

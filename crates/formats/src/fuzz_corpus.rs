@@ -12,6 +12,7 @@ use crate::lvm2::{Extents, Id, Layout, Origin};
 use crate::units::Bytes;
 use crate::{
     Guid, Pieces, cpio, deb, dpkg, dsse, fat, gpt, iso9660, mbr, qcow2, swap, vbox, vdi, vhd, vmdk,
+    xz,
 };
 
 fn joined(pieces: &Pieces) -> Vec<u8> {
@@ -107,6 +108,19 @@ fn ext4_journal() -> Vec<u8> {
     bytes
 }
 
+/// The header of a block, then the header of a stream, an index and a footer.
+fn xz_stream() -> Vec<u8> {
+    let flags = xz::Flags::read_header(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46").unwrap();
+    let index = xz::Record { unpadded: Bytes(20), size: Bytes(9) }.index();
+    let footer = xz::Footer { index: Bytes(index.len() as u64), flags }.write();
+    let mut bytes = b"\x02\0\x21\x01\x16\0\0\0\x74\x2f\xe5\xa3".to_vec();
+    for (at, part) in [(60, flags.header()), (512, index), (1024, footer)] {
+        bytes.resize(at, 0);
+        bytes.extend(part);
+    }
+    bytes
+}
+
 fn xfs_file_system() -> Vec<u8> {
     structure(
         8192,
@@ -196,6 +210,7 @@ fn corpus() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("vmdk", vmdk_image()),
         ("xfs", xfs_file_system()),
+        ("xz", xz_stream()),
         ("yaml", b"a: [1, {b: 'c'}]\nd: |\n  text\n".into()),
     ]
 }

@@ -22,6 +22,8 @@
 //! | VMDK | [`vmdk`] | VMware, "Virtual Disk Format 5.0" | reads; writes streamOptimized |
 //! | VDI 1.1 | [`vdi`] | VirtualBox, VDICore.h | reads, writes |
 //! | VHD | [`vhd`] | Microsoft, "Virtual Hard Disk Image Format Specification" 1.0 | reads; writes dynamic |
+//! | xz: streams, blocks and indexes | [`xz`] | "The .xz File Format" 1.2.1 | reads, writes |
+//! | Access control lists | [`acl`] | Linux, `posix_acl_xattr.h`; star(5) | reads |
 //! | OVF 1.0 descriptors and manifests | [`ovf`] | DMTF DSP0243 | writes |
 //! | VirtualBox settings | [`vbox`] | VirtualBox-settings.xsd 1.16 | reads, writes |
 //! | GRUB 2 images and grub.cfg | [`grub`] | GRUB, `boot.h` for i386-pc | patches, writes |
@@ -46,7 +48,7 @@
 //! [`probe`] finds out which of them a file has. [`blocks`], [`appliance`], [`fields`], [`guid`],
 //! [`digest`] and [`units`] are the values that they share.
 
-mod acl;
+pub mod acl;
 pub mod appliance;
 pub mod authorized_keys;
 pub mod blocks;
@@ -90,6 +92,7 @@ pub mod vdi;
 pub mod vhd;
 pub mod vmdk;
 pub mod xfs;
+pub mod xz;
 pub mod yaml;
 
 pub use fault::Fault;

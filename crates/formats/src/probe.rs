@@ -66,7 +66,17 @@ const FORMATS: [(ImageFormat, &str, &[Magic]); 19] = [
     (ImageFormat::Bzip2, "bzip2", &[(0, b"BZh")]),
     (ImageFormat::Xz, "xz", &[(0, b"\xfd7zXZ\0")]),
     (ImageFormat::Zstd, "zstd", &[(0, b"\x28\xb5\x2f\xfd")]),
-    (ImageFormat::Zip, "zip", &[(0, b"PK\x03\x04"), (0, b"PK\x05\x06")]),
+    (
+        ImageFormat::Zip,
+        "zip",
+        // The last two: what was to be in several parts, and fits in one.
+        &[
+            (0, b"PK\x03\x04"),
+            (0, b"PK\x05\x06"),
+            (0, b"PK00PK\x03\x04"),
+            (0, b"PK\x07\x08PK\x03\x04"),
+        ],
+    ),
     (ImageFormat::Deb, "deb", &[(0, b"!<arch>\ndebian")]),
     (ImageFormat::Tar, "tar", &[(257, b"ustar")]),
     (ImageFormat::Squashfs, "squashfs", &[(0, b"hsqs")]),

@@ -11,14 +11,14 @@ use kuth_formats::units::Bytes;
 use kuth_formats::{
     Guid, authorized_keys, cpio, deb, deb822, disk_info, dpkg, dsse, ext4, fat, foreign, gpt, grub,
     install_sources, intoto, iso9660, lvm2, mbr, openpgp, os_release, ovf, probe, purl, qcow2,
-    release, sbom, squashfs, swap, vbox, vdi, vhd, vmdk, xfs, yaml,
+    release, sbom, squashfs, swap, vbox, vdi, vhd, vmdk, xfs, xz, yaml,
 };
 
 /// A target's name, which is that of its file in `fuzz_targets` and of its corpus, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 28] = [
+pub const TARGETS: [Target; 29] = [
     ("cpio", |data| ignore(cpio::read(data))),
     ("deb", |data| ignore(deb::read(Cursor::new(data)))),
     ("documents", documents),
@@ -46,6 +46,7 @@ pub const TARGETS: [Target; 28] = [
     ("vhd", vhd),
     ("vmdk", vmdk),
     ("xfs", xfs),
+    ("xz", xz),
     ("yaml", |data| ignore(yaml::read(&text(data)))),
 ];
 
@@ -120,6 +121,14 @@ fn ext4(data: &[u8]) {
     if let Ok(journal) = journal::Journal::read(data) {
         let _ = (journal.refusal(), journal.after(journal.end - 1));
         let _ = journal.block(after(data, journal::LENGTH), journal.sequence);
+    }
+}
+
+fn xz(data: &[u8]) {
+    use xz::{BlockHeader, Flags, Footer, Record};
+    for rest in OFFSETS.map(|at| after(data, at)) {
+        ignore((Flags::read_header(rest), Footer::read(rest)));
+        ignore((Record::read_index(rest), BlockHeader::read(rest)));
     }
 }
 

@@ -16,18 +16,20 @@ use std::path::Path;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Result, bail};
-use crate::files::sparse::is_zero;
+use crate::files::sparse::{is_zero, write_data};
 use crate::units::Bytes;
 
 mod bzip2;
 mod directory;
 pub mod extract;
+mod gzip;
 pub mod magic;
 mod meter;
 mod node;
-mod plain;
+mod positioned;
 mod tar;
 mod write;
+mod xz;
 mod zip;
 mod zstd;
 
@@ -40,6 +42,8 @@ use meter::Meter;
 pub const LIMIT: Bytes = Bytes::gib(64);
 /// A name that is longer is not even read.
 const LONGEST_NAME: u64 = 4095;
+/// How much of an image is written at a time.
+const PIECE: usize = 1 << 20;
 
 /// How to unpack.
 pub struct Options<'a> {
@@ -96,6 +100,44 @@ pub fn read_tar(
     finish(read, format, &meter)
 }
 
+/// Whether what is compressed in `from` is a tar.
+pub fn holds_tar(from: &Path, options: &Options<'_>) -> Result<bool> {
+    let (file, format) = open(from)?;
+    let format = format.context("it is not compressed")?;
+    let meter = Meter::new(options, file.metadata()?.len());
+    let mut start = Vec::new();
+    let read = content(&file, format, &meter, |reader| {
+        reader.take(magic::LENGTH as u64).read_to_end(&mut start)?;
+        Ok(())
+    });
+    finish(read, format, &meter)?;
+    Ok(magic::of(&start) == Some(Format::Tar))
+}
+
+/// Makes the new file `to` of what is compressed in `from`, with holes where there are zeros. It may be as
+/// long as the limit.
+pub fn decompress(from: &Path, to: &Path, options: &Options<'_>) -> Result<()> {
+    let (file, format) = open(from)?;
+    let format = format.context("it is not compressed")?;
+    let meter = Meter::new(options, file.metadata()?.len());
+    let what = || format!("writing {}", to.display());
+    let image = File::options().write(true).create_new(true).open(to).with_context(what)?;
+    let read = content(&file, format, &meter, |reader| {
+        let mut reader = meter.output(reader);
+        let (mut buffer, mut at) = (vec![0; PIECE], 0);
+        loop {
+            // Whole pieces, so that a hole does not depend on how much is read at once.
+            let n = (&mut reader).take(PIECE as u64).read(&mut buffer)?;
+            if n == 0 {
+                return image.set_len(at).with_context(what);
+            }
+            write_data(&image, &buffer[..n], at).with_context(what)?;
+            at += n as u64;
+        }
+    });
+    finish(read, format, &meter)
+}
+
 fn open(from: &Path) -> Result<(File, Option<Format>)> {
     let file = File::open(from).with_context(|| format!("opening {}", from.display()))?;
     let format = magic::of_file(&file).with_context(|| format!("reading {}", from.display()))?;
@@ -117,16 +159,26 @@ fn plain_tar(
     meter: &Meter<'_>,
     take: impl FnOnce(&mut dyn Read) -> Result<()>,
 ) -> Result<()> {
+    content(file, format, meter, |reader| members(reader, meter, take))
+}
+
+/// Gives what is in `file` to `take`, decompressed.
+fn content(
+    file: &File,
+    format: Format,
+    meter: &Meter<'_>,
+    take: impl FnOnce(&mut dyn Read) -> Result<()>,
+) -> Result<()> {
     let buffered = || BufReader::with_capacity(1 << 16, meter.input(file));
     match format {
-        Format::Tar => members(&mut meter.input(file), meter, take),
+        Format::Tar => take(&mut meter.input(file)),
         Format::Bzip2 => {
             let threads = meter.threads();
-            bzip2::decode(meter.input(file), threads, |reader| members(reader, meter, take))
+            bzip2::decode(meter.input(file), threads, take)
         }
-        Format::Gzip => members(&mut plain::gzip(buffered()), meter, take),
-        Format::Xz => members(&mut plain::xz(buffered()), meter, take),
-        Format::Zstd => members(&mut zstd::Frames::new(buffered())?, meter, take),
+        Format::Gzip => take(&mut gzip::gzip(buffered())),
+        Format::Xz => take(&mut xz::read(file, meter)?),
+        Format::Zstd => take(&mut zstd::Frames::new(buffered())?),
         other => {
             bail!("it is {}, neither a tar, plain or compressed, nor a zip", magic::shown(other))
         }

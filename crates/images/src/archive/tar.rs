@@ -9,9 +9,9 @@ use super::node::Properties;
 use crate::error::{Result, anyhow, bail, ensure, with_hint};
 use crate::tree::{Content, Entry, Reader};
 
-/// Reads the tar up to the block of zeros that ends it.
+/// Reads the tar up to its end.
 pub(super) fn read(reader: &mut dyn Read, directory: &mut Directory<'_>) -> Result<()> {
-    let mut entries = Reader::new(reader).without_owners();
+    let mut entries = Reader::new(reader).without_owners().without_end();
     while let Some((entry, mut content)) = entries.next_entry()? {
         add(directory, &entry, &mut content)?;
     }

@@ -1,4 +1,4 @@
-//! Reads a zip into a [`Directory`], by its directory: stored and deflated files, links and modes
+//! Reads a zip into a [`Directory`], by its directory: files by every method that tools use, links and modes
 //! as Unix tools write them, and zip64; names as [`names`] understands them. Files that share their
 //! bytes are refused; only bombs do that. Nor may the end of the directory leave out a part of it.
 //!
@@ -8,14 +8,20 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use ::bzip2::read::BzDecoder;
+use ::zstd;
+use deflate64::Deflate64Decoder;
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
+use lzma_rust2::{LzmaReader, XzReader, lzma_get_memory_usage_by_props};
 
 use super::LONGEST_NAME;
 use super::directory::{Directory, refused};
 use super::meter::Meter;
 use super::node::Properties;
-use crate::error::{Context, Result, anyhow, bail, ensure};
+use super::positioned::Positioned;
+use super::xz::MEMORY;
+use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
 
 mod names;
 
@@ -231,7 +237,15 @@ fn extract(
     let input: Box<dyn Read> = match entry.method {
         0 => Box::new(input),
         8 => Box::new(DeflateDecoder::new(input)),
-        other => bail!("it is compressed by method {other}; kuth knows 0 and 8"),
+        9 => Box::new(Deflate64Decoder::new(input)),
+        12 => Box::new(BzDecoder::new(input)),
+        14 => lzma(input, entry)?,
+        20 | 93 => Box::new(zstd::stream::read::Decoder::new(input)?),
+        95 => Box::new(XzReader::new_mem_limit(input, true, MEMORY)),
+        other => {
+            let error = anyhow!("it is compressed by the method {other}, which kuth does not read");
+            return Err(with_hint(error, "unpack the zip with 7z, and pack it again"));
+        }
     };
     let mut data = Summed { reader: meter.output(input), crc: Crc::new() };
     match mode & KIND {
@@ -241,11 +255,12 @@ fn extract(
             (&mut data).take(LONGEST_NAME).read_to_end(&mut target)?;
             directory.add_link(&entry.name, &target, properties)?;
         }
-        0 | 0o100_000 => {
+        // What `zip` packs of its standard input has the mode of a pipe, and is a file.
+        0 | 0o010_000 | 0o100_000 => {
             let extents = [(0, entry.size)];
             directory.add_file(&entry.name, properties, entry.size, &extents, &mut data)?;
         }
-        _ => return Err(refused(anyhow!("it is a device or a pipe"))),
+        _ => return Err(refused(anyhow!("it is a device"))),
     }
     let ended = data.read(&mut [0])? == 0;
     let right = u64::from(data.crc.sum()) == entry.crc
@@ -254,21 +269,19 @@ fn extract(
     Ok(start)
 }
 
-/// Bytes of a file from a place on.
-struct Positioned<'a> {
-    file: &'a File,
-    at: u64,
-    left: u64,
-}
-
-impl Read for Positioned<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.left.min(buf.len() as u64) as usize;
-        let n = self.file.read_at(&mut buf[..n], self.at)?;
-        self.at += n as u64;
-        self.left -= n as u64;
-        Ok(n)
-    }
+/// LZMA as in a zip (5.8.8): the version of the program that wrote it, the length of the properties, they
+/// themselves, and the data.
+fn lzma<'a>(mut input: impl Read + 'a, entry: &Entry) -> Result<Box<dyn Read + 'a>> {
+    let mut head = [0; 9];
+    input.read_exact(&mut head)?;
+    let [_, _, length, 0, properties, dictionary @ ..] = head else { bail!("its LZMA is damaged") };
+    ensure!(length == 5, "its LZMA is damaged");
+    let dictionary = u32::from_le_bytes(dictionary);
+    let memory = lzma_get_memory_usage_by_props(dictionary, properties)?;
+    ensure!(memory <= MEMORY, "its LZMA needs {memory} KiB of memory");
+    // Bit 1 of the flags: its end is marked.
+    let size = if entry.flags & 2 == 0 { entry.size } else { u64::MAX };
+    Ok(Box::new(LzmaReader::new_with_props(input, size, properties, dictionary, None)?))
 }
 
 /// Takes the checksum of what passes.

@@ -14,7 +14,8 @@ use crate::archive;
 use crate::archive::magic::{self, Format};
 use crate::cancel::Cancel;
 use crate::digest::Digest;
-use crate::error::{Context, Result, anyhow, bail, ensure, with_hint};
+use crate::error::{Context, Hint, Result, anyhow, bail, ensure, with_hint};
+use crate::format::acl::{self, Named};
 use crate::tree::{self, Content, Data, EMPTIED, Entry, FileWriter, Kind, Metadata, Reader};
 use crate::units::Bytes;
 
@@ -33,8 +34,11 @@ const BLOCK: u64 = 64 << 10;
 
 /// Where a system says what it is, its parts with zeros between them.
 const OS_RELEASE: [&[u8]; 2] = [b"usr\0lib\0os-release", b"etc\0os-release"];
-/// A longer one is none.
-const LONGEST_OS_RELEASE: u64 = 1 << 16;
+/// Where it lists its users and groups.
+const USERS: &[u8] = b"etc\0passwd";
+const GROUPS: &[u8] = b"etc\0group";
+/// A longer one of these is none.
+const LONGEST_TEXT: u64 = 1 << 20;
 
 /// A path in the order of a tree: its parts with zeros between them.
 type Key = Vec<u8>;
@@ -45,6 +49,8 @@ struct Table {
     /// The index into `files` of each name.
     names: BTreeMap<Key, usize>,
     spool: Spool,
+    /// Access lists that are texts, each with the file that has it and the key of its record.
+    lists: Vec<(usize, &'static str, Vec<u8>)>,
     /// What the files are together, the holes in them counted.
     total: u64,
     /// The most that may be.
@@ -100,6 +106,7 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
         files: vec![(Metadata::directory(0o755, 0), Runs::default())],
         names: BTreeMap::from([(Key::new(), 0)]),
         spool: Spool::new(options.work)?,
+        lists: Vec::new(),
         total: 0,
         limit: options.limit.unwrap_or(archive::LIMIT),
     };
@@ -110,7 +117,7 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
             let error = anyhow!("what is compressed is not a tar");
             return Err(with_hint(error, "decompress the image first: kuth imports it as it is"));
         }
-        let mut entries = Reader::new(first.as_slice().chain(reader));
+        let mut entries = Reader::new(first.as_slice().chain(reader)).without_end();
         while let Some((entry, mut content)) = entries.next_entry()? {
             options.cancel.check()?;
             let shown = entry.path.escape_ascii().to_string();
@@ -141,7 +148,7 @@ impl Table {
     }
 
     fn add(&mut self, entry: Entry, content: &mut Content<'_>, cancel: &Cancel) -> Result<()> {
-        let Entry { path, mut metadata, other_records } = entry;
+        let Entry { path, mut metadata, other_records, access_lists } = entry;
         let key = key(&path)?;
         // A tar's label names no file.
         if is_left_out(&key) || metadata.kind.as_byte() == b'V' {
@@ -159,10 +166,8 @@ impl Table {
             ensure!(!self.is_directory(file), "a hard link to a directory");
             return self.name(key, file);
         }
-        if other_records.iter().any(|key| key.starts_with("SCHILY.acl.")) {
-            let error = anyhow!("its access list is a text, which kuth cannot keep");
-            let hint = "make the tar with GNU tar's --xattrs --xattrs-include='*', without --acls";
-            return Err(with_hint(error, hint));
+        if let Some(key) = other_records.iter().find(|key| key.starts_with("SCHILY.acl.ace")) {
+            bail!("`{key}`, an access list of NFS 4, which no file system of Linux keeps");
         }
         metadata.attributes.retain(|(name, _)| name != "security.selinux");
         let runs = match metadata.kind {
@@ -187,10 +192,67 @@ impl Table {
             && self.is_directory(known)
         {
             self.files[known].0 = metadata;
+            self.keep_lists(known, access_lists);
             return Ok(());
         }
         self.files.push((metadata, runs));
+        self.keep_lists(self.files.len() - 1, access_lists);
         self.name(key, self.files.len() - 1)
+    }
+
+    /// Keeps access lists until the names in them can be looked up.
+    fn keep_lists(&mut self, file: usize, lists: Vec<(&'static str, Vec<u8>)>) {
+        self.lists.retain(|(other, ..)| *other != file);
+        self.lists.extend(lists.into_iter().map(|(key, text)| (file, key, text)));
+    }
+
+    /// Makes attributes of the access lists. Names in them are those of the system in the tar, whatever
+    /// they are elsewhere.
+    fn add_lists(&mut self, spool: &Shared) -> Result<()> {
+        if self.lists.is_empty() {
+            return Ok(());
+        }
+        let users = ids(&self.text(USERS, spool)?);
+        let groups = ids(&self.text(GROUPS, spool)?);
+        for (file, key, text) in std::mem::take(&mut self.lists) {
+            let name = match key {
+                "SCHILY.acl.default" => acl::DEFAULT,
+                _ => acl::ACCESS,
+            };
+            let shown = || {
+                let names = self.names.iter().find(|(_, other)| **other == file);
+                let path = names.map_or(PathBuf::new(), |(key, _)| path(key));
+                format!("reading the access list of /{}", path.display())
+            };
+            let id = |named: Named<'_>| match named {
+                Named::User(name) => users.get(name).copied(),
+                Named::Group(name) => groups.get(name).copied(),
+            };
+            let list = acl::from_text(&String::from_utf8_lossy(&text), id)
+                .with_context(shown)
+                .hint("make the tar with `--numeric-owner`")?;
+            // The list as bytes counts, where there is one too.
+            let attributes = &mut self.files[file].0.attributes;
+            if let Some(list) = list
+                && !attributes.iter().any(|(other, _)| other == name)
+            {
+                attributes.push((name.to_string(), list));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a short file holds; nothing where there is none.
+    fn text(&self, name: &[u8], spool: &Shared) -> Result<Vec<u8>> {
+        match self.names.get(name).map(|index| &self.files[*index]) {
+            Some((metadata, runs))
+                if metadata.kind == Kind::Regular && metadata.size <= LONGEST_TEXT =>
+            {
+                filesystem::Content::new(spool.clone(), runs.clone(), metadata.size)
+                    .all(LONGEST_TEXT)
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn name(&mut self, key: Key, file: usize) -> Result<()> {
@@ -222,9 +284,14 @@ impl Table {
         Ok(())
     }
 
-    fn write(self, to: &Path, options: &archive::Options<'_>) -> Result<(Digest, u64, Vec<u8>)> {
+    fn write(
+        mut self,
+        to: &Path,
+        options: &archive::Options<'_>,
+    ) -> Result<(Digest, u64, Vec<u8>)> {
         let what = || format!("writing {}", to.display());
-        let spool = self.spool.finish()?;
+        let spool = std::mem::replace(&mut self.spool, Spool::new(options.work)?).finish()?;
+        self.add_lists(&spool)?;
         let content = |(metadata, runs): &(Metadata, Runs)| {
             filesystem::Content::new(spool.clone(), runs.clone(), metadata.size)
         };
@@ -248,15 +315,20 @@ impl Table {
             .with_context(what)?;
         }
         let (digest, size) = writer.finish().with_context(what)?;
-        let found = OS_RELEASE.iter().find_map(|name| self.names.get(*name));
-        let os_release = match found.map(|index| &self.files[*index]) {
-            Some(file) if file.0.kind == Kind::Regular && file.0.size <= LONGEST_OS_RELEASE => {
-                content(file).all(LONGEST_OS_RELEASE)?
-            }
-            _ => Vec::new(),
-        };
+        let found = OS_RELEASE.iter().find(|name| self.names.contains_key(**name));
+        let os_release = found.map_or(Ok(Vec::new()), |name| self.text(name, &spool))?;
         Ok((digest, size, os_release))
     }
+}
+
+/// The ids in a list of users or groups: `NAME:x:ID:`.
+fn ids(text: &[u8]) -> HashMap<String, u32> {
+    let text = String::from_utf8_lossy(text);
+    let id = |line: &str| {
+        let mut fields = line.split(':');
+        Some((fields.next()?.to_string(), fields.nth(1)?.parse().ok()?))
+    };
+    text.lines().filter_map(id).collect()
 }
 
 /// Whether a name lies in a directory that is empty in every tree.

@@ -7,6 +7,9 @@
 use super::ATTRIBUTE;
 use crate::error::{Context, Result, ensure};
 
+/// The keys of access lists, which are texts.
+const LISTS: [&str; 2] = ["SCHILY.acl.access", "SCHILY.acl.default"];
+
 /// The records of one entry.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Records(Vec<(String, Vec<u8>)>);
@@ -43,6 +46,11 @@ impl Records {
             number(value).with_context(|| format!("the pax record `{key}` is not a number"))
         });
         value.transpose()
+    }
+
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The path; that of a sparse file has a key of its own.
@@ -111,6 +119,11 @@ impl Records {
             key.strip_prefix(ATTRIBUTE).map(|name| (name.to_string(), value.clone()))
         };
         self.0.iter().filter_map(attribute).collect()
+    }
+
+    /// The access lists, by the keys of their records.
+    pub(super) fn access_lists(&self) -> Vec<(&'static str, Vec<u8>)> {
+        LISTS.into_iter().filter_map(|key| Some((key, self.get(key)?.to_vec()))).collect()
     }
 
     /// The keys of the records that have no other method here.

@@ -42,6 +42,8 @@ pub struct Entry {
     pub metadata: Metadata,
     /// The keys of pax records that [`Metadata`] has no field for.
     pub other_records: Vec<String>,
+    /// Access lists, which are texts, by the keys of their records, which are among the other ones.
+    pub access_lists: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// The content of an entry. As a reader it gives the zeros of holes too.
@@ -54,12 +56,23 @@ enum Owners {
     Ignored,
 }
 
+/// Whether a tar ends with blocks of zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Required,
+    /// It may also end behind an entry, as many programs leave the blocks out and all accept that.
+    Optional,
+}
+
 /// A tar being read.
 pub struct Reader<R> {
     input: R,
     /// Passes over this many bytes.
     skip: fn(&mut R, u64) -> io::Result<()>,
     owners: Owners,
+    end: End,
+    /// Whether there was an entry.
+    begun: bool,
     /// Data of the last entry that was not read, and what fills its last block.
     left: u64,
     filling: u64,
@@ -73,6 +86,12 @@ struct Extensions {
     records: Records,
 }
 
+impl Extensions {
+    fn is_any(&self) -> bool {
+        self.path.is_some() || self.link.is_some() || !self.records.is_empty()
+    }
+}
+
 impl<R: Read> Reader<R> {
     /// Reads the tar that `input` gives.
     pub fn new(input: R) -> Reader<R> {
@@ -80,7 +99,15 @@ impl<R: Read> Reader<R> {
             passed if passed == count => Ok(()),
             _ => Err(ErrorKind::UnexpectedEof.into()),
         };
-        Reader { input, skip, owners: Owners::Required, left: 0, filling: 0 }
+        Reader {
+            input,
+            skip,
+            owners: Owners::Required,
+            end: End::Required,
+            begun: false,
+            left: 0,
+            filling: 0,
+        }
     }
 
     /// Seeks over content that is not read.
@@ -99,12 +126,19 @@ impl<R: Read> Reader<R> {
         Reader { owners: Owners::Ignored, ..self }
     }
 
+    /// Takes an input that ends behind an entry for a whole tar. Only for one that is known to be all of
+    /// it: nothing else shows that it was cut short there.
+    pub fn without_end(self) -> Reader<R> {
+        Reader { end: End::Optional, ..self }
+    }
+
     /// The next entry, or `None` at the block of zeros that ends a tar. Content of the last entry that
     /// was not read is passed over.
     pub fn next_entry(&mut self) -> Result<Option<(Entry, Content<'_>)>> {
         let mut extensions = Extensions::default();
         loop {
-            let Some(header) = self.header()? else { return Ok(None) };
+            let is_extended = extensions.is_any();
+            let Some(header) = self.header(is_extended)? else { return Ok(None) };
             let size = header.entry_size().context("reading the size of an entry")?;
             match header.entry_type() {
                 EntryType::XHeader => extensions.records.read(&self.extension(size)?)?,
@@ -117,21 +151,40 @@ impl<R: Read> Reader<R> {
                     let harmless = !records.is_about_an_entry();
                     ensure!(harmless, "pax records for all files give a name or a size");
                 }
-                _ => return self.entry(&header, size, extensions).map(Some),
+                _ => {
+                    self.begun = true;
+                    return self.entry(&header, size, extensions).map(Some);
+                }
             }
         }
     }
 
-    fn header(&mut self) -> Result<Option<Header>> {
+    /// The next header; `is_extended`: it belongs to one before it, so the tar cannot end here.
+    fn header(&mut self, is_extended: bool) -> Result<Option<Header>> {
         (self.skip)(&mut self.input, self.left + self.filling).map_err(cut_short)?;
         (self.left, self.filling) = (0, 0);
         let mut block = [0; BLOCK as usize];
-        self.input.read_exact(&mut block).map_err(cut_short)?;
+        let may_end = self.end == End::Optional && self.begun && !is_extended;
+        if may_end && !self.reads(&mut block[..1])? {
+            return Ok(None);
+        }
+        let first = usize::from(may_end);
+        self.input.read_exact(&mut block[first..]).map_err(cut_short)?;
         if block == [0; BLOCK as usize] {
             return Ok(None);
         }
         ensure!(checksum_holds(&block), "the checksum of a header is wrong; the tar is damaged");
         Ok(Some(Header::from_byte_slice(&block).clone()))
+    }
+
+    /// Fills one byte; `false` at the end of the input.
+    fn reads(&mut self, byte: &mut [u8]) -> io::Result<bool> {
+        loop {
+            match self.input.read(byte) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read.map(|n| n > 0),
+            }
+        }
     }
 
     /// The bytes of an extension header.
@@ -143,12 +196,11 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// A name of an entry of its own, without the zero at its end.
+    /// A name of an entry of its own, up to its zero; some programs fill it up with more of them.
     fn name(&mut self, size: u64) -> Result<Vec<u8>> {
         let mut name = self.extension(size)?;
-        if name.last() == Some(&0) {
-            name.pop();
-        }
+        let length = name.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        name.truncate(length);
         Ok(name)
     }
 
@@ -229,7 +281,8 @@ impl<R: Read> Reader<R> {
             })
         };
         let metadata = metadata().with_context(what)?;
-        let entry = Entry { path, metadata, other_records: records.others() };
+        let (other_records, access_lists) = (records.others(), records.access_lists());
+        let entry = Entry { path, metadata, other_records, access_lists };
         (self.left, self.filling) = (stored, filling(stored));
         let stored = Stored { input: &mut self.input, left: &mut self.left };
         let extents = data.unwrap_or_else(|| vec![(0, size)]);
