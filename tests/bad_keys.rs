@@ -7,6 +7,8 @@ use kuth_test_support::home::{Home, golden};
 
 const CUSTOMISE: &str = "[stage.x]\nkind = \"customise\"\nfrom = \"rootfs\"\n";
 const USER: &str = "[[stage.x.user]]\nname = \"ops\"\n";
+const BOX: &str = "[stage.image]\nkind = \"download\"\nurl = \"https://example.org/a.box\"\n\
+                   [stage.box]\nkind = \"unpack\"\nfrom = \"image\"\n[stage.x]\nkind = \"import\"\n";
 const DISK: &str = "[stage.x]\nkind = \"disk\"\nfrom = \"rootfs\"\nsize = \"4 GiB\"\n";
 const ROOT: &str = "[[stage.x.partition]]\nname = \"root\"\nsize = \"rest\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
 const BOOT: &str = "[stage.x]\nkind = \"boot\"\nfrom = \"disk\"\n";
@@ -50,6 +52,9 @@ const BAD: &[&[&str]] = &[
     &[CUSTOMISE, "file.\"/sys/x\".content = \"x\"\n"],
     &[CUSTOMISE, "file.\"/etc/machine-id\".content = \"x\"\n"],
     &[CUSTOMISE, "file.\"/etc/ssh/ssh_host_rsa_key\".content = \"x\"\n"],
+    // Images of a directory.
+    &[BOX, "from = \"box\"\npath = \"../a.vmdk\"\n"],
+    &[BOX, "from = \"image\"\npath = \"a.vmdk\"\n"],
     // Repositories.
     &[CUSTOMISE, REPOSITORY, SUITE, KEY],
     &[CUSTOMISE, REPOSITORY, "url = \"ftp://x/y\"\n", SUITE, KEY],

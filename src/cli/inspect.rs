@@ -33,7 +33,7 @@ pub struct Args {
 /// Runs `kuth inspect`.
 pub fn run(args: &Args) -> Result<Exit> {
     let file = match args.file.is_dir() {
-        true => import::pick(&args.file)?,
+        true => import::pick(&args.file, None, None)?.image,
         false => args.file.clone(),
     };
     let survey = import::open(&file, OtherFiles::SameDirectory)

@@ -29,17 +29,38 @@ const LIMIT: Bytes = Bytes::gib(64);
 /// The kinds of artifact that may be an image.
 const IMAGES: &[ArtifactKind] = &[ArtifactKind::File, ArtifactKind::Directory, ArtifactKind::Disk];
 
+/// What an input is.
+enum Content {
+    /// A tar, plain or compressed.
+    Tar,
+    /// Something else that is compressed.
+    Compressed,
+    /// An image, or what is taken for one.
+    Other,
+}
+
 struct Import {
+    path: Option<String>,
     root: Option<String>,
     limit: Bytes,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", IMAGES);
+    let path = fields.text("path");
+    let accepts = if path.is_some() { &[ArtifactKind::Directory] } else { IMAGES };
+    let from = fields.required_input("from", accepts);
+    if let Some(path) = &path
+        && path.text.split('/').any(|part| matches!(part, "" | "." | ".."))
+    {
+        let message = format!("{} is not a relative path without `..`", path.shown());
+        let hint = "it starts at the top of the directory, as in \"disks/system.vmdk\"";
+        fields.fault(Fault::new(path.span.clone(), message).hint(hint));
+    }
+    let path = path.map(|path| path.text);
     let root = fields.text("root").map(|root| root.text);
     let limit = fields.size("limit");
     let limit = usable(fields, limit);
-    Some(Parsed::one(vec![from?], Import { root, limit }))
+    Some(Parsed::one(vec![from?], Import { path, root, limit }))
 }
 
 /// The given limit, or the default; a limit of zero is a fault.
@@ -60,6 +81,7 @@ impl Stage for Import {
 
     /// Without `limit`: what it lets pass is the same.
     fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
+        recipe.optional("path", self.path.as_ref());
         recipe.optional("root", self.root.as_ref());
         Ok(())
     }
@@ -67,9 +89,15 @@ impl Stage for Import {
     fn run(&self, context: &StageContext, inputs: &Inputs, _pins: &[Pin]) -> Result<Output> {
         let input = inputs.get("from")?;
         let file = context.scratch("tree.tar");
-        let imported = match self.tar(context, input)? {
-            Some(tar) => import::rootfs::import(&tar, &file, &self.archive(context))?,
-            None => self.image(context, input, &file)?,
+        let object = context.object(input);
+        let imported = match self.content(context, input)? {
+            Content::Tar => import::rootfs::import(&object, &file, &self.archive(context))?,
+            Content::Compressed => {
+                let image = context.scratch("image");
+                archive::decompress(&object, &image, &self.archive(context))?;
+                self.image(context, input.kind, &image, &file)?
+            }
+            Content::Other => self.image(context, input.kind, &object, &file)?,
         };
         made(context, file, imported)
     }
@@ -96,17 +124,25 @@ pub(super) fn made(context: &StageContext, file: PathBuf, imported: Imported) ->
 }
 
 impl Import {
-    /// The input, if it is a tar, plain or compressed.
-    fn tar(&self, context: &StageContext, input: &Artifact) -> Result<Option<PathBuf>> {
+    /// What the input is.
+    fn content(&self, context: &StageContext, input: &Artifact) -> Result<Content> {
+        if input.kind != ArtifactKind::File {
+            return Ok(Content::Other);
+        }
         let object = context.object(input);
         let what = || format!("opening {}", object.display());
         let file = std::fs::File::open(&object).with_context(what)?;
         let found = magic::of_file(&file).with_context(what)?;
-        let is_tar = matches!(
-            found,
-            Some(Format::Tar | Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd)
-        );
-        Ok((input.kind == ArtifactKind::File && is_tar).then_some(object))
+        Ok(match found {
+            Some(Format::Tar) => Content::Tar,
+            Some(Format::Gzip | Format::Bzip2 | Format::Xz | Format::Zstd) => {
+                match archive::holds_tar(&object, &self.archive(context))? {
+                    true => Content::Tar,
+                    false => Content::Compressed,
+                }
+            }
+            _ => Content::Other,
+        })
     }
 
     fn archive<'a>(&self, context: &'a StageContext) -> archive::Options<'a> {
@@ -120,15 +156,26 @@ impl Import {
         }
     }
 
-    fn image(&self, context: &StageContext, input: &Artifact, to: &Path) -> Result<Imported> {
-        let object = context.object(input);
-        let (path, beside) = match input.kind {
+    /// Imports the system in the image `object`, or in the directory with images that it is.
+    fn image(
+        &self,
+        context: &StageContext,
+        kind: ArtifactKind,
+        object: &Path,
+        to: &Path,
+    ) -> Result<Imported> {
+        let mut notes = Vec::new();
+        let (path, beside) = match kind {
             ArtifactKind::Directory => {
                 let directory = context.scratch("directory");
-                extract::extract(&object, &directory, &context.cancel)?;
-                (import::pick(&directory)?, OtherFiles::SameDirectory)
+                extract::extract(object, &directory, &context.cancel)?;
+                let picked = import::pick(&directory, self.path.as_deref(), self.root.as_deref())?;
+                let others = picked.others.iter().map(|other| other.display());
+                notes
+                    .extend(others.map(|other| format!("{other} is left out: it is another disk")));
+                (picked.image, OtherFiles::SameDirectory)
             }
-            _ => (object, OtherFiles::Refused),
+            _ => (object.to_path_buf(), OtherFiles::Refused),
         };
         let image = import::open(&path, beside)?;
         let options = Options {
@@ -137,6 +184,8 @@ impl Import {
             cancel: &context.cancel,
             report: &|done| (context.progress)(done, 0, "B"),
         };
-        import::import(&image, self.root.as_deref(), to, &options)
+        let mut imported = import::import(&image, self.root.as_deref(), to, &options)?;
+        imported.notes.append(&mut notes);
+        Ok(imported)
     }
 }

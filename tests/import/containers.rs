@@ -124,10 +124,20 @@ fn chains_of_images_are_followed_in_their_directory() {
     expected.resize(22 << 20, 0);
     expected[20_900 << 10..21_200 << 10].fill(3);
     assert_same("the chain", &read(&world.at("top.qcow2")), &expected);
-    assert_eq!(import::pick(world.directory.path()).unwrap(), world.at("top.qcow2"));
+    assert_eq!(
+        import::pick(world.directory.path(), None, None).unwrap().image,
+        world.at("top.qcow2")
+    );
     qemu("qemu-img convert -O vdi disk.raw other.vdi");
-    let error = import::pick(world.directory.path()).unwrap_err();
-    assert_eq!(error.to_string(), "the directory holds 2 disk images: other.vdi, top.qcow2");
+    let error = import::pick(world.directory.path(), None, None).unwrap_err();
+    let expected = "none of the 2 disk images of the directory has a system: other.vdi, top.qcow2";
+    assert_eq!(error.to_string(), expected);
+    // The one that is named, also where another one needs it.
+    let picked = import::pick(world.directory.path(), Some("middle.qcow2"), None).unwrap();
+    assert_eq!(picked.image, world.at("middle.qcow2"));
+    let error = import::pick(world.directory.path(), Some("none.vdi"), None).unwrap_err();
+    assert_eq!(error.to_string(), "`path` names none.vdi, which is no file of the directory");
+    assert_eq!(kuth::error::hints(&error), ["its disk images are other.vdi, top.qcow2"]);
 
     let alone = import::open(&world.at("top.qcow2"), OtherFiles::Refused).err().unwrap();
     assert!(format!("{alone:#}").ends_with("it needs the file `middle.qcow2`, and it came alone"));

@@ -48,10 +48,110 @@ fn ext4_of_other_features() {
         ["-t", "ext4", "-b", "1024", "-O", "inline_data,^64bit"],
         ["-t", "ext4", "-b", "4096", "-O", "^metadata_csum,uninit_bg"],
         ["-t", "ext4", "-b", "2048", "-O", "bigalloc,meta_bg,^resize_inode"],
+        ["-t", "ext4", "-b", "1024", "-O", "bigalloc,metadata_csum"],
+        ["-t", "ext4", "-b", "1024", "-O", "bigalloc,meta_bg,^resize_inode"],
+        ["-t", "ext4", "-b", "1024", "-O", "meta_bg,^resize_inode"],
         ["-t", "ext4", "-b", "4096", "-O", "metadata_csum_seed,large_dir,ea_inode"],
     ] {
         world.check(&mke2fs(&world, &options), &expected);
     }
+}
+
+/// Gives a file what one under fs-verity has: blocks behind its end, its flag, and a descriptor that
+/// Linux shows nobody.
+#[test]
+fn files_under_fs_verity_are_their_content() {
+    if !have(TOOLS) {
+        return;
+    }
+    let world = World::new();
+    let root = world.at("root");
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::write(root.join("etc/fstab"), "/dev/vda1 / ext4\n").unwrap();
+    let content: Vec<u8> = (0..200_000u32).map(|i| (i * 7) as u8).collect();
+    std::fs::write(root.join("etc/sealed"), &content).unwrap();
+    let image = mke2fs(&world, &["-t", "ext4", "-O", "verity"]);
+    let commands = "sif /etc/sealed size 100000\nsif /etc/sealed flags 0x180000\n\
+                    ea_set /etc/sealed user.v descriptor\n";
+    std::fs::write(world.at("commands"), commands).unwrap();
+    run("debugfs", &["-w", "-f", text(&world.at("commands")), text(&image)]);
+    // The kind of the attribute, `user.`, becomes that of fs-verity.
+    let mut bytes = std::fs::read(&image).unwrap();
+    let entry = [1, 1];
+    let at = bytes.windows(2).zip(1..).zip(bytes.windows(20)).filter(|((two, _), all)| {
+        **two == entry && all[4..8] == [0; 4] && all[8..12] == [10, 0, 0, 0] && all[16] == b'v'
+    });
+    let at: Vec<usize> = at.map(|((_, at), _)| at).collect();
+    assert_eq!(at.len(), 1);
+    bytes[at[0]] = 11;
+    std::fs::write(&image, bytes).unwrap();
+    // Only checksums are wrong now.
+    run("sh", &["-c", &format!("e2fsck -fy '{}' >/dev/null 2>&1; test $? -lt 4", image.display())]);
+    let to = world.at("out.tar");
+    crate::world::import(&image, &to).unwrap();
+    std::fs::create_dir(world.at("out")).unwrap();
+    run("tar", &["-xf", text(&to), "-C", text(&world.at("out"))]);
+    assert!(std::fs::read(world.at("out/etc/sealed")).unwrap() == content[..100_000]);
+}
+
+/// What Linux does not read either: e2fsck says that it is damaged, and kuth refuses.
+#[test]
+fn damaged_directories_and_small_files_are_refused_as_e2fsck_finds_them() {
+    if !have(TOOLS) {
+        return;
+    }
+    let world = World::new();
+    let root = world.at("root");
+    std::fs::create_dir_all(root.join("etc/many")).unwrap();
+    std::fs::write(root.join("etc/fstab"), "/dev/vda1 / ext4\n").unwrap();
+    std::fs::write(root.join("etc/small"), [7; 120]).unwrap();
+    for i in 0..900 {
+        std::fs::write(root.join(format!("etc/many/{i}-{}", "n".repeat(60))), "").unwrap();
+    }
+    let image = mke2fs(&world, &["-t", "ext4", "-b", "1024", "-O", "inline_data,metadata_csum"]);
+    // The hash tree is e2fsck's.
+    let fix = |image: &Path, options: &str| {
+        let command =
+            format!("e2fsck {options} '{}' >/dev/null 2>&1; test $? -lt 4", image.display());
+        run("sh", &["-c", &command]);
+    };
+    fix(&image, "-fyD");
+    let to = world.at("out.tar");
+    crate::world::import(&image, &to).unwrap();
+    let whole = std::fs::read(&image).unwrap();
+    let blocks = run("debugfs", &["-R", "blocks /etc/many", text(&image)]);
+    let blocks: Vec<usize> = blocks.split_whitespace().filter_map(|it| it.parse().ok()).collect();
+    assert!(blocks.len() > 60, "{blocks:?}");
+    let root_block = blocks[0] * 1024;
+    let node = blocks
+        .iter()
+        .map(|block| block * 1024)
+        .find(|at| *at != root_block && whole[at + 4..at + 6] == 1024_u16.to_le_bytes());
+    let leaf =
+        blocks.iter().map(|block| block * 1024).find(|at| *at != root_block && Some(*at) != node);
+    let mut damages = vec![("its root", root_block + 40), ("a sum", leaf.unwrap() + 1023)];
+    damages.extend(node.map(|node| ("a node", node + 20)));
+    damages.push(("what marks a sum", leaf.unwrap() + 1019));
+    for (name, at) in damages {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&image, bytes).unwrap();
+        refused(&image, &to, name);
+    }
+    std::fs::write(&image, &whole).unwrap();
+    run("debugfs", &["-w", "-R", "sif /etc/many size 1000000", text(&image)]);
+    refused(&image, &to, "a hole at the end");
+    // e2fsck does not compare this.
+    std::fs::write(&image, &whole).unwrap();
+    run("debugfs", &["-w", "-R", "sif /etc/small size 200", text(&image)]);
+    let error = crate::world::import(&image, &to).unwrap_err();
+    assert!(error.contains("is cut short"), "{error}");
+}
+
+fn refused(image: &Path, to: &Path, name: &str) {
+    let judged = std::process::Command::new("e2fsck").arg("-fn").arg(image).output().unwrap();
+    assert_ne!(judged.status.code(), Some(0), "{name}: e2fsck finds nothing");
+    assert!(crate::world::import(image, to).is_err(), "{name} was read");
 }
 
 #[test]

@@ -565,13 +565,45 @@ fn flags_and_features_that_nobody_writes() {
         (43, 0x80, "unknown features: 0x80"),
         (47, 0x80, "unknown read-only features: 0x80"),
         (43, 0x18, "checksums of several versions"),
-        (43, 0x20, "it has fast commits"),
         (43, 0x04, "its commits need not be behind their blocks"),
     ] {
         let disk = Disk::with(WAYS[0], &[writes(&[(1, 3)])]);
         disk.change_superblock(|superblock| superblock[at] = value);
         let error = disk.imported().unwrap_err();
         assert!(error.contains(why), "{error}");
+    }
+}
+
+/// The room for them changes nothing, nor do those that are left over from another transaction.
+#[test]
+fn fast_commits_are_refused_where_there_are_some() {
+    if !have(TOOLS) {
+        return;
+    }
+    for way in [WAYS[0], WAYS[7]] {
+        let disk = Disk::with(way, &[writes(&[(1, 3)]), writes(&[(2, 5)])]);
+        // Less than e2fsck wants beside a journal of this length.
+        disk.change_superblock(|superblock| {
+            superblock[43] |= 0x20;
+            superblock[84..88].copy_from_slice(&16_u32.to_be_bytes());
+        });
+        disk.imported().unwrap();
+        let superblock = disk.block(0);
+        let number = |at: usize| u32::from_be_bytes(superblock[at..at + 4].try_into().unwrap());
+        let first = number(16) as usize - 16;
+        for (sequence, is_refused) in [(number(24) + 1, false), (number(24) + 2, true)] {
+            let mut head = vec![0; way.block];
+            head[..4].copy_from_slice(&[9, 0, 8, 0]);
+            head[8..12].copy_from_slice(&sequence.to_le_bytes());
+            disk.set_block(first, &head);
+            match disk.imported() {
+                Ok(_) => assert!(!is_refused),
+                Err(error) => {
+                    assert!(is_refused && error.contains("ends with fast commits"), "{error}");
+                    assert!(error.contains("e2fsck -fy"), "{error}");
+                }
+            }
+        }
     }
 }
 

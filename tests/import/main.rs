@@ -15,5 +15,6 @@ mod mounted;
 mod rootfs;
 mod round;
 mod same;
+mod shipped;
 mod stages;
 mod world;

@@ -46,6 +46,13 @@ const ROWS: &[Row] = &[
     ("import", "from", "from = \"unpacked\"", "from = \"iso\"", Moves(&["imported"])),
     ("import", "root", "\"vg0/root\"", "\"vg0/other\"", Moves(&["imported"])),
     ("import", "root", "root = \"vg0/root\"", "", Moves(&["imported"])),
+    (
+        "import",
+        "path",
+        "root = \"vg0/root\"",
+        "root = \"vg0/root\"\npath = \"a/b.vmdk\"",
+        Moves(&["imported"]),
+    ),
     ("import", "limit", "limit = \"2 GiB\"", "limit = \"9 GiB\"", Stays("a refusal keeps nothing")),
     (
         "bootstrap",

@@ -1,7 +1,7 @@
 //! The GUID partition table: protective MBR, header and entries, and their copy at the end of the
 //! disk.
 //!
-//! Source: UEFI specification 2.10, chapter 5; 512-byte sectors, 128 entries of 128 bytes.
+//! Source: UEFI specification 2.10, chapter 5. Written: sectors of 512 bytes, 128 entries of 128 bytes.
 
 use super::fields::{Fields, put};
 use super::{Fault, Guid, Pieces};
@@ -157,41 +157,42 @@ impl Table {
     /// entries. Both CRCs must be right. The disk's size is taken from where the backup lies. Beside
     /// the table it gives the partitions with their numbers, of which a table may leave some out.
     pub fn read_numbered(head: &[u8]) -> Result<(Table, Vec<(u32, Partition)>), Fault> {
-        let refuse = |why: &str| Fault::new(FORMAT, why);
+        Table::read_primary(head, Bytes(SECTOR))
+    }
+
+    /// Like [`Table::read_numbered`], of a disk with sectors of `sector` bytes, 512 or 4096.
+    pub fn read_primary(
+        head: &[u8],
+        sector: Bytes,
+    ) -> Result<(Table, Vec<(u32, Partition)>), Fault> {
         let disk = Fields::of(FORMAT, head);
-        let header = disk.slice(SECTOR as usize, SECTOR as usize)?;
-        let fields = Fields::of(FORMAT, header);
-        Fault::unless(header.starts_with(SIGNATURE), FORMAT, || "no EFI PART header".into())?;
-        let size = fields.le32(12)? as usize;
-        Fault::unless((HEADER_SIZE..=SECTOR as usize).contains(&size), FORMAT, || {
-            format!("a header of {size} bytes")
+        let header = Header::read(disk.slice(sector.0 as usize, SECTOR as usize)?)?;
+        let at = header.entries_at.checked_mul(sector.0).and_then(|at| usize::try_from(at).ok());
+        let at = at.ok_or_else(|| Fault::new(FORMAT, "the entries lie beyond the disk"))?;
+        header.table(disk.slice(at, header.count * header.entry_size)?, header.other, sector)
+    }
+
+    /// Reads the copy at the end of a disk of `disk` bytes with sectors of `sector` bytes out of `tail`,
+    /// its last bytes.
+    pub fn read_backup(
+        tail: &[u8],
+        disk: Bytes,
+        sector: Bytes,
+    ) -> Result<(Table, Vec<(u32, Partition)>), Fault> {
+        let refuse = |why: &str| Fault::new(FORMAT, why);
+        let fields = Fields::of(FORMAT, tail);
+        let short = || refuse("the disk is too short");
+        let at = tail.len().checked_sub(sector.0 as usize).ok_or_else(short)?;
+        let header = Header::read(fields.slice(at, SECTOR as usize)?)?;
+        let last = (disk.0 / sector.0).checked_sub(1).ok_or_else(short)?;
+        Fault::unless(header.at == last && disk.0.is_multiple_of(sector.0), FORMAT, || {
+            "its copy is not at the end of the disk".into()
         })?;
-        let mut summed = header[..size].to_vec();
-        put(&mut summed, 16, &[0; 4]);
-        Fault::unless(crc32fast::hash(&summed) == fields.le32(16)?, FORMAT, || {
-            "the header's CRC is wrong".into()
-        })?;
-        let (count, entry_size) = (fields.le32(80)? as usize, fields.le32(84)? as usize);
-        Fault::unless((ENTRY_SIZE..=4096).contains(&entry_size) && count <= 4096, FORMAT, || {
-            format!("{count} entries of {entry_size} bytes")
-        })?;
-        let at = fields.le64(72)?.checked_mul(SECTOR).and_then(|at| usize::try_from(at).ok());
-        let at = at.ok_or_else(|| refuse("the entries lie beyond the disk"))?;
-        let entries = disk.slice(at, count * entry_size)?;
-        Fault::unless(crc32fast::hash(entries) == fields.le32(88)?, FORMAT, || {
-            "the CRC of the entries is wrong".into()
-        })?;
-        let disk = fields.le64(32)?.checked_add(1).and_then(|sectors| sectors.checked_mul(SECTOR));
-        let mut partitions = Vec::new();
-        for (number, entry) in (1..).zip(entries.chunks(entry_size)) {
-            partitions.extend(read_entry(entry)?.map(|partition| (number, partition)));
-        }
-        let table = Table {
-            disk_guid: Guid::from_mixed_endian(fields.array(56)?),
-            disk: disk.map(Bytes).ok_or_else(|| refuse("the backup lies beyond 2^64 bytes"))?,
-            partitions: partitions.iter().map(|(_, partition)| partition.clone()).collect(),
-        };
-        Ok((table, partitions))
+        let start = disk.0.checked_sub(tail.len() as u64).ok_or_else(short)?;
+        let at = header.entries_at.checked_mul(sector.0).and_then(|at| at.checked_sub(start));
+        let at = at.and_then(|at| usize::try_from(at).ok());
+        let at = at.ok_or_else(|| refuse("the copied entries are not at the end of the disk"))?;
+        header.table(fields.slice(at, header.count * header.entry_size)?, header.at, sector)
     }
 
     /// Like [`Table::read_numbered`], without the numbers.
@@ -200,22 +201,90 @@ impl Table {
     }
 }
 
+/// A header whose CRC is right. Places are in sectors of the disk.
+struct Header {
+    /// `MyLBA` and `AlternateLBA`.
+    at: u64,
+    other: u64,
+    disk_guid: Guid,
+    entries_at: u64,
+    count: usize,
+    entry_size: usize,
+    entries_crc: u32,
+}
+
+impl Header {
+    /// Reads the first 512 bytes of the sector of a header.
+    fn read(header: &[u8]) -> Result<Header, Fault> {
+        let fields = Fields::of(FORMAT, header);
+        Fault::unless(header.starts_with(SIGNATURE), FORMAT, || "no EFI PART header".into())?;
+        let size = fields.le32(12)? as usize;
+        Fault::unless((HEADER_SIZE..=SECTOR as usize).contains(&size), FORMAT, || {
+            format!("a header of {size} bytes")
+        })?;
+        let mut summed = fields.slice(0, size)?.to_vec();
+        put(&mut summed, 16, &[0; 4]);
+        Fault::unless(crc32fast::hash(&summed) == fields.le32(16)?, FORMAT, || {
+            "the header's CRC is wrong".into()
+        })?;
+        let (count, entry_size) = (fields.le32(80)? as usize, fields.le32(84)? as usize);
+        Fault::unless((ENTRY_SIZE..=4096).contains(&entry_size) && count <= 4096, FORMAT, || {
+            format!("{count} entries of {entry_size} bytes")
+        })?;
+        Ok(Header {
+            at: fields.le64(24)?,
+            other: fields.le64(32)?,
+            disk_guid: Guid::from_mixed_endian(fields.array(56)?),
+            entries_at: fields.le64(72)?,
+            count,
+            entry_size,
+            entries_crc: fields.le32(88)?,
+        })
+    }
+
+    /// The table of these entries, of a disk whose last sector is `last`.
+    fn table(
+        &self,
+        entries: &[u8],
+        last: u64,
+        sector: Bytes,
+    ) -> Result<(Table, Vec<(u32, Partition)>), Fault> {
+        Fault::unless(crc32fast::hash(entries) == self.entries_crc, FORMAT, || {
+            "the CRC of the entries is wrong".into()
+        })?;
+        let disk = last.checked_add(1).and_then(|sectors| sectors.checked_mul(sector.0));
+        let beyond = || Fault::new(FORMAT, "the backup lies beyond 2^64 bytes");
+        let mut partitions = Vec::new();
+        for (number, entry) in (1..).zip(entries.chunks(self.entry_size)) {
+            partitions.extend(read_entry(entry, sector)?.map(|partition| (number, partition)));
+        }
+        let table = Table {
+            disk_guid: self.disk_guid,
+            disk: disk.map(Bytes).ok_or_else(beyond)?,
+            partitions: partitions.iter().map(|(_, partition)| partition.clone()).collect(),
+        };
+        Ok((table, partitions))
+    }
+}
+
 /// One entry, `None` where it is not used.
-fn read_entry(entry: &[u8]) -> Result<Option<Partition>, Fault> {
+fn read_entry(entry: &[u8], sector: Bytes) -> Result<Option<Partition>, Fault> {
     let fields = Fields::of(FORMAT, entry);
     let type_guid = Guid::from_mixed_endian(fields.array(0)?);
     if type_guid == Guid::NIL {
         return Ok(None);
     }
     let (first, last) = (fields.le64(32)?, fields.le64(40)?);
+    let scale = sector.0 / SECTOR;
     let length = last.checked_sub(first).and_then(|length| length.checked_add(1));
+    let length = length.and_then(|length| length.checked_mul(scale));
     let units = fields.slice(56, 72)?.chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
     let name: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
     Ok(Some(Partition {
         name: String::from_utf16_lossy(&name),
         type_guid,
         guid: Guid::from_mixed_endian(fields.array(16)?),
-        first: Sectors(first),
+        first: Sectors(first.saturating_mul(scale)),
         length: length.map(Sectors).ok_or_else(|| {
             Fault::new(FORMAT, format!("a partition from sector {first} to {last}"))
         })?,
@@ -293,6 +362,27 @@ mod tests {
             assert!(Table::read(&damaged).unwrap_err().to_string().contains(why), "{at}");
         }
         assert!(Table::read(&head[..2048]).is_err());
+    }
+
+    #[test]
+    fn the_copy_at_the_end_is_read_and_its_place_must_be_right() {
+        let table = table();
+        let (disk, sector) = (table.disk, Bytes(SECTOR));
+        let tail = table.write(None).unwrap().remove(1).1;
+        assert_eq!(Table::read_backup(&tail, disk, sector).unwrap().0, table);
+        let longer = Bytes(disk.0 + SECTOR);
+        let why = Table::read_backup(&tail, longer, sector).unwrap_err().to_string();
+        assert!(why.contains("not at the end"), "{why}");
+        let why = Table::read_backup(&tail[512..], disk, sector).unwrap_err().to_string();
+        assert!(why.contains("copied entries"), "{why}");
+        for at in [40, tail.len() - 512 + 40] {
+            let mut damaged = tail.clone();
+            damaged[at] ^= 1;
+            assert!(Table::read_backup(&damaged, disk, sector).is_err(), "{at}");
+        }
+        for length in [0, 511, 512] {
+            assert!(Table::read_backup(&tail[..length], disk, sector).is_err());
+        }
     }
 
     proptest! {

@@ -115,12 +115,14 @@ fn ext4(data: &[u8]) {
         for bytes in OFFSETS.map(|offset| after(data, offset)) {
             let _ = extent::Node::read(bytes, seed);
             let _ = directory::read(bytes, seed);
+            let _ = directory::Kind::of(bytes, 1, true).check(bytes, seed);
             let _ = (attribute::in_inode(bytes), attribute::in_block(bytes, 9, seed));
         }
     }
     if let Ok(journal) = journal::Journal::read(data) {
         let _ = (journal.refusal(), journal.after(journal.end - 1));
         let _ = journal.block(after(data, journal::LENGTH), journal.sequence);
+        let _ = (journal.fast_commits(), journal::Journal::is_fast_commit(data, 7));
     }
 }
 

@@ -11,6 +11,8 @@ use crate::units::Bytes;
 const MAGIC: u32 = 0xea02_0000;
 /// The attribute that holds what of an inline file does not fit into `i_block`.
 pub const INLINE_DATA: &str = "system.data";
+/// Kinds that Linux keeps for itself: the context of encryption, and the descriptor of fs-verity.
+const HIDDEN: [u8; 2] = [9, 11];
 /// The longest value, in bytes.
 pub const LONGEST: u64 = 1 << 16;
 
@@ -67,6 +69,10 @@ fn entries(bytes: &[u8], mut at: usize) -> Result<Vec<(String, Value)>, Fault> {
         Fault::unless(u64::from(size) <= LONGEST, FORMAT, || {
             format!("an attribute of {size} bytes")
         })?;
+        at += (16 + name.len()).next_multiple_of(4);
+        if HIDDEN.contains(&index) {
+            continue;
+        }
         let name = full_name(index, name)?;
         let value = match inode {
             0 => Value::Local(fields.slice(start, size as usize)?.to_vec()),
@@ -77,7 +83,6 @@ fn entries(bytes: &[u8], mut at: usize) -> Result<Vec<(String, Value)>, Fault> {
             value => value,
         };
         found.push((name, value));
-        at += (16 + usize::from(fields.u8(at)?)).next_multiple_of(4);
     }
     Ok(found)
 }

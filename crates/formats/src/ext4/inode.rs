@@ -14,6 +14,8 @@ pub const I_BLOCK: usize = 60;
 pub mod flag {
     /// `EXT4_ENCRYPT_FL`: content and names are encrypted.
     pub const ENCRYPTED: u32 = 0x800;
+    /// `EXT4_INDEX_FL`: the directory has a hash tree.
+    pub const INDEX: u32 = 0x1000;
     /// `EXT4_EXTENTS_FL`: `i_block` is the root of an extent tree.
     pub const EXTENTS: u32 = 0x8_0000;
     /// `EXT4_EA_INODE_FL`: it holds the value of an extended attribute.

@@ -22,6 +22,8 @@ const ASYNC_COMMIT: u32 = 4;
 const CSUM_V2: u32 = 8;
 const CSUM_V3: u32 = 16;
 const FAST_COMMIT: u32 = 32;
+/// `EXT4_FC_TAG_HEAD`.
+const FAST_COMMIT_HEAD: u16 = 9;
 const REVOKE: u32 = 1;
 /// A bit of `s_feature_compat`: a commit block has the checksum of its transaction.
 const CHECKSUM: u32 = 1;
@@ -167,11 +169,20 @@ impl Journal {
 
     /// Why this journal cannot be replayed; `None` where it can.
     pub fn refusal(&self) -> Option<&'static str> {
-        if self.features & FAST_COMMIT != 0 {
-            return Some("it has fast commits");
-        }
         let unsummed = self.seed.is_none() && self.features & ASYNC_COMMIT != 0;
         unsummed.then_some("its commits need not be behind their blocks")
+    }
+
+    /// The block in which fast commits begin, where the journal has room for them.
+    pub fn fast_commits(&self) -> Option<u64> {
+        (self.features & FAST_COMMIT != 0).then_some(self.end)
+    }
+
+    /// Whether a block of fast commits begins one that belongs to transaction `sequence`, the one after
+    /// the last complete one (`ext4_fc_head`). Others are left over.
+    pub fn is_fast_commit(block: &[u8], sequence: u32) -> bool {
+        let fields = Fields::of(FORMAT, block);
+        fields.le16(0) == Ok(FAST_COMMIT_HEAD) && fields.le32(8) == Ok(sequence)
     }
 
     /// Whether a commit block may be written before the blocks of its transaction.

@@ -185,14 +185,19 @@ impl Superblock {
         let table = group / each;
         let meta =
             self.feature_incompat & incompat::META_BG != 0 && table >= self.first_meta_bg.into();
-        let first = u64::from(self.first_data_block);
+        // The block of the superblock. With bigalloc blocks of 1 KiB are counted from 0 too, so it is not
+        // always the first block of data.
+        let superblock = OFFSET.0 / self.block_size().0;
         let block = if meta {
             // In the first group that it describes, behind the superblock where that has one.
             let group = table * each;
-            let start = first + group * u64::from(self.blocks_per_group);
-            start + u64::from(self.has_superblock(group))
+            let start = u64::from(self.first_data_block) + group * u64::from(self.blocks_per_group);
+            match group {
+                0 => superblock + 1,
+                _ => start + u64::from(self.has_superblock(group)),
+            }
         } else {
-            first + 1 + table
+            superblock + 1 + table
         };
         Bytes(block * self.block_size().0 + group % each * size)
     }

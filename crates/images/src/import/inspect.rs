@@ -2,15 +2,13 @@
 //! where the system on it mounts that. What cannot be read has its reason and hides nothing else.
 
 use crate::error::{Context, Result};
-use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::units::Bytes;
 
-use super::partitions;
+use super::partitions::{self, Divided};
 use super::system;
 use super::volume::{self, Location, VolumeContent};
 use super::volumes;
 use crate::image::read::Image;
-use crate::image::source::head;
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,14 +48,9 @@ pub struct Part {
 pub fn inspect(image: &Image) -> Result<DiskReport> {
     let disk = &image.disk;
     let is_foreign = volume::foreign_disk(disk)?.is_some();
-    let table = match probe(&head(&**disk, PROBE_LENGTH)?) {
-        _ if is_foreign => None,
-        Some(ImageFormat::Gpt) => Some("GPT"),
-        Some(ImageFormat::Mbr) => Some("MBR"),
-        _ => None,
-    };
+    let whole = || Divided { table: None, partitions: Vec::new() };
+    let Divided { table, partitions } = if is_foreign { whole() } else { partitions::read(disk)? };
     let mut parts = Vec::new();
-    let partitions = if is_foreign { Vec::new() } else { partitions::read(disk)? };
     for partition in partitions {
         if volumes::is_physical(&partition)? {
             parts.push(Part {

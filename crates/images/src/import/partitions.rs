@@ -3,16 +3,20 @@
 
 use std::sync::Arc;
 
-use crate::error::{Context, Hint, Result, anyhow, bail, ensure};
+use crate::error::{Context, Hint, Result, anyhow, ensure};
 use crate::format::gpt;
 use crate::format::mbr::{self, kind};
 use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
-use crate::units::{SECTOR, Sectors};
+use crate::units::{Bytes, SECTOR, Sectors};
 
 use crate::image::source::{Part, Shared, bytes, head};
 
 /// The most of a disk that a GPT's table may take; the usual one takes 17 KiB.
 const TABLE: usize = 1 << 20;
+/// Disks that are used with sectors of this many bytes count in them.
+const LARGE_SECTOR: u64 = 4096;
+/// Where so many bytes are zero there is no file system either: that of btrfs begins before.
+const CLEARED: usize = 1 << 20;
 /// Nobody has more logical partitions; sfdisk makes 60.
 const MOST_LOGICAL: usize = 128;
 
@@ -36,19 +40,52 @@ impl Partition {
     }
 }
 
+/// What a disk is divided by, and into what.
+pub struct Divided {
+    /// `GPT` or `MBR`; `None`: there is no table.
+    pub table: Option<&'static str>,
+    /// The parts, or the whole disk.
+    pub partitions: Vec<Partition>,
+}
+
 /// The parts of `disk`.
-pub fn read(disk: &Shared) -> Result<Vec<Partition>> {
+pub fn read(disk: &Shared) -> Result<Divided> {
     let start = head(&**disk, PROBE_LENGTH)?;
-    match probe(&start) {
-        Some(ImageFormat::Gpt) => gpt_partitions(disk).context("reading the partition table"),
-        Some(ImageFormat::Mbr) => mbr_partitions(disk).context("reading the partition table"),
-        Some(_) => Ok(vec![whole(disk)]),
-        None if start.get(4096..).is_some_and(|rest| rest.starts_with(b"EFI PART")) => {
-            Err(anyhow!("the disk has sectors of 4096 bytes"))
-                .hint("kuth reads disks with sectors of 512 bytes")
+    let at =
+        |sector: u64| start.get(sector as usize..).is_some_and(|it| it.starts_with(b"EFI PART"));
+    let kind = probe(&start);
+    let gpt = |found: Found| -> Result<Divided> {
+        let partitions = gpt_partitions(disk, found).context("reading the partition table")?;
+        Ok(Divided { table: Some("GPT"), partitions })
+    };
+    if kind == Some(ImageFormat::Gpt) {
+        return gpt(gpt_primary(disk, SECTOR).context("reading the partition table")?);
+    }
+    let is_protective = kind == Some(ImageFormat::Mbr) && is_protective(disk)?;
+    if (is_protective || kind.is_none()) && at(LARGE_SECTOR) {
+        return gpt(gpt_primary(disk, LARGE_SECTOR).context("reading the partition table")?);
+    }
+    // The primary table is gone. What Linux then reads is the copy, if all of the disk is said to be of a
+    // GPT; where that is gone too, only one before which nothing else may be.
+    let is_cleared =
+        || -> Result<bool> { Ok(head(&**disk, CLEARED)?.iter().all(|byte| *byte == 0)) };
+    if is_protective || kind.is_none() && is_cleared()? {
+        if let Some(found) = gpt_backup(disk)? {
+            return gpt(found);
         }
+        if is_protective {
+            return Err(anyhow!("the disk is meant to have a GPT, and has none"))
+                .context("reading the partition table")
+                .hint("`gdisk` or testdisk can look for the partitions and make a table");
+        }
+    }
+    match kind {
+        Some(ImageFormat::Mbr) => Ok(Divided {
+            table: Some("MBR"),
+            partitions: mbr_partitions(disk).context("reading the partition table")?,
+        }),
         // What is there may still be something that cannot be read, and then has a name.
-        None => Ok(vec![whole(disk)]),
+        _ => Ok(Divided { table: None, partitions: vec![whole(disk)] }),
     }
 }
 
@@ -64,12 +101,35 @@ fn part(disk: &Shared, number: u32, first: u64, length: u64) -> Result<Shared> {
     Ok(Arc::new(Part::new(disk.clone(), start, length).with_context(what)?))
 }
 
-fn gpt_partitions(disk: &Shared) -> Result<Vec<Partition>> {
-    let (_, numbered) = gpt::Table::read_numbered(&head(&**disk, TABLE)?).hint(
+/// The partitions of a table, by their numbers.
+type Found = Vec<(u32, gpt::Partition)>;
+
+fn gpt_primary(disk: &Shared, sector: u64) -> Result<Found> {
+    let read = gpt::Table::read_primary(&head(&**disk, TABLE)?, Bytes(sector));
+    let (_, found) = read.hint(
         "`sgdisk --load-backup` or `gdisk` repair a table from its copy at the end of the disk",
     )?;
+    Ok(found)
+}
+
+/// The copy at the end of the disk, if it is sound, whatever its sectors are.
+fn gpt_backup(disk: &Shared) -> Result<Option<Found>> {
+    let length = disk.size().min(TABLE as u64);
+    let tail = bytes(&**disk, disk.size() - length, length as usize)?;
+    let read = |sector| gpt::Table::read_backup(&tail, Bytes(disk.size()), Bytes(sector)).ok();
+    Ok([SECTOR, LARGE_SECTOR].into_iter().find_map(read).map(|(_, found)| found))
+}
+
+/// Whether an MBR says that the disk has a GPT.
+fn is_protective(disk: &Shared) -> Result<bool> {
+    let table = mbr::Table::read(&head(&**disk, SECTOR as usize)?);
+    let slots = table.map(|table| table.slots).unwrap_or_default();
+    Ok(slots.iter().flatten().any(|partition| partition.kind == kind::PROTECTIVE))
+}
+
+fn gpt_partitions(disk: &Shared, found: Found) -> Result<Vec<Partition>> {
     let mut partitions = Vec::new();
-    for (number, partition) in numbered {
+    for (number, partition) in found {
         partitions.push(Partition {
             number: Some(number),
             id: Some(partition.guid.to_string()),
@@ -97,7 +157,6 @@ fn mbr_partitions(disk: &Shared) -> Result<Vec<Partition>> {
         let Some(partition) = partition else { continue };
         match partition.kind {
             kind if kind::EXTENDED.contains(&kind) => extended = Some((number, partition)),
-            kind::PROTECTIVE => bail!("the disk is meant to have a GPT, and has none"),
             _ => add(number, partition.first, partition.length)?,
         }
     }
@@ -161,7 +220,7 @@ mod tests {
             (20, table(&[(0x83, 1, 9), (0x05, 30, 10)])),
             (50, table(&[(0x83, 2, 8)])),
         ];
-        let found = read(&disk(&links)).unwrap();
+        let found = read(&disk(&links)).unwrap().partitions;
         let shown: Vec<_> = found.iter().map(|p| (p.shown(), p.source.size())).collect();
         let shown: Vec<_> = shown.iter().map(|(name, size)| (name.as_str(), size / 512)).collect();
         assert_eq!(shown, [("partition 1", 9), ("partition 5", 9), ("partition 6", 8)]);

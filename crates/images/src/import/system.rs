@@ -94,6 +94,28 @@ pub fn assemble<'a>(volumes: &'a [Volume], root: Option<&str>) -> Result<System<
     Ok(system)
 }
 
+/// Whether one of `volumes` has a system's root, or several have.
+pub fn has_root(volumes: &[Volume], root: Option<&str>) -> Result<bool> {
+    match root {
+        Some(_) => Ok(find_root(volumes, root).is_ok()),
+        None => Ok(!roots(volumes)?.is_empty()),
+    }
+}
+
+/// The volumes that look like a system's root.
+fn roots(volumes: &[Volume]) -> Result<Vec<&Volume>> {
+    let mut roots = Vec::new();
+    for volume in volumes {
+        if let VolumeContent::Filesystem(_, filesystem) = &volume.holds {
+            let looks = looks_like_a_root(&**filesystem);
+            if looks.with_context(|| format!("reading {}", volume.place))? {
+                roots.push(volume);
+            }
+        }
+    }
+    Ok(roots)
+}
+
 /// The volume that has a system's root.
 fn find_root<'a>(volumes: &'a [Volume], named: Option<&str>) -> Result<&'a Volume> {
     if let Some(name) = named {
@@ -106,15 +128,7 @@ fn find_root<'a>(volumes: &'a [Volume], named: Option<&str>) -> Result<&'a Volum
             .ok_or_else(|| anyhow!("`root` names {name}, which is not on the disk"))
             .hint(format!("the disk has {}", listed(volumes)));
     }
-    let mut roots = Vec::new();
-    for volume in volumes {
-        if let VolumeContent::Filesystem(_, filesystem) = &volume.holds {
-            let looks = looks_like_a_root(&**filesystem);
-            if looks.with_context(|| format!("reading {}", volume.place))? {
-                roots.push(volume);
-            }
-        }
-    }
+    let roots = roots(volumes)?;
     match roots[..] {
         [root] => Ok(root),
         [] => {

@@ -99,7 +99,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
             holds: unreadable(foreign),
         }]);
     }
-    let partitions = partitions::read(disk)?;
+    let partitions = partitions::read(disk)?.partitions;
     let mut found = Vec::new();
     for partition in &partitions {
         if volumes::is_physical(partition)? {

@@ -25,7 +25,7 @@ mod vdi;
 mod vhd;
 mod vmdk;
 
-pub use pick::pick;
+pub use pick::images;
 
 use blocks::Blocks;
 
@@ -227,7 +227,7 @@ fn no_image(format: ImageFormat) -> crate::error::Error {
             "let `unpack` make a directory of an archive, an OVA among them, and import that"
         }
         ImageFormat::Gzip | ImageFormat::Bzip2 | ImageFormat::Xz | ImageFormat::Zstd => {
-            "only a tar may be compressed; decompress the image first"
+            "decompress it first; `import` reads an image that is compressed as it is"
         }
         _ => "kuth reads raw, qcow2, vmdk, vdi, vhd and squashfs images",
     };

@@ -1,9 +1,9 @@
-//! Which file of a directory is the image: the only one that no other of them needs.
+//! Which files of a directory are images.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Context, Hint, Result, anyhow};
+use crate::error::{Context, Result};
 use crate::format::probe::{ImageFormat, PROBE_LENGTH, probe};
 use crate::image::source::{Plain, head};
 
@@ -12,8 +12,8 @@ use super::{OtherFiles, is_disk, is_fixed_vhd, open};
 /// More files than any directory of an image has.
 const MOST: usize = 10_000;
 
-/// The image in `directory` or in a directory in it.
-pub fn pick(directory: &Path) -> Result<PathBuf> {
+/// The images in `directory` and in directories in it that no other of them needs.
+pub fn images(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     list(directory, 0, &mut files)?;
     files.sort();
@@ -33,17 +33,7 @@ pub fn pick(directory: &Path) -> Result<PathBuf> {
         }
     }
     images.retain(|image| !needed.contains(image));
-    let shown = |path: &PathBuf| path.strip_prefix(directory).unwrap_or(path).display().to_string();
-    match images.len() {
-        1 => Ok(images.remove(0)),
-        0 => Err(anyhow!("the directory holds no disk image"))
-            .hint("kuth reads raw, qcow2, vmdk, vdi, vhd and squashfs images"),
-        _ => {
-            let names: Vec<String> = images.iter().map(shown).collect();
-            Err(anyhow!("the directory holds {} disk images: {}", names.len(), names.join(", ")))
-                .hint("a system on several disks cannot be imported; remove the others")
-        }
-    }
+    Ok(images)
 }
 
 /// The files below `directory`, without links.

@@ -35,6 +35,8 @@ struct Log {
     changes: Vec<Change>,
     /// The last transaction in which a block was revoked.
     revoked: BTreeMap<u64, u32>,
+    /// The number of the transaction that would come next.
+    next: u32,
 }
 
 /// The journal in the file of `runs`, and where its blocks are.
@@ -68,7 +70,15 @@ pub fn replay(below: Shared, block: u64, runs: &Runs) -> Result<Replayed> {
         ))
         .hint("mount it once, or run e2fsck on it");
     }
-    let Log { changes, revoked } = scan(&*below, &journal, &blocks)?;
+    let Log { changes, revoked, next } = scan(&*below, &journal, &blocks)?;
+    if let Some(first) = journal.fast_commits() {
+        let at = usize::try_from(first).ok().and_then(|first| blocks.get(first));
+        let at = at.with_context(|| format!("the journal has no block {first}"))?;
+        if Journal::is_fast_commit(&bytes(&*below, *at, block as usize)?, next) {
+            return Err(anyhow!("the journal ends with fast commits, which kuth cannot replay"))
+                .hint("run `e2fsck -fy` on the file system, which replays them, or mount it once");
+        }
+    }
     for Change { sequence, tag, at } in changes {
         let later = |other: &u32| sequence.wrapping_sub(*other) as i32 <= 0;
         if revoked.get(&tag.block).is_some_and(later) {
@@ -144,6 +154,7 @@ fn scan(below: &dyn Source, journal: &Journal, blocks: &[u64]) -> Result<Log> {
             }
         }
     }
+    log.next = sequence;
     Ok(log)
 }
 

@@ -156,11 +156,14 @@ impl Ext4 {
     /// The content of a small file, in the inode and in an attribute.
     fn small(&self, inode: &Inode) -> Result<Vec<u8>> {
         let mut content = inode.block.to_vec();
-        for (name, value) in self.values(inode)? {
-            if name == attribute::INLINE_DATA {
-                content.extend(self.value(value)?);
-            }
-        }
+        let number = inode.number;
+        let mut values = self.values(inode)?.into_iter();
+        // It is there even where all fits in the inode.
+        let rest = values.find(|(name, _)| name == attribute::INLINE_DATA);
+        let (_, rest) = rest.with_context(|| format!("half of inode {number} is missing"))?;
+        content.extend(self.value(rest)?);
+        ensure!(inode.size.0 <= content.len() as u64, "inode {number} is cut short");
+        content.truncate(inode.size.0 as usize);
         Ok(content)
     }
 }
@@ -209,6 +212,7 @@ impl Filesystem for Ext4 {
         if inode.has(flag::INLINE_DATA) {
             // The first four bytes are the directory above; what does not fit is a list of its own.
             let content = self.small(&inode)?;
+            ensure!(content.len() >= I_BLOCK, "a directory of {} bytes", content.len());
             let (first, rest) = content.split_at(I_BLOCK);
             take(&first[4..], None)?;
             take(rest, None)?;
@@ -216,14 +220,22 @@ impl Filesystem for Ext4 {
         }
         let block = self.superblock.block_size().0;
         ensure!(inode.size.0.is_multiple_of(block), "a directory of {} bytes", inode.size.0);
+        let mut next = 0;
         for run in self.runs(&inode)?.iter() {
             let end = (run.at + run.length).min(inode.size.0);
             for at in (run.at..end).step_by(block as usize) {
+                ensure!(at == next, "the directory has a hole at byte {next}");
+                next = at + block;
                 let index = (run.from + (at - run.at)) / block;
-                take(&self.block(index)?, inode.seed)
-                    .with_context(|| format!("at byte {}", index * block))?;
+                let what = || format!("at byte {}", index * block);
+                let bytes = self.block(index)?;
+                let kind = directory::Kind::of(&bytes, at / block, inode.has(flag::INDEX));
+                kind.check(&bytes, inode.seed).with_context(what)?;
+                let seed = inode.seed.filter(|_| kind == directory::Kind::Leaf);
+                take(&bytes, seed).with_context(what)?;
             }
         }
+        ensure!(next >= inode.size.0, "the directory has a hole at byte {next}");
         Ok(names)
     }
 
@@ -258,10 +270,7 @@ impl Filesystem for Ext4 {
     fn content(&self, node: u64) -> Result<Content> {
         let inode = self.used(node)?;
         if inode.has(flag::INLINE_DATA) {
-            let mut content = self.small(&inode)?;
-            ensure!(inode.size.0 <= content.len() as u64, "inode {node} is cut short");
-            content.truncate(inode.size.0 as usize);
-            return Ok(Content::here(content));
+            return Ok(Content::here(self.small(&inode)?));
         }
         let runs = self.runs(&inode)?;
         Ok(Content::new(self.source.clone(), runs, inode.size.0))
