@@ -111,6 +111,19 @@ pub fn from_text(
     if is_mode { Ok(None) } else { shown(&entries).map(Some) }
 }
 
+/// The permissions of a file with this list, as Linux shows it: those of a group are the mask.
+pub fn permissions(list: &[u8]) -> u32 {
+    let entries = list.get(4..).unwrap_or_default().chunks_exact(8);
+    let of = |wanted: u16| {
+        entries
+            .clone()
+            .find(|entry| entry[..2] == wanted.to_le_bytes())
+            .map(|entry| u32::from(entry[2] & 7))
+    };
+    let group = of(MASK).or(of(GROUP[0])).unwrap_or(0);
+    of(USER[0]).unwrap_or(0) << 6 | group << 3 | of(OTHER).unwrap_or(0)
+}
+
 /// `user:NAME:rwx`, `user:NAME:rwx:ID`, `mask::rwx`, `other:rwx`: tag, permissions and id.
 fn from_entry(
     entry: &str,
@@ -191,6 +204,9 @@ mod tests {
         ] {
             assert_eq!(read(text).unwrap(), Some(expected.clone()), "{text}");
         }
+        assert_eq!(permissions(&expected), 0o650);
+        assert_eq!(permissions(&expected[..12]), 0o600);
+        assert_eq!(permissions(b""), 0);
         assert_eq!(read("user::rw-\ngroup::r--\nother::r--\n").unwrap(), None);
         assert_eq!(read("").unwrap(), None);
     }

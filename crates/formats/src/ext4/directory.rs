@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(Kind::of(&block(1024), 1, true), Kind::Node);
         assert_eq!(Kind::of(&block(1012), 1, true), Kind::Leaf);
         assert_eq!(Kind::of(&block(1024), 1, false), Kind::Leaf);
-        assert_eq!(Kind::of(&[], 1, true), Kind::Leaf);
+        assert_eq!(Kind::of(&[0; 12], 1, true), Kind::Leaf);
         let mut node = block(1024);
         node[8..12].copy_from_slice(&[126, 0, 2, 0]);
         let sum = crc32c(crc32c(crc32c(7, &node[..24]), &[0; 4]), &[0; 4]);

@@ -70,7 +70,7 @@ pub fn pick(directory: &Path, path: Option<&str>, root: Option<&str>) -> Result<
                 images.len(),
                 shown(&images)
             );
-            let error = whys.iter().fold(error, |error, why| with_hint(error, why));
+            let error = whys.into_iter().fold(error, with_hint);
             Err(with_hint(error, SEVERAL))
         }
         several => {

@@ -232,11 +232,15 @@ impl Table {
                 .with_context(shown)
                 .hint("make the tar with `--numeric-owner`")?;
             // The list as bytes counts, where there is one too.
-            let attributes = &mut self.files[file].0.attributes;
+            let metadata = &mut self.files[file].0;
             if let Some(list) = list
-                && !attributes.iter().any(|(other, _)| other == name)
+                && !metadata.attributes.iter().any(|(other, _)| other == name)
             {
-                attributes.push((name.to_string(), list));
+                // Some programs write the mode without the mask.
+                if name == acl::ACCESS {
+                    metadata.mode = metadata.mode & !0o777 | acl::permissions(&list);
+                }
+                metadata.attributes.push((name.to_string(), list));
             }
         }
         Ok(())
