@@ -3,7 +3,8 @@
 //! becomes the root of its filesystem and an empty directory in the one it is mounted in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use crate::cancel::Cancel;
@@ -30,7 +31,18 @@ pub struct Splitter {
     /// Files of the tree that others take the place of.
     replaced: BTreeSet<Vec<u8>>,
     survey: Survey,
+    /// Hard links whose targets are in other filesystems.
+    across: Vec<Across>,
     epoch: u64,
+}
+
+/// A hard link that has to be a copy.
+struct Across {
+    /// The path of the file that it is a name of.
+    target: Vec<u8>,
+    /// Its filesystem, and its path there.
+    index: usize,
+    inner: Vec<u8>,
 }
 
 impl Splitter {
@@ -56,7 +68,8 @@ impl Splitter {
         let replaced: Result<_> =
             replaced.into_iter().map(|path| relative(path.as_bytes())).collect();
         let (directories, survey) = (BTreeSet::new(), Survey::default());
-        Ok(Splitter { writers, mounts, directories, replaced: replaced?, survey, epoch })
+        let across = Vec::new();
+        Ok(Splitter { writers, mounts, directories, replaced: replaced?, survey, across, epoch })
     }
 
     /// Takes the whole tree.
@@ -65,6 +78,42 @@ impl Splitter {
             cancel.check()?;
             self.take(path, meta, content)
         })
+    }
+
+    /// Adds the files that hard links name in other filesystems than theirs, as copies; of several such
+    /// links in one filesystem the first is the copy, as no filesystem shares a file with another. `tar`
+    /// is the tree again. Returns how many there are of them.
+    pub fn copy_links(
+        &mut self,
+        mut tar: impl FnMut() -> Result<File>,
+        cancel: &Cancel,
+    ) -> Result<usize> {
+        let count = self.across.len();
+        // Once for each filesystem that has such links: a content can be read once.
+        while let Some(index) = self.across.first().map(|across| across.index) {
+            let (mine, others): (Vec<_>, Vec<_>) =
+                std::mem::take(&mut self.across).into_iter().partition(|it| it.index == index);
+            self.across = others;
+            let mut names: BTreeMap<Vec<u8>, Vec<Vec<u8>>> = BTreeMap::new();
+            for across in mine {
+                names.entry(across.target).or_default().push(across.inner);
+            }
+            entries(BufReader::new(tar()?), |path, meta, content| {
+                cancel.check()?;
+                let Some(inner) = names.remove(path) else { return Ok(()) };
+                let (first, rest) = inner.split_first().context("a link without a name")?;
+                self.write(index, first, &meta, content.stored())?;
+                for name in rest {
+                    let link = Metadata { kind: Kind::Link, link: first.clone(), ..meta.clone() };
+                    self.write(index, name, &link, std::io::empty())?;
+                }
+                Ok(())
+            })?;
+            if let Some((target, _)) = names.first_key_value() {
+                bail!("a hard link to `{}`, which the tree does not have", show(target));
+            }
+        }
+        Ok(count)
     }
 
     /// What was seen so far.
@@ -79,24 +128,28 @@ impl Splitter {
         let (index, inner) = self.place(path)?;
         if meta.kind == Kind::Link {
             let target = relative(&meta.link)?;
+            let own = inner.clone();
             let (other, inner) = self.place(&target)?;
             if other != index {
-                let error = anyhow!(
-                    "the hard link `{}` to `{}` leaves its filesystem",
-                    show(path),
-                    show(&target)
-                );
-                return Err(with_hint(
-                    error,
-                    "put both on one filesystem, or make it a symbolic link",
-                ));
+                self.survey.see(path, None);
+                self.across.push(Across { target, index, inner: own });
+                return Ok(());
             }
             meta.link = inner;
         }
         if meta.kind == Kind::Directory {
             self.directories.insert(path.to_vec());
-        } else if self.mounts.contains_key(path) {
-            let error = anyhow!("the mount point `/{}` is not a directory in the tree", show(path));
+        } else if let Some(mount) = self.mounts.keys().find(|mount| is_inside(mount, path)) {
+            let error = match *mount == path {
+                true => {
+                    anyhow!("the mount point `/{}` is not a directory in the tree", show(path))
+                }
+                false => anyhow!(
+                    "the mount point `/{}` lies below `/{}`, which is not a directory in the tree",
+                    show(mount),
+                    show(path)
+                ),
+            };
             return Err(with_hint(
                 error,
                 "mount the filesystem where the link leads, or remove it",
@@ -216,6 +269,11 @@ impl Splitter {
     }
 }
 
+/// Whether `path` is `directory` or below it.
+fn is_inside(path: &[u8], directory: &[u8]) -> bool {
+    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
 fn show(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
@@ -288,6 +346,9 @@ mod tests {
         let replaced = ["/etc/fstab".to_string()];
         let mut splitter = Splitter::new(&layout(mounts), directory.path(), 5, replaced)?;
         splitter.stream(tar, &Cancel::default())?;
+        let whole = directory.path().join("tree.tar");
+        std::fs::write(&whole, tar)?;
+        splitter.copy_links(|| Ok(File::open(&whole)?), &Cancel::default())?;
         splitter.add_file("/etc/fstab", b"new")?;
         let parts = splitter.finish()?;
         let listed = parts.into_iter().flatten().map(|part| {
@@ -368,16 +429,46 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_split_is_refused() {
+    fn hard_links_across_filesystems_are_copies_once_in_each() {
         let across = tar(&[
             ("./", DIR, ""),
             ("a", FILE, ""),
+            ("b", EntryType::Link, "a"),
+            ("opt", DIR, ""),
+            ("opt/c", EntryType::Link, "a"),
             ("usr", DIR, ""),
-            ("usr/b", EntryType::Link, "a"),
+            ("usr/d", EntryType::Link, "a"),
+            ("usr/e", EntryType::Link, "a"),
         ]);
-        let error = split(&["/", "/usr"], &across).unwrap_err();
-        assert_eq!(error.to_string(), "the hard link `usr/b` to `a` leaves its filesystem");
+        let parts = split(&["/", "/usr", "/opt"], &across).unwrap();
+        let names = |part: &[String]| {
+            let two = |line: &String| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+            part.iter().map(two).filter(|it| !it.starts_with(' ')).collect::<Vec<_>>()
+        };
+        assert!(names(&parts[0]).contains(&"b 1".to_string()), "{parts:?}");
+        assert_eq!(names(&parts[1]), ["d 0", "e 1"]);
+        assert_eq!(names(&parts[2]), ["c 0"]);
+        // As whole as the file itself.
+        let content = |part: &[String], name: &str| {
+            part.iter().find(|line| line.starts_with(name)).unwrap()[1..].to_string()
+        };
+        assert_eq!(content(&parts[0], "a "), content(&parts[1], "d "));
+        let early = tar(&[("./", DIR, ""), ("usr", DIR, ""), ("usr/b", EntryType::Link, "none")]);
+        let error = split(&["/", "/usr"], &early).unwrap_err();
+        assert!(error.to_string().contains("which the tree does not have"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_split_is_refused() {
+        let below = tar(&[("./", DIR, ""), ("srv", EntryType::Symlink, "data")]);
+        let error = split(&["/", "/srv/www"], &below).unwrap_err();
+        let expected =
+            "the mount point `/srv/www` lies below `/srv`, which is not a directory in the tree";
+        assert_eq!(error.to_string(), expected);
         assert_eq!(hints(&error).len(), 1);
+        // Not one whose name begins alike.
+        let alike = tar(&[("./", DIR, ""), ("srv-old", EntryType::Symlink, "data")]);
+        split(&["/", "/srv/www"], &alike).unwrap();
         let link = tar(&[("./", DIR, ""), ("usr", EntryType::Symlink, "x")]);
         let error = split(&["/", "/usr"], &link).unwrap_err();
         assert_eq!(error.to_string(), "the mount point `/usr` is not a directory in the tree");

@@ -18,6 +18,8 @@ pub struct Survey {
     initrds: Vec<String>,
     /// Targets of the links /boot/vmlinuz and /boot/initrd.img.
     links: [Option<String>; 2],
+    /// A kernel that lies elsewhere: where images without a package manager have it.
+    elsewhere: Option<String>,
     /// Whether `lvm` is there, which the initramfs needs to find volumes.
     has_lvm: bool,
     /// Whether `sfdisk` and `systemd-growfs` are there, which a disk that grows needs.
@@ -49,6 +51,18 @@ pub struct Kernel {
 /// The names that Debian's kernels keep up to date in /boot with `link_in_boot = yes`.
 const LINKS: [&str; 2] = ["vmlinuz", "initrd.img"];
 
+/// Whether `path` is a kernel where systemd's tools put it: beside its modules, or unified with its initrd.
+fn is_elsewhere(path: &str) -> bool {
+    let modules = path.strip_prefix("usr/lib/modules/").or(path.strip_prefix("lib/modules/"));
+    let beside =
+        modules.and_then(|it| it.split_once('/')).is_some_and(|(_, name)| name == "vmlinuz");
+    let unified = ["boot", "boot/efi", "efi"].iter().any(|directory| {
+        let inside = path.strip_prefix(directory).and_then(|it| it.strip_prefix("/EFI/Linux/"));
+        inside.is_some_and(|name| name.ends_with(".efi"))
+    });
+    beside || unified
+}
+
 impl Survey {
     /// Notes the file at `path`, relative to the root; `link` is its target if it is one.
     pub fn see(&mut self, path: &[u8], link: Option<&[u8]>) {
@@ -61,6 +75,9 @@ impl Survey {
         self.has_cloud_init |= path == "usr/bin/cloud-init";
         self.has_systemd |= matches!(path, "usr/lib/systemd/systemd" | "lib/systemd/systemd");
         self.systemd_version = systemd_version(path).or(self.systemd_version);
+        if is_elsewhere(path) && self.elsewhere.is_none() {
+            self.elsewhere = Some(path.to_string());
+        }
         let Some(name) = path.strip_prefix("boot/") else { return };
         if let Some(at) = LINKS.iter().position(|link| *link == name) {
             self.links[at] = link.map(|link| String::from_utf8_lossy(link).into_owned());
@@ -115,6 +132,24 @@ impl Survey {
 
     /// Refuses a tree that cannot boot from this layout.
     pub fn check(&self, layout: &Layout) -> Result<()> {
+        if self.kernels.is_empty()
+            && let Some(kernel) = &self.elsewhere
+        {
+            let error =
+                anyhow!("the tree has its kernel as /{kernel}, not as /boot/vmlinuz-VERSION");
+            let hint = match kernel.strip_suffix("/vmlinuz").and_then(|it| it.rsplit('/').next()) {
+                Some(version) => format!(
+                    "copy it in a script of `customise`: `cp /{kernel} /boot/vmlinuz-{version} && \
+                     update-initramfs -c -k {version}`"
+                ),
+                None => {
+                    "kuth starts a kernel and an initrd in /boot, no unified kernel image: add \
+                         `linux-image-amd64` (or another kernel) to `packages`"
+                        .to_string()
+                }
+            };
+            return Err(with_hint(error, hint));
+        }
         if self.kernels.is_empty() {
             return Err(with_hint(
                 anyhow!("the tree has no kernel: no file /boot/vmlinuz-VERSION"),
@@ -273,5 +308,20 @@ mod tests {
         assert_eq!(survey.name(), "Linux");
         survey.see_os_release("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n");
         assert_eq!(survey.name(), "Debian GNU/Linux 13 (trixie)");
+    }
+
+    #[test]
+    fn kernels_of_images_without_a_package_manager_are_said_to_be_elsewhere() {
+        for (path, expected) in [
+            ("usr/lib/modules/6.12.1-amd64/vmlinuz", true),
+            ("lib/modules/6.12.1/vmlinuz", true),
+            ("usr/lib/modules/6.12.1/kernel/vmlinuz", false),
+            ("boot/EFI/Linux/debian-6.12.1.efi", true),
+            ("efi/EFI/Linux/x.efi", true),
+            ("boot/efi/EFI/debian/shimx64.efi", false),
+            ("boot/vmlinuz-6.12.1", false),
+        ] {
+            assert_eq!(survey(&[path], &[]).elsewhere.is_some(), expected, "{path}");
+        }
     }
 }

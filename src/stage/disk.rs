@@ -157,6 +157,16 @@ impl Disk {
         let replaced = replaced.into_iter().map(str::to_string);
         let mut splitter = Splitter::new(layout, &context.work, epoch, replaced)?;
         splitter.stream(watched(tree, context)?, &context.cancel)?;
+        let object = context.object(tree);
+        let again = || File::open(&object).with_context(|| format!("opening {}", object.display()));
+        let copies = splitter.copy_links(again, &context.cancel)?;
+        if copies > 0 {
+            let links = if copies == 1 { "hard link leaves its" } else { "hard links leave their" };
+            (context.warn)(&format!(
+                "{}: {copies} {links} file system; what they name is copied",
+                context.stage
+            ));
+        }
         splitter.survey().check(layout)?;
         for warning in fstab::warnings(layout) {
             (context.warn)(&format!("{}: {warning}", context.stage));
