@@ -181,6 +181,15 @@ fn persist(file: tempfile::NamedTempFile, target: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Answers that say who may not have a file, not that there is none.
+const FORBIDDEN: [StatusCode; 3] =
+    [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::PROXY_AUTHENTICATION_REQUIRED];
+
+/// Whether a server or a proxy does not let this host have a file.
+pub fn is_forbidden(error: &Error) -> bool {
+    caused_by::<Refused>(error).is_some_and(Refused::is_forbidden)
+}
+
 /// The server refuses the request permanently.
 #[derive(Debug)]
 pub struct Refused(pub String);
@@ -188,6 +197,10 @@ pub struct Refused(pub String);
 impl Refused {
     fn with(status: StatusCode) -> Refused {
         Refused(format!("the server answered {status}"))
+    }
+
+    fn is_forbidden(&self) -> bool {
+        FORBIDDEN.iter().any(|status| self.0 == Refused::with(*status).0)
     }
 }
 

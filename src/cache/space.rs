@@ -33,10 +33,15 @@ impl fmt::Display for NoSpace {
 
 impl std::error::Error for NoSpace {}
 
-/// Bytes an ordinary user may still write in the file system of `directory`.
+/// Bytes an ordinary user may still write in the file system of `directory`; as many as there can be where
+/// the file system has no size.
 pub fn free(directory: &Path) -> Result<Bytes> {
     let stat = rustix::fs::statvfs(directory)
         .with_context(|| format!("asking for the free space of {}", directory.display()))?;
+    // A ramfs does not say: it grows until memory ends.
+    if stat.f_blocks == 0 {
+        return Ok(Bytes(u64::MAX));
+    }
     Ok(Bytes(stat.f_bavail * stat.f_frsize))
 }
 

@@ -129,6 +129,9 @@ pub fn load<K: Kinds>(
     load_with(path, vars, kinds, &|name| std::env::var(name).ok())
 }
 
+const NOT_UTF8: &str = "save it as UTF-8; programs of Windows may write UTF-16, which `iconv -f UTF-16 -t \
+                        UTF-8 FILE` converts";
+
 /// [`load`] with a given environment.
 pub fn load_with<K: Kinds>(
     path: &Path,
@@ -145,6 +148,10 @@ pub fn load_with<K: Kinds>(
             drop(error);
             let misuse = Misuse(format!("{} is a directory, not a pipeline file", path.display()));
             return Err(Error::new(misuse));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let what = format!("{} is not text in UTF-8", path.display());
+            return Err(with_hint(Error::new(Misuse(what)), NOT_UTF8));
         }
         Err(error) => {
             let misuse = Misuse(format!("{} cannot be read: {error}", path.display()));

@@ -6,7 +6,7 @@ use super::searched::SearchedSuite;
 use super::{Archive, PackageSource, Request, medium, mirror_index};
 use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
-use crate::http::is_refusal;
+use crate::http::{is_forbidden, is_refusal};
 use crate::lock::LockEntry;
 use crate::process::CommandFailed;
 use crate::sandbox::owners::Owners;
@@ -94,6 +94,15 @@ fn unavailable(error: Error, request: &Request, suite: &SearchedSuite) -> Error 
         Archive::Main => "--mirror URL",
         Archive::Security => "--security-mirror URL",
     };
+    if is_forbidden(&error) {
+        return with_hint(
+            error,
+            format!(
+                "the mirror, or a proxy before it, lets only others in: give it what it asks for in the \
+                 URL (`https://USER:PASSWORD@...`), or name another mirror with `{option}`"
+            ),
+        );
+    }
     if !is_refusal(&error) {
         return with_hint(
             error,
@@ -124,7 +133,13 @@ fn explain(error: Error, request: &Request, suite: &SearchedSuite) -> Error {
              are still checked",
         );
     }
-    if said("NO_PUBKEY") || said("is not signed") || said("signature") || said("NOSPLIT") {
+    if said("NOSPLIT") {
+        return with_hint(
+            error.context("what came in place of the index is no signed text, but something else"),
+            "a proxy or a login page may have answered for the mirror; look at the address in a browser",
+        );
+    }
+    if said("NO_PUBKEY") || said("is not signed") || said("signature") {
         if suite.repository.is_some() {
             return with_hint(
                 error.context("the index of the repository is not signed by its `key`"),

@@ -30,7 +30,12 @@ pub fn write(path: &str, content: impl Into<String>) -> Step {
 /// their names out, in the order of the C locale; in a log or an error hundreds would hide the
 /// rest.
 fn with_files(command: &str, directory: &str, env: Vec<(String, String)>) -> Step {
-    let script = format!("exec {command} {EXCHANGE}/{directory}/*.deb");
+    let program = command.split(' ').next().unwrap_or_default();
+    let script = format!(
+        "command -v {program} >/dev/null || {{ echo 'the tree has no {program}: packages are installed \
+         by its own; install them where the tree is made' >&2; exit 127; }}; \
+         exec {command} {EXCHANGE}/{directory}/*.deb"
+    );
     Step::Run {
         argv: ["/bin/sh", "-c", &script].map(String::from).into(),
         env,

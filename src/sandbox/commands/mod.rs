@@ -19,6 +19,7 @@ use crate::error::{Context, Error, Result, anyhow, bail, ensure, with_hint};
 mod filter;
 mod loopback;
 pub mod supervisor;
+mod unstarted;
 
 /// The environment of every command; nothing is inherited from the host.
 const ENVIRONMENT: [(&str, &str); 7] = [

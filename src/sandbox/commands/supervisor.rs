@@ -17,7 +17,7 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
 use rustix::thread::UnshareFlags;
 
-use super::{Reply, Request, filter, line_of, loopback};
+use super::{Reply, Request, filter, line_of, loopback, unstarted};
 use crate::error::{Context, Error, Result, with_hint};
 use crate::sandbox::Network;
 
@@ -135,13 +135,16 @@ impl Supervisor {
 
     fn run(&self, argv: &[String], env: Vec<(String, String)>, input: String) -> Result<Reply> {
         let (program, args) = argv.split_first().context("an empty command")?;
+        let path = env.iter().find(|(name, _)| name == "PATH").map(|(_, path)| path.clone());
         let mut command = std::process::Command::new(program);
         command.args(args).current_dir("/").env_clear().envs(env);
         command.stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() });
         // Both outputs share a pipe, to keep the order in which they were written.
         let (reader, writer) = std::io::pipe().context("creating a pipe")?;
         command.stdout(writer.try_clone().context("creating a pipe")?).stderr(writer);
-        let mut child = command.spawn()?;
+        let mut child = command
+            .spawn()
+            .map_err(|error| unstarted::explain(error, program, &path.unwrap_or_default()))?;
         drop(command);
         let stdin = child.stdin.take();
         let child = Pid::from_child(&child);
