@@ -57,10 +57,12 @@ pub fn check(root: &Node, faults: &mut Vec<SeedFault>) {
             continue;
         };
         let Some(shapes) = shapes(word) else {
-            let near = suggest::nearest(word, KEYS.iter().map(|(name, _)| *name));
-            let hint = near.map(|near| format!("did you mean `{near}`?"));
-            let message = format!("cloud-init knows no key `{word}`");
-            faults.push(SeedFault { hint, ..SeedFault::of(key, message) });
+            // Modules of a vendor have keys of their own, which cloud-init only warns of.
+            if let Some(near) = suggest::nearest(word, KEYS.iter().map(|(name, _)| *name)) {
+                let message = format!("cloud-init knows no key `{word}`");
+                let hint = format!("did you mean `{near}`?");
+                faults.push(SeedFault::of(key, message).hint(hint));
+            }
             continue;
         };
         if !is_of(value, shapes) {
@@ -69,7 +71,10 @@ pub fn check(root: &Node, faults: &mut Vec<SeedFault>) {
         }
         let elements = value.elements().iter();
         match word {
-            "users" => elements.for_each(|it| table(it, "a user", USER, &[TEXT], faults)),
+            "user" if matches!(value.data, Data::Mapping(_)) => {
+                table(value, "a user", USER, &[TEXT], faults);
+            }
+            "users" => elements.for_each(|it| user(it, faults)),
             "write_files" => elements.for_each(|it| file(it, faults)),
             "bootcmd" | "runcmd" => elements.for_each(|it| command(it, word, faults)),
             "packages" => elements.for_each(|it| {
@@ -128,6 +133,14 @@ fn table(
             Some((_, shapes)) if !is_of(value, shapes) => faults.push(wrong(word, value, shapes)),
             Some(_) => {}
         }
+    }
+}
+
+/// A user is a mapping or a name; names may be in a list.
+fn user(node: &Node, faults: &mut Vec<SeedFault>) {
+    table(node, "a user", USER, &[LIST, TEXT], faults);
+    for name in node.elements().iter().filter(|name| !is_of(name, &[TEXT])) {
+        faults.push(wrong("a user's name", name, &[TEXT]));
     }
 }
 
@@ -197,14 +210,16 @@ mod tests {
                 "2: a word of a command is a number, not text (write `\"1\"`)",
             ),
             ("packages: [1]", "2: a package is a number, not text (write `\"1\"`)"),
-            ("1: a", "2: cloud-init knows no key `1`"),
+            ("users: [[a, 7]]", "2: a user's name is a number, not text (write `\"7\"`)"),
+            ("user: {nam: a}", "2: a user has no key `nam` (did you mean `name`?)"),
             ("package_update: 'yes'", "2: `package_update` is text, not a truth value"),
         ] {
             let faults = user_data(&format!("#cloud-config\n{text}\n"));
             let reported: Vec<String> = faults.iter().map(ToString::to_string).collect();
             assert_eq!(reported, [expected], "{text}");
         }
-        let sound = "#cloud-config\nusers: [default, {name: a, lock-passwd: yes, sudo: false}]\n\
+        let sound = "#cloud-config\nusers: [default, [a, b], {name: a, lock-passwd: yes, sudo: false}]\n\
+                     user: {name: b, uid: 7}\nacme_agent: {on: yes}\n\
                      groups: [a, b: [c]]\nruncmd: [a, [b, '1'], ~, *x]\nbootcmd: &x [c]\n";
         let sound = sound.replace(", *x", "");
         assert_eq!(user_data(&sound), []);

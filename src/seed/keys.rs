@@ -109,7 +109,7 @@ pub const KEYS: &[(&str, Shapes)] = &[
     ("ubuntu_advantage", &[MAPPING]),
     ("ubuntu_pro", &[MAPPING]),
     ("updates", &[MAPPING]),
-    ("user", &[TEXT]),
+    ("user", &[MAPPING, TEXT]),
     ("users", &[LIST, MAPPING, TEXT]),
     ("vendor_data", &[MAPPING]),
     ("version", &[]),

@@ -2,7 +2,10 @@
 //! of its own, so that a change to one role's user-data runs that role's instances again and
 //! nothing else.
 
+use std::io::Read;
 use std::sync::Arc;
+
+use flate2::read::MultiGzDecoder;
 
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::error::Result;
@@ -270,7 +273,26 @@ const LONGEST: u64 = 1 << 20;
 fn read_text(local: &LocalPath) -> std::result::Result<String, String> {
     let why = |why: String| format!("cannot read {}: {why}", local.written.shown());
     let bytes = local.path.read(LONGEST).map_err(|error| why(error.root_cause().to_string()))?;
-    String::from_utf8(bytes).map_err(|error| why(error.to_string()))
+    let bytes = plain(bytes).map_err(|error| why(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| why(error.to_string()))?;
+    // cloud-init looks for its first line at the very start.
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(text) => text.to_string(),
+        None => text,
+    })
+}
+
+/// What is compressed by gzip, as cloud-init takes it, decompressed; all else as it is.
+fn plain(bytes: Vec<u8>) -> std::io::Result<Vec<u8>> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut plain = Vec::new();
+    MultiGzDecoder::new(&bytes[..]).take(LONGEST + 1).read_to_end(&mut plain)?;
+    match plain.len() as u64 > LONGEST {
+        true => Err(std::io::Error::other("it decompresses to more than 1 MiB")),
+        false => Ok(plain),
+    }
 }
 
 /// Reports faults inside a file with their places there and where the pipeline names it.
@@ -381,5 +403,29 @@ impl Stage for Clone {
 
     fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
         register::locate(context, artifact, self.replace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use std::io::Write;
+
+    #[test]
+    fn gzip_is_decompressed_up_to_the_longest_file() {
+        let packed = |bytes: &[u8]| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(bytes).unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(plain(b"#cloud-config\n".to_vec()).unwrap(), b"#cloud-config\n");
+        assert_eq!(plain(packed(b"#cloud-config\n")).unwrap(), b"#cloud-config\n");
+        assert_eq!(plain(packed(&vec![b'#'; LONGEST as usize])).unwrap().len(), LONGEST as usize);
+        let error = plain(packed(&vec![b'#'; LONGEST as usize + 1])).unwrap_err();
+        assert!(error.to_string().contains("more than 1 MiB"), "{error}");
+        let cut = packed(b"text");
+        assert!(plain(cut[..cut.len() - 1].to_vec()).is_err());
     }
 }
