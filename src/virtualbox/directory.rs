@@ -45,13 +45,14 @@ pub fn open(tar: &Path, digest: &Digest, work: &Path, cancel: &Cancel) -> Result
     let settings = vbox::read(&settings).with_context(what).hint(
         "in VirtualBox, make a full clone of the machine's current state, and pack the clone",
     )?;
-    let image = image_of(&settings).with_context(what)?;
+    let (image, format) = image_of(&settings).with_context(what)?;
+    let image = of_unix(image).with_context(what)?;
     let image = normal(&name.parent().unwrap_or(Path::new("")).join(image)).with_context(what)?;
-    let (copy, raw) = (work.join("machine.vdi"), work.join("machine.raw"));
+    let (copy, raw) = (work.join("machine.image"), work.join("machine.raw"));
     extract::file(tar, &image, &copy, cancel).with_context(what)?;
     let opened = image::read::open(&copy, OtherFiles::Refused).with_context(what)?;
     // Without its header it would be taken for a raw disk.
-    if opened.format != "vdi" {
+    if opened.format != format {
         let error =
             anyhow!("{} is not an image of this format: it is {}", image.display(), opened.format);
         return Err(error).with_context(what);
@@ -81,12 +82,32 @@ pub fn storage(settings: &Settings) -> Option<Storage> {
     })
 }
 
+/// The formats of disks, as kuth and, in capitals, VirtualBox call them.
+const FORMATS: [&str; 3] = ["vdi", "vmdk", "vhd"];
+
+/// A path as VirtualBox writes it on Windows, with the separators of Unix.
+fn of_unix(path: &Path) -> Result<PathBuf> {
+    let text = path.to_string_lossy();
+    let has_drive =
+        text.as_bytes().get(1) == Some(&b':') && text.as_bytes()[0].is_ascii_alphabetic();
+    if has_drive || text.starts_with("\\\\") {
+        return Err(anyhow!("its disk is {text}, a path of a Windows host"))
+            .hint("move the disk beside the `.vbox` file, and pack that directory");
+    }
+    Ok(PathBuf::from(text.replace('\\', "/")))
+}
+
 /// The one disk of the machine.
-fn image_of(settings: &Settings) -> Result<&Path> {
+fn image_of(settings: &Settings) -> Result<(&Path, &'static str)> {
+    let format = |disk: &vbox::Attached| {
+        FORMATS.into_iter().find(|format| disk.format.eq_ignore_ascii_case(format))
+    };
     match settings.disks.as_slice() {
-        [disk] if disk.format.eq_ignore_ascii_case("vdi") => Ok(&disk.file),
-        [disk] => Err(anyhow!("its disk is a {}, and only VDI is read", disk.format))
-            .hint("convert it: `VBoxManage clonemedium disk FROM TO.vdi --format VDI`"),
+        [disk] if let Some(format) = format(disk) => Ok((&disk.file, format)),
+        [disk] => {
+            Err(anyhow!("its disk is a {}, and only VDI, VMDK and VHD are read", disk.format))
+                .hint("convert it: `VBoxManage clonemedium disk FROM TO.vdi --format VDI`")
+        }
         [] => bail!("it has no hard disk"),
         many => Err(anyhow!("it has {} hard disks, and kuth takes machines of one", many.len()))
             .hint("detach the others; clones get disks of their own by `disks`"),

@@ -121,7 +121,22 @@ fn directories_that_are_no_machine_are_refused() {
         (vec![("a.vbox", String::new()), ("b.vbox", String::new())], "several machines"),
         (vec![("a.vbox", machine("", ""))], "no hard disk"),
         (vec![("a.vbox", machine(&disk("VDI", "a.vdi"), &twice))], "2 hard disks"),
-        (vec![("a.vbox", machine(&disk("VMDK", "a.vmdk"), attached))], "only VDI is read"),
+        (
+            vec![("a.vbox", machine(&disk("HDD", "a.hdd"), attached))],
+            "only VDI, VMDK and VHD are read",
+        ),
+        (
+            vec![("a.vbox", machine(&disk("VDI", "C:\\vms\\a.vdi"), attached))],
+            "its disk is C:\\vms\\a.vdi, a path of a Windows host",
+        ),
+        (vec![("a.vbox", machine(&disk("VDI", "d\\a.vdi"), attached))], "holds no file d/a.vdi"),
+        (
+            vec![
+                ("a.vbox", machine(&disk("VMDK", "a.vmdk"), attached)),
+                ("a.vmdk", "x".repeat(999)),
+            ],
+            "not an image of this format",
+        ),
         (vec![("a.vbox", machine(&disk("VDI", "../a.vdi"), attached))], "outside its directory"),
         (vec![("a.vbox", machine(&disk("VDI", "/a.vdi"), attached))], "outside its directory"),
         (vec![("a.vbox", machine(&disk("VDI", "a.vdi"), attached))], "holds no file a.vdi"),
