@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("files", &[]),
     ("tree", &["files"]),
     ("host_path", &["files"]),
-    ("lock", &[]),
+    ("lock", &["files"]),
     ("pipeline", &["host_path"]),
     ("process", &[]),
     ("http", &["process"]),

@@ -3,7 +3,7 @@
 //! what was copied and the file's metadata, so that an untouched copy is known without reading it.
 
 use std::fmt::Write as _;
-use std::fs::{File, FileTimes, Metadata, TryLockError};
+use std::fs::{File, FileTimes, Metadata};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -14,7 +14,7 @@ use super::Cache;
 use crate::cancel::Progress;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, with_hint};
-use crate::files::is_at;
+use crate::files::Partial;
 use crate::files::sparse::{data_extents, write_data};
 use crate::recipe::Key;
 
@@ -57,7 +57,7 @@ pub fn materialize(
     // Held until the stamp is written: the lock on the copy aside ends with its renaming.
     let key = Key(Digest::of(path.as_os_str().as_bytes()));
     let _lock = cache.lock_key(&key, progress.cancel)?;
-    let partial = Partial::lock(&directory, name, progress)
+    let partial = Partial::lock(&path, progress.cancel)
         .with_context(|| format!("writing into the output directory {}", directory.display()))
         .hint(HINT)?;
     // Another process may have copied it while this one waited.
@@ -125,42 +125,6 @@ fn stamp(path: &Path, digest: Digest, metadata: &Metadata) -> String {
     text
 }
 
-/// The copy while it is made: a hidden file in the same directory, locked against other processes.
-/// Its name is always the same, so that the next run overwrites what a killed one left.
-struct Partial {
-    path: PathBuf,
-    file: File,
-}
-
-impl Partial {
-    fn lock(directory: &Path, name: &str, progress: Progress<'_>) -> Result<Partial> {
-        let path = directory.join(format!(".{name}.partial"));
-        loop {
-            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-            match file.try_lock() {
-                // Its owner may have renamed it meanwhile.
-                Ok(()) if is_at(&file, &path) => {
-                    file.set_len(0)?;
-                    return Ok(Partial { path, file });
-                }
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
-                // Some shared directories know no locks; two builds at once are rare there.
-                Err(TryLockError::Error(_)) => {
-                    file.set_len(0)?;
-                    return Ok(Partial { path, file });
-                }
-            }
-            progress.cancel.check()?;
-        }
-    }
-
-    /// Removes it. What cannot be removed is overwritten by the next run.
-    fn remove(self) {
-        let _ = std::fs::remove_file(&self.path);
-    }
-}
-
 /// Makes the empty file `target` a copy of `object` that shares its blocks where the file system
 /// can, else of its data without its holes.
 fn fill(object: &Path, target: &File, progress: Progress<'_>) -> Result<()> {
@@ -196,8 +160,7 @@ fn publish(partial: &Partial, path: &Path) -> io::Result<Metadata> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let whole = SystemTime::UNIX_EPOCH + Duration::from_secs(now.as_secs());
     partial.file.set_times(FileTimes::new().set_modified(whole))?;
-    partial.file.sync_all()?;
-    std::fs::rename(&partial.path, path)?;
+    partial.publish(path)?;
     partial.file.metadata()
 }
 

@@ -124,10 +124,7 @@ impl Cache {
         for name in ["records", "objects", "packages", "latest", "locks", "work", "logs", "journal"]
         {
             let path = directory.join(name);
-            if !path.is_dir() {
-                std::fs::create_dir_all(&path)
-                    .with_context(|| format!("making {}", path.display()))?;
-            }
+            files::make_directory(&path)?;
         }
         let in_use = Lock::shared(&directory.join("locks/cache"), &Cancel::default())?;
         let cache = Cache { directory, aside: OnceLock::new(), _in_use: in_use };
@@ -248,6 +245,8 @@ impl Cache {
         let whole = |path: &Path| path.metadata().is_ok_and(|found| found.len() == artifact.size);
         if self.holds(&artifact) {
             std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
+            // Its name may be that of a process that was killed before it synced the directory.
+            object.parent().map_or(Ok(()), files::sync)?;
         } else {
             if !whole(&file) {
                 bail!("{} is not {} bytes long", file.display(), artifact.size);

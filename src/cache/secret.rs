@@ -33,9 +33,11 @@ fn make(path: &Path, aside: &Path) -> std::io::Result<()> {
     file.as_file().sync_all()?;
     // Of several processes the first one wins; all read its key.
     match file.persist_noclobber(path) {
-        Err(lost) if lost.error.kind() != ErrorKind::AlreadyExists => Err(lost.error),
-        _ => Ok(()),
+        Err(lost) if lost.error.kind() != ErrorKind::AlreadyExists => return Err(lost.error),
+        _ => {}
     }
+    // What is made with it must not survive it.
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]

@@ -204,7 +204,11 @@ impl Record {
 pub fn snapshots(directory: &Path) -> Result<Vec<SnapshotRecord>> {
     let mut found: Vec<SnapshotRecord> = Vec::new();
     for path in entries(&directory.join(SNAPSHOTS))? {
-        found.extend(SnapshotRecord::read(&path)?);
+        // A hidden one is being written, or a killed run wrote it: it is none yet.
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+        if !is_hidden {
+            found.extend(SnapshotRecord::read(&path)?);
+        }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(found)

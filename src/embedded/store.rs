@@ -34,7 +34,7 @@ impl<'a> Store<'a> {
     /// Waits for the lock, then takes away what killed runs left.
     pub fn open(host: &'a Host) -> Result<Store<'a>> {
         let bases = host.machines.join(BASES);
-        std::fs::create_dir_all(&bases).with_context(|| format!("making {}", bases.display()))?;
+        crate::files::make_directory(&bases)?;
         let lock = Lock::exclusive(&host.machines.join(".lock"), &host.cancel)?;
         let store = Store { host, _lock: lock };
         store.sweep()?;
@@ -79,6 +79,7 @@ impl<'a> Store<'a> {
             copy.sync_all().with_context(what)?;
         }
         rename(&aside, &place)?;
+        directory::sync_directory(&self.host.machines.join(BASES))?;
         Ok(name)
     }
 
@@ -92,8 +93,11 @@ impl<'a> Store<'a> {
 
     /// Puts a finished machine in its place, and takes the old one away.
     pub fn finish(&self, making: &Path, name: &str) -> Result<PathBuf> {
-        remove_file(&making.join(MARKER))?;
+        // The mark goes once the record is certain: after a loss of power the directory is known by one
+        // of them, and taken away.
         sync_whole(making)?;
+        remove_file(&making.join(MARKER))?;
+        directory::sync_directory(making)?;
         let place = self.host.machines.join(name);
         if place.symlink_metadata().is_err() {
             rename(making, &place)?;

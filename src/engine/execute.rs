@@ -295,6 +295,10 @@ impl Build<'_> {
             Err(error) => return Err(self.after_failure(explain(error), scratch)),
         };
         let took = start.elapsed();
+        if let Trigger::Run(_) = trigger {
+            self.announce(key, confidentiality)?;
+            self.announce_inventory(at, shared, &context)?;
+        }
         let artifact = self.cache.commit(&origin.recipe, output, took).map_err(explain)?;
         drop(scratch);
         self.cache.note_latest(&self.settings.pipeline, stage, key)?;
@@ -399,6 +403,15 @@ impl Build<'_> {
         match self.cache.holds(artifact) || remote.fetch(artifact, &report)? {
             true => Ok(FetchOutcome::Fetched),
             false => Ok(FetchOutcome::Unavailable),
+        }
+    }
+
+    /// Notes that a result will be for the remote cache: once it is in the local one, it is cached for
+    /// every later build, and none of them would upload it.
+    pub(super) fn announce(&self, key: &Key, confidentiality: Confidentiality) -> Result<()> {
+        match (&self.remote, confidentiality) {
+            (Some(remote), Confidentiality::Public) if remote.is_writable() => remote.announce(key),
+            _ => Ok(()),
         }
     }
 

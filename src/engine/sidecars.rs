@@ -76,6 +76,33 @@ impl Build<'_> {
         found
     }
 
+    /// The last tree that the node `at` depends on, and its node.
+    fn last_tree(&self, at: usize, shared: &Shared) -> Option<(usize, Artifact)> {
+        let nodes = self.dependencies(at).into_iter().rev();
+        let mut results = nodes.filter_map(|at| Some((at, shared.results.artifact(at)?)));
+        results.find(|(_, artifact)| artifact.kind == ArtifactKind::Tree)
+    }
+
+    /// Notes that the inventory that goes with the result of the node `at` will be for the remote cache.
+    pub(super) fn announce_inventory(
+        &self,
+        at: usize,
+        shared: &Shared,
+        context: &StageContext,
+    ) -> Result<()> {
+        let sidecars = self.plan.nodes()[at].stage.sidecars(context);
+        if !sidecars.is_some_and(|it| !it.sboms.is_empty()) {
+            return Ok(());
+        }
+        match self.last_tree(at, shared) {
+            Some((from, tree)) => self.announce(
+                &inventory::recipe(tree.digest).key(),
+                shared.results.confidentiality(from),
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// The packages of the last tree that the node `at` depends on; `None` where there is no tree,
     /// or it is not available.
     fn inventory(
@@ -86,13 +113,7 @@ impl Build<'_> {
         trigger: Trigger<'_>,
     ) -> Result<Option<Inventory>> {
         let results = &shared.results;
-        let is_tree = |at: &usize| {
-            results.artifact(*at).is_some_and(|artifact| artifact.kind == ArtifactKind::Tree)
-        };
-        let Some(from) = self.dependencies(at).into_iter().rev().find(is_tree) else {
-            return Ok(None);
-        };
-        let tree = results.artifact(from).context("a tree has no result")?;
+        let Some((from, tree)) = self.last_tree(at, shared) else { return Ok(None) };
         let recipe = inventory::recipe(tree.digest);
         let confidentiality = results.confidentiality(from);
         // It goes where the export goes, whose receiver may have no tree.
@@ -123,6 +144,7 @@ impl Build<'_> {
             self.observer.notify(&Event::Warning { text: &text });
             return Ok(None);
         }
+        self.announce(&recipe.key(), confidentiality)?;
         let (output, _) = context.cached(&recipe, |context| inventory::make(context, &tree))?;
         offer()?;
         inventory::read(&self.cache.object(&output)).map(Some)

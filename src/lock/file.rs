@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::{Entries, LockEntry, parse};
-use crate::error::{Context, Result, anyhow, with_hint};
+use crate::cancel::Cancel;
+use crate::error::{Context, Hint, Result, with_hint};
+use crate::files;
 
 /// When a new entry is written to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,19 +115,9 @@ impl LockFile {
     }
 
     fn write(&self, text: &str) -> Result<()> {
-        use std::io::Write as _;
-        let what = || format!("writing the lock {}", self.path.display());
-        let directory = self.path.parent().ok_or_else(|| anyhow!("a lock needs a directory"))?;
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        let mut file =
-            tempfile::NamedTempFile::new_in(directory).with_context(what).map_err(|error| {
-                with_hint(error, "the lock lies beside the pipeline; make that directory writable")
-            })?;
-        file.write_all(text.as_bytes()).with_context(what)?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.as_file().set_permissions(mode).with_context(what)?;
-        file.persist(&self.path).with_context(what)?;
-        Ok(())
+        files::replace(&self.path, text.as_bytes(), &Cancel::default())
+            .with_context(|| format!("writing the lock {}", self.path.display()))
+            .hint("the lock lies beside the pipeline; make that directory writable")
     }
 }
 

@@ -89,13 +89,14 @@ impl Entry {
     pub fn open(&self, journal: Option<&Path>) -> Result<Open> {
         let Some(journal) = journal else { return Ok(Open { path: None }) };
         let what = || format!("writing the journal in {}", journal.display());
-        std::fs::create_dir_all(journal).with_context(what)?;
+        crate::files::make_directory(journal)?;
         let path = journal.join(self.file_name());
         // Not written aside: a torn entry says that nothing had been made yet.
         let text = serde_json::to_vec_pretty(self).with_context(what)?;
         let mut file = File::create(&path).with_context(what)?;
         file.write_all(&text).with_context(what)?;
         file.sync_all().with_context(what)?;
+        crate::files::sync(journal)?;
         Ok(Open { path: Some(path) })
     }
 

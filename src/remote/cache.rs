@@ -97,6 +97,13 @@ impl RemoteCache {
         Ok(true)
     }
 
+    /// Records that the result under `key`, which is about to be in the local cache, is to be uploaded. A
+    /// build that is killed before [`RemoteCache::offer`] leaves the upload to the next one; a note
+    /// without a result is removed by it.
+    pub fn announce(&self, key: &Key) -> Result<()> {
+        self.queue.as_ref().map_or(Ok(()), |queue| queue.note(key))
+    }
+
     /// Queues the result under `key`, which is in the local cache, for upload. [`RemoteCache::drain`]
     /// waits for it.
     pub fn offer(&self, key: &Key) -> Result<()> {

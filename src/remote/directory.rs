@@ -2,10 +2,15 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, CWD, linkat};
 
 use super::Remote;
 use crate::error::{Context, Result, anyhow};
+use crate::files;
 use crate::http::TooLong;
 
 /// A remote in a directory.
@@ -37,19 +42,29 @@ impl Remote for Directory {
         Ok(Some(bytes))
     }
 
-    /// Written to a temporary file and renamed, so that no reader sees a partial file.
+    /// Written to a file without a name, which gets its name when it is whole and synced: no reader sees
+    /// a partial file, and a killed process leaves none. Where that cannot be, as on NFS, and for one
+    /// that is replaced, it has another name first.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.directory.join(name);
         let what = || format!("writing {}", path.display());
         let directory =
             path.parent().ok_or_else(|| anyhow!("{} has no directory", path.display()))?;
-        std::fs::create_dir_all(directory).with_context(what)?;
-        let mut file = tempfile::NamedTempFile::new_in(directory).with_context(what)?;
-        file.write_all(bytes).with_context(what)?;
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        file.as_file().set_permissions(mode).with_context(what)?;
-        file.persist(&path).with_context(what)?;
-        Ok(())
+        files::make_directory(directory)?;
+        let fill = |mut file: &File| -> std::io::Result<()> {
+            file.write_all(bytes)?;
+            file.set_permissions(PermissionsExt::from_mode(0o644))?;
+            file.sync_all()
+        };
+        let file = tempfile::tempfile_in(directory).with_context(what)?;
+        fill(&file).with_context(what)?;
+        let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+        if linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW).is_err() {
+            let file = tempfile::NamedTempFile::new_in(directory).with_context(what)?;
+            fill(file.as_file()).with_context(what)?;
+            file.persist(&path).with_context(what)?;
+        }
+        files::sync(directory)
     }
 
     fn has(&self, name: &str) -> Result<bool> {

@@ -44,9 +44,14 @@ impl Queue {
         Queue { connection, done: Arc::default(), at_work: Mutex::default() }
     }
 
+    /// Records `key` in the outbox.
+    pub fn note(&self, key: &Key) -> Result<()> {
+        self.connection.cache.write_aside(&self.connection.outbox().join(key.to_string()), b"")
+    }
+
     /// Records `key` in the outbox and queues it for upload.
     pub fn offer(&self, key: &Key) -> Result<()> {
-        self.connection.cache.write_aside(&self.connection.outbox().join(key.to_string()), b"")?;
+        self.note(key)?;
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
         let (sender, _) = at_work.get_or_insert_with(|| self.start());
         match sender.try_send(*key) {
@@ -105,7 +110,7 @@ fn upload_all(connection: &Connection, keys: &Receiver<Key>, done: &AtomicUsize)
 
 enum Upload {
     Done,
-    /// Another process uploads the result, or has done so.
+    /// Another process uploads the result, or has done so, or there is none.
     NotNeeded,
 }
 
@@ -137,7 +142,9 @@ impl Connection {
         if !note.exists() {
             return Ok(Upload::NotNeeded);
         }
-        if let Some(record) = self.cache.find(key)? {
+        let found = self.cache.find(key)?;
+        let outcome = if found.is_some() { Upload::Done } else { Upload::NotNeeded };
+        if let Some(record) = found {
             let file = self.cache.object(&record.output);
             object::send(
                 &*self.remote,
@@ -153,6 +160,6 @@ impl Connection {
             self.sent.fetch_add(sealed.len() as u64, Ordering::Relaxed);
         }
         std::fs::remove_file(&note).with_context(|| format!("removing {}", note.display()))?;
-        Ok(Upload::Done)
+        Ok(outcome)
     }
 }

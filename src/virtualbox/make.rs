@@ -133,6 +133,7 @@ pub fn finish_clone(config: &Config<'_>, spec: &MachineSpec, from: Origin<'_>) -
 
     let seed = place.join(SEED);
     std::fs::write(&seed, from.seed).with_context(|| format!("writing {}", seed.display()))?;
+    crate::files::sync(&seed)?;
     empty_drives(config, &uuid, &mut controllers)?;
     let (controller, at) = place_for_seed(config, &uuid, &mut controllers)?;
     config.attach(&uuid, &controller, at, "dvddrive", &seed)?;

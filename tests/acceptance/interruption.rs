@@ -74,10 +74,10 @@ fn kill(project: &Project, pipeline: &str, stage: &str, sign: Sign) {
 }
 
 /// Builds `stage`, which takes next to no time, and has strace kill kuth as it is about to sync
-/// something for the first time, which is its note in the journal with nothing made, and for the
-/// second, which is what it made.
+/// something for the first and second time, which is its note in the journal with nothing made, and for
+/// the third, which is what it made.
 fn kill_at_syncs(project: &Project, stage: &str) {
-    for nth in ["1", "2"] {
+    for nth in ["1", "2", "3"] {
         let kill = format!("inject=fsync:signal=KILL:when={nth}");
         let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", &kill];
         let run = project.through(&words).build(&[DEBIAN, stage]);

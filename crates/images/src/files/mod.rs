@@ -4,11 +4,13 @@
 mod aside;
 pub mod extents;
 mod lock;
+mod partial;
 mod remove;
 mod scratch;
 pub mod sparse;
 
-pub use aside::{rename_into, write_aside};
+pub use aside::{make_directory, rename_into, replace, sync, write_aside};
 pub use lock::{Lock, is_at};
+pub use partial::Partial;
 pub use remove::remove_tree;
 pub use scratch::{Scratch, sweep};
