@@ -6,11 +6,12 @@
 # make audit   checks licences, sources and known vulnerabilities of the crates, with cargo-deny
 # make fuzz    fuzzes every reader of foreign files for 10 seconds, with cargo-fuzz
 # make test-install   really installs Debian from a medium it makes; half an hour without KVM
+# make torture        kills, losses of power and failing disks at over 1000 points
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=
 AREA ?=
 
-.PHONY: image quick check test test-boots test-install audit fuzz build lint bench clean
+.PHONY: image quick check test test-boots test-install audit fuzz torture build lint bench clean
 
 image: build
 	target/release/kuth build $(PIPELINE) $(ARGS)
@@ -44,6 +45,10 @@ audit:
 
 fuzz:
 	scripts/fuzz
+
+torture:
+	scripts/setup test
+	scripts/torture
 
 lint:
 	scripts/lint

@@ -12,6 +12,7 @@ pub mod processes;
 pub mod project;
 pub mod run;
 pub mod servers;
+pub mod trace;
 pub mod tree;
 pub mod virtualbox;
 
