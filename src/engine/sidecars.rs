@@ -91,7 +91,7 @@ impl Build<'_> {
         context: &StageContext,
     ) -> Result<()> {
         let sidecars = self.plan.nodes()[at].stage.sidecars(context);
-        if !sidecars.is_some_and(|it| !it.sboms.is_empty()) {
+        if sidecars.is_none_or(|it| it.sboms.is_empty()) {
             return Ok(());
         }
         match self.last_tree(at, shared) {
