@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::BootFailed;
 use super::probe::Expectation;
+use crate::format::xml::escaped;
 
 /// One boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,25 +102,29 @@ impl Suite {
 pub fn write(name: &str, suites: &[Suite]) -> String {
     let cases = || suites.iter().flat_map(|suite| &suite.cases);
     let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n".to_string();
-    let _ = writeln!(xml, "<testsuites name=\"{}\"{}>", escape(name), counts(cases()));
+    let _ = writeln!(xml, "<testsuites name=\"{}\"{}>", escaped(name), counts(cases()));
     for suite in suites {
         let counts = counts(suite.cases.iter());
-        let _ = writeln!(xml, "  <testsuite name=\"{}\"{counts}>", escape(&suite.name));
+        let _ = writeln!(xml, "  <testsuite name=\"{}\"{counts}>", escaped(&suite.name));
         for case in &suite.cases {
-            let (class, name) = (escape(&suite.name), escape(&case.name));
+            let (class, name) = (escaped(&suite.name), escaped(&case.name));
             let inner = match &case.outcome {
                 CaseOutcome::Passed => String::new(),
                 CaseOutcome::Failed { expected, found } => {
                     let message = format!("expected: {expected}");
                     let text = format!("{message}\nfound: {found}");
-                    format!("<failure message=\"{}\">{}</failure>", escape(&message), escape(&text))
+                    format!(
+                        "<failure message=\"{}\">{}</failure>",
+                        escaped(&message),
+                        escaped(&text)
+                    )
                 }
                 CaseOutcome::Error(text) => {
                     let first = text.lines().next().unwrap_or_default();
-                    format!("<error message=\"{}\">{}</error>", escape(first), escape(text))
+                    format!("<error message=\"{}\">{}</error>", escaped(first), escaped(text))
                 }
                 CaseOutcome::Skipped(reason) => {
-                    format!("<skipped message=\"{}\"/>", escape(reason))
+                    format!("<skipped message=\"{}\"/>", escaped(reason))
                 }
             };
             let case = format!("    <testcase classname=\"{class}\" name=\"{name}\"");
@@ -144,27 +149,6 @@ fn counts<'a>(cases: impl Iterator<Item = &'a Case> + Clone) -> String {
         count(|it| matches!(it, CaseOutcome::Error(_))),
         count(|it| matches!(it, CaseOutcome::Skipped(_))),
     )
-}
-
-/// For an attribute in double quotes, and for text. Characters that no XML document may have, as a
-/// machine's output may, become U+FFFD.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            // As they are, a reader makes spaces of them in attributes, and drops the last one.
-            '\n' => escaped += "&#10;",
-            '\t' => escaped += "&#9;",
-            '\r' => escaped += "&#13;",
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

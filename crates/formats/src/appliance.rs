@@ -78,21 +78,6 @@ pub fn is_legal_name(name: &str) -> bool {
     (1..=80).contains(&name.len()) && !name.starts_with(['.', '-']) && name.chars().all(plain)
 }
 
-/// `text` escaped for XML, between tags and in attributes.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -124,10 +109,5 @@ pub(super) mod tests {
         }
         let cards = [appliance().cards, appliance().cards, appliance().cards].concat();
         Appliance { cards, ..appliance() }.check("ova").unwrap_err();
-    }
-
-    #[test]
-    fn xml_is_escaped() {
-        assert_eq!(escaped("a<b> & \"c\""), "a&lt;b&gt; &amp; &quot;c&quot;");
     }
 }

@@ -46,7 +46,7 @@
 //! | DSSE envelopes | [`dsse`] | secure-systems-lab/dsse 1.0 | reads, writes |
 //!
 //! [`probe`] finds out which of them a file has. [`blocks`], [`appliance`], [`fields`], [`guid`],
-//! [`digest`] and [`units`] are the values that they share.
+//! [`digest`], [`units`] and [`xml`] are what they share.
 
 pub mod acl;
 pub mod appliance;
@@ -92,6 +92,7 @@ pub mod vdi;
 pub mod vhd;
 pub mod vmdk;
 pub mod xfs;
+pub mod xml;
 pub mod xz;
 pub mod yaml;
 

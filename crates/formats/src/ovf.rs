@@ -6,8 +6,9 @@
 use std::fmt::Write;
 
 use super::Fault;
-use super::appliance::{Appliance, Plug, escaped};
+use super::appliance::{Appliance, Plug};
 use crate::digest::Digest;
+use crate::xml::escaped;
 
 const FORMAT: &str = "ova";
 const STREAM: &str = "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized";

@@ -59,6 +59,8 @@ pub struct Superblock {
     block_bits: u32,
     /// `s_blocks_count`.
     pub blocks_count: u64,
+    /// `s_free_blocks_count`; of a file system that is in use an older value.
+    pub free_blocks_count: u64,
     /// `s_inodes_count`.
     pub inodes_count: u32,
     /// `s_inodes_per_group`; never 0.
@@ -104,7 +106,10 @@ impl Superblock {
             return refuse(format!("blocks of 2^{} bytes", u64::from(log) + 10));
         }
         let is_64bit = incompat & incompat::BIT64 != 0;
-        let high = if is_64bit { u64::from(fields.le32(336)?) } else { 0 };
+        let high = |at: usize| match is_64bit {
+            true => fields.le32(at).map(|high| u64::from(high) << 32),
+            false => Ok(0),
+        };
         let uuid = Guid(fields.array(104)?);
         let has_sums = ro_compat & METADATA_CSUM != 0;
         if has_sums && fields.u8(373)? != 1 {
@@ -122,7 +127,8 @@ impl Superblock {
         let label = &label[..label.iter().position(|byte| *byte == 0).unwrap_or(16)];
         let superblock = Superblock {
             block_bits: log + 10,
-            blocks_count: u64::from(fields.le32(4)?) | high << 32,
+            blocks_count: u64::from(fields.le32(4)?) | high(336)?,
+            free_blocks_count: u64::from(fields.le32(12)?) | high(344)?,
             inodes_count: fields.le32(0)?,
             inodes_per_group: fields.le32(40)?,
             blocks_per_group: fields.le32(32)?,

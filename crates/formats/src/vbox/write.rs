@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::FORMAT;
-use crate::appliance::{Appliance, Firmware, Plug, escaped};
+use crate::appliance::{Appliance, Firmware, Plug};
+use crate::xml::escaped;
 use crate::{Fault, Guid};
 
 /// The UUIDs of a machine and its disk.

@@ -69,6 +69,7 @@ mod tests {
         Superblock {
             block_size: Bytes(4096),
             data_blocks: 100_000,
+            free_blocks: 0,
             ag_blocks: 25_600,
             ag_count: 4,
             ag_block_log: 15,

@@ -21,6 +21,8 @@ pub struct Superblock {
     pub block_size: Bytes,
     /// `sb_dblocks`: the number of blocks of the data device.
     pub data_blocks: u64,
+    /// `sb_fdblocks`: blocks that are free; of a file system that is in use an older value.
+    pub free_blocks: u64,
     /// `sb_agblocks`: the number of blocks of an allocation group.
     pub ag_blocks: u64,
     /// `sb_agcount`: the number of allocation groups.
@@ -86,6 +88,7 @@ impl Superblock {
         let superblock = Superblock {
             block_size: Bytes(block_size),
             data_blocks: fields.be64(8)?,
+            free_blocks: fields.be64(144)?,
             ag_blocks: fields.be32(84)?.into(),
             ag_count: fields.be32(88)?.into(),
             ag_block_log,

@@ -77,6 +77,11 @@ pub trait Filesystem {
     /// Its root.
     fn root(&self) -> u64;
 
+    /// How many of its bytes are in use, its own structures among them; `None` if it does not say.
+    fn bytes_used(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Whether it keeps owners and modes. The root of one that does not has the properties of the
     /// directory that it is mounted on.
     fn has_owners(&self) -> bool {

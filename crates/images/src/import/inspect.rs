@@ -32,6 +32,10 @@ pub struct Part {
     pub place: Location,
     /// How long it is, where that is known.
     pub size: Option<Bytes>,
+    /// Where it is on the disk, in bytes: beginning and length of each piece.
+    pub pieces: Vec<(u64, u64)>,
+    /// How much of its file system is in use, where that is known.
+    pub used: Option<Bytes>,
     /// What is in it: `ext4`, `LVM2 physical volume`.
     pub holds: &'static str,
     /// The label of what is in it, else of the partition.
@@ -56,6 +60,8 @@ pub fn inspect(image: &Image) -> Result<DiskReport> {
             parts.push(Part {
                 place: partition.number.map_or(Location::Disk, Location::Partition),
                 size: Some(Bytes(partition.source.size())),
+                pieces: vec![(partition.start, partition.source.size())],
+                used: None,
                 holds: "LVM2 physical volume",
                 label: partition.label.filter(|label| !label.is_empty()),
                 uuid: None,
@@ -70,6 +76,11 @@ pub fn inspect(image: &Image) -> Result<DiskReport> {
         let place = volume.place.to_string();
         let mounted = system.iter().flat_map(|system| &system.mounted);
         let mounted = mounted.into_iter().find(|mounted| mounted.place == place);
+        let used = match &volume.holds {
+            // A number that cannot be read is missed by nobody.
+            VolumeContent::Filesystem(_, filesystem) => filesystem.bytes_used().ok().flatten(),
+            VolumeContent::Unreadable(..) | VolumeContent::Other(_) => None,
+        };
         let (holds, fault) = match &volume.holds {
             VolumeContent::Filesystem(kind, _) => (*kind, None),
             VolumeContent::Unreadable(kind, error) => (*kind, Some(format!("{error:#}"))),
@@ -78,6 +89,8 @@ pub fn inspect(image: &Image) -> Result<DiskReport> {
         parts.push(Part {
             place: volume.place.clone(),
             size: volume.size.map(Bytes),
+            pieces: volume.pieces.clone(),
+            used: used.map(Bytes),
             holds,
             label: volume.label.clone().or_else(|| volume.partition_label.clone()),
             uuid: volume.uuid.clone(),

@@ -29,6 +29,8 @@ pub struct Partition {
     pub id: Option<String>,
     /// What `PARTLABEL=` names.
     pub label: Option<String>,
+    /// Where it begins on the disk, in bytes.
+    pub start: u64,
     /// Its bytes.
     pub source: Shared,
 }
@@ -90,15 +92,15 @@ pub fn read(disk: &Shared) -> Result<Divided> {
 }
 
 fn whole(disk: &Shared) -> Partition {
-    Partition { number: None, id: None, label: None, source: disk.clone() }
+    Partition { number: None, id: None, label: None, start: 0, source: disk.clone() }
 }
 
-/// The part of `disk`, which must hold all of it.
-fn part(disk: &Shared, number: u32, first: u64, length: u64) -> Result<Shared> {
+/// The part of `disk`, which must hold all of it, and where it begins in bytes.
+fn part(disk: &Shared, number: u32, first: u64, length: u64) -> Result<(u64, Shared)> {
     let what = || format!("partition {number}, {length} sectors from {first}");
     let start = first.checked_mul(SECTOR).with_context(what)?;
     let length = length.checked_mul(SECTOR).with_context(what)?;
-    Ok(Arc::new(Part::new(disk.clone(), start, length).with_context(what)?))
+    Ok((start, Arc::new(Part::new(disk.clone(), start, length).with_context(what)?)))
 }
 
 /// The partitions of a table, by their numbers.
@@ -130,11 +132,13 @@ fn is_protective(disk: &Shared) -> Result<bool> {
 fn gpt_partitions(disk: &Shared, found: Found) -> Result<Vec<Partition>> {
     let mut partitions = Vec::new();
     for (number, partition) in found {
+        let (start, source) = part(disk, number, partition.first.0, partition.length.0)?;
         partitions.push(Partition {
             number: Some(number),
             id: Some(partition.guid.to_string()),
             label: Some(partition.name),
-            source: part(disk, number, partition.first.0, partition.length.0)?,
+            start,
+            source,
         });
     }
     Ok(partitions)
@@ -144,11 +148,13 @@ fn mbr_partitions(disk: &Shared) -> Result<Vec<Partition>> {
     let table = mbr::Table::read(&head(&**disk, SECTOR as usize)?)?;
     let mut partitions = Vec::new();
     let mut add = |number: u32, first: Sectors, length: Sectors| -> Result<()> {
+        let (start, source) = part(disk, number, first.0, length.0)?;
         partitions.push(Partition {
             number: Some(number),
             id: Some(format!("{:08x}-{number:02x}", table.disk_id)),
             label: None,
-            source: part(disk, number, first.0, length.0)?,
+            start,
+            source,
         });
         Ok(())
     };

@@ -95,6 +95,10 @@ impl Filesystem for Squashfs {
         self.stored.superblock.root_inode.number()
     }
 
+    fn bytes_used(&self) -> Result<Option<u64>> {
+        Ok(Some(self.stored.superblock.bytes_used.0))
+    }
+
     fn node(&self, node: u64) -> Result<Node> {
         let (inode, _) = self.inode(node)?;
         let (device, size) = match inode.file_type {

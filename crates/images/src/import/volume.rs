@@ -62,6 +62,8 @@ pub struct Volume {
     pub mapper_ids: Option<String>,
     /// Its length in bytes, where that is known.
     pub size: Option<u64>,
+    /// Where it is on the disk, in bytes: beginning and length of each piece.
+    pub pieces: Vec<(u64, u64)>,
     /// What is in it.
     pub holds: VolumeContent,
 }
@@ -105,7 +107,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
         if volumes::is_physical(partition)? {
             continue;
         }
-        let Partition { number, id, label, source } = partition.clone();
+        let Partition { number, id, label, start, source } = partition.clone();
         let place = number.map_or(Location::Disk, Location::Partition);
         let (holds, names) = open(&source).with_context(|| format!("reading {place}"))?;
         found.push(Volume {
@@ -116,6 +118,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
             partition_label: label.filter(|label| !label.is_empty()),
             mapper_ids: None,
             size: Some(source.size()),
+            pieces: vec![(start, source.size())],
             holds,
         });
     }
@@ -128,7 +131,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
         };
         let (partition_id, partition_label) = (None, None);
         let (uuid, label) = names;
-        let mapper_ids = Some(volume.ids);
+        let (mapper_ids, pieces) = (Some(volume.ids), volume.pieces);
         found.push(Volume {
             place,
             uuid,
@@ -137,6 +140,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
             partition_label,
             mapper_ids,
             size,
+            pieces,
             holds,
         });
     }
@@ -298,6 +302,7 @@ mod tests {
             partition_label: None,
             mapper_ids: None,
             size: None,
+            pieces: Vec::new(),
             holds: VolumeContent::Other("swap"),
         }
     }

@@ -29,11 +29,15 @@ pub struct Volume {
     pub ids: String,
     /// Its bytes, or why they cannot be read.
     pub source: Result<Shared, String>,
+    /// Where these are on the disk, in bytes: beginning and length of each piece.
+    pub pieces: Vec<(u64, u64)>,
 }
 
 /// A physical volume that was found.
 struct Physical {
     shown: String,
+    /// Where it begins on the disk, in bytes.
+    start: u64,
     source: Shared,
     label: header::Label,
     group: Option<VolumeGroup>,
@@ -73,13 +77,13 @@ pub fn read(partitions: &[Partition]) -> Result<Vec<Volume>> {
         );
         for volume in &group.logical {
             if volume.status.iter().any(|word| word == "VISIBLE") {
-                volumes.push(Volume {
-                    group: group.name.clone(),
-                    name: volume.name.clone(),
-                    ids: format!("{}{}", group.id, volume.id).replace('-', ""),
-                    source: open(&group, &volume.segments, &physical)
-                        .map_err(|error| format!("{error:#}")),
-                });
+                let (source, pieces) = match open(&group, &volume.segments, &physical) {
+                    Ok((source, pieces)) => (Ok(source), pieces),
+                    Err(error) => (Err(format!("{error:#}")), Vec::new()),
+                };
+                let ids = format!("{}{}", group.id, volume.id).replace('-', "");
+                let (group, name) = (group.name.clone(), volume.name.clone());
+                volumes.push(Volume { group, name, ids, source, pieces });
             }
         }
     }
@@ -107,7 +111,7 @@ fn read_physical(partition: &Partition) -> Result<Physical> {
         let known = group.physical.iter().any(|physical| physical.id == label.id);
         ensure!(known, "the group `{}` does not know it", group.name);
     }
-    Ok(Physical { shown: partition.shown(), source, label, group })
+    Ok(Physical { shown: partition.shown(), start: partition.start, source, label, group })
 }
 
 /// The newest version of a group in a metadata area.
@@ -139,8 +143,14 @@ struct Logical {
     stretches: Vec<Stretch>,
 }
 
-fn open(group: &VolumeGroup, segments: &[Segment], physical: &[Physical]) -> Result<Shared> {
+/// A volume, and its pieces on the disk.
+fn open(
+    group: &VolumeGroup,
+    segments: &[Segment],
+    physical: &[Physical],
+) -> Result<(Shared, Vec<(u64, u64)>)> {
     let mut volume = Logical { size: 0, stretches: Vec::new() };
+    let mut pieces = Vec::new();
     for segment in segments {
         let Mapping::Striped { stripe_size, stripes } = &segment.mapping else {
             let Mapping::Other(kind) = &segment.mapping else { continue };
@@ -163,6 +173,7 @@ fn open(group: &VolumeGroup, segments: &[Segment], physical: &[Physical]) -> Res
             let start = start.context("a segment lies beyond any disk")?;
             check(&*there.source, start, leg)
                 .with_context(|| format!("reading the physical volume in {}", there.shown))?;
+            pieces.push((there.start + start, leg));
             legs.push((there.source.clone(), start));
         }
         let turn = stripe_size.filter(|_| legs.len() > 1).map_or(leg, |size| size.0 * 512);
@@ -170,7 +181,7 @@ fn open(group: &VolumeGroup, segments: &[Segment], physical: &[Physical]) -> Res
         volume.size = volume.size.checked_add(length).context("it is too large")?;
         volume.stretches.push(Stretch { start, length, turn, legs });
     }
-    Ok(Arc::new(volume))
+    Ok((Arc::new(volume), pieces))
 }
 
 /// So many extents in bytes.

@@ -186,6 +186,11 @@ impl Filesystem for Xfs {
         self.superblock.root_inode
     }
 
+    fn bytes_used(&self) -> Result<Option<u64>> {
+        let of = &self.superblock;
+        Ok(of.data_blocks.checked_sub(of.free_blocks).map(|blocks| blocks * of.block_size.0))
+    }
+
     fn node(&self, node: u64) -> Result<Node> {
         let inode = self.inode(node)?;
         let device = match inode.data_fork {

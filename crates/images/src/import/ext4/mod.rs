@@ -184,6 +184,12 @@ impl Filesystem for Ext4 {
         ROOT_INODE.into()
     }
 
+    fn bytes_used(&self) -> Result<Option<u64>> {
+        let of = &self.superblock;
+        let blocks = of.blocks_count.checked_sub(of.free_blocks_count);
+        Ok(blocks.map(|blocks| blocks * of.block_size().0))
+    }
+
     fn node(&self, node: u64) -> Result<Node> {
         let inode = self.used(node)?;
         let kind = Kind::of(inode.mode, inode.device());
