@@ -14,7 +14,7 @@ use kuth::units::Bytes;
 
 use kuth_test_support::servers;
 
-use kuth_test_support::home::{Home, Said};
+use kuth_test_support::home::{self, Home, Said};
 
 fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -57,6 +57,41 @@ fn all_pipelines_are_sound_and_have_a_summary() {
         assert_eq!(said.status, 0, "{name}: {}", said.err);
         assert!(text.contains(&format!("#   kuth build {name}")), "{name} says how to build it");
     }
+}
+
+/// For whoever has the sources and no kuth; `KUTH_BLESS=1` writes it.
+#[test]
+fn the_schema_is_committed() {
+    home::golden_in("docs", "schema.json", &Home::new().kuth(&["schema"]).out);
+}
+
+#[test]
+fn what_init_writes_names_its_schema_and_is_accepted_by_it() {
+    let home = Home::new();
+    for arguments in [
+        &["init", "plain"][..],
+        &["init", "large", "--suite", "bookworm", "--lvm", "--role", "web", "--role", "db"],
+    ] {
+        let said = home.kuth(arguments);
+        let file = format!("pipelines/{}.toml", arguments[1]);
+        assert_eq!((said.status, said.out.trim_end()), (0, file.as_str()), "{}", said.err);
+        let checked = home.kuth(&["check", &file]);
+        assert_eq!(checked.status, 0, "{}", checked.err);
+        let text = std::fs::read_to_string(home.path(&file)).unwrap();
+        let schema = text.lines().next().unwrap().strip_prefix("#:schema ").unwrap();
+        // From the directory of the pipeline, as editors take it.
+        let schema = home.path("pipelines").join(schema);
+        let Some(program) = servers::program("check-jsonschema") else { return };
+        let mut command = std::process::Command::new(program);
+        command.arg("--schemafile").arg(schema).arg(home.path(&file));
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("ok -- validation done"), "{said}");
+    }
+    // One that is there is the user's.
+    home.write("kuth.schema.json", "{}");
+    assert_eq!(home.kuth(&["init", "third"]).status, 0);
+    assert_eq!(std::fs::read_to_string(home.path("kuth.schema.json")).unwrap(), "{}");
 }
 
 /// What an editor checks a pipeline by, with the checker of the schema's own people as the judge.

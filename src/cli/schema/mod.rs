@@ -23,9 +23,13 @@ pub struct Args {}
 
 /// Runs `kuth schema`.
 pub fn run(_args: &Args) -> Result<Exit> {
-    let text = serde_json::to_string_pretty(&schema()?).context("writing the schema")?;
-    screen::data(&(text + "\n"))?;
+    screen::data(&text()?)?;
     Ok(Exit::Done)
+}
+
+/// The schema as a file.
+pub(super) fn text() -> Result<String> {
+    Ok(serde_json::to_string_pretty(&schema()?).context("writing the schema")? + "\n")
 }
 
 fn schema() -> Result<Value> {
