@@ -202,6 +202,18 @@ impl Command {
         Error::new(command.exec()).context(format!("starting {self}"))
     }
 
+    /// Runs it with kuth's terminal and whole environment, and waits until it ends, however it does.
+    /// Fails if it cannot be started.
+    pub fn interact(&self) -> Result<()> {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.args).envs(self.env.iter().skip(Self::FIXED).cloned());
+        if let Some(cwd) = &self.cwd {
+            command.current_dir(cwd);
+        }
+        command.status().with_context(|| format!("starting {self}"))?;
+        Ok(())
+    }
+
     /// Starts it, with standard output in a pipe and standard error in `log`.
     fn start(&self, log: &Path, input: Stdio) -> Result<Running> {
         let mut file = open_log(log)?;

@@ -285,6 +285,63 @@ digraph \"small\" {
     assert!(mermaid.out.starts_with("graph LR\n"));
 }
 
+/// A project that unpacks a file of this content, in two stages and without a network.
+fn unpacking(content: &[u8]) -> Home {
+    let home = Home::new();
+    let archive = home.path("archive.tar");
+    std::fs::write(&archive, content).unwrap();
+    let pipeline = format!(
+        "[pipeline]\nname = \"small\"\n\n[stage.archive]\nkind = \"download\"\n\
+         url = \"file://{}\"\nsha256 = \"{}\"\n\n\
+         [stage.files]\nkind = \"unpack\"\nfrom = \"archive\"\n",
+        archive.display(),
+        kuth_test_support::sha256(content),
+    );
+    home.write("pipelines/small.toml", &pipeline);
+    home
+}
+
+#[test]
+fn a_quiet_build_prints_failures_and_a_verbose_one_logs() {
+    let (home, file) = (unpacking(b"no archive"), "pipelines/small.toml");
+    let quiet = home.kuth(&["build", file, "-q"]);
+    assert_eq!((quiet.status, quiet.out.as_str()), (1, ""));
+    assert!(quiet.err.starts_with("files: failed after "), "{}", quiet.err);
+    assert!(!quiet.err.contains("archive: ") && !quiet.err.contains("2 stages"), "{}", quiet.err);
+    assert_eq!(home.kuth(&["build", file, "-q", "-v"]).status, 2);
+    let verbose = home.kuth(&["build", file, "--verbose"]);
+    assert!(verbose.err.starts_with("archive: cached\nfiles: started ("), "{}", verbose.err);
+}
+
+#[test]
+fn a_failed_stage_can_be_looked_at_in_a_shell() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let (home, file) = (unpacking(b"no archive"), "pipelines/small.toml");
+    let said = home.kuth(&["build", file, "--on-error", "shell"]);
+    assert_eq!(said.status, 1);
+    let work = home.path("cache/work");
+    let last = said.err.lines().last().unwrap();
+    let start = format!("to inspect the failure: `cd {}/", work.display());
+    assert!(last.starts_with(&start) && last.ends_with("then `/bin/sh`"), "{last}");
+
+    let kuth = kuth_test_support::program();
+    let words = format!("{} build {file} --on-error shell", kuth.display());
+    let mut command = Command::new("script");
+    command.args(["-qec", &words, "/dev/null"]).env_clear().env("PATH", home::path());
+    command.env("TERM", "dumb").current_dir(home.path(".")).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let marker = home.path("where");
+    input.write_all(format!("pwd >{}; exit 7\n", marker.display()).as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(input);
+    // The exit status is that of the build.
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    let place = std::fs::read_to_string(marker).unwrap();
+    assert!(place.starts_with(&format!("{}/", work.display())), "{place}");
+}
+
 #[test]
 fn init_writes_a_pipeline_without_faults_and_overwrites_none() {
     let home = Home::new();

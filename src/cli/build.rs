@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::options::{Building, MessageFormat, OnError};
-use super::progress::{self, ResultPaths};
+use super::progress::{self, ResultPaths, Verbosity};
 use super::project::Project;
-use super::{Exit, interrupt, remote, screen};
+use super::{Exit, failed_shell, interrupt, remote, screen};
 use crate::artifact::ArtifactKind;
+use crate::cache::Cache;
 use crate::cancel::Cancel;
-use crate::engine::{Build, Fetch, Options, Plan};
+use crate::engine::{Build, Fetch, Observer, Options, Plan};
 use crate::error::Result;
 
 /// Build stages of a pipeline and their inputs
@@ -18,7 +19,11 @@ use crate::error::Result;
 /// are printed to standard output, one per line.
 ///
 /// `--on-error keep` keeps the work directory of a failed stage and prints its
-/// path; `shell` also prints how to enter it.
+/// path. `shell` also opens a shell there, in the stage's tree if it has one, once
+/// the build has ended; if there is no terminal, it prints how to enter it.
+///
+/// `--verbose` prints the logs of stages as they are written. On GitHub and GitLab
+/// each is printed when its stage ends, and can be folded.
 ///
 /// Ctrl-C stops the build within two seconds and keeps every finished stage. A
 /// second Ctrl-C ends kuth at once.
@@ -27,16 +32,25 @@ use crate::error::Result;
 pub struct Args {
     #[command(flatten)]
     building: Building,
+
+    /// Print only failures, warnings and results
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Print the logs of stages
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 /// Runs `kuth build`.
 pub fn run(args: &Args) -> Result<Exit> {
     let cancel = Cancel::default();
-    interrupt::gracefully(&cancel)?;
+    let handlers = interrupt::gracefully(&cancel)?;
     let project = Project::open_to_build(&args.building)?;
     let format = args.building.message_format;
-    let paths = Arc::new(ResultPaths::new(progress::observer(format)));
     let cache = project.cache()?;
+    let observer = observer(args, &project, cache.clone());
+    let paths = Arc::new(ResultPaths::new(observer));
     let (root, offline) = (&project.settings.root, project.settings.offline);
     let remote = remote::open(root, offline, &cache, &cancel, paths.clone())?;
     let summary = {
@@ -64,10 +78,24 @@ pub fn run(args: &Args) -> Result<Exit> {
     match summary.failed {
         0 => Ok(Exit::Done),
         _ => {
-            print_how_to_enter(args.building.on_error);
+            if args.building.on_error == OnError::Shell {
+                failed_shell::open(&paths.kept(), handlers)?;
+            }
             Ok(Exit::Failed)
         }
     }
+}
+
+/// The observer that the options ask for.
+fn observer(args: &Args, project: &Project, cache: Arc<Cache>) -> Arc<dyn Observer> {
+    let verbosity = match (args.quiet, args.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let pipeline = project.pipeline.name.clone();
+    let logs = move |stage: &str| cache.log(&pipeline, stage);
+    progress::observer_of(args.building.message_format, verbosity, logs)
 }
 
 /// The paths of exports and machines, one per line.
@@ -85,16 +113,4 @@ pub(super) fn output_paths(project: &Project, paths: &ResultPaths) -> String {
     outputs.retain(|(stage, _)| is_output(stage));
     outputs.sort();
     outputs.iter().map(|(_, path)| format!("{}\n", path.display())).collect()
-}
-
-/// Prints what `--on-error shell` promises. The failure and the directory that was kept have been
-/// reported already.
-fn print_how_to_enter(on_error: OnError) {
-    if on_error == OnError::Shell {
-        screen::talk(
-            "to inspect the failure, `cd` into the directory that was kept; enter a tree in it with\n\
-             `unshare --mount --pid --fork --mount-proc chroot root /bin/sh` (an ordinary user\n\
-             adds `--user --map-auto --map-root-user`)",
-        );
-    }
 }

@@ -2,12 +2,13 @@
 //! cancellation flag.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::unregister;
+use signal_hook::{SigId, flag};
 
 use super::{Exit, screen};
 use crate::cancel::Cancel;
@@ -35,23 +36,43 @@ pub fn exit_at_once() -> Result<()> {
     Ok(())
 }
 
+/// What [`gracefully`] installed.
+pub struct Handlers {
+    installed: Vec<SigId>,
+    ignores: Arc<AtomicBool>,
+}
+
+impl Handlers {
+    /// Ignores signals from now on: they are for a program that has the terminal.
+    pub fn ignore(self) {
+        self.ignores.store(true, Ordering::SeqCst);
+        for id in self.installed {
+            unregister(id);
+        }
+    }
+}
+
 /// Sets `cancel` at the first signal. Ends kuth at the second, or when stopping takes too long.
-pub fn gracefully(cancel: &Cancel) -> Result<()> {
+pub fn gracefully(cancel: &Cancel) -> Result<Handlers> {
     let status = i32::from(Exit::Interrupted.status());
+    let mut installed = Vec::new();
     for signal in SIGNALS {
         // In this order: the first signal must not see the flag that it sets itself.
-        flag::register_conditional_shutdown(signal, status, cancel.flag()).context(INSTALLING)?;
-        flag::register(signal, cancel.flag()).context(INSTALLING)?;
+        let ends = flag::register_conditional_shutdown(signal, status, cancel.flag());
+        installed.push(ends.context(INSTALLING)?);
+        installed.push(flag::register(signal, cancel.flag()).context(INSTALLING)?);
     }
+    let ignores = Arc::new(AtomicBool::new(false));
+    let handlers = Handlers { installed, ignores: ignores.clone() };
     let mut signals = Signals::new(SIGNALS).context(INSTALLING)?;
     std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
+        if signals.forever().any(|_| !ignores.load(Ordering::SeqCst)) {
             std::thread::sleep(STOP_TIMEOUT);
             screen::talk("interrupted; the next build removes unfinished work");
             std::process::exit(status);
         }
     });
-    Ok(())
+    Ok(handlers)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod create_image;
 mod diff;
 mod doctor;
 mod explain;
+mod failed_shell;
 mod graph;
 mod init;
 mod inspect;

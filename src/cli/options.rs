@@ -193,7 +193,7 @@ pub enum OnError {
     Clean,
     /// Keep the directory.
     Keep,
-    /// Keep the directory, and print how to enter it.
+    /// Keep the directory, and open a shell there or print how to enter it.
     Shell,
 }
 

@@ -15,6 +15,8 @@ use crate::units;
 pub mod bars;
 pub mod json;
 pub mod plain;
+pub mod quiet;
+pub mod verbose;
 pub mod wire;
 
 /// The output of an observer. Lines of several threads do not mix.
@@ -31,6 +33,37 @@ impl Sink {
         let mut target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = target.write_all(format!("{text}\n").as_bytes());
         let _ = target.flush();
+    }
+}
+
+/// How much a build says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Failures and warnings.
+    Quiet,
+    /// What happens to each stage.
+    Normal,
+    /// The logs of stages too.
+    Verbose,
+}
+
+/// The observer for this terminal, verbosity and format; only the format for people has several
+/// verbosities. `logs` says where the log of a stage is.
+pub fn observer_of(
+    format: MessageFormat,
+    verbosity: Verbosity,
+    logs: impl Fn(&str) -> PathBuf + Send + Sync + 'static,
+) -> Arc<dyn Observer> {
+    let talk = || Sink::new(std::io::stderr());
+    match (format, verbosity) {
+        (MessageFormat::Human, Verbosity::Quiet) => {
+            Arc::new(quiet::Quiet::new(talk(), screen::paint()))
+        }
+        (MessageFormat::Human, Verbosity::Verbose) => {
+            let grouping = verbose::Grouping::of(|name| std::env::var(name).ok());
+            Arc::new(verbose::Verbose::new(talk(), screen::paint(), grouping, Box::new(logs)))
+        }
+        _ => observer(format),
     }
 }
 
@@ -56,7 +89,10 @@ pub fn observer(format: MessageFormat) -> Arc<dyn Observer> {
 /// The message for an event; `None` for events without one.
 fn message_for(event: &Event<'_>, paint: Paint) -> Option<String> {
     Some(match event {
-        Event::Begin { .. } | Event::Progress { .. } | Event::Pushing { .. } => return None,
+        Event::Begin { .. }
+        | Event::Progress { .. }
+        | Event::WorkKept { .. }
+        | Event::Pushing { .. } => return None,
         Event::Fetching { stage, size } => {
             format!("{stage}: pulling {}", units::Human(*size))
         }
@@ -118,16 +154,23 @@ fn summary_line(summary: &Summary) -> String {
     format!("{stages}: {}, in {:.1} s", counts.join(", "), summary.seconds)
 }
 
-/// Records the paths of results, and passes all events on to another observer.
+/// Records the paths of results, and of work directories that were kept; passes all events on to
+/// another observer.
 pub struct ResultPaths {
     observer: Arc<dyn Observer>,
     paths: Mutex<Vec<(String, PathBuf)>>,
+    kept: Mutex<Vec<PathBuf>>,
 }
 
 impl ResultPaths {
     /// Passes everything on to `observer`.
     pub fn new(observer: Arc<dyn Observer>) -> ResultPaths {
-        ResultPaths { observer, paths: Mutex::default() }
+        ResultPaths { observer, paths: Mutex::default(), kept: Mutex::default() }
+    }
+
+    /// The work directories of failed stages that were kept, in the order of the failures.
+    pub fn kept(&self) -> Vec<PathBuf> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Stages and the paths of their results, in the order in which they finished.
@@ -148,6 +191,10 @@ impl Observer for ResultPaths {
         if let Some((stage, path)) = result {
             let mut paths = self.paths.lock().unwrap_or_else(PoisonError::into_inner);
             paths.push((stage.to_string(), path.clone()));
+        }
+        if let Event::WorkKept { directory, .. } = event {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push(directory.to_path_buf());
         }
         self.observer.notify(event);
     }
@@ -265,6 +312,10 @@ pub(super) mod tests {
         play(&paths);
         let stages: Vec<String> = paths.recorded().into_iter().map(|(stage, _)| stage).collect();
         assert_eq!(stages, ["rootfs", "base", "nodes/a"]);
+        assert_eq!(paths.kept(), Vec::<PathBuf>::new());
+        let directory = std::path::Path::new("/cache/work/a");
+        paths.notify(&Event::WorkKept { stage: "disk", directory });
+        assert_eq!(paths.kept(), [directory]);
     }
 
     #[test]

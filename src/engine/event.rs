@@ -1,6 +1,6 @@
 //! The events of a build. Observers draw bars, print lines or write JSON.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::artifact::Artifact;
@@ -86,6 +86,13 @@ pub enum Event<'a> {
         error: &'a Error,
         /// How long it ran.
         took: Duration,
+    },
+    /// The work directory of a stage that failed was kept; its error says so too.
+    WorkKept {
+        /// Which stage.
+        stage: &'a str,
+        /// The directory.
+        directory: &'a Path,
     },
     /// The result of a stage stays on this machine: a secret went into it.
     Withheld {

@@ -276,6 +276,8 @@ impl Build<'_> {
             Trigger::Run(reason) => Some(reason.to_string()),
             Trigger::Restore => None,
         };
+        // A log is of one run, and whoever reads it from here on reads this one.
+        let _ = std::fs::remove_file(&context.log);
         if let Some(reason) = &reason {
             self.observer.notify(&Event::Started { stage, key, reason });
         }
@@ -286,13 +288,11 @@ impl Build<'_> {
         let need = Bytes(node.stage.need(&context, &origin.inputs));
         let explain = |error| space::explain(error, self.cache.directory(), need);
         space::require(self.cache.directory(), need)?;
-        // A log is of one run.
-        let _ = std::fs::remove_file(&context.log);
         let scratch = self.cache.scratch()?;
         context.work = scratch.path().to_path_buf();
         let output = match node.stage.run(&context, &origin.inputs, &origin.pins) {
             Ok(output) => output,
-            Err(error) => return Err(self.after_failure(explain(error), scratch)),
+            Err(error) => return Err(self.after_failure(stage, explain(error), scratch)),
         };
         let took = start.elapsed();
         if let Trigger::Run(_) = trigger {
@@ -319,9 +319,10 @@ impl Build<'_> {
         Ok(ExecuteOutcome::Done(artifact))
     }
 
-    fn after_failure(&self, error: Error, scratch: crate::files::Scratch) -> Error {
+    fn after_failure(&self, stage: &str, error: Error, scratch: crate::files::Scratch) -> Error {
         if self.settings.keep_failed && !self.cancel.is_set() {
             let kept = scratch.keep();
+            self.observer.notify(&Event::WorkKept { stage, directory: &kept });
             return with_hint(error, format!("its directory was kept: {}", kept.display()));
         }
         error

@@ -104,7 +104,10 @@ impl Observer for Bars {
                 }
             }
             Event::Pushed { .. } | Event::End(_) => self.end(PUSH),
-            Event::Begin { .. } | Event::Withheld { .. } | Event::Warning { .. } => {}
+            Event::Begin { .. }
+            | Event::WorkKept { .. }
+            | Event::Withheld { .. }
+            | Event::Warning { .. } => {}
         }
         if let Some(text) = message_for(event, self.paint) {
             self.screen.suspend(|| self.talk.line(&text));

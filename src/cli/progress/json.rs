@@ -35,6 +35,7 @@ impl Json {
             Event::Begin { .. }
             | Event::Progress { .. }
             | Event::Fetching { .. }
+            | Event::WorkKept { .. }
             | Event::Withheld { .. }
             | Event::Warning { .. }
             | Event::Pushing { .. }
