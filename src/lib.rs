@@ -5,6 +5,8 @@
 
 pub mod artifact;
 pub mod boot_check;
+pub mod build_record;
+pub mod build_report;
 pub mod cache;
 pub mod ci;
 pub mod cli;

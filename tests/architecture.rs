@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("http", &["process"]),
     ("cache", &["files"]),
+    ("build_record", &["cache"]),
     ("remote", &["archive", "cache", "files", "format", "http", "process"]),
     ("sandbox", &["files", "process", "tree"]),
     ("run_state", &[]),
@@ -37,6 +38,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "provenance",
         &["cache", "disk", "files", "format", "process", "remote", "stage_context", "tree"],
+    ),
+    (
+        "build_report",
+        &["boot_check", "build_record", "cache", "compare", "format", "import", "provenance"],
     ),
     ("import", &["archive", "format", "image", "tree"]),
     ("hardware", &[]),
@@ -89,6 +94,8 @@ const UPPER: [(&str, &[&str]); 3] = [
         "engine",
         &[
             "boot_check",
+            "build_record",
+            "build_report",
             "ci",
             "cli",
             "debian",

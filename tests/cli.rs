@@ -40,6 +40,7 @@ const COMMANDS: &[&str] = &[
     "path",
     "check",
     "graph",
+    "report",
     "verify",
     "diff",
     "inspect",
@@ -301,13 +302,74 @@ fn unpacking(content: &[u8]) -> Home {
     home
 }
 
+/// A tar with a directory in it.
+fn tar_archive() -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Directory);
+    header.set_mode(0o755);
+    header.set_size(0);
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, "directory", std::io::empty()).unwrap();
+    tar.into_inner().unwrap()
+}
+
+#[test]
+fn a_build_is_on_record_and_has_a_report() {
+    let (home, file) = (unpacking(&tar_archive()), "pipelines/small.toml");
+    let none = "error: no build of pipelines/small.toml is on record\n\
+                hint: build it with `kuth build pipelines/small.toml`\n";
+    assert_eq!(home.kuth(&["report", file]), Said::err(1, none));
+    assert!(!home.path("cache").exists());
+    let built = home.kuth(&["build", file, "--report", "out/report.html"]);
+    assert_eq!(built.status, 0, "{}", built.err);
+    let page = std::fs::read_to_string(home.path("out/report.html")).unwrap();
+    assert!(page.contains("2 stages: 2 done, in ") && page.contains(">not built before"), "{page}");
+    assert_eq!(home.kuth(&["report", file]), Said::out(&page));
+    assert_eq!(home.kuth(&["report", file, "--output", "other.html"]), Said::out(""));
+    assert_eq!(std::fs::read_to_string(home.path("other.html")).unwrap(), page);
+
+    let again = home.kuth(&["build", file]);
+    assert_eq!(
+        (again.status, again.err.as_str()),
+        (0, "archive: cached\nfiles: cached\n2 stages, 2 cached\n")
+    );
+    let page = home.kuth(&["report", file]).out;
+    assert!(
+        page.contains("2 stages: 2 cached, in ") && page.contains("No stage changed."),
+        "{page}"
+    );
+    let graph = home.kuth(&["graph", file, "--last-build"]);
+    assert!(graph.out.contains("[label = \"files\\nunpack\\ncached\"]"), "{}", graph.out);
+}
+
+#[test]
+fn a_build_that_cannot_be_recorded_is_as_good_as_any() {
+    let (home, file) = (unpacking(&tar_archive()), "pipelines/small.toml");
+    home.write("cache/builds/small.json", "{\"version\":99}");
+    let built = home.kuth(&["build", file]);
+    assert_eq!(built.status, 0, "{}", built.err);
+    let warning = "warning: no report will have this build: ";
+    let line = built.err.lines().find(|line| line.starts_with(warning)).unwrap();
+    let remove = format!("remove {}", home.path("cache/builds/small.json").display());
+    assert!(line.contains("has format 99, this kuth knows 1") && line.contains(&remove), "{line}");
+    let said = home.kuth(&["report", file]);
+    assert_eq!((said.status, said.out.as_str()), (1, ""));
+    assert!(said.err.contains(&remove), "{}", said.err);
+    let graph = home.kuth(&["graph", "pipelines/small.toml", "--last-build"]);
+    assert_eq!(graph.status, 1);
+}
+
 #[test]
 fn a_quiet_build_prints_failures_and_a_verbose_one_logs() {
     let (home, file) = (unpacking(b"no archive"), "pipelines/small.toml");
-    let quiet = home.kuth(&["build", file, "-q"]);
+    let quiet = home.kuth(&["build", file, "-q", "--report", "report.html"]);
     assert_eq!((quiet.status, quiet.out.as_str()), (1, ""));
     assert!(quiet.err.starts_with("files: failed after "), "{}", quiet.err);
     assert!(!quiet.err.contains("archive: ") && !quiet.err.contains("2 stages"), "{}", quiet.err);
+    // A build that failed has a report too.
+    let page = std::fs::read_to_string(home.path("report.html")).unwrap();
+    assert!(page.contains("1 done, 1 failed") || page.contains("1 cached, 1 failed"), "{page}");
+    assert!(page.contains("<pre class=\"error\">error: "), "{page}");
     assert_eq!(home.kuth(&["build", file, "-q", "-v"]).status, 2);
     let verbose = home.kuth(&["build", file, "--verbose"]);
     assert!(verbose.err.starts_with("archive: cached\nfiles: started ("), "{}", verbose.err);

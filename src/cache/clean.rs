@@ -91,7 +91,7 @@ impl Cache {
     fn remove_all(&self) -> Result<Cleaned> {
         let results = self.entries()?;
         let packages = files_below(&self.directory().join("packages"))?.len();
-        for name in ["records", "latest", "objects", "packages", "logs", "downloads"] {
+        for name in ["records", "latest", "builds", "objects", "packages", "logs", "downloads"] {
             for file in files_below(&self.directory().join(name))? {
                 remove(&file)?;
             }

@@ -8,6 +8,7 @@
 //! cache/objects/ab/DIGEST  one file, read-only (disks: sparse, named by their tree hash)
 //! cache/packages/ab/SHA256 Debian packages, each verified when it came
 //! cache/latest/PIPELINE/S  the key that stage S had last: what `explain` compares with
+//! cache/builds/P.json      what the last builds of pipeline P did, for reports
 //! cache/downloads          incomplete downloads, which a later build continues
 //! cache/outbox/KEY         a result that is still to be pushed to the remote cache
 //! cache/locks  cache/work  cache/logs  cache/journal
@@ -178,6 +179,11 @@ impl Cache {
         self.directory.join("logs").join(pipeline).join(format!("{stage}.log"))
     }
 
+    /// The file of the last builds of a pipeline; it may not exist.
+    pub fn builds(&self, pipeline: &str) -> PathBuf {
+        self.directory.join("builds").join(format!("{pipeline}.json"))
+    }
+
     /// The journal of effects outside the cache.
     pub fn journal(&self) -> PathBuf {
         self.directory.join("journal")
@@ -344,6 +350,11 @@ impl Cache {
     pub fn lock_object(&self, artifact: &Artifact, cancel: &Cancel) -> Result<Lock> {
         let name = format!("object-{}", artifact.digest);
         Lock::exclusive(&self.directory.join("locks").join(name), cancel)
+    }
+
+    /// Waits until no other process changes the files of the last builds.
+    pub fn lock_builds(&self, cancel: &Cancel) -> Result<Lock> {
+        Lock::exclusive(&self.directory.join("locks/builds"), cancel)
     }
 
     /// A directory to work in, removed with everything in it when dropped.

@@ -1,16 +1,19 @@
 //! `kuth build`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::options::{Building, MessageFormat, OnError};
+use super::progress::recorder::Recorder;
 use super::progress::{self, ResultPaths, Verbosity};
 use super::project::Project;
-use super::{Exit, failed_shell, interrupt, remote, screen};
+use super::{Exit, build_report, failed_shell, interrupt, remote, screen};
 use crate::artifact::ArtifactKind;
+use crate::build_record::{BuildRecord, Builds, file};
 use crate::cache::Cache;
 use crate::cancel::Cancel;
-use crate::engine::{Build, Fetch, Observer, Options, Plan};
-use crate::error::Result;
+use crate::engine::{Build, Event, Fetch, Observer, Options, Plan};
+use crate::error::{Result, hints};
 
 /// Build stages of a pipeline and their inputs
 ///
@@ -33,6 +36,11 @@ pub struct Args {
     #[command(flatten)]
     building: Building,
 
+    /// Write a report of the build to FILE, an HTML
+    /// page; see `kuth report`
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    report: Option<PathBuf>,
+
     /// Print only failures, warnings and results
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
@@ -53,15 +61,16 @@ pub fn run(args: &Args) -> Result<Exit> {
     let paths = Arc::new(ResultPaths::new(observer));
     let (root, offline) = (&project.settings.root, project.settings.offline);
     let remote = remote::open(root, offline, &cache, &cancel, paths.clone())?;
-    let summary = {
+    let (summary, builds) = {
         let plan = Plan::new(&project.pipeline, &args.building.stages)?;
         project.check_lock(&plan, &cache)?;
+        let recorder = Arc::new(Recorder::new(paths.clone()));
         let build = Build {
             plan: &plan,
-            cache,
+            cache: cache.clone(),
             settings: Arc::new(project.settings.clone()),
             lock: &project.lock,
-            observer: paths.clone(),
+            observer: recorder.clone(),
             cancel,
             remote,
             options: Options {
@@ -70,10 +79,18 @@ pub fn run(args: &Args) -> Result<Exit> {
                 signer: remote::signer()?,
             },
         };
-        build.run()?
+        let built = build.run();
+        let record = recorder.record(&plan);
+        let builds = record.map(|record| keep(record, &cache, &project, &*paths));
+        (built?, builds)
     };
     if format == MessageFormat::Human {
         screen::data(&output_paths(&project, &paths))?;
+    }
+    if let (Some(file), Some(builds)) = (&args.report, builds)
+        && let Some(page) = build_report::page_of(&cache, &project.pipeline.name, &builds)
+    {
+        build_report::write(file, &page)?;
     }
     match summary.failed {
         0 => Ok(Exit::Done),
@@ -96,6 +113,17 @@ fn observer(args: &Args, project: &Project, cache: Arc<Cache>) -> Arc<dyn Observ
     let pipeline = project.pipeline.name.clone();
     let logs = move |stage: &str| cache.log(&pipeline, stage);
     progress::observer_of(args.building.message_format, verbosity, logs)
+}
+
+/// Adds a build to those on record, and returns them. Where that fails there is a warning: the
+/// results are as good without.
+fn keep(record: BuildRecord, cache: &Cache, project: &Project, observer: &dyn Observer) -> Builds {
+    file::add(cache, &project.pipeline.name, record.clone()).unwrap_or_else(|error| {
+        let hints: String = hints(&error).iter().map(|hint| format!("; {hint}")).collect();
+        let text = format!("no report will have this build: {error:#}{hints}");
+        observer.notify(&Event::Warning { text: &text });
+        Builds(vec![record])
+    })
 }
 
 /// The paths of exports and machines, one per line.

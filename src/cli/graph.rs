@@ -5,17 +5,18 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::{Exit, project, screen};
+use crate::build_record::file;
+use crate::build_report::graph::{self, Graph, GraphBox};
 use crate::engine::Plan;
 use crate::engine::plan::Ready;
 use crate::error::Result;
 use crate::pipeline::Override;
 use crate::stage::Table;
 
-mod svg;
-
 /// Draw the dependency graph of a pipeline
 ///
 /// Written to standard output: text for Graphviz (dot) or Mermaid, or an SVG image.
+/// `--last-build` adds how the last build ended each stage, and how long it took.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -30,6 +31,16 @@ pub struct Args {
     #[arg(long, value_name = "FMT", value_enum, default_value_t = Format::Dot)]
     #[arg(hide_possible_values = true)]
     format: Format,
+
+    /// Add states and times of the last build
+    #[arg(long)]
+    last_build: bool,
+
+    /// Cache directory [default: `cache` beside
+    /// `pipelines`]
+    #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
+    #[arg(verbatim_doc_comment)]
+    cache: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -42,60 +53,56 @@ enum Format {
 /// Runs `kuth graph`.
 pub fn run(args: &Args) -> Result<Exit> {
     let pipeline = project::load(&args.pipeline, &args.vars, &Table)?;
-    let graph = Graph::of(&pipeline)?;
+    let mut graph = graph_of(&pipeline)?;
+    if args.last_build {
+        add_last_build(&mut graph, args, &pipeline)?;
+    }
     screen::data(&match args.format {
         Format::Dot => dot(&graph),
         Format::Mermaid => mermaid(&graph),
-        Format::Svg => svg::draw(&graph),
+        Format::Svg => graph::draw(&graph),
     })?;
     Ok(Exit::Done)
 }
 
-/// The graph to draw.
-struct Graph {
-    title: String,
-    boxes: Vec<Stage>,
+/// All stages of the pipeline, not only its default ones.
+fn graph_of(pipeline: &Ready) -> Result<Graph> {
+    let all: Vec<String> = pipeline.stages.iter().map(|stage| stage.name.clone()).collect();
+    let plan = Plan::new(pipeline, &all)?;
+    let boxes = plan.nodes().iter().map(|node| {
+        let mut inputs: Vec<usize> = node.inputs.iter().map(|(_, input)| input.0).collect();
+        inputs.sort();
+        inputs.dedup();
+        GraphBox { name: node.name.clone(), kind: node.kind.to_string(), inputs, outcome: None }
+    });
+    Ok(Graph { title: pipeline.name.clone(), boxes: boxes.collect() })
 }
 
-/// A box: a stage or an instance of one.
-struct Stage {
-    name: String,
-    kind: String,
-    /// The indices of the boxes it depends on; they come before it.
-    inputs: Vec<usize>,
+/// Adds how the last build ended the stages; says so if there is none on record.
+fn add_last_build(graph: &mut Graph, args: &Args, pipeline: &Ready) -> Result<()> {
+    let cache = project::existing_cache(args.cache.as_deref(), &pipeline.root)?;
+    let builds = cache.map(|cache| file::read(&cache, &pipeline.name)).transpose()?;
+    match builds.as_ref().and_then(|builds| builds.newest()) {
+        Some((build, _)) => graph.add_outcomes(build),
+        None => screen::talk(&format!("no build of {} is on record", args.pipeline.display())),
+    }
+    Ok(())
 }
 
-impl Graph {
-    /// All stages of the pipeline, not only its default ones.
-    fn of(pipeline: &Ready) -> Result<Graph> {
-        let all: Vec<String> = pipeline.stages.iter().map(|stage| stage.name.clone()).collect();
-        let plan = Plan::new(pipeline, &all)?;
-        let boxes = plan.nodes().iter().map(|node| {
-            let mut inputs: Vec<usize> = node.inputs.iter().map(|(_, input)| input.0).collect();
-            inputs.sort();
-            inputs.dedup();
-            Stage { name: node.name.clone(), kind: node.kind.to_string(), inputs }
-        });
-        Ok(Graph { title: pipeline.name.clone(), boxes: boxes.collect() })
-    }
-
-    /// Each arrow once, from an input to the stage that uses it.
-    fn arrows(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
-        let arrows = |(to, stage): (usize, &'_ Stage)| {
-            stage.inputs.iter().map(|from| (*from, to)).collect::<Vec<_>>()
-        };
-        self.boxes.iter().enumerate().flat_map(arrows)
-    }
+/// The lines of a box: its name, its kind, and how its stage ended.
+fn lines(it: &GraphBox) -> Vec<String> {
+    let outcome = it.outcome.as_ref().map(ToString::to_string);
+    [it.name.clone(), it.kind.clone()].into_iter().chain(outcome).collect()
 }
 
 fn dot(graph: &Graph) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let mut text = format!("digraph {} {{\n", quoted(&graph.title));
     text += "  rankdir = LR;\n  node [shape = box];\n";
-    for Stage { name, kind, .. } in &graph.boxes {
+    for it in &graph.boxes {
         // `\n` is Graphviz's own line break.
-        let label = quoted(&format!("{name}\n{kind}")).replace('\n', "\\n");
-        text += &format!("  {} [label = {label}];\n", quoted(name));
+        let label = quoted(&lines(it).join("\n")).replace('\n', "\\n");
+        text += &format!("  {} [label = {label}];\n", quoted(&it.name));
     }
     for (from, to) in graph.arrows() {
         let [from, to] = [from, to].map(|at| quoted(&graph.boxes[at].name));
@@ -106,9 +113,9 @@ fn dot(graph: &Graph) -> String {
 
 fn mermaid(graph: &Graph) -> String {
     let mut text = "graph LR\n".to_string();
-    for (at, Stage { name, kind, .. }) in graph.boxes.iter().enumerate() {
-        let name = name.replace('"', "#quot;");
-        text += &format!("  s{at}[\"{name}<br/>{kind}\"]\n");
+    for (at, it) in graph.boxes.iter().enumerate() {
+        let label = lines(it).join("<br/>").replace('"', "#quot;");
+        text += &format!("  s{at}[\"{label}\"]\n");
     }
     for (from, to) in graph.arrows() {
         text += &format!("  s{from} --> s{to}\n");
@@ -119,23 +126,8 @@ fn mermaid(graph: &Graph) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    pub(super) fn sample() -> Graph {
-        let stage = |name: &str, kind: &str, inputs: &[usize]| Stage {
-            name: name.into(),
-            kind: kind.into(),
-            inputs: inputs.to_vec(),
-        };
-        Graph {
-            title: "debian".into(),
-            boxes: vec![
-                stage("rootfs", "bootstrap", &[]),
-                stage("base", "customise", &[0]),
-                stage("nodes/a", "clone", &[1]),
-                stage("nodes/b", "clone", &[1]),
-            ],
-        }
-    }
+    use crate::build_record::tests::{build, ran};
+    use crate::build_report::graph::tests::sample;
 
     #[test]
     fn text_for_graphviz() {
@@ -152,6 +144,17 @@ mod tests {
 }
 "#;
         assert_eq!(dot(&sample()), expected);
+    }
+
+    #[test]
+    fn texts_have_the_states_of_the_last_build() {
+        let mut graph = sample();
+        graph.add_outcomes(&build(vec![ran("rootfs", &[], 0.0, 0.0), ran("base", &[], 0.0, 1.5)]));
+        let dot = dot(&graph);
+        assert!(dot.contains(r#""base" [label = "base\ncustomise\ndone, 1.5 s"];"#), "{dot}");
+        let mermaid = mermaid(&graph);
+        assert!(mermaid.contains(r#"s0["rootfs<br/>bootstrap<br/>cached"]"#), "{mermaid}");
+        assert!(mermaid.contains(r#"s2["nodes/a<br/>clone"]"#), "{mermaid}");
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::options::MessageFormat;
 use super::{Exit, screen};
+use crate::build_report::disk_map::{self, Form};
 use crate::error::{Context, Result};
 use crate::import::{self, DiskReport, OtherFiles, Part};
 use crate::units::Human;
@@ -24,10 +25,18 @@ pub struct Args {
     /// Image, such as out/debian/debian.qcow2
     file: PathBuf,
 
-    /// Output format: human or json [default: human]
-    #[arg(long, value_name = "FMT", value_enum, default_value_t = MessageFormat::Human)]
+    /// Output format: human, json, or svg, a map of the
+    /// disk [default: human]
+    #[arg(long, value_name = "FMT", value_enum, default_value_t = Format::Human)]
     #[arg(hide_default_value = true, hide_possible_values = true, verbatim_doc_comment)]
-    format: MessageFormat,
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Human,
+    Json,
+    Svg,
 }
 
 /// Runs `kuth inspect`.
@@ -40,8 +49,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         .and_then(|image| import::inspect(&image))
         .with_context(|| format!("inspecting {}", file.display()))?;
     screen::data(&match args.format {
-        MessageFormat::Human => human(&survey),
-        MessageFormat::Json | MessageFormat::Wire => format!("{:#}\n", machine(&survey)),
+        Format::Human => human(&survey),
+        Format::Json => format!("{:#}\n", machine(&survey)),
+        Format::Svg => disk_map::draw(&survey, Form::Standalone),
     })?;
     let unreadable = survey.parts.iter().any(|part| part.fault.is_some());
     Ok(if unreadable { Exit::Failed } else { Exit::Done })
@@ -81,9 +91,12 @@ fn one_line(text: &str) -> String {
 
 fn machine(survey: &DiskReport) -> Value {
     let part = |part: &Part| {
+        let piece = |(start, size): &(u64, u64)| json!({ "start": start, "size": size });
         json!({
             "place": part.place.to_string(),
             "size": part.size.map(|size| size.0),
+            "pieces": part.pieces.iter().map(piece).collect::<Vec<_>>(),
+            "used": part.used.map(|used| used.0),
             "holds": part.holds,
             "label": part.label,
             "uuid": part.uuid,

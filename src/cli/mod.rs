@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::error::Result;
 
 mod build;
+mod build_report;
 mod cache;
 mod check;
 mod ci;
@@ -58,6 +59,7 @@ enum Command {
     Path(path::Args),
     Check(check::Args),
     Graph(graph::Args),
+    Report(build_report::Args),
     Verify(verify::Args),
     Diff(diff::Args),
     Inspect(inspect::Args),
@@ -127,6 +129,7 @@ impl Command {
             Command::Path(args) => path::run(&args),
             Command::Check(args) => check::run(&args),
             Command::Graph(args) => graph::run(&args),
+            Command::Report(args) => build_report::run(&args),
             Command::Verify(args) => verify::run(&args),
             Command::Diff(args) => diff::run(&args),
             Command::Inspect(args) => inspect::run(&args),

@@ -16,6 +16,7 @@ pub mod bars;
 pub mod json;
 pub mod plain;
 pub mod quiet;
+pub mod recorder;
 pub mod verbose;
 pub mod wire;
 

@@ -289,6 +289,16 @@ pub fn cache_directory(given: Option<&Path>) -> Result<PathBuf> {
     Ok(root.unwrap_or(&here).join("cache"))
 }
 
+/// The cache in the directory `given`, else that of the project with this root; `None` if there is
+/// none. Reading must not create one.
+pub fn existing_cache(given: Option<&Path>, root: &Path) -> Result<Option<Cache>> {
+    let directory = given.map_or_else(|| root.join("cache"), Path::to_path_buf);
+    match directory.join("version").is_file() {
+        true => Cache::open(&directory).map(Some),
+        false => Ok(None),
+    }
+}
+
 /// The root of the project that contains the working directory.
 pub fn root_here() -> Result<PathBuf> {
     let here = absolute(Path::new("."))?;
