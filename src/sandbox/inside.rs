@@ -12,7 +12,10 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::commands::{CommandError, Commands};
 use super::host_files::HostFiles;
-use super::{EXCHANGE, Job, Network, Report, Step, mounts, owners, pack, seal, unpack};
+use super::layers::{self, Unlayered};
+use super::{
+    EXCHANGE, Job, Network, Report, Step, mounts, owners, pack, reads, seal, settle, unpack,
+};
 use crate::error::{Context, Result, bail};
 use crate::files::sparse;
 
@@ -21,6 +24,10 @@ pub fn main(file: &Path) -> std::process::ExitCode {
     match work(file) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(why) = crate::error::caused_by::<Unlayered>(&error) {
+                report(&Report::Unlayered(why.clone()));
+                return std::process::ExitCode::FAILURE;
+            }
             let causes = error.chain().map(|cause| cause.to_string()).collect();
             let hint = crate::error::hints(&error).first().map(|hint| hint.to_string());
             let command =
@@ -67,6 +74,7 @@ fn work(file: &Path) -> Result<()> {
     }
     let owners = owners::Owners::open(&file.with_file_name("owners"))?;
     let mut tree = Tree::enter(&job, owners)?;
+    let watched = reads::Watched::new(&job.watch)?;
     for (at, step) in job.steps.iter().enumerate() {
         report(&Report::Step { at });
         let start = std::time::Instant::now();
@@ -76,11 +84,18 @@ fn work(file: &Path) -> Result<()> {
             eprintln!("# {} in {:.1} s", step.name(), start.elapsed().as_secs_f64());
         }
     }
+    report(&Report::Read(watched.read()?));
     Ok(())
 }
 
+/// Removes the tree at `root`, and the layers beside it.
 fn clear(root: &Path) -> Result<()> {
-    crate::files::remove_tree(root).with_context(|| format!("removing {}", root.display()))
+    let beside = layers::DIRECTORIES.map(|name| root.with_file_name(name));
+    beside.iter().filter(|path| path.is_dir()).map(PathBuf::as_path).chain([root]).try_for_each(
+        |path| {
+            crate::files::remove_tree(path).with_context(|| format!("removing {}", path.display()))
+        },
+    )
 }
 
 fn exchange(name: &str) -> PathBuf {
@@ -95,16 +110,23 @@ struct Tree {
     host_files: Option<HostFiles>,
     owners: owners::Owners,
     epoch: u64,
+    /// What [`Step::Settle`] works on.
+    changed: Option<settle::Changed>,
 }
 
 impl Tree {
     fn enter(job: &Job, owners: owners::Owners) -> Result<Tree> {
         let host_files = (job.network == Network::Host).then(HostFiles::read);
+        // Opened first: what is mounted in the tree does not show through it.
+        let changed = settle::Changed::open(job)?;
+        if let Some(stack) = &job.stack {
+            layers::mount(stack, &job.root)?;
+        }
         let view = mounts::prepare(&job.root, &job.exchange, &job.output)?;
         let mut commands = Commands::start(&job.root)?;
         mounts::pivot(&job.root)?;
         commands.isolate(job.network)?;
-        Ok(Tree { view, commands, host_files, owners, epoch: job.epoch })
+        Ok(Tree { view, commands, host_files, owners, epoch: job.epoch, changed })
     }
 
     fn apply(&mut self, step: &Step) -> Result<()> {
@@ -134,6 +156,12 @@ impl Tree {
                 let file = Path::new(&directory).join(file);
                 let packed = pack::pack(Path::new("/"), &file, self.epoch, &self.owners)?;
                 report(&Report::Packed { digest: packed.digest, size: packed.size });
+                Ok(())
+            }
+            Step::Settle => {
+                let changed = self.changed.as_ref().context("nothing to settle")?;
+                let layer = changed.settle(self.epoch, &self.owners)?;
+                layer.into_iter().for_each(|layer| report(&Report::Settled(layer)));
                 Ok(())
             }
             Step::Clear => bail!("a tree cannot be cleared from inside"),

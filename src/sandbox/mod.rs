@@ -18,11 +18,16 @@ use crate::process::{Command, find_program};
 pub mod commands;
 mod host_files;
 pub mod inside;
+pub mod layers;
 mod mounts;
 pub mod owners;
 pub mod pack;
+mod reads;
 pub mod seal;
+mod settle;
 pub mod unpack;
+
+use layers::{Layer, Stack, Unlayered};
 
 /// The hidden subcommand that runs [`inside::main`].
 pub const SUBCOMMAND: &str = "__sandbox";
@@ -106,6 +111,9 @@ pub enum Step {
         /// Its name in the output directory.
         file: String,
     },
+    /// Makes what the steps before it changed independent of when they ran: no time is later than the
+    /// epoch, and there are no sockets.
+    Settle,
     /// Removes the whole tree, which an ordinary user cannot do from outside.
     Clear,
 }
@@ -124,6 +132,7 @@ impl Step {
             Step::Truncate { .. } => "truncating",
             Step::Seal => "sealing",
             Step::Pack { .. } => "packing",
+            Step::Settle => "settling",
             Step::Clear => "clearing",
         }
     }
@@ -131,7 +140,7 @@ impl Step {
 
 /// The input of [`inside::main`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Job {
+struct Job {
     pub root: PathBuf,
     pub exchange: PathBuf,
     pub output: PathBuf,
@@ -139,23 +148,37 @@ pub(crate) struct Job {
     pub hostname: String,
     pub network: Network,
     pub steps: Vec<Step>,
+    /// The layers that the tree consists of, if it is not a directory of its own.
+    pub stack: Option<Stack>,
+    /// The directory that [`Step::Settle`] takes for what was changed.
+    pub changed: Option<PathBuf>,
+    /// Whether the settled directory is a layer, to be hashed and checked.
+    pub is_layer: bool,
+    /// Files of the tree of which it is reported whether commands opened them.
+    pub watch: Vec<String>,
 }
 
 /// The output of [`inside::main`], one JSON object per line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Report {
+enum Report {
     /// Step `at` of the job begins; from 0.
     Step { at: usize },
     /// A tree was packed.
     Packed { digest: Digest, size: u64 },
+    /// A layer is complete.
+    Settled(Layer),
+    /// The watched files that were opened, or changed.
+    Read(Vec<String>),
+    /// The steps cannot be done on layers, for this reason.
+    Unlayered(Unlayered),
     /// A step failed; the chain of its error, and a hint.
     Failed { causes: Vec<String>, hint: Option<String>, command: Option<FailedCommand> },
 }
 
 /// A command that failed inside.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct FailedCommand {
+struct FailedCommand {
     pub command: String,
     pub status: String,
     pub tail: Vec<String>,
@@ -168,6 +191,18 @@ pub struct Sandbox {
     directory: PathBuf,
     epoch: u64,
     hostname: String,
+    /// The layers of the tree, if it has any.
+    stack: Option<Stack>,
+    /// How many layers were begun.
+    begun: usize,
+}
+
+/// What happened in a run.
+#[derive(Debug, Default)]
+struct Reports {
+    packed: Option<Packed>,
+    settled: Option<Layer>,
+    read: Vec<String>,
 }
 
 /// A packed tree in the output directory.
@@ -182,8 +217,13 @@ pub struct Packed {
 impl Sandbox {
     /// Creates an empty tree in `directory`, which exists. `hostname` is the host name for commands.
     pub fn new(directory: &Path, epoch: u64, hostname: &str) -> Result<Sandbox> {
-        let sandbox =
-            Sandbox { directory: directory.to_path_buf(), epoch, hostname: hostname.to_string() };
+        let sandbox = Sandbox {
+            directory: directory.to_path_buf(),
+            epoch,
+            hostname: hostname.to_string(),
+            stack: None,
+            begun: 0,
+        };
         for path in [sandbox.root(), sandbox.exchange(), sandbox.output()] {
             std::fs::create_dir_all(&path)
                 .with_context(|| format!("creating {}", path.display()))?;
@@ -222,9 +262,13 @@ impl Sandbox {
         network: Network,
         log: &Path,
         cancel: &Cancel,
-        mut progress: impl FnMut(usize) + Send,
+        progress: impl FnMut(usize) + Send,
     ) -> Result<Option<Packed>> {
-        let job = Job {
+        self.execute(self.job(steps, network), log, cancel, progress).map(|reports| reports.packed)
+    }
+
+    fn job(&self, steps: Vec<Step>, network: Network) -> Job {
+        Job {
             root: self.root(),
             exchange: self.exchange(),
             output: self.output(),
@@ -232,14 +276,28 @@ impl Sandbox {
             hostname: self.hostname.clone(),
             network,
             steps,
-        };
+            stack: self.stack.clone(),
+            changed: None,
+            is_layer: false,
+            watch: Vec::new(),
+        }
+    }
+
+    fn execute(
+        &self,
+        job: Job,
+        log: &Path,
+        cancel: &Cancel,
+        mut progress: impl FnMut(usize) + Send,
+    ) -> Result<Reports> {
         let file = self.directory.join("job.json");
         let text = serde_json::to_vec(&job).context("writing the job")?;
         std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
         let mut command = enter()?;
         let kuth = std::env::current_exe().context("finding kuth's own program")?;
         command = command.arg(kuth).arg(SUBCOMMAND).arg(&file);
-        let (mut line, mut packed, mut failed) = (Vec::new(), None, None);
+        let (mut line, mut reports, mut failed) = (Vec::new(), Reports::default(), None);
+        let mut unlayered = None;
         let outcome = command.watch(log, cancel, |bytes| {
             for byte in bytes {
                 if *byte != b'\n' {
@@ -248,8 +306,17 @@ impl Sandbox {
                 }
                 match serde_json::from_slice(&line) {
                     Ok(Report::Step { at }) => progress(at),
-                    Ok(Report::Packed { digest, size }) => packed = Some(Packed { digest, size }),
+                    Ok(Report::Packed { digest, size }) => {
+                        reports.packed = Some(Packed { digest, size });
+                    }
+                    Ok(Report::Settled(layer)) => reports.settled = Some(layer),
+                    Ok(Report::Read(paths)) => reports.read = paths,
+                    Ok(Report::Unlayered(why)) => unlayered = Some(why),
                     Ok(Report::Failed { causes, hint, command }) => {
+                        if job.stack.is_some() && command.as_ref().is_some_and(crosses_layers) {
+                            let why = "a command renames a directory".to_string();
+                            unlayered = Some(Unlayered::Steps(why));
+                        }
                         failed = Some((failure(causes, command, log), hint));
                     }
                     Err(_) => {}
@@ -259,8 +326,12 @@ impl Sandbox {
         });
         // The job may contain secrets.
         let _ = std::fs::remove_file(&file);
+        if let Some(why) = unlayered {
+            cancel.check()?;
+            return Err(crate::error::Error::new(why));
+        }
         match (outcome, failed) {
-            (Ok(()), None) => Ok(packed),
+            (Ok(()), None) => Ok(reports),
             (Err(error), _)
                 if crate::error::caused_by::<crate::error::Interrupted>(&error).is_some() =>
             {
@@ -275,7 +346,11 @@ impl Sandbox {
     /// Removes the tree, including files of other users of the namespace.
     pub fn clear(self, log: &Path) -> Result<()> {
         // Not cancellable: a cancelled build must be cleaned up too.
-        self.run(vec![Step::Clear], Network::None, log, &Cancel::default(), |_| ()).map(|_| ())
+        let job = Job { stack: None, ..self.job(vec![Step::Clear], Network::None) };
+        self.execute(job, log, &Cancel::default(), |_| ())?;
+        // What it says of owners was of this tree.
+        let _ = std::fs::remove_file(self.directory.join("owners"));
+        Ok(())
     }
 }
 
@@ -288,6 +363,12 @@ pub fn remove_left(directory: &Path) -> std::io::Result<()> {
         sandbox.clear(&log).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
     }
     crate::files::remove_tree(directory)
+}
+
+/// Whether a command failed as it may on layers: a directory of a lower layer cannot be renamed, as if its
+/// new place were on another file system. `mv` copies then, others fail.
+fn crosses_layers(failed: &FailedCommand) -> bool {
+    failed.tail.iter().any(|line| line.contains("cross-device link"))
 }
 
 /// `unshare` with the options that this user needs.

@@ -109,6 +109,11 @@ impl Owners {
         Ok(())
     }
 
+    /// Whether any file has an owner that the disk does not show.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Whom a file truly belongs to: owner and group.
     pub fn of(&self, found: &Metadata) -> (u32, u32) {
         let shown = [found.uid(), found.gid()];

@@ -12,44 +12,73 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::owners::Owners;
 use super::{EXCHANGE, Packed};
+use crate::digest::Digest;
 use crate::error::{Context, Result};
-use crate::tree::{Data, EMPTIED, FileWriter, Kind, Metadata};
+use crate::tree::{Data, EMPTIED, FileWriter, Kind, Metadata, Writer};
 
 /// Attributes that are the host's and not the tree's: labels of its security module, and the form
 /// in which XFS shows root the access lists that are there under their own names too.
 const HOSTS: [&[u8]; 3] =
     [b"security.selinux", b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"];
 
+/// The attributes by which overlayfs remembers things in a layer.
+const OVERLAY: &[u8] = b"user.overlay.";
+
+/// The one of a directory that hides what lower layers have at its path.
+const OPAQUE: &[u8] = b"user.overlay.opaque";
+
 /// Writes the tree at `root` to `file`.
 pub fn pack(root: &Path, file: &Path, epoch: u64, owners: &Owners) -> Result<Packed> {
     let what = || format!("writing {}", file.display());
     let writer = FileWriter::create(file, epoch)?;
-    let device = root.metadata().with_context(what)?.dev();
-    let links = HashMap::new();
-    let mut packer = Packer { writer, epoch, device, links, owners };
-    packer.entry(root, Path::new("./"))?;
-    packer.directory(root, Path::new(""))?;
-    let (digest, size) = packer.writer.finish().with_context(what)?;
+    let (digest, size) = write(root, writer, epoch, owners, false)?.finish().with_context(what)?;
     Ok(Packed { digest, size })
 }
 
-struct Packer<'a> {
-    writer: FileWriter,
+/// The SHA-256 of the tar of the layer at `root`: all that is in it, and of overlayfs's own
+/// attributes the one that tells what it hides.
+pub fn layer_digest(root: &Path, epoch: u64) -> Result<Digest> {
+    let owners = Owners::default();
+    let writer = Writer::new(std::io::sink(), epoch, root);
+    let (_, digest, _) = write(root, writer, epoch, &owners, true)?.into_inner()?;
+    Ok(digest)
+}
+
+fn write<W: Write>(
+    root: &Path,
+    writer: Writer<W>,
+    epoch: u64,
+    owners: &Owners,
+    is_layer: bool,
+) -> Result<Writer<W>> {
+    let device = root.metadata().with_context(|| format!("reading {}", root.display()))?.dev();
+    let links = HashMap::new();
+    let mut packer = Packer { writer, epoch, device, links, owners, is_layer };
+    packer.entry(root, Path::new("./"))?;
+    packer.directory(root, Path::new(""))?;
+    Ok(packer.writer)
+}
+
+struct Packer<'a, W: Write> {
+    writer: Writer<W>,
     epoch: u64,
     /// The file system that the tree lies on.
     device: u64,
     /// The first name of each file that has several, by (device, inode).
     links: HashMap<(u64, u64), PathBuf>,
     owners: &'a Owners,
+    /// Whether it is a layer of a tree, of which everything counts.
+    is_layer: bool,
 }
 
-impl Packer<'_> {
+impl<W: Write> Packer<'_, W> {
     /// Everything in the directory `path`, whose name in the archive is `name`.
     fn directory(&mut self, path: &Path, name: &Path) -> Result<()> {
         let what = || format!("reading {}", path.display());
@@ -67,7 +96,8 @@ impl Packer<'_> {
                 continue;
             }
             self.entry(&path, &name)?;
-            if kind.is_dir() && !EMPTIED.iter().any(|emptied| name == Path::new(emptied)) {
+            let is_emptied = || EMPTIED.iter().any(|emptied| name == Path::new(emptied));
+            if kind.is_dir() && (self.is_layer || !is_emptied()) {
                 self.directory(&path, &name)?;
             }
         }
@@ -88,7 +118,7 @@ impl Packer<'_> {
             }
             self.links.insert(id, name.to_path_buf());
         }
-        metadata.attributes = attributes(path).with_context(what)?;
+        metadata.attributes = attributes(path, self.is_layer).with_context(what)?;
         if kind.is_file() {
             let file = File::open(path).with_context(what)?;
             metadata.size = found.len();
@@ -125,8 +155,8 @@ impl Packer<'_> {
     }
 }
 
-/// The extended attributes of a file.
-fn attributes(path: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+/// The extended attributes of a file, which may be one of a layer.
+fn attributes(path: &Path, is_layer: bool) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut names = vec![0u8; 1 << 12];
     let length = match rustix::fs::llistxattr(path, &mut names) {
         Ok(length) => length,
@@ -135,7 +165,8 @@ fn attributes(path: &Path) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     };
     let mut found = Vec::new();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        if HOSTS.contains(&name) {
+        let is_overlays = is_layer && name.starts_with(OVERLAY) && name != OPAQUE;
+        if HOSTS.contains(&name) || is_overlays {
             continue;
         }
         let mut value = vec![0u8; 1 << 16];

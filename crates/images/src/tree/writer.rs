@@ -57,21 +57,31 @@ impl FileWriter {
 
     fn open(path: &Path, epoch: u64, options: &OpenOptions) -> Result<FileWriter> {
         let file = options.open(path).with_context(|| format!("writing {}", path.display()))?;
-        let writer = HashingWriter::new(BufWriter::with_capacity(1 << 20, file));
-        let directory = path.parent().unwrap_or(Path::new(".")).to_path_buf();
-        let spool = Spool { directory, file: None };
-        Ok(Writer { builder: Builder::new(writer), epoch, spool })
+        let directory = path.parent().unwrap_or(Path::new("."));
+        Ok(Writer::new(BufWriter::with_capacity(1 << 20, file), epoch, directory))
     }
 
     /// Ends it; returns its SHA-256 and its length in bytes.
     pub fn finish(self) -> Result<(Digest, u64)> {
-        let (writer, digest, size) = self.builder.into_inner()?.finish();
+        let (writer, digest, size) = self.into_inner()?;
         writer.into_inner().map_err(|error| error.into_error())?;
         Ok((digest, size))
     }
 }
 
 impl<W: Write> Writer<W> {
+    /// Writes to `output`; no time is later than `epoch`. Nameless files for streams are made in
+    /// `directory`.
+    pub fn new(output: W, epoch: u64, directory: &Path) -> Writer<W> {
+        let spool = Spool { directory: directory.to_path_buf(), file: None };
+        Writer { builder: Builder::new(HashingWriter::new(output)), epoch, spool }
+    }
+
+    /// Ends it; returns what it wrote to, the SHA-256 and the length in bytes.
+    pub fn into_inner(self) -> Result<(W, Digest, u64)> {
+        Ok(self.builder.into_inner()?.finish())
+    }
+
     /// Adds the entry `name`, relative to the tree's root; `./` is the root itself. A hard link has no
     /// attributes: its file has them.
     pub fn add(&mut self, name: &Path, metadata: &Metadata, data: Data<'_>) -> Result<()> {
