@@ -1,11 +1,11 @@
-//! Freeing disk space: the least recently used results and packages are removed first.
+//! Freeing disk space: the least recently used results, packages and layers are removed first.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::upkeep::{Entry, allocated, files_below, name_as_digest};
-use super::{Cache, used};
+use super::{Cache, layers, used};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow};
 use crate::files::{self, Lock};
@@ -14,7 +14,7 @@ use crate::units::Bytes;
 /// What [`clean`] may remove; by default everything.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
-    /// Remove results and packages that were not used for longer than this.
+    /// Remove results, packages and layers that were not used for longer than this.
     pub older_than: Option<Duration>,
     /// Remove the least recently used ones until the whole cache fits in this.
     pub max_size: Option<Bytes>,
@@ -27,6 +27,8 @@ pub struct Cleaned {
     pub results: Vec<Entry>,
     /// How many packages.
     pub packages: usize,
+    /// How many layers.
+    pub layers: usize,
     /// Bytes of disk that were freed.
     pub freed: Bytes,
 }
@@ -65,9 +67,11 @@ pub fn clean(
     let cache = Cache::open(directory)?;
     let before = cache.sizes()?.total();
     let cleaned = match limits {
-        Limits { older_than: None, max_size: None } => cache.remove_all()?,
-        limits => cache.remove_by(limits)?,
+        Limits { older_than: None, max_size: None } => cache.remove_all(&remove)?,
+        limits => cache.remove_by(limits, &remove)?,
     };
+    // What killed processes left of some.
+    cache.limit_layers(super::layers::MOST, &remove)?;
     let after = cache.sizes()?.total();
     Ok(Cleaned { freed: Bytes(before.0.saturating_sub(after.0)), ..cleaned })
 }
@@ -76,6 +80,7 @@ pub fn clean(
 enum Candidate {
     Result(Box<Entry>),
     Package(PathBuf, SystemTime),
+    Layer(layers::Entry),
 }
 
 impl Candidate {
@@ -83,12 +88,13 @@ impl Candidate {
         match self {
             Candidate::Result(entry) => entry.used,
             Candidate::Package(_, used) => *used,
+            Candidate::Layer(entry) => entry.used,
         }
     }
 }
 
 impl Cache {
-    fn remove_all(&self) -> Result<Cleaned> {
+    fn remove_all(&self, remove_tree: impl Fn(&Path) -> std::io::Result<()>) -> Result<Cleaned> {
         let results = self.entries()?;
         let packages = files_below(&self.directory().join("packages"))?.len();
         for name in ["records", "latest", "builds", "objects", "packages", "logs", "downloads"] {
@@ -96,12 +102,20 @@ impl Cache {
                 remove(&file)?;
             }
         }
-        Ok(Cleaned { results, packages, ..Cleaned::default() })
+        let mut layers = 0;
+        for layer in self.layer_entries()? {
+            layers += usize::from(self.remove_layer(&layer.key, &remove_tree)?);
+        }
+        Ok(Cleaned { results, packages, layers, ..Cleaned::default() })
     }
 
-    /// Removes the least recently used results and packages while `limits` ask for it, and objects
-    /// that no record names.
-    fn remove_by(&self, limits: Limits) -> Result<Cleaned> {
+    /// Removes the least recently used results, packages and layers while `limits` ask for it, and
+    /// objects that no record names.
+    fn remove_by(
+        &self,
+        limits: Limits,
+        remove_tree: impl Fn(&Path) -> std::io::Result<()>,
+    ) -> Result<Cleaned> {
         let results = self.entries()?;
         // How many records name an object: it goes with the last of them.
         let mut named: BTreeMap<Digest, usize> = BTreeMap::new();
@@ -116,8 +130,9 @@ impl Cache {
         let packages = files_below(&self.directory().join("packages"))?;
         let packages =
             packages.into_iter().map(|path| Candidate::Package(path.clone(), used(&path)));
-        let mut candidates: Vec<Candidate> =
-            results.into_iter().map(Box::new).map(Candidate::Result).chain(packages).collect();
+        let layers = self.layer_entries()?.into_iter().map(Candidate::Layer);
+        let results = results.into_iter().map(Box::new).map(Candidate::Result);
+        let mut candidates: Vec<Candidate> = results.chain(packages).chain(layers).collect();
         candidates.sort_by_key(Candidate::used);
         let mut total = self.sizes()?.total();
         let now = SystemTime::now();
@@ -148,6 +163,12 @@ impl Cache {
                     remove(&path)?;
                     total = Bytes(total.0.saturating_sub(size.0));
                     cleaned.packages += 1;
+                }
+                Candidate::Layer(entry) => {
+                    if self.remove_layer(&entry.key, &remove_tree)? {
+                        total = Bytes(total.0.saturating_sub(entry.allocated.0));
+                        cleaned.layers += 1;
+                    }
                 }
             }
         }

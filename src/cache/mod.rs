@@ -9,6 +9,7 @@
 //! cache/packages/ab/SHA256 Debian packages, each verified when it came
 //! cache/latest/PIPELINE/S  the key that stage S had last: what `explain` compares with
 //! cache/builds/P.json      what the last builds of pipeline P did, for reports
+//! cache/layers/KEY         what an action inside a stage changed, see [`layers`]
 //! cache/downloads          incomplete downloads, which a later build continues
 //! cache/outbox/KEY         a result that is still to be pushed to the remote cache
 //! cache/locks  cache/work  cache/logs  cache/journal
@@ -31,6 +32,7 @@ use crate::files::{self, Lock, Scratch, rename_into, sparse};
 use crate::recipe::{Key, Recipe};
 
 pub mod clean;
+pub mod layers;
 pub mod materialize;
 pub mod secret;
 pub mod space;

@@ -90,8 +90,8 @@ enum Action {
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 struct Clean {
-    /// Remove results and packages that were not used
-    /// for this long, such as 30d, 12h or 2w
+    /// Remove results, packages and layers that were not
+    /// used for this long, such as 30d, 12h or 2w
     #[arg(long, value_name = "AGE", verbatim_doc_comment)]
     older_than: Option<Age>,
 
@@ -161,6 +161,7 @@ pub fn run(args: &Args) -> Result<Exit> {
             screen::data(&screen::table(&[
                 row("results", sizes.objects),
                 row("packages", sizes.packages),
+                row("layers", sizes.layers),
                 row("other", sizes.rest),
                 row("total", sizes.total()),
             ]))?;
@@ -185,9 +186,10 @@ pub fn run(args: &Args) -> Result<Exit> {
             let count =
                 |count, word| format!("{count} {word}{}", if count == 1 { "" } else { "s" });
             screen::talk(&format!(
-                "{} and {} removed, {} freed",
+                "{}, {} and {} removed, {} freed",
                 count(cleaned.results.len(), "result"),
                 count(cleaned.packages, "package"),
+                count(cleaned.layers, "layer"),
                 Human(cleaned.freed)
             ));
         }
