@@ -73,6 +73,20 @@ pub fn make_all(
     Ok(done.into_iter().map(|(_, artifact)| artifact).collect())
 }
 
+/// Whether the filesystem at each index would have to be made from its tar.
+pub fn missing(
+    filesystems: &[Filesystem],
+    parts: &[Option<Part>],
+    tools: &ToolsTree,
+    context: &StageContext,
+) -> Result<Vec<bool>> {
+    let missing = filesystems.iter().zip(parts).map(|(filesystem, part)| {
+        let key = recipe(filesystem, part.as_ref(), tools, context).key();
+        Ok(part.is_some() && context.cache.find(&key)?.is_none())
+    });
+    missing.collect()
+}
+
 fn make(
     filesystem: &Filesystem,
     part: Option<&Part>,
@@ -184,7 +198,7 @@ fn ext4(
         command = command.args(["-M", mount]);
     }
     let extended = format!("hash_seed={uuid},nodiscard,lazy_itable_init=1,lazy_journal_init=1");
-    command = command.args(["-E", &extended, "-d"]).arg(&part.path).arg(image);
+    command = command.args(["-E", &extended, "-d"]).arg(part.file()?).arg(image);
     command.arg(format!("{}k", filesystem.size.0 / 1024)).run(&context.log, &context.cancel).hint(
         format!(
             "if it ran out of space, make `{}` larger: its files take {}",

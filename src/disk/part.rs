@@ -4,7 +4,7 @@
 //! taken while it is written.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
@@ -32,8 +32,8 @@ pub struct Attribute {
 /// A finished tar.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// Where it lies.
-    pub path: PathBuf,
+    /// Where it lies, if it was written and not merely hashed.
+    pub path: Option<PathBuf>,
     /// Its SHA-256.
     pub digest: Digest,
     /// Bytes of the files in it, without their holes.
@@ -42,13 +42,40 @@ pub struct Part {
     pub attributes: Vec<Attribute>,
 }
 
+impl Part {
+    /// The file. An error if it was not written.
+    pub fn file(&self) -> Result<&Path> {
+        self.path.as_deref().context("the tar of its files was not written")
+    }
+}
+
 /// A tar being written.
 pub struct PartWriter {
     path: PathBuf,
-    builder: Builder<BufWriter<HashingWriter<File>>>,
+    builder: Builder<BufWriter<HashingWriter<Target>>>,
     files: u64,
     attributes: Vec<Attribute>,
     has_root: bool,
+}
+
+/// Where the bytes of a tar go.
+enum Target {
+    File(File),
+    /// Only their digest is wanted.
+    Nowhere,
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Target::File(file) => file.write(bytes),
+            Target::Nowhere => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl PartWriter {
@@ -56,14 +83,23 @@ impl PartWriter {
     pub fn create(path: &Path) -> Result<PartWriter> {
         let file =
             File::create_new(path).with_context(|| format!("creating {}", path.display()))?;
-        let buffered = BufWriter::with_capacity(1 << 18, HashingWriter::new(file));
-        Ok(PartWriter {
+        Ok(PartWriter::new(path, Target::File(file)))
+    }
+
+    /// Begins the tar that would be at `path`, for its digest alone.
+    pub fn hash(path: &Path) -> PartWriter {
+        PartWriter::new(path, Target::Nowhere)
+    }
+
+    fn new(path: &Path, target: Target) -> PartWriter {
+        let buffered = BufWriter::with_capacity(1 << 18, HashingWriter::new(target));
+        PartWriter {
             path: path.to_path_buf(),
             builder: Builder::new(buffered),
             files: 0,
             attributes: Vec::new(),
             has_root: false,
-        })
+        }
     }
 
     /// Whether the root directory of the filesystem has been written.
@@ -145,8 +181,9 @@ impl PartWriter {
         buffered.flush().with_context(what)?;
         let hashing =
             buffered.into_inner().map_err(|error| error.into_error()).with_context(what)?;
-        let (_, digest, _) = hashing.finish();
-        Ok(Part { path: self.path, digest, files: self.files, attributes: self.attributes })
+        let (target, digest, _) = hashing.finish();
+        let path = matches!(target, Target::File(_)).then_some(self.path);
+        Ok(Part { path, digest, files: self.files, attributes: self.attributes })
     }
 }
 

@@ -20,9 +20,21 @@ use super::survey::Survey;
 /// The longest os-release that is read.
 const OS_RELEASE: u64 = 1 << 16;
 
+/// What of a filesystem's tar is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The file.
+    Tar,
+    /// Its digest alone.
+    Digest,
+    /// Nothing.
+    Nothing,
+}
+
 /// The tars being written.
 pub struct Splitter {
-    /// One for each filesystem of the layout, in its order; `None` for swap areas.
+    /// One for each filesystem of the layout, in its order; `None` for swap areas, and where nothing is
+    /// wanted.
     writers: Vec<Option<PartWriter>>,
     /// Index into `writers` by mount point, relative to the root.
     mounts: BTreeMap<Vec<u8>, usize>,
@@ -46,20 +58,23 @@ struct Across {
 }
 
 impl Splitter {
-    /// Writes the tars into `directory`. Files at the paths `replaced` are left out of the tree.
-    /// What is added gets the time `epoch`.
+    /// Makes the tars in `directory`, of each filesystem what `wanted` says of its index. Files at the
+    /// paths `replaced` are left out of the tree. What is added gets the time `epoch`.
     pub fn new(
         layout: &Layout,
         directory: &Path,
         epoch: u64,
         replaced: impl IntoIterator<Item = String>,
+        wanted: impl Fn(usize) -> Wanted,
     ) -> Result<Splitter> {
         let mut writers = Vec::new();
         let mut mounts = BTreeMap::new();
         for (index, filesystem) in layout.filesystems.iter().enumerate() {
-            writers.push(match filesystem.format {
-                Format::Swap => None,
-                _ => Some(PartWriter::create(&directory.join(format!("part-{index}.tar")))?),
+            let path = directory.join(format!("part-{index}.tar"));
+            writers.push(match (filesystem.format, wanted(index)) {
+                (Format::Swap, _) | (_, Wanted::Nothing) => None,
+                (_, Wanted::Tar) => Some(PartWriter::create(&path)?),
+                (_, Wanted::Digest) => Some(PartWriter::hash(&path)),
             });
             if let Some(mount) = &filesystem.mount {
                 mounts.insert(relative(mount.as_bytes())?, index);
@@ -209,8 +224,10 @@ impl Splitter {
         meta: &Metadata,
         content: impl Read,
     ) -> Result<()> {
-        let writer = self.writers.get_mut(index).and_then(Option::as_mut);
-        writer.context("writing to a swap area")?.add(inner, meta, content)
+        match self.writers.get_mut(index) {
+            Some(Some(writer)) => writer.add(inner, meta, content),
+            _ => Ok(()),
+        }
     }
 
     /// Adds a file of root's, with the directories above it that are not there.
@@ -251,7 +268,7 @@ impl Splitter {
     }
 
     /// Adds the mount points that the tree lacks and ends the tars; in the layout's order,
-    /// `None` for swap areas.
+    /// `None` for swap areas, and where nothing was wanted.
     pub fn finish(mut self) -> Result<Vec<Option<Part>>> {
         for mount in self.mounts.keys().cloned().collect::<Vec<_>>() {
             self.add_directory(&mount)?;
@@ -344,7 +361,8 @@ mod tests {
     fn split(mounts: &[&str], tar: &[u8]) -> Result<Vec<Vec<String>>> {
         let directory = tempfile::tempdir()?;
         let replaced = ["/etc/fstab".to_string()];
-        let mut splitter = Splitter::new(&layout(mounts), directory.path(), 5, replaced)?;
+        let mut splitter =
+            Splitter::new(&layout(mounts), directory.path(), 5, replaced, |_| Wanted::Tar)?;
         splitter.stream(tar, &Cancel::default())?;
         let whole = directory.path().join("tree.tar");
         std::fs::write(&whole, tar)?;
@@ -352,7 +370,7 @@ mod tests {
         splitter.add_file("/etc/fstab", b"new")?;
         let parts = splitter.finish()?;
         let listed = parts.into_iter().flatten().map(|part| {
-            let bytes = std::fs::read(&part.path)?;
+            let bytes = std::fs::read(part.file()?)?;
             assert_eq!(crate::digest::Digest::of(&bytes), part.digest);
             let mut lines = Vec::new();
             entries(&bytes[..], |path, meta, content| {

@@ -72,7 +72,8 @@ fn each(
     part: &Part,
     each: impl FnMut(&[u8], super::part::Meta, &mut Content<'_>) -> Result<()>,
 ) -> Result<()> {
-    let tar = File::open(&part.path).with_context(|| format!("opening {}", part.path.display()))?;
+    let path = part.file()?;
+    let tar = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     entries(BufReader::with_capacity(1 << 18, tar), each)
 }
 

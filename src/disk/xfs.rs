@@ -119,7 +119,8 @@ fn use_ext4(filesystem: &Filesystem, error: Error) -> Error {
 
 /// The prototype of a tar, whose files are copied into `directory` under numbers.
 fn prototype(filesystem: &Filesystem, part: &Part, directory: &Path) -> Result<Prototype> {
-    let tar = File::open(&part.path).with_context(|| format!("opening {}", part.path.display()))?;
+    let path = part.file()?;
+    let tar = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let mut prototype = Prototype::default();
     let mut root = None;
     let mut count = 0u64;

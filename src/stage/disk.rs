@@ -10,7 +10,7 @@ use crate::artifact::{Artifact, ArtifactKind, BootSoftware, DiskFacts, Facts, Ou
 use crate::debian::{self, Base, Distribution, Request, pool};
 use crate::disk::config::{Config, Firmware};
 use crate::disk::layout::Layout;
-use crate::disk::split::Splitter;
+use crate::disk::split::{Splitter, Wanted};
 use crate::disk::{assemble, boot, filesystem, fstab, grow, swap_file};
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::files::sparse;
@@ -154,12 +154,39 @@ impl Disk {
         replaced.extend([grow::SCRIPT, grow::UNIT, grow::WANTED, grow::STATE]);
         replaced.extend([swap_file::SCRIPT, swap_file::UNIT, swap_file::REQUIRED]);
         replaced.extend(esp_files.iter().map(|(path, _)| path.as_str()));
-        let replaced = replaced.into_iter().map(str::to_string);
-        let mut splitter = Splitter::new(layout, &context.work, epoch, replaced)?;
-        splitter.stream(watched(tree, context)?, &context.cancel)?;
+        let replaced: Vec<String> = replaced.into_iter().map(str::to_string).collect();
         let object = context.object(tree);
         let again = || File::open(&object).with_context(|| format!("opening {}", object.display()));
-        let copies = splitter.copy_links(again, &context.cancel)?;
+        let split = |wanted: &dyn Fn(usize) -> Wanted| {
+            let (work, replaced) = (&context.work, replaced.iter().cloned());
+            let mut splitter = Splitter::new(layout, work, epoch, replaced, wanted)?;
+            splitter.stream(watched(tree, context)?, &context.cancel)?;
+            let copies = splitter.copy_links(again, &context.cancel)?;
+            splitter.survey().check(layout)?;
+            let menu = boot::menu(layout, splitter.survey())?;
+            splitter.add_file(FSTAB, fstab::text(layout).as_bytes())?;
+            splitter.add_file(boot::MENU, menu.as_bytes())?;
+            if let Some(script) = &grow {
+                splitter.add_file(grow::SCRIPT, script.as_bytes())?;
+                splitter.add_file(grow::UNIT, grow::UNIT_TEXT.as_bytes())?;
+                splitter.add_link(grow::WANTED, grow::UNIT)?;
+            }
+            if let Some(script) = &swap_file {
+                splitter.add_file(swap_file::SCRIPT, script.as_bytes())?;
+                splitter.add_file(swap_file::UNIT, swap_file::UNIT_TEXT.as_bytes())?;
+                splitter.add_link(swap_file::REQUIRED, swap_file::UNIT)?;
+            }
+            for (path, bytes) in &esp_files {
+                splitter.add_file(path, bytes)?;
+            }
+            let boot_software = splitter.survey().boot_software();
+            Ok::<_, crate::error::Error>((splitter.finish()?, boot_software, copies))
+        };
+        // After an edit, most filesystems are in the cache, and their tars are not needed.
+        let is_first = context.cache.latest(&settings.pipeline, &context.stage).is_none();
+        let wanted = if is_first { Wanted::Tar } else { Wanted::Digest };
+        let (mut parts, boot_software, copies) = split(&|_| wanted)?;
+        swap_file::check_room(layout, &parts)?;
         if copies > 0 {
             let links = if copies == 1 { "hard link leaves its" } else { "hard links leave their" };
             (context.warn)(&format!(
@@ -167,34 +194,23 @@ impl Disk {
                 context.stage
             ));
         }
-        splitter.survey().check(layout)?;
         for warning in fstab::warnings(layout) {
             (context.warn)(&format!("{}: {warning}", context.stage));
         }
-        let menu = boot::menu(layout, splitter.survey())?;
-        splitter.add_file(FSTAB, fstab::text(layout).as_bytes())?;
-        splitter.add_file(boot::MENU, menu.as_bytes())?;
-        if let Some(script) = &grow {
-            splitter.add_file(grow::SCRIPT, script.as_bytes())?;
-            splitter.add_file(grow::UNIT, grow::UNIT_TEXT.as_bytes())?;
-            splitter.add_link(grow::WANTED, grow::UNIT)?;
+        if !is_first {
+            let missing = filesystem::missing(&layout.filesystems, &parts, tools, context)?;
+            if missing.contains(&true) {
+                let wanted = |index| if missing[index] { Wanted::Tar } else { Wanted::Nothing };
+                let (written, ..) = split(&wanted)?;
+                for (part, written) in parts.iter_mut().zip(written) {
+                    *part = written.or(part.take());
+                }
+            }
         }
-        if let Some(script) = &swap_file {
-            splitter.add_file(swap_file::SCRIPT, script.as_bytes())?;
-            splitter.add_file(swap_file::UNIT, swap_file::UNIT_TEXT.as_bytes())?;
-            splitter.add_link(swap_file::REQUIRED, swap_file::UNIT)?;
-        }
-        for (path, bytes) in &esp_files {
-            splitter.add_file(path, bytes)?;
-        }
-        let boot_software = splitter.survey().boot_software();
-        let parts = splitter.finish()?;
-        swap_file::check_room(layout, &parts)?;
 
         let filesystems = filesystem::make_all(&layout.filesystems, &parts, tools, context)?;
-        for part in parts.into_iter().flatten() {
-            std::fs::remove_file(&part.path)
-                .with_context(|| format!("removing {}", part.path.display()))?;
+        for path in parts.iter().flatten().filter_map(|part| part.path.as_ref()) {
+            std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
         }
         let boot = boot::bios(layout, tools, context)?;
         let files: Vec<_> = filesystems.iter().map(|artifact| context.object(artifact)).collect();
