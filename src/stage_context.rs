@@ -109,6 +109,8 @@ pub struct StageContext {
     pub progress: Progress,
     /// Warns the user, in one line, of a problem that does not stop the build.
     pub warn: Arc<dyn Fn(&str) + Send + Sync>,
+    /// Whether every action inside the stage runs, cached or not (`--rebuild`).
+    pub fresh: bool,
     /// The lock's entries of this stage, one for each suite that it was built for.
     pub locked: Vec<LockEntry>,
     /// The lock's entries of all stages: the indexes they were resolved from serve this one too.
@@ -132,6 +134,7 @@ impl StageContext {
             cancel: Cancel::default(),
             progress: Arc::new(|_, _, _| ()),
             warn: Arc::new(|_| ()),
+            fresh: false,
             locked: Vec::new(),
             locked_elsewhere: Vec::new(),
         }

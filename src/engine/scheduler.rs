@@ -272,6 +272,7 @@ impl Build<'_> {
             cancel: self.cancel.clone(),
             progress: Arc::new(progress),
             warn: Arc::new(move |text| warnings.notify(&Event::Warning { text })),
+            fresh: self.is_forced(node),
             locked: self.lock.stage(&node.name),
             locked_elsewhere: self.lock.all(),
             ..StageContext::new(self.cache.clone(), self.settings.clone(), &node.name, log)

@@ -11,6 +11,7 @@ use crate::pipeline::{Fields, Input, Kinds};
 use crate::provenance::{Material, Sidecars};
 use crate::recipe::Recipe;
 
+mod actions;
 pub mod boot;
 pub mod bootstrap;
 pub mod clone;

@@ -30,8 +30,8 @@ enum Sign {
     Program(&'static str),
 }
 
-/// The stage's tree while packages, or the tree below, are unpacked into it.
-const TREE: Sign = Sign::Scratch("root/usr");
+/// The tree below the stage's while it is unpacked.
+const TREE: Sign = Sign::Scratch("layers/1/root/usr");
 /// The tree while it is packed.
 const PACKED: Sign = Sign::Scratch("output/tree.tar");
 

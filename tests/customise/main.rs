@@ -3,6 +3,7 @@
 
 mod additions;
 mod built;
+mod edits;
 mod faults;
 mod files;
 mod minimal;

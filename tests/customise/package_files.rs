@@ -18,7 +18,7 @@ const POSTINST: &str = "#!/bin/sh\nset -e\n. /usr/share/debconf/confmodule\ndb_g
     echo \"$RET\" >/srv/colour\ndb_stop\n";
 
 /// Makes `directory/NAME.deb`, with these lines in its control file and these control files besides.
-fn deb(directory: &Path, name: &str, lines: &str, control: &[(&str, &str)]) -> PathBuf {
+pub fn deb(directory: &Path, name: &str, lines: &str, control: &[(&str, &str)]) -> PathBuf {
     deb_of(directory, (name, "1:1.0-1"), lines, control)
 }
 

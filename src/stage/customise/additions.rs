@@ -19,6 +19,9 @@ use crate::stage::{Inputs, StageContext};
 /// The package that holds the ISO.
 pub const PACKAGE: &str = "virtualbox-guest-additions-iso";
 
+/// The key of the stage that makes the ISO.
+pub const INPUT: &str = "guest-additions";
+
 /// The installer's name in the ISO and in the exchange directory.
 const INSTALLER: &str = "VBoxLinuxAdditions.run";
 
@@ -68,9 +71,8 @@ pub fn read(fields: &mut Fields<'_>) -> Option<Additions> {
     let mut table = fields.table("guest-additions")?;
     table.at_most_one(&["iso", "from"]);
     let iso = table.existing_file("iso").map(|local| local.path);
-    let input = table
-        .input("from", &[ArtifactKind::File])
-        .map(|input| Input { key: "guest-additions", ..input });
+    let input =
+        table.input("from", &[ArtifactKind::File]).map(|input| Input { key: INPUT, ..input });
     let modules =
         table.choice_of("modules", &Modules::ALL).map_or(Modules::Kernel, |word| word.value);
     table.finish();
@@ -113,7 +115,7 @@ impl Additions {
             take_installer(&iso, &local.to_string(), &target)?;
             return std::fs::remove_file(&iso).context("removing the ISO");
         }
-        if let Ok(artifact) = inputs.get("guest-additions") {
+        if let Ok(artifact) = inputs.get(INPUT) {
             let iso = context.object(artifact);
             return take_installer(&iso, &iso.display().to_string(), &target);
         }

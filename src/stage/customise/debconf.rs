@@ -105,6 +105,11 @@ impl Answer {
 }
 
 impl Answers {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Writes them into a recipe; of a secret the whole line is a keyed hash.
     pub fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {
         self.0.iter().try_for_each(|answer| {

@@ -2,20 +2,22 @@
 //! work is done in a sandbox, in this order: answers for debconf, packages in, packages out, holds,
 //! settings, users, files, guest additions, scripts, seal.
 
+use super::actions;
 use super::origin::Origin;
 use super::{
     Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, bootstrap, materials,
 };
 use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
-use crate::debian::{self, Base, Distribution, Request, install, package_file, pool, repository};
-use crate::error::{Context, Result, anyhow, bail, with_hint};
+use crate::debian::{self, Base, Distribution, Request, install, repository};
+use crate::error::{Result, anyhow, bail, with_hint};
 use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
 use crate::provenance::Material;
 use crate::recipe::Recipe;
-use crate::sandbox::{Network, Packed, Sandbox, Step};
+use crate::sandbox::{Network, Step};
 
 mod additions;
+mod chain;
 mod cleared;
 mod content;
 mod debconf;
@@ -26,6 +28,7 @@ mod steps;
 mod system;
 
 use additions::Additions;
+use chain::Pins;
 use content::Content;
 use debconf::Answers;
 use packages::Packages;
@@ -59,6 +62,15 @@ struct File {
     content: Content,
     mode: Option<u32>,
     owner: Option<String>,
+}
+
+impl File {
+    /// Writes down its mode and owner.
+    fn describe_place(&self, recipe: &mut Recipe) {
+        let name = format!("file {}", self.path);
+        recipe.optional(&format!("{name} mode"), self.mode.map(|mode| format!("{mode:04o}")));
+        recipe.optional(&format!("{name} owner"), self.owner.as_ref());
+    }
 }
 
 /// A user made in the tree.
@@ -251,8 +263,7 @@ impl Stage for Customise {
         for file in &self.files {
             let name = format!("file {}", file.path);
             file.content.describe(context, recipe, &name)?;
-            recipe.optional(&format!("{name} mode"), file.mode.map(|mode| format!("{mode:04o}")));
-            recipe.optional(&format!("{name} owner"), file.owner.as_ref());
+            file.describe_place(recipe);
         }
         self.users.iter().try_for_each(|user| user.describe(context, recipe))?;
         self.system.describe(recipe);
@@ -301,11 +312,14 @@ impl Stage for Customise {
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
         let tree = inputs.get("from")?;
         let hostname = self.hostname.as_deref().unwrap_or("localhost");
-        let sandbox = Sandbox::new(&context.work, context.settings.epoch, hostname)?;
-        let mut added = Vec::new();
-        let outcome = self.work(context, &sandbox, inputs, pins, &mut added);
-        let made = bootstrap::take_out(context, sandbox, outcome)?;
-        Ok(made.with(self.facts(&tree.facts, &added)))
+        let pins = Pins::new(self, inputs, pins)?;
+        let actions = self.actions(context, inputs, &pins)?;
+        let mut last = install::scrub();
+        if self.seal {
+            last.push(Step::Seal);
+        }
+        let made = actions::run(context, hostname, tree, &actions, &last)?;
+        Ok(made.with(self.facts(&tree.facts, pins.added())))
     }
 }
 
@@ -336,76 +350,5 @@ impl Customise {
             false => below.iter().any(|it| it == name) && !is_added(name),
         };
         SETTING_PACKAGES.into_iter().filter(lacks).map(str::to_string).collect()
-    }
-
-    /// Does the work and packs the tree; notes the packages that were added.
-    fn work(
-        &self,
-        context: &StageContext,
-        sandbox: &Sandbox,
-        inputs: &Inputs,
-        pins: &[Pin],
-        added: &mut Vec<Package>,
-    ) -> Result<Option<Packed>> {
-        let tree = inputs.get("from")?;
-        let source = self.origin.package_source(inputs)?;
-        let repositories = self.origin.keep_repositories(context, sandbox, pins)?;
-        let request = self.request(inputs, pins)?;
-        let mut pins = pins.iter();
-        if let Some(request) = request {
-            let pin = pins.next().context("a pin is missing")?;
-            package_file::store(context, &request.files, pin.packages())?;
-            let files;
-            (*added, files) = pool::fetch(context, distribution_of(&tree.facts), pin, &source)?;
-            bootstrap::offer(sandbox, added, &files)?;
-        }
-        if let Some(additions) = &self.additions {
-            let (packages, files) = match self.additions_request(inputs)? {
-                Some(_) => {
-                    let pin = pins.next().context("a pin is missing")?;
-                    pool::fetch(context, distribution_of(&tree.facts), pin, &source)?
-                }
-                None => Default::default(),
-            };
-            additions.offer(context, sandbox, inputs, &packages, &files)?;
-        }
-        sandbox.offer(&context.object(tree), "input.tar")?;
-        let mut steps = vec![Step::Unpack { files: vec!["input.tar".into()] }];
-        steps.extend(repositories);
-        steps.extend(self.steps_before_scripts(sandbox, &tree.facts, added)?);
-        let mut network = Network::None;
-        for (at, script) in self.scripts.iter().enumerate() {
-            if script.network != network {
-                self.go(context, sandbox, std::mem::take(&mut steps), network)?;
-                network = script.network;
-            }
-            steps.extend(script.steps(sandbox, at)?);
-        }
-        if network == Network::Host {
-            self.go(context, sandbox, std::mem::take(&mut steps), network)?;
-        }
-        steps.extend(self.steps_after_scripts());
-        self.go(context, sandbox, steps, Network::None)
-    }
-
-    fn go(
-        &self,
-        context: &StageContext,
-        sandbox: &Sandbox,
-        steps: Vec<Step>,
-        network: Network,
-    ) -> Result<Option<Packed>> {
-        let total = steps.len().saturating_sub(1) as u64;
-        let progress = |at| (context.progress)(at as u64, total, "steps");
-        sandbox.run(steps, network, &context.log, &context.cancel, progress)
-    }
-
-    fn steps_after_scripts(&self) -> Vec<Step> {
-        let mut steps = install::scrub();
-        if self.seal {
-            steps.push(Step::Seal);
-        }
-        steps.push(Step::Pack { file: bootstrap::PACKED.into() });
-        steps
     }
 }

@@ -144,13 +144,24 @@ impl Packages {
     /// Writes them into a recipe.
     pub fn describe(&self, recipe: &mut Recipe) -> Result<()> {
         recipe.set("package", &self.names);
+        self.describe_files(recipe)?;
+        recipe.set("hold", &self.hold);
+        Ok(())
+    }
+
+    /// Writes down which are files, and whether recommended packages are installed.
+    pub fn describe_files(&self, recipe: &mut Recipe) -> Result<()> {
         let files = self.files.iter().map(PackageFile::described);
         recipe.set("package file", files.collect::<Result<Vec<String>>>()?);
         if self.recommends {
             recipe.value("recommends", true);
         }
-        recipe.set("hold", &self.hold);
         Ok(())
+    }
+
+    /// Those that are held.
+    pub fn held(&self) -> &[String] {
+        &self.hold
     }
 
     /// What holds packages, once they are installed.

@@ -8,25 +8,30 @@ use crate::lock::Package;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
 
 impl Customise {
-    /// Everything that comes before the scripts. Puts what it needs into the exchange directory.
-    pub fn steps_before_scripts(
-        &self,
-        sandbox: &Sandbox,
-        tree: &Facts,
-        added: &[Package],
-    ) -> Result<Vec<Step>> {
+    /// Everything up to the installed packages: repositories, answers, packages.
+    pub fn package_steps(&self, tree: &Facts, added: &[Package]) -> Vec<Step> {
         let mut steps = Vec::from_iter(self.debconf.step());
         if !added.is_empty() {
             steps.extend(install::kernel_defaults());
         }
         let asked = [&self.packages_to_add(tree)[..], &self.origin.backports].concat();
         steps.extend(install::install(&added.iter().collect::<Vec<_>>(), &asked));
-        if !self.remove.is_empty() {
-            let argv = ["apt-get", "--yes", "--auto-remove", "purge"].map(String::from);
-            steps.push(install::no_services());
-            steps.push(install::run(argv.into_iter().chain(self.remove.iter().cloned())));
+        steps
+    }
+
+    /// What removes packages.
+    pub fn removal_steps(&self) -> Vec<Step> {
+        if self.remove.is_empty() {
+            return Vec::new();
         }
-        steps.extend(self.packages.hold_step());
+        let argv = ["apt-get", "--yes", "--auto-remove", "purge"].map(String::from);
+        let purge = install::run(argv.into_iter().chain(self.remove.iter().cloned()));
+        vec![install::no_services(), purge]
+    }
+
+    /// Holds, names, locale and time zone.
+    pub fn setting_steps(&self) -> Vec<Step> {
+        let mut steps = Vec::from_iter(self.packages.hold_step());
         if let Some(hostname) = &self.hostname {
             steps.push(install::write("/etc/hostname", format!("{hostname}\n")));
             steps.push(install::write("/etc/hosts", hosts(hostname)));
@@ -37,20 +42,17 @@ impl Customise {
         if let Some(timezone) = &self.timezone {
             steps.extend(region::time_zone_steps(timezone));
         }
-        for user in &self.users {
-            steps.extend(user.steps());
-        }
-        for (at, file) in self.files.iter().enumerate() {
-            steps.push(file.step(sandbox, at)?);
-        }
-        steps.extend(self.system.steps());
-        if let Some(additions) = &self.additions {
-            steps.extend(additions.steps());
-        }
-        if !added.is_empty() || self.files.iter().any(File::shapes_initial_ram_disk) {
-            steps.push(install::initial_ram_disks());
-        }
-        Ok(steps)
+        steps
+    }
+
+    /// Puts files into the tree, by way of the exchange directory.
+    pub fn file_steps(&self, sandbox: &Sandbox) -> Result<Vec<Step>> {
+        self.files.iter().enumerate().map(|(at, file)| file.step(sandbox, at)).collect()
+    }
+
+    /// Whether the initial RAM disks have to be made.
+    pub fn shapes_initial_ram_disk(&self, added: &[Package]) -> bool {
+        !added.is_empty() || self.files.iter().any(File::shapes_initial_ram_disk)
     }
 }
 
