@@ -237,6 +237,18 @@ fn only_the_actions_from_an_edit_on_run() {
     assert_eq!(anew(&project, &IN_PLACE), first);
 }
 
+/// A stage on top of a file with two names.
+const LINKED: &str = r#"
+[stage.linked]
+kind = "customise"
+from = "before"
+run = "mkdir /srv/linked; echo 1 >/srv/linked/1; ln /srv/linked/1 /srv/linked/2"
+
+[stage.set]
+kind = "customise"
+from = "linked"
+"#;
+
 #[test]
 fn what_layers_cannot_do_is_done_in_one_directory() {
     let (project, _directory) = project("unlayered-");
@@ -249,10 +261,7 @@ fn what_layers_cannot_do_is_done_in_one_directory() {
         ),
         ("file.\"/srv/a\" = { content = \"\", owner = \"70000\" }", "owners above 65535"),
     ] {
-        let linked = "\n[stage.linked]\nkind = \"customise\"\nfrom = \"before\"\n\
-                      run = 'mkdir /srv/linked; echo 1 >/srv/linked/1; ln /srv/linked/[1] /srv/linked/2'\n";
-        let stage =
-            format!("{linked}\n[stage.set]\nkind = \"customise\"\nfrom = \"linked\"\n{what}\n");
+        let stage = format!("{LINKED}{what}\n");
         let digest = set(&project, &stage);
         let log = project.log("base", "set");
         let line = log.lines().find(|line| line.starts_with("# all actions run")).unwrap();
@@ -261,6 +270,12 @@ fn what_layers_cannot_do_is_done_in_one_directory() {
     }
     let tree = Tree::read(&project.artifact("p.toml", "set"));
     assert_eq!(tree.entry("/srv/a").owner.0, 70_000);
+    // As when a package is upgraded: nothing is left of the file with the names.
+    let replaced = "cd /srv/linked; echo new >a; ln a b; mv a 1; mv b 2";
+    let stage = format!("{LINKED}run = '{replaced}'\n");
+    let digest = set(&project, &stage);
+    assert_eq!(actions(&project), ["script 1: done"]);
+    assert_eq!(anew(&project, &IN_PLACE), digest);
 }
 
 #[test]
