@@ -8,13 +8,15 @@
 
 use std::ffi::CString;
 use std::fmt;
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags};
 use rustix::mount::MountFlags;
 use serde::{Deserialize, Serialize};
 
-use super::{Network, Sandbox, Step};
+use super::{Network, Sandbox, Step, pack};
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Context, Result};
@@ -161,9 +163,24 @@ impl Sandbox {
     }
 }
 
+/// Makes the root directory of a new layer like that of the one below.
+fn take_root(below: &Path, new: &Path) -> Result<()> {
+    let found = below.metadata()?;
+    chown(new, Some(found.uid()), Some(found.gid()))?;
+    std::fs::set_permissions(new, Permissions::from_mode(found.mode() & 0o7777))?;
+    for (name, value) in pack::attributes(below, true)? {
+        rustix::fs::lsetxattr(new, name.as_str(), &value, XattrFlags::empty())?;
+    }
+    let time = Timespec { tv_sec: found.mtime(), tv_nsec: found.mtime_nsec() };
+    let times = Timestamps { last_access: time, last_modification: time };
+    Ok(rustix::fs::utimensat(CWD, new, &times, AtFlags::empty())?)
+}
+
 /// Mounts the layers at `root`.
 pub(super) fn mount(stack: &Stack, root: &Path) -> Result<()> {
     let what = "preparing the layers";
+    // The root directory is that of the topmost layer.
+    take_root(stack.lower.first().context(what)?, &stack.upper).context(what)?;
     // The options of a mount are one page, and a path in them may have no `,` and no `:`.
     let mut lower = Vec::new();
     for (at, path) in stack.lower.iter().enumerate() {

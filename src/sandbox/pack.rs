@@ -156,7 +156,7 @@ impl<W: Write> Packer<'_, W> {
 }
 
 /// The extended attributes of a file, which may be one of a layer.
-fn attributes(path: &Path, is_layer: bool) -> std::io::Result<Vec<(String, Vec<u8>)>> {
+pub(super) fn attributes(path: &Path, is_layer: bool) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     let mut names = vec![0u8; 1 << 12];
     let length = match rustix::fs::llistxattr(path, &mut names) {
         Ok(length) => length,

@@ -18,6 +18,8 @@ run = '''
 mkdir -p /srv/whole/below
 for name in 1 2 3; do echo $name >/srv/whole/below/$name; done
 echo names >/srv/names
+chmod 751 /
+touch -d @1000 /
 '''
 "#;
 
