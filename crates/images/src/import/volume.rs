@@ -98,6 +98,7 @@ pub fn read(disk: &Shared) -> Result<Vec<Volume>> {
             partition_label: None,
             mapper_ids: None,
             size: Some(disk.size()),
+            pieces: vec![(0, disk.size())],
             holds: unreadable(foreign),
         }]);
     }
