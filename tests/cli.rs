@@ -215,7 +215,11 @@ fn the_cache_is_found_from_any_directory() {
     assert_eq!(elsewhere.status, 0);
     assert!(home.path("other/objects").is_dir());
     let said = home.kuth_in("pipelines", &["cache", "size"]);
-    assert!(said.out.starts_with("results   0 B\npackages  0 B\nother     "), "{}", said.out);
+    assert!(
+        said.out.starts_with("results   0 B\npackages  0 B\nlayers    0 B\nother     "),
+        "{}",
+        said.out
+    );
 }
 
 #[test]
