@@ -6,7 +6,7 @@
 # make audit   checks licences, sources and known vulnerabilities of the crates, with cargo-deny
 # make fuzz    fuzzes every reader of foreign files for 10 seconds, with cargo-fuzz
 # make test-install   really installs Debian from a medium it makes; half an hour without KVM
-# make torture        kills, losses of power and failing disks at over 1000 points
+# make torture        kills, losses of power and failing calls all over a build
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=
 AREA ?=

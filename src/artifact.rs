@@ -112,9 +112,10 @@ pub enum Facts {
     Machine(MachineFacts),
 }
 
-/// The packages that settings of a tree need: users, sudo rules, time zones, locales, services.
-pub const SETTING_PACKAGES: [&str; 6] =
-    ["locales", "passwd", "sudo", "systemd", "tzdata", "unattended-upgrades"];
+/// The packages that settings of a tree need: users, sudo rules, time zones, locales, services, guest
+/// additions.
+pub const SETTING_PACKAGES: [&str; 7] =
+    ["bzip2", "locales", "passwd", "sudo", "systemd", "tzdata", "unattended-upgrades"];
 
 /// Which archive a tree's packages are from, and which packages it has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -133,26 +133,30 @@ fn explain(error: Error, request: &Request, suite: &SearchedSuite) -> Error {
              are still checked",
         );
     }
-    if said("NOSPLIT") {
-        return with_hint(
-            error.context("what came in place of the index is no signed text, but something else"),
-            "a proxy or a login page may have answered for the mirror; look at the address in a browser",
-        );
-    }
-    if said("NO_PUBKEY") || said("is not signed") || said("signature") {
-        if suite.repository.is_some() {
+    let is_other_text = said("NOSPLIT");
+    if is_other_text || said("NO_PUBKEY") || said("is not signed") || said("signature") {
+        let (what, hint) = match suite.repository {
+            Some(_) => (
+                "the index of the repository is not signed by its `key`",
+                "get the key that its maker publishes; kuth takes nothing that is not signed"
+                    .into(),
+            ),
+            None => (
+                "the mirror's index is not signed by a key of the keyring",
+                format!(
+                    "install a newer {}, or name a keyring with `keyring = \"PATH\"`",
+                    request.distribution.keyring_package
+                ),
+            ),
+        };
+        if is_other_text {
             return with_hint(
-                error.context("the index of the repository is not signed by its `key`"),
-                "get the key that its maker publishes; kuth takes nothing that is not signed",
+                error.context(format!("{what}: what came is no signed text")),
+                "a proxy or a login page may have answered for the archive; look at the address in a \
+                 browser",
             );
         }
-        return with_hint(
-            error.context("the mirror's index is not signed by a key of the keyring"),
-            format!(
-                "install a newer {}, or name a keyring with `keyring = \"PATH\"`",
-                request.distribution.keyring_package
-            ),
-        );
+        return with_hint(error.context(what), hint);
     }
     error
 }

@@ -175,6 +175,8 @@ impl Run<'_> {
     fn in_place(&self, sandbox: &Sandbox) -> Result<Option<Packed>> {
         let context = self.context;
         let (log, cancel) = (&context.log, &context.cancel);
+        // Of what was tried on layers.
+        sandbox.clear_exchange()?;
         sandbox.offer(&context.object(self.tree), "input.tar")?;
         let unpack = Step::Unpack { files: vec!["input.tar".into()] };
         sandbox.run(vec![unpack], Network::None, log, cancel, |_| ())?;

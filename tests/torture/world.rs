@@ -355,12 +355,8 @@ impl Picture {
         let names: BTreeSet<&String> = self.0.keys().chain(clean.0.keys()).collect();
         let tell = |name: &String| match (self.0.get(name), clean.0.get(name)) {
             (Some(_), None) => Some(format!("{name} is too much")),
-            // The locks and logs of stages that were cached are those of an earlier build.
-            (None, Some(_))
-                if ["cache/locks/", "cache/logs/"].iter().any(|it| name.starts_with(it)) =>
-            {
-                None
-            }
+            // The locks, logs and layers of stages that were cached are those of an earlier build.
+            (None, Some(_)) if MAY_BE_MISSING.iter().any(|it| name.starts_with(it)) => None,
             (None, Some(_)) => Some(format!("{name} is missing")),
             (found, expected) => {
                 (found != expected).then(|| format!("{name} is {found:?} and not {expected:?}"))
@@ -369,6 +365,8 @@ impl Picture {
         names.into_iter().filter_map(tell).collect()
     }
 }
+
+const MAY_BE_MISSING: [&str; 3] = ["cache/locks/", "cache/logs/", "cache/layers/"];
 
 /// The disks of VirtualBox's snapshots have random UUIDs.
 fn hide_uuids(text: &str) -> String {
@@ -396,7 +394,8 @@ fn hide_uuids(text: &str) -> String {
 
 /// What has to be the same of a file: its bytes, but for times and what is told of the run.
 fn content(name: &str, path: &Path) -> String {
-    let told = ["cache/logs/", "cache/placed/", "cache/records/", "remote/v1/records/"];
+    let told =
+        ["cache/builds/", "cache/logs/", "cache/placed/", "cache/records/", "remote/v1/records/"];
     let of_fake = ["virtualbox/commands", "virtualbox/lock"];
     if told.iter().any(|it| name.starts_with(it)) || of_fake.contains(&name) {
         return String::new();
@@ -411,6 +410,14 @@ fn content(name: &str, path: &Path) -> String {
         let text = String::from_utf8(bytes).unwrap();
         // Of a file of this run.
         return text.lines().filter(|line| !line.starts_with("stat = ")).collect();
+    }
+    if name.ends_with("/layer.json") {
+        // What it takes of this disk, and in which run of the kernel it was looked at.
+        let mut layer: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        for key in ["allocated", "boot"] {
+            layer.as_object_mut().unwrap().remove(key);
+        }
+        return layer.to_string();
     }
     match bytes.len() {
         0..100 => String::from_utf8_lossy(&bytes).into_owned(),

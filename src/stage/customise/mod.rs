@@ -124,6 +124,8 @@ impl Customise {
     fn needed(&self) -> Vec<&'static str> {
         let is_made = |locale: &String| !region::is_always_there(locale);
         let needed = [
+            // The installer of guest additions unpacks itself with it.
+            (self.additions.is_some(), "bzip2"),
             (self.locale.as_ref().is_some_and(is_made), "locales"),
             (!self.users.is_empty(), "passwd"),
             (self.users.iter().any(|user| user.sudo), "sudo"),
