@@ -187,7 +187,9 @@ impl Cut {
         let has_names = match loss {
             Loss::All => false,
             Loss::Bytes | Loss::Halves => true,
-            Loss::SomeNames(seed) => (hash(to.as_os_str().as_bytes()) ^ seed).count_ones() % 2 == 0,
+            Loss::SomeNames(seed) => {
+                (hash(to.as_os_str().as_bytes()) ^ seed).count_ones().is_multiple_of(2)
+            }
         };
         let from = if has_names { &self.seen } else { &self.synced };
         let Some(names) = from.directories.get(&directory) else { return };

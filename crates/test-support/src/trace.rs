@@ -218,6 +218,7 @@ enum State {
 
 /// Runs kuth with these arguments to its end, or to its death, with `watch` before and after each of
 /// its calls.
+#[allow(clippy::zombie_processes, reason = "`follow` waits for it, as a tracer has to")]
 pub fn run(project: &Project, arguments: &[&str], watch: &mut dyn Watch) -> Run {
     let [mut out, mut err] = [(); 2].map(|()| tempfile::tempfile().unwrap());
     let mut command = project.through(&GATE).command(arguments);
