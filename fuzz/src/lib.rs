@@ -84,14 +84,13 @@ fn archive(data: &[u8]) {
 }
 
 fn compressed(data: &[u8]) {
-    with_file(data, "a", |file, to| {
+    with_file(data, "a", |file, _| {
         let cancel = Cancel::default();
         let options = archive_options(file.parent().unwrap(), &cancel);
         let _ = archive::read_tar(file, &options, |reader| {
             std::io::copy(reader, &mut std::io::sink())?;
             Ok(())
         });
-        let _ = to;
     });
 }
 
