@@ -39,4 +39,4 @@ pub mod tools;
 pub mod virtualbox;
 
 pub use kuth_formats::{self as format, digest, units};
-pub use kuth_images::{archive, cancel, error, files, image, import, tree};
+pub use kuth_images::{archive, cancel, error, files, image, import, threads, tree};

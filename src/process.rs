@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Interrupted, Result};
+use crate::threads;
 
 mod failure;
 
@@ -152,7 +153,7 @@ impl Command {
         let mut running = self.start(log, Stdio::piped())?;
         let stdin = running.child.stdin.take().context("taking standard input")?;
         std::thread::scope(|scope| {
-            let feeder = scope.spawn(move || feed(stdin));
+            let feeder = threads::start(scope, move || feed(stdin))?;
             let outcome = self.follow(running, log, cancel, output);
             // The pipe is closed when the command has ended, so the feeder ends too.
             drop(feeder.join());
@@ -170,14 +171,14 @@ impl Command {
         let start = running.log_start;
         let mut stdout = running.child.stdout.take().context("taking standard output")?;
         let status = std::thread::scope(|scope| {
-            let reader = scope.spawn(move || {
+            let reader = threads::start(scope, move || {
                 let mut buffer = [0; 1 << 16];
                 while let Ok(n) = stdout.read(&mut buffer)
                     && n > 0
                 {
                     output(&buffer[..n]);
                 }
-            });
+            })?;
             let status = running.wait(cancel, self.limit);
             // A killed command may leave a child that holds the pipe; all are in one process group
             // that was killed, so the reader ends.

@@ -4,12 +4,12 @@
 //! It knows neither mirrors nor what the tools are used for.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::process::Command;
 use crate::stage_context::{Pin, StageContext};
+use crate::threads;
 
 /// The suite the packages come from, whatever suite an image has.
 pub const SUITE: &str = "trixie";
@@ -88,22 +88,12 @@ impl ToolsTree {
         context: &StageContext,
     ) -> Result<ToolsTree> {
         std::fs::create_dir(into).with_context(|| format!("making {}", into.display()))?;
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<()> {
-            while let Some(deb) = debs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let command = Command::new("dpkg-deb").arg("-x").arg(deb).arg(into);
-                command
-                    .run(&context.log, &context.cancel)
-                    .with_context(|| format!("unpacking {}", deb.display()))?;
-            }
+        threads::for_each(debs, context.settings.jobs.clamp(1, 4), |deb| -> Result<()> {
+            let command = Command::new("dpkg-deb").arg("-x").arg(deb).arg(into);
+            command
+                .run(&context.log, &context.cancel)
+                .with_context(|| format!("unpacking {}", deb.display()))?;
             Ok(())
-        };
-        std::thread::scope(|scope| -> Result<()> {
-            let workers: Vec<_> =
-                (0..context.settings.jobs.clamp(1, 4)).map(|_| scope.spawn(work)).collect();
-            workers.into_iter().try_for_each(|worker| {
-                worker.join().map_err(|_| anyhow!("a thread that unpacks packages panicked"))?
-            })
         })?;
         ToolsTree::open(into, digest)
     }

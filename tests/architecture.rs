@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Words: values without files, clocks or commands. Everybody may use them.
-const WORDS: [&str; 7] = ["artifact", "cancel", "digest", "error", "recipe", "run_state", "units"];
+const WORDS: [&str; 8] =
+    ["artifact", "cancel", "digest", "error", "recipe", "run_state", "threads", "units"];
 
 /// Room -> the rooms it may use besides the words.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -13,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("artifact", &[]),
     ("cancel", &[]),
     ("error", &[]),
+    ("threads", &[]),
     ("recipe", &[]),
     ("files", &[]),
     ("tree", &["files"]),

@@ -22,6 +22,8 @@ const KEY: &str = "key = \"key.asc\"\n";
 /// The parts of a stage `x`, in which one thing is wrong.
 const BAD: &[&[&str]] = &[
     // Suites and settings.
+    &[CUSTOMISE, "suite = \"./\"\n"],
+    &[CUSTOMISE, "suite = \"\"\n"],
     &[CUSTOMISE, "pockets = [\"proposed\"]\n"],
     &[CUSTOMISE, "backports = [\"a\", \"a\"]\n"],
     &[CUSTOMISE, "services.enable = [\"a b\"]\n"],

@@ -17,6 +17,7 @@ use crate::process::Command;
 use crate::qemu::argv::{Card, Drive, Durability, Launch, program};
 use crate::qemu::host;
 use crate::seed::{Secrets, Template};
+use crate::threads;
 use crate::units::Bytes;
 
 pub mod console;
@@ -209,12 +210,16 @@ impl Check<'_> {
             // The machine runs until the tests on the host are through; where it ends earlier, so do they.
             let tests = session.as_ref().map(|session| {
                 let stop = stop.clone();
-                scope.spawn(move || {
+                threads::start(scope, move || {
                     let outcome = is_ready.recv().ok().map(|()| session.run(&stop));
                     stop.cancel();
                     outcome
                 })
             });
+            let tests = match tests.transpose() {
+                Ok(tests) => tests,
+                Err(error) => return (Err(error.into()), None),
+            };
             let result = command.watch(self.log, &stop, |bytes| {
                 let Ok(mut seen) = seen.lock() else { return };
                 if let Err(error) = (&console).write_all(bytes) {

@@ -2,7 +2,7 @@
 //! on each other. They save time and nothing depends on them: a stage makes what is missing again.
 //!
 //! ```text
-//! cache/layers/KEY/root        the files of the layer
+//! cache/layers/KEY/changes     the files of the layer
 //! cache/layers/KEY/layer.json  its recipe and digest
 //! ```
 //!
@@ -29,9 +29,14 @@ const DESCRIPTION: &str = "layer.json";
 /// More than this is not kept: the layers that were not used for longest go first.
 pub const MOST: Bytes = Bytes(12 << 30);
 
+/// The version of the description and of the directory beside it. A layer with another one counts as
+/// a rest and is removed.
+const VERSION: u32 = 2;
+
 /// What is known of a layer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
+    version: u32,
     /// The text whose SHA-256 is the key.
     pub recipe: String,
     /// The SHA-256 of its canonical tar.
@@ -46,7 +51,7 @@ pub struct Description {
 /// A layer that was found. It is not removed while this value lives.
 #[derive(Debug)]
 pub struct Kept {
-    /// The directory with its `root`.
+    /// The directory with its `changes`.
     pub directory: PathBuf,
     /// What is known of it.
     pub description: Description,
@@ -92,10 +97,11 @@ impl Cache {
     fn described(&self, key: &Key) -> Option<Description> {
         let text = std::fs::read(self.layer_directory(key).join(DESCRIPTION)).ok()?;
         let found: Description = serde_json::from_slice(&text).ok()?;
-        (Recipe::from_text(&found.recipe).key() == *key).then_some(found)
+        let is_it = found.version == VERSION && Recipe::from_text(&found.recipe).key() == *key;
+        is_it.then_some(found)
     }
 
-    /// Keeps the layer in `directory`, which is of the same file system and has its files in `root`,
+    /// Keeps the layer in `directory`, which is of the same file system and has its files in `changes`,
     /// under the key of `recipe`. Whoever calls this holds the lock of the key.
     pub fn keep_layer(
         &self,
@@ -106,7 +112,13 @@ impl Cache {
         cancel: &Cancel,
     ) -> Result<Kept> {
         let key = recipe.key();
-        let description = Description { recipe: recipe.text(), digest, allocated, boot: boot() };
+        let description = Description {
+            version: VERSION,
+            recipe: recipe.text(),
+            digest,
+            allocated,
+            boot: boot(),
+        };
         let place = self.layer_directory(&key);
         let what = || format!("keeping {}", place.display());
         let text = serde_json::to_vec_pretty(&description).with_context(what)?;
@@ -213,8 +225,8 @@ mod tests {
     fn keep(cache: &Cache, name: &str, size: u64) -> Key {
         let scratch = cache.scratch().unwrap();
         let layer = scratch.path().join("layer");
-        std::fs::create_dir_all(layer.join("root")).unwrap();
-        std::fs::write(layer.join("root/file"), name).unwrap();
+        std::fs::create_dir_all(layer.join("changes")).unwrap();
+        std::fs::write(layer.join("changes/file"), name).unwrap();
         let mut recipe = Recipe::new("layer", 1);
         recipe.value("name", name);
         let (digest, cancel) = (Digest::of(name), Cancel::default());

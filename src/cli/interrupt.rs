@@ -13,6 +13,7 @@ use signal_hook::{SigId, flag};
 use super::{Exit, screen};
 use crate::cancel::Cancel;
 use crate::error::{Context, Result};
+use crate::threads;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
@@ -65,13 +66,14 @@ pub fn gracefully(cancel: &Cancel) -> Result<Handlers> {
     let ignores = Arc::new(AtomicBool::new(false));
     let handlers = Handlers { installed, ignores: ignores.clone() };
     let mut signals = Signals::new(SIGNALS).context(INSTALLING)?;
-    std::thread::spawn(move || {
+    threads::detach(move || {
         if signals.forever().any(|_| !ignores.load(Ordering::SeqCst)) {
             std::thread::sleep(STOP_TIMEOUT);
             screen::talk("interrupted; the next build removes unfinished work");
             std::process::exit(status);
         }
-    });
+    })
+    .context(INSTALLING)?;
     Ok(handlers)
 }
 

@@ -115,7 +115,8 @@ fn unavailable(error: Error, request: &Request, suite: &SearchedSuite) -> Error 
             error,
             format!(
                 "name a mirror that has it with `{option}`; or write in the stage which of them to \
-                 use, as in `pockets = []`"
+                 use, as in `pockets = []`; or add an archive of somebody else's by a table \
+                 `[[stage.NAME.repository]]`"
             ),
         ),
     }

@@ -3,9 +3,10 @@
 //! whenever it is used. What has left the mirror is downloaded from an archive of old packages, where
 //! one is named. Packages of a medium are copied from it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::snapshot::Snapshot;
 use super::{Archive, Distribution, PackageSource, medium, mirror};
@@ -13,6 +14,7 @@ use crate::error::{Context, Error, Result, anyhow, with_hint};
 use crate::http::{Expected, Http, is_other_file, is_refusal};
 use crate::lock::Package;
 use crate::stage_context::{Pin, StageContext};
+use crate::threads;
 
 /// How many downloads run at a time.
 const CONNECTIONS: usize = 8;
@@ -110,32 +112,21 @@ fn missing<'p>(
     context: &StageContext,
     packages: &'p [Package],
 ) -> Result<(Vec<&'p Package>, Vec<&'p Package>)> {
-    let next = AtomicUsize::new(0);
-    let look = || -> Result<Vec<(usize, bool)>> {
-        let mut found = Vec::new();
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(package) = packages.get(at) else { return Ok(found) };
-            context.cancel.check()?;
-            let stored = context.cache.stored_package(&package.sha256, package.size)?;
-            if !stored.is_whole() {
-                found.push((at, stored.is_damaged()));
-            }
-        }
-    };
+    let order: Vec<usize> = (0..packages.len()).collect();
+    let found = Mutex::new(BTreeMap::new());
     // Hundreds of MiB are hashed.
-    let found = std::thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..context.settings.jobs.max(1)).map(|_| scope.spawn(look)).collect();
-        let ends = workers.into_iter().map(|worker| {
-            worker.join().map_err(|_| anyhow!("a thread that reads packages panicked"))?
-        });
-        ends.collect::<Result<Vec<_>>>()
+    threads::for_each(&order, context.settings.jobs, |&at| -> Result<()> {
+        context.cancel.check()?;
+        let stored = context.cache.stored_package(&packages[at].sha256, packages[at].size)?;
+        if !stored.is_whole() {
+            let mut found = found.lock().unwrap_or_else(|it| it.into_inner());
+            found.insert(at, stored.is_damaged());
+        }
+        Ok(())
     })?;
-    let mut found = found.concat();
-    found.sort();
-    let missing = found.iter().map(|(at, _)| &packages[*at]).collect();
-    let damaged = found.iter().filter(|(_, damaged)| *damaged).map(|(at, _)| &packages[*at]);
+    let found = found.into_inner().unwrap_or_else(|it| it.into_inner());
+    let missing = found.keys().map(|at| &packages[*at]).collect();
+    let damaged = found.iter().filter(|(_, damaged)| **damaged).map(|(at, _)| &packages[*at]);
     Ok((missing, damaged.collect()))
 }
 
@@ -192,34 +183,16 @@ impl<'a> Downloads<'a> {
         (connections, hint): (usize, &str),
         find: impl Fn(&Package, &dyn Fn(&str) -> Result<()>) -> Result<()> + Sync,
     ) -> Result<Vec<Missing<'p>>> {
-        let next = AtomicUsize::new(0);
-        let failure = Mutex::new(None);
         let absent = Mutex::new(Vec::new());
-        let work = || {
-            while let Some(package) = packages.get(next.fetch_add(1, Ordering::Relaxed)) {
-                match find(package, &|url| self.one(package, url)) {
-                    Ok(()) => {}
-                    Err(error) if is_refusal(&error) => {
-                        let mut absent = absent.lock().unwrap_or_else(|it| it.into_inner());
-                        absent.push(Missing { package, error });
-                    }
-                    Err(error) => {
-                        let mut failure = failure.lock().unwrap_or_else(|it| it.into_inner());
-                        failure.get_or_insert(error);
-                        // The others finish what they have begun; what is whole is kept.
-                        next.store(packages.len(), Ordering::Relaxed);
-                    }
-                }
+        let fetch = |package: &&'p Package| match find(package, &|url| self.one(package, url)) {
+            Err(error) if is_refusal(&error) => {
+                let mut absent = absent.lock().unwrap_or_else(|it| it.into_inner());
+                absent.push(Missing { package, error });
+                Ok(())
             }
+            other => other,
         };
-        std::thread::scope(|scope| {
-            (0..connections.min(packages.len())).for_each(|_| {
-                scope.spawn(work);
-            });
-        });
-        if let Some(error) = failure.into_inner().unwrap_or_else(|it| it.into_inner()) {
-            return Err(with_hint(error, hint));
-        }
+        threads::for_each(packages, connections, fetch).map_err(|error| with_hint(error, hint))?;
         let mut absent = absent.into_inner().unwrap_or_else(|it| it.into_inner());
         absent.sort_by(|a, b| a.package.cmp(b.package));
         Ok(absent)

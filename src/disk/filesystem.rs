@@ -10,7 +10,6 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::artifact::{Artifact, ArtifactKind, Output};
@@ -20,6 +19,7 @@ use crate::format::swap::Swap;
 use crate::process::open_log;
 use crate::recipe::Recipe;
 use crate::stage_context::{Outcome, StageContext};
+use crate::threads;
 use crate::tools::ToolsTree;
 use crate::units::{Bytes, Human};
 
@@ -46,27 +46,14 @@ pub fn make_all(
     let mut queue: Vec<usize> = (0..filesystems.len()).collect();
     let files = |index: &usize| parts[*index].as_ref().map_or(0, |part| part.files);
     queue.sort_by_key(|index| std::cmp::Reverse(files(index)));
-    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || -> Result<()> {
-        while let Some(&index) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
-            context.cancel.check()?;
-            let made = make(&filesystems[index], parts[index].as_ref(), tools, context);
-            if made.is_err() {
-                // The others need not begin anything new.
-                next.store(queue.len(), Ordering::Relaxed);
-            }
-            let mut done = done.lock().map_err(|_| anyhow!("a filesystem thread panicked"))?;
-            done.push((index, made?));
-            (context.progress)(done.len() as u64, queue.len() as u64, "filesystems");
-        }
+    let done = Mutex::new(Vec::new());
+    threads::for_each(&queue, context.settings.jobs, |&index| -> Result<()> {
+        context.cancel.check()?;
+        let made = make(&filesystems[index], parts[index].as_ref(), tools, context)?;
+        let mut done = done.lock().map_err(|_| anyhow!("a filesystem thread panicked"))?;
+        done.push((index, made));
+        (context.progress)(done.len() as u64, queue.len() as u64, "filesystems");
         Ok(())
-    };
-    std::thread::scope(|scope| -> Result<()> {
-        let threads = context.settings.jobs.clamp(1, queue.len().max(1));
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker.join().map_err(|_| anyhow!("a filesystem thread panicked"))?
-        })
     })?;
     let mut done = done.into_inner().map_err(|_| anyhow!("a filesystem thread panicked"))?;
     done.sort_by_key(|(index, _)| *index);

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::digest::Digest;
-use crate::error::{Context, Result, bail};
+use crate::error::{Context, Result};
 use crate::files::{Lock, sparse};
 use crate::hypervisor::{Disk, Host};
+use crate::threads;
 use crate::units::Bytes;
 
 use super::directory::{
@@ -219,12 +220,7 @@ pub fn put(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 fn sync_whole(directory: &Path) -> Result<()> {
     let mut paths = directory::entries(directory)?;
     paths.push(directory.to_path_buf());
-    std::thread::scope(|scope| {
-        let syncing: Vec<_> = paths.iter().map(|path| scope.spawn(|| sync(path))).collect();
-        syncing.into_iter().try_for_each(|thread| {
-            thread.join().unwrap_or_else(|_| bail!("syncing {} panicked", directory.display()))
-        })
-    })
+    threads::for_each(&paths, paths.len(), |path| sync(path))
 }
 
 fn sync(path: &Path) -> Result<()> {

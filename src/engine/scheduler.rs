@@ -22,6 +22,7 @@ use crate::lock::LockFile;
 use crate::remote::RemoteCache;
 use crate::remote::trust::PrivateKey;
 use crate::stage::{Resource, Settings, StageContext};
+use crate::threads;
 use crate::units::Bytes;
 
 /// Which results are fetched from the remote cache.
@@ -182,11 +183,15 @@ impl Build<'_> {
                     states[at] = State::Running;
                     *running.entry(nodes[at].stage.resource()).or_default() += 1;
                     let shared = &shared;
-                    scope.spawn(move || {
+                    let process = move || {
                         let outcome = self.process(at, shared);
                         // The scheduler outlives every thread, so the channel is open.
                         let _ = shared.messages.send(Message::Finished(at, outcome));
-                    });
+                    };
+                    if threads::start(scope, process).is_err() {
+                        // Slower, as the others are not seen to end meanwhile, and as good.
+                        process();
+                    }
                 }
                 if !states.contains(&State::Running) {
                     break;

@@ -14,6 +14,7 @@ use super::range::content_range;
 use super::send;
 use crate::cancel::Cancel;
 use crate::error::{Context, Error, Result, anyhow};
+use crate::threads;
 
 const CONNECTIONS: usize = 4;
 const SEGMENT: u64 = 8 << 20;
@@ -61,15 +62,14 @@ impl Rest {
         mut write: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let mut first = Some(first);
-        let queues: Vec<Receiver<Result<Vec<u8>>>> = (0..CONNECTIONS)
-            .map(|connection| {
-                let (sender, receiver) = sync_channel(QUEUE_LENGTH);
-                let (rest, first) = (self.clone(), first.take());
-                // Not joined: a thread ends when the receiver is dropped, or on a timeout.
-                std::thread::spawn(move || rest.connection(connection, first, &sender));
-                receiver
-            })
-            .collect();
+        let start = |connection| {
+            let (sender, receiver) = sync_channel(QUEUE_LENGTH);
+            let (rest, first) = (self.clone(), first.take());
+            // Not joined: a thread ends when the receiver is dropped, or on a timeout.
+            threads::detach(move || rest.connection(connection, first, &sender))?;
+            Ok(receiver)
+        };
+        let queues = (0..CONNECTIONS).map(start).collect::<Result<Vec<Receiver<_>>>>()?;
         for (at, (start, end)) in self.segments().enumerate() {
             let mut missing = end - start;
             while missing > 0 {

@@ -6,6 +6,8 @@ use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::threads;
+
 /// The bytes that are written between two syncs.
 const STEP: u64 = 32 << 20;
 
@@ -33,7 +35,7 @@ impl BackgroundSync {
             let file = self.file.try_clone()?;
             let (sender, steps) = sync_channel(1);
             let work = move || steps.iter().try_for_each(|()| file.sync_data());
-            self.worker = Some((sender, std::thread::spawn(work)));
+            self.worker = Some((sender, threads::detach(work)?));
         }
         if let Some((steps, _)) = &self.worker {
             // If a sync is queued already, it includes these bytes.

@@ -15,6 +15,7 @@ use crate::hardware::{Firmware, Mac};
 use crate::process::{Command, CommandFailed};
 use crate::qemu::argv::{Card, Drive, Durability, Launch, program};
 use crate::qemu::host;
+use crate::threads;
 
 use super::watch::{End, Step, Watch};
 
@@ -130,7 +131,7 @@ impl Run<'_> {
         let stopped = Mutex::new(None);
         let over = Cancel::default();
         let result = std::thread::scope(|scope| {
-            scope.spawn(|| self.look(&seen, &stopped, &over, &stop));
+            threads::start(scope, || self.look(&seen, &stopped, &over, &stop))?;
             let result = command.watch(self.log, &stop, |bytes| {
                 let mut seen = lock(&seen);
                 if let Err(error) = (&console).write_all(bytes) {

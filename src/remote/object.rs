@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 
 use fastcdc::v2020::StreamCDC;
@@ -18,9 +18,10 @@ use super::{Remote, name};
 use crate::artifact::Artifact;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
-use crate::error::{Context, Error, Result, anyhow, caused_by};
+use crate::error::{Context, Error, Result, caused_by};
 use crate::files::sparse::{data_extents, is_zero};
 use crate::http::TooLong;
+use crate::threads;
 
 /// The compression level of Zstandard, its default.
 const LEVEL: i32 = 3;
@@ -118,7 +119,8 @@ pub(super) fn send(
         }
     };
     let chunks = std::thread::scope(|scope| {
-        (0..WORKERS).for_each(|_| drop(scope.spawn(work)));
+        threads::start(scope, work).context(what())?;
+        (1..WORKERS).map_while(|_| threads::start(scope, work).ok()).for_each(drop);
         let chunks = split(&file, &extents, |chunk, bytes| {
             let goes_on = !stop.load(Ordering::Relaxed) && !cancel.is_set();
             Ok(goes_on && sender.send((chunk, bytes)).is_ok())
@@ -217,7 +219,7 @@ pub(super) fn fetch(
     file.set_len(artifact.size).with_context(what)?;
     let map = ExtentMap::new(&manifest.extents);
     let (offsets, total) = (manifest.chunk_offsets(), manifest.data_length());
-    let (next, done, stop) = (AtomicUsize::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    let done = AtomicU64::new(0);
     progress(0, total);
     let one = |chunk: &Chunk, start: u64| -> Result<()> {
         cancel.check()?;
@@ -235,24 +237,8 @@ pub(super) fn fetch(
         progress(done.fetch_add(length, Ordering::Relaxed) + length, total);
         Ok(())
     };
-    let work = || -> Result<()> {
-        while !stop.load(Ordering::Relaxed) {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(chunk) = manifest.chunks.get(at) else { break };
-            one(chunk, offsets[at]).inspect_err(|_| stop.store(true, Ordering::Relaxed))?;
-        }
-        Ok(())
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
-        let ends: Vec<Result<()>> = workers
-            .into_iter()
-            .map(|worker| {
-                worker.join().map_err(|_| anyhow!("a thread that fetches chunks panicked"))?
-            })
-            .collect();
-        ends.into_iter().collect()
-    })
+    let chunks: Vec<(&Chunk, u64)> = manifest.chunks.iter().zip(offsets).collect();
+    threads::for_each(&chunks, WORKERS, |&(chunk, start)| one(chunk, start))
 }
 
 /// The names of all files of an object on the remote.

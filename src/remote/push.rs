@@ -15,6 +15,7 @@ use crate::cache::{Origin, Record};
 use crate::error::{Context, Error, Result, anyhow, caused_by};
 use crate::files::Lock;
 use crate::recipe::Key;
+use crate::threads;
 
 /// The number of keys that are queued in memory; others are read from the outbox at the end.
 const QUEUE_LENGTH: usize = 64;
@@ -53,17 +54,20 @@ impl Queue {
     pub fn offer(&self, key: &Key) -> Result<()> {
         self.note(key)?;
         let mut at_work = self.at_work.lock().unwrap_or_else(PoisonError::into_inner);
-        let (sender, _) = at_work.get_or_insert_with(|| self.start());
+        if at_work.is_none() {
+            *at_work = Some(self.start()?);
+        }
+        let Some((sender, _)) = &*at_work else { return Ok(()) };
         match sender.try_send(*key) {
             // If the queue is full, the outbox has it.
             Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => Ok(()),
         }
     }
 
-    fn start(&self) -> (SyncSender<Key>, JoinHandle<()>) {
+    fn start(&self) -> Result<(SyncSender<Key>, JoinHandle<()>)> {
         let (sender, keys) = sync_channel(QUEUE_LENGTH);
         let (connection, done) = (self.connection.clone(), self.done.clone());
-        (sender, std::thread::spawn(move || upload_all(&connection, &keys, &done)))
+        Ok((sender, threads::detach(move || upload_all(&connection, &keys, &done))?))
     }
 
     /// Waits until the outbox is empty.
@@ -72,7 +76,7 @@ impl Queue {
         if at_work.is_none() && self.connection.outbox_keys()?.is_empty() {
             return Ok(Pushed::default());
         }
-        let (sender, worker) = at_work.take().unwrap_or_else(|| self.start());
+        let (sender, worker) = at_work.take().map_or_else(|| self.start(), Ok)?;
         drop(sender);
         while !worker.is_finished() {
             progress(self.connection.sent.load(Ordering::Relaxed));

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::error::{Context, Result, bail};
 use crate::files::sparse;
+use crate::threads;
 
 /// Runs the job described in `file`; what happens is reported on standard output.
 pub fn main(file: &Path) -> std::process::ExitCode {
@@ -47,8 +48,8 @@ fn report(report: &Report) {
 
 /// Ends this process, and with it the namespace, once nobody reads its reports. The kernel ends it
 /// with kuth too (see [`super`]), but not when kuth is killed before that was asked for.
-fn end_with_kuth() {
-    std::thread::spawn(|| {
+fn end_with_kuth() -> Result<()> {
+    threads::detach(|| {
         let stdout = std::io::stdout();
         let gone = PollFlags::ERR | PollFlags::HUP;
         loop {
@@ -59,11 +60,12 @@ fn end_with_kuth() {
                 Err(_) => return,
             }
         }
-    });
+    })?;
+    Ok(())
 }
 
 fn work(file: &Path) -> Result<()> {
-    end_with_kuth();
+    end_with_kuth()?;
     let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let job: Job = serde_json::from_slice(&text).context("reading the job")?;
     rustix::system::sethostname(job.hostname.as_bytes()).context("naming the namespace")?;

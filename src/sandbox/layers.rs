@@ -25,7 +25,7 @@ use crate::error::{Context, Result};
 pub(super) const DIRECTORIES: [&str; 3] = ["layers", "overlay", "names"];
 
 /// The directory of a layer that is its content.
-const ROOT: &str = "root";
+const ROOT: &str = "changes";
 
 /// A finished layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,11 +3,9 @@
 //! Output: tree. With `layers` the medium holds the system itself.
 
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::customise::packages::is_path;
-use super::origin::Origin;
+use super::origin::{Origin, release};
 use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext, materials};
 use crate::artifact::{ArtifactKind, Facts, Output, SETTING_PACKAGES, TreeFacts};
 use crate::debian::{
@@ -20,6 +18,7 @@ use crate::pipeline::{Fault, Fields, Text};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
 use crate::sandbox::{Network, Packed, Sandbox, Step};
+use crate::threads;
 
 mod layers;
 
@@ -63,7 +62,7 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let guest_mirror = fields.text("guest-mirror").map(|mirror| mirror.text);
     // The one variant there is; the key is there so that a file can say so.
     fields.choice("variant", &["minbase"]);
-    let suite = suite?.text;
+    let suite = release(fields, suite?)?;
     let inputs = origin.medium.iter().cloned().collect();
     let stage = Bootstrap { distribution, suite, components, packages, origin, guest_mirror };
     Some(Parsed::one(inputs, stage))
@@ -288,29 +287,13 @@ fn contents(
     packages: &[Package],
     files: &[PathBuf],
 ) -> Result<Vec<String>> {
-    let next = AtomicUsize::new(0);
-    let failure = Mutex::new(None);
     let name = |package: &Package| format!("{}.tar", package.name);
-    let decompress = |package: &Package| -> Result<()> {
-        let at = packages.iter().position(|other| other == package).context("finding a package")?;
+    threads::for_each(first, context.settings.jobs, |package| -> Result<()> {
+        let at =
+            packages.iter().position(|other| other == *package).context("finding a package")?;
         debian::contents::unpack(context, &files[at], &sandbox.exchange().join(name(package)))
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..context.settings.jobs.max(1) {
-            scope.spawn(|| {
-                while let Some(package) = first.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(error) = decompress(package) {
-                        failure.lock().unwrap_or_else(|p| p.into_inner()).get_or_insert(error);
-                        next.store(first.len(), Ordering::Relaxed);
-                    }
-                }
-            });
-        }
-    });
-    match failure.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-        Some(error) => Err(error),
-        None => Ok(first.iter().map(|package| name(package)).collect()),
-    }
+    })?;
+    Ok(first.iter().map(|package| name(package)).collect())
 }
 
 #[cfg(test)]

@@ -191,13 +191,38 @@ fn address(table: &Fields<'_>, url: Text) -> Option<String> {
     None
 }
 
-/// `suite`: what is in `dists`, or a directory, which has no components.
-fn suite(table: &Fields<'_>, suite: Text, has_components: bool) -> Option<String> {
+/// A name below `dists`, or the directory of a flat repository.
+fn is_suite(text: &str) -> bool {
     let legal = |c: char| c.is_ascii_alphanumeric() || "+-._~/".contains(c);
-    let is_path = !suite.text.is_empty()
-        && suite.text.chars().all(legal)
-        && !suite.text.starts_with(['/', '-'])
-        && !suite.text.split('/').any(|part| part == "..");
+    !text.is_empty()
+        && text.chars().all(legal)
+        && !text.starts_with(['/', '-'])
+        && !text.split('/').any(|part| part == "..")
+}
+
+/// `suite` of a stage, of the distribution itself.
+pub(in crate::stage) fn release(fields: &Fields<'_>, suite: Text) -> Option<String> {
+    let is_flat = suite.text == "." || suite.text.ends_with('/');
+    if is_suite(&suite.text) && !is_flat {
+        return Some(suite.text);
+    }
+    let fault = Fault::new(suite.span.clone(), format!("{} is not a suite", suite.shown()));
+    fields.fault(fault.hint(match is_flat {
+        true => {
+            "a flat repository is added by a table `[[stage.NAME.repository]]` of a `customise`"
+        }
+        false => "name a directory below `dists` of the mirror, such as `trixie`",
+    }));
+    None
+}
+
+/// `suite` of a repository: what is in `dists`, or a directory, which has no components.
+fn suite(table: &Fields<'_>, mut suite: Text, has_components: bool) -> Option<String> {
+    // apt's other word for it.
+    if suite.text == "/" {
+        suite.text = "./".into();
+    }
+    let is_path = is_suite(&suite.text);
     let is_flat = suite.text.ends_with('/');
     let message = match (is_path, is_flat, has_components) {
         (false, ..) => format!("{} is not a suite", suite.shown()),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result, bail};
+use crate::threads;
 
 /// How often a command is repeated, and when it is first observed.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,7 @@ impl RetryPolicy {
         let (sender, ended) = channel();
         std::thread::scope(|scope| {
             let cancel = &cancel;
-            scope.spawn(move || drop(sender.send(work(cancel))));
+            threads::start(scope, move || drop(sender.send(work(cancel))))?;
             loop {
                 match ended.recv_timeout(self.observe_after) {
                     Ok(ended) => return ended,

@@ -31,7 +31,7 @@ enum Sign {
 }
 
 /// The tree below the stage's while it is unpacked.
-const TREE: Sign = Sign::Scratch("layers/1/root/usr");
+const TREE: Sign = Sign::Scratch("layers/1/changes/usr");
 /// The tree while it is packed.
 const PACKED: Sign = Sign::Scratch("output/tree.tar");
 

@@ -21,11 +21,12 @@ const WRITES: &[Effect] = &[Effect::Write, Effect::Create, Effect::Name];
 const CHANGES: &[Effect] =
     &[Effect::Write, Effect::Create, Effect::Name, Effect::Rename, Effect::Sync];
 
-const FAILURES: [Failure; 5] = [
+const FAILURES: [Failure; 6] = [
     ("ENOSPC", libc::ENOSPC, WRITES),
     ("EDQUOT", libc::EDQUOT, WRITES),
     ("EIO", libc::EIO, CHANGES),
     ("EMFILE", libc::EMFILE, &[Effect::Create]),
+    ("EAGAIN", libc::EAGAIN, &[Effect::Spawn]),
     ("EROFS", libc::EROFS, CHANGES),
 ];
 

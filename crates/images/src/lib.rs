@@ -8,6 +8,7 @@ pub mod error;
 pub mod files;
 pub mod image;
 pub mod import;
+pub mod threads;
 pub mod tree;
 
 pub use kuth_formats::{self as format, digest, units};

@@ -17,6 +17,7 @@ use crate::boot_check::console::plain;
 use crate::cli::screen::Paint;
 use crate::digest::Digest;
 use crate::engine::{Event, Observer};
+use crate::threads;
 
 /// How often a log is looked at.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -168,7 +169,8 @@ impl Follower {
     fn start(stage: &str, log: PathBuf, talk: Arc<Sink>) -> Follower {
         let ends = Arc::new(AtomicBool::new(false));
         let (stage, flag) = (stage.to_string(), ends.clone());
-        let thread = std::thread::spawn(move || {
+        // Where the system has no thread for it, the log is the only place of these lines.
+        let thread = threads::detach(move || {
             let (mut file, mut rest) = (None, Vec::new());
             loop {
                 // Seen before the log is read, so nothing is missed that was written before.
@@ -193,7 +195,7 @@ impl Follower {
                 std::thread::sleep(INTERVAL);
             }
         });
-        Follower { ends, thread: Some(thread) }
+        Follower { ends, thread: thread.ok() }
     }
 
     /// Waits until all is written.

@@ -16,6 +16,7 @@ use crate::cli::progress::wire;
 use crate::error::{Context, Error, Result, anyhow, caused_by, ensure};
 use crate::files::sparse;
 use crate::process::{Command, CommandFailed};
+use crate::threads;
 
 /// The hidden subcommand that runs [`main`].
 pub const SUBCOMMAND: &str = "remote-build-there";
@@ -54,11 +55,11 @@ fn serve() -> Result<()> {
     unpack(&mut input, &project).context("unpacking the project")?;
     let cancel = Cancel::default();
     let gone = cancel.clone();
-    std::thread::spawn(move || {
+    threads::detach(move || {
         // No more input is expected; its end means that the connection was closed.
         let _ = io::copy(&mut input, &mut io::sink());
         gone.cancel();
-    });
+    })?;
     let status = build(&request, &project, &directory, &scratch.path().join("out"), &cancel)?;
     cancel.check()?;
     send(&request, &project, &scratch.path().join("out"))?;

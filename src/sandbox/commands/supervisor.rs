@@ -20,6 +20,7 @@ use rustix::thread::UnshareFlags;
 use super::{Reply, Request, filter, line_of, loopback, unstarted};
 use crate::error::{Context, Error, Result, with_hint};
 use crate::sandbox::Network;
+use crate::threads;
 
 /// The hidden subcommand that runs [`main`].
 pub const SUBCOMMAND: &str = "__commands";
@@ -149,11 +150,14 @@ impl Supervisor {
         let stdin = child.stdin.take();
         let child = Pid::from_child(&child);
         std::thread::scope(|scope| {
-            scope.spawn(move || {
-                // A command may end without reading its input; its exit status decides.
-                let _ = stdin.map(|mut stdin| stdin.write_all(input.as_bytes()));
-            });
-            scope.spawn(move || forward(BufReader::new(reader)));
+            // A command may end without reading its input; its exit status decides.
+            let feed = move || _ = stdin.map(|mut stdin| stdin.write_all(input.as_bytes()));
+            let started = threads::start(scope, move || forward(BufReader::new(reader)))
+                .and_then(|_| threads::start(scope, feed));
+            if let Err(error) = started {
+                self.kill()?;
+                return Err(error.into());
+            }
             let status = wait_for(child).context("waiting for a command")?;
             let unmounted = self.unmount()?;
             let killed = self.kill()?;

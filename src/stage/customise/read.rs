@@ -10,7 +10,7 @@ use super::{Content, Customise, File, Script, User};
 use crate::format::authorized_keys::{self, NotAKey};
 use crate::pipeline::{Element, Fault, Fields, Text};
 use crate::sandbox::Network;
-use crate::stage::origin::Origin;
+use crate::stage::origin::{Origin, release};
 
 /// Reads everything but `from`; faults go to the collector.
 pub fn read(fields: &mut Fields<'_>) -> Customise {
@@ -19,7 +19,7 @@ pub fn read(fields: &mut Fields<'_>) -> Customise {
     let plain = |texts: Vec<Text>| texts.into_iter().map(|text| text.text).collect::<Vec<_>>();
     let seal = fields.boolean("seal", true);
     Customise {
-        suite: fields.text("suite").map(|text| text.text),
+        suite: fields.text("suite").and_then(|suite| release(fields, suite)),
         components: plain(fields.unique_texts("components")),
         origin: Origin::read(fields, "medium"),
         packages: packages::read(fields, &remove),

@@ -16,6 +16,7 @@ use rustix::fs::SeekFrom;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Result};
+use crate::threads;
 
 /// The unit of the tree hash, in bytes.
 const LEAF: u64 = 4 << 20;
@@ -67,9 +68,9 @@ pub fn tree_hash(file: &File) -> io::Result<Digest> {
         Ok(hashed)
     };
     let mut hashed = std::thread::scope(|scope| -> io::Result<Vec<(u64, Digest)>> {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let mut all = Vec::new();
-        for worker in workers {
+        let others: Vec<_> = (1..threads).map_while(|_| threads::start(scope, work).ok()).collect();
+        let mut all = work()?;
+        for worker in others {
             all.extend(worker.join().map_err(|_| io::Error::other("a hashing thread panicked"))??);
         }
         Ok(all)

@@ -10,6 +10,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Result, anyhow};
 use crate::files::sparse::write_data;
 use crate::format::blocks::Plan;
+use crate::threads;
 use crate::units::Bytes;
 
 /// What is read and written at once.
@@ -44,7 +45,7 @@ pub(super) fn write(
     let (parts, incoming) = mpsc::sync_channel(QUEUE);
     let (used, free) = mpsc::channel();
     let digest = std::thread::scope(|scope| {
-        let hasher = scope.spawn(move || hash(&incoming, &used));
+        let hasher = threads::start(scope, move || hash(&incoming, &used))?;
         let writer = Writer { disk, target, progress, parts, free, at: 0 };
         writer.write(plan)?;
         hasher.join().map_err(|_| anyhow!("the hashing thread panicked"))

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::error::{Result, anyhow};
+use crate::threads;
 
 /// Results that wait for their turn, for each thread.
 const QUEUE: usize = 2;
@@ -22,13 +23,13 @@ pub(super) fn in_order<T: Send>(
     let threads = threads.clamp(1, MOST_THREADS).min(count.max(1));
     let work = &work;
     std::thread::scope(|scope| {
-        let queues: Vec<Receiver<io::Result<T>>> = (0..threads)
-            .map(|thread| {
-                let (sender, receiver) = sync_channel(QUEUE);
-                scope.spawn(move || run_thread((thread..count).step_by(threads), work, &sender));
-                receiver
-            })
-            .collect();
+        let start = |thread| {
+            let (sender, receiver) = sync_channel(QUEUE);
+            let jobs = (thread..count).step_by(threads);
+            threads::start(scope, move || run_thread(jobs, work, &sender))?;
+            Ok(receiver)
+        };
+        let queues = (0..threads).map(start).collect::<io::Result<Vec<Receiver<_>>>>()?;
         for job in 0..count {
             let result = queues[job % threads].recv();
             // Leaving drops the queues, which ends the threads.

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use crate::error::Result;
+use crate::threads;
 
 mod block;
 mod piece;
@@ -58,9 +59,9 @@ pub fn decode<T>(
             let (outgoing, outcome) = sync_channel(QUEUE);
             jobs.push(job);
             outcomes.push(outcome);
-            scope.spawn(move || work(&incoming, &outgoing));
+            threads::start(scope, move || work(&incoming, &outgoing))?;
         }
-        scope.spawn(move || cut(input, &jobs));
+        threads::start(scope, move || cut(input, &jobs))?;
         // Dropped at the end, which ends the threads.
         let mut decoded = Decoded::new(outcomes);
         take(&mut decoded)

@@ -8,6 +8,7 @@ use crate::format::squashfs::block::{FRAGMENT_ENTRY, StoredBlock, fragment};
 use crate::format::squashfs::superblock::{LENGTH, Superblock};
 use crate::format::squashfs::{METADATA_SIZE, Reference, attribute, blocks_of};
 use crate::image::source::{Recent, Shared, Source, bytes, table};
+use crate::threads;
 
 /// What decompressed metadata may take in memory, and data, and fragments.
 const MEMORY: usize = 8 << 20;
@@ -192,8 +193,8 @@ impl Stored {
         let further: Vec<Block> =
             blocks.take(most).filter(|block| recent.find(block.at).is_none()).collect();
         let (unpacked, ahead) = std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                further.iter().map(|block| scope.spawn(|| self.unpack(block))).collect();
+            let start = |block| threads::start(scope, move || self.unpack(block)).ok();
+            let threads: Vec<_> = further.iter().map_while(start).collect();
             let unpacked = self.unpack(&first);
             let ahead: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
             (unpacked, ahead)
