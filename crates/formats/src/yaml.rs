@@ -1,9 +1,11 @@
 //! YAML as a tree of nodes with their source positions, for checking what a person wrote. The grammar
 //! is that of `saphyr-parser`, without what PyYAML, cloud-init's reader, does not accept: tabs between
-//! tokens, and a second document.
+//! tokens, and a second document; and with what it does accept: continuation lines of quoted scalars
+//! that are not indented.
 //!
 //! Source: YAML 1.2; PyYAML 6.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
@@ -75,8 +77,56 @@ pub struct Broken {
     pub why: String,
 }
 
-/// The document of `text`; `None` if it is empty.
+/// The document of `text`; `None` if it is empty. A node behind a quoted scalar whose last line is not
+/// indented has the column that it would have if that line was.
 pub fn read(text: &str) -> Result<Option<Node>, Broken> {
+    let mut text = Cow::Borrowed(text);
+    for _ in 0..MOST_UNINDENTED {
+        match parse(&text) {
+            Err(Broken { place, why }) if why == UNINDENTED => match indented(&text, &place) {
+                Some(repaired) => text = repaired.into(),
+                None => return Err(Broken { place, why }),
+            },
+            other => return other,
+        }
+    }
+    parse(&text)
+}
+
+/// What the parser says at the beginning of a quoted scalar with a continuation line that is not
+/// indented.
+const UNINDENTED: &str = "invalid indentation in quoted scalar";
+
+/// The most such scalars of a text that are read.
+const MOST_UNINDENTED: usize = 256;
+
+/// `text` with the continuation lines of the quoted scalar at `place` indented, which leaves its value
+/// as it is; `None` if that changes nothing.
+fn indented(text: &str, place: &Place) -> Option<String> {
+    let start = place.within(text)?.start;
+    let quote = text[start..].chars().next().filter(|c| ['"', '\''].contains(c))?;
+    let indentation = " ".repeat(place.columns.start + 1);
+    let mut repaired = text[..start + 1].to_string();
+    let mut rest = text[start + 1..].chars();
+    while let Some(c) = rest.next() {
+        repaired.push(c);
+        match c {
+            '\'' if quote == '\'' && rest.as_str().starts_with('\'') => {
+                repaired.extend(rest.next())
+            }
+            c if c == quote => break,
+            '\\' if quote == '"' && !rest.as_str().starts_with('\n') => {
+                repaired.extend(rest.next())
+            }
+            '\n' if !rest.as_str().starts_with(['\n', '\r']) => repaired.push_str(&indentation),
+            _ => {}
+        }
+    }
+    repaired.push_str(rest.as_str());
+    (repaired != text).then_some(repaired)
+}
+
+fn parse(text: &str) -> Result<Option<Node>, Broken> {
     let mut parser = Parser::new_from_str(text);
     let mut builder = Builder::default();
     while let Some(event) = parser.next_event() {
@@ -301,6 +351,23 @@ mod tests {
         assert_eq!(found(2, 90..91), Some(""));
         assert_eq!(found(0, 0..1), None);
         assert_eq!(found(3, 0..1), None);
+    }
+
+    #[test]
+    fn continuation_lines_of_quoted_scalars_need_no_indentation() {
+        for (text, expected) in [
+            ("a:\n  b: \"x\ny\"\n", "x y"),
+            ("a:\n  b: 'x\n\ny'\n", "x\ny"),
+            ("a:\n  b: \"x\\\ny \\\" z\n w\"\n", "xy \" z w"),
+            ("a:\n  b: 'it''s\nhere'\n", "it's here"),
+        ] {
+            let root = read(text).unwrap().unwrap();
+            assert_eq!(root.get("a").unwrap().get("b").unwrap().text(), Some(expected), "{text}");
+        }
+        let two = read("a:\n  - \"x\ny\"\n  - 'z\nw'\n").unwrap().unwrap();
+        let words = two.get("a").unwrap().elements().iter().map(|word| word.text().unwrap());
+        assert_eq!(words.collect::<Vec<_>>(), ["x y", "z w"]);
+        assert!(read("a:\n  b: \"x\ny\n").is_err());
     }
 
     #[test]
