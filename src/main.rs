@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::FromArgMatches;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use kuth::cli::remote_build::serve;
 use kuth::cli::{self, Cli, report, screen};
@@ -13,6 +14,9 @@ use kuth::sandbox::{self, commands::supervisor as commands};
 fn main() -> ExitCode {
     // Whatever files the caller has left open, no command that kuth starts shall see them.
     close_fds::set_fds_cloexec(3, &[]);
+    // A file of a crash would hold the secrets of the environment.
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = setrlimit(Resource::Core, none);
     // What kuth is when it starts itself again.
     let mut args = std::env::args_os().skip(1);
     let (first, place) = (args.next(), PathBuf::from(args.next().unwrap_or_default()));

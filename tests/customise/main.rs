@@ -13,5 +13,6 @@ mod region;
 mod repositories;
 mod scripts;
 mod seal;
+mod secrets;
 mod settings;
 mod users;
