@@ -332,6 +332,23 @@ impl Cache {
         self.write_aside(&self.latest_path(pipeline, stage), format!("{key}\n").as_bytes())
     }
 
+    /// A stage, as `PIPELINE/STAGE`, that was last built from `key`.
+    pub fn stage_of(&self, key: &Key) -> Option<String> {
+        let entries =
+            |directory: &Path| std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let mut stages: Vec<PathBuf> = entries(&self.directory.join("latest"))
+            .flat_map(|pipeline| entries(&pipeline.path()))
+            .map(|entry| entry.path())
+            .collect();
+        stages.sort();
+        let mut named = stages.iter().filter_map(|path| {
+            let pipeline = path.parent()?.file_name()?.to_str()?;
+            let stage = path.file_stem()?.to_str()?;
+            (self.latest(pipeline, stage) == Some(*key)).then(|| format!("{pipeline}/{stage}"))
+        });
+        named.next()
+    }
+
     fn latest_path(&self, pipeline: &str, stage: &str) -> PathBuf {
         self.directory.join("latest").join(pipeline).join(format!("{stage}.key"))
     }

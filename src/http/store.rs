@@ -4,8 +4,8 @@
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
+use reqwest::{StatusCode, header};
 
 use super::{bound, client_builder};
 use crate::error::{Context, Result, anyhow, bail};
@@ -42,10 +42,35 @@ impl Store {
         let start = Instant::now();
         let response = self.with_retry(|| self.client.get(self.url(name)).send())?;
         match response.status() {
-            StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(None),
-            status if status.is_success() => {}
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+            status if status.is_success() => self.body(name, response, start, most).map(Some),
             status => bail!("the server answered {status}"),
         }
+    }
+
+    /// `length` bytes of the file `name` from `at`, fewer where it ends before; `None` if the server does
+    /// not have it. A server that knows no parts of files sends all of it, at most `most` bytes.
+    pub fn part(&self, name: &str, at: u64, length: u64, most: u64) -> Result<Option<Vec<u8>>> {
+        let start = Instant::now();
+        let range = format!("bytes={at}-{}", (at + length).saturating_sub(1));
+        let get = || self.client.get(self.url(name)).header(header::RANGE, &range).send();
+        let response = self.with_retry(get)?;
+        match response.status() {
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+            StatusCode::RANGE_NOT_SATISFIABLE => Ok(Some(Vec::new())),
+            StatusCode::PARTIAL_CONTENT => self.body(name, response, start, length).map(Some),
+            status if status.is_success() => {
+                let mut bytes = self.body(name, response, start, most)?;
+                bytes.drain(..bytes.len().min(at as usize));
+                bytes.truncate(length as usize);
+                Ok(Some(bytes))
+            }
+            status => bail!("the server answered {status}"),
+        }
+    }
+
+    /// The body of a response to a request that was made at `start`.
+    fn body(&self, name: &str, response: Response, start: Instant, most: u64) -> Result<Vec<u8>> {
         let what = || format!("reading {name}");
         bound::announced(response.content_length(), most).with_context(what)?;
         let mut bytes = Vec::new();
@@ -63,7 +88,7 @@ impl Store {
             }
         }
         bound::sent(bytes.len() as u64, most).with_context(what)?;
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 
     /// Whether the server has the file `name`.

@@ -82,7 +82,11 @@ impl RemoteCache {
         let file = scratch.path().join("object");
         let fetched =
             object::fetch(&*connection.remote, artifact, &file, &connection.cancel, progress)
-                .and_then(|()| connection.check(artifact, &file));
+                .and_then(|manifest| {
+                    connection.check(artifact, &file)?;
+                    connection.known.learn(&manifest);
+                    Ok(())
+                });
         if let Err(error) = &fetched
             && self.is_writable()
             && caused_by::<Damaged>(error).is_some()

@@ -1,13 +1,16 @@
-//! The manifest of an object: its data extents, and the chunks of their content. Chunk boundaries
-//! depend on the content (FastCDC, 2020), so two objects that differ by an insertion share every chunk
-//! before it and nearly all after it. No I/O.
+//! The manifest of an object: its data extents, the chunks of their content, and where those lie. Chunk
+//! boundaries depend on the content (FastCDC, 2020), so two objects that differ by an insertion share
+//! every chunk before it and nearly all after it. No I/O.
 //!
-//! The parameters below are part of the format `v1` of a remote: with others, chunks that are stored
+//! The parameters below are part of the format `v2` of a remote: with others, chunks that are stored
 //! would not be found. DESIGN.md has the measurement that they are based on.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::artifact::{Artifact, Hashing};
+use super::packs::MAX_PACK;
+use crate::artifact::Hashing;
 use crate::digest::Digest;
 use crate::files::sparse::is_zero;
 
@@ -41,6 +44,24 @@ pub struct Chunk(
     pub u32,
 );
 
+impl Chunk {
+    /// The maximum size of it compressed, in bytes: more than Zstandard's own bound.
+    pub fn max_stored(&self) -> u32 {
+        self.1 + self.1 / 128 + 1024
+    }
+}
+
+/// Where a chunk lies compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place(
+    /// The pack, as its index in [`Manifest::packs`].
+    pub u32,
+    /// Offset in the pack in bytes.
+    pub u32,
+    /// Length in bytes, compressed.
+    pub u32,
+);
+
 /// How an object is assembled from chunks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,8 +73,10 @@ pub struct Manifest {
     /// The extents with data, in order; the rest is zeros.
     #[serde(rename = "runs")]
     pub extents: Vec<Extent>,
+    /// The packs that hold its chunks, each named by the SHA-256 of its bytes.
+    pub packs: Vec<Digest>,
     /// The chunks of the concatenated extents, in order.
-    pub chunks: Vec<Chunk>,
+    pub chunks: Vec<(Chunk, Place)>,
 }
 
 impl Manifest {
@@ -63,20 +86,21 @@ impl Manifest {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads the manifest of `artifact`. `None` unless it has that length, is consistent, and is
-    /// written exactly as kuth writes it, so that every changed byte is noticed.
-    pub fn read(text: &[u8], artifact: &Artifact) -> Option<Manifest> {
+    /// Reads the manifest of an object of `size` bytes. `None` unless it has that length, is consistent,
+    /// and is written exactly as kuth writes it, so that every changed byte is noticed.
+    pub fn read(text: &[u8], hashing: Hashing, size: u64) -> Option<Manifest> {
         let manifest: Manifest = serde_json::from_slice(text).ok()?;
-        let same = manifest.hashing == artifact.hashing && manifest.size == artifact.size;
+        let same = manifest.hashing == hashing && manifest.size == size;
         (same && manifest.is_consistent() && manifest.text() == text).then_some(manifest)
     }
 
     /// The maximum length of a manifest, in bytes, of an object of `size` bytes, from the maximum
     /// numbers of chunks and extents.
     pub fn max_length(size: u64) -> u64 {
-        // Two numbers of at most 20 digits; a digest and a number of at most 6.
+        // Two numbers of at most 20 digits; a digest, a number of at most 6 and three of at most 8, and a
+        // pack for each.
         const EXTENT: u64 = 44;
-        const CHUNK: u64 = 76;
+        const CHUNK: u64 = 107 + 67;
         const REST: u64 = 256;
         let (chunks, extents) =
             (size / MIN_CHUNK as u64 + 1, size / (MIN_ZERO_BLOCKS * BLOCK as u64) + 1);
@@ -93,26 +117,32 @@ impl Manifest {
             end = next;
         }
         let all_but_last = self.chunks.split_last().map_or(&[][..], |(_, before)| before);
-        let legal = |chunk: &Chunk| (1..=MAX_CHUNK as u32).contains(&chunk.1);
-        self.chunks.iter().all(legal)
-            && all_but_last.iter().all(|chunk| chunk.1 >= MIN_CHUNK as u32)
+        let legal = |(chunk, place): &(Chunk, Place)| {
+            (1..=MAX_CHUNK as u32).contains(&chunk.1)
+                && (1..=chunk.max_stored()).contains(&place.2)
+                && (place.0 as usize) < self.packs.len()
+                && u64::from(place.1) + u64::from(place.2) <= MAX_PACK
+        };
+        let packs: BTreeSet<&Digest> = self.packs.iter().collect();
+        packs.len() == self.packs.len()
+            && self.packs.len() <= self.chunks.len()
+            && self.chunks.iter().all(legal)
+            && all_but_last.iter().all(|(chunk, _)| chunk.1 >= MIN_CHUNK as u32)
             && self.data_length() == self.extents.iter().map(|run| run.1).sum::<u64>()
     }
 
     /// The length of the data in bytes.
     pub fn data_length(&self) -> u64 {
-        self.chunks.iter().map(|chunk| u64::from(chunk.1)).sum()
+        self.chunks.iter().map(|(chunk, _)| u64::from(chunk.1)).sum()
     }
+}
 
-    /// The offset of each chunk in the concatenated extents.
-    pub fn chunk_offsets(&self) -> Vec<u64> {
-        let mut at = 0;
-        let start = |chunk: &Chunk| {
-            at += u64::from(chunk.1);
-            at - u64::from(chunk.1)
-        };
-        self.chunks.iter().map(start).collect()
-    }
+/// The offset of each of these chunks in their concatenation, in bytes.
+pub fn offsets<'c>(chunks: impl Iterator<Item = &'c Chunk>) -> impl Iterator<Item = u64> {
+    chunks.scan(0, |at, chunk| {
+        *at += u64::from(chunk.1);
+        Some(*at - u64::from(chunk.1))
+    })
 }
 
 /// Maps offsets in the concatenated extents to offsets in the file.
@@ -177,8 +207,6 @@ impl ExtentFinder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::ArtifactKind;
-
     fn noise(length: usize, seed: u64) -> Vec<u8> {
         let mut state = seed | 1;
         let step = |_| {
@@ -244,32 +272,29 @@ mod tests {
         for count in [1, 2, 300] {
             let size = count * MIN_ZERO_BLOCKS * 2 * BLOCK as u64;
             let run = |at| Extent(u64::MAX - at, u64::MAX);
-            let chunk = Chunk(Digest::of("x"), MAX_CHUNK as u32);
+            let most = MAX_PACK as u32;
+            let chunk = (Chunk(Digest::of("x"), MAX_CHUNK as u32), Place(most, most, most));
             let chunks = vec![chunk; (size / MIN_CHUNK as u64) as usize];
             let extents = (0..count * 2).map(run).collect();
-            let manifest = Manifest { hashing: Hashing::Sparse, size, extents, chunks };
+            let packs = vec![Digest::of("x"); chunks.len()];
+            let manifest = Manifest { hashing: Hashing::Sparse, size, extents, packs, chunks };
             let (length, most) = (manifest.text().len() as u64, Manifest::max_length(size));
-            assert!(length <= most && most < length + 1000, "{length} {most}");
+            assert!(length <= most && most < length + 2000, "{length} {most}");
         }
     }
 
     #[test]
     fn only_a_consistent_manifest_of_the_artifact_is_read() {
-        let chunk = Chunk(Digest::of("x"), 15);
+        let (chunk, place) = (Chunk(Digest::of("x"), 15), Place(0, 7, 15));
         let good = Manifest {
             hashing: Hashing::Sparse,
             size: 400,
             extents: vec![Extent(100, 10), Extent(200, 5)],
-            chunks: vec![chunk],
+            packs: vec![Digest::of("p")],
+            chunks: vec![(chunk, place)],
         };
-        let artifact = Artifact {
-            kind: ArtifactKind::Disk,
-            hashing: Hashing::Sparse,
-            digest: Digest::of("y"),
-            size: 400,
-            facts: Default::default(),
-        };
-        let reads = |manifest: &Manifest| Manifest::read(&manifest.text(), &artifact).is_some();
+        let read = |text: &[u8]| Manifest::read(text, Hashing::Sparse, 400);
+        let reads = |manifest: &Manifest| read(&manifest.text()).is_some();
         assert!(reads(&good));
         let extents = |extents: &[Extent]| Manifest { extents: extents.to_vec(), ..good.clone() };
         assert!(!reads(&Manifest { size: 401, ..good.clone() }));
@@ -279,14 +304,26 @@ mod tests {
         assert!(!reads(&extents(&[Extent(390, 15)])));
         assert!(!reads(&extents(&[Extent(u64::MAX, 15)])));
         assert!(!reads(&extents(&[Extent(100, 14)])));
+        let lies = |packs: &[&str], place: Place| {
+            let packs = packs.iter().map(Digest::of).collect();
+            Manifest { packs, chunks: vec![(chunk, place)], ..good.clone() }
+        };
+        assert!(reads(&lies(&["q"], Place(0, MAX_PACK as u32 - 15, 15))));
+        assert!(!reads(&lies(&["q"], Place(0, MAX_PACK as u32 - 14, 15))));
+        assert!(!reads(&lies(&["q"], Place(0, u32::MAX, u32::MAX))));
+        assert!(!reads(&lies(&["q"], Place(1, 0, 15))));
+        assert!(!reads(&lies(&["q"], Place(0, 0, 0))));
+        assert!(!reads(&lies(&["q"], Place(0, 0, chunk.max_stored() + 1))));
+        assert!(!reads(&lies(&["q", "r"], Place(1, 0, 15))));
+        assert!(!reads(&lies(&[], Place(0, 0, 15))));
         // Many more chunks than there are bytes to cut: only the last may be short.
         let (short, whole) = (Chunk(chunk.0, 1), Chunk(chunk.0, MIN_CHUNK as u32));
         let long = |chunks: &[Chunk]| {
             let length = chunks.iter().map(|chunk| u64::from(chunk.1)).sum();
-            let (extents, chunks) = (vec![Extent(0, length)], chunks.to_vec());
+            let chunks = chunks.iter().map(|chunk| (*chunk, Place(0, 0, 1))).collect();
+            let extents = vec![Extent(0, length)];
             let manifest = Manifest { size: length, extents, chunks, ..good.clone() };
-            let artifact = Artifact { size: length, ..artifact.clone() };
-            Manifest::read(&manifest.text(), &artifact).is_some()
+            Manifest::read(&manifest.text(), Hashing::Sparse, length).is_some()
         };
         assert!(long(&[whole, whole, short]) && !long(&[whole, short, whole]));
         assert!(
@@ -295,10 +332,10 @@ mod tests {
         // No path in place of a digest, and no additional field.
         let text = String::from_utf8(good.text()).unwrap();
         let path = text.replace(&chunk.0.to_string(), &format!("{:/<64}", "../../../etc/passwd"));
-        assert!(path != text && Manifest::read(path.as_bytes(), &artifact).is_none());
+        assert!(path != text && read(path.as_bytes()).is_none());
         let more = text.replacen('{', "{\"path\":\"x\",", 1);
-        assert!(Manifest::read(more.as_bytes(), &artifact).is_none());
+        assert!(read(more.as_bytes()).is_none());
         let spaced = [&good.text()[..], b" "].concat();
-        assert!(Manifest::read(&spaced, &artifact).is_none());
+        assert!(read(&spaced).is_none());
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Remote;
+use super::known::Known;
 use super::object::{self, Damaged};
 use super::trust::{PrivateKey, Refusal, Trust};
 use super::warn::{Problem, Warn, WarnOnce};
@@ -50,6 +51,8 @@ pub(super) struct Connection {
     pub cancel: Cancel,
     pub sent: AtomicU64,
     pub trust: Trust,
+    /// Where chunks lie.
+    pub known: Known,
     /// The address, for messages.
     pub address: String,
     warnings: WarnOnce,
@@ -74,6 +77,7 @@ impl Connection {
             cancel,
             sent: AtomicU64::new(0),
             trust: settings.trust.clone(),
+            known: Known::default(),
             address: super::shown(&settings.address),
             warnings: WarnOnce::new(warn),
             broken: AtomicBool::new(false),

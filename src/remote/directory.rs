@@ -1,7 +1,7 @@
 //! A directory as a remote: a disk that several machines mount, or a test's.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -39,6 +39,20 @@ impl Remote for Directory {
         if bytes.len() as u64 > most {
             return Err(TooLong::than(most)).with_context(what);
         }
+        Ok(Some(bytes))
+    }
+
+    fn part(&self, name: &str, at: u64, length: u64) -> Result<Option<Vec<u8>>> {
+        let path = self.directory.join(name);
+        let what = || format!("reading {}", path.display());
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(what),
+        };
+        file.seek(SeekFrom::Start(at)).with_context(what)?;
+        let mut bytes = Vec::new();
+        file.take(length).read_to_end(&mut bytes).with_context(what)?;
         Ok(Some(bytes))
     }
 
@@ -86,5 +100,9 @@ mod tests {
         assert!(remote.has("a/b").unwrap());
         assert_eq!(remote.get("a/b", 3).unwrap().unwrap(), b"abc");
         assert!(remote.get("a/b", 2).is_err());
+        assert_eq!(remote.part("a/b", 1, 1).unwrap().unwrap(), b"b");
+        assert_eq!(remote.part("a/b", 1, 9).unwrap().unwrap(), b"bc");
+        assert_eq!(remote.part("a/b", 9, 9).unwrap().unwrap(), b"");
+        assert!(remote.part("a/c", 0, 9).unwrap().is_none());
     }
 }

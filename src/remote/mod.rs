@@ -1,14 +1,16 @@
-//! The remote cache, which several hosts share. A [`Remote`] stores small files by name: a directory, a
-//! web server, an object store. It holds signed records (key -> artifact) and objects, split into
-//! compressed chunks, so that two results that differ little share most of their chunks.
+//! The remote cache, which several hosts share. A [`Remote`] stores files by name: a directory, a web
+//! server, an object store. It holds signed records (key -> artifact) and objects, split into compressed
+//! chunks, so that two results that differ little share most of their chunks.
 //!
 //! ```text
-//! v1/records/ab/KEY.json     a record, who signed it, and the signature
-//! v1/objects/ab/DIGEST.json  the manifest of an object: its chunks, and where its zeros are
-//! v1/chunks/ab/SHA256.zst    a chunk, named by its content before compression
+//! v2/records/ab/KEY.json     a record, who signed it, and the signature
+//! v2/objects/ab/DIGEST.json  the manifest of an object: its chunks, and where its zeros are
+//! v2/packs/ab/SHA256.pack    chunks, one after another, each compressed by itself
+//! v2/recent/ab/STAGE.json    the last objects of a stage, with which a new one may share chunks
 //! ```
 //!
-//! A remote is not trusted: records are verified by signature, chunks and objects by digest. A remote
+//! Version 1 had a file for each chunk. A remote is not trusted: records are verified by signature,
+//! chunks and objects by digest. A remote
 //! that fails, is slow or has wrong content is a cache miss and one warning. This module knows records
 //! and artifacts, but no stage, no graph and no output.
 
@@ -21,9 +23,11 @@ mod cache;
 pub mod chunks;
 mod connection;
 mod directory;
+mod known;
 mod object;
 #[cfg(feature = "object-stores")]
 mod object_store;
+mod packs;
 mod push;
 pub mod trust;
 mod warn;
@@ -34,11 +38,16 @@ pub use connection::{Mode, RemoteSettings};
 pub use push::Pushed;
 pub use warn::{Warn, WarnOnce};
 
-/// Stores small files by name.
+/// Stores files of at most 32 MiB by name.
 pub trait Remote: Send + Sync {
     /// The file `name`, of at most `most` bytes; `None` if there is none. A longer file is the error
     /// [`TooLong`](crate::http::TooLong); no more of it is read than needed to notice.
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>>;
+
+    /// `length` bytes of the file `name` from the offset `at`, fewer where it ends before; `None` if there
+    /// is none. A remote that sends more than it was asked for is the error
+    /// [`TooLong`](crate::http::TooLong).
+    fn part(&self, name: &str, at: u64, length: u64) -> Result<Option<Vec<u8>>>;
 
     /// Stores `bytes` as `name`, and replaces an existing file.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()>;
@@ -107,10 +116,10 @@ pub fn shown(address: &str) -> String {
     }
 }
 
-/// `v1/kind/ab/NAME`: the subdirectories keep directories small.
+/// `v2/kind/ab/NAME`: the subdirectories keep directories small.
 fn name(kind: &str, digest: impl std::fmt::Display, extension: &str) -> String {
     let digest = digest.to_string();
-    format!("v1/{kind}/{}/{digest}.{extension}", &digest[..2])
+    format!("v2/{kind}/{}/{digest}.{extension}", &digest[..2])
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Object stores as remotes, through opendal: S3, Google's and Azure's, WebDAV, and the cache of
 //! GitHub's Actions. Keys and endpoints come from each service's usual environment variables.
 
+use std::ops::RangeBounds;
 use std::time::{Duration, Instant};
 
 use opendal::layers::{RetryLayer, TimeoutLayer};
@@ -44,12 +45,17 @@ impl ObjectStore {
 }
 
 impl ObjectStore {
-    /// The file `name`, or a little more than `most` bytes of it. It is read piece by piece because
-    /// a service may send without end, and within the time that one request may take.
-    async fn read(&self, name: &str, most: u64) -> opendal::Result<Vec<u8>> {
+    /// This range of the file `name`, or a little more than `most` bytes of it. It is read piece by piece
+    /// because a service may send without end, and within the time that one request may take.
+    async fn read(
+        &self,
+        name: &str,
+        range: impl RangeBounds<u64>,
+        most: u64,
+    ) -> opendal::Result<Vec<u8>> {
         let start = Instant::now();
         let reader = self.operator.reader(name).await?;
-        let mut stream = reader.into_futures_async_read(..).await?;
+        let mut stream = reader.into_futures_async_read(range).await?;
         let mut bytes = Vec::new();
         while bytes.len() as u64 <= most {
             let piece = stream.read_buffer(PIECE).await.map_err(from_io)?;
@@ -155,12 +161,25 @@ fn operator(address: &str) -> Result<Operator> {
 
 impl Remote for ObjectStore {
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
-        match self.runtime.block_on(self.read(name, most)) {
+        match self.runtime.block_on(self.read(name, .., most)) {
             Ok(bytes) if bytes.len() as u64 > most => {
                 Err(TooLong::than(most)).with_context(|| format!("reading {name}"))
             }
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(one_line(&error)),
+        }
+    }
+
+    fn part(&self, name: &str, at: u64, length: u64) -> Result<Option<Vec<u8>>> {
+        match self.runtime.block_on(self.read(name, at..at + length, length)) {
+            Ok(bytes) if bytes.len() as u64 > length => {
+                Err(TooLong::than(length)).with_context(|| format!("reading {name}"))
+            }
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            // It ends before.
+            Err(error) if error.kind() == ErrorKind::RangeNotSatisfied => Ok(Some(Vec::new())),
             Err(error) => Err(one_line(&error)),
         }
     }

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::connection::Connection;
-use super::{name, object, trust};
+use super::object::{self, Target};
+use super::{name, trust};
 use crate::cache::{Origin, Record};
 use crate::error::{Context, Error, Result, anyhow, caused_by};
 use crate::files::Lock;
@@ -150,14 +151,15 @@ impl Connection {
         let outcome = if found.is_some() { Upload::Done } else { Upload::NotNeeded };
         if let Some(record) = found {
             let file = self.cache.object(&record.output);
-            object::send(
-                &*self.remote,
-                &file,
-                &record.output,
-                &self.damaged(),
-                &self.sent,
-                &self.cancel,
-            )?;
+            let target = Target {
+                remote: &*self.remote,
+                damaged: self.damaged(),
+                known: &self.known,
+                stage: self.cache.stage_of(key),
+                sent: &self.sent,
+                cancel: &self.cancel,
+            };
+            object::send(&target, &file, &record.output)?;
             let record = Record { origin: Origin::Here, ..record };
             let sealed = trust::seal(&record, self.key.as_ref()).map_err(Error::new)?;
             self.remote.put(&name("records", key, "json"), &sealed)?;

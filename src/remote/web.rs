@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Remote;
+use super::packs::MAX_PACK;
 use crate::error::Result;
 use crate::http::Store;
 
@@ -20,6 +21,10 @@ impl Web {
 impl Remote for Web {
     fn get(&self, name: &str, most: u64) -> Result<Option<Vec<u8>>> {
         self.0.get(name, most)
+    }
+
+    fn part(&self, name: &str, at: u64, length: u64) -> Result<Option<Vec<u8>>> {
+        self.0.part(name, at, length, MAX_PACK)
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Asks the remote at `address` for a file of at most [`MOST`] bytes: what it says of one with more.
 fn refused(address: &str) -> String {
     let remote = kuth::remote::open(address, Path::new("/"), PATIENCE).unwrap();
-    match remote.get("v1/records/ab/x.json", MOST) {
+    match remote.get("v2/records/ab/x.json", MOST) {
         Err(error) => format!("{error:#}"),
         Ok(_) => panic!("all of it was taken"),
     }
@@ -24,7 +24,7 @@ fn refused(address: &str) -> String {
 fn a_web_server_is_cut_at_the_bound() {
     let server = Server::start(|_, _| Answer::flood(b"x"));
     let why = refused(&format!("{}/cache", server.address));
-    let said = format!("v1/records/ab/x.json: expected at most {MOST} bytes, got ");
+    let said = format!("v2/records/ab/x.json: expected at most {MOST} bytes, got ");
     assert!(why.contains(&said), "{why}");
     assert!(server.sent() < MOST + (16 << 20), "{}", server.sent());
     let server = Server::start(|_, _| Answer::ok(&vec![b'x'; MOST as usize + 1]));

@@ -62,7 +62,7 @@ fn a_result_that_is_gone_from_the_remote_is_rebuilt() {
     world.machine("one", "../remote").runs(2, &[]);
     let two = world.machine("two", "../remote");
     two.runs(0, &[]);
-    std::fs::remove_dir_all(world.path("remote/v1/objects")).unwrap();
+    std::fs::remove_dir_all(world.path("remote/v2/objects")).unwrap();
     // Told as cached, and run after all, as what eats it has to run.
     let run = two.build(&["--rebuild", "directory"]);
     assert_eq!((run.status, run.count("run")), (0, 2), "{}", run.err);
@@ -165,7 +165,7 @@ fn every_changed_byte_is_detected_or_harmless() {
     let stored = files(&world.path("remote"));
     for (at, path) in stored.iter().enumerate() {
         let bytes = std::fs::read(path).unwrap();
-        let is_chunk = path.extension().is_some_and(|extension| extension == "zst");
+        let is_chunk = path.extension().is_some_and(|extension| extension == "pack");
         // The first and last bytes, and a sample between them.
         let places = [0, bytes.len() / 3, bytes.len() / 2, bytes.len() - 1];
         let mut changes: Vec<Vec<u8>> = places
@@ -201,7 +201,7 @@ fn every_changed_byte_is_detected_or_harmless() {
 fn damaged_files_are_uploaded_again_by_a_writer() {
     let world = World::new();
     world.machine("one", "../remote").runs(2, &[]);
-    for path in files(&world.path("remote/v1/chunks")) {
+    for path in files(&world.path("remote/v2/packs")) {
         std::fs::write(path, "damaged").unwrap();
     }
     let err = world.machine("two", "../remote").runs(2, &[]);

@@ -69,11 +69,11 @@ fn no_server_at_all_is_a_miss() {
 }
 
 #[test]
-fn records_without_chunks_are_a_miss() {
+fn records_without_packs_are_a_miss() {
     for manner in [Manner::Fault, Manner::Hang, Manner::Lie, Manner::Cut] {
         let world = World::new();
         let server = filled(&world);
-        server.behave(move |_, path| match path.contains("/chunks/") {
+        server.behave(move |_, path| match path.contains("/packs/") {
             true => manner,
             false => Manner::Good,
         });
@@ -89,7 +89,8 @@ fn a_server_that_stops_halfway_is_a_miss() {
     let mut requests = 0;
     server.behave(move |_, _| {
         requests += 1;
-        if requests > 6 { Manner::Fault } else { Manner::Good }
+        // Two records and a manifest.
+        if requests > 3 { Manner::Fault } else { Manner::Good }
     });
     let err = reader(&world, &server).runs(2, &[]);
     assert_eq!(warnings(&err), 1, "{err}");

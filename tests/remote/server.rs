@@ -105,6 +105,9 @@ fn answer(request: &Request, manner: Manner, files: &Mutex<BTreeMap<String, Vec<
             empty("201 Created")
         }
         (_, "HEAD", Some(bytes)) => Answer::ok(&bytes).cut(0),
+        (_, _, Some(bytes)) if request.header("range").is_some() => {
+            Answer::part(request, &bytes, "tag")
+        }
         (_, _, Some(bytes)) => Answer::ok(&bytes),
         (_, _, None) => empty("404 Not Found"),
     }

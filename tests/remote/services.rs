@@ -33,7 +33,7 @@ fn through_nginx() {
     let directory = world.path("nginx");
     let Some(nginx) = Server::nginx(&directory) else { return };
     two_machines(&world, &format!("{}/cache", nginx.address), &[]);
-    assert!(directory.join("files/v1/records").is_dir());
+    assert!(directory.join("files/v2/records").is_dir());
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn through_webdav() {
     let world = World::new();
     two_machines(&world, &server.address.replace("http", "webdav"), &[]);
     let sent = server.requests();
-    assert!(sent.iter().any(|(path, body)| path.contains("/v1/records/") && !body.is_empty()));
+    assert!(sent.iter().any(|(path, body)| path.contains("/v2/records/") && !body.is_empty()));
 }
 
 #[test]

@@ -24,6 +24,12 @@ impl Request {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Behind the last byte asked for.
+    pub fn end(&self) -> usize {
+        let end = self.header("range").and_then(|range| range.rsplit_once('-')?.1.parse().ok());
+        end.map_or(usize::MAX, |last: usize| last + 1)
+    }
+
     /// The first byte asked for.
     pub fn start(&self) -> usize {
         let range = self.header("range").and_then(|range| range.strip_prefix("bytes="));
@@ -89,7 +95,7 @@ impl Answer {
 
     /// What a good server answers: the part asked for, if it is still of the same file.
     pub fn part(request: &Request, body: &[u8], tag: &str) -> Answer {
-        let start = request.start();
+        let (start, end) = (request.start(), request.end().min(body.len()));
         let same = request.header("if-range").is_none_or(|wanted| wanted == tag);
         let total = body.len();
         let answer = match start {
@@ -97,10 +103,10 @@ impl Answer {
                 Answer::refusal("416 Range Not Satisfiable")
                     .with("Content-Range", format!("bytes */{total}"))
             }
-            start if start > 0 && same => Answer {
+            start if (start > 0 || end < total) && same => Answer {
                 status: "206 Partial Content",
-                ..Answer::ok(&body[start..])
-                    .with("Content-Range", format!("bytes {start}-{}/{total}", total - 1))
+                ..Answer::ok(&body[start..end])
+                    .with("Content-Range", format!("bytes {start}-{}/{total}", end - 1))
             },
             _ => Answer::ok(body),
         };
