@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Subcommand;
 
 use super::transfer::{self, Direction};
-use super::{Exit, project, remote, screen};
+use super::{Exit, project, remote, remote_upkeep, screen};
 use crate::cache::clean::{self, Limits};
 use crate::cache::upkeep::Entry;
 use crate::cache::{Cache, Record};
@@ -60,6 +60,7 @@ enum Action {
     /// Prints one line per stage; the exit status is 1 if a result is missing.
     #[command(verbatim_doc_comment)]
     Pull(transfer::Args),
+    Remote(remote_upkeep::Args),
     /// Generate a key that signs results
     ///
     /// Writes the private key to FILE, for KUTH_CACHE_KEY, and prints the public key,
@@ -107,7 +108,7 @@ struct Clean {
 
 /// `30d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Age(Duration);
+pub struct Age(pub Duration);
 
 const UNITS: [(char, u64); 5] = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 604_800)];
 
@@ -130,6 +131,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     match &args.action {
         Action::Push(which) => return transfer::run(Direction::Push, which, given),
         Action::Pull(which) => return transfer::run(Direction::Pull, which, given),
+        Action::Remote(which) => return remote_upkeep::run(which),
         Action::Keygen { file } => {
             let key = remote::keygen(file)?;
             screen::data(&format!("{}\n", key.public()))?;
@@ -177,7 +179,11 @@ pub fn run(args: &Args) -> Result<Exit> {
             }
         }
         // Done above.
-        Action::Keygen { .. } | Action::PublicKey { .. } | Action::Push(_) | Action::Pull(_) => {}
+        Action::Keygen { .. }
+        | Action::PublicKey { .. }
+        | Action::Push(_)
+        | Action::Pull(_)
+        | Action::Remote(_) => {}
         Action::Clean(clean) => {
             let cleaned = clean::clean(&directory, clean.limits(), sandbox::remove_left)?;
             let now = SystemTime::now();

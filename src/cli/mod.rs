@@ -30,6 +30,7 @@ pub mod progress;
 mod project;
 mod remote;
 pub mod remote_build;
+mod remote_upkeep;
 pub mod report;
 pub mod schema;
 pub mod screen;

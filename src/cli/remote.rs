@@ -31,8 +31,7 @@ pub fn open(
     cancel: &Cancel,
     observer: Arc<dyn Observer>,
 ) -> Result<Option<Arc<RemoteCache>>> {
-    let environment = |name: &str| std::env::var(name).ok();
-    let settings = settings(&project_file(root)?.cache, root, &environment)?;
+    let settings = configured(root)?;
     // `--offline` disables a remote cache without a warning.
     let Some(settings) = settings.filter(|it| !offline || remote::is_local(&it.address)) else {
         return Ok(None);
@@ -40,6 +39,12 @@ pub fn open(
     let warn = Arc::new(move |text: &str| observer.notify(&Event::Warning { text }));
     RemoteCache::open(&settings, cache.clone(), cancel.clone(), warn)
         .map(|remote| Some(Arc::new(remote)))
+}
+
+/// The settings of the remote cache of the project at `root`, if one is configured.
+pub fn configured(root: &Path) -> Result<Option<RemoteSettings>> {
+    let environment = |name: &str| std::env::var(name).ok();
+    settings(&project_file(root)?.cache, root, &environment)
 }
 
 /// Reads a public key: `given` is the key itself, or a file with a public or private key.

@@ -15,7 +15,7 @@ use crate::error::{Result, caused_by};
 use crate::recipe::Key;
 
 /// The limit for the size of a record, in bytes.
-const MAX_RECORD: u64 = 16 << 20;
+pub(super) const MAX_RECORD: u64 = 16 << 20;
 
 /// A remote cache that a build uses.
 pub struct RemoteCache {

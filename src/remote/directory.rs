@@ -8,10 +8,11 @@ use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, CWD, linkat};
 
-use super::Remote;
+use super::{Listed, Remote};
 use crate::error::{Context, Result, anyhow};
 use crate::files;
 use crate::http::TooLong;
+use crate::units::Bytes;
 
 /// A remote in a directory.
 pub(super) struct Directory {
@@ -84,6 +85,41 @@ impl Remote for Directory {
     fn has(&self, name: &str) -> Result<bool> {
         let path = self.directory.join(name);
         path.try_exists().with_context(|| format!("looking for {}", path.display()))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let (mut found, mut open) = (Vec::new(), vec![prefix.trim_end_matches('/').to_string()]);
+        while let Some(name) = open.pop() {
+            let path = self.directory.join(&name);
+            let what = || format!("reading {}", path.display());
+            let entries = match std::fs::read_dir(&path) {
+                Ok(entries) => entries,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error).with_context(what),
+            };
+            for entry in entries {
+                let entry = entry.with_context(what)?;
+                let metadata = entry.metadata().with_context(what)?;
+                let name = format!("{name}/{}", entry.file_name().to_string_lossy());
+                match metadata.is_dir() {
+                    true => open.push(name),
+                    false => found.push(Listed {
+                        name,
+                        size: Bytes(metadata.len()),
+                        written: metadata.modified().ok(),
+                    }),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        let path = self.directory.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            outcome => outcome.with_context(|| format!("removing {}", path.display())),
+        }
     }
 }
 

@@ -17,6 +17,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cancel::Cancel;
 use crate::error::{Context, Hint, Result, anyhow};
 
 mod cache;
@@ -30,12 +31,14 @@ mod object_store;
 mod packs;
 mod push;
 pub mod trust;
+mod upkeep;
 mod warn;
 mod web;
 
 pub use cache::RemoteCache;
 pub use connection::{Mode, RemoteSettings};
 pub use push::Pushed;
+pub use upkeep::{Count, Listed, Stats};
 pub use warn::{Warn, WarnOnce};
 
 /// Stores files of at most 32 MiB by name.
@@ -54,6 +57,12 @@ pub trait Remote: Send + Sync {
 
     /// Whether there is a file `name`.
     fn has(&self, name: &str) -> Result<bool>;
+
+    /// Every file below the directory `prefix`, in any order. Fails where files cannot be listed.
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>>;
+
+    /// Removes the file `name`, if there is one.
+    fn remove(&self, name: &str) -> Result<()>;
 }
 
 /// The schemes of object stores, which opendal reaches.
@@ -97,6 +106,26 @@ fn object_store(_: &str, _: Duration) -> Result<Box<dyn Remote>> {
     )
 }
 
+/// What lies on the remote of `settings`. Reads every record and every manifest. Fails where files
+/// cannot be listed, as on a web server.
+pub fn stats(settings: &RemoteSettings, cancel: &Cancel) -> Result<Stats> {
+    upkeep::stats(&*open(&settings.address, &settings.root, settings.timeout)?, cancel)
+}
+
+/// Removes from the remote of `settings` the results that were uploaded longer ago than `older_than`, and
+/// what no result needs and is older than a day. Calls `removed` with each file; with `dry`, removes
+/// nothing. Fails like [`stats`].
+pub fn prune(
+    settings: &RemoteSettings,
+    older_than: Option<Duration>,
+    dry: bool,
+    cancel: &Cancel,
+    removed: &mut dyn FnMut(&Listed),
+) -> Result<Count> {
+    let remote = open(&settings.address, &settings.root, settings.timeout)?;
+    upkeep::prune(&*remote, older_than, dry, cancel, removed)
+}
+
 /// Whether the remote at `address` needs no network.
 pub fn is_local(address: &str) -> bool {
     !address.contains("://") || address.starts_with("file://")
@@ -116,10 +145,13 @@ pub fn shown(address: &str) -> String {
     }
 }
 
+/// What the names of this version of the format begin with.
+const PREFIX: &str = "v2/";
+
 /// `v2/kind/ab/NAME`: the subdirectories keep directories small.
 fn name(kind: &str, digest: impl std::fmt::Display, extension: &str) -> String {
     let digest = digest.to_string();
-    format!("v2/{kind}/{}/{digest}.{extension}", &digest[..2])
+    format!("{PREFIX}{kind}/{}/{digest}.{extension}", &digest[..2])
 }
 
 #[cfg(test)]

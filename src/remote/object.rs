@@ -54,7 +54,8 @@ pub(super) fn stored_manifest(
     Ok(text.and_then(|text| Manifest::read(&text, hashing, size)))
 }
 
-fn manifest_of(remote: &dyn Remote, artifact: &Artifact) -> Result<Option<Manifest>> {
+/// The manifest of `artifact` on the remote, if it has a consistent one.
+pub(super) fn manifest_of(remote: &dyn Remote, artifact: &Artifact) -> Result<Option<Manifest>> {
     stored_manifest(remote, artifact.digest, artifact.hashing, artifact.size)
 }
 
@@ -76,7 +77,8 @@ pub(super) fn manifest_name(artifact: &Artifact) -> String {
     name("objects", artifact.digest, "json")
 }
 
-fn pack_name(pack: &Digest) -> String {
+/// The name of a pack.
+pub(super) fn pack_name(pack: &Digest) -> String {
     name("packs", pack, "pack")
 }
 

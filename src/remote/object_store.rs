@@ -2,16 +2,17 @@
 //! GitHub's Actions. Keys and endpoints come from each service's usual environment variables.
 
 use std::ops::RangeBounds;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use opendal::layers::{RetryLayer, TimeoutLayer};
 use opendal::{ErrorKind, HttpTransporter, Operator, services};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use tokio::runtime::{Builder, Runtime};
 
-use super::Remote;
+use super::{Listed, Remote};
 use crate::error::{Context, Result, anyhow, bail};
 use crate::http::TooLong;
+use crate::units::Bytes;
 
 /// The bytes that are read at once.
 const PIECE: usize = 256 << 10;
@@ -200,6 +201,24 @@ impl Remote for ObjectStore {
             Ok(there) => Ok(there),
             Err(error) => Err(one_line(&error)),
         }
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>> {
+        let list = self.operator.list_with(prefix).recursive(true);
+        let entries = self.runtime.block_on(list.into_future());
+        let entries = entries.map_err(|error| one_line(&error))?.into_iter();
+        let files = entries.filter(|entry| entry.metadata().is_file());
+        Ok(files
+            .map(|entry| Listed {
+                name: entry.path().to_string(),
+                size: Bytes(entry.metadata().content_length()),
+                written: entry.metadata().last_modified().map(SystemTime::from),
+            })
+            .collect())
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        self.runtime.block_on(self.operator.delete(name)).map_err(|error| one_line(&error))
     }
 }
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::Remote;
 use super::packs::MAX_PACK;
-use crate::error::Result;
+use super::{Listed, Remote};
+use crate::error::{Hint, Result, anyhow};
 use crate::http::Store;
 
 /// A remote on a web server.
@@ -33,5 +33,14 @@ impl Remote for Web {
 
     fn has(&self, name: &str) -> Result<bool> {
         self.0.has(name)
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<Listed>> {
+        Err(anyhow!("a web server cannot list its files"))
+            .hint("run this on the web server's host, with the directory of the files as the remote cache")
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        Err(anyhow!("removing {name}: kuth removes nothing from a web server"))
     }
 }

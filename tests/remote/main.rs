@@ -9,4 +9,5 @@ mod faults;
 mod secrets;
 mod server;
 mod services;
+mod upkeep;
 mod world;

@@ -79,4 +79,12 @@ fn through_s3() {
     // A bucket that is not there. Servers other than Amazon's are asked without a region too.
     let other = with(world.machine("three", "s3://nobody"), &variables[..3]);
     assert!(warnings(&other.runs(2, &[])) >= 1);
+    let one = with(world.machine("one", "s3://bucket/some/prefix"), &variables);
+    let stats = one.kuth(&["cache", "remote", "stats"]).ok().out;
+    let rows: Vec<Vec<&str>> =
+        stats.lines().map(|line| line.split_whitespace().take(2).collect()).collect();
+    assert_eq!(rows[0], ["records", "2"], "{stats}");
+    assert_eq!(rows[3], ["unused", "0"], "{stats}");
+    let pruned = one.kuth(&["cache", "remote", "prune", "--older-than", "0s"]).ok();
+    assert!(pruned.err.starts_with("2 files removed"), "{}", pruned.err);
 }
