@@ -39,6 +39,7 @@ const COMMANDS: &[&str] = &[
     "explain",
     "path",
     "check",
+    "fmt",
     "graph",
     "report",
     "verify",
@@ -159,6 +160,49 @@ fn an_unknown_stage_is_refused_wherever_it_is_named() {
     ] {
         assert_eq!(home.kuth(arguments), Said::err(2, err), "{arguments:?}");
     }
+}
+
+#[test]
+fn fmt_writes_the_one_form_and_check_names_files_that_have_another() {
+    let home = Home::with(PIPELINE);
+    let messy = "[pipeline]\nname='x'  \n[stage.a]\n\n# why\nkind = 'any'\n";
+    let tidy = "[pipeline]\nname = 'x'\n\n[stage.a]\n# why\nkind = 'any'\n";
+    home.write("messy.toml", messy);
+    home.write("broken.toml", "[pipeline\n");
+    let read = |name: &str| std::fs::read_to_string(home.path(name)).unwrap();
+    let said = home.kuth(&["fmt", "--check", "pipelines/small.toml", "messy.toml"]);
+    assert_eq!(said, Said { status: 1, out: "messy.toml\n".into(), err: String::new() });
+    assert_eq!(read("messy.toml"), messy);
+
+    let said = home.kuth(&["fmt", "broken.toml", "messy.toml", "pipelines/small.toml"]);
+    assert_eq!((said.status, said.out.as_str()), (2, ""));
+    assert!(said.err.contains("broken.toml:1:"), "{}", said.err);
+    assert_eq!(read("broken.toml"), "[pipeline\n");
+    assert_eq!(
+        (read("messy.toml").as_str(), read("pipelines/small.toml").as_str()),
+        (tidy, PIPELINE)
+    );
+    assert_eq!(home.kuth(&["fmt", "--check", "messy.toml"]), Said::out(""));
+
+    let said = home.kuth(&["fmt", "none.toml"]);
+    assert_eq!(said.status, 2);
+    assert!(said.err.contains("none.toml"), "{}", said.err);
+}
+
+#[test]
+fn fmt_formats_standard_input_to_standard_output() {
+    let home = Home::new();
+    home.write("in", "a=1");
+    let fmt = |more: &[&str]| {
+        let mut command = home::bare(&home.path("."));
+        command.args(["fmt", "-"]).args(more).stdin(std::fs::File::open(home.path("in")).unwrap());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(fmt(&[]), (Some(0), "a = 1\n".to_string()));
+    assert_eq!(fmt(&["--check"]), (Some(1), "-\n".to_string()));
+    home.write("in", "a = 1\n");
+    assert_eq!(fmt(&["--check"]), (Some(0), String::new()));
 }
 
 #[test]
@@ -414,6 +458,7 @@ fn init_writes_a_pipeline_without_faults_and_overwrites_none() {
     let said = home.kuth(&["init", "web"]);
     assert_eq!(said.out, "pipelines/web.toml\n");
     assert_eq!(said.err, "next: `kuth plan pipelines/web.toml`\n");
+    assert_eq!(home.kuth(&["fmt", "--check", "pipelines/web.toml"]), Said::out(""));
     let checked = home.kuth(&["check", "pipelines/web.toml"]);
     assert_eq!(checked, Said::out("pipelines/web.toml: ok, 4 stages\n"));
     let again = home.kuth(&["init", "web"]);

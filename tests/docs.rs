@@ -234,6 +234,53 @@ fn keys_are_found_in_the_sources() {
     }
 }
 
+/// The pipelines that people read: those of `pipelines/`, of tests and of the documentation.
+#[test]
+fn every_pipeline_is_as_kuth_fmt_writes_it() {
+    let mut files = Vec::new();
+    sources(&root().join("pipelines"), &mut files);
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    assert!(files.len() >= 8, "{files:?}");
+    files.extend(
+        ["torture/main", "cluster/cluster"].map(|it| root().join(format!("tests/{it}.toml"))),
+    );
+    let files = files.iter().map(|path| (path.display().to_string(), read(path)));
+    let of_docs = ["toml", "toml pipeline"].map(blocks).concat().into_iter();
+    let of_docs = of_docs.map(|block| (format!("docs/pipeline.md:\n{block}"), block));
+    for (name, text) in files.chain(of_docs) {
+        assert!(text == formatted(&text), "`kuth fmt` writes it otherwise: {name}");
+    }
+}
+
+fn formatted(text: &str) -> String {
+    let formatted = kuth::pipeline::formatted("pipeline.toml".as_ref(), text);
+    formatted.unwrap_or_else(|faulty| panic!("{faulty}"))
+}
+
+/// Of the pipelines of the repository, also in forms that nobody keeps them in.
+#[test]
+fn formatting_changes_no_value_and_no_comment() {
+    let mut files = Vec::new();
+    sources(&root().join("pipelines"), &mut files);
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    files.push(root().join("tests/keys/base.toml"));
+    for path in files {
+        let text = read(&path);
+        let loose = text.replace(" = ", "=").replace(", ", " ,").replace("\n", "  \n\n");
+        for text in [&text, &loose] {
+            let once = formatted(text);
+            let values = |text: &str| text.parse::<toml::Table>().unwrap();
+            let comments = |text: &str| -> Vec<String> {
+                let lines = text.lines().map(str::trim).filter(|line| line.starts_with('#'));
+                lines.map(str::to_string).collect()
+            };
+            assert_eq!(values(text), values(&once), "{}", path.display());
+            assert_eq!(comments(text), comments(&once), "{}", path.display());
+            assert_eq!(formatted(&once), once, "{}", path.display());
+        }
+    }
+}
+
 #[test]
 fn every_command_and_variable_of_the_help_is_in_the_reference() {
     let (help, reference) = (read("tests/golden/help.txt"), read("docs/reference.md"));

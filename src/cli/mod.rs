@@ -17,6 +17,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod failed_shell;
+mod fmt;
 mod graph;
 mod init;
 mod inspect;
@@ -59,6 +60,7 @@ enum Command {
     Explain(explain::Args),
     Path(path::Args),
     Check(check::Args),
+    Fmt(fmt::Args),
     Graph(graph::Args),
     Report(build_report::Args),
     Verify(verify::Args),
@@ -129,6 +131,7 @@ impl Command {
             Command::Explain(args) => explain::run(&args),
             Command::Path(args) => path::run(&args),
             Command::Check(args) => check::run(&args),
+            Command::Fmt(args) => fmt::run(&args),
             Command::Graph(args) => graph::run(&args),
             Command::Report(args) => build_report::run(&args),
             Command::Verify(args) => verify::run(&args),

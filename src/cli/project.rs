@@ -120,6 +120,29 @@ impl Project {
     }
 }
 
+/// The text of the pipeline file at `path`. A usage error if it cannot be read.
+pub fn text(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(source) => Ok(source),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(no_such_pipeline(path, &pipelines_around(path)))
+        }
+        Err(error) if path.is_dir() => {
+            drop(error);
+            let misuse = Misuse(format!("{} is a directory, not a pipeline file", path.display()));
+            Err(Error::new(misuse))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            let what = format!("{} is not text in UTF-8", path.display());
+            Err(with_hint(Error::new(Misuse(what)), NOT_UTF8))
+        }
+        Err(error) => {
+            let misuse = Misuse(format!("{} cannot be read: {error}", path.display()));
+            Err(Error::new(misuse))
+        }
+    }
+}
+
 /// Reads and checks the pipeline file at `path`.
 pub fn load<K: Kinds>(
     path: &Path,
@@ -139,25 +162,7 @@ pub fn load_with<K: Kinds>(
     kinds: &K,
     environment: Environment<'_>,
 ) -> Result<pipeline::Pipeline<K::Stage>> {
-    let source = match std::fs::read_to_string(path) {
-        Ok(source) => source,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(no_such_pipeline(path, &pipelines_around(path)));
-        }
-        Err(error) if path.is_dir() => {
-            drop(error);
-            let misuse = Misuse(format!("{} is a directory, not a pipeline file", path.display()));
-            return Err(Error::new(misuse));
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            let what = format!("{} is not text in UTF-8", path.display());
-            return Err(with_hint(Error::new(Misuse(what)), NOT_UTF8));
-        }
-        Err(error) => {
-            let misuse = Misuse(format!("{} cannot be read: {error}", path.display()));
-            return Err(Error::new(misuse));
-        }
-    };
+    let source = text(path)?;
     let path = &follow_links(path, &absolute(Path::new("."))?);
     Ok(pipeline::load(path, &source, vars, environment, kinds)?)
 }
