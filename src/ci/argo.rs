@@ -176,12 +176,12 @@ fn container(workflow: &Workflow, job: &Job, image: &str) -> Value {
     let mut words: Vec<Argument> = workflow.arguments(job);
     words
         .extend(["--output", &format!("{WORK}/out")].map(|word| Argument::Fixed(word.to_string())));
-    let (command, args): (Vec<String>, Vec<String>) = match &workflow.setup {
+    let (command, args): (Vec<String>, Vec<String>) = match workflow.install.command() {
         // Without a shell, nothing interprets an argument.
-        None => (vec![workflow.kuth.clone()], words.iter().map(argument).collect()),
+        None => (vec!["kuth".to_string()], words.iter().map(argument).collect()),
         Some(setup) => {
             let words: Vec<String> = words.iter().map(Argument::for_shell).collect();
-            let script = format!("{setup}\nexec {} {}\n", workflow.kuth, words.join(" "));
+            let script = format!("{setup}\nexec kuth {}\n", words.join(" "));
             (["sh", "-ec"].map(str::to_string).to_vec(), vec![script])
         }
     };
@@ -191,7 +191,7 @@ fn container(workflow: &Workflow, job: &Job, image: &str) -> Value {
         json!({"name": "KUTH_CACHE_REMOTE", "value": "{{workflow.parameters.remote}}"}),
         json!({"name": "KUTH_CACHE_MODE", "value": "{{workflow.parameters.mode}}"}),
     ];
-    if workflow.setup.is_some() {
+    if workflow.install.command().is_some() {
         let varied = workflow.varied();
         let variables = varied.iter().map(|name| variable(name));
         env.extend(variables.map(|name| json!({"name": name, "value": input(&dashed(&name))})));

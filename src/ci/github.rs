@@ -6,14 +6,19 @@ use serde_json::{Map, Value, json};
 
 use super::jobs::{Job, JobOutput};
 use super::matrix::{Argument, variable};
-use super::{OPEN, Row, Workflow, yaml};
+use super::{Install, OPEN, Row, Workflow, yaml};
 use crate::error::Result;
 
 const CHECKOUT: &str = "actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1";
 const UPLOAD: &str = "actions/upload-artifact@bbbca2ddaa5d8feaa63e36b76fdaad77386f024f";
 
-/// The versions of these commits, for comments.
-const VERSIONS: [(&str, &str); 2] = [(CHECKOUT, "v7.0.1"), (UPLOAD, "v7.0.0")];
+/// The action of the project itself, in the checkout. GitHub's newer form `$/` would do without one, but not
+/// all runners know it.
+const OWN: &str = "./";
+
+/// The versions of these commits, and what zizmor is to pass over, for comments.
+const NOTES: [(&str, &str); 3] =
+    [(CHECKOUT, "v7.0.1"), (UPLOAD, "v7.0.0"), (OWN, "zizmor: ignore[self-repository]")];
 
 /// The default runner; util-linux in Ubuntu before 24.04 is too old.
 const RUNNER: &str = "ubuntu-24.04";
@@ -43,7 +48,7 @@ pub fn text(workflow: &Workflow) -> Result<String> {
          address.\nSecrets: {}.",
         workflow.secrets.join(", ")
     );
-    Ok(workflow.header(&notes) + &yaml::text(&file, &VERSIONS))
+    Ok(workflow.header(&notes) + &yaml::text(&file, &NOTES))
 }
 
 /// The environment of every job.
@@ -106,14 +111,18 @@ fn steps(workflow: &Workflow, job: &Job) -> Vec<Value> {
         "uses": CHECKOUT,
         "with": {"persist-credentials": false},
     })];
-    if workflow.image.is_none() && hosted(workflow) {
-        steps.push(json!({
+    match &workflow.install {
+        Install::Own => {
+            steps.push(json!({"name": "Prepare the runner, install kuth", "uses": OWN}))
+        }
+        _ if workflow.image.is_none() && hosted(workflow) => steps.push(json!({
             "name": "Allow user namespaces, which Ubuntu 24.04 forbids",
             "run": "sudo sysctl -q -w kernel.apparmor_restrict_unprivileged_userns=0",
-        }));
+        })),
+        _ => {}
     }
-    if let Some(setup) = &workflow.setup {
-        steps.push(json!({"name": "Install kuth", "run": setup}));
+    if let Some(command) = workflow.install.command() {
+        steps.push(json!({"name": "Install kuth", "run": command}));
     }
     let words = workflow.arguments(job);
     let command: Vec<String> = words.iter().map(Argument::for_shell).collect();
@@ -130,7 +139,7 @@ fn steps(workflow: &Workflow, job: &Job) -> Vec<Value> {
     steps.push(json!({
         "name": format!("Build {}", job.name),
         "env": env,
-        "run": format!("{} {}", workflow.kuth, command.join(" ")),
+        "run": format!("kuth {}", command.join(" ")),
     }));
     if job.output == JobOutput::Exports {
         steps.push(json!({

@@ -5,11 +5,15 @@ use serde_json::{Map, Value, json};
 
 use super::jobs::{Job, JobOutput};
 use super::matrix::{Argument, variable};
-use super::{Row, Workflow, yaml};
+use super::{Install, Row, Workflow, yaml};
 use crate::error::Result;
 
 /// The matrix key of the runner.
 const RUNNER_KEY: &str = "KUTH_RUNNER";
+
+/// The file of a project that contains kuth, and its hidden job that installs it.
+const INSTALL_FILE: &str = "ci/gitlab.yml";
+const INSTALL_JOB: &str = ".kuth";
 
 /// The text of the file.
 pub fn text(workflow: &Workflow) -> Result<String> {
@@ -18,6 +22,10 @@ pub fn text(workflow: &Workflow) -> Result<String> {
     let on_branch = format!("$CI_COMMIT_BRANCH == \"{}\"", workflow.branch);
     let mut file = Map::new();
     let mut set = |key: &str, value: Value| file.insert(key.to_string(), value);
+    if workflow.install == Install::Own {
+        // A job with a dot is not run; only the hidden job that installs kuth is of use here.
+        set("include", json!([{"local": INSTALL_FILE, "inputs": {"job": ".build"}}]));
+    }
     set("stages", stages.into());
     set(
         "workflow",
@@ -52,6 +60,9 @@ fn stage(step: usize) -> String {
 fn one_job(workflow: &Workflow, job: &Job) -> Value {
     let mut entries = Map::new();
     let mut set = |key: &str, value: Value| entries.insert(key.to_string(), value);
+    if workflow.install == Install::Own {
+        set("extends", INSTALL_JOB.into());
+    }
     set("stage", stage(job.step).into());
     // Results come from the cache, not from artifacts.
     let need = |at: &usize| json!({"job": workflow.jobs[*at].id, "artifacts": false});
@@ -67,9 +78,9 @@ fn one_job(workflow: &Workflow, job: &Job) -> Value {
     }
     set("timeout", "90 minutes".into());
     let words: Vec<String> = workflow.arguments(job).iter().map(Argument::for_shell).collect();
-    let build = format!("{} {}", workflow.kuth, words.join(" "));
-    let script: Vec<Value> =
-        workflow.setup.iter().cloned().chain([build]).map(Value::from).collect();
+    let build = format!("kuth {}", words.join(" "));
+    let script = workflow.install.command().cloned().into_iter().chain([build]);
+    let script: Vec<Value> = script.map(Value::from).collect();
     set("script", script.into());
     if job.output == JobOutput::Exports {
         let paths = [format!("{}/", workflow.exports())];

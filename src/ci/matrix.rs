@@ -127,7 +127,8 @@ fn check_rows(rows: &[Row]) -> Result<()> {
 pub(super) fn check(workflow: &Workflow, marks: &str) -> Result<()> {
     let vars = workflow.vars.iter().map(|var| &var.value);
     let words = [&workflow.file, &workflow.branch];
-    let words = words.into_iter().chain(&workflow.setup).chain(&workflow.image).chain(vars);
+    let words =
+        words.into_iter().chain(workflow.install.command()).chain(&workflow.image).chain(vars);
     for word in words {
         if word.contains(marks) {
             let hint = format!("the service would evaluate what follows `{marks}`");

@@ -60,6 +60,27 @@ impl Service {
     }
 }
 
+/// How kuth gets on the `PATH` of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Install {
+    /// By the action of GitHub, or the file for GitLab, of the project itself, which contains kuth.
+    Own,
+    /// By this command.
+    Command(String),
+    /// It is there.
+    Present,
+}
+
+impl Install {
+    /// The command that installs kuth.
+    fn command(&self) -> Option<&String> {
+        match self {
+            Install::Command(command) => Some(command),
+            Install::Own | Install::Present => None,
+        }
+    }
+}
+
 /// A workflow, independent of the service.
 #[derive(Clone, Debug)]
 pub struct Workflow {
@@ -73,10 +94,8 @@ pub struct Workflow {
     pub rows: Vec<Row>,
     /// Variables set for every job.
     pub vars: Vec<Override>,
-    /// The command that installs kuth, if it is not installed.
-    pub setup: Option<String>,
-    /// The path of kuth in jobs.
-    pub kuth: String,
+    /// How jobs get kuth on their `PATH`.
+    pub install: Install,
     /// Variables that hold secrets.
     pub secrets: Vec<String>,
     /// The container image that jobs run in.

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::{Exit, project, screen};
-use crate::ci::{Job, OPEN, SECRETS, Service, Workflow, is_variable, jobs, misuse, rows};
+use crate::ci::{Install, Job, OPEN, SECRETS, Service, Workflow, is_variable, jobs, misuse, rows};
 use crate::engine::Plan;
 use crate::error::{Context, Result};
 use crate::pipeline::Override;
@@ -60,9 +60,9 @@ pub struct Args {
     #[arg(long, verbatim_doc_comment)]
     image: Option<String>,
 
-    /// Command that installs kuth
-    /// [default: `make build` in the project; none
-    /// with --image]
+    /// Command that installs kuth [default: action.yml
+    /// or ci/gitlab.yml of the project, which has to
+    /// contain kuth; none with --image]
     #[arg(long, value_name = "CMD", verbatim_doc_comment)]
     setup: Option<String>,
 
@@ -149,18 +149,18 @@ fn workflow(args: &Args) -> Result<Workflow> {
             secrets.push(name.clone());
         }
     }
-    let builds_itself = args.setup.is_none() && args.image.is_none();
+    let install = match (&args.setup, &args.image) {
+        (Some(command), _) if !command.trim().is_empty() => Install::Command(command.clone()),
+        (None, None) => Install::Own,
+        _ => Install::Present,
+    };
     Ok(Workflow {
         pipeline,
         file: if file.starts_with('-') { format!("./{file}") } else { file.to_string() },
         jobs,
         rows,
         vars: args.vars.clone(),
-        setup: match builds_itself {
-            true => Some("make build".to_string()),
-            false => args.setup.clone().filter(|setup| !setup.trim().is_empty()),
-        },
-        kuth: if builds_itself { "target/release/kuth" } else { "kuth" }.to_string(),
+        install,
         secrets,
         image: args.image.clone(),
         branch: args.branch.clone(),

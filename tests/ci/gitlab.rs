@@ -54,9 +54,17 @@ fn git(home: &Home, words: &[&str]) {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// Makes `home` the repository of a project.
+pub fn commit(home: &Home) {
+    git(home, &["init", "-q", "-b", "main"]);
+    git(home, &["remote", "add", "origin", "git@gitlab.example:group/project.git"]);
+    git(home, &["add", "-A"]);
+    git(home, &["commit", "-q", "-m", "all"]);
+}
+
 /// Runs every job; its state, and so the directories of the jobs, are in a directory of this run's
 /// own.
-fn run(home: &Home, program: &Path, name: &str, variables: &[(&str, String)]) -> Output {
+pub fn run(home: &Home, program: &Path, name: &str, variables: &[(&str, String)]) -> Output {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/bin");
     let path = format!("{}:{}", own.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new(program);
@@ -81,10 +89,7 @@ fn the_second_run_executes_no_stage() {
     assert_eq!((said.status, said.out.as_str()), (0, ".gitlab-ci.yml\n"), "{}", said.err);
     home.write(".gitignore", "cache\nout\nhome\nkey\none\ntwo\n");
     home.write("home/x", "");
-    git(&home, &["init", "-q", "-b", "main"]);
-    git(&home, &["remote", "add", "origin", "git@gitlab.example:group/project.git"]);
-    git(&home, &["add", "-A"]);
-    git(&home, &["commit", "-q", "-m", "all"]);
+    commit(&home);
     let key = home.path("key").display().to_string();
     assert_eq!(home.kuth(&["cache", "keygen", &key]).status, 0);
     let mut variables = s3.s3_variables().map(|(name, value)| (name, value.to_string())).to_vec();

@@ -60,7 +60,7 @@ fn judges_find_faults() {
         (
             "github",
             "zizmor",
-            "run: make build",
+            "run: kuth build pipelines/debian.toml image",
             "run: echo ${{ github.head_ref }}",
             "template-injection",
         ),

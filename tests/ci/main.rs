@@ -6,3 +6,4 @@ mod files;
 mod gitlab;
 mod hostile;
 mod judges;
+mod own;
