@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use kuth::stage::{KINDS, Table};
 
+#[path = "docs/book.rs"]
+mod book;
+
 const REFERENCE: &str = include_str!("../docs/pipeline.md");
 
 fn root() -> &'static Path {
