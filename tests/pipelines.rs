@@ -108,7 +108,11 @@ fn the_schema_accepts_them_and_refuses_faulty_ones() {
         let said = [output.stdout, output.stderr].concat();
         Some(String::from_utf8_lossy(&said).into_owned())
     };
-    for file in files(&home.path("pipelines")).iter().filter(|it| it.extension().is_some()) {
+    let mut all = files(&home.path("pipelines"));
+    all.retain(|file| file.extension().is_some());
+    // Every kind with every key.
+    all.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys/base.toml"));
+    for file in &all {
         let Some(said) = judge(file) else { return };
         assert!(said.contains("ok -- validation done"), "{}: {said}", file.display());
     }
@@ -127,6 +131,43 @@ fn the_schema_accepts_them_and_refuses_faulty_ones() {
         home.write("faulty.toml", &right.replace(from, to));
         let said = judge(&home.path("faulty.toml")).unwrap();
         assert!(said.contains("Schema validation errors") && said.contains(told), "{to}: {said}");
+    }
+}
+
+#[test]
+fn the_schema_is_a_schema() {
+    let Some(program) = servers::program("check-jsonschema") else { return };
+    let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema.json");
+    let mut command = std::process::Command::new(program);
+    let output = command.arg("--check-metaschema").arg(schema).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// As an editor reads it: tombi, with the schema that the first line of a file names.
+#[test]
+fn an_editor_finds_no_fault_in_them_and_the_one_in_a_faulty_one() {
+    let Some(tombi) = servers::program("tombi") else { return };
+    let home = checkout();
+    home.write("kuth.schema.json", &home.kuth(&["schema"]).out);
+    home.write("tombi.toml", "toml-version = \"v1.1.0\"\n");
+    let judge = |name: &str| {
+        let mut command = std::process::Command::new(&tombi);
+        command
+            .args(["lint", "--offline", "--error-on-warnings", name])
+            .current_dir(home.path("."));
+        let output = command.env("NO_COLOR", "1").output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&said).into_owned())
+    };
+    for file in files(&home.path("pipelines")).iter().filter(|it| it.extension().is_some()) {
+        let text =
+            format!("#:schema ./kuth.schema.json\n\n{}", std::fs::read_to_string(file).unwrap());
+        home.write("judged.toml", &text);
+        let (is_content, said) = judge("judged.toml");
+        assert!(is_content, "{}: {said}", file.display());
+        home.write("judged.toml", &text.replacen("\nkind = ", "\nkimd = ", 1));
+        let (is_content, said) = judge("judged.toml");
+        assert!(!is_content && said.contains("kimd"), "{}: {said}", file.display());
     }
 }
 

@@ -106,7 +106,8 @@ pub fn free_port() -> u16 {
 
 /// A program, also where `scripts/setup` puts what has no package; says so where there is none.
 pub fn program(name: &str) -> Option<PathBuf> {
-    let own = ["target/moto/bin", "target/ci/bin", "target/ci/node_modules/.bin"];
+    let own =
+        ["target/moto/bin", "target/ci/bin", "target/ci/node_modules/.bin", "target/tombi/bin"];
     let own = own.map(|directory| crate::checkout().join(directory));
     let directories = search_path().into_iter().chain(own);
     let found = directories.map(|directory| directory.join(name)).find(|it| it.is_file());

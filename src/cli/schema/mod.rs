@@ -48,6 +48,14 @@ fn schema() -> Result<Value> {
             "then": { "$ref": format!("#/definitions/{kind}") },
         }));
     }
+    let by_dotted_name = json!({
+        "type": "object",
+        "additionalProperties": { "anyOf": [
+            { "type": ["string", "integer"] },
+            { "$ref": "#/definitions/by-dotted-name" },
+        ] },
+    });
+    definitions.insert("by-dotted-name".to_string(), by_dotted_name);
     let pipeline =
         table(sections.get("pipeline").context("the reference has no section `pipeline`")?, "")?;
     Ok(json!({
@@ -116,6 +124,8 @@ fn value(rows: &[Row], row: &Row) -> Result<Value> {
         "string or integer" => json!({ "type": ["string", "integer"] }),
         "strings by path" => by_name(string()),
         "sizes by name" => by_name(size()),
+        // A dot in a key of TOML is a table.
+        "strings and integers by dotted name" => json!({ "$ref": "#/definitions/by-dotted-name" }),
         "table" => below()?,
         "tables" => by_name(below()?),
         "array of tables" => list(below()?),
