@@ -5,6 +5,7 @@
 use std::process::Command;
 
 use kuth_test_support::home::{self, Home, Said};
+use kuth_test_support::servers::program;
 
 const PIPELINE: &str = r#"[pipeline]
 name = "small"
@@ -75,6 +76,7 @@ const COMMANDS: &[&str] = &[
     "doctor",
     "schema",
     "completions",
+    "man",
 ];
 
 #[test]
@@ -159,6 +161,22 @@ fn an_unknown_stage_is_refused_wherever_it_is_named() {
         &["path", file, "bsae"],
     ] {
         assert_eq!(home.kuth(arguments), Said::err(2, err), "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_subcommand_has_a_manual_page() {
+    let home = Home::new();
+    assert_eq!(home.kuth(&["man", "deep/man"]), Said::out("deep/man\n"));
+    for words in COMMANDS {
+        let name = format!("kuth {words}").trim().replace(' ', "-");
+        let page = home.path(&format!("deep/man/{name}.1"));
+        let text = std::fs::read_to_string(&page).unwrap_or_else(|_| panic!("{name}"));
+        assert!(text.contains(".TH ") && text.contains(".SH OPTIONS"), "{name}");
+        let Some(mandoc) = program("mandoc") else { continue };
+        let output = Command::new(mandoc).args(["-T", "lint", "-W", "error"]).arg(&page).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
 }
 

@@ -23,6 +23,7 @@ mod init;
 mod inspect;
 mod interrupt;
 mod machine;
+mod man;
 mod network;
 mod options;
 mod path;
@@ -76,6 +77,7 @@ enum Command {
     Doctor(doctor::Args),
     Schema(schema::Args),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// The outcome of a command, as an exit status.
@@ -147,6 +149,7 @@ impl Command {
             Command::Doctor(args) => doctor::run(&args),
             Command::Schema(args) => schema::run(&args),
             Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     }
 }
