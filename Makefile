@@ -6,12 +6,13 @@
 # make audit   checks licences, sources and known vulnerabilities of the crates, with cargo-deny
 # make fuzz    fuzzes every reader of foreign files for 10 seconds, with cargo-fuzz
 # make test-install   really installs Debian from a medium it makes; half an hour without KVM
+# make dist    makes the files of a release in target/dist; ARGS=DIRECTORY puts them elsewhere
 # make torture        kills, losses of power and failing calls all over a build
 PIPELINE ?= pipelines/debian.toml
 ARGS ?=
 AREA ?=
 
-.PHONY: image quick check test test-boots test-install audit fuzz torture build lint bench clean
+.PHONY: image quick check test test-boots test-install audit dist fuzz torture build lint bench clean
 
 image: build
 	target/release/kuth build $(PIPELINE) $(ARGS)
@@ -42,6 +43,9 @@ test-install:
 
 audit:
 	scripts/audit
+
+dist:
+	scripts/dist $(ARGS)
 
 fuzz:
 	scripts/fuzz
