@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> Result<Exit> {
 
 fn read(path: &Path, is_stream: bool) -> Result<String> {
     if is_stream {
-        return Ok(std::io::read_to_string(std::io::stdin()).context("reading standard input")?);
+        return std::io::read_to_string(std::io::stdin()).context("reading standard input");
     }
     project::text(path)
 }
