@@ -24,6 +24,7 @@
 //! | VHD | [`vhd`] | Microsoft, "Virtual Hard Disk Image Format Specification" 1.0 | reads; writes dynamic |
 //! | xz: streams, blocks and indexes | [`xz`] | "The .xz File Format" 1.2.1 | reads, writes |
 //! | Access control lists | [`acl`] | Linux, `posix_acl_xattr.h`; star(5) | reads |
+//! | OCI image layouts, manifests and configurations | [`oci`] | OCI Image Format Specification 1.1 | reads, writes |
 //! | OVF 1.0 descriptors and manifests | [`ovf`] | DMTF DSP0243 | writes |
 //! | VirtualBox settings | [`vbox`] | VirtualBox-settings.xsd 1.16 | reads, writes |
 //! | GRUB 2 images and grub.cfg | [`grub`] | GRUB, `boot.h` for i386-pc | patches, writes |
@@ -76,6 +77,7 @@ pub mod intoto;
 pub mod iso9660;
 pub mod lvm2;
 pub mod mbr;
+pub mod oci;
 pub mod openpgp;
 pub mod os_release;
 pub mod ovf;

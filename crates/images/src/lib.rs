@@ -9,6 +9,7 @@ pub mod files;
 pub mod image;
 pub mod import;
 pub mod threads;
+pub mod oci;
 pub mod tree;
 
 pub use kuth_formats::{self as format, digest, units};

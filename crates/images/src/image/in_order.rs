@@ -14,7 +14,7 @@ const QUEUE: usize = 2;
 const MOST_THREADS: usize = 16;
 
 /// Does the jobs 0 to `count` on `threads` by `work`, and hands each result to `take` in order.
-pub(super) fn in_order<T: Send>(
+pub(crate) fn in_order<T: Send>(
     count: usize,
     threads: usize,
     work: impl Fn(usize) -> io::Result<T> + Sync,

@@ -7,22 +7,22 @@ use crate::error::{Context, Result};
 use crate::units::Bytes;
 
 /// Everything in a tar begins at a multiple of this.
-pub(super) const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 /// The zeros that end a tar.
-pub(super) const END: u64 = 2 * BLOCK;
+pub(crate) const END: u64 = 2 * BLOCK;
 
 /// `length` up to the end of its last block.
-pub(super) fn padded(length: u64) -> u64 {
+pub(crate) fn padded(length: u64) -> u64 {
     length.next_multiple_of(BLOCK)
 }
 
 /// Of a file.
-pub(super) fn file(name: &str, size: Bytes, time: u64) -> Result<[u8; BLOCK as usize]> {
+pub(crate) fn file(name: &str, size: Bytes, time: u64) -> Result<[u8; BLOCK as usize]> {
     header(name, EntryType::Regular, 0o644, size, time)
 }
 
 /// Of a directory; `name` ends with a slash.
-pub(super) fn directory(name: &str, time: u64) -> Result<[u8; BLOCK as usize]> {
+pub(crate) fn directory(name: &str, time: u64) -> Result<[u8; BLOCK as usize]> {
     header(name, EntryType::Directory, 0o755, Bytes(0), time)
 }
 

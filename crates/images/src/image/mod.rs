@@ -18,8 +18,8 @@ use crate::format::{Guid, qcow2, vbox, vdi, vhd, vmdk};
 use crate::units::Bytes;
 
 mod execute;
-mod in_order;
-mod member;
+pub(crate) mod in_order;
+pub(crate) mod member;
 mod ova;
 pub mod read;
 mod scan;

@@ -12,6 +12,7 @@ mod fat;
 mod filesystem;
 mod fstab;
 mod inspect;
+pub mod layers;
 pub mod live;
 mod overlay;
 mod partitions;

@@ -41,9 +41,10 @@ const GROUPS: &[u8] = b"etc\0group";
 const LONGEST_TEXT: u64 = 1 << 20;
 
 /// A path in the order of a tree: its parts with zeros between them.
-type Key = Vec<u8>;
+pub(super) type Key = Vec<u8>;
 
-struct Table {
+/// A tree in the making.
+pub(super) struct Table {
     /// Everything that has a name; of a file also where its data is in the spool, else zeros.
     files: Vec<(Metadata, Runs)>,
     /// The index into `files` of each name.
@@ -102,14 +103,7 @@ impl Spool {
 
 /// Writes the system in the tar `from` as the canonical tar `to`.
 pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<Imported> {
-    let mut table = Table {
-        files: vec![(Metadata::directory(0o755, 0), Runs::default())],
-        names: BTreeMap::from([(Key::new(), 0)]),
-        spool: Spool::new(options.work)?,
-        lists: Vec::new(),
-        total: 0,
-        limit: options.limit.unwrap_or(archive::LIMIT),
-    };
+    let mut table = Table::new(options)?;
     archive::read_tar(from, options, |reader| {
         let mut first = Vec::new();
         reader.take(FIRST).read_to_end(&mut first)?;
@@ -126,19 +120,68 @@ pub fn import(from: &Path, to: &Path, options: &archive::Options<'_>) -> Result<
         }
         Ok(())
     })?;
-    let count = table.names.len();
-    if !table.looks_like_a_root() {
-        let error = anyhow!("the tar has no /etc, /bin or /usr: it is not a root file system");
-        let hint =
-            "if there is a disk image in it, let `unpack` make a directory of it and import that";
-        return Err(with_hint(error, hint));
-    }
-    let (digest, size, os_release) = table.write(to, options)?;
-    let release = release::release(&os_release);
-    Ok(Imported { digest, size, release, notes: vec![format!("a tar of {count} names")] })
+    table.finish(to, options, "a tar")
 }
 
 impl Table {
+    /// An empty tree.
+    pub(super) fn new(options: &archive::Options<'_>) -> Result<Table> {
+        Ok(Table {
+            files: vec![(Metadata::directory(0o755, 0), Runs::default())],
+            names: BTreeMap::from([(Key::new(), 0)]),
+            spool: Spool::new(options.work)?,
+            lists: Vec::new(),
+            total: 0,
+            limit: options.limit.unwrap_or(archive::LIMIT),
+        })
+    }
+
+    /// Writes it as the canonical tar `to`; `source` says what it came in.
+    pub(super) fn finish(
+        self,
+        to: &Path,
+        options: &archive::Options<'_>,
+        source: &str,
+    ) -> Result<Imported> {
+        let count = self.names.len();
+        if !self.looks_like_a_root() {
+            let error = anyhow!("{source} has no /etc, /bin or /usr: it is not a root file system");
+            let hint = "if there is a disk image in it, let `unpack` make a directory of it and \
+                        import that";
+            return Err(with_hint(error, hint));
+        }
+        let (digest, size, os_release) = self.write(to, options)?;
+        let release = release::release(&os_release);
+        Ok(Imported { digest, size, release, notes: vec![format!("{source} of {count} names")] })
+    }
+
+    /// Whether there is a directory of this name.
+    pub(super) fn has_directory(&self, key: &[u8]) -> bool {
+        self.names.get(key).is_some_and(|file| self.is_directory(*file))
+    }
+
+    /// Removes a name and all that is below it.
+    pub(super) fn remove(&mut self, key: &[u8]) {
+        if !key.is_empty() {
+            self.names.remove(key);
+            self.remove_below(key);
+        }
+    }
+
+    /// Removes all that is below a name.
+    pub(super) fn remove_below(&mut self, key: &[u8]) {
+        let start = if key.is_empty() { Key::new() } else { [key, &[0]].concat() };
+        let is_below = |name: &Key| !name.is_empty() && name.starts_with(&start);
+        let names = self.names.range(start.clone()..).map(|(name, _)| name);
+        let names: Vec<Key> = names
+            .skip_while(|name| name.is_empty())
+            .take_while(|name| is_below(name))
+            .cloned()
+            .collect();
+        for name in names {
+            self.names.remove(&name);
+        }
+    }
     fn looks_like_a_root(&self) -> bool {
         [b"etc".as_slice(), b"bin", b"usr"].iter().any(|name| self.names.contains_key(*name))
     }
@@ -147,7 +190,13 @@ impl Table {
         self.files[file].0.kind == Kind::Directory
     }
 
-    fn add(&mut self, entry: Entry, content: &mut Content<'_>, cancel: &Cancel) -> Result<()> {
+    /// Adds an entry of a tar.
+    pub(super) fn add(
+        &mut self,
+        entry: Entry,
+        content: &mut Content<'_>,
+        cancel: &Cancel,
+    ) -> Result<()> {
         let Entry { path, mut metadata, other_records, access_lists } = entry;
         let key = key(&path)?;
         // A tar's label names no file.
@@ -342,7 +391,8 @@ fn is_left_out(key: &[u8]) -> bool {
     })
 }
 
-fn key(name: &[u8]) -> Result<Key> {
+/// The key of a path.
+pub(super) fn key(name: &[u8]) -> Result<Key> {
     ensure!(name.len() <= LONGEST_NAME && !name.contains(&0), "it is not a file name");
     let parts = tree::components(name).context("it leads out of the tree")?;
     ensure!(parts.iter().all(|part| part.len() <= 255), "it is not a file name");
