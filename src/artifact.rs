@@ -32,6 +32,8 @@ pub enum ArtifactKind {
     Snapshot,
     /// Clones of a snapshot, one record each.
     Machines,
+    /// What was published, kept as a record of where it is.
+    Publication,
 }
 
 impl ArtifactKind {
@@ -42,7 +44,8 @@ impl ArtifactKind {
             ArtifactKind::Export
             | ArtifactKind::Machine
             | ArtifactKind::Snapshot
-            | ArtifactKind::Machines => true,
+            | ArtifactKind::Machines
+            | ArtifactKind::Publication => true,
             ArtifactKind::File
             | ArtifactKind::Directory
             | ArtifactKind::Tree
@@ -65,6 +68,7 @@ impl fmt::Display for ArtifactKind {
             ArtifactKind::Machine => "a machine",
             ArtifactKind::Snapshot => "a snapshot",
             ArtifactKind::Machines => "machines",
+            ArtifactKind::Publication => "a publication",
         })
     }
 }

@@ -17,12 +17,14 @@ use crate::error::{Context, Error, Result, caused_by, with_hint};
 
 mod ahead;
 mod bound;
+mod exchange;
 mod range;
 mod resume;
 mod settle;
 mod store;
 
 pub use bound::TooLong;
+pub use exchange::{Answer, Exchange, Payload, Verb};
 pub use resume::{Fetch, Fetched, Resume, source_file};
 pub use store::Store;
 

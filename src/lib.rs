@@ -29,6 +29,7 @@ pub mod process;
 pub mod provenance;
 pub mod qemu;
 pub mod recipe;
+pub mod registry;
 pub mod remote;
 pub mod run_state;
 pub mod sandbox;
@@ -39,4 +40,4 @@ pub mod tools;
 pub mod virtualbox;
 
 pub use kuth_formats::{self as format, digest, units};
-pub use kuth_images::{archive, cancel, error, files, image, import, threads, tree};
+pub use kuth_images::{archive, cancel, error, files, image, import, oci, threads, tree};

@@ -86,9 +86,11 @@ pub fn jobs(pipeline: &Ready, plan: &Plan<'_>) -> Vec<Job> {
 /// Whether a result takes time to make and can be used on another host.
 fn is_worth_a_job(kind: ArtifactKind) -> bool {
     match kind {
-        ArtifactKind::Tree | ArtifactKind::Disk | ArtifactKind::Report | ArtifactKind::Export => {
-            true
-        }
+        ArtifactKind::Tree
+        | ArtifactKind::Disk
+        | ArtifactKind::Report
+        | ArtifactKind::Export
+        | ArtifactKind::Publication => true,
         ArtifactKind::File | ArtifactKind::Directory => false,
         ArtifactKind::Machine | ArtifactKind::Snapshot | ArtifactKind::Machines => false,
     }
@@ -104,7 +106,8 @@ fn output(kind: ArtifactKind) -> JobOutput {
         | ArtifactKind::Directory
         | ArtifactKind::Tree
         | ArtifactKind::Disk
-        | ArtifactKind::Report => JobOutput::Result,
+        | ArtifactKind::Report
+        | ArtifactKind::Publication => JobOutput::Result,
     }
 }
 

@@ -133,7 +133,10 @@ pub(super) fn output_paths(project: &Project, paths: &ResultPaths) -> String {
         project.pipeline.stage(stage).is_some_and(|stage| {
             matches!(
                 stage.output,
-                ArtifactKind::Export | ArtifactKind::Machine | ArtifactKind::Machines
+                ArtifactKind::Export
+                    | ArtifactKind::Machine
+                    | ArtifactKind::Machines
+                    | ArtifactKind::Publication
             )
         })
     };

@@ -1,4 +1,4 @@
-//! Writes the sidecar files of an export: its provenance, from the recipes of all stages that it
+//! Writes the sidecar files of an export, or the documents attached to a publication: its provenance, from the recipes of all stages that it
 //! depends on, and its SBOMs, from the tree among them. They are the same whether the export was
 //! made now or was cached.
 
@@ -25,6 +25,7 @@ impl Build<'_> {
         trigger: Trigger<'_>,
     ) -> Result<()> {
         let node = &self.plan.nodes()[at];
+        self.attach_documents(at, shared, context, artifact, trigger)?;
         let Some(sidecars) = node.stage.sidecars(context) else { return Ok(()) };
         let inventory = match sidecars.sboms.is_empty() {
             true => None,
@@ -34,6 +35,31 @@ impl Build<'_> {
         let (inventory, signer) = (inventory.as_ref(), self.options.signer.as_ref());
         provenance::write_sidecars(context, &sidecars, artifact, &history, inventory, signer)
             .with_context(|| format!("writing the sidecar files of {}", node.name))
+    }
+
+    /// Gives the stage of the node `at` the documents that it attaches to its result.
+    fn attach_documents(
+        &self,
+        at: usize,
+        shared: &Shared,
+        context: &StageContext,
+        artifact: &Artifact,
+        trigger: Trigger<'_>,
+    ) -> Result<()> {
+        let node = &self.plan.nodes()[at];
+        let Some((wanted, sha256)) = node.stage.attachments(context, artifact)? else {
+            return Ok(());
+        };
+        let inventory = match wanted.sboms.is_empty() {
+            true => None,
+            false => self.inventory(at, shared, context, trigger)?,
+        };
+        let history = self.history(at, shared, artifact)?;
+        let (inventory, signer) = (inventory.as_ref(), self.options.signer.as_ref());
+        let documents = provenance::documents(&wanted, sha256, &history, inventory, signer);
+        node.stage
+            .attach(context, artifact, &documents)
+            .with_context(|| format!("attaching the documents of {}", node.name))
     }
 
     fn history(&self, at: usize, shared: &Shared, artifact: &Artifact) -> Result<BuildHistory> {

@@ -23,13 +23,44 @@ pub struct Scope<'a> {
     pub(super) inputs: RefCell<Vec<Input>>,
     /// The variables of the pipeline, for files that are filled in as strings are.
     variables: Vec<(String, Text)>,
+    /// The stages of the pipeline, as far as others may ask.
+    stages: Vec<Ancestor>,
+}
+
+/// A stage that another one is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ancestor {
+    /// Its name.
+    pub name: String,
+    /// Its kind, as written.
+    pub kind: String,
+    /// The stage under its key `from`.
+    from: Option<String>,
 }
 
 impl<'a> Scope<'a> {
     /// For a file with this `source`, whose paths are relative to `root`.
     pub fn new(source: &'a str, root: &'a Path) -> Scope<'a> {
         let (faults, inputs) = (RefCell::default(), RefCell::default());
-        Scope { source, root, faults, inputs, variables: Vec::new() }
+        Scope { source, root, faults, inputs, variables: Vec::new(), stages: Vec::new() }
+    }
+
+    /// The same with the stages of the pipeline, each with its name and its table.
+    pub fn with_stages<'t>(
+        mut self,
+        stages: impl IntoIterator<Item = (&'t str, &'t Table)>,
+    ) -> Scope<'a> {
+        let text = |table: &Table, key: &str| match &table.get(key)?.value.data {
+            Data::String(text) if !text.secret => Some(text.text.clone()),
+            _ => None,
+        };
+        let stages = stages.into_iter().map(|(name, table)| Ancestor {
+            name: name.to_string(),
+            kind: text(table, "kind").unwrap_or_default(),
+            from: text(table, "from"),
+        });
+        self.stages = stages.collect();
+        self
     }
 
     /// The same with the variables that strings were filled in with.
@@ -99,6 +130,21 @@ impl<'a> Fields<'a> {
     /// this is for the contents of files.
     pub fn variables(&self) -> &'a [(String, Text)] {
         &self.scope.variables
+    }
+
+    /// The stage `name`, the one under its key `from`, and so on. It ends at a stage that is not there,
+    /// and before one that it had already.
+    pub fn ancestors(&self, name: &str) -> Vec<&'a Ancestor> {
+        let mut found: Vec<&Ancestor> = Vec::new();
+        let mut next = Some(name);
+        while let Some(stage) =
+            next.and_then(|name| self.scope.stages.iter().find(|it| it.name == name))
+            && !found.contains(&stage)
+        {
+            found.push(stage);
+            next = stage.from.as_deref();
+        }
+        found
     }
 
     /// Whether something was filled into a string of the file.

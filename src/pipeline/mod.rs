@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use check::Input;
 pub use document::{Document, is_legal_name};
 pub use fault::{Color, Fault, Faults, FaultyPipeline, OtherFile};
-pub use fields::{Element, Fields, Scope, Size};
+pub use fields::{Ancestor, Element, Fields, Scope, Size};
 pub use formatted::formatted;
 pub use references::LocalPath;
 pub use root::{project_root, resolved};
@@ -107,7 +107,9 @@ pub fn load<K: Kinds + ?Sized>(
     let mut found = Faults::default();
     let variables = document.substitute(overrides, environment, source, &mut found);
 
-    let scope = Scope::new(source, &document.root).with_variables(variables.clone().into_values());
+    let scope = Scope::new(source, &document.root)
+        .with_variables(variables.clone().into_values())
+        .with_stages(document.stages.iter().map(|it| (it.name.as_str(), &it.table)));
     let header = document.header(&scope);
     let (nodes, stages): (Vec<StageNode>, Vec<_>) =
         document.stages.iter().map(|stage| read(stage, &scope, kinds)).unzip();

@@ -14,7 +14,7 @@ pub mod sign;
 pub mod verify;
 mod write;
 
-pub use write::write_sidecars;
+pub use write::{documents, write_sidecars};
 
 /// The sidecar files to write for an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,17 @@ pub struct Sidecars {
     pub sboms: Vec<SbomFormat>,
     /// Whether its provenance is written.
     pub provenance: Provenance,
+}
+
+/// A document about a result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Its file name.
+    pub name: String,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its text.
+    pub text: String,
 }
 
 /// Whether provenance is written.

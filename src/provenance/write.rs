@@ -9,14 +9,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::inventory::Inventory;
-use super::{BuildHistory, BuildStep, Material, Provenance, SbomFormat, Sidecars, Signing};
+use super::{
+    BuildHistory, BuildStep, Document, Material, Provenance, SbomFormat, Sidecars, Signing,
+};
 use super::{digests, file_name, sign};
 use crate::artifact::{Artifact, ArtifactKind, Hashing, Output};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Context, Hint, Result};
 use crate::files::sparse::data_extents;
 use crate::format::dpkg;
-use crate::format::dsse::Envelope;
+use crate::format::dsse::{self, Envelope};
 use crate::format::intoto::{self, Resource};
 use crate::format::purl;
 use crate::format::sbom::Sbom;
@@ -48,14 +50,9 @@ pub fn write_sidecars(
             remove_old(&sidecars.directory.join(name))?;
             continue;
         };
-        let text = sbom(sidecars, sha256, history, inventory, format);
+        let text = sbom(&sidecars.name, sha256, history, inventory, format);
         replace(context, &sidecars.directory, &name, &text)?;
-        byproducts.push(Resource {
-            name,
-            digest: [("sha256".to_string(), Digest::of(&text).to_string())].into(),
-            media_type: format.media_type().to_string(),
-            ..Resource::default()
-        });
+        byproducts.push(byproduct(name, format, &text));
     }
     let [unsigned, signed] =
         [Signing::Unsigned, Signing::Signed].map(|signing| file_name(&sidecars.name, signing));
@@ -65,18 +62,7 @@ pub fn write_sidecars(
     }
     let mut digest = digests(artifact);
     digest.insert("sha256".to_string(), sha256.to_string());
-    let mut materials: Vec<Resource> = history.materials.iter().map(Material::resource).collect();
-    materials.sort();
-    materials.dedup();
-    let provenance = intoto::Provenance {
-        subject: Resource { name: sidecars.name.clone(), digest, ..Resource::default() },
-        pipeline: history.pipeline.clone(),
-        steps: history.steps.iter().map(BuildStep::step).collect(),
-        materials,
-        byproducts,
-        tool: history.tool.clone(),
-    };
-    let text = provenance.write();
+    let text = statement(&sidecars.name, digest, history, byproducts);
     match key {
         Some(key) => {
             replace(context, &sidecars.directory, &signed, &sign::sealed(&text, key).write())?;
@@ -93,8 +79,67 @@ pub fn write_sidecars(
     }
 }
 
+/// The documents of what is not a file, such as an image in a registry, known as `subject` with its SHA-256:
+/// SBOMs where there is an `inventory`, and the provenance, signed where there is a `key`.
+pub fn documents(
+    wanted: &Sidecars,
+    sha256: Digest,
+    history: &BuildHistory,
+    inventory: Option<&Inventory>,
+    key: Option<&PrivateKey>,
+) -> Vec<Document> {
+    let (mut documents, mut byproducts) = (Vec::new(), Vec::new());
+    if let Some(inventory) = inventory {
+        for format in SbomFormat::ALL.into_iter().filter(|it| wanted.sboms.contains(it)) {
+            let name = format!("{}.{}", wanted.name, format.extension());
+            let text = sbom(&wanted.name, sha256, history, inventory, format);
+            byproducts.push(byproduct(name.clone(), format, &text));
+            documents.push(Document { name, media_type: format.media_type(), text });
+        }
+    }
+    if wanted.provenance == Provenance::Write {
+        let digest = [("sha256".to_string(), sha256.to_string())].into();
+        let text = statement(&wanted.name, digest, history, byproducts);
+        let (signing, media_type, text) = match key {
+            Some(key) => (Signing::Signed, dsse::MEDIA_TYPE, sign::sealed(&text, key).write()),
+            None => (Signing::Unsigned, intoto::MEDIA_TYPE, text),
+        };
+        documents.push(Document { name: file_name(&wanted.name, signing), media_type, text });
+    }
+    documents
+}
+
+fn byproduct(name: String, format: SbomFormat, text: &str) -> Resource {
+    Resource {
+        name,
+        digest: [("sha256".to_string(), Digest::of(text).to_string())].into(),
+        media_type: format.media_type().to_string(),
+        ..Resource::default()
+    }
+}
+
+fn statement(
+    name: &str,
+    digest: intoto::Digests,
+    history: &BuildHistory,
+    byproducts: Vec<Resource>,
+) -> String {
+    let mut materials: Vec<Resource> = history.materials.iter().map(Material::resource).collect();
+    materials.sort();
+    materials.dedup();
+    let provenance = intoto::Provenance {
+        subject: Resource { name: name.to_string(), digest, ..Resource::default() },
+        pipeline: history.pipeline.clone(),
+        steps: history.steps.iter().map(BuildStep::step).collect(),
+        materials,
+        byproducts,
+        tool: history.tool.clone(),
+    };
+    provenance.write()
+}
+
 fn sbom(
-    sidecars: &Sidecars,
+    name: &str,
     digest: Digest,
     history: &BuildHistory,
     inventory: &Inventory,
@@ -112,7 +157,7 @@ fn sbom(
         archives.get(url.as_str())?.parse().ok()
     };
     let sbom = Sbom {
-        name: &sidecars.name,
+        name,
         digest,
         inventory,
         archive: &archive,

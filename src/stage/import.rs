@@ -1,5 +1,6 @@
 //! `import`: the files of a disk image of any known format, or of a root tar, as a tree. Input: the
-//! image or tar as a file, a disk, or a directory with one image in it. Output: tree.
+//! image or tar as a file, a disk, or a directory with one image in it; or none, for a container image of
+//! a registry. Output: tree.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,15 +8,21 @@ use std::path::{Path, PathBuf};
 use crate::archive::magic::{self, Format};
 use crate::archive::{self, extract};
 use crate::artifact::{Artifact, ArtifactKind, Facts, Output, TreeFacts};
+use crate::cancel::Progress;
 use crate::debian::Distribution;
-use crate::error::{Context, Result};
+use crate::error::{Context, Hint, Result, anyhow};
+use crate::format::oci::BlobDigest;
 use crate::import::{self, Imported, Options, OtherFiles};
-use crate::pipeline::{Fault, Fields, Spanned};
+use crate::lock::{Checksum, LockEntry, LockedDownload};
+use crate::oci::Layout;
+use crate::pipeline::{Fault, Fields, Input, Spanned};
 use crate::process::open_log;
+use crate::provenance::Material;
 use crate::recipe::Recipe;
+use crate::registry::{self, Client, Reference, Transport};
 use crate::units::Bytes;
 
-use super::{Inputs, Kind, Parsed, Pin, Stage, StageContext};
+use super::{Inputs, Kind, Parsed, Pin, PinOutcome, Resource, Stage, StageContext};
 
 /// The row of the table of kinds.
 pub const KIND: Kind = Kind { name: "import", output: ArtifactKind::Tree, read };
@@ -45,10 +52,25 @@ struct Import {
     limit: Bytes,
 }
 
+/// A container image of a registry.
+struct ImportFromRegistry {
+    image: Reference,
+    transport: Transport,
+    limit: Bytes,
+}
+
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
+    if fields.exactly_one(&["from", "image"]) == Some("image") {
+        return read_image(fields);
+    }
+    if let Some(span) = fields.key_span("plain-http") {
+        let fault = Fault::new(span, "`plain-http` without `image`");
+        fields.fault(fault.hint("it is for an image of a registry"));
+    }
+    let _ = fields.has("plain-http");
     let path = fields.text("path");
     let accepts = if path.is_some() { &[ArtifactKind::Directory] } else { IMAGES };
-    let from = fields.required_input("from", accepts);
+    let from: Option<Input> = fields.input("from", accepts);
     if let Some(path) = &path
         && path.text.split('/').any(|part| matches!(part, "" | "." | ".."))
     {
@@ -61,6 +83,117 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
     let limit = fields.size("limit");
     let limit = usable(fields, limit);
     Some(Parsed::one(vec![from?], Import { path, root, limit }))
+}
+
+fn read_image(fields: &mut Fields<'_>) -> Option<Parsed> {
+    for key in ["path", "root"] {
+        if fields.has(key)
+            && let Some(span) = fields.key_span(key)
+        {
+            let fault = Fault::new(span, format!("`{key}` with `image`"));
+            fields.fault(fault.hint("a container image is one system; remove it"));
+        }
+    }
+    let image = fields.parsed::<Reference>("image", "an address of an image");
+    let image = image.map(|image| {
+        if image.value.tag.is_none() && image.value.digest.is_none() {
+            let message = format!("`{}` has neither a tag nor a digest", image.value);
+            let hint = "write `oci://HOST/REPOSITORY:TAG`, or `...@sha256:DIGEST`";
+            fields.fault(Fault::new(image.span.clone(), message).hint(hint));
+        }
+        image.value
+    });
+    let transport = read_transport(fields);
+    let limit = fields.size("limit");
+    let limit = usable(fields, limit);
+    Some(Parsed::one(Vec::new(), ImportFromRegistry { image: image?, transport, limit }))
+}
+
+/// The key `plain-http`.
+pub(super) fn read_transport(fields: &mut Fields<'_>) -> Transport {
+    match fields.boolean("plain-http", false) {
+        true => Transport::Plain,
+        false => Transport::Encrypted,
+    }
+}
+
+impl ImportFromRegistry {
+    fn client(&self, context: &StageContext) -> Result<Client> {
+        if context.settings.offline {
+            return Err(anyhow!("{} is not in the cache", self.image))
+                .hint("build once without `--offline`");
+        }
+        Client::new(&self.image, self.transport, false, &context.log, &context.cancel)
+    }
+
+    /// The digest of the manifest, by the pipeline or by the lock.
+    fn digest(&self, pins: &[Pin]) -> Result<BlobDigest> {
+        let pinned = || match pins.first()?.locked.as_download()?.checksum {
+            Checksum::Sha256(digest) => Some(BlobDigest(digest)),
+            Checksum::Sha512(_) => None,
+        };
+        self.image.digest.or_else(pinned).context("it is not known which image is meant")
+    }
+}
+
+impl Stage for ImportFromRegistry {
+    fn revision(&self) -> u32 {
+        REVISION
+    }
+
+    /// The digest, without the address.
+    fn describe(&self, _context: &StageContext, recipe: &mut Recipe) -> Result<()> {
+        recipe.optional("image", self.image.digest);
+        Ok(())
+    }
+
+    fn resource(&self) -> Resource {
+        Resource::Network
+    }
+
+    /// The digest that the tag has, once and for all.
+    fn pin(&self, context: &StageContext, _inputs: &Inputs) -> Result<PinOutcome> {
+        let (None, Some(tag)) = (&self.image.digest, &self.image.tag) else {
+            return Ok(PinOutcome::Pinned(Vec::new()));
+        };
+        let url = self.image.to_string();
+        let mut locked = context.locked.iter().filter_map(LockEntry::as_download);
+        if let Some(locked) = locked.find(|it| it.url == url && it.checksums.is_none()) {
+            return Ok(PinOutcome::Pinned(vec![Pin::new(LockEntry::Download(locked.clone()))]));
+        }
+        if context.settings.locked {
+            return Err(anyhow!("the lock does not say which image {url} is"))
+                .hint("build once without `--locked` to write its digest into the lock");
+        }
+        let what = || format!("looking for {url}");
+        let found = self.client(context).with_context(what)?.resolve(tag).with_context(what)?;
+        let checksum = Checksum::Sha256(found.digest.0);
+        let locked = LockedDownload { url, checksums: None, checksum, size: Some(found.size) };
+        Ok(PinOutcome::Pinned(vec![Pin::new(LockEntry::Download(locked))]))
+    }
+
+    fn materials(&self, _inputs: &Inputs, pins: &[Pin]) -> Result<Vec<Material>> {
+        let digest = self.digest(pins)?.0.to_string();
+        let uri = Reference { digest: None, ..self.image.clone() }.to_string();
+        Ok(vec![Material { uri, algorithm: "sha256", digest }])
+    }
+
+    fn run(&self, context: &StageContext, _inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
+        let digest = self.digest(pins)?;
+        let (directory, file) = (context.scratch("image"), context.scratch("tree.tar"));
+        let architecture = &context.settings.architecture;
+        let report = |done, total| (context.progress)(done, total, "B");
+        let progress = Progress { cancel: &context.cancel, report: &report };
+        let image = self.image.at(digest);
+        let what = || format!("pulling {image}");
+        let client = self.client(context).with_context(what)?;
+        registry::pull(&client, digest, architecture, self.limit, &directory, progress)
+            .with_context(what)?;
+        let options = options(context, self.limit);
+        let layout = Layout::in_directory(&directory);
+        let imported = import::layers::import(&layout, architecture, &file, &options)?;
+        made(context, file, imported)
+    }
 }
 
 /// The given limit, or the default; a limit of zero is a fault.
@@ -91,6 +224,12 @@ impl Stage for Import {
         let file = context.scratch("tree.tar");
         let object = context.object(input);
         let imported = match self.content(context, input)? {
+            Content::Tar if self.path.is_none() && self.root.is_none() => {
+                match self.container_image(context, &object)? {
+                    Some(layout) => self.layers(context, &layout, &file)?,
+                    None => import::rootfs::import(&object, &file, &self.archive(context))?,
+                }
+            }
             Content::Tar => import::rootfs::import(&object, &file, &self.archive(context))?,
             Content::Compressed => {
                 let image = context.scratch("image");
@@ -146,14 +285,27 @@ impl Import {
     }
 
     fn archive<'a>(&self, context: &'a StageContext) -> archive::Options<'a> {
-        archive::Options {
-            limit: Some(self.limit),
-            threads: context.settings.jobs,
-            epoch: context.settings.epoch,
-            work: &context.work,
-            cancel: &context.cancel,
-            report: &|_, _| (),
+        options(context, self.limit)
+    }
+
+    /// The container image in a tar, plain or compressed.
+    fn container_image(&self, context: &StageContext, tar: &Path) -> Result<Option<Layout>> {
+        let what = || format!("opening {}", tar.display());
+        let file = std::fs::File::open(tar).with_context(what)?;
+        if magic::of_file(&file).with_context(what)? == Some(Format::Tar) {
+            return Layout::in_archive(tar, "", &context.cancel);
         }
+        if !archive::starts_like(tar, &self.archive(context), &Layout::may_begin)? {
+            return Ok(None);
+        }
+        let plain = context.scratch("image.tar");
+        archive::decompress(tar, &plain, &self.archive(context))?;
+        Layout::in_archive(&plain, "", &context.cancel)
+    }
+
+    fn layers(&self, context: &StageContext, layout: &Layout, to: &Path) -> Result<Imported> {
+        let architecture = &context.settings.architecture;
+        import::layers::import(layout, architecture, to, &self.archive(context))
     }
 
     /// Imports the system in the image `object`, or in the directory with images that it is.
@@ -167,6 +319,12 @@ impl Import {
         let mut notes = Vec::new();
         let (path, beside) = match kind {
             ArtifactKind::Directory => {
+                let under = self.path.as_deref().unwrap_or_default();
+                if self.root.is_none()
+                    && let Some(layout) = Layout::in_archive(object, under, &context.cancel)?
+                {
+                    return self.layers(context, &layout, to);
+                }
                 let directory = context.scratch("directory");
                 extract::extract(object, &directory, &context.cancel)?;
                 let picked = import::pick(&directory, self.path.as_deref(), self.root.as_deref())?;
@@ -187,5 +345,16 @@ impl Import {
         let mut imported = import::import(&image, self.root.as_deref(), to, &options)?;
         imported.notes.append(&mut notes);
         Ok(imported)
+    }
+}
+
+fn options(context: &StageContext, limit: Bytes) -> archive::Options<'_> {
+    archive::Options {
+        limit: Some(limit),
+        threads: context.settings.jobs,
+        epoch: context.settings.epoch,
+        work: &context.work,
+        cancel: &context.cancel,
+        report: &|_, _| (),
     }
 }

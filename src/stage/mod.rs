@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::artifact::{Artifact, ArtifactKind, Facts, Output};
+use crate::digest::Digest;
 use crate::error::{Result, anyhow};
 use crate::host_network;
 use crate::pipeline::{Fields, Input, Kinds};
-use crate::provenance::{Material, Sidecars};
+use crate::provenance::{Document, Material, Sidecars};
 use crate::recipe::Recipe;
 
 mod actions;
@@ -23,6 +24,7 @@ pub mod import;
 pub mod install;
 mod materials;
 mod origin;
+pub mod publish;
 pub mod register;
 pub mod snapshot;
 pub mod unpack;
@@ -116,6 +118,25 @@ pub trait Stage: Send + Sync {
         None
     }
 
+    /// The documents that go with its result where it is no file, and the SHA-256 that they name it by.
+    fn attachments(
+        &self,
+        _context: &StageContext,
+        _artifact: &Artifact,
+    ) -> Result<Option<(Sidecars, Digest)>> {
+        Ok(None)
+    }
+
+    /// Attaches these documents to its result, unless they are.
+    fn attach(
+        &self,
+        _context: &StageContext,
+        _artifact: &Artifact,
+        _documents: &[Document],
+    ) -> Result<()> {
+        Ok(())
+    }
+
     /// Called after every cache hit and every run: where the result is for the user, and whether it
     /// still is. An export writes a missing file again here; a machine asks the hypervisor.
     fn materialize(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
@@ -199,6 +220,7 @@ pub const KINDS: &[Kind] = &[
     install::KIND,
     boot::KIND,
     export::KIND,
+    publish::KIND,
     register::KIND,
     snapshot::KIND,
     clone::KIND,

@@ -10,6 +10,9 @@ use super::Fault;
 
 const FORMAT: &str = "dsse";
 
+/// The media type of an envelope.
+pub const MEDIA_TYPE: &str = "application/vnd.dsse.envelope.v1+json";
+
 /// A payload and its signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope {

@@ -8,8 +8,8 @@ pub mod error;
 pub mod files;
 pub mod image;
 pub mod import;
-pub mod threads;
 pub mod oci;
+pub mod threads;
 pub mod tree;
 
 pub use kuth_formats::{self as format, digest, units};

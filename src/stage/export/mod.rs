@@ -1,4 +1,4 @@
-//! `export`: a disk as an image file for the user, in `out/<pipeline>/`. The object in the cache
+//! `export`: a disk as an image file for the user, or a tree as a container image, in `out/<pipeline>/`. The object in the cache
 //! is that file; the user gets a copy of it, put back whenever it is missing or changed. With a
 //! list of formats there is one instance for each.
 
@@ -13,12 +13,15 @@ use crate::cancel::Progress;
 use crate::error::{Context, Hint, Result, anyhow};
 use crate::files::sparse;
 use crate::format::appliance::is_legal_name;
+use crate::format::oci::Execution;
 use crate::format::vmdk::Level;
 use crate::image::{self, Container, Identity, Package};
-use crate::pipeline::{Data, Fault, Fields};
+use crate::oci::{self, ImageOptions};
+use crate::pipeline::{Data, Fault, Fields, Input, Spanned};
 use crate::provenance::Sidecars;
 use crate::recipe::Recipe;
 
+mod container;
 mod machine;
 mod sidecars;
 
@@ -40,6 +43,10 @@ pub enum Format {
     Wrapped(Container),
     /// A machine with the disk.
     Packed(Package),
+    /// A tree as a container image, with how hard layers are compressed.
+    Oci(u32),
+    /// A container image with the disk, likewise.
+    ContainerDisk(u32),
 }
 
 impl Format {
@@ -50,14 +57,26 @@ impl Format {
             Format::Wrapped(Container::Vmdk(Level(level))) => Some(level),
             Format::Wrapped(_) => None,
             Format::Packed(Package::Ova(Level(level)) | Package::Box(level)) => Some(level),
+            Format::Oci(level) | Format::ContainerDisk(level) => Some(level),
         }
+    }
+
+    /// Whether it is made of a tree.
+    fn takes_tree(self) -> bool {
+        matches!(self, Format::Oci(_))
     }
 }
 
 /// How hard VMDK grains are compressed unless `level` says otherwise: zlib's own choice.
 const LEVEL: Level = Level(6);
 
-/// The words after `format =`; each is also the extension.
+/// The trees below the one that is exported, each a layer of a container image: the lowest first.
+const LAYERS: [&str; 15] = [
+    "layer 1", "layer 2", "layer 3", "layer 4", "layer 5", "layer 6", "layer 7", "layer 8",
+    "layer 9", "layer 10", "layer 11", "layer 12", "layer 13", "layer 14", "layer 15",
+];
+
+/// The words after `format =`; each is also the extension, but for container images.
 const FORMATS: &[(&str, Format)] = &[
     ("raw", Format::Raw),
     ("qcow2", Format::Wrapped(Container::Qcow2)),
@@ -66,12 +85,14 @@ const FORMATS: &[(&str, Format)] = &[
     ("vhd", Format::Wrapped(Container::Vhd)),
     ("ova", Format::Packed(Package::Ova(LEVEL))),
     ("tar.bz2", Format::Packed(Package::Box(9))),
+    ("oci", Format::Oci(6)),
+    ("containerdisk", Format::ContainerDisk(6)),
 ];
 
 /// An export to one file.
 #[derive(Clone, Debug)]
 pub struct Export {
-    /// The format's word, also the extension.
+    /// The format's word.
     pub word: &'static str,
     /// The format.
     pub format: Format,
@@ -79,15 +100,17 @@ pub struct Export {
     pub name: Option<String>,
     /// The machine, for formats that describe one.
     pub machine: Machine,
+    /// What a container starts with, for images of one.
+    pub execution: Execution,
     /// Its sidecar files.
     pub sidecars: SidecarOptions,
 }
 
 fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[ArtifactKind::Disk]);
     let name = read_name(fields);
     let level = fields.integer("level", 1..=9).map(|level| level.value as u32);
     let (machine, of_machine) = Machine::read(fields);
+    let execution = container::read(fields);
     let sidecars = SidecarOptions::read(fields);
     let words: Vec<&'static str> = FORMATS.iter().map(|(word, _)| *word).collect();
     let (is_list, is_empty) = match fields.require("format").raw("format").map(|it| &it.data) {
@@ -103,19 +126,30 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         .filter_map(|word| FORMATS.iter().find(|(other, _)| *other == word.value))
         .map(|(word, format)| {
             let (mut format, name, machine) = (*format, name.clone(), machine.clone());
-            let sidecars = sidecars.clone();
+            let (sidecars, execution) = (sidecars.clone(), execution.clone());
             if let Some((written, level)) = format.level().zip(level) {
                 *written = level;
             }
-            Export { word, format, name, machine, sidecars }
+            Export { word, format, name, machine, execution, sidecars }
         })
         .collect();
+    let inputs = read_inputs(fields, &exports);
+    if !exports.is_empty()
+        && !exports.iter().any(|it| it.format.takes_tree())
+        && let Some(span) = fields.key_span("config")
+    {
+        let fault = Fault::new(span, "`config` is for `oci` alone");
+        fields.fault(fault.hint("remove it; no container is started from the other formats"));
+    }
     let compresses = |it: &Export| it.format.clone().level().is_some();
     if !exports.is_empty()
         && !exports.iter().any(compresses)
         && let Some(span) = fields.key_span("level")
     {
-        let fault = Fault::new(span, "`level` is for `vmdk`, `ova` and `tar.bz2` alone");
+        let fault = Fault::new(
+            span,
+            "`level` is for `vmdk`, `ova`, `tar.bz2`, `oci` and `containerdisk` alone",
+        );
         fields.fault(fault.hint("remove it; the other formats are not compressed"));
     }
     let is_packed = |it: &Export| matches!(it.format, Format::Packed(_));
@@ -139,9 +173,40 @@ fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
         let stage: Box<dyn Stage> = Box::new(export.clone());
         (is_list.then(|| export.word.to_string()), stage)
     };
-    let inputs = vec![from?];
+    let inputs = inputs?;
     (!exports.is_empty())
         .then(|| Parsed { inputs, instances: exports.into_iter().map(instance).collect() })
+}
+
+/// What the exports take: a disk, or a tree and the trees that it was made from.
+fn read_inputs(fields: &mut Fields<'_>, exports: &[Export]) -> Option<Vec<Input>> {
+    const TREE: &[ArtifactKind] = &[ArtifactKind::Tree];
+    let of_trees = exports.iter().filter(|it| it.format.takes_tree()).count();
+    if of_trees == 0 {
+        return Some(vec![fields.required_input("from", &[ArtifactKind::Disk])?]);
+    }
+    if of_trees < exports.len()
+        && let Some(span) = fields.key_span("format")
+    {
+        let message = "`oci` is made of a tree and the other formats of a disk";
+        let hint = "write two stages: one from the tree, one from the disk";
+        fields.fault(Fault::new(span, message).hint(hint));
+    }
+    let from = fields.required_input("from", TREE)?;
+    let is_tree = |kind: &str| {
+        super::KINDS.iter().any(|row| row.name == kind && row.output == ArtifactKind::Tree)
+    };
+    let ancestors = fields.ancestors(&from.stage.value).into_iter().skip(1);
+    let trees = ancestors.take_while(|stage| is_tree(&stage.kind)).take(LAYERS.len());
+    let mut below: Vec<&str> = trees.map(|stage| stage.name.as_str()).collect();
+    below.reverse();
+    let layers = below.into_iter().zip(LAYERS).map(|(name, key)| {
+        let stage = Spanned::new(from.stage.span.clone(), name.to_string());
+        Input { key, stage, accepts: TREE }
+    });
+    let mut inputs: Vec<Input> = layers.collect();
+    inputs.insert(0, from);
+    Some(inputs)
 }
 
 /// The stem of the file's name.
@@ -161,12 +226,27 @@ fn read_name(fields: &mut Fields<'_>) -> Option<String> {
 impl Export {
     /// The file's name in the output directory.
     fn file_name(&self, settings: &Settings) -> String {
-        format!("{}.{}", self.stem(settings), self.word)
+        let extension = match self.format {
+            Format::Oci(_) | Format::ContainerDisk(_) => format!("{}.tar", self.word),
+            Format::Raw | Format::Wrapped(_) | Format::Packed(_) => self.word.to_string(),
+        };
+        format!("{}.{extension}", self.stem(settings))
     }
 
     /// The same without the extension; also the name of the machine.
     fn stem<'a>(&'a self, settings: &'a Settings) -> &'a str {
         self.name.as_ref().unwrap_or(&settings.pipeline)
+    }
+
+    fn image_options<'a>(&'a self, context: &'a StageContext, level: u32) -> ImageOptions<'a> {
+        ImageOptions {
+            execution: &self.execution,
+            architecture: &context.settings.architecture,
+            epoch: context.settings.epoch,
+            level,
+            threads: context.settings.jobs,
+            work: &context.work,
+        }
     }
 
     fn path(&self, context: &StageContext) -> PathBuf {
@@ -189,6 +269,9 @@ impl Stage for Export {
             recipe.value("name", self.stem(&context.settings));
             self.machine.describe(recipe);
         }
+        if let Format::Oci(_) = self.format {
+            container::describe(&self.execution, recipe);
+        }
         Ok(())
     }
 
@@ -203,6 +286,8 @@ impl Stage for Export {
             // The object is the disk's own.
             Format::Raw => 0,
             Format::Wrapped(_) | Format::Packed(_) => 1,
+            // A layer, the same compressed, and the archive of that; before that, of a disk its image.
+            Format::Oci(_) | Format::ContainerDisk(_) => 3,
         };
         image
             * (copies
@@ -229,6 +314,22 @@ impl Stage for Export {
                 refuse_other_machines(&context.settings.architecture)?;
                 let appliance = self.machine.around(disk, self.stem(&context.settings))?;
                 image::pack(&object, package, &appliance, identity, &file, threads, progress)
+            }
+            Format::Oci(level) => {
+                let mut trees = Vec::new();
+                for key in LAYERS.into_iter().chain(["from"]) {
+                    trees.extend(inputs.artifacts.get(key).map(|tree| context.object(tree)));
+                }
+                let trees: Vec<&Path> = trees.iter().map(PathBuf::as_path).collect();
+                oci::write_tree(&trees, &self.image_options(context, level), &file, progress)
+            }
+            Format::ContainerDisk(level) => {
+                let disk = context.scratch("disk.qcow2");
+                let written =
+                    image::write(&object, Container::Qcow2, identity, &disk, threads, progress);
+                written.and_then(|_| {
+                    oci::write_disk(&disk, &self.image_options(context, level), &file, progress)
+                })
             }
         };
         let (digest, size) = written.with_context(|| format!("exporting to {}", self.word))?;

@@ -102,6 +102,15 @@ pub fn read_tar(
 
 /// Whether what is compressed in `from` is a tar.
 pub fn holds_tar(from: &Path, options: &Options<'_>) -> Result<bool> {
+    starts_like(from, options, &|start| magic::of(start) == Some(Format::Tar))
+}
+
+/// Whether what is compressed in `from` has a start that `holds`: its first [`magic::LENGTH`] bytes.
+pub fn starts_like(
+    from: &Path,
+    options: &Options<'_>,
+    holds: &dyn Fn(&[u8]) -> bool,
+) -> Result<bool> {
     let (file, format) = open(from)?;
     let format = format.context("it is not compressed")?;
     let meter = Meter::new(options, file.metadata()?.len());
@@ -111,7 +120,7 @@ pub fn holds_tar(from: &Path, options: &Options<'_>) -> Result<bool> {
         Ok(())
     });
     finish(read, format, &meter)?;
-    Ok(magic::of(&start) == Some(Format::Tar))
+    Ok(holds(&start))
 }
 
 /// Makes the new file `to` of what is compressed in `from`, with holes where there are zeros. It may be as

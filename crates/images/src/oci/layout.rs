@@ -124,6 +124,21 @@ impl Layout {
         Ok(Some(members))
     }
 
+    /// Whether it is an image layout, rather than an archive of `docker save`.
+    pub fn is_oci(&self) -> bool {
+        matches!(self.table, Table::Oci)
+    }
+
+    /// Whether a tar that begins so may be one of an image: by its first name. A tar that begins with its
+    /// top directory rather is that of a root file system.
+    pub fn may_begin(start: &[u8]) -> bool {
+        let name = start.get(..100).unwrap_or_default();
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = name.strip_prefix(b"./").unwrap_or(name);
+        let name = std::str::from_utf8(name).unwrap_or_default().trim_end_matches('/');
+        !name.is_empty() && may_be_of_an_image(name)
+    }
+
     /// The image layout in a directory that kuth wrote itself.
     pub fn in_directory(path: &Path) -> Layout {
         Layout { storage: Storage::Directory(path.to_path_buf()), table: Table::Oci }
@@ -200,7 +215,7 @@ impl Layout {
     }
 
     /// The size and the content of a blob. The caller compares the digest.
-    pub fn blob(&self, digest: BlobDigest) -> Result<(u64, Box<dyn Read + Send + '_>)> {
+    pub fn blob(&self, digest: BlobDigest) -> Result<(u64, Box<dyn Read + Send>)> {
         self.open(&blob_name(digest))
     }
 
@@ -228,7 +243,7 @@ impl Layout {
         }
     }
 
-    fn open(&self, name: &str) -> Result<(u64, Box<dyn Read + Send + '_>)> {
+    fn open(&self, name: &str) -> Result<(u64, Box<dyn Read + Send>)> {
         let missing = || anyhow!("the image has no file {}", name.escape_debug());
         match &self.storage {
             Storage::Directory(directory) => {
@@ -243,22 +258,22 @@ impl Layout {
                 let Member::File { size, extents, at } = member else {
                     bail!("{} is a link to a link", name.escape_debug())
                 };
-                let data = Stored { file, at: *at };
-                Ok((*size, Box::new(Filled::new(extents.as_slice(), *size, data))))
+                let data = Stored { file: file.try_clone()?, at: *at };
+                Ok((*size, Box::new(Filled::new(extents.clone(), *size, data))))
             }
         }
     }
 }
 
 /// The data of a member, one extent behind the other.
-struct Stored<'a> {
-    file: &'a File,
+struct Stored {
+    file: File,
     at: u64,
 }
 
-impl Read for Stored<'_> {
+impl Read for Stored {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = std::os::unix::fs::FileExt::read_at(self.file, buffer, self.at)?;
+        let n = std::os::unix::fs::FileExt::read_at(&self.file, buffer, self.at)?;
         self.at += n as u64;
         Ok(n)
     }
