@@ -13,6 +13,13 @@ const DISK: &str = "[stage.x]\nkind = \"disk\"\nfrom = \"rootfs\"\nsize = \"4 Gi
 const ROOT: &str = "[[stage.x.partition]]\nname = \"root\"\nsize = \"rest\"\nfilesystem = \"ext4\"\nmount = \"/\"\n";
 const BOOT: &str = "[stage.x]\nkind = \"boot\"\nfrom = \"disk\"\n";
 
+const IMPORT: &str = "[stage.x]\nkind = \"import\"\n";
+const EXPORT: &str = "[stage.x]\nkind = \"export\"\n";
+const OCI: &str = "from = \"rootfs\"\nformat = \"oci\"\n";
+const PUBLISH: &str = "[stage.y]\nkind = \"publish\"\nfrom = \"x\"\n";
+const TO_DIGEST: &str = "to = \"oci://registry.example/app@sha256:\
+                         ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"\n";
+
 /// A sound repository but for what the rows add or leave out.
 const REPOSITORY: &str = "[[stage.x.repository]]\n";
 const URL: &str = "url = \"https://packages.example/debian\"\n";
@@ -57,6 +64,33 @@ const BAD: &[&[&str]] = &[
     // Images of a directory.
     &[BOX, "from = \"box\"\npath = \"../a.vmdk\"\n"],
     &[BOX, "from = \"image\"\npath = \"a.vmdk\"\n"],
+    // Container images.
+    &[IMPORT, "image = \"docker.io/debian\"\n"],
+    &[IMPORT, "image = \"oci://docker.io/debian\"\n"],
+    &[IMPORT, "image = \"oci://docker.io/Debian:13\"\n"],
+    &[IMPORT, "image = \"oci://docker.io/debian:13\"\nroot = \"2\"\n"],
+    &[IMPORT, "image = \"oci://docker.io/debian:13\"\nfrom = \"rootfs\"\n"],
+    &[IMPORT],
+    &[IMPORT, "from = \"disk\"\nplain-http = true\n"],
+    &[EXPORT, "from = \"disk\"\nformat = \"oci\"\n"],
+    &[EXPORT, "from = \"rootfs\"\nformat = \"containerdisk\"\n"],
+    &[EXPORT, "from = \"rootfs\"\nformat = [\"oci\", \"raw\"]\n"],
+    &[EXPORT, "from = \"disk\"\nformat = \"raw\"\nconfig.user = \"1000\"\n"],
+    &[EXPORT, OCI, "config.user = \"a b\"\n"],
+    &[EXPORT, OCI, "config.workdir = \"srv\"\n"],
+    &[EXPORT, OCI, "config.volumes = [\"srv\"]\n"],
+    &[EXPORT, OCI, "config.ports = [\"http\"]\n"],
+    &[EXPORT, OCI, "config.ports = [\"70000\"]\n"],
+    &[EXPORT, OCI, "config.env.\"A=B\" = \"c\"\n"],
+    &[EXPORT, OCI, "config.hostname = \"c\"\n"],
+    &[EXPORT, OCI, PUBLISH, "to = \"registry.example/app\"\n"],
+    &[EXPORT, OCI, PUBLISH, "to = \"oci://registry.example\"\n"],
+    &[EXPORT, OCI, PUBLISH, "to = \"oci://registry.example/app:.x\"\n"],
+    &[EXPORT, OCI, PUBLISH, TO_DIGEST],
+    &[EXPORT, OCI, PUBLISH],
+    &[EXPORT, OCI, PUBLISH, "to = \"s3://bucket\"\n"],
+    &[EXPORT, OCI, PUBLISH, "to = \"s3://bucket/a/\"\n"],
+    &[EXPORT, OCI, PUBLISH, "to = \"s3://bucket/a\"\nplain-http = true\n"],
     // Repositories.
     &[CUSTOMISE, REPOSITORY, SUITE, KEY],
     &[CUSTOMISE, REPOSITORY, "url = \"ftp://x/y\"\n", SUITE, KEY],

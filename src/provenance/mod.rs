@@ -14,7 +14,7 @@ pub mod sign;
 pub mod verify;
 mod write;
 
-pub use write::{documents, write_sidecars};
+pub use write::{documents, sha256, write_sidecars};
 
 /// The sidecar files to write for an export.
 #[derive(Clone, Debug, PartialEq, Eq)]

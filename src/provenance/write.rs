@@ -168,7 +168,7 @@ fn sbom(
 }
 
 /// The SHA-256 of an artifact's bytes. That of a sparse file takes a while, so it is cached.
-fn sha256(context: &StageContext, artifact: &Artifact) -> Result<Digest> {
+pub fn sha256(context: &StageContext, artifact: &Artifact) -> Result<Digest> {
     if artifact.hashing == Hashing::Plain {
         return Ok(artifact.digest);
     }

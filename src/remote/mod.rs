@@ -14,10 +14,11 @@
 //! that fails, is slow or has wrong content is a cache miss and one warning. This module knows records
 //! and artifacts, but no stage, no graph and no output.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Progress};
 use crate::error::{Context, Hint, Result, anyhow};
 
 mod cache;
@@ -63,6 +64,33 @@ pub trait Remote: Send + Sync {
 
     /// Removes the file `name`, if there is one.
     fn remove(&self, name: &str) -> Result<()>;
+}
+
+/// A store for files of any size.
+pub trait Store: Remote {
+    /// Stores `file` as `name`, part by part, and replaces an existing file. No part is seen before all
+    /// are there.
+    fn put_file(&self, name: &str, file: &File, progress: Progress<'_>) -> Result<()>;
+}
+
+/// The schemes of stores that take files part by part.
+pub const STORES: [&str; 3] = ["s3", "gcs", "azblob"];
+
+/// Opens the store at `address`, whose scheme is one of [`STORES`]. Makes no request yet. `timeout` is the
+/// limit for one request.
+pub fn open_store(address: &str, timeout: Duration) -> Result<Box<dyn Store>> {
+    file_store(address, timeout).with_context(|| format!("opening the store {}", shown(address)))
+}
+
+#[cfg(feature = "object-stores")]
+fn file_store(address: &str, timeout: Duration) -> Result<Box<dyn Store>> {
+    Ok(Box::new(object_store::ObjectStore::open(address, timeout)?))
+}
+
+#[cfg(not(feature = "object-stores"))]
+fn file_store(_: &str, _: Duration) -> Result<Box<dyn Store>> {
+    Err(anyhow!("this kuth was built without object stores"))
+        .hint("build it with the default feature `object-stores` (`cargo build --release`)")
 }
 
 /// The schemes of object stores, which opendal reaches.

@@ -1,6 +1,8 @@
 //! Object stores as remotes, through opendal: S3, Google's and Azure's, WebDAV, and the cache of
 //! GitHub's Actions. Keys and endpoints come from each service's usual environment variables.
 
+use std::fs::File;
+use std::io::Read;
 use std::ops::RangeBounds;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,13 +11,17 @@ use opendal::{ErrorKind, HttpTransporter, Operator, services};
 use opendal_http_transport_reqwest::ReqwestTransport;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Listed, Remote};
+use super::{Listed, Remote, Store};
+use crate::cancel::Progress;
 use crate::error::{Context, Result, anyhow, bail};
 use crate::http::TooLong;
 use crate::units::Bytes;
 
 /// The bytes that are read at once.
 const PIECE: usize = 256 << 10;
+
+/// The bytes of a part of a large file; stores take parts of 5 MiB and more, and at most 10,000.
+const PART: usize = 16 << 20;
 
 /// An object store and the runtime that its requests are made on.
 pub(super) struct ObjectStore {
@@ -219,6 +225,37 @@ impl Remote for ObjectStore {
 
     fn remove(&self, name: &str) -> Result<()> {
         self.runtime.block_on(self.operator.delete(name)).map_err(|error| one_line(&error))
+    }
+}
+
+impl Store for ObjectStore {
+    fn put_file(&self, name: &str, mut file: &File, progress: Progress<'_>) -> Result<()> {
+        let total = file.metadata()?.len();
+        let writer = self.operator.writer_with(name).chunk(PART);
+        let mut writer =
+            self.runtime.block_on(async { writer.await }).map_err(|error| one_line(&error))?;
+        let (mut buffer, mut done) = (vec![0; PART], 0);
+        let sent = loop {
+            let n = match progress.advance(done, total).and_then(|()| Ok(file.read(&mut buffer)?)) {
+                Ok(0) => break Ok(()),
+                Ok(n) => n,
+                Err(error) => break Err(error),
+            };
+            if let Err(error) = self.runtime.block_on(writer.write(buffer[..n].to_vec())) {
+                break Err(one_line(&error));
+            }
+            done += n as u64;
+        };
+        let closed = match sent {
+            Ok(()) => self.runtime.block_on(writer.close()).map_err(|error| one_line(&error)),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = closed {
+            // Parts that are stored cost their owner money.
+            let _ = self.runtime.block_on(writer.abort());
+            return Err(error);
+        }
+        Ok(())
     }
 }
 

@@ -288,19 +288,23 @@ impl Import {
         options(context, self.limit)
     }
 
-    /// The container image in a tar, plain or compressed.
+    /// The container image in a tar, plain or compressed. Damage is for the reader of root tars to report.
     fn container_image(&self, context: &StageContext, tar: &Path) -> Result<Option<Layout>> {
         let what = || format!("opening {}", tar.display());
         let file = std::fs::File::open(tar).with_context(what)?;
+        let image = |tar: &Path| {
+            let image = Layout::in_archive(tar, "", &context.cancel).unwrap_or_default();
+            context.cancel.check().map(|()| image)
+        };
         if magic::of_file(&file).with_context(what)? == Some(Format::Tar) {
-            return Layout::in_archive(tar, "", &context.cancel);
+            return image(tar);
         }
         if !archive::starts_like(tar, &self.archive(context), &Layout::may_begin)? {
             return Ok(None);
         }
         let plain = context.scratch("image.tar");
         archive::decompress(tar, &plain, &self.archive(context))?;
-        Layout::in_archive(&plain, "", &context.cancel)
+        image(&plain)
     }
 
     fn layers(&self, context: &StageContext, layout: &Layout, to: &Path) -> Result<Imported> {

@@ -107,7 +107,14 @@ pub fn export(word: &'static str) -> Export {
         "tar.bz2" => Format::Packed(Package::Box(9)),
         other => panic!("{other}"),
     };
-    Export { word, format, name: None, machine: Machine::ordinary(), sidecars: Default::default() }
+    Export {
+        word,
+        format,
+        name: None,
+        machine: Machine::ordinary(),
+        execution: Default::default(),
+        sidecars: Default::default(),
+    }
 }
 
 pub const WORDS: [&str; 5] = ["raw", "qcow2", "vdi", "vmdk", "vhd"];

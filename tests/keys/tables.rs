@@ -25,6 +25,7 @@ const ELSEWHERE: &str = "where packages come from; what came is in the pin, by d
 const TRUST: &str = "who may have signed; what was signed is in the pin, by digest";
 const PINNED: &str = "the sum that the list has of the file is in the pin";
 const SAME_PORT: &str = "a port without a protocol is of TCP";
+const ADDRESS: &str = "the image is known by its digest";
 const ONE_VALUE: &str = "it is the one value there is";
 
 const ROWS: &[Row] = &[
@@ -52,6 +53,15 @@ const ROWS: &[Row] = &[
         "root = \"vg0/root\"",
         "root = \"vg0/root\"\npath = \"a/b.vmdk\"",
         Moves(&["imported"]),
+    ),
+    ("import", "image", "@sha256:ba7816bf", "@sha256:aa7816bf", Moves(&["pulled"])),
+    ("import", "image", "registry.example/debian@", "other.example/debian:13@", Stays(ADDRESS)),
+    (
+        "import",
+        "plain-http",
+        "plain-http = false\n\n[stage.machine]",
+        "plain-http = true\n\n[stage.machine]",
+        Stays("it says how the image comes, not which"),
     ),
     ("import", "limit", "limit = \"2 GiB\"", "limit = \"9 GiB\"", Stays("a refusal keeps nothing")),
     (
@@ -650,6 +660,43 @@ const ROWS: &[Row] = &[
         "nics = [\"nat\"]\n\n[stage.plain]",
         "nics = []\n\n[stage.plain]",
         Moves(&["image"]),
+    ),
+    ("export", "from", "from = \"most\"", "from = \"more\"", Moves(&["container"])),
+    ("export", "format", "\"oci\"\nlevel", "\"oci\"\n# level", Moves(&["container"])),
+    ("export", "config", "config.stop-signal = \"SIGINT\"\n", "", Moves(&["container"])),
+    ("export", "config.entrypoint", "[\"/entry\"]", "[\"/other\"]", Moves(&["container"])),
+    ("export", "config.cmd", "[\"argument\"]", "[\"a\", \"b\"]", Moves(&["container"])),
+    ("export", "config.user", "user = \"1000\"", "user = \"0:0\"", Moves(&["container"])),
+    ("export", "config.workdir", "\"/work\"", "\"/other\"", Moves(&["container"])),
+    ("export", "config.env", "{ PART = \"one\" }", "{ PART = \"two\" }", Moves(&["container"])),
+    ("export", "config.ports", "[\"8080\"]", "[\"8080/udp\"]", Moves(&["container"])),
+    ("export", "config.ports", "[\"8080\"]", "[\"8080/tcp\"]", Stays(SAME_PORT)),
+    ("export", "config.volumes", "[\"/volume\"]", "[\"/other\"]", Moves(&["container"])),
+    ("export", "config.labels", "{ part = \"one\" }", "{ part = \"two\" }", Moves(&["container"])),
+    ("export", "config.stop-signal", "\"SIGINT\"", "\"SIGTERM\"", Moves(&["container"])),
+    ("publish", "from", "from = \"container\"", "from = \"image\"", Moves(&["published"])),
+    ("publish", "to", "example/app:one", "example/app:two", Moves(&["published"])),
+    ("publish", "to", "oci://registry.example/app:one", "s3://bucket/file", Moves(&["published"])),
+    (
+        "publish",
+        "plain-http",
+        "plain-http = false\nsbom",
+        "plain-http = true\nsbom",
+        Stays("it says how the image is pushed, not which"),
+    ),
+    (
+        "publish",
+        "sbom",
+        "sbom = \"spdx\"\nprovenance = true\n\n[stage.pulled]",
+        "sbom = []\nprovenance = true\n\n[stage.pulled]",
+        Stays("it is attached to the image"),
+    ),
+    (
+        "publish",
+        "provenance",
+        "provenance = true\n\n[stage.pulled]",
+        "provenance = false\n\n[stage.pulled]",
+        Stays("it is attached to the image"),
     ),
     (
         "register",

@@ -1,36 +1,29 @@
-//! `publish`: a container image to a registry. Input: an export of the format `oci` or `containerdisk`.
-//! Output: a record of where it is. Where the registry has the image under its tag, nothing is pushed.
+//! `publish` to a registry: a container image under a tag.
 
 use serde::{Deserialize, Serialize};
 
-use super::export::SidecarOptions;
-use super::import::read_transport;
-use super::{Inputs, Kind, Parsed, Pin, Placement, Resource, Stage, StageContext};
+use super::record;
 use crate::artifact::{Artifact, ArtifactKind, Output};
 use crate::cancel::Progress;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow};
-use crate::format::oci::{BlobDigest, Descriptor};
+use crate::format::oci::Descriptor;
 use crate::oci::Layout;
-use crate::pipeline::{Fault, Fields};
 use crate::provenance::{Document, Sidecars};
 use crate::recipe::Recipe;
 use crate::registry::{self, Attachment, Client, Reference, Transport};
-
-/// The row of the table of kinds.
-pub const KIND: Kind = Kind { name: "publish", output: ArtifactKind::Publication, read };
+use crate::stage::export::SidecarOptions;
+use crate::stage::{Inputs, Pin, Placement, Resource, Stage, StageContext};
 
 /// Raised when the same image is pushed in another way.
 const REVISION: u32 = 1;
 
-/// The tag where the address has none, as everywhere.
-const LATEST: &str = "latest";
-
-struct Publish {
-    to: Reference,
-    tag: String,
-    transport: Transport,
-    documents: SidecarOptions,
+/// An image for a registry.
+pub(super) struct ToRegistry {
+    pub(super) to: Reference,
+    pub(super) tag: String,
+    pub(super) transport: Transport,
+    pub(super) documents: SidecarOptions,
 }
 
 /// What the cache keeps.
@@ -43,39 +36,16 @@ struct Publication {
     manifest: Descriptor,
 }
 
-fn read(fields: &mut Fields<'_>) -> Option<Parsed> {
-    let from = fields.required_input("from", &[ArtifactKind::Export]);
-    let to = fields.require("to").parsed::<Reference>("to", "an address in a registry");
-    let to = to.map(|to| {
-        if to.value.digest.is_some() {
-            let fault = Fault::new(to.span.clone(), "`to` has a digest");
-            fields.fault(fault.hint("the image has the digest that it has; write a tag"));
-        }
-        to.value
-    });
-    let transport = read_transport(fields);
-    let documents = SidecarOptions::read(fields);
-    let (from, mut to) = (from?, to?);
-    let tag = to.tag.get_or_insert_with(|| LATEST.to_string()).clone();
-    Some(Parsed::one(vec![from], Publish { to, tag, transport, documents }))
-}
-
-impl Publish {
+impl ToRegistry {
     fn client(&self, context: &StageContext) -> Result<Client> {
         if context.settings.offline {
             return Err(anyhow!("{} is on the network", self.to)).hint("build without `--offline`");
         }
         Client::new(&self.to, self.transport, true, &context.log, &context.cancel)
     }
-
-    fn record(&self, context: &StageContext, artifact: &Artifact) -> Result<Publication> {
-        let path = context.object(artifact);
-        let what = || format!("reading {}", path.display());
-        serde_json::from_slice(&std::fs::read(&path).with_context(what)?).with_context(what)
-    }
 }
 
-impl Stage for Publish {
+impl Stage for ToRegistry {
     fn revision(&self) -> u32 {
         REVISION
     }
@@ -116,7 +86,7 @@ impl Stage for Publish {
         }
         let name = self.to.repository.rsplit('/').next().unwrap_or_default().to_string();
         let sidecars = self.documents.of(&context.settings.output, name);
-        Ok(Some((sidecars, self.record(context, artifact)?.manifest.digest.0)))
+        Ok(Some((sidecars, record::<Publication>(context, artifact)?.manifest.digest.0)))
     }
 
     fn attach(
@@ -134,7 +104,7 @@ impl Stage for Publish {
             text: document.text.clone(),
         };
         let attachments: Vec<Attachment> = documents.iter().map(attachment).collect();
-        let manifest = self.record(context, artifact)?.manifest;
+        let manifest = record::<Publication>(context, artifact)?.manifest;
         registry::attach(&self.client(context)?, &manifest, &attachments)
     }
 
@@ -143,7 +113,7 @@ impl Stage for Publish {
         if context.settings.offline {
             return self.locate(context, artifact);
         }
-        let expected = self.record(context, artifact)?.manifest.digest;
+        let expected = record::<Publication>(context, artifact)?.manifest.digest;
         let what = || format!("looking for {}", self.to);
         let found = self.client(context).and_then(|client| client.digest(&self.tag));
         match found.with_context(what)? {
@@ -157,7 +127,7 @@ impl Stage for Publish {
 
     /// The address, as of the last build: a plan asks no registry.
     fn locate(&self, context: &StageContext, artifact: &Artifact) -> Result<Placement> {
-        let digest: BlobDigest = self.record(context, artifact)?.manifest.digest;
+        let digest = record::<Publication>(context, artifact)?.manifest.digest;
         Ok(Placement::Present(self.to.at(digest).to_string().into()))
     }
 }
