@@ -69,7 +69,7 @@ const BAD: &[&[&str]] = &[
     &[IMPORT, "image = \"oci://docker.io/debian\"\n"],
     &[IMPORT, "image = \"oci://docker.io/Debian:13\"\n"],
     &[IMPORT, "image = \"oci://docker.io/debian:13\"\nroot = \"2\"\n"],
-    &[IMPORT, "image = \"oci://docker.io/debian:13\"\nfrom = \"rootfs\"\n"],
+    &[IMPORT, "image = \"oci://docker.io/debian:13\"\nfrom = \"disk\"\n"],
     &[IMPORT],
     &[IMPORT, "from = \"disk\"\nplain-http = true\n"],
     &[EXPORT, "from = \"disk\"\nformat = \"oci\"\n"],

@@ -661,7 +661,7 @@ const ROWS: &[Row] = &[
         "nics = []\n\n[stage.plain]",
         Moves(&["image"]),
     ),
-    ("export", "from", "from = \"most\"", "from = \"more\"", Moves(&["container"])),
+    ("export", "from", "from = 'most'", "from = 'more'", Moves(&["container"])),
     ("export", "format", "\"oci\"\nlevel", "\"oci\"\n# level", Moves(&["container"])),
     ("export", "config", "config.stop-signal = \"SIGINT\"\n", "", Moves(&["container"])),
     ("export", "config.entrypoint", "[\"/entry\"]", "[\"/other\"]", Moves(&["container"])),
@@ -687,15 +687,15 @@ const ROWS: &[Row] = &[
     (
         "publish",
         "sbom",
-        "sbom = \"spdx\"\nprovenance = true\n\n[stage.pulled]",
-        "sbom = []\nprovenance = true\n\n[stage.pulled]",
+        "sbom = []\nprovenance = false",
+        "sbom = \"cyclonedx\"\nprovenance = false",
         Stays("it is attached to the image"),
     ),
     (
         "publish",
         "provenance",
-        "provenance = true\n\n[stage.pulled]",
         "provenance = false\n\n[stage.pulled]",
+        "provenance = true\n\n[stage.pulled]",
         Stays("it is attached to the image"),
     ),
     (
