@@ -207,6 +207,12 @@ fn every_key_is_documented_where_it_belongs() {
             // The shape of a machine, or some of it, is read by the code of `register`.
             known.extend(keys["register"].iter().cloned());
         }
+        if kind.name == "publish" {
+            // The documents and the transport are read by the code of others.
+            for other in ["export", "import"] {
+                known.extend(keys[other].iter().cloned());
+            }
+        }
         if kind.name == "install" {
             // The layout, the users and the name are read by the code of others.
             for other in ["boot", "customise", "disk", "register"] {

@@ -1,6 +1,6 @@
-//! Writes the sidecar files of an export, or the documents attached to a publication: its provenance, from the recipes of all stages that it
-//! depends on, and its SBOMs, from the tree among them. They are the same whether the export was
-//! made now or was cached.
+//! Writes the sidecar files of an export, and makes the documents that a stage attaches to its result: the
+//! provenance, from the recipes of all stages that it depends on, and the SBOMs, from the tree among them.
+//! They are the same whether the result was made now or was cached.
 
 use std::collections::BTreeSet;
 

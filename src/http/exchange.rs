@@ -57,7 +57,7 @@ impl Exchange {
     pub fn new() -> Result<Exchange> {
         let client = client_builder()
             .connect_timeout(Duration::from_secs(30))
-            .redirect(Policy::custom(|attempt| follow(attempt)))
+            .redirect(Policy::custom(follow))
             .user_agent(concat!("kuth/", env!("CARGO_PKG_VERSION")))
             .build()
             .context("preparing the HTTP client")?;

@@ -91,7 +91,7 @@ fn image(
             Document::Index(index) => next = index.image_for(&platform.architecture)?.digest,
             Document::Manifest(manifest) => {
                 std::fs::write(blobs.join(descriptor.digest.0.to_string()), &bytes)?;
-                return Ok((manifest, descriptor));
+                return Ok((*manifest, descriptor));
             }
         }
     }

@@ -96,7 +96,10 @@ fn tables_are_read() {
         ("format = []", "`format` is empty"),
         ("format = 'vdk'", "`vdk` is not a valid `format`"),
         ("format = ['vdi', 'vdi']", "`vdi` is in `format` twice"),
-        ("format = 'vdi'\nlevel = 6", "`level` is for `vmdk`, `ova` and `tar.bz2` alone"),
+        (
+            "format = 'vdi'\nlevel = 6",
+            "`level` is for `vmdk`, `ova`, `tar.bz2`, `oci` and `containerdisk` alone",
+        ),
         ("format = 'vmdk'\nlevel = 10", "`level` is out of range"),
         ("format = 'vdi'\nname = '../x'", "`name` is not a file name"),
         ("format = 'vdi'\nnames = 'x'", "unknown key `names`"),

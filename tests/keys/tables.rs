@@ -191,7 +191,7 @@ const ROWS: &[Row] = &[
     ("bootstrap", "variant", "variant = \"minbase\"", "", Stays(ONE_VALUE)),
     ("bootstrap", "layers", "layers = \"ubuntu-server\"", "layers = \"default\"", Moves(&["live"])),
     ("bootstrap", "limit", "\"3 GiB\"", "\"9 GiB\"", Stays("a refusal keeps nothing")),
-    ("customise", "from", "from = \"rootfs\"", "from = \"ubuntu\"", Moves(&["base"])),
+    ("customise", "from", "from = \"rootfs\"", "from = \"ubuntu\"", Moves(&["base", "container"])),
     ("customise", "packages", "\"base-package\"", "\"another\"", Moves(&["base"])),
     (
         "customise",

@@ -317,7 +317,7 @@ pub struct DockerImage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     /// Of one image.
-    Manifest(Manifest),
+    Manifest(Box<Manifest>),
     /// Of several.
     Index(Index),
 }

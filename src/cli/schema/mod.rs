@@ -122,7 +122,7 @@ fn value(rows: &[Row], row: &Row) -> Result<Value> {
         "string or list" => json!({ "anyOf": [string(), list(string())] }),
         "list of strings and tables" => list(json!({ "anyOf": [string(), below()?] })),
         "string or integer" => json!({ "type": ["string", "integer"] }),
-        "strings by path" => by_name(string()),
+        "strings by name" | "strings by path" => by_name(string()),
         "sizes by name" => by_name(size()),
         // A dot in a key of TOML is a table.
         "strings and integers by dotted name" => json!({ "$ref": "#/definitions/by-dotted-name" }),

@@ -1,6 +1,6 @@
-//! `export`: a disk as an image file for the user, or a tree as a container image, in `out/<pipeline>/`. The object in the cache
-//! is that file; the user gets a copy of it, put back whenever it is missing or changed. With a
-//! list of formats there is one instance for each.
+//! `export`: a disk as an image file for the user, or a tree as a container image, in
+//! `out/<pipeline>/`. The object in the cache is that file; the user gets a copy of it, put back
+//! whenever it is missing or changed. With a list of formats there is one instance for each.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -10,7 +10,7 @@ use kuth_formats::appliance::{Appliance, Card, Firmware, Plug};
 use kuth_formats::units::Bytes;
 use kuth_formats::{
     Guid, authorized_keys, cpio, deb, deb822, disk_info, dpkg, dsse, ext4, fat, foreign, gpt, grub,
-    install_sources, intoto, iso9660, lvm2, mbr, openpgp, os_release, ovf, probe, purl, qcow2,
+    install_sources, intoto, iso9660, lvm2, mbr, oci, openpgp, os_release, ovf, probe, purl, qcow2,
     release, sbom, squashfs, swap, vbox, vdi, vhd, vmdk, xfs, xz, yaml,
 };
 
@@ -86,6 +86,7 @@ fn named(data: &[u8]) {
 }
 
 fn documents(data: &[u8]) {
+    let _ = (oci::Document::read(data), oci::ImageConfig::read(data), oci::read_docker_table(data));
     let text = text(data);
     text.lines().for_each(|line| ignore(authorized_keys::check(line)));
     let _ = (dsse::Envelope::read(&text), intoto::Statement::read(data), sbom::packages(&text));

@@ -134,12 +134,12 @@ mod tests {
         for (path, what, time) in rows {
             let link = |kind| Metadata {
                 kind,
-                link: what[1..].as_bytes().to_vec(),
+                link: what.as_bytes()[1..].to_vec(),
                 ..Metadata::file(0, *time)
             };
             let metadata = match &what[..1] {
                 "d" => Metadata::directory(0o755, *time),
-                ">" => Metadata::symlink(what[1..].as_bytes().to_vec(), *time),
+                ">" => Metadata::symlink(what.as_bytes()[1..].to_vec(), *time),
                 "=" => link(Kind::Link),
                 _ => Metadata::file(path.len() as u64, *time),
             };
