@@ -19,6 +19,7 @@ use crate::error::{Context, Error, Interrupted, Result};
 use crate::threads;
 
 mod failure;
+pub mod start;
 
 use failure::{AT_LIMIT, read_tail};
 pub use failure::{CommandFailed, ending};
@@ -223,9 +224,8 @@ impl Command {
         file.write_all(line.as_bytes()).with_context(|| format!("writing {}", log.display()))?;
         let log_start = file.stream_position().context("seeking in the log")?;
         // The kernel kills it when kuth's thread ends.
-        let mut command = std::process::Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program).args(&self.args);
-        command.env_clear().envs(self.env.iter().cloned());
+        let mut command = start::command(&self.program);
+        command.args(&self.args).env_clear().envs(self.env.iter().cloned());
         if let Some(cwd) = &self.cwd {
             command.current_dir(cwd);
         }

@@ -4,7 +4,6 @@
 //! commands print goes to standard error, which is the stage's log.
 
 use std::io::Write;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 
@@ -14,10 +13,11 @@ use super::commands::{CommandError, Commands};
 use super::host_files::HostFiles;
 use super::layers::{self, Unlayered};
 use super::{
-    EXCHANGE, Job, Network, Report, Step, mounts, owners, pack, reads, seal, settle, unpack,
+    EXCHANGE, Job, Network, Report, Step, chroot, mounts, owners, pack, reads, seal, settle, unpack,
 };
 use crate::error::{Context, Result, bail};
 use crate::files::sparse;
+use crate::process::start::end_with_parent;
 use crate::threads;
 
 /// Runs the job described in `file`; what happens is reported on standard output.
@@ -65,10 +65,13 @@ fn end_with_kuth() -> Result<()> {
 }
 
 fn work(file: &Path) -> Result<()> {
+    end_with_parent()?;
     end_with_kuth()?;
     let text = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
     let job: Job = serde_json::from_slice(&text).context("reading the job")?;
-    rustix::system::sethostname(job.hostname.as_bytes()).context("naming the namespace")?;
+    if job.place.has_mounts() {
+        rustix::system::sethostname(job.hostname.as_bytes()).context("naming the namespace")?;
+    }
     // Modes are what packages and recipes say, whatever the caller's umask is.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     if job.steps == [Step::Clear] {
@@ -76,6 +79,13 @@ fn work(file: &Path) -> Result<()> {
     }
     let owners = owners::Owners::open(&file.with_file_name("owners"))?;
     let mut tree = Tree::enter(&job, owners)?;
+    let outcome = apply_all(&mut tree, &job);
+    // A tree that is kept for somebody to look at shall be whole, so after a failure too.
+    let left = if job.place.has_mounts() { Ok(()) } else { chroot::leave() };
+    outcome.and(left)
+}
+
+fn apply_all(tree: &mut Tree, job: &Job) -> Result<()> {
     let watched = reads::Watched::new(&job.watch)?;
     for (at, step) in job.steps.iter().enumerate() {
         report(&Report::Step { at });
@@ -124,10 +134,16 @@ impl Tree {
         if let Some(stack) = &job.stack {
             layers::mount(stack, &job.root)?;
         }
-        let view = mounts::prepare(&job.root, &job.exchange, &job.output)?;
+        let prepare = if job.place.has_mounts() { mounts::prepare } else { chroot::prepare };
+        let view = prepare(&job.root, &job.exchange, &job.output)?;
         let mut commands = Commands::start(&job.root)?;
-        mounts::pivot(&job.root)?;
-        commands.isolate(job.network)?;
+        if job.place.has_mounts() {
+            mounts::pivot(&job.root)?;
+            commands.isolate(job.network)?;
+        } else {
+            chroot::enter(&job.root)?;
+            commands.confine(job.network)?;
+        }
         Ok(Tree { view, commands, host_files, owners, epoch: job.epoch, changed })
     }
 
@@ -154,8 +170,7 @@ impl Tree {
             Step::Truncate { path } => truncate(Path::new(path)),
             Step::Seal => seal_tree(),
             Step::Pack { file } => {
-                let directory = format!("/proc/self/fd/{}", self.view.output.as_raw_fd());
-                let file = Path::new(&directory).join(file);
+                let file = self.view.output.join(file);
                 let packed = pack::pack(Path::new("/"), &file, self.epoch, &self.owners)?;
                 report(&Report::Packed { digest: packed.digest, size: packed.size });
                 Ok(())

@@ -94,6 +94,11 @@ impl Sandbox {
         Ok(())
     }
 
+    /// Why the tree cannot have layers, whatever the steps do.
+    pub fn unlayered(&self) -> Option<&'static str> {
+        (!self.place.has_mounts()).then_some("nothing can be mounted here")
+    }
+
     fn begin_layer(&mut self) -> Result<PathBuf> {
         self.begun += 1;
         Ok(self.directory.join("layers").join(self.begun.to_string()))

@@ -1,10 +1,10 @@
-//! A root file system to work in without root privileges: `unshare` creates namespaces (for an ordinary
+//! A root file system to work in without root privileges: [`namespaces`] creates namespaces (for an ordinary
 //! user, a user namespace with the id ranges of /etc/subuid), kuth starts itself again in them, pivots
 //! into the tree and runs a list of steps there. This file is the outside; [`inside`] runs in the
-//! namespaces. Knows no stage.
+//! namespaces. What a sandbox is made of depends on the [`place`]. Knows no stage.
 //!
-//! No process outlives kuth: `setpriv` and `unshare` pass its end on to the first process of the
-//! namespace, and the kernel then kills all others in it.
+//! No process outlives kuth: its end is passed on to the first process of the namespace, and the kernel
+//! then kills all others in it. Without namespaces, the supervisor of commands kills what they started.
 
 use std::path::{Path, PathBuf};
 
@@ -12,22 +12,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::digest::Digest;
-use crate::error::{Context, Result, anyhow, bail, with_hint};
-use crate::process::{Command, find_program};
+use crate::error::{Context, Result, anyhow, with_hint};
 
+mod chroot;
 pub mod commands;
 mod host_files;
 pub mod inside;
 pub mod layers;
 mod mounts;
+pub mod namespaces;
 pub mod owners;
 pub mod pack;
+pub mod place;
 mod reads;
 pub mod seal;
 mod settle;
 pub mod unpack;
 
 use layers::{Layer, Stack, Unlayered};
+use place::Place;
 
 /// The hidden subcommand that runs [`inside::main`].
 pub const SUBCOMMAND: &str = "__sandbox";
@@ -141,6 +144,7 @@ impl Step {
 /// The input of [`inside::main`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Job {
+    pub place: Place,
     pub root: PathBuf,
     pub exchange: PathBuf,
     pub output: PathBuf,
@@ -188,6 +192,7 @@ struct FailedCommand {
 /// files, and `output`, for packed trees.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
+    place: Place,
     directory: PathBuf,
     epoch: u64,
     hostname: String,
@@ -216,8 +221,10 @@ pub struct Packed {
 
 impl Sandbox {
     /// Creates an empty tree in `directory`, which exists. `hostname` is the host name for commands.
+    /// Fails where no sandbox can be made.
     pub fn new(directory: &Path, epoch: u64, hostname: &str) -> Result<Sandbox> {
         let sandbox = Sandbox {
+            place: place::choose()?.place,
             directory: directory.to_path_buf(),
             epoch,
             hostname: hostname.to_string(),
@@ -248,7 +255,8 @@ impl Sandbox {
     /// Puts a hard link to `file` (or a copy, on another file system) into the exchange directory.
     pub fn offer(&self, file: &Path, name: &str) -> Result<()> {
         let to = self.exchange().join(name);
-        if std::fs::hard_link(file, &to).is_err() {
+        // Where nothing can be mounted read-only, commands could change the file in the cache.
+        if !self.place.has_mounts() || std::fs::hard_link(file, &to).is_err() {
             crate::files::sparse::copy_file(file, &to)?;
         }
         Ok(())
@@ -269,6 +277,7 @@ impl Sandbox {
 
     fn job(&self, steps: Vec<Step>, network: Network) -> Job {
         Job {
+            place: self.place,
             root: self.root(),
             exchange: self.exchange(),
             output: self.output(),
@@ -293,9 +302,7 @@ impl Sandbox {
         let file = self.directory.join("job.json");
         let text = serde_json::to_vec(&job).context("writing the job")?;
         std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-        let mut command = enter()?;
-        let kuth = std::env::current_exe().context("finding kuth's own program")?;
-        command = command.arg(kuth).arg(SUBCOMMAND).arg(&file);
+        let command = namespaces::enter(self.place)?.arg(SUBCOMMAND).arg(&file);
         let (mut line, mut reports, mut failed) = (Vec::new(), Reports::default(), None);
         let mut unlayered = None;
         let outcome = command.watch(log, cancel, |bytes| {
@@ -339,7 +346,7 @@ impl Sandbox {
             }
             (_, Some((error, Some(hint)))) => Err(with_hint(error, hint)),
             (_, Some((error, None))) => Err(error),
-            (Err(error), None) => Err(explain_namespace(error)),
+            (Err(error), None) => Err(error),
         }
     }
 
@@ -369,53 +376,6 @@ pub fn remove_left(directory: &Path) -> std::io::Result<()> {
 /// new place were on another file system. `mv` copies then, others fail.
 fn crosses_layers(failed: &FailedCommand) -> bool {
     failed.tail.iter().any(|line| line.contains("cross-device link"))
-}
-
-/// `unshare` with the options that this user needs.
-fn enter() -> Result<Command> {
-    if find_program("unshare").is_none() {
-        bail!("`unshare` is not installed; it is in the package util-linux");
-    }
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        if find_program("newuidmap").is_none() {
-            return Err(with_hint(
-                anyhow!("`newuidmap` is not installed, so an ordinary user cannot build a tree"),
-                "install it with `apt-get install uidmap`",
-            ));
-        }
-        command =
-            command.args(["--user", "--map-auto", "--map-root-user", "--setuid=0", "--setgid=0"]);
-    }
-    Ok(command.args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--"]))
-}
-
-/// Adds a hint about the usual reasons for a failure of `unshare`.
-fn explain_namespace(error: crate::error::Error) -> crate::error::Error {
-    let Some(failed) = crate::error::caused_by::<crate::process::CommandFailed>(&error) else {
-        return error;
-    };
-    let tail = failed.tail.join("\n");
-    let hint = if tail.contains("No space left on device") {
-        let error = anyhow!("this host allows no more namespaces");
-        return with_hint(
-            error.context("creating namespaces for the tree"),
-            "raise the limits with sysctl: `user.max_user_namespaces`, `user.max_mnt_namespaces` \
-             and so on",
-        );
-    } else if tail.contains("newuidmap") || tail.contains("subuid") {
-        "give this user ranges of ids: `usermod --add-subuids 100000-165535 --add-subgids \
-         100000-165535 USER`"
-    } else if tail.contains("unrecognized option") {
-        "kuth needs util-linux 2.38 or newer for ordinary users (Debian 12, Ubuntu 22.10)"
-    } else if tail.contains("Operation not permitted") || tail.contains("Permission denied") {
-        "this container or kernel forbids namespaces: allow unprivileged user namespaces \
-         (`sysctl kernel.apparmor_restrict_unprivileged_userns=0` on Ubuntu, \
-         `--security-opt seccomp=unconfined` in a container)"
-    } else {
-        return error;
-    };
-    with_hint(error, hint)
 }
 
 fn failure(causes: Vec<String>, command: Option<FailedCommand>, log: &Path) -> crate::error::Error {

@@ -3,8 +3,9 @@
 //! nothing of the host. Made once, by the first process of the namespace.
 
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::StatVfsMountFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
@@ -16,7 +17,7 @@ use crate::error::{Context, Result, ensure};
 const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
 /// Links every program expects in /dev.
-const LINKS: [(&str, &str); 5] = [
+pub(super) const LINKS: [(&str, &str); 5] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -43,10 +44,12 @@ const HIDDEN: [&str; 10] = [
 pub struct View {
     /// The host's directory for packed trees. Nothing else is in it: a link of the tree that leads
     /// through /proc to this process's open files finds nothing there.
-    pub output: File,
+    pub output: PathBuf,
     /// The directory of the tree over which the exchange directory is mounted: nobody else reaches
     /// it.
     pub hidden: File,
+    /// What `output` leads through.
+    pub _opened: Option<File>,
 }
 
 /// Makes the mounts at and below `root`, with `exchange` at [`EXCHANGE`]. What comes next is
@@ -63,17 +66,18 @@ pub fn prepare(root: &Path, exchange: &Path, output: &Path) -> Result<View> {
     }
     let open =
         |path: &Path| File::open(path).with_context(|| format!("opening {}", path.display()));
-    let (hidden, output) = (open(&inside(EXCHANGE))?, open(output)?);
+    let (hidden, opened) = (open(&inside(EXCHANGE))?, open(output)?);
     make_dev(&inside("dev"))?;
     make_proc(&inside("proc"), &inside("dev/null"))?;
     empty(&inside("sys"))?;
     bind(exchange, &inside(EXCHANGE), MountFlags::NODEV | MountFlags::NOSUID)?;
-    Ok(View { output, hidden })
+    let output = PathBuf::from(format!("/proc/self/fd/{}", opened.as_raw_fd()));
+    Ok(View { output, hidden, _opened: Some(opened) })
 }
 
 /// Sees to it that `path` is a directory and no link: what is mounted there must not land
 /// elsewhere.
-fn own_directory(path: &Path) -> Result<()> {
+pub(super) fn own_directory(path: &Path) -> Result<()> {
     let what = || format!("making {}", path.display());
     match path.symlink_metadata() {
         Ok(found) => ensure!(found.is_dir(), "{} of the tree is not a directory", path.display()),

@@ -5,9 +5,9 @@
 //! gives the same bytes on every machine.
 //!
 //! Left out, because they belong to a running machine: what lies below /proc, /sys, /dev, /run
-//! and the exchange directory, and sockets. A directory that something is mounted on is packed as
-//! root's, with mode 0755: what it is like below, and what a user namespace shows of it, does not
-//! count.
+//! and the exchange directory, and sockets. /proc, /sys and /dev, on which something is mounted, are
+//! packed as root's, with mode 0755: what they are like below, and what a user namespace shows of
+//! them, does not count.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -27,6 +27,9 @@ use crate::tree::{Data, EMPTIED, FileWriter, Kind, Metadata, Writer};
 /// in which XFS shows root the access lists that are there under their own names too.
 const HOSTS: [&[u8]; 3] =
     [b"security.selinux", b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"];
+
+/// The directories that something else is mounted on while a tree is worked on.
+const COVERED: [&str; 3] = ["proc", "sys", "dev"];
 
 /// The attributes by which overlayfs remembers things in a layer.
 const OVERLAY: &[u8] = b"user.overlay.";
@@ -107,7 +110,7 @@ impl<W: Write> Packer<'_, W> {
     fn entry(&mut self, path: &Path, name: &Path) -> Result<()> {
         let what = || format!("packing {}", path.display());
         let found = path.symlink_metadata().with_context(what)?;
-        let mut metadata = self.metadata(&found);
+        let mut metadata = self.metadata(&found, name);
         let kind = found.file_type();
         if found.nlink() > 1 && !kind.is_dir() {
             let id = (found.dev(), found.ino());
@@ -135,8 +138,10 @@ impl<W: Write> Packer<'_, W> {
     }
 
     /// Type, mode, owner and time.
-    fn metadata(&self, found: &fs::Metadata) -> Metadata {
-        if found.is_dir() && found.dev() != self.device {
+    fn metadata(&self, found: &fs::Metadata, name: &Path) -> Metadata {
+        // Where nothing can be mounted, they are the tree's own.
+        let is_covered = || !self.is_layer && COVERED.iter().any(|path| name == Path::new(path));
+        if found.is_dir() && (found.dev() != self.device || is_covered()) {
             return Metadata::directory(0o755, self.epoch);
         }
         let (uid, gid) = self.owners.of(found);

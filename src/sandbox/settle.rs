@@ -22,7 +22,8 @@ use crate::error::{Context, Error, Result};
 /// The directory with the changes, and the layers below it. They are opened before the tree becomes
 /// the root, where no path leads to them any more.
 pub struct Changed {
-    directory: File,
+    /// `None` is the tree itself, in which nothing is mounted.
+    directory: Option<File>,
     /// The topmost first.
     lower: Vec<File>,
     is_layer: bool,
@@ -40,7 +41,11 @@ impl Changed {
         };
         let lower = job.stack.iter().flat_map(|stack| &stack.lower).map(open);
         let lower = lower.collect::<Result<Vec<_>>>()?;
-        Ok(Some(Changed { directory: open(directory)?, lower, is_layer: job.is_layer }))
+        let directory = match job.place.has_mounts() {
+            true => Some(open(directory)?),
+            false => None,
+        };
+        Ok(Some(Changed { directory, lower, is_layer: job.is_layer }))
     }
 
     /// Settles the changes. Of a layer it gives the digest, or fails with [`Unlayered`].
@@ -49,7 +54,7 @@ impl Changed {
         if self.is_layer && !owners.is_empty() {
             return refuse("files have owners above 65535".into());
         }
-        let root = path_of(&self.directory);
+        let root = self.directory.as_ref().map_or(PathBuf::from("/"), path_of);
         let mut walk = Walk { lower: &self.lower, epoch, ..Walk::default() };
         walk.directory(&root, Path::new(""))?;
         clamp(&root, &root.metadata().context("reading the layer")?, epoch)?;

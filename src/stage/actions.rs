@@ -67,7 +67,10 @@ pub(super) fn run(
     let mut sandbox = new()?;
     // A tree that is kept for somebody to look at has to be whole.
     let in_one_directory = context.settings.keep_failed;
-    let mut why = run.known_unlayered()?;
+    let mut why = match sandbox.unlayered() {
+        Some(why) => Some(why.to_string()),
+        None => run.known_unlayered()?,
+    };
     if !in_one_directory && why.is_none() {
         let outcome = run.on_layers(&mut sandbox);
         why = outcome.as_ref().err().and_then(caused_by::<Unlayered>).map(Unlayered::to_string);

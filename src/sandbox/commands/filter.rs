@@ -23,6 +23,8 @@ use seccompiler::{
 };
 
 use crate::error::{Context, Result};
+use crate::sandbox::Network;
+use crate::sandbox::owners::LAST;
 
 /// The numbers of one architecture's system calls.
 struct Numbers {
@@ -34,6 +36,9 @@ struct Numbers {
     clone: i64,
     /// add_key, request_key, keyctl.
     keys: [i64; 3],
+    socket: i64,
+    /// Each with the index of its argument for the owner: chown, fchown, lchown, fchownat.
+    chowns: &'static [(i64, u8)],
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -44,6 +49,8 @@ const NUMBERS: Numbers = Numbers {
     unshare: 272,
     clone: 56,
     keys: [248, 249, 250],
+    socket: 41,
+    chowns: &[(92, 1), (93, 1), (94, 1), (260, 2)],
 };
 #[cfg(target_arch = "aarch64")]
 const NUMBERS: Numbers = Numbers {
@@ -53,6 +60,9 @@ const NUMBERS: Numbers = Numbers {
     unshare: 97,
     clone: 220,
     keys: [217, 218, 219],
+    socket: 198,
+    // There are no others.
+    chowns: &[(55, 1), (54, 2)],
 };
 
 /// clone3 and file_setattr have the same number on all architectures. Their arguments are in memory,
@@ -65,7 +75,15 @@ const SET_FLAGS: [u64; 3] = [0x4008_6602, 0x4004_6602, 0x401c_5820];
 
 const CLONE_NEWCGROUP: u64 = 0x0200_0000;
 
+/// AF_INET, AF_INET6, AF_PACKET, AF_VSOCK.
+const NETWORKS: [u64; 4] = [2, 10, 17, 40];
+const AF_NETLINK: u64 = 16;
+const NETLINK_AUDIT: u64 = 9;
+
 const EPERM: u32 = 1;
+const EINVAL: u32 = 22;
+const EPROTONOSUPPORT: u32 = 93;
+const EAFNOSUPPORT: u32 = 97;
 const ENOSYS: u32 = 38;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
@@ -84,19 +102,55 @@ pub fn install() -> Result<()> {
     }
     let unknown = always(&[CLONE3, FILE_SETATTR]);
     // With errno 0, a call returns 0 without being executed.
-    for (rules, errno) in [(skipped, 0), (refused, EPERM), (unknown, ENOSYS)] {
-        let (otherwise, matched) = (SeccompAction::Allow, SeccompAction::Errno(errno));
-        let filter = SeccompFilter::new(rules, otherwise, matched, numbers.arch)
-            .context("creating a system call filter")?;
-        let program: BpfProgram = filter.try_into().context("compiling a system call filter")?;
-        seccompiler::apply_filter(&program).context("installing a system call filter")?;
+    [(skipped, 0), (refused, EPERM), (unknown, ENOSYS)]
+        .into_iter()
+        .try_for_each(|(rules, errno)| apply(rules, errno))
+}
+
+/// Installs the filters that stand in for namespaces where there are none, so that a command that fails in
+/// them fails here too: no ids above 65535, no messages to the audit log of the machine, and without
+/// `network = true` no sockets of networks. Loopback interfaces are the container's, and refused too.
+pub fn install_for_container(network: Network) -> Result<()> {
+    let numbers = NUMBERS;
+    let mut owners = Rules::new();
+    for (call, index) in numbers.chowns {
+        let high = |index| {
+            let none = (index, SeccompCmpOp::Ne, u64::from(u32::MAX));
+            rule_of(&[(index, SeccompCmpOp::Gt, u64::from(LAST)), none])
+        };
+        owners.insert(*call, vec![high(*index)?, high(index + 1)?]);
     }
-    Ok(())
+    apply(owners, EINVAL)?;
+    let audit = [(0, SeccompCmpOp::Eq, AF_NETLINK), (2, SeccompCmpOp::Eq, NETLINK_AUDIT)];
+    apply(Rules::from([(numbers.socket, vec![rule_of(&audit)?])]), EPROTONOSUPPORT)?;
+    if network == Network::Host {
+        return Ok(());
+    }
+    let families = NETWORKS.map(|family| rule(0, SeccompCmpOp::Eq, family));
+    let families = families.into_iter().collect::<Result<_>>()?;
+    apply(Rules::from([(numbers.socket, families)]), EAFNOSUPPORT)
+}
+
+/// Has the calls of `rules` fail with `errno`.
+fn apply(rules: Rules, errno: u32) -> Result<()> {
+    let (otherwise, matched) = (SeccompAction::Allow, SeccompAction::Errno(errno));
+    let filter = SeccompFilter::new(rules, otherwise, matched, NUMBERS.arch)
+        .context("creating a system call filter")?;
+    let program: BpfProgram = filter.try_into().context("compiling a system call filter")?;
+    seccompiler::apply_filter(&program).context("installing a system call filter")
 }
 
 /// Matches when argument `index` compares to `value`.
 fn rule(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompRule> {
-    let condition = SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value);
-    let condition = condition.context("creating a system call condition")?;
-    SeccompRule::new(vec![condition]).context("creating a system call rule")
+    rule_of(&[(index, operator, value)])
+}
+
+/// Matches when all arguments compare.
+fn rule_of(conditions: &[(u8, SeccompCmpOp, u64)]) -> Result<SeccompRule> {
+    let condition = |(index, operator, value): &(u8, SeccompCmpOp, u64)| {
+        SeccompCondition::new(*index, SeccompCmpArgLen::Dword, operator.clone(), *value)
+    };
+    let conditions = conditions.iter().map(condition).collect::<std::result::Result<_, _>>();
+    let conditions = conditions.context("creating a system call condition")?;
+    SeccompRule::new(conditions).context("creating a system call rule")
 }

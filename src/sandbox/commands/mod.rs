@@ -50,6 +50,9 @@ enum Request {
         /// Without network, this includes a network namespace.
         network: Network,
     },
+    /// Change the root, where no namespaces can be created, and drop privileges; answered by
+    /// `Ready`.
+    Confine { network: Network },
     /// Drop privileges, after ids were mapped; answered by `Ready`.
     Restrict,
     /// Run a command; answered by any number of `Output` and one `Finished`.
@@ -127,6 +130,14 @@ impl Commands {
             self.map_ids(map)?;
         }
         self.send(&Request::Restrict)?;
+        let Reply::Ready = self.receive()? else { bail!(UNEXPECTED) };
+        Ok(())
+    }
+
+    /// In the place of [`Commands::isolate`] where there are no namespaces. Must be called when the tree
+    /// is the root.
+    pub fn confine(&mut self, network: Network) -> Result<()> {
+        self.send(&Request::Confine { network })?;
         let Reply::Ready = self.receive()? else { bail!(UNEXPECTED) };
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! that their privileges are limited to it. It collects their output, waits for orphaned processes, and
 //! kills what a command leaves running. Knows neither the tree nor the steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,11 +11,15 @@ use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use landlock::{CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use landlock::{
+    ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, Scope,
+};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags};
 
 use super::{Reply, Request, filter, line_of, loopback, unstarted};
 use crate::error::{Context, Error, Result, with_hint};
@@ -28,6 +32,18 @@ pub const SUBCOMMAND: &str = "__commands";
 /// How long a process may outlive its command before it is killed: a process that reads the command's
 /// output (`exec > >(tee log)`) ends by itself shortly after.
 const GRACE: Duration = Duration::from_millis(200);
+
+/// What root may do where it is that of a container; devices and other roots are not among it.
+const KEPT: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::SETUID);
 
 /// Longer lines are split into pieces of this many bytes.
 const MAX_LINE: u64 = 1 << 16;
@@ -60,6 +76,12 @@ fn answer(request: Request, supervisor: &mut Option<Supervisor>) -> Result<Reply
             isolate(network)?;
             *supervisor = Some(Supervisor::new(network)?);
             Ok(Reply::Isolated)
+        }
+        Request::Confine { network } => {
+            let confined = Supervisor::without_namespaces(network)?;
+            confined.confine()?;
+            *supervisor = Some(confined);
+            Ok(Reply::Ready)
         }
         Request::Restrict => {
             supervisor.as_mut().context("there are no namespaces yet")?.restrict()?;
@@ -103,6 +125,8 @@ fn isolate(network: Network) -> Result<()> {
 
 struct Supervisor {
     network: Network,
+    /// Whether all processes and mounts that there are belong to commands.
+    has_namespaces: bool,
     /// /proc, opened because commands can mount over it.
     proc: File,
     /// The ids of the sandbox's own mounts.
@@ -112,13 +136,69 @@ struct Supervisor {
 impl Supervisor {
     fn new(network: Network) -> Result<Supervisor> {
         let proc = File::open("/proc").context("opening /proc")?;
-        let mut supervisor = Supervisor { network, proc, mounts: BTreeSet::new() };
+        let mounts = BTreeSet::new();
+        let mut supervisor = Supervisor { network, has_namespaces: true, proc, mounts };
         supervisor.mounts = supervisor.mounts()?.into_iter().map(|(id, _)| id).collect();
         Ok(supervisor)
     }
 
+    /// Makes the tree, which is the working directory, the root.
+    fn without_namespaces(network: Network) -> Result<Supervisor> {
+        // Of the container: the tree has none.
+        let proc = File::open("/proc").context("opening /proc")?;
+        rustix::process::chroot(".").context("changing the root")?;
+        Ok(Supervisor { network, has_namespaces: false, proc, mounts: BTreeSet::new() })
+    }
+
+    /// [`Supervisor::restrict`] where root is that of the container.
+    fn confine(&self) -> Result<()> {
+        for capability in CapabilitySet::all().iter() {
+            if !KEPT.contains(capability) {
+                // The kernel has fewer than there are names for.
+                let _ = rustix::thread::remove_capability_from_bounding_set(capability);
+            }
+        }
+        self.become_alone()?;
+        confine_to_tree(&self.proc)?;
+        self.end_with_kuth()?;
+        filter::install()?;
+        filter::install_for_container(self.network)
+    }
+
+    /// Ends all commands and this process when there is nobody left to send requests. Namespaces end with
+    /// their first process.
+    fn end_with_kuth(&self) -> Result<()> {
+        let proc = self.proc.try_clone().context("opening /proc")?;
+        let gone = Supervisor { proc, mounts: BTreeSet::new(), ..*self };
+        std::thread::spawn(move || {
+            let stdin = std::io::stdin();
+            let end = PollFlags::ERR | PollFlags::HUP;
+            loop {
+                let mut requests = [PollFd::new(&stdin, PollFlags::empty())];
+                let polled = rustix::event::poll(&mut requests, None);
+                if polled.is_ok() && requests[0].revents().intersects(end) {
+                    for pid in gone.others().unwrap_or_default() {
+                        let _ = Pid::from_raw(pid)
+                            .map(|pid| rustix::process::kill_process(pid, Signal::KILL));
+                    }
+                    std::process::exit(1);
+                }
+            }
+        });
+        Ok(())
+    }
+
     /// Drops everything that commands must not inherit.
     fn restrict(&mut self) -> Result<()> {
+        self.become_alone()?;
+        match self.network {
+            Network::None => loopback::up()?,
+            Network::Host => forbid_abstract_sockets()?,
+        }
+        filter::install()
+    }
+
+    fn become_alone(&self) -> Result<()> {
         rustix::thread::set_thread_groups(&[]).context("leaving supplementary groups")?;
         // Without a controlling terminal, /dev/tty cannot be opened.
         rustix::process::setsid().context("leaving the session")?;
@@ -126,12 +206,7 @@ impl Supervisor {
         rustix::process::set_child_subreaper(me).context("becoming the parent of orphans")?;
         // Only the parent namespace may inspect this process.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
-            .context("hiding this process")?;
-        match self.network {
-            Network::None => loopback::up()?,
-            Network::Host => forbid_abstract_sockets()?,
-        }
-        filter::install()
+            .context("hiding this process")
     }
 
     fn run(&self, argv: &[String], env: Vec<(String, String)>, input: String) -> Result<Reply> {
@@ -168,6 +243,10 @@ impl Supervisor {
     /// Unmounts everything that is not the sandbox's, the last mount first. Returns the mount points.
     fn unmount(&self) -> Result<Vec<String>> {
         let mut unmounted = Vec::new();
+        if !self.has_namespaces {
+            // A container has mounts of its own, and commands cannot make any.
+            return Ok(unmounted);
+        }
         for (id, place) in self.mounts()?.into_iter().rev() {
             let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
             // A mount that cannot be undone ends with the namespace; packing does not see it.
@@ -184,7 +263,8 @@ impl Supervisor {
         Ok(text.split(|byte| *byte == b'\n').filter_map(mount).collect())
     }
 
-    /// Kills every process of the namespace except its first and this one. Returns their names.
+    /// Kills every process of the namespace except its first and this one, or all that commands started.
+    /// Returns their names.
     fn kill(&self) -> Result<Vec<String>> {
         let start = Instant::now();
         let mut killed = Vec::new();
@@ -211,8 +291,28 @@ impl Supervisor {
         }
     }
 
-    /// The processes other than the first of the namespace and this one, including zombies.
+    /// The processes other than the first of the namespace and this one, or without namespaces those below
+    /// this one, including zombies.
     fn others(&self) -> Result<Vec<i32>> {
+        let all = self.all_others()?;
+        if self.has_namespaces {
+            return Ok(all);
+        }
+        let parent = |pid: &i32| {
+            let stat = self.read(&format!("{pid}/stat")).ok()?;
+            Some((*pid, parent_of(&stat)?))
+        };
+        let parents: BTreeMap<i32, i32> = all.iter().filter_map(parent).collect();
+        let me = rustix::process::getpid().as_raw_pid();
+        let is_below = |pid: &i32| {
+            // A process that ends meanwhile may end up anywhere, but not in a circle for ever.
+            let mut line = std::iter::successors(Some(*pid), |pid| parents.get(pid).copied());
+            line.by_ref().take(parents.len() + 1).any(|pid| pid == me)
+        };
+        Ok(parents.keys().copied().filter(is_below).collect())
+    }
+
+    fn all_others(&self) -> Result<Vec<i32>> {
         let me = rustix::process::getpid().as_raw_pid();
         let what = "listing the processes";
         let mut found = Vec::new();
@@ -245,6 +345,39 @@ fn forbid_abstract_sockets() -> Result<()> {
         .context(what)?;
     ruleset.create().and_then(|ruleset| ruleset.restrict_self()).context(what)?;
     Ok(())
+}
+
+/// Confines this process and all commands to the files of the tree, as far as the kernel can: a change of
+/// root alone could be undone by whoever may change the root. `proc` stays readable for this process.
+fn confine_to_tree(proc: &File) -> Result<()> {
+    let what = "confining commands to the tree";
+    // Of Linux 6.10; earlier ones know a part of it.
+    let abi = ABI::V5;
+    let ruleset = || -> std::result::Result<_, RulesetError> {
+        let all = AccessFs::from_all(abi);
+        let ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(all)?
+            .scope(Scope::AbstractUnixSocket)?
+            .create()?;
+        Ok((ruleset, all))
+    };
+    let (ruleset, all) = ruleset().context(what)?;
+    let tree = File::open("/").context(what)?;
+    ruleset
+        .add_rule(PathBeneath::new(tree, all))
+        .and_then(|ruleset| ruleset.add_rule(PathBeneath::new(proc, AccessFs::from_read(abi))))
+        .and_then(|ruleset| ruleset.restrict_self())
+        .context(what)?;
+    Ok(())
+}
+
+/// The parent from the text of /proc/PROCESS/stat (proc_pid_stat(5)); the name before it may contain
+/// anything.
+fn parent_of(stat: &[u8]) -> Option<i32> {
+    let after = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = std::str::from_utf8(stat.get(after + 1..)?).ok()?.split_ascii_whitespace();
+    fields.nth(1)?.parse().ok()
 }
 
 /// Waits for `child`, and reaps all other processes that end meanwhile.
@@ -312,5 +445,12 @@ mod tests {
         assert_eq!(mount(b""), None);
         assert_eq!(mount(b"36 35"), None);
         assert_eq!(unescaped(br"\04"), br"\04");
+    }
+
+    #[test]
+    fn a_parent_is_read_behind_any_name() {
+        assert_eq!(parent_of(b"42 (a) 7 (b) S 17 42 42 0"), Some(17));
+        assert_eq!(parent_of(b"42 (a) S"), None);
+        assert_eq!(parent_of(b"42"), None);
     }
 }
