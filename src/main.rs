@@ -26,7 +26,7 @@ fn main() -> ExitCode {
         Some(start::SUBCOMMAND) => return start::main(arguments()),
         Some(namespaces::SUBCOMMAND) => return namespaces::main(arguments()),
         Some(namespaces::MAP) => return namespaces::map_ids(arguments()),
-        Some(namespaces::TRIAL) => return namespaces::trial(),
+        Some(namespaces::TRIAL) => return namespaces::trial(arguments()),
         Some(sandbox::SUBCOMMAND) => return sandbox::inside::main(&place),
         Some(commands::SUBCOMMAND) => return commands::main(),
         Some(switch::SUBCOMMAND) => return switch::main(&place),

@@ -6,17 +6,22 @@ use std::time::Duration;
 use super::{Exit, project, screen};
 use crate::cache::space;
 use crate::cancel::Cancel;
-use crate::debian::DEBIAN;
+use crate::debian::{self, DEBIAN};
 use crate::error::{Context, Result};
+use crate::http::Store;
 use crate::process::{Command, find_program};
 use crate::qemu::host;
+use crate::sandbox::namespaces;
+use crate::sandbox::place::{self, Choice, Place};
 use crate::units::{Bytes, Human};
+use crate::virtualbox::allowed;
 
 /// Check whether this host has what builds need
 ///
 /// Prints one line per check: `ok` or `missing`, what was checked, and where it is
-/// or how to get it. The exit status is 1 if something is missing that every build
-/// needs.
+/// or what its absence costs and how to get it. The line `sandbox` says what trees
+/// are built in, and what would be better. The exit status is 1 if something is
+/// missing that every build needs.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -25,10 +30,19 @@ pub struct Args {
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
+    /// Mirror to reach [default: that of the host's apt]
+    #[arg(long, value_name = "URL", env = "KUTH_MIRROR", hide_env_values = true)]
+    mirror: Option<String>,
 }
 
 /// Disk space of a first build of a small server, results and packages together.
 const ROOM: Bytes = Bytes::gib(4);
+
+/// Space for temporary files: keyrings, logs, seeds.
+const TEMPORARY: Bytes = Bytes::mib(64);
+
+/// How long a mirror may take to answer.
+const MIRROR_TIME: Duration = Duration::from_secs(5);
 
 /// Which builds need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +55,15 @@ enum Need {
 struct Finding {
     need: Need,
     what: String,
-    /// Where it is, or how to get it.
+    /// Where it is, or what its absence costs and how to get it.
     state: Result<String, String>,
 }
 
 impl Finding {
+    fn new(need: Need, what: impl Into<String>, state: Result<String, String>) -> Finding {
+        Finding { need, what: what.into(), state }
+    }
+
     fn row(&self) -> [String; 3] {
         let (word, text) = match &self.state {
             Ok(text) => ("ok", text),
@@ -55,27 +73,30 @@ impl Finding {
     }
 }
 
-/// Programs: which builds need each, and the package that contains it.
-const PROGRAMS: [(Need, &str, &str); 4] = [
-    (Need::Always, "setpriv", "util-linux"),
-    (Need::Always, "unshare", "util-linux"),
-    (Need::Always, "apt-get", "apt"),
-    (Need::Always, "dpkg-deb", "dpkg"),
-];
+/// Programs that every build needs, and the package that contains each.
+const PROGRAMS: [(&str, &str); 2] = [("apt-get", "apt"), ("dpkg-deb", "dpkg")];
 
 /// Runs `kuth doctor`.
 pub fn run(args: &Args) -> Result<Exit> {
     let directory = project::cache_directory(args.cache.as_deref())?;
-    let mut findings: Vec<Finding> = PROGRAMS.into_iter().map(program).collect();
+    let there = existing(&directory);
+    let choice = place::choose();
+    let mut findings = vec![sandbox(&choice)];
     if !rustix::process::geteuid().is_root() {
-        findings.push(program((Need::Always, "newuidmap", "uidmap")));
+        findings.push(program("newuidmap", "no trees can be built", "uidmap"));
         findings.extend(["/etc/subuid", "/etc/subgid"].map(id_range));
     }
-    findings.push(namespaces()?);
+    findings.push(layers(&choice, there));
+    findings.extend(PROGRAMS.map(|(name, package)| program(name, "no builds", package)));
     findings.push(keyring());
-    findings.push(free_space(&directory)?);
-    findings.push(program((Need::Sometimes, qemu(), qemu_package())));
+    findings.push(mirror(args.mirror.as_deref()));
+    findings.push(free_space("free space", there, ROOM, "use `--cache DIR`")?);
+    let temporary = std::env::temp_dir();
+    findings.push(free_space("temporary files", &temporary, TEMPORARY, "set TMPDIR")?);
+    let emulator = program(qemu(), "images cannot be booted or installed", qemu_package());
+    findings.push(Finding { need: Need::Sometimes, ..emulator });
     findings.push(kvm());
+    findings.extend(virtualbox());
     let rows: Vec<_> = findings.iter().map(Finding::row).collect();
     screen::data(&screen::table(&rows))?;
     let missing: Vec<&str> = findings
@@ -91,15 +112,62 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Failed)
 }
 
-fn program((need, name, package): (Need, &str, &str)) -> Finding {
-    let state = match find_program(name) {
-        Some(path) => Ok(path.display().to_string()),
-        None => {
-            let only = if need == Need::Sometimes { " (only to boot images)" } else { "" };
-            Err(format!("apt-get install {package}{only}"))
+/// The directory, or the nearest above it that there is.
+fn existing(directory: &Path) -> &Path {
+    directory.ancestors().find(|directory| directory.is_dir()).unwrap_or(Path::new("/"))
+}
+
+/// What trees are built in, and what would be better.
+fn sandbox(choice: &Result<Choice>) -> Finding {
+    let state = match choice {
+        Ok(Choice { place, .. }) if *place != Place::Chroot => Ok(place.to_string()),
+        Ok(Choice { place, refused }) => {
+            let better = refused.first().map(|(_, why)| format!("; better: {}", why.hint));
+            let better = better.unwrap_or_default();
+            Ok(format!("{place}: slower, and the container is the boundary{better}"))
+        }
+        Err(error) => {
+            let hint = crate::error::hints(error).first().map(|hint| format!("; {hint}"));
+            Err(format!("no trees can be built; {error:#}{}", hint.unwrap_or_default()))
         }
     };
-    Finding { need, what: name.to_string(), state }
+    Finding::new(Need::Always, "sandbox", state)
+}
+
+/// Whether the tree of a stage can be kept in layers.
+fn layers(choice: &Result<Choice>, cache: &Path) -> Finding {
+    let cost = "an edit runs a whole `customise` stage again";
+    let state = match choice {
+        Ok(choice) => place::attempt_layers(choice.place, cache)
+            .map(|()| format!("layers in {}", cache.display()))
+            .map_err(|why| format!("{cost}; {why}; use `--cache DIR` on ext4, XFS or btrfs")),
+        Err(_) => Err(format!("{cost}; it needs a sandbox")),
+    };
+    Finding::new(Need::Sometimes, "overlayfs", state)
+}
+
+/// Whether the archive answers.
+fn mirror(given: Option<&str>) -> Finding {
+    let address = debian::mirror::find(&DEBIAN, given, None);
+    let state = address.map_err(|error| format!("{error:#}")).and_then(|address| {
+        let asked = Store::new(&address, MIRROR_TIME).and_then(|store| store.has("dists/"));
+        match asked {
+            Ok(_) => Ok(address),
+            Err(error) => Err(format!(
+                "packages must be in the cache already; {address}: {}; name another with `--mirror URL`",
+                error.root_cause()
+            )),
+        }
+    });
+    Finding::new(Need::Sometimes, "mirror", state)
+}
+
+fn program(name: &str, cost: &str, package: &str) -> Finding {
+    let state = match find_program(name) {
+        Some(path) => Ok(path.display().to_string()),
+        None => Err(format!("{cost}; apt-get install {package}")),
+    };
+    Finding::new(Need::Always, name, state)
 }
 
 /// The emulator of this machine's architecture.
@@ -119,71 +187,43 @@ fn qemu_package() -> &'static str {
 
 /// Checks for a range of ids that this user may map into a namespace.
 fn id_range(file: &str) -> Finding {
-    let id = rustix::process::geteuid().as_raw().to_string();
+    let uid = rustix::process::geteuid().as_raw();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let user = user_name(&users, &id).unwrap_or(&id);
+    let name = namespaces::user_name(&users, uid);
     let found = std::fs::read_to_string(file).unwrap_or_default();
-    let state = match range(&found, user, &id) {
-        Some(range) => Ok(range.to_string()),
-        None => {
-            Err(format!("usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {user}"))
-        }
+    let user = name.map_or(uid.to_string(), str::to_string);
+    let state = match namespaces::range(&found, name, uid) {
+        Some((first, count)) if count >= IDS => Ok(format!("{count} ids from {first}")),
+        _ => Err(format!(
+            "no trees can be built; usermod --add-subuids 100000-165535 --add-subgids \
+             100000-165535 {user}"
+        )),
     };
-    Finding { need: Need::Always, what: file.to_string(), state }
+    Finding::new(Need::Always, file, state)
 }
 
-/// The name of the user with this id in the text of /etc/passwd.
-fn user_name<'a>(passwd: &'a str, id: &str) -> Option<&'a str> {
-    let fields = |line: &'a str| line.split(':').collect::<Vec<_>>();
-    passwd.lines().map(fields).find(|fields| fields.get(2) == Some(&id)).map(|fields| fields[0])
-}
-
-/// The line of /etc/subuid that grants a user, by name or number, 65536 ids or more.
-fn range<'a>(text: &'a str, user: &str, id: &str) -> Option<&'a str> {
-    text.lines().find(|line| {
-        let fields: Vec<&str> = line.split(':').collect();
-        let count = fields.get(2).and_then(|count| count.trim().parse::<u32>().ok());
-        (fields[0] == user || fields[0] == id) && count.is_some_and(|count| count >= 65_536)
-    })
-}
-
-/// Whether the namespaces of the sandbox can be created.
-fn namespaces() -> Result<Finding> {
-    let directory = tempfile::tempdir().context("creating a directory for a log")?;
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command = command.args(["--user", "--map-auto", "--map-root-user"]);
-    }
-    let command = command
-        .args(["--mount", "--pid", "--ipc", "--uts", "--net", "--fork", "--kill-child", "true"])
-        .time_limit(Duration::from_secs(10));
-    let state = match command.run(&directory.path().join("log"), &Cancel::default()) {
-        Ok(_) => Ok("available".to_string()),
-        Err(_) => Err("allow them: `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or \
-                       `--security-opt seccomp=unconfined` for a container"
-            .to_string()),
-    };
-    Ok(Finding { need: Need::Always, what: "namespaces".to_string(), state })
-}
+/// The ids that the packages of a distribution use.
+const IDS: u32 = 65_536;
 
 fn keyring() -> Finding {
     let state = match Path::new(DEBIAN.keyring).is_file() {
         true => Ok(DEBIAN.keyring.to_string()),
-        false => Err("apt-get install debian-archive-keyring".to_string()),
+        false => {
+            Err("no archive can be verified; apt-get install debian-archive-keyring".to_string())
+        }
     };
-    Finding { need: Need::Always, what: "Debian archive keys".to_string(), state }
+    Finding::new(Need::Always, "Debian archive keys", state)
 }
 
-/// Checks the free space where the cache is or will be.
-fn free_space(cache: &Path) -> Result<Finding> {
-    let there = cache.ancestors().find(|directory| directory.is_dir()).unwrap_or(Path::new("/"));
-    let free = space::free(there)?;
-    let text = format!("{} in {}", Human(free), there.display());
-    let state = match free >= ROOM {
+/// Checks the free space of a directory.
+fn free_space(what: &str, directory: &Path, room: Bytes, help: &str) -> Result<Finding> {
+    let free = space::free(directory)?;
+    let text = format!("{} in {}", Human(free), directory.display());
+    let state = match free >= room {
         true => Ok(text),
-        false => Err(format!("{text}; a first build needs {ROOM}: use `--cache DIR`")),
+        false => Err(format!("{text}; a first build needs {room}: {help}")),
     };
-    Ok(Finding { need: Need::Always, what: "free space".to_string(), state })
+    Ok(Finding::new(Need::Always, what, state))
 }
 
 fn kvm() -> Finding {
@@ -199,7 +239,42 @@ fn kvm() -> Finding {
         }
         Err(_) => Err(format!("{slow}; this host has no /dev/kvm")),
     };
-    Finding { need: Need::Sometimes, what: "KVM".to_string(), state }
+    Finding::new(Need::Sometimes, "KVM", state)
+}
+
+/// VirtualBox, the module of its driver, and its list of networks.
+fn virtualbox() -> Vec<Finding> {
+    let cost = "no machines in VirtualBox";
+    let Some(program) = find_program("VBoxManage") else {
+        let state = Err(format!("{cost}; install it from virtualbox.org, or build for QEMU"));
+        return vec![Finding::new(Need::Sometimes, "VirtualBox", state)];
+    };
+    let asked = || -> Result<String> {
+        let log = tempfile::tempdir().context("creating a directory for a log")?;
+        let command = Command::new(&program).arg("--version").time_limit(Duration::from_secs(10));
+        let said = command.run(&log.path().join("log"), &Cancel::default())?;
+        // Warnings come first.
+        let said = String::from_utf8_lossy(&said);
+        Ok(said.lines().last().unwrap_or_default().to_string())
+    };
+    let version = asked()
+        .map(|version| format!("{version}, {}", program.display()))
+        .map_err(|error| format!("{cost}; {}", error.root_cause()));
+    let is_there = |path: &str| Path::new(path).exists();
+    let driver = match is_there("/dev/vboxdrv") {
+        true => Ok("/dev/vboxdrv".to_string()),
+        false => Err("machines are registered but do not start; load it: modprobe vboxdrv".into()),
+    };
+    let networks = match is_there(allowed::FILE) {
+        true => Ok(allowed::FILE.to_string()),
+        false => Err(format!(
+            "host-only networks are limited to 192.168.56.0/21; echo '* 192.168.0.0/16' > {}",
+            allowed::FILE
+        )),
+    };
+    [("VirtualBox", version), ("VirtualBox driver", driver), ("VirtualBox networks", networks)]
+        .map(|(what, state)| Finding::new(Need::Sometimes, what, state))
+        .into()
 }
 
 #[cfg(test)]
@@ -207,25 +282,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_range_is_found_by_name_and_by_number() {
-        let text = "other:1:65536\nme:100000:65536\n1001:200000:65536\nsmall:5:10\n";
-        assert_eq!(range(text, "me", "1000"), Some("me:100000:65536"));
-        assert_eq!(range(text, "nobody", "1001"), Some("1001:200000:65536"));
-        assert_eq!(range(text, "small", "7"), None);
-        assert_eq!(range("", "me", "1000"), None);
-    }
-
-    #[test]
-    fn a_user_name_is_found_by_id() {
-        let passwd = "root:x:0:0:root:/root:/bin/bash\nme:x:1000:1000::/home/me:/bin/sh\n";
-        assert_eq!(user_name(passwd, "1000"), Some("me"));
-        assert_eq!(user_name(passwd, "7"), None);
-    }
-
-    #[test]
     fn a_missing_program_names_its_package() {
-        let found = program((Need::Always, "no-such-program", "some-package"));
-        assert_eq!(found.row(), ["missing", "no-such-program", "apt-get install some-package"]);
-        assert_eq!(program((Need::Always, "sh", "dash")).row()[0], "ok");
+        let found = program("no-such-program", "no builds", "some-package");
+        let text = "no builds; apt-get install some-package";
+        assert_eq!(found.row(), ["missing", "no-such-program", text]);
+        assert_eq!(program("sh", "no builds", "dash").row()[0], "ok");
     }
 }

@@ -141,6 +141,7 @@ impl Tree {
             mounts::pivot(&job.root)?;
             commands.isolate(job.network)?;
         } else {
+            commands.trace(&job.hostname)?;
             chroot::enter(&job.root)?;
             commands.confine(job.network)?;
         }

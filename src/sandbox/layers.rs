@@ -181,6 +181,18 @@ fn take_root(below: &Path, new: &Path) -> Result<()> {
     Ok(rustix::fs::utimensat(CWD, new, &times, AtFlags::empty())?)
 }
 
+/// Mounts layers in the empty directory `directory`, in a mount namespace that ends afterwards.
+pub(super) fn attempt(directory: &Path) -> Result<()> {
+    let of = |name: &str| directory.join(name);
+    for name in ["lower", "upper", "work", "names", "root"] {
+        std::fs::create_dir(of(name)).with_context(|| format!("creating {name}"))?;
+    }
+    let (upper, work, names) = (of("upper"), of("work"), of("names"));
+    mount(&Stack { lower: vec![of("lower")], upper, work, names }, &of("root"))?;
+    // Where attributes cannot be kept, the mount is read-only.
+    std::fs::write(of("root").join("file"), "").context("writing on layers")
+}
+
 /// Mounts the layers at `root`.
 pub(super) fn mount(stack: &Stack, root: &Path) -> Result<()> {
     let what = "preparing the layers";

@@ -26,7 +26,7 @@ pub const SUBCOMMAND: &str = "__namespaces";
 /// The hidden subcommand that runs [`map_ids`]: `PLACE PROCESS`.
 pub const MAP: &str = "__ids";
 
-/// The hidden subcommand that runs [`trial`].
+/// The hidden subcommand that runs [`trial`]: `[DIRECTORY]`.
 pub const TRIAL: &str = "__trial";
 
 /// The ids of a container that a tree gets.
@@ -177,12 +177,16 @@ pub fn range(text: &str, name: Option<&str>, uid: u32) -> Option<(u32, u32)> {
 }
 
 /// Makes what a build makes, as the first process of the namespaces: a mount, and the namespaces of
-/// commands.
-pub fn trial() -> ExitCode {
-    let run = || -> Result<ExitCode> {
+/// commands; in a directory, the layers of a tree.
+pub fn trial(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut run = || -> Result<ExitCode> {
         end_with_parent()?;
         let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", flags).context("changing mounts")?;
+        if let Some(directory) = arguments.next() {
+            super::layers::attempt(Path::new(&directory))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let directory = tempfile::tempdir().context("creating a directory")?;
         let (path, options) = (directory.path(), c"mode=755,size=16m");
         let flags = MountFlags::NOSUID | MountFlags::NOEXEC;

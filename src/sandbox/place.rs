@@ -3,6 +3,7 @@
 //! process of its own that makes what a build would make.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -138,6 +139,14 @@ fn attempt(place: Place) -> std::result::Result<(), Refusal> {
             hint: "install it with `apt-get install uidmap`".into(),
         });
     }
+    if place == Place::Ranges && rustix::thread::no_new_privs().unwrap_or(false) {
+        return Err(Refusal {
+            cause: "`newuidmap` gets no privileges here (no_new_privs)".into(),
+            hint: "set `allowPrivilegeEscalation: true` in the security context of a pod, or leave out \
+                   `--security-opt no-new-privileges` of a container"
+                .into(),
+        });
+    }
     let attempt = || -> Result<()> {
         let directory = tempfile::tempdir().context("creating a directory for a log")?;
         let command = namespaces::enter(place)?.arg(namespaces::TRIAL);
@@ -145,12 +154,34 @@ fn attempt(place: Place) -> std::result::Result<(), Refusal> {
         command.run(&directory.path().join("log"), &Cancel::default()).map(|_| ())
     };
     attempt().map_err(|error| {
-        let said = crate::error::caused_by::<CommandFailed>(&error);
-        let said = said.and_then(|failed| failed.tail.last().cloned());
-        let cause = said.unwrap_or_else(|| format!("{error:#}"));
+        let cause = cause_of(&error);
         let hint = hint(place, &cause);
         Refusal { cause, hint }
     })
+}
+
+/// Whether trees of this place can have layers, in a cache at `directory`, which exists; else why not.
+pub fn attempt_layers(place: Place, directory: &Path) -> std::result::Result<(), String> {
+    if !place.has_mounts() {
+        return Err("nothing can be mounted here".into());
+    }
+    let attempt = || -> Result<()> {
+        let scratch = tempfile::tempdir_in(directory).context("creating a directory")?;
+        let path = scratch.path().join("layers");
+        std::fs::create_dir(&path).context("creating a directory")?;
+        let log = tempfile::tempdir().context("creating a directory for a log")?;
+        let command = namespaces::enter(place)?.arg(namespaces::TRIAL).arg(&path);
+        let command = command.time_limit(Duration::from_secs(10));
+        command.run(&log.path().join("log"), &Cancel::default()).map(|_| ())
+    };
+    attempt().map_err(|error| cause_of(&error))
+}
+
+/// The last line of what a trial printed.
+fn cause_of(error: &crate::error::Error) -> String {
+    let said = crate::error::caused_by::<CommandFailed>(error);
+    let said = said.and_then(|failed| failed.tail.last().cloned());
+    said.unwrap_or_else(|| format!("{error:#}"))
 }
 
 fn attempt_chroot() -> std::result::Result<(), Refusal> {
@@ -176,9 +207,9 @@ fn hint(place: Place, cause: &str) -> String {
     let hint = if cause.contains("No space left on device") || cause.contains("Too many users") {
         "raise the limits of namespaces with sysctl: `user.max_user_namespaces`, \
          `user.max_mnt_namespaces` and so on"
-    } else if cause.contains("newuidmap") || cause.contains("newgidmap") || cause.contains("sub") {
+    } else if cause.contains("newuidmap") || cause.contains("newgidmap") {
         "give this user ranges of ids: `usermod --add-subuids 100000-165535 --add-subgids \
-         100000-165535 USER`; in a pod, the ranges need `allowPrivilegeEscalation: true`"
+         100000-165535 USER`"
     } else {
         match place {
             Place::Ranges => {

@@ -17,7 +17,7 @@ use crate::lock::{Package, Part};
 use crate::pipeline::{Fault, Fields, Text};
 use crate::provenance::Material;
 use crate::recipe::Recipe;
-use crate::sandbox::{Network, Packed, Sandbox, Step};
+use crate::sandbox::{Network, Packed, Sandbox, Step, place};
 use crate::threads;
 
 mod layers;
@@ -179,6 +179,8 @@ impl Stage for Bootstrap {
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
+        // Before minutes of downloads.
+        place::choose()?;
         let source = self.origin.package_source(inputs)?;
         let (packages, files) = pool::fetch(context, self.distribution, &pins[0], &source)?;
         let sandbox = Sandbox::new(&context.work, context.settings.epoch, "localhost")?;

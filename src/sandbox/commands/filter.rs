@@ -22,6 +22,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
+use super::tracer::{self, DESCRIPTOR};
 use crate::error::{Context, Result};
 use crate::sandbox::Network;
 use crate::sandbox::owners::LAST;
@@ -36,6 +37,8 @@ struct Numbers {
     clone: i64,
     /// add_key, request_key, keyctl.
     keys: [i64; 3],
+    close: i64,
+    fcntl: i64,
     socket: i64,
     /// Each with the index of its argument for the owner: chown, fchown, lchown, fchownat.
     chowns: &'static [(i64, u8)],
@@ -49,6 +52,8 @@ const NUMBERS: Numbers = Numbers {
     unshare: 272,
     clone: 56,
     keys: [248, 249, 250],
+    close: 3,
+    fcntl: 72,
     socket: 41,
     chowns: &[(92, 1), (93, 1), (94, 1), (260, 2)],
 };
@@ -60,6 +65,8 @@ const NUMBERS: Numbers = Numbers {
     unshare: 97,
     clone: 220,
     keys: [217, 218, 219],
+    close: 57,
+    fcntl: 25,
     socket: 198,
     // There are no others.
     chowns: &[(55, 1), (54, 2)],
@@ -79,6 +86,9 @@ const CLONE_NEWCGROUP: u64 = 0x0200_0000;
 const NETWORKS: [u64; 4] = [2, 10, 17, 40];
 const AF_NETLINK: u64 = 16;
 const NETLINK_AUDIT: u64 = 9;
+
+/// A command of fcntl: that a descriptor is closed when a program is started.
+const F_SETFD: u64 = 2;
 
 const EPERM: u32 = 1;
 const EINVAL: u32 = 22;
@@ -109,7 +119,8 @@ pub fn install() -> Result<()> {
 
 /// Installs the filters that stand in for namespaces where there are none, so that a command that fails in
 /// them fails here too: no ids above 65535, no messages to the audit log of the machine, and without
-/// `network = true` no sockets of networks. Loopback interfaces are the container's, and refused too.
+/// `network = true` no sockets of networks. Loopback interfaces are the container's, and refused too. The
+/// calls that the [`tracer`] looks at are stopped.
 pub fn install_for_container(network: Network) -> Result<()> {
     let numbers = NUMBERS;
     let mut owners = Rules::new();
@@ -121,19 +132,29 @@ pub fn install_for_container(network: Network) -> Result<()> {
         owners.insert(*call, vec![high(*index)?, high(index + 1)?]);
     }
     apply(owners, EINVAL)?;
+    let close = rule(0, SeccompCmpOp::Eq, DESCRIPTOR as u64)?;
+    let at_start = [(0, SeccompCmpOp::Eq, DESCRIPTOR as u64), (1, SeccompCmpOp::Eq, F_SETFD)];
+    let closes = [(numbers.close, vec![close]), (numbers.fcntl, vec![rule_of(&at_start)?])];
+    apply(Rules::from(closes), 0)?;
     let audit = [(0, SeccompCmpOp::Eq, AF_NETLINK), (2, SeccompCmpOp::Eq, NETLINK_AUDIT)];
     apply(Rules::from([(numbers.socket, vec![rule_of(&audit)?])]), EPROTONOSUPPORT)?;
-    if network == Network::Host {
-        return Ok(());
+    if network == Network::None {
+        let families = NETWORKS.map(|family| rule(0, SeccompCmpOp::Eq, family));
+        let families = families.into_iter().collect::<Result<_>>()?;
+        apply(Rules::from([(numbers.socket, families)]), EAFNOSUPPORT)?;
     }
-    let families = NETWORKS.map(|family| rule(0, SeccompCmpOp::Eq, family));
-    let families = families.into_iter().collect::<Result<_>>()?;
-    apply(Rules::from([(numbers.socket, families)]), EAFNOSUPPORT)
+    // Last: it stops what applying another one does.
+    let stopped = tracer::stopped().map(|call| (call, Vec::new())).collect();
+    apply_action(stopped, SeccompAction::Trace(0))
 }
 
 /// Has the calls of `rules` fail with `errno`.
 fn apply(rules: Rules, errno: u32) -> Result<()> {
-    let (otherwise, matched) = (SeccompAction::Allow, SeccompAction::Errno(errno));
+    apply_action(rules, SeccompAction::Errno(errno))
+}
+
+fn apply_action(rules: Rules, matched: SeccompAction) -> Result<()> {
+    let otherwise = SeccompAction::Allow;
     let filter = SeccompFilter::new(rules, otherwise, matched, NUMBERS.arch)
         .context("creating a system call filter")?;
     let program: BpfProgram = filter.try_into().context("compiling a system call filter")?;

@@ -19,6 +19,7 @@ use crate::error::{Context, Error, Result, anyhow, bail, ensure, with_hint};
 mod filter;
 mod loopback;
 pub mod supervisor;
+mod tracer;
 mod unstarted;
 
 /// The environment of every command; nothing is inherited from the host.
@@ -134,8 +135,14 @@ impl Commands {
         Ok(())
     }
 
-    /// In the place of [`Commands::isolate`] where there are no namespaces. Must be called when the tree
-    /// is the root.
+    /// Has commands find /proc and this host name where neither can be mounted or set. Must be called
+    /// before `root` becomes the root, while /proc is accessible.
+    pub fn trace(&self, hostname: &str) -> Result<()> {
+        tracer::start(self.supervisor.id(), hostname)
+    }
+
+    /// In the place of [`Commands::isolate`] where there are no namespaces, after [`Commands::trace`]. Must be
+    /// called when the tree is the root.
     pub fn confine(&mut self, network: Network) -> Result<()> {
         self.send(&Request::Confine { network })?;
         let Reply::Ready = self.receive()? else { bail!(UNEXPECTED) };

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
@@ -15,14 +16,14 @@ use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, Scope,
 };
-use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::FdFlags;
 use rustix::mount::UnmountFlags;
 use rustix::process::{DumpableBehavior, Pid, Signal, WaitOptions, WaitStatus};
 use rustix::thread::{CapabilitySet, UnshareFlags};
 
-use super::{Reply, Request, filter, line_of, loopback, unstarted};
-use crate::error::{Context, Error, Result, with_hint};
+use super::{Reply, Request, filter, line_of, loopback, tracer, unstarted};
+use crate::error::{Context, Error, Result, ensure, with_hint};
 use crate::sandbox::Network;
 use crate::threads;
 
@@ -160,32 +161,14 @@ impl Supervisor {
         }
         self.become_alone()?;
         confine_to_tree(&self.proc)?;
-        self.end_with_kuth()?;
+        // Commands inherit it.
+        let what = "opening /proc for commands";
+        let proc = rustix::io::fcntl_dupfd_cloexec(&self.proc, tracer::DESCRIPTOR).context(what)?;
+        ensure!(proc.as_raw_fd() == tracer::DESCRIPTOR, "{what}: too many files are open");
+        rustix::io::fcntl_setfd(&proc, FdFlags::empty()).context(what)?;
+        let _ = proc.into_raw_fd();
         filter::install()?;
         filter::install_for_container(self.network)
-    }
-
-    /// Ends all commands and this process when there is nobody left to send requests. Namespaces end with
-    /// their first process.
-    fn end_with_kuth(&self) -> Result<()> {
-        let proc = self.proc.try_clone().context("opening /proc")?;
-        let gone = Supervisor { proc, mounts: BTreeSet::new(), ..*self };
-        std::thread::spawn(move || {
-            let stdin = std::io::stdin();
-            let end = PollFlags::ERR | PollFlags::HUP;
-            loop {
-                let mut requests = [PollFd::new(&stdin, PollFlags::empty())];
-                let polled = rustix::event::poll(&mut requests, None);
-                if polled.is_ok() && requests[0].revents().intersects(end) {
-                    for pid in gone.others().unwrap_or_default() {
-                        let _ = Pid::from_raw(pid)
-                            .map(|pid| rustix::process::kill_process(pid, Signal::KILL));
-                    }
-                    std::process::exit(1);
-                }
-            }
-        });
-        Ok(())
     }
 
     /// Drops everything that commands must not inherit.

@@ -14,7 +14,7 @@ use crate::lock::{Package, Part};
 use crate::pipeline::Fields;
 use crate::provenance::Material;
 use crate::recipe::Recipe;
-use crate::sandbox::{Network, Step};
+use crate::sandbox::{Network, Step, place};
 
 mod additions;
 mod chain;
@@ -312,6 +312,8 @@ impl Stage for Customise {
     }
 
     fn run(&self, context: &StageContext, inputs: &Inputs, pins: &[Pin]) -> Result<Output> {
+        // Before packages are downloaded.
+        place::choose()?;
         let tree = inputs.get("from")?;
         let hostname = self.hostname.as_deref().unwrap_or("localhost");
         let pins = Pins::new(self, inputs, pins)?;
