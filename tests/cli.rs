@@ -506,12 +506,12 @@ fn no_machines_are_an_empty_list() {
 
 #[test]
 fn doctor_says_ok_or_missing_and_nothing_else() {
-    let said = Home::new().kuth(&["doctor"]);
+    let said = Home::new().kuth(&["doctor", "--mirror", "http://[::1]:9/"]);
     assert!(matches!(said.status, 0 | 1), "{}", said.err);
     for line in said.out.lines() {
         assert!(line.starts_with("ok  ") || line.starts_with("missing  "), "{line}");
     }
-    for what in ["unshare", "apt-get", "dpkg-deb", "namespaces", "free space", "KVM"] {
+    for what in ["sandbox", "apt-get", "dpkg-deb", "overlayfs", "mirror", "free space", "KVM"] {
         assert!(said.out.contains(&format!("  {what} ")), "{what}: {}", said.out);
     }
 }

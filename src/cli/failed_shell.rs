@@ -66,7 +66,10 @@ mod tests {
         assert_eq!(text(Place::Ranges), "/bin/sh");
         // A link that leads out of the tree is one inside it.
         std::os::unix::fs::symlink("/nowhere", directory.path().join("root/usr/bin/sh")).unwrap();
-        assert_eq!(text(Place::Namespaces), "unshare --mount --pid --fork --mount-proc chroot root /bin/sh +m");
+        assert_eq!(
+            text(Place::Namespaces),
+            "unshare --mount --pid --fork --mount-proc chroot root /bin/sh +m"
+        );
         assert_eq!(
             text(Place::Ranges),
             "unshare --user --map-auto --map-root-user --mount --pid --fork --mount-proc chroot \

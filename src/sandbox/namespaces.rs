@@ -53,7 +53,8 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
         // The change of ids has undone what was asked for before.
         end_with_parent()?;
         let mut command = std::process::Command::new(kuth);
-        let mut child = command.args(arguments.by_ref()).spawn().context("starting the first process")?;
+        let mut child =
+            command.args(arguments.by_ref()).spawn().context("starting the first process")?;
         let status = child.wait().context("waiting for the first process")?;
         Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
     };
@@ -74,10 +75,8 @@ fn said(outcome: Result<ExitCode>) -> ExitCode {
 
 /// Whether it could be done, if the process that maps ids has said why not.
 fn unshare(place: Place, kuth: &Path) -> Result<bool> {
-    let flags = UnshareFlags::NEWNS
-        | UnshareFlags::NEWPID
-        | UnshareFlags::NEWIPC
-        | UnshareFlags::NEWUTS;
+    let flags =
+        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     // `unshare` is unsafe because of CLONE_FILES, which is not used.
     #[allow(deprecated)]
     let unshare = |flags| rustix::thread::unshare(flags).context("creating namespaces");

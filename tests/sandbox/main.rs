@@ -4,6 +4,7 @@
 //! such that nothing of this machine's /etc comes to harm where a promise is broken.
 
 mod attempts;
+mod container;
 mod exchange;
 mod host;
 mod left;

@@ -19,6 +19,8 @@ pub enum Caller {
     Root,
     /// Somebody with nothing but ranges of ids.
     User,
+    /// Root of a container as Docker makes it by default.
+    Container,
 }
 
 /// The user, in the copy of /etc alone.
@@ -40,6 +42,14 @@ exec 9<"$secret"
 if [ "$user" = root ]; then
     exec "$@"
 fi
+if [ "$user" = container ]; then
+    # Whoever has changed the root can make no user namespaces, and without these capabilities no others.
+    mount --rbind / "$etc/../host"
+    held=+chown,+dac_override,+fowner,+fsetid,+mknod,+setgid,+setuid,+setpcap,+setfcap
+    held=-all,$held,+sys_chroot,+kill,+net_bind_service,+audit_write,+net_raw
+    exec chroot "$etc/../host" setpriv --bounding-set="$held" --inh-caps=-all -- \
+        sh -c 'cd "$0"; exec "$@"' "$PWD" "$@"
+fi
 umask 077
 exec setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all -- "$@"
 "#;
@@ -54,7 +64,7 @@ pub struct Place {
     /// The copy of /etc.
     pub etc: PathBuf,
     /// How kuth is started there.
-    words: Vec<String>,
+    pub words: Vec<String>,
     /// A file that everybody may read.
     pub marker: PathBuf,
     /// Removes it all.
@@ -104,6 +114,10 @@ impl Place {
         std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o600)).unwrap();
         let user = match caller {
             Caller::Root => "root",
+            Caller::Container => {
+                std::fs::create_dir(top.join("host")).unwrap();
+                "container"
+            }
             Caller::User => {
                 let program = top.join("kuth");
                 std::fs::copy(&project.program, &program).unwrap();

@@ -69,37 +69,37 @@ const CALLS: &[(i64, Call)] = &[
     (21, first(269)),                                           // access
     (59, Call::Named { path: 0 }),                              // execve
     (63, Call::Uname),
-    (76, Call::Named { path: 0 }),         // truncate
-    (80, Call::Descriptor { number: 81 }), // chdir
-    (85, Call::Named { path: 0 }),         // creat
-    (89, first(267)),                      // readlink
-    (90, first(268)),                      // chmod
-    (92, first_with(260, 4, 0)),           // chown
-    (94, first_with(260, 4, NOFOLLOW)),    // lchown
-    (132, Call::Named { path: 0 }),        // utime
-    (137, Call::Descriptor { number: 138 }), // statfs
-    (188, Call::Named { path: 0 }),        // setxattr
-    (189, Call::Named { path: 0 }),        // lsetxattr
-    (191, Call::Named { path: 0 }),        // getxattr
-    (192, Call::Named { path: 0 }),        // lgetxattr
-    (194, Call::Named { path: 0 }),        // listxattr
-    (195, Call::Named { path: 0 }),        // llistxattr
-    (197, Call::Named { path: 0 }),        // removexattr
-    (198, Call::Named { path: 0 }),        // lremovexattr
-    (235, first(261)),                     // utimes
-    (254, Call::Named { path: 1 }),        // inotify_add_watch
+    (76, Call::Named { path: 0 }),                 // truncate
+    (80, Call::Descriptor { number: 81 }),         // chdir
+    (85, Call::Named { path: 0 }),                 // creat
+    (89, first(267)),                              // readlink
+    (90, first(268)),                              // chmod
+    (92, first_with(260, 4, 0)),                   // chown
+    (94, first_with(260, 4, NOFOLLOW)),            // lchown
+    (132, Call::Named { path: 0 }),                // utime
+    (137, Call::Descriptor { number: 138 }),       // statfs
+    (188, Call::Named { path: 0 }),                // setxattr
+    (189, Call::Named { path: 0 }),                // lsetxattr
+    (191, Call::Named { path: 0 }),                // getxattr
+    (192, Call::Named { path: 0 }),                // lgetxattr
+    (194, Call::Named { path: 0 }),                // listxattr
+    (195, Call::Named { path: 0 }),                // llistxattr
+    (197, Call::Named { path: 0 }),                // removexattr
+    (198, Call::Named { path: 0 }),                // lremovexattr
+    (235, first(261)),                             // utimes
+    (254, Call::Named { path: 1 }),                // inotify_add_watch
     (257, Call::At { directory: 0, opens: true }), // openat
-    (260, at(0)),                          // fchownat
-    (261, at(0)),                          // futimesat
-    (262, at(0)),                          // newfstatat
-    (265, at(0)),                          // linkat
-    (267, at(0)),                          // readlinkat
-    (268, at(0)),                          // fchmodat
-    (269, at(0)),                          // faccessat
-    (280, at(0)),                          // utimensat
-    (303, at(0)),                          // name_to_handle_at
-    (322, at(0)),                          // execveat
-    (332, at(0)),                          // statx
+    (260, at(0)),                                  // fchownat
+    (261, at(0)),                                  // futimesat
+    (262, at(0)),                                  // newfstatat
+    (265, at(0)),                                  // linkat
+    (267, at(0)),                                  // readlinkat
+    (268, at(0)),                                  // fchmodat
+    (269, at(0)),                                  // faccessat
+    (280, at(0)),                                  // utimensat
+    (303, at(0)),                                  // name_to_handle_at
+    (322, at(0)),                                  // execveat
+    (332, at(0)),                                  // statx
     (436, Call::CloseRange),
     (437, Call::At { directory: 0, opens: true }), // openat2
     (439, at(0)),                                  // faccessat2
@@ -312,11 +312,17 @@ impl Tracer {
 
     /// Writes the host name of the tree into a `struct utsname`, whose fields have 65 bytes.
     fn name_host(&self, pid: Pid, buffer: u64, result: i64) -> Option<()> {
-        let mut field = [0; 64];
+        let mut field = [0; 65];
         let name = self.hostname.as_bytes();
         let length = name.len().min(field.len() - 1);
         field[..length].copy_from_slice(&name[..length]);
-        (result == 0).then(|| write_words(pid, buffer + 65, &field))?
+        if result != 0 {
+            return None;
+        }
+        let second = buffer + field.len() as u64;
+        // In words, the last of which overlaps.
+        write_words(pid, second, &field[..64])?;
+        write_words(pid, second + 57, &field[57..])
     }
 
     /// What the link `path` of /proc leads to, if it is a file of the tree.
@@ -369,7 +375,8 @@ fn read_path(pid: Pid, address: u64) -> Option<Vec<u8>> {
             return Some(path);
         }
         path.extend(bytes);
-        let begins = [&b"/proc"[..], b"/dev/", b"/etc/"].iter().any(|start| path.starts_with(start));
+        let begins =
+            [&b"/proc"[..], b"/dev/", b"/etc/"].iter().any(|start| path.starts_with(start));
         if !begins || path.len() >= PATH_MAX {
             return None;
         }
