@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
     /// Mirror to reach [default: that of the host's apt]
-    #[arg(long, value_name = "URL", env = "KUTH_MIRROR", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
     mirror: Option<String>,
 }
 
