@@ -30,8 +30,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", env = "KUTH_CACHE", hide_env_values = true)]
     #[arg(verbatim_doc_comment)]
     cache: Option<PathBuf>,
-    /// Mirror to reach [default: that of the host's apt]
+    /// Package mirror to reach
+    /// [default: apt's]
     #[arg(long, value_name = "URL", env = "KUTH_DEBIAN_MIRROR", hide_env_values = true)]
+    #[arg(verbatim_doc_comment)]
     mirror: Option<String>,
 }
 
