@@ -1,6 +1,7 @@
 # make image   installs what is missing, builds kuth, builds the Debian image
 # make quick   formats, lints and the tests that need no tools: under a minute
 # make check AREA=remote   the unit and integration tests of one area of the sources
+# make static  builds kuth as one file for any Linux of this architecture
 # make test    installs what the tests need, lints, runs all tests; ARGS="--test cli" runs a part
 # make test-boots     boots whole systems, which is left out above; half an hour without KVM
 # make audit   checks licences, sources and known vulnerabilities of the crates, with cargo-deny
@@ -12,7 +13,7 @@ PIPELINE ?= pipelines/debian.toml
 ARGS ?=
 AREA ?=
 
-.PHONY: image quick check test test-boots test-install audit dist fuzz torture build lint bench clean
+.PHONY: image static quick check test test-boots test-install audit dist fuzz torture build lint bench clean
 
 image: build
 	target/release/kuth build $(PIPELINE) $(ARGS)
@@ -20,6 +21,9 @@ image: build
 build:
 	scripts/setup image
 	cargo build --release --locked
+
+static:
+	scripts/static-build --release
 
 quick:
 	scripts/quick

@@ -32,14 +32,29 @@ pub use store::Store;
 const ATTEMPTS: u32 = 4;
 
 /// Selects `ring` for TLS, which every HTTP client of kuth uses. Building a client before this panics.
-pub(crate) fn select_tls() {
+fn select_tls() {
     // An error only means that it was selected before.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 fn client_builder() -> ClientBuilder {
     select_tls();
-    Client::builder()
+    Client::builder().hickory_dns(resolves_names())
+}
+
+/// A client for the library of object stores, which has connections of its own.
+#[cfg(feature = "object-stores")]
+pub(crate) fn concurrent_client() -> Result<reqwest::Client> {
+    select_tls();
+    let client = reqwest::Client::builder().hickory_dns(resolves_names());
+    client.build().context("preparing the HTTP client")
+}
+
+/// Whether kuth resolves the names of hosts itself, by /etc/hosts and /etc/resolv.conf. A static program
+/// has to: the C library's resolver loads parts of the host's C library. Any other program asks that,
+/// which may know more names. Without the file, hickory would ask servers of its own choice.
+fn resolves_names() -> bool {
+    cfg!(target_feature = "crt-static") && Path::new("/etc/resolv.conf").is_file()
 }
 
 /// The expected content of a file.

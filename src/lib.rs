@@ -23,6 +23,7 @@ pub mod hypervisor;
 pub mod installer;
 pub mod lock;
 pub mod machine;
+pub mod openpgp;
 pub mod pipeline;
 pub mod post_config;
 pub mod process;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::archive;
 use crate::artifact::{Artifact, Output};
 use crate::cache::Cache;
 use crate::cancel::Cancel;
@@ -175,6 +176,18 @@ impl StageContext {
     /// Whether the work directory is kept because the stage failed and the user asked for that.
     pub fn keeps_work<T>(&self, outcome: &Result<T>) -> bool {
         self.settings.keep_failed && outcome.is_err() && !self.cancel.is_set()
+    }
+
+    /// How this stage unpacks archives that nobody waits for: without a word of how far it is.
+    pub fn unpacking(&self) -> archive::Options<'_> {
+        archive::Options {
+            limit: None,
+            threads: self.settings.jobs,
+            epoch: self.settings.epoch,
+            work: &self.work,
+            cancel: &self.cancel,
+            report: &|_, _| (),
+        }
     }
 
     /// The path of an artifact's object in the cache.

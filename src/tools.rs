@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::archive;
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::process::Command;
@@ -79,7 +80,7 @@ pub struct ToolsTree {
 }
 
 impl ToolsTree {
-    /// Unpacks `debs` into the new directory `into` with the host's dpkg-deb, some at a time.
+    /// Unpacks `debs` into the new directory `into`, some at a time.
     /// `digest` names what they are.
     pub fn unpack(
         debs: &[PathBuf],
@@ -89,10 +90,7 @@ impl ToolsTree {
     ) -> Result<ToolsTree> {
         std::fs::create_dir(into).with_context(|| format!("making {}", into.display()))?;
         threads::for_each(debs, context.settings.jobs.clamp(1, 4), |deb| -> Result<()> {
-            let command = Command::new("dpkg-deb").arg("-x").arg(deb).arg(into);
-            command
-                .run(&context.log, &context.cancel)
-                .with_context(|| format!("unpacking {}", deb.display()))?;
+            archive::deb::extract(deb, into, &context.unpacking())?;
             Ok(())
         })?;
         ToolsTree::open(into, digest)
@@ -179,10 +177,7 @@ pub fn signed_boot(context: &StageContext, pin: &Pin) -> Result<Option<SignedBoo
     let directory = context.scratch("signed");
     for package in pin.packages() {
         let deb = context.cache.package(&package.sha256);
-        let command = Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&directory);
-        command
-            .run(&context.log, &context.cancel)
-            .with_context(|| format!("unpacking {}", deb.display()))?;
+        archive::deb::extract(&deb, &directory, &context.unpacking())?;
     }
     let (shims, grub): (&[&str], &str) = match context.settings.architecture.as_str() {
         "arm64" => (

@@ -1,15 +1,15 @@
 //! Which indexes answer a request: that of the medium, those that the lock names if the cache has
 //! them, or the mirror's of today.
 
-use super::index::{Apt, Index, Trust, address, recipe, rename_lists};
+use super::index::{Index, recipe};
+use super::lists::IndexFiles;
 use super::searched::SearchedSuite;
+use super::signed::Outdated;
 use super::{Archive, PackageSource, Request, medium, mirror_index};
-use crate::artifact::{ArtifactKind, Output};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
 use crate::http::{is_forbidden, is_refusal};
-use crate::lock::LockEntry;
-use crate::process::CommandFailed;
-use crate::sandbox::owners::Owners;
+use crate::lock::{Date, LockEntry};
+use crate::openpgp::Refusal;
 use crate::stage_context::StageContext;
 
 /// The indexes to answer `request` from, one for each of its suites, the release itself first; see
@@ -50,35 +50,25 @@ fn fetch(context: &StageContext, request: &Request, suite: SearchedSuite) -> Res
         ));
     }
     let scratch = context.cache.scratch()?;
-    let (directory, own) = (scratch.path().join("mirror"), scratch.path().join("apt"));
-    let source = address(&directory);
-    let apt = Apt::prepare(&own, context, request, &[(&suite, source)], Trust::Signature)?;
+    let place = scratch.path().join("lists");
+    std::fs::create_dir(&place).with_context(|| format!("making {}", place.display()))?;
     (context.progress)(0, 0, "index");
     let what = || format!("fetching the index of {name} from {url}");
-    mirror_index::fetch(context, &suite, &url, (scratch.path(), &directory))
-        .map_err(|error| unavailable(error, request, &suite))
-        .with_context(what)?;
-    let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-    if context.settings.allow_expired {
-        // The signature is still checked, but not the Valid-Until date.
-        command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
-    }
-    command
-        .run(&context.log, &context.cancel)
+    let fetched = mirror_index::fetch(context, &suite, &url, (scratch.path(), &place))
         .map_err(|error| explain(error, request, &suite))
         .with_context(what)?;
-    let (release, date) = rename_lists(&apt.lists(), request, &suite)?;
+    let release = fetched.signed.digest();
+    let files = IndexFiles {
+        signed: &fetched.signed,
+        release: &fetched.release,
+        place: &place,
+        lists: &fetched.lists,
+    };
     let recipe = recipe(context, &suite, &release);
-    let (lists, _) = context.cached(&recipe, |context| {
-        let file = context.scratch("lists.tar");
-        crate::sandbox::pack::pack(
-            &apt.lists(),
-            &file,
-            context.settings.epoch,
-            &Owners::default(),
-        )?;
-        Output::file(ArtifactKind::File, file)
-    })?;
+    let (lists, _) = context
+        .cached(&recipe, |context| files.pack(context, request, &suite))
+        .with_context(what)?;
+    let date = Date::of_release(&fetched.release.date);
     Ok(Index { suite, release, date, lists, medium: None })
 }
 
@@ -122,42 +112,40 @@ fn unavailable(error: Error, request: &Request, suite: &SearchedSuite) -> Error 
     }
 }
 
+/// Adds what the user can do about an index that is not signed, or counts no more.
 fn explain(error: Error, request: &Request, suite: &SearchedSuite) -> Error {
-    let said = |text: &str| {
-        caused_by::<CommandFailed>(&error)
-            .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))
-    };
-    if said("is expired") || said("is not valid anymore") {
+    if let Some(Outdated::Past(_)) = caused_by::<Outdated>(&error) {
         return with_hint(
             error.context("the mirror's index is past its Valid-Until date"),
             "if this mirror is a snapshot on purpose, say so with `--allow-expired`: signatures \
              are still checked",
         );
     }
-    let is_other_text = said("NOSPLIT");
-    if is_other_text || said("NO_PUBKEY") || said("is not signed") || said("signature") {
-        let (what, hint) = match suite.repository {
-            Some(_) => (
-                "the index of the repository is not signed by its `key`",
-                "get the key that its maker publishes; kuth takes nothing that is not signed"
-                    .into(),
-            ),
-            None => (
-                "the mirror's index is not signed by a key of the keyring",
-                format!(
-                    "install a newer {}, or name a keyring with `keyring = \"PATH\"`",
-                    request.distribution.keyring_package
-                ),
-            ),
-        };
-        if is_other_text {
-            return with_hint(
-                error.context(format!("{what}: what came is no signed text")),
-                "a proxy or a login page may have answered for the archive; look at the address in a \
-                 browser",
-            );
-        }
-        return with_hint(error.context(what), hint);
+    if let Some(Outdated::Future(_)) = caused_by::<Outdated>(&error) {
+        return error.context("the mirror's index is of a day that has not come");
     }
-    error
+    let Some(refusal) = caused_by::<Refusal>(&error) else {
+        return unavailable(error, request, suite);
+    };
+    let (what, hint) = match suite.repository {
+        Some(_) => (
+            "the index of the repository is not signed by its `key`",
+            "get the key that its maker publishes; kuth takes nothing that is not signed".into(),
+        ),
+        None => (
+            "the mirror's index is not signed by a key of the keyring",
+            format!(
+                "install a newer {}, or name a keyring with `keyring = \"PATH\"`",
+                request.distribution.keyring_package
+            ),
+        ),
+    };
+    if *refusal == Refusal::NoSignedText {
+        return with_hint(
+            error.context(format!("{what}: what came is no signed text")),
+            "a proxy or a login page may have answered for the archive; look at the address in a \
+             browser",
+        );
+    }
+    with_hint(error.context(what), hint)
 }

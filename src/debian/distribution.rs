@@ -26,7 +26,9 @@ pub const BACKPORTS: &str = "backports";
 pub struct Distribution {
     /// The word in a pipeline.
     pub name: &'static str,
-    /// The keyring file with the keys that sign its archive.
+    /// The keys that sign its archive, armoured.
+    pub keys: &'static str,
+    /// The file of an installed system with them.
     pub keyring: &'static str,
     /// The package that installs those.
     pub keyring_package: &'static str,
@@ -49,6 +51,7 @@ pub struct Distribution {
 /// Debian.
 pub const DEBIAN: Distribution = Distribution {
     name: "debian",
+    keys: include_str!("../../data/keys/debian-archive.asc"),
     keyring: "/usr/share/keyrings/debian-archive-keyring.gpg",
     keyring_package: "debian-archive-keyring",
     root: "/debian",
@@ -66,6 +69,7 @@ pub const DEBIAN: Distribution = Distribution {
 /// Ubuntu.
 pub const UBUNTU: Distribution = Distribution {
     name: "ubuntu",
+    keys: include_str!("../../data/keys/ubuntu-archive.asc"),
     keyring: "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
     keyring_package: "ubuntu-keyring",
     root: "/ubuntu",

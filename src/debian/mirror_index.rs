@@ -1,16 +1,16 @@
-//! Downloads the index of a suite from a mirror, for apt to verify: its `Release`, with an inline or
-//! detached signature, and its lists of packages, the smallest file of each that the mirror has.
-//! kuth downloads, not apt, so that each file is limited to its size: apt compares a file's size only
-//! when it has all of it, and a mirror that sends without end would fill the disk. Nothing is
-//! trusted here.
+//! Downloads the index of a suite from a mirror: its `Release`, with an inline or detached signature,
+//! which is verified first, and its lists of packages, the smallest file of each that the mirror has.
+//! Each file is limited to its size, so that a mirror that sends without end does not fill the disk.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::index::MOST_RELEASE;
+use super::lists::{MOST_LIST, is_readable};
 use super::searched::SearchedSuite;
+use super::signed::SignedRelease;
 use crate::digest::Digest;
-use crate::error::{Context, Error, Result, anyhow, with_hint};
+use crate::error::{Error, Result, anyhow, with_hint};
 use crate::format::release::Release;
 use crate::http::{Expected, Http, is_other_file, is_refusal};
 use crate::stage_context::StageContext;
@@ -18,26 +18,31 @@ use crate::units::Bytes;
 
 /// The most bytes of a detached signature.
 const MOST_SIGNATURE: u64 = 1 << 20;
-/// The most bytes of a list of packages, whatever the `Release` says, which is not verified yet.
-const MOST_LIST: u64 = 1 << 30;
 
-/// Makes `directory` a mirror of `suite` as the one at `url` is; `aside` is a directory of the same
-/// file system.
+/// An index that was downloaded.
+pub struct Fetched {
+    /// The `Release` file as it came.
+    pub signed: SignedRelease,
+    /// What its signers say.
+    pub release: Release,
+    /// The paths of its lists of packages, as `release` names them. Their contents are the right ones.
+    pub lists: Vec<String>,
+}
+
+/// Downloads the index of `suite` from the mirror at `url`, the lists to `place`, a directory that
+/// exists; `aside` is one on the same file system.
 pub fn fetch(
     context: &StageContext,
     suite: &SearchedSuite,
     url: &str,
-    (aside, directory): (&Path, &Path),
-) -> Result<()> {
-    let below = suite.directory();
-    let place = directory.join(&below);
-    std::fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
-    let url = format!("{url}/{below}").trim_end_matches('/').to_string();
+    (aside, place): (&Path, &Path),
+) -> Result<Fetched> {
+    let url = format!("{url}/{}", suite.directory()).trim_end_matches('/').to_string();
     let remote = RemoteSuite { http: Http::new()?, context, url };
-    let text = remote.release(&place)?;
-    let text = String::from_utf8_lossy(&text);
-    let release =
-        Release::read(&text).with_context(|| format!("reading {}/Release", remote.url))?;
+    let signed = remote.release()?;
+    let release = signed.verified(&suite.keys, context.settings.allow_expired)?;
+    let text = String::from_utf8_lossy(signed.bytes());
+    let mut fetched = Vec::new();
     let of_components =
         suite.components.iter().map(|it| release.lists(it, &context.settings.architecture));
     let flat = suite.is_flat().then(|| release.flat_lists());
@@ -49,16 +54,17 @@ pub fn fetch(
             // for none either where `all` is no architecture of the suite; mirrors need not have it.
             let asks_for_all =
                 !says(&text, NO_ALL) && release.architectures.iter().any(|it| it == "all");
-            if asks_for_all || !directory.ends_with("/binary-all") {
+            let is_wanted = asks_for_all || !directory.ends_with("/binary-all");
+            if is_wanted && is_readable(list.0) {
                 lists.entry(directory).or_default().push(list);
             }
         }
         for files in lists.values_mut() {
             files.sort_by_key(|(_, _, size)| *size);
-            remote.list(files, says(&text, BY_HASH), (aside, &place))?;
+            fetched.push(remote.list(files, says(&text, BY_HASH), (aside, place))?);
         }
     }
-    Ok(())
+    Ok(Fetched { signed, release, lists: fetched })
 }
 
 /// The lines of a `Release` that say where lists are.
@@ -86,41 +92,31 @@ impl RemoteSuite<'_> {
         self.http.small(&format!("{}/{name}", self.url), most, &self.context.cancel)
     }
 
-    /// Downloads the `Release`, and its signature if there is one, into `place`.
-    fn release(&self, place: &Path) -> Result<Vec<u8>> {
-        let write = |name: &str, bytes: &[u8]| {
-            let path = place.join(name);
-            std::fs::write(&path, bytes).with_context(|| format!("writing {}", path.display()))
-        };
+    /// Downloads the `Release`, and its signature if there is one.
+    fn release(&self) -> Result<SignedRelease> {
         match self.small("InRelease", MOST_RELEASE) {
             Err(error) if is_absent(&error) => {}
-            text => {
-                let text = text?;
-                write("InRelease", &text)?;
-                return Ok(text);
-            }
+            text => return Ok(SignedRelease::Inline(text?)),
         }
         let text =
             self.small("Release", MOST_RELEASE).map_err(|error| match is_absent(&error) {
                 true => with_hint(error, "the mirror does not have this suite"),
                 false => error,
             })?;
-        write("Release", &text)?;
         match self.small("Release.gpg", MOST_SIGNATURE) {
-            // apt reports that it is not signed.
-            Err(error) if is_absent(&error) => {}
-            signature => write("Release.gpg", &signature?)?,
+            Err(error) if is_absent(&error) => Ok(SignedRelease::Unsigned(text)),
+            signature => Ok(SignedRelease::Detached(text, signature?)),
         }
-        Ok(text)
     }
 
-    /// Downloads the first of `files` that the mirror has into `place`. All are forms of one list.
+    /// Downloads the first of `files` that the mirror has into `place`; its path. All are forms of one
+    /// list.
     fn list(
         &self,
         files: &[(&str, Digest, u64)],
         by_hash: bool,
         (aside, place): (&Path, &Path),
-    ) -> Result<()> {
+    ) -> Result<String> {
         let mut last = None;
         for (path, sha256, size) in files {
             if *size > MOST_LIST {
@@ -136,7 +132,7 @@ impl RemoteSuite<'_> {
                     (format!("{}/{name}", self.url), Expected { sha256: *sha256, size: *size });
                 let to = (aside, &*place.join(path));
                 match self.http.download(&url, to, expected, &self.context.cancel, &|_| ()) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return Ok(path.to_string()),
                     // What it has under one name may be better under the next.
                     Err(error) if is_refusal(&error) => last = Some(error),
                     Err(error) => return Err(error),

@@ -1,7 +1,7 @@
 //! Debian's archive: which packages a request means (`solve`), as of which signed index
-//! (`index`), and their files (`pool`). apt verifies and solves, in directories of its own; kuth
-//! downloads each file, limited to its known size and checked by SHA-256, into the cache. It knows
-//! no stage.
+//! (`index`), and their files (`pool`). kuth verifies, and downloads each file, limited to its known
+//! size and checked by SHA-256, into the cache; apt solves, in directories of its own. It knows no
+//! stage.
 
 use crate::artifact::Artifact;
 use crate::digest::Digest;
@@ -16,6 +16,7 @@ mod current;
 pub mod distribution;
 pub mod index;
 pub mod install;
+mod lists;
 pub mod medium;
 pub mod mirror;
 mod mirror_index;
@@ -24,14 +25,17 @@ pub mod pool;
 mod refusal;
 pub mod repository;
 mod searched;
+mod signed;
 pub mod snapshot;
 pub mod solve;
+mod solver;
 
 use distribution::BACKPORTS;
 pub use distribution::{Archive, DEBIAN, Distribution, UBUNTU};
 use package_file::{Comparison, PackageFile};
 use repository::Repository;
 use searched::SearchedSuite;
+use signed::TrustedKeys;
 
 /// What is installed already where the packages of a request are to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,8 +129,11 @@ pub struct Request {
 
 impl Request {
     /// The trusted keys: the pipeline's, else the distribution's own.
-    fn keys(&self) -> HostPath {
-        self.keyring.clone().unwrap_or_else(|| HostPath::new(self.distribution.keyring))
+    fn keys(&self) -> TrustedKeys {
+        match &self.keyring {
+            Some(keyring) => TrustedKeys::File(keyring.clone()),
+            None => TrustedKeys::Distribution(self.distribution),
+        }
     }
 
     /// The suites to search, the release itself first. A medium has the release alone.

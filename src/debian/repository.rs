@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::searched::SearchedSuite;
+use super::signed::TrustedKeys;
 use crate::artifact::{ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Result, anyhow, ensure, with_hint};
@@ -149,7 +150,7 @@ fn store(
 }
 
 /// Copies a file of keys as it was hashed to `to`; the extension by which apt knows what it is.
-pub(super) fn copy_keys(keys: &HostPath, to: &Path) -> Result<&'static str> {
+fn copy_keys(keys: &HostPath, to: &Path) -> Result<&'static str> {
     keys.copy(to)?;
     let bytes = std::fs::read(to).with_context(|| format!("reading {}", to.display()))?;
     Ok(if openpgp::is_armoured(&bytes) { "asc" } else { "gpg" })
@@ -172,7 +173,7 @@ impl Repository {
         Ok(SearchedSuite {
             name: self.suite.clone(),
             components: self.components.clone(),
-            keys: self.key_file(context)?,
+            keys: TrustedKeys::File(self.key_file(context)?),
             repository: Some(self.url.clone()),
         })
     }

@@ -3,9 +3,9 @@
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::host_path::HostPath;
 use crate::stage_context::StageContext;
 
+use super::signed::TrustedKeys;
 use super::{Archive, Request, mirror};
 
 /// The address under which a kept index knows the distribution's archive: any mirror gives the same
@@ -22,7 +22,7 @@ pub struct SearchedSuite {
     /// The components that are searched; none in a flat repository.
     pub components: Vec<String>,
     /// The keys that may sign its index.
-    pub keys: HostPath,
+    pub keys: TrustedKeys,
     /// The address of the repository; none: it is the distribution's.
     pub repository: Option<String>,
 }
@@ -68,14 +68,14 @@ impl SearchedSuite {
         }
     }
 
-    /// The line of apt's sources for it at `url`; `trust` is an option of the line.
-    pub fn line(&self, trust: &str, url: &str) -> String {
-        let words = [format!("deb [{trust}] {url}"), self.name.clone()];
+    /// The line of apt's sources for it at `url`. kuth has verified its index.
+    pub fn line(&self, url: &str) -> String {
+        let words = [format!("deb [trusted=yes] {url}"), self.name.clone()];
         let words: Vec<String> = words.into_iter().chain(self.components.clone()).collect();
         words.join(" ") + "\n"
     }
 
-    /// The start of the names of its files in apt's `lists` directory, once they are renamed.
+    /// The start of the names of its files in apt's directory of lists.
     pub fn file_prefix(&self, request: &Request) -> String {
         let address = self.address(request);
         let address = address.trim_start_matches("http://");
@@ -83,7 +83,7 @@ impl SearchedSuite {
     }
 
     /// What stands in those names between the archive's address and the name of the file.
-    pub fn file_middle(&self) -> String {
+    fn file_middle(&self) -> String {
         match self.is_flat() {
             true => format!("_{}", as_file(&self.name)),
             false => format!("_dists_{}_", as_file(&self.name)),
@@ -92,8 +92,13 @@ impl SearchedSuite {
 }
 
 /// A part of an address as apt writes it in the name of a file.
-fn as_file(text: &str) -> String {
-    text.replace('_', "%5f").replace('/', "_")
+pub(super) fn as_file(text: &str) -> String {
+    let quoted = |letter: char| match letter {
+        '/' => "_".to_string(),
+        letter if r#"\|{}[]<>"^~_=!@#$%&*"#.contains(letter) => format!("%{:02x}", letter as u32),
+        letter => letter.to_string(),
+    };
+    text.chars().map(quoted).collect()
 }
 
 #[cfg(test)]
@@ -105,15 +110,16 @@ mod tests {
         let suite = |name: &str, components: &[&str]| SearchedSuite {
             name: name.into(),
             components: components.iter().map(|name| name.to_string()).collect(),
-            keys: HostPath::new("/k"),
+            keys: TrustedKeys::Distribution(&crate::debian::DEBIAN),
             repository: Some("http://x/y".into()),
         };
         let flat = suite("./", &[]);
         assert_eq!((flat.directory().as_str(), flat.file_middle().as_str()), ("", "_._"));
-        assert_eq!(flat.line("a=b", "http://x"), "deb [a=b] http://x ./\n");
+        assert_eq!(flat.line("http://x"), "deb [trusted=yes] http://x ./\n");
         let tree = suite("a_b/c", &["main", "extra"]);
         assert_eq!(tree.directory(), "dists/a_b/c");
         assert_eq!(tree.file_middle(), "_dists_a%5fb_c_");
-        assert_eq!(tree.line("a=b", "http://x"), "deb [a=b] http://x a_b/c main extra\n");
+        assert_eq!(tree.line("http://x"), "deb [trusted=yes] http://x a_b/c main extra\n");
+        assert_eq!(as_file("x:80/~a"), "x:80_%7ea");
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
-use super::index::{Apt, Index, Trust};
+use super::index::{Apt, Index};
 use super::medium::in_words;
 use super::searched::SearchedSuite;
 use super::{Base, Request, package_file};
@@ -47,7 +47,7 @@ pub fn solve(
         return Ok(None);
     }
     let (answer, _) = context.cached(&recipe, |context| {
-        let packages = ask_apt(context, request, indexes)?;
+        let packages = answer(context, request, indexes)?;
         let text = serde_json::to_string_pretty(&packages).context("writing the answer")?;
         Output::text(ArtifactKind::File, &context.work, "packages.json", &text)
     })?;
@@ -57,25 +57,28 @@ pub fn solve(
     packages.map(Some).with_context(|| format!("reading {}", path.display()))
 }
 
-fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Result<Vec<Package>> {
+fn answer(context: &StageContext, request: &Request, indexes: &[Index]) -> Result<Vec<Package>> {
     let index = indexes.first().context("a request has an index")?;
-    // The signature of a medium was verified when its index was stored.
-    let trust = if index.medium.is_some() { Trust::Verified } else { Trust::Signature };
     let suites: Vec<(&SearchedSuite, String)> =
         indexes.iter().map(|index| (&index.suite, index.suite.address(request))).collect();
-    let apt = Apt::prepare(&context.work, context, request, &suites, trust)?;
+    let lists = context.scratch("lists");
     for index in indexes {
-        let lists = context.object(&index.lists);
-        File::open(&lists)
-            .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(apt.lists()))
-            .with_context(|| format!("unpacking {}", lists.display()))?;
+        let kept = context.object(&index.lists);
+        File::open(&kept)
+            .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(&lists))
+            .with_context(|| format!("unpacking {}", kept.display()))?;
     }
+    if request.base == Base::Exactly {
+        return by_name(&lists, request, indexes);
+    }
+    let apt = Apt::prepare(context, request, &suites)?;
     (context.progress)(0, 0, "solving");
     let files = package_file::offer(context, &request.files)?;
     let recommends = format!("APT::Install-Recommends={}", request.recommends);
     let ask = |wanted: &[String]| -> Result<Vec<Located>> {
         let options = ["-q", "-y", "--print-uris", "-o", "APT::Get::AllowUnauthenticated=false"];
-        let command = apt.get().args(options).args(["-o", &recommends]).arg("install").args(wanted);
+        let command =
+            apt.get(context).args(options).args(["-o", &recommends]).arg("install").args(wanted);
         let command = command.args(files.iter().map(|(path, _)| path));
         let mut output = Vec::new();
         command
@@ -85,13 +88,11 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
         uris(&String::from_utf8(output).context("reading apt's answer")?, addresses)
     };
     match &request.base {
-        Base::Exactly => by_name(&apt.lists(), request, indexes),
         Base::Tree { tree, .. } => {
             let tree = tree.as_ref().context("the tree is not built yet")?;
             let status = read_from_tar(&context.object(tree), "var/lib/dpkg/status")?;
             std::fs::write(apt.status(), status).context("writing the installed packages")?;
-            let mut packages =
-                describe(&apt.lists(), request, indexes, (&ask(&request.asked())?, &[]))?;
+            let mut packages = describe(&lists, request, indexes, (&ask(&request.asked())?, &[]))?;
             packages.extend(files.into_iter().map(|(_, package)| package));
             packages.sort();
             Ok(packages)
@@ -104,7 +105,7 @@ fn ask_apt(context: &StageContext, request: &Request, indexes: &[Index]) -> Resu
                 true => essential.clone(),
                 false => ask(&[&minimum[..], &asked].concat())?,
             };
-            let packages = describe(&apt.lists(), request, indexes, (&all, &essential))?;
+            let packages = describe(&lists, request, indexes, (&all, &essential))?;
             if !packages.iter().any(|package| package.essential && package.name == "dpkg") {
                 let place = place(request, index);
                 return Err(with_hint(

@@ -37,6 +37,19 @@ impl Date {
         (is_universal && date.is_one()).then_some(date)
     }
 
+    /// In seconds since 1970.
+    pub fn seconds(self) -> u64 {
+        // The day of a calendar whose years begin in March, as in "chrono-Compatible Low-Level Date
+        // Algorithms" by Howard Hinnant.
+        let year = u64::from(self.year) - u64::from(self.month <= 2);
+        let month = (u64::from(self.month) + 9) % 12;
+        let of_year = (153 * month + 2) / 5 + u64::from(self.day) - 1;
+        let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
+        let [hour, minute, second] = self.time.map(u64::from);
+        // 1970 began on day 719468 of it.
+        days.saturating_sub(719_468) * 86_400 + hour * 3600 + minute * 60 + second
+    }
+
     /// A day later.
     pub fn next_day(self) -> Date {
         let tomorrow = [
@@ -106,6 +119,15 @@ impl FromStr for Date {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_counted_from_1970() {
+        let seconds = |text: &str| text.parse::<Date>().unwrap().seconds();
+        assert_eq!(seconds("19700101T000000Z"), 0);
+        assert_eq!(seconds("20000229T120000Z"), 951_825_600);
+        assert_eq!(seconds("20261121T091544Z"), 1_795_252_544);
+        assert_eq!(seconds("19600101T000001Z"), 1);
+    }
 
     #[test]
     fn both_forms_mean_the_same() {

@@ -33,8 +33,8 @@ pub(super) struct ObjectStore {
 impl ObjectStore {
     /// The service at `address`: `s3://bucket/prefix`.
     pub fn open(address: &str, timeout: Duration) -> Result<ObjectStore> {
-        crate::http::select_tls();
-        HttpTransporter::install_default(ReqwestTransport::default());
+        let client = crate::http::concurrent_client()?;
+        HttpTransporter::install_default(ReqwestTransport::new(client));
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

@@ -4,6 +4,7 @@
 
 mod media;
 mod mirrors;
+mod signatures;
 mod snapshots;
 mod store;
 mod world;

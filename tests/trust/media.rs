@@ -65,7 +65,7 @@ fn a_signed_medium_counts_by_the_keyring() {
     project.write("p.toml", signed_pipeline(&world.keyring("theirs")));
     refused(&project, &medium, &[], &[not_signed, "keyring.gpg"]);
     project.write("p.toml", PIPELINE);
-    refused(&project, &medium, &[], &[not_signed, "debian-archive-keyring.gpg"]);
+    refused(&project, &medium, &[], &[not_signed, "debian-archive-keyring"]);
     project.write("p.toml", signed_pipeline(&world.keyring("ours")));
     taken(world, &project, &medium, &[]);
 

@@ -88,6 +88,15 @@ fn an_index_that_was_changed_is_refused() {
     refused(&project, &server, &keyring, &[], &[NOT_SIGNED]);
     archive.edit(&format!("{SUITE}/InRelease"), "Label: Another", "Label: Debian");
     taken(world, &server, &[]);
+    // What is around the signed text is not signed.
+    let begin = "-----BEGIN PGP SIGNED MESSAGE-----";
+    let (before, end) = (format!("Suite: sid\n\n{begin}"), "-----END PGP SIGNATURE-----\n");
+    for (from, to) in [(begin, before), (end, format!("{end}Suite: sid\n"))] {
+        archive.edit(&format!("{SUITE}/InRelease"), from, &to);
+        refused(&project, &server, &keyring, &[], &[NOT_SIGNED, "what came is no signed text"]);
+        archive.edit(&format!("{SUITE}/InRelease"), &to, from);
+    }
+    taken(world, &server, &[]);
     // The list of packages: of the same length, longer and shorter.
     let changed = "the mirror's list of packages is not the one that its index names";
     archive.edit(LIST, "Version: 1.0", "Version: 1.1");

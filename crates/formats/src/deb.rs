@@ -1,5 +1,5 @@
 //! Debian packages (`.deb`): an `ar` archive with the control data and the files, each a tar. The reader
-//! takes out the control file; of the files it only knows that they are all there.
+//! takes out the control file; of the files it only knows where they are, and that they are all there.
 //!
 //! Source: deb(5), deb-control(5), ar(5), POSIX ustar.
 
@@ -37,17 +37,37 @@ pub struct Control {
 }
 
 /// A member of the archive, by its place.
-struct Member {
-    name: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name: `data.tar.xz`.
+    pub name: String,
     /// In bytes from the start of the file.
-    offset: u64,
+    pub offset: u64,
     /// In bytes.
-    length: u64,
+    pub length: u64,
 }
 
 /// Reads the control file of a package. Fails for what is not a package, for one that is cut short,
 /// and for one whose control data is damaged.
 pub fn read(mut reader: impl Read + Seek) -> io::Result<Control> {
+    let (control, _) = members(&mut reader)?;
+    let tar = unpacked(&control.name, content(&mut reader, &control)?)?;
+    let text = control_file(&tar)?;
+    let text = String::from_utf8(text.to_vec())
+        .map_err(|_| fault("its control file is not UTF-8"))?
+        .trim_start_matches('\n')
+        .to_string();
+    Ok(of_text(&text)?)
+}
+
+/// The member with the files of a package, a tar in the compression that its name says. Fails for what
+/// is not a package, and for one that is cut short.
+pub fn files(mut reader: impl Read + Seek) -> io::Result<Member> {
+    members(&mut reader).map(|(_, files)| files)
+}
+
+/// The members with the control data and with the files.
+fn members(mut reader: &mut (impl Read + Seek)) -> io::Result<(Member, Member)> {
     let end = reader.seek(SeekFrom::End(0))?;
     reader.seek(SeekFrom::Start(0))?;
     let mut magic = Vec::new();
@@ -76,13 +96,7 @@ pub fn read(mut reader: impl Read + Seek) -> io::Result<Control> {
     if !files.name.starts_with("data.tar") {
         return Err(fault(format!("`{}` is in the place of its files", files.name)).into());
     }
-    let tar = unpacked(&control.name, content(&mut reader, &control)?)?;
-    let text = control_file(&tar)?;
-    let text = String::from_utf8(text.to_vec())
-        .map_err(|_| fault("its control file is not UTF-8"))?
-        .trim_start_matches('\n')
-        .to_string();
-    Ok(of_text(&text)?)
+    Ok((control, files))
 }
 
 /// The control data of a control file's text.

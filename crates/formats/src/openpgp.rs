@@ -1,5 +1,5 @@
-//! Certificates of OpenPGP, binary or armoured: the fingerprints of their primary keys. It checks no
-//! signature.
+//! Armours of OpenPGP, and certificates, binary or armoured: the fingerprints of their primary keys. It
+//! checks no signature.
 //!
 //! Source: RFC 9580, 4.2 (packets), 5.5.2 and 5.5.4 (keys and fingerprints), 6.2 (armour).
 
@@ -10,6 +10,7 @@ use super::{Fault, fields::Fields};
 
 const FORMAT: &str = "OpenPGP";
 const ARMOUR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
+const SIGNATURE_ARMOUR: &str = "-----BEGIN PGP SIGNATURE-----";
 /// The tag of a primary public key.
 const PUBLIC_KEY: u8 = 6;
 
@@ -20,12 +21,26 @@ pub fn is_armoured(bytes: &[u8]) -> bool {
 
 /// The bytes of every block of public keys in an ASCII text; bytes without an armour as they are.
 pub fn dearmoured(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
-    if !is_armoured(bytes) {
-        return Ok(bytes.to_vec());
+    match is_armoured(bytes) {
+        true => blocks(bytes, ARMOUR),
+        false => Ok(bytes.to_vec()),
     }
+}
+
+/// The same for blocks of signatures.
+pub fn dearmoured_signatures(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
+    let start = bytes.trim_ascii_start();
+    match start.first().is_none_or(|byte| byte.is_ascii()) {
+        true => blocks(bytes, SIGNATURE_ARMOUR),
+        false => Ok(bytes.to_vec()),
+    }
+}
+
+/// The bytes of every block that begins with the line `armour`.
+fn blocks(bytes: &[u8], armour: &str) -> Result<Vec<u8>, Fault> {
     let text = String::from_utf8_lossy(bytes);
     let mut all = Vec::new();
-    for block in text.split(ARMOUR).skip(1) {
+    for block in text.split(armour).skip(1) {
         let block = block.split("-----END").next().unwrap_or_default();
         // An empty line ends the headers; a line that begins with `=` is the checksum.
         let body = block.lines().skip(1).skip_while(|line| line.contains(": "));

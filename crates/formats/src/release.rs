@@ -23,6 +23,8 @@ pub struct Release {
     pub codename: String,
     /// When it was made: `Sat, 21 Nov 2026 09:15:44 UTC`.
     pub date: String,
+    /// Until when it counts, written like `date`; empty: for ever.
+    pub valid_until: String,
     /// `amd64`, `all`, ...
     pub architectures: Vec<String>,
     /// `main`, `contrib`, ...
@@ -32,11 +34,16 @@ pub struct Release {
 }
 
 impl Release {
-    /// Reads the text. Files without an SHA-256 are not among its files.
+    /// Reads the text, clear-signed or not. Files without an SHA-256 are not among its files.
     pub fn read(text: &str) -> Result<Release, Fault> {
+        Release::read_plain(signed_text(text))
+    }
+
+    /// Reads a text that is not clear-signed.
+    pub fn read_plain(text: &str) -> Result<Release, Fault> {
         let mut release = Release::default();
         let mut is_empty = true;
-        for paragraph in deb822::paragraphs(signed_text(text)) {
+        for paragraph in deb822::paragraphs(text) {
             paragraph.check(FORMAT)?;
             for field in paragraph.fields() {
                 is_empty = false;
@@ -47,6 +54,7 @@ impl Release {
                     "suite" => release.suite = text(),
                     "codename" => release.codename = text(),
                     "date" => release.date = text(),
+                    "valid-until" => release.valid_until = text(),
                     "architectures" => release.architectures = words(),
                     "components" => release.components = words(),
                     "sha256" => field.continuation().try_for_each(|line| release.file(line))?,

@@ -76,6 +76,11 @@ pub fn sign_beside(file: &Path, to: &Path, keys: &Path) {
     Agent::new(keys).gpg(&["--armor", "--output", text(to), "--detach-sign", text(file)]);
 }
 
+/// Runs gpg for the keys in a directory, which is made if it is not there.
+pub fn gpg(keys: &Path, arguments: &[&str]) {
+    Agent::new(keys).gpg(arguments);
+}
+
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }

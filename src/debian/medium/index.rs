@@ -1,17 +1,21 @@
-//! The index of a suite as a medium has it: its `Release` and its lists of packages, taken out,
-//! compared with each other, given to apt for the signature, and kept in the cache like an index of
-//! a mirror's.
+//! The index of a suite as a medium has it: its `Release`, whose signature is verified where it has one,
+//! and its lists of packages, taken out, compared with it, and kept in the cache like an index of a
+//! mirror's.
 
+use std::fs::File;
 use std::path::Path;
 
-use super::{Medium, Signature, Suite, named};
-use crate::artifact::{Artifact, ArtifactKind, Output};
+use super::{Medium, Suite, named};
+use crate::artifact::Artifact;
 use crate::debian::Request;
-use crate::debian::index::{Apt, Index, Trust, address, keep, recipe};
+use crate::debian::index::{Index, recipe};
+use crate::debian::lists::{IndexFiles, is_readable};
+use crate::debian::signed::{Outdated, SignedRelease};
 use crate::digest::{Digest, HashingWriter};
 use crate::error::{Context, Error, Result, anyhow, caused_by, with_hint};
+use crate::format::release::Release;
 use crate::lock::Date;
-use crate::process::CommandFailed;
+use crate::openpgp::Refusal;
 use crate::stage_context::StageContext;
 
 /// A list of packages as a medium has it.
@@ -28,7 +32,7 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
     let (components, lists) = medium.lists(context, request, &suite)?;
     let trust = trust(&medium, request, &suite)?;
     let searched = request.release();
-    let mut recipe = recipe(context, &searched, &suite.digest());
+    let mut recipe = recipe(context, &searched, &suite.signed.digest());
     recipe.set("found", &components);
     recipe.value("trust", &trust);
     let date = Date::of_release(&suite.release.date);
@@ -36,15 +40,18 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
     let (artifact, _) = context.cached(&recipe, |context| {
         (context.progress)(0, 0, "index");
         let request = Request { components, ..request.clone() };
-        let directory = context.scratch("medium");
-        medium.copy_index(&suite, &lists, &directory.join("dists").join(&request.suite))?;
-        read_by_apt(context, &request, &suite, &directory)
+        let release = verified(context, &request, &suite)
             .map_err(|error| explain(error, &medium, &request))?;
-        Output::file(ArtifactKind::File, context.scratch("lists.tar"))
+        let place = context.scratch("medium");
+        medium.copy_lists(&suite, &lists, &place)?;
+        let lists: Vec<String> = lists.iter().map(|list| list.path.clone()).collect();
+        let (signed, release) = (&suite.signed, &release);
+        let files = IndexFiles { signed, release, place: &place, lists: &lists };
+        files.pack(context, &request, &searched)
     })?;
     Ok(Index {
         suite: searched,
-        release: suite.digest(),
+        release: suite.signed.digest(),
         date,
         lists: artifact,
         medium: Some(label),
@@ -54,14 +61,14 @@ pub fn current(context: &StageContext, request: &Request, image: &Artifact) -> R
 /// What the index is trusted for. It is in the index's recipe, so that the index is verified again
 /// when it changes.
 fn trust(medium: &Medium, request: &Request, suite: &Suite) -> Result<String> {
-    match (&suite.signature, &request.keyring) {
-        (Signature::None(_), Some(keyring)) => Err(with_hint(
+    match (&suite.signed, &request.keyring) {
+        (SignedRelease::Unsigned(_), Some(keyring)) => Err(with_hint(
             anyhow!("{} is not signed, by a key of {keyring} or any other", medium.shown()),
             "media of Debian are not: leave `keyring` out, and let `download` check the image \
                  by a signed list of checksums",
         )),
-        (Signature::None(_), None) => Ok("the medium".to_string()),
-        // A keyring that does not exist is reported where apt needs it.
+        (SignedRelease::Unsigned(_), None) => Ok("the medium".to_string()),
+        // A keyring that does not exist is reported where it is read.
         _ => Ok(request.keys().digest().map_or(String::new(), |digest| digest.to_string())),
     }
 }
@@ -85,7 +92,7 @@ impl Medium {
                 let Some((directory, name)) = path.rsplit_once('/') else { continue };
                 let place = format!("{}/{directory}", suite.directory);
                 let there = self.files.names(&place)?.iter().any(|(other, _)| other == name);
-                if there && !directories.contains(&directory) {
+                if there && is_readable(path) && !directories.contains(&directory) {
                     directories.push(directory);
                     lists.push(List { path: path.to_string(), digest, length });
                 }
@@ -109,28 +116,14 @@ impl Medium {
         Err(with_hint(error, hint))
     }
 
-    /// Copies what apt asks for into `place`, a directory that apt takes for the suite's.
-    fn copy_index(&mut self, suite: &Suite, lists: &[List], place: &Path) -> Result<()> {
-        let write = |name: &str, bytes: &[u8]| -> Result<()> {
-            let path = place.join(name);
-            let parent = path.parent().context("a file has no directory")?;
-            std::fs::create_dir_all(parent)
-                .and_then(|()| std::fs::write(&path, bytes))
-                .with_context(|| format!("writing {}", path.display()))
-        };
-        match &suite.signature {
-            Signature::Inline(text) => write("InRelease", text)?,
-            Signature::Detached(text, signature) => {
-                write("Release", text)?;
-                write("Release.gpg", signature)?;
-            }
-            Signature::None(text) => write("Release", text)?,
-        }
+    /// Copies `lists` into the directory `place`, if they are as `Release` has them.
+    fn copy_lists(&mut self, suite: &Suite, lists: &[List], place: &Path) -> Result<()> {
         for list in lists {
             let from = format!("{}/{}", suite.directory, list.path);
             let what = format!("reading {from} of {}", self.shown());
-            write(&list.path, b"")?;
-            let file = std::fs::File::options().append(true).open(place.join(&list.path));
+            let to = place.join(&list.path);
+            let parent = to.parent().context("a file has no directory")?;
+            let file = std::fs::create_dir_all(parent).and_then(|()| File::create(&to));
             let mut writer = HashingWriter::new(file.with_context(|| what.clone())?);
             self.files.copy(&from, list.length, &mut writer).with_context(|| what.clone())?;
             let (_, digest, _) = writer.finish();
@@ -147,35 +140,22 @@ impl Medium {
     }
 }
 
-/// Lets apt check the signature, where there is one, and read the lists; they become `lists.tar`.
-fn read_by_apt(
-    context: &StageContext,
-    request: &Request,
-    suite: &Suite,
-    directory: &Path,
-) -> Result<()> {
-    let trust = match suite.signature {
-        Signature::None(_) => Trust::Verified,
-        _ => Trust::Signature,
-    };
-    let searched = request.release();
-    let suites = [(&searched, address(directory))];
-    let apt = Apt::prepare(&context.scratch("apt"), context, request, &suites, trust)?;
-    let mut command = apt.get().args(["-q", "-o", "APT::Update::Error-Mode=any"]);
-    if trust == Trust::Verified || context.settings.allow_expired {
-        // The date of a medium that is not signed proves nothing, and the medium does not change.
-        command = command.args(["-o", "Acquire::Check-Valid-Until=false"]);
+/// What `Release` says, if it is signed by the right keys or not signed at all.
+fn verified(context: &StageContext, request: &Request, suite: &Suite) -> Result<Release> {
+    // The date of a medium that is not signed proves nothing, and the medium does not change.
+    if let SignedRelease::Unsigned(_) = suite.signed {
+        return Ok(suite.release.clone());
     }
-    command.arg("update").run(&context.log, &context.cancel)?;
-    keep(context, request, (&apt, &searched), &context.scratch("lists.tar"))
+    let release = suite.signed.verified(&request.keys(), context.settings.allow_expired)?;
+    // The lists were chosen by what was read before.
+    match release == suite.release {
+        true => Ok(release),
+        false => Err(Refusal::NoSignedText.into()),
+    }
 }
 
 fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
-    let said = |text: &str| {
-        caused_by::<CommandFailed>(&error)
-            .is_some_and(|failed| failed.tail.iter().any(|line| line.contains(text)))
-    };
-    if said("is expired") {
+    if let Some(Outdated::Past(_)) = caused_by::<Outdated>(&error) {
         let why = format!("the index of {} is past its Valid-Until date", medium.shown());
         return with_hint(
             error.context(why),
@@ -183,7 +163,7 @@ fn explain(error: Error, medium: &Medium, request: &Request) -> Error {
              are still checked",
         );
     }
-    if !["NO_PUBKEY", "is not signed", "signature", "BADSIG"].into_iter().any(said) {
+    if caused_by::<Refusal>(&error).is_none() {
         return error;
     }
     let why = format!("{} is not signed by a key of {}", medium.shown(), request.keys());

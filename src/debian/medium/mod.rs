@@ -6,9 +6,10 @@
 use std::fs::File;
 
 use super::index::MOST_RELEASE;
+use super::signed::SignedRelease;
 use super::{Base, Request};
 use crate::artifact::Artifact;
-use crate::digest::{Digest, HashingWriter};
+use crate::digest::HashingWriter;
 use crate::error::{Context, Result, anyhow, with_hint};
 use crate::format::disk_info::{DiskInfo, shown};
 use crate::format::release::Release;
@@ -37,18 +38,9 @@ pub struct Medium {
 pub struct Suite {
     /// Its directory: `dists/trixie`.
     directory: String,
+    /// What its `Release` file says, whoever signed it.
     release: Release,
-    signature: Signature,
-}
-
-/// A suite's `Release` file, and how it is signed.
-enum Signature {
-    /// Inside `InRelease`.
-    Inline(Vec<u8>),
-    /// `Release`, by `Release.gpg`.
-    Detached(Vec<u8>, Vec<u8>),
-    /// `Release`, not signed.
-    None(Vec<u8>),
+    signed: SignedRelease,
 }
 
 impl Medium {
@@ -102,22 +94,22 @@ impl Medium {
             };
             return Err(with_hint(error, hint));
         };
-        let signature = self.signature(&directory)?;
-        let release = Release::read(&String::from_utf8_lossy(signature.text()))
+        let signed = self.signed(&directory)?;
+        let release = Release::read(&String::from_utf8_lossy(signed.bytes()))
             .with_context(|| format!("reading {directory}/Release"))?;
         self.check_distribution(request, &release)?;
         self.check_architecture(context, &release)?;
-        Ok(Suite { directory, release, signature })
+        Ok(Suite { directory, release, signed })
     }
 
-    fn signature(&mut self, directory: &str) -> Result<Signature> {
+    fn signed(&mut self, directory: &str) -> Result<SignedRelease> {
         let mut read = |name: &str| self.files.read(&format!("{directory}/{name}"), MOST_RELEASE);
         if let Some(text) = read("InRelease")? {
-            return Ok(Signature::Inline(text));
+            return Ok(SignedRelease::Inline(text));
         }
         match (read("Release")?, read("Release.gpg")?) {
-            (Some(text), Some(signature)) => Ok(Signature::Detached(text, signature)),
-            (Some(text), None) => Ok(Signature::None(text)),
+            (Some(text), Some(signature)) => Ok(SignedRelease::Detached(text, signature)),
+            (Some(text), None) => Ok(SignedRelease::Unsigned(text)),
             (None, _) => Err(anyhow!("{} has no {directory}/Release", self.shown())),
         }
     }
@@ -174,22 +166,6 @@ impl Medium {
             return Err(with_hint(error, damaged));
         }
         context.cache.adopt(&part, &context.cache.package(&package.sha256))
-    }
-}
-
-impl Signature {
-    /// The `Release` file as it is on the medium.
-    fn text(&self) -> &[u8] {
-        match self {
-            Signature::Inline(text) | Signature::Detached(text, _) | Signature::None(text) => text,
-        }
-    }
-}
-
-impl Suite {
-    /// What names the index.
-    fn digest(&self) -> Digest {
-        Digest::of(self.signature.text())
     }
 }
 

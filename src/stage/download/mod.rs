@@ -180,10 +180,10 @@ impl Stage for Download {
                 let list = small(&http, checksums, MOST_LIST, context)?;
                 let trust = || format!("trusting {checksums}");
                 let list = match signature == checksums {
-                    true => signed::verified_text(context, &list, keyring).with_context(trust)?,
+                    true => signed::verified_text(&list, keyring).with_context(trust)?,
                     false => {
                         let signature = small(&http, signature, MOST_SIGNATURE, context)?;
-                        signed::verify(context, &list, &signature, keyring).with_context(trust)?;
+                        signed::verify(&list, &signature, keyring).with_context(trust)?;
                         list
                     }
                 };

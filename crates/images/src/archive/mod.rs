@@ -20,6 +20,7 @@ use crate::files::sparse::{is_zero, write_data};
 use crate::units::Bytes;
 
 mod bzip2;
+pub mod deb;
 mod directory;
 pub mod extract;
 mod gzip;
