@@ -1,7 +1,7 @@
 # make image   installs what is missing, builds kuth, builds the Debian image
 # make quick   formats, lints and the tests that need no tools: under a minute
 # make check AREA=remote   the unit and integration tests of one area of the sources
-# make static  builds kuth as one file for any Linux of this architecture
+# make static  builds kuth as one file that needs no library of the host
 # make test    installs what the tests need, lints, runs all tests; ARGS="--test cli" runs a part
 # make test-boots     boots whole systems, which is left out above; half an hour without KVM
 # make audit   checks licences, sources and known vulnerabilities of the crates, with cargo-deny
