@@ -3,12 +3,16 @@
 //! own dynamic loader, so that an image comes out the same on every host, as any user.
 //! It knows neither mirrors nor what the tools are used for.
 
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use crate::archive;
+use crate::artifact::{ArtifactKind, Output};
 use crate::digest::Digest;
 use crate::error::{Context, Hint, Result, anyhow, bail};
 use crate::process::Command;
+use crate::recipe::Recipe;
 use crate::stage_context::{Pin, StageContext};
 use crate::threads;
 
@@ -137,8 +141,12 @@ impl ToolsTree {
     }
 }
 
+/// Raised when the same packages would make another tar.
+const REVISION: u32 = 1;
+
 /// The tools that `pin` locks, unpacked into the work directory of `context`; the packages' files
-/// are in the cache already.
+/// are in the cache already. Their decompression takes a second, so the cache has their files as a
+/// tar.
 pub fn tools(context: &StageContext, pin: &Pin) -> Result<ToolsTree> {
     let mut digests: Vec<Digest> = pin.packages().iter().map(|package| package.sha256).collect();
     digests.sort();
@@ -147,7 +155,42 @@ pub fn tools(context: &StageContext, pin: &Pin) -> Result<ToolsTree> {
         return Err(anyhow!("the package {} is not in the cache", missing.display()))
             .hint("build without `--offline`, so that it can be downloaded");
     }
-    ToolsTree::unpack(&debs, &context.scratch("tools"), digest_of(&digests), context)
+    let digest = digest_of(&digests);
+    let mut recipe = Recipe::new("tools", REVISION);
+    recipe.value("packages", digest);
+    let (tar, _) = context.cached(&recipe, |context| {
+        let directory = context.scratch("tools");
+        ToolsTree::unpack(&debs, &directory, digest, context)?;
+        let file = context.scratch("tools.tar");
+        pack(&directory, &file).with_context(|| format!("writing {}", file.display()))?;
+        Output::file(ArtifactKind::File, file)
+    })?;
+    let (file, into) = (context.object(&tar), context.scratch("tools"));
+    File::open(&file)
+        .and_then(|file| tar::Archive::new(BufReader::new(file)).unpack(&into))
+        .with_context(|| format!("unpacking {}", file.display()))?;
+    ToolsTree::open(&into, digest)
+}
+
+/// Writes the files below `directory` into a tar: sorted, without times and owners.
+fn pack(directory: &Path, file: &Path) -> std::io::Result<()> {
+    let mut tar = tar::Builder::new(BufWriter::new(File::create_new(file)?));
+    tar.mode(tar::HeaderMode::Deterministic);
+    tar.follow_symlinks(false);
+    let mut directories = vec![PathBuf::new()];
+    while let Some(below) = directories.pop() {
+        let entries = std::fs::read_dir(directory.join(&below))?;
+        let mut entries = entries.collect::<std::io::Result<Vec<_>>>()?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let path = below.join(entry.file_name());
+            tar.append_path_with_name(entry.path(), &path)?;
+            if entry.file_type()?.is_dir() {
+                directories.push(path);
+            }
+        }
+    }
+    tar.into_inner()?.into_inner()?.sync_all()
 }
 
 /// The boot loader that firmware with Secure Boot starts.
