@@ -12,6 +12,18 @@ pub const ESSENTIAL: &str = "essential";
 /// The directory of all other package files in the exchange directory.
 pub const PACKAGES: &str = "packages";
 
+/// The directory of the files of earlier batches in the exchange directory; see
+/// [`batches`](super::batches).
+pub const EARLIER: &str = "earlier";
+
+/// In a tree: an earlier batch could not be installed without the later ones. Removed by the last.
+const PUT_OFF: &str = "/var/cache/apt/kuth-put-off";
+
+/// The tree's apt, as it is always started.
+const APT: &str = "apt-get --yes -oAPT::Sandbox::User=root -oAPT::Install-Recommends=false \
+    -oDpkg::Use-Pty=false -oDpkg::Options::=--force-confold \
+    -oDpkg::Options::=--force-unsafe-io";
+
 /// What invoke-rc.d asks before it starts a service: never in a tree under construction.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
@@ -29,16 +41,28 @@ pub fn write(path: &str, content: impl Into<String>) -> Step {
 /// A step that runs `command` with all package files of a directory behind it. The shell writes
 /// their names out, in the order of the C locale; in a log or an error hundreds would hide the
 /// rest.
-fn with_files(command: &str, directory: &str, env: Vec<(String, String)>) -> Step {
+fn with_files(command: &str, directory: &str) -> Step {
+    run([
+        "/bin/sh",
+        "-c",
+        &script(command, &format!("exec {command} {EXCHANGE}/{directory}/*.deb")),
+    ])
+}
+
+/// `script`, which says what is missing where the tree has no `command`.
+fn script(command: &str, script: &str) -> String {
     let program = command.split(' ').next().unwrap_or_default();
-    let script = format!(
+    format!(
         "command -v {program} >/dev/null || {{ echo 'the tree has no {program}: packages are installed \
-         by its own; install them where the tree is made' >&2; exit 127; }}; \
-         exec {command} {EXCHANGE}/{directory}/*.deb"
-    );
+         by its own; install them where the tree is made' >&2; exit 127; }}; {script}"
+    )
+}
+
+/// A step of apt. The initial RAM disk is made once, when everything that goes into it is there.
+fn apt(script: String) -> Step {
     Step::Run {
-        argv: ["/bin/sh", "-c", &script].map(String::from).into(),
-        env,
+        argv: ["/bin/sh", "-c", &self::script(APT, &script)].map(String::from).into(),
+        env: vec![("INITRD".into(), "No".into())],
         input: String::new(),
     }
 }
@@ -54,7 +78,7 @@ pub fn essential(tars: Vec<String>, lib64: bool) -> Vec<Step> {
         write("/var/lib/dpkg/status", ""),
         write("/var/lib/dpkg/available", ""),
         no_services(),
-        with_files(dpkg, ESSENTIAL, Vec::new()),
+        with_files(dpkg, ESSENTIAL),
     ]
 }
 
@@ -63,17 +87,33 @@ pub fn no_services() -> Step {
     Step::Write { path: POLICY.into(), content: "#!/bin/sh\nexit 101\n".into(), mode: 0o755 }
 }
 
-/// Installs `packages` with the tree's apt. Those that are not files, and that `asked` does not name,
-/// are dependencies, and are marked as installed automatically.
+/// Installs the packages of a batch that is not the last one. Should apt have to remove something for
+/// it, or miss a package of a later batch, this batch and those after it are left to the last one.
+/// Which of the two depends on the tree and the packages alone.
+pub fn install_early() -> [Step; 2] {
+    let files = format!("{EXCHANGE}/{PACKAGES}/*.deb");
+    let script = format!(
+        "[ ! -e {PUT_OFF} ] || exit 0; \
+         {APT} --quiet=2 --simulate --no-remove install {files} >/dev/null && status=0 || status=$?; \
+         case $status in \
+         0) exec {APT} install {files} ;; \
+         100) echo 'these packages are installed together with the others'; : >{PUT_OFF} ;; \
+         *) exit $status ;; esac"
+    );
+    [no_services(), apt(script)]
+}
+
+/// Installs `packages` with the tree's apt, except what [`install_early`] did. Those that are not
+/// files, and that `asked` does not name, are dependencies, and are marked as installed automatically.
 pub fn install(packages: &[&Package], asked: &[String]) -> Vec<Step> {
     if packages.is_empty() {
         return Vec::new();
     }
-    let apt = "apt-get --yes -oAPT::Sandbox::User=root -oAPT::Install-Recommends=false \
-        -oDpkg::Use-Pty=false -oDpkg::Options::=--force-confold \
-        -oDpkg::Options::=--force-unsafe-io install";
-    // The initial RAM disk is made once, when everything that goes into it is there.
-    let install = with_files(apt, PACKAGES, vec![("INITRD".into(), "No".into())]);
+    let files = format!("{EXCHANGE}/{PACKAGES}/*.deb");
+    let install = apt(format!(
+        "if [ -e {PUT_OFF} ]; then rm {PUT_OFF}; exec {APT} install {files} {EXCHANGE}/{EARLIER}/*.deb; \
+         fi; exec {APT} install {files}"
+    ));
     let automatic: Vec<String> = packages
         .iter()
         .filter(|package| !package.file && !asked.iter().any(|name| names(name, package)))

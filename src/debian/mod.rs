@@ -11,6 +11,7 @@ use crate::lock::{LockEntry, LockedMedium, LockedPackages, LockedSuite, Part, su
 use crate::recipe::Recipe;
 use crate::stage_context::{Pin, PinOutcome, StageContext};
 
+pub mod batches;
 pub mod contents;
 mod current;
 pub mod distribution;

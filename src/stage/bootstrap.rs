@@ -245,6 +245,22 @@ pub(super) fn offer(sandbox: &Sandbox, packages: &[Package], files: &[PathBuf]) 
     Ok(())
 }
 
+/// Puts the files of `packages`, which are in the store of packages, where the steps of a batch look
+/// for them: into `directory` of the exchange directory.
+pub(super) fn offer_batch(
+    context: &StageContext,
+    sandbox: &Sandbox,
+    directory: &str,
+    packages: &[Package],
+) -> Result<()> {
+    let to = sandbox.exchange().join(directory);
+    std::fs::create_dir_all(&to).with_context(|| format!("making {}", to.display()))?;
+    packages.iter().try_for_each(|package| {
+        let file = context.cache.package(&package.sha256);
+        sandbox.offer(&file, &format!("{directory}/{}", package.file_name()))
+    })
+}
+
 /// The digest that names a set of installed packages, for requests on top of them.
 pub(super) fn installed(packages: &[Package], below: Option<&str>) -> Digest {
     let mut recipe = Recipe::new("installed", 1);

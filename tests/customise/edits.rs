@@ -8,6 +8,8 @@ use kuth_test_support::tree::Tree;
 
 use crate::package_files::deb;
 
+mod batches;
+
 /// What every pipeline of these tests begins with: a tree with a package to remove, and files to change.
 const BEFORE: &str = r#"
 [stage.before]

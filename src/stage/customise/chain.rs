@@ -1,8 +1,10 @@
 //! The actions that a `customise` table means, in their order, and the recipe of each.
 
+use std::cell::Cell;
+
 use super::{Content, Customise, File, Script, additions};
 use crate::artifact::Facts;
-use crate::debian::{Request, install, package_file, pool};
+use crate::debian::{Request, batches, install, package_file, pool};
 use crate::digest::Digest;
 use crate::error::{Context, Result};
 use crate::lock::Package;
@@ -18,6 +20,8 @@ pub(super) struct Pins<'a> {
     /// The keys of repositories, and others.
     rest: &'a [Pin],
     all: &'a [Pin],
+    /// Whether the files of the packages that are added are known to be in the store.
+    is_fetched: Cell<bool>,
 }
 
 impl<'a> Pins<'a> {
@@ -37,7 +41,7 @@ impl<'a> Pins<'a> {
             Some(_) => Some(next()?),
             None => None,
         };
-        Ok(Pins { request, additions, rest, all })
+        Ok(Pins { request, additions, rest, all, is_fetched: Cell::new(false) })
     }
 
     /// The packages that are added.
@@ -55,7 +59,7 @@ impl Customise {
         pins: &'a Pins<'a>,
     ) -> Result<Vec<Action<'a>>> {
         let facts = &inputs.get("from")?.facts;
-        let mut actions = Vec::from_iter(self.packages(context, inputs, pins, facts)?);
+        let mut actions = self.packages(context, inputs, pins, facts)?;
         actions.extend(self.action("removal", self.removal_steps()).map(|mut action| {
             action.recipe.set("remove", &self.remove);
             action
@@ -115,38 +119,81 @@ impl Customise {
         }
     }
 
+    /// Repositories, answers and the first packages; then the other batches of packages.
     fn packages<'a>(
         &'a self,
         context: &'a StageContext,
         inputs: &'a Inputs,
         pins: &'a Pins<'a>,
         facts: &'a Facts,
-    ) -> Result<Option<Action<'a>>> {
+    ) -> Result<Vec<Action<'a>>> {
         if pins.request.is_none() && self.debconf.is_empty() && self.origin.repositories.is_empty()
         {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        let mut action = self.lazy_action("packages", move |sandbox| {
-            let mut steps = self.origin.keep_repositories(context, sandbox, pins.all)?;
-            if let Some((request, pin)) = &pins.request {
+        let fetch = move || -> Result<()> {
+            if let (Some((request, pin)), false) = (&pins.request, pins.is_fetched.get()) {
                 let source = self.origin.package_source(inputs)?;
                 package_file::store(context, &request.files, pin.packages())?;
-                let distribution = super::distribution_of(facts);
-                let (packages, files) = pool::fetch(context, distribution, pin, &source)?;
-                bootstrap::offer(sandbox, &packages, &files)?;
+                pool::fetch(context, super::distribution_of(facts), pin, &source)?;
+                pins.is_fetched.set(true);
             }
-            steps.extend(self.package_steps(facts, pins.added()));
-            Ok(steps)
-        });
-        let recipe = &mut action.recipe;
-        recipe.optional("packages", pins.request.as_ref().map(|(_, pin)| pin.digest));
-        recipe.list("pin", pins.rest.iter().map(|pin| pin.digest));
-        recipe.set("asked", self.packages_to_add(facts));
-        recipe.set("backport", &self.origin.backports);
-        self.packages.describe_files(recipe)?;
-        self.debconf.describe(context, recipe)?;
-        self.origin.describe_repositories(context, recipe)?;
-        Ok(Some(action))
+            Ok(())
+        };
+        let batches = batches::split(context, pins.added(), fetch)?;
+        let last = batches.len() - 1;
+        let mut actions = Vec::new();
+        for (at, batch) in batches.iter().enumerate() {
+            let name = match at {
+                0 => "packages".to_string(),
+                at => format!("packages {}", at + 1),
+            };
+            let is_last = at == last;
+            let offered = batch.iter().map(|package| (*package).clone());
+            let offered: Vec<Package> = offered.collect();
+            // The last batch has the others too, for the case that they could not be installed alone.
+            let before: Vec<Package> = match is_last {
+                true => batches[..at].iter().flatten().map(|package| (*package).clone()).collect(),
+                false => Vec::new(),
+            };
+            let batch = offered.iter().chain(&before).map(|package| package.sha256);
+            let digests: Vec<Digest> = batch.collect();
+            let mut action = self.lazy_action(&name, move |sandbox| {
+                let mut steps = Vec::new();
+                if at == 0 {
+                    steps.extend(self.origin.keep_repositories(context, sandbox, pins.all)?);
+                    steps.extend(self.debconf.step());
+                    if !offered.is_empty() {
+                        steps.extend(install::kernel_defaults());
+                    }
+                }
+                fetch()?;
+                bootstrap::offer_batch(context, sandbox, install::PACKAGES, &offered)?;
+                if !is_last {
+                    steps.extend(install::install_early());
+                } else {
+                    bootstrap::offer_batch(context, sandbox, install::EARLIER, &before)?;
+                    steps.extend(self.package_steps(facts, pins.added()));
+                }
+                Ok(steps)
+            });
+            let recipe = &mut action.recipe;
+            if is_last {
+                recipe.optional("packages", pins.request.as_ref().map(|(_, pin)| pin.digest));
+                recipe.set("asked", self.packages_to_add(facts));
+                recipe.set("backport", &self.origin.backports);
+                self.packages.describe_files(recipe)?;
+            } else {
+                recipe.set("early package", digests);
+            }
+            if at == 0 {
+                recipe.list("pin", pins.rest.iter().map(|pin| pin.digest));
+                self.debconf.describe(context, recipe)?;
+                self.origin.describe_repositories(context, recipe)?;
+            }
+            actions.push(action);
+        }
+        Ok(actions)
     }
 
     /// The files; later actions may turn out not to depend on the content of single ones.

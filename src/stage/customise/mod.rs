@@ -243,7 +243,8 @@ fn distribution_of(facts: &Facts) -> &'static Distribution {
 
 impl Stage for Customise {
     fn revision(&self) -> u32 {
-        2
+        // 3: packages are installed in batches.
+        3
     }
 
     fn describe(&self, context: &StageContext, recipe: &mut Recipe) -> Result<()> {

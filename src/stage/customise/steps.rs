@@ -8,15 +8,10 @@ use crate::lock::Package;
 use crate::sandbox::{EXCHANGE, Sandbox, Step};
 
 impl Customise {
-    /// Everything up to the installed packages: repositories, answers, packages.
+    /// What installs the packages that no earlier batch did.
     pub fn package_steps(&self, tree: &Facts, added: &[Package]) -> Vec<Step> {
-        let mut steps = Vec::from_iter(self.debconf.step());
-        if !added.is_empty() {
-            steps.extend(install::kernel_defaults());
-        }
         let asked = [&self.packages_to_add(tree)[..], &self.origin.backports].concat();
-        steps.extend(install::install(&added.iter().collect::<Vec<_>>(), &asked));
-        steps
+        install::install(&added.iter().collect::<Vec<_>>(), &asked)
     }
 
     /// What removes packages.
