@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, linkat};
+use rustix::io::Errno;
 
 use super::{Listed, Remote};
 use crate::error::{Context, Result, anyhow};
@@ -58,8 +59,9 @@ impl Remote for Directory {
     }
 
     /// Written to a file without a name, which gets its name when it is whole and synced: no reader sees
-    /// a partial file, and a killed process leaves none. Where that cannot be, as on NFS, and for one
-    /// that is replaced, it has another name first.
+    /// a partial file, and a killed process leaves none. One that replaces another has a name beside that
+    /// first, always the same, so that the next attempt takes what a killed process left. Where files
+    /// cannot be without a name, as on NFS, it has a random one first.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.directory.join(name);
         let what = || format!("writing {}", path.display());
@@ -74,7 +76,19 @@ impl Remote for Directory {
         let file = tempfile::tempfile_in(directory).with_context(what)?;
         fill(&file).with_context(what)?;
         let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
-        if linkat(CWD, unnamed, CWD, &path, AtFlags::SYMLINK_FOLLOW).is_err() {
+        let link = |to: &Path| linkat(CWD, &unnamed, CWD, to, AtFlags::SYMLINK_FOLLOW);
+        let linked = match link(&path) {
+            Err(Errno::EXIST) => {
+                let mut aside = path.clone().into_os_string();
+                aside.push(".aside");
+                let aside = Path::new(&aside);
+                let _ = std::fs::remove_file(aside);
+                // Another process may do the same with the same bytes; then this one goes the other way.
+                link(aside).is_ok() && std::fs::rename(aside, &path).is_ok()
+            }
+            outcome => outcome.is_ok(),
+        };
+        if !linked {
             let file = tempfile::NamedTempFile::new_in(directory).with_context(what)?;
             fill(file.as_file()).with_context(what)?;
             file.persist(&path).with_context(what)?;
@@ -136,6 +150,12 @@ mod tests {
         assert!(remote.has("a/b").unwrap());
         assert_eq!(remote.get("a/b", 3).unwrap().unwrap(), b"abc");
         assert!(remote.get("a/b", 2).is_err());
+        // Replaced, with what a killed process left beside it.
+        std::fs::write(directory.path().join("new/a/b.aside"), "left").unwrap();
+        remote.put("a/b", b"abd").unwrap();
+        assert_eq!(remote.get("a/b", 3).unwrap().unwrap(), b"abd");
+        assert_eq!(remote.list("a/").unwrap().len(), 1);
+        remote.put("a/b", b"abc").unwrap();
         assert_eq!(remote.part("a/b", 1, 1).unwrap().unwrap(), b"b");
         assert_eq!(remote.part("a/b", 1, 9).unwrap().unwrap(), b"bc");
         assert_eq!(remote.part("a/b", 9, 9).unwrap().unwrap(), b"");

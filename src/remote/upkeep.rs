@@ -21,7 +21,7 @@ use crate::units::Bytes;
 /// The number of parallel requests.
 const WORKERS: usize = 16;
 
-/// What is younger may be of an upload that is not finished.
+/// What is younger and not needed may be of an upload that is not finished.
 const YOUNG: Duration = Duration::from_secs(86_400);
 
 /// A file of a remote.
@@ -103,7 +103,10 @@ pub(super) fn prune(
         .files
         .iter()
         .filter(|file| !survey.needed.contains(&file.name))
-        .filter(|file| kind(&file.name) == "records" || is_older(file, YOUNG))
+        .filter(|file| {
+            let age = older_than.filter(|_| kind(&file.name) == "records").unwrap_or(YOUNG);
+            is_older(file, age)
+        })
         .collect();
     // Records first and packs last: what is left of a removal that is interrupted is whole.
     unused.sort_by_key(|file| match kind(&file.name) {
