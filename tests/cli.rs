@@ -511,7 +511,7 @@ fn doctor_says_ok_or_missing_and_nothing_else() {
     for line in said.out.lines() {
         assert!(line.starts_with("ok  ") || line.starts_with("missing  "), "{line}");
     }
-    for what in ["sandbox", "apt-get", "dpkg-deb", "overlayfs", "mirror", "free space", "KVM"] {
+    for what in ["sandbox", "apt-get", "overlayfs", "mirror", "free space", "KVM"] {
         assert!(said.out.contains(&format!("  {what} ")), "{what}: {}", said.out);
     }
 }

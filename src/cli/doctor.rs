@@ -75,9 +75,6 @@ impl Finding {
     }
 }
 
-/// Programs that every build needs, and the package that contains each.
-const PROGRAMS: [(&str, &str); 2] = [("apt-get", "apt"), ("dpkg-deb", "dpkg")];
-
 /// Runs `kuth doctor`.
 pub fn run(args: &Args) -> Result<Exit> {
     let directory = project::cache_directory(args.cache.as_deref())?;
@@ -89,8 +86,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         findings.extend(["/etc/subuid", "/etc/subgid"].map(id_range));
     }
     findings.push(layers(&choice, there));
-    findings.extend(PROGRAMS.map(|(name, package)| program(name, "no builds", package)));
-    findings.push(keyring());
+    let solver =
+        program("apt-get", "Debian's is downloaded, from a mirror that has Debian 13", "apt");
+    findings.push(Finding { need: Need::Sometimes, ..solver });
     findings.push(mirror(args.mirror.as_deref()));
     findings.push(free_space("free space", there, ROOM, "use `--cache DIR`")?);
     let temporary = std::env::temp_dir();
@@ -206,16 +204,6 @@ fn id_range(file: &str) -> Finding {
 
 /// The ids that the packages of a distribution use.
 const IDS: u32 = 65_536;
-
-fn keyring() -> Finding {
-    let state = match Path::new(DEBIAN.keyring).is_file() {
-        true => Ok(DEBIAN.keyring.to_string()),
-        false => {
-            Err("no archive can be verified; apt-get install debian-archive-keyring".to_string())
-        }
-    };
-    Finding::new(Need::Always, "Debian archive keys", state)
-}
 
 /// Checks the free space of a directory.
 fn free_space(what: &str, directory: &Path, room: Bytes, help: &str) -> Result<Finding> {

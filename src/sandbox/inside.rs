@@ -172,7 +172,7 @@ impl Tree {
             Step::Seal => seal_tree(),
             Step::Pack { file } => {
                 let file = self.view.output.join(file);
-                let packed = pack::pack(Path::new("/"), &file, self.epoch, &self.owners)?;
+                let packed = pack::pack_used(Path::new("/"), &file, self.epoch, &self.owners)?;
                 report(&Report::Packed { digest: packed.digest, size: packed.size });
                 Ok(())
             }

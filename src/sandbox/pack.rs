@@ -5,9 +5,9 @@
 //! gives the same bytes on every machine.
 //!
 //! Left out, because they belong to a running machine: what lies below /proc, /sys, /dev, /run
-//! and the exchange directory, and sockets. /proc, /sys and /dev, on which something is mounted, are
-//! packed as root's, with mode 0755: what they are like below, and what a user namespace shows of
-//! them, does not count.
+//! and the exchange directory, and sockets. A directory that something is mounted on is packed as
+//! root's, with mode 0755: what it is like below, and what a user namespace shows of it, does not
+//! count.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -39,10 +39,31 @@ const OPAQUE: &[u8] = b"user.overlay.opaque";
 
 /// Writes the tree at `root` to `file`.
 pub fn pack(root: &Path, file: &Path, epoch: u64, owners: &Owners) -> Result<Packed> {
-    let what = || format!("writing {}", file.display());
+    pack_as(What::Tree, root, file, epoch, owners)
+}
+
+/// Like [`pack`], of a tree in which commands ran: also where nothing could be mounted, /proc, /sys and
+/// /dev are packed as if there was.
+pub fn pack_used(root: &Path, file: &Path, epoch: u64, owners: &Owners) -> Result<Packed> {
+    pack_as(What::UsedTree, root, file, epoch, owners)
+}
+
+fn pack_as(what: What, root: &Path, file: &Path, epoch: u64, owners: &Owners) -> Result<Packed> {
     let writer = FileWriter::create(file, epoch)?;
-    let (digest, size) = write(root, writer, epoch, owners, false)?.finish().with_context(what)?;
+    let (digest, size) = write(root, writer, epoch, owners, what)?
+        .finish()
+        .with_context(|| format!("writing {}", file.display()))?;
     Ok(Packed { digest, size })
+}
+
+/// What is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Tree,
+    /// A tree in which commands ran.
+    UsedTree,
+    /// A layer of a tree, of which everything counts.
+    Layer,
 }
 
 /// The SHA-256 of the tar of the layer at `root`: all that is in it, and of overlayfs's own
@@ -50,7 +71,7 @@ pub fn pack(root: &Path, file: &Path, epoch: u64, owners: &Owners) -> Result<Pac
 pub fn layer_digest(root: &Path, epoch: u64) -> Result<Digest> {
     let owners = Owners::default();
     let writer = Writer::new(std::io::sink(), epoch, root);
-    let (_, digest, _) = write(root, writer, epoch, &owners, true)?.into_inner()?;
+    let (_, digest, _) = write(root, writer, epoch, &owners, What::Layer)?.into_inner()?;
     Ok(digest)
 }
 
@@ -59,11 +80,11 @@ fn write<W: Write>(
     writer: Writer<W>,
     epoch: u64,
     owners: &Owners,
-    is_layer: bool,
+    what: What,
 ) -> Result<Writer<W>> {
     let device = root.metadata().with_context(|| format!("reading {}", root.display()))?.dev();
     let links = HashMap::new();
-    let mut packer = Packer { writer, epoch, device, links, owners, is_layer };
+    let mut packer = Packer { writer, epoch, device, links, owners, what };
     packer.entry(root, Path::new("./"))?;
     packer.directory(root, Path::new(""))?;
     Ok(packer.writer)
@@ -77,8 +98,7 @@ struct Packer<'a, W: Write> {
     /// The first name of each file that has several, by (device, inode).
     links: HashMap<(u64, u64), PathBuf>,
     owners: &'a Owners,
-    /// Whether it is a layer of a tree, of which everything counts.
-    is_layer: bool,
+    what: What,
 }
 
 impl<W: Write> Packer<'_, W> {
@@ -100,7 +120,7 @@ impl<W: Write> Packer<'_, W> {
             }
             self.entry(&path, &name)?;
             let is_emptied = || EMPTIED.iter().any(|emptied| name == Path::new(emptied));
-            if kind.is_dir() && (self.is_layer || !is_emptied()) {
+            if kind.is_dir() && (self.what == What::Layer || !is_emptied()) {
                 self.directory(&path, &name)?;
             }
         }
@@ -121,7 +141,7 @@ impl<W: Write> Packer<'_, W> {
             }
             self.links.insert(id, name.to_path_buf());
         }
-        metadata.attributes = attributes(path, self.is_layer).with_context(what)?;
+        metadata.attributes = attributes(path, self.what == What::Layer).with_context(what)?;
         if kind.is_file() {
             let file = File::open(path).with_context(what)?;
             metadata.size = found.len();
@@ -139,8 +159,8 @@ impl<W: Write> Packer<'_, W> {
 
     /// Type, mode, owner and time.
     fn metadata(&self, found: &fs::Metadata, name: &Path) -> Metadata {
-        // Where nothing can be mounted, they are the tree's own.
-        let is_covered = || !self.is_layer && COVERED.iter().any(|path| name == Path::new(path));
+        let is_covered =
+            || self.what == What::UsedTree && COVERED.iter().any(|path| name == Path::new(path));
         if found.is_dir() && (found.dev() != self.device || is_covered()) {
             return Metadata::directory(0o755, self.epoch);
         }

@@ -288,7 +288,7 @@ fn a_damaged_layer_is_made_again() {
     let first = set(&project, EACH);
     let layers = project.cache.join("layers");
     let damaged = std::fs::read_dir(&layers).unwrap().flatten().filter(|layer| {
-        let file = layer.path().join("root/srv/c");
+        let file = layer.path().join("changes/srv/c");
         file.exists() && std::fs::write(file, "damaged").is_ok()
     });
     assert_eq!(damaged.count(), 1);

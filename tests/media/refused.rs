@@ -120,10 +120,7 @@ fn a_signature_that_does_not_count_is_refused() {
     let project = world.project("foreign");
     let signed = world.medium.fork("foreign-inside");
     signed.write("dists/trixie/InRelease", world.signed());
-    let parts = [
-        "is not signed by a key of /usr/share/keyrings/debian-archive-keyring.gpg",
-        "`keyring = \"PATH\"`",
-    ];
+    let parts = ["is not signed by a key of debian-archive-keyring", "`keyring = \"PATH\"`"];
     build_from(&project, &signed.iso(), &[]).refused(&parts);
 
     let keyring = format!("kind = \"bootstrap\"\nkeyring = \"{}\"", world.keyring());

@@ -48,7 +48,7 @@ if [ "$user" = container ]; then
     held=+chown,+dac_override,+fowner,+fsetid,+mknod,+setgid,+setuid,+setpcap,+setfcap
     held=-all,$held,+sys_chroot,+kill,+net_bind_service,+audit_write,+net_raw
     exec chroot "$etc/../host" setpriv --bounding-set="$held" --inh-caps=-all -- \
-        sh -c 'cd "$0"; exec "$@"' "$PWD" "$@"
+        sh -c "cd \"\$0\"; exec \"\$@\"" "$PWD" "$@"
 fi
 umask 077
 exec setpriv --reuid="$user" --regid="$user" --init-groups --inh-caps=-all -- "$@"

@@ -358,7 +358,7 @@ fn a_driver_is_found_by_name_or_chosen() {
     assert_eq!(name("auto").unwrap(), "qemu");
     assert_eq!(name("qemu").unwrap(), "qemu");
     let error = name("virtualbox").unwrap_err();
-    let why = "the driver `virtualbox` cannot be used here: `/none/VBoxManage --version` failed";
+    let why = "the driver `virtualbox` cannot be used here: starting /none/VBoxManage --version: ";
     assert!(error.to_string().starts_with(why), "{error}");
     assert_eq!(name("memory").unwrap_err().to_string(), "this kuth has no driver `memory`");
     assert!(DRIVERS.iter().map(|row| row.name).eq(DRIVER_WORDS[1..].iter().copied()));
