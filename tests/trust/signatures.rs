@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use kuth::debian::{DEBIAN, UBUNTU};
 use kuth::format::openpgp::fingerprints;
 use kuth::openpgp::{Keys, Refusal, verified_text, verify};
-use kuth_test_support::mirror::{gpg, run};
+use kuth_test_support::mirror::{Agent, run};
 use kuth_test_support::{judge, target_tmp};
 
 /// With what a clear-signed text writes otherwise.
@@ -62,8 +62,9 @@ fn sign() -> Option<(PathBuf, Vec<Signed>)> {
     let directory = target_tmp().join("signatures");
     let _ = std::fs::remove_dir_all(&directory);
     let home = directory.join("home");
+    let agent = Agent::new(&home);
     let make = |name: &str, kind: &str, usage: &str, lasts: &str, when: &[&str]| {
-        gpg(&home, &[when, &["--quick-generate-key", name, kind, usage, lasts]].concat());
+        agent.gpg(&[when, &["--quick-generate-key", name, kind, usage, lasts]].concat());
     };
     let past = ["--faked-system-time", "20200101T000000!"];
     make("good@x", "ed25519", "sign", "never", &[]);
@@ -76,7 +77,7 @@ fn sign() -> Option<(PathBuf, Vec<Signed>)> {
     for (name, lasts, when) in [("subkey@x", "never", &[][..]), ("oldsubkey@x", "1y", &past[..])] {
         make(name, "ed25519", "cert", "never", when);
         let key = fingerprint(&home, name);
-        gpg(&home, &[when, &["--quick-add-key", &key, "ed25519", "sign", lasts]].concat());
+        agent.gpg(&[when, &["--quick-add-key", &key, "ed25519", "sign", lasts]].concat());
     }
     let text = directory.join("text");
     std::fs::write(&text, TEXT).unwrap();
@@ -84,7 +85,7 @@ fn sign() -> Option<(PathBuf, Vec<Signed>)> {
         let made = ["--clear-sign", "--detach-sign"].map(|how| {
             let to = directory.join(format!("{at}{how}"));
             let [to, text] = [&to, &text].map(|path| path.to_str().unwrap());
-            gpg(&home, &[options, &["--armor", "--output", to, how, text][..]].concat());
+            agent.gpg(&[options, &["--armor", "--output", to, how, text][..]].concat());
             std::fs::read(to).unwrap()
         });
         let [clear, beside] = made;
@@ -97,9 +98,9 @@ fn sign() -> Option<(PathBuf, Vec<Signed>)> {
     let revocation =
         std::fs::read_to_string(revocation).unwrap().replace(":-----BEGIN", "-----BEGIN");
     std::fs::write(directory.join("revocation"), revocation).unwrap();
-    gpg(&home, &["--import", directory.join("revocation").to_str().unwrap()]);
+    agent.gpg(&["--import", directory.join("revocation").to_str().unwrap()]);
     let keyring = directory.join("keyring.gpg");
-    gpg(&home, &[&["--output", keyring.to_str().unwrap(), "--export"][..], &KNOWN].concat());
+    agent.gpg(&[&["--output", keyring.to_str().unwrap(), "--export"][..], &KNOWN].concat());
     Some((directory, signed))
 }
 

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::project::Project;
 use crate::sha256;
@@ -58,7 +59,7 @@ pub fn write(root: &Path, suite: &str, debs: &[Deb], keys: &Path) {
 
 /// Makes a key and its keyring, `keyring.gpg`, in a directory that has none.
 pub fn make_key(keys: &Path) {
-    let mut agent = Agent::new(keys);
+    let agent = Agent::new(keys);
     if !keys.join("keyring.gpg").exists() {
         agent.gpg(&["--quick-generate-key", "mirror@example.org", "ed25519", "sign", "never"]);
         agent.gpg(&["--output", text(&keys.join("keyring.gpg")), "--export"]);
@@ -76,23 +77,19 @@ pub fn sign_beside(file: &Path, to: &Path, keys: &Path) {
     Agent::new(keys).gpg(&["--armor", "--output", text(to), "--detach-sign", text(file)]);
 }
 
-/// Runs gpg for the keys in a directory, which is made if it is not there.
-pub fn gpg(keys: &Path, arguments: &[&str]) {
-    Agent::new(keys).gpg(arguments);
-}
-
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// gpg's agent for a directory of keys, which serves one test at a time and ends with this.
-struct Agent<'k> {
+pub struct Agent<'k> {
     keys: &'k Path,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Agent<'_> {
-    fn new(keys: &Path) -> Agent<'_> {
+    /// For the keys in a directory, which is made if it is not there.
+    pub fn new(keys: &Path) -> Agent<'_> {
         static ALONE: Mutex<()> = Mutex::new(());
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         std::fs::create_dir_all(keys).unwrap();
@@ -100,7 +97,8 @@ impl Agent<'_> {
         Agent { keys, _alone }
     }
 
-    fn gpg(&mut self, arguments: &[&str]) {
+    /// Runs gpg for these keys.
+    pub fn gpg(&self, arguments: &[&str]) {
         let mut gpg = Command::new("gpg");
         gpg.args(["--batch", "--yes", "--quiet", "--pinentry-mode", "loopback"]);
         run(gpg.args(["--passphrase", ""]).args(arguments).env("GNUPGHOME", self.keys));
@@ -109,8 +107,17 @@ impl Agent<'_> {
 
 impl Drop for Agent<'_> {
     fn drop(&mut self) {
-        let mut gpgconf = Command::new("gpgconf");
-        let _ = gpgconf.args(["--kill", "gpg-agent"]).env("GNUPGHOME", self.keys).status();
+        let gpgconf = |words: &[&str]| {
+            Command::new("gpgconf").args(words).env("GNUPGHOME", self.keys).output()
+        };
+        let socket = gpgconf(&["--list-dirs", "agent-socket"]).map(|it| it.stdout);
+        let _ = gpgconf(&["--kill", "gpg-agent"]);
+        // It says that it ends, and does so a little later; whoever asks it meanwhile gets no answer.
+        let socket = String::from_utf8(socket.unwrap_or_default()).unwrap_or_default();
+        let start = Instant::now();
+        while Path::new(socket.trim()).exists() && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
