@@ -124,6 +124,12 @@ impl Watch {
     }
 
     fn unfinished_line(&mut self, line: &str) {
+        // What was seen at its beginning may say why at its end.
+        if let Some(End::Fatal(beginning)) = &mut self.end
+            && line.trim().starts_with(beginning.as_str())
+        {
+            *beginning = line.trim().to_string();
+        }
         if PROMPTS.iter().any(|prompt| line.contains(prompt)) {
             self.end.get_or_insert(End::Question);
         }
@@ -210,6 +216,7 @@ mod tests {
             panic!("a panic was not seen")
         };
         assert!(line.starts_with("[  1.0] Kernel panic - not syncing"), "{line}");
+        assert_eq!(line, "[  1.0] Kernel panic - not syncing: no init");
     }
 
     #[test]

@@ -101,8 +101,7 @@ fn an_installation_that_goes_wrong_is_ended_and_so_is_qemu() {
         (
             "[ 1.0] Kernel panic - not syncing: x\n",
             End::Halt,
-            // The rest of the line may come later.
-            "the installer does not come up: [ 1.0] Kernel panic - not syncing",
+            "the installer does not come up: [ 1.0] Kernel panic - not syncing: x",
         ),
     ] {
         let world = World::real(&kernel(text, end));
