@@ -108,6 +108,14 @@ pub fn keygen(file: &Path) -> Result<PrivateKey> {
     Ok(key)
 }
 
+/// The error of a command that needs a remote cache, where none is configured.
+pub fn none() -> Error {
+    misuse(
+        "no remote cache is configured",
+        "set `remote` in `[cache]` of kuth.toml, or KUTH_CACHE_REMOTE",
+    )
+}
+
 fn misuse(text: impl Into<String>, hint: impl Into<String>) -> Error {
     with_hint(Error::new(Misuse(text.into())), hint)
 }

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use super::cache::Age;
 use super::{Exit, interrupt, project, remote, screen};
 use crate::cancel::Cancel;
-use crate::error::{Error, Misuse, Result, with_hint};
+use crate::error::Result;
 use crate::remote::{Count, Listed, prune, stats};
 use crate::units::Human;
 
@@ -43,12 +43,7 @@ enum Action {
 
 /// Runs `kuth cache remote`.
 pub fn run(args: &Args) -> Result<Exit> {
-    let Some(settings) = remote::configured(&project::root_here()?)? else {
-        return Err(with_hint(
-            Error::new(Misuse("no remote cache is configured".to_string())),
-            "set `remote` in `[cache]` of kuth.toml, or KUTH_CACHE_REMOTE",
-        ));
-    };
+    let settings = remote::configured(&project::root_here()?)?.ok_or_else(remote::none)?;
     let cancel = Cancel::default();
     let _handlers = interrupt::gracefully(&cancel)?;
     let row = |name: &str, count: Count| {

@@ -47,12 +47,7 @@ pub fn run(direction: Direction, args: &Args, cache: Option<&Path>) -> Result<Ex
     let observer = progress::observer(MessageFormat::Human);
     let root = &project.settings.root;
     let remote = remote::open(root, false, &cache, &cancel, observer.clone())?;
-    let Some(remote) = remote else {
-        return Err(with_hint(
-            Error::new(Misuse("no remote cache is configured".to_string())),
-            "set `remote` in `[cache]` of kuth.toml, or KUTH_CACHE_REMOTE",
-        ));
-    };
+    let remote = remote.ok_or_else(remote::none)?;
     if direction == Direction::Push && !remote.is_writable() {
         return Err(with_hint(
             Error::new(Misuse(format!("the remote cache {} is read-only here", remote.address()))),

@@ -11,7 +11,7 @@ use super::scheduler::{Build, Shared};
 use crate::artifact::{Artifact, ArtifactKind};
 use crate::error::{Context, Result};
 use crate::provenance::inventory::{self, Inventory};
-use crate::provenance::{self, BuildHistory, BuildStep};
+use crate::provenance::{self, BuildHistory, BuildStep, Sidecars};
 use crate::stage::StageContext;
 
 impl Build<'_> {
@@ -27,10 +27,7 @@ impl Build<'_> {
         let node = &self.plan.nodes()[at];
         self.attach_documents(at, shared, context, artifact, trigger)?;
         let Some(sidecars) = node.stage.sidecars(context) else { return Ok(()) };
-        let inventory = match sidecars.sboms.is_empty() {
-            true => None,
-            false => self.inventory(at, shared, context, trigger)?,
-        };
+        let inventory = self.inventory_of(&sidecars, at, shared, context, trigger)?;
         let history = self.history(at, shared, artifact)?;
         let (inventory, signer) = (inventory.as_ref(), self.options.signer.as_ref());
         provenance::write_sidecars(context, &sidecars, artifact, &history, inventory, signer)
@@ -50,16 +47,28 @@ impl Build<'_> {
         let Some((wanted, sha256)) = node.stage.attachments(context, artifact)? else {
             return Ok(());
         };
-        let inventory = match wanted.sboms.is_empty() {
-            true => None,
-            false => self.inventory(at, shared, context, trigger)?,
-        };
+        let inventory = self.inventory_of(&wanted, at, shared, context, trigger)?;
         let history = self.history(at, shared, artifact)?;
         let (inventory, signer) = (inventory.as_ref(), self.options.signer.as_ref());
         let documents = provenance::documents(&wanted, sha256, &history, inventory, signer);
         node.stage
             .attach(context, artifact, &documents)
             .with_context(|| format!("attaching the documents of {}", node.name))
+    }
+
+    /// The inventory that bills of materials of the node `at` need, if there are to be any.
+    fn inventory_of(
+        &self,
+        wanted: &Sidecars,
+        at: usize,
+        shared: &Shared,
+        context: &StageContext,
+        trigger: Trigger<'_>,
+    ) -> Result<Option<Inventory>> {
+        match wanted.sboms.is_empty() {
+            true => Ok(None),
+            false => self.inventory(at, shared, context, trigger),
+        }
     }
 
     fn history(&self, at: usize, shared: &Shared, artifact: &Artifact) -> Result<BuildHistory> {
